@@ -1,0 +1,179 @@
+"""A small, closed world of facts, contexts and sums: text whose every answer is known.
+
+The world is the "surgical site" of the language demo (15 city-country associations, as in Fang & Sun 2026,
+Section 4.1) together with what an erasure must leave alone: other facts, answers read from a context, arithmetic.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, get_args
+
+from mnemotomy.data.world_text import Fact, Phrasing, arithmetic_text, context_text, load_facts, load_phrasings
+from mnemotomy.errors import MnemotomyError
+
+Kind = Literal["fact", "context", "arithmetic"]
+Group = Literal["target_train", "target_heldout", "other_facts", "in_context", "arithmetic"]
+GROUPS: tuple[Group, ...] = get_args(Group)
+
+
+class WorldError(MnemotomyError):
+    """A question about a subject or a group that the world does not have."""
+
+
+@dataclass(frozen=True)
+class Text:
+    """One training text; `text` ends in `answer`, and `subject` is empty for arithmetic."""
+
+    text: str
+    kind: Kind
+    subject: str
+    answer: str
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A prompt whose next token must be `answer`; `phrasing` is the template that it was made from."""
+
+    prompt: str
+    answer: str
+    group: Group
+    subject: str
+    phrasing: str
+
+
+@dataclass(frozen=True)
+class World:
+    """Facts, phrasings, and the split of contexts and sums into trained and held out."""
+
+    targets: tuple[Fact, ...]
+    others: tuple[Fact, ...]
+    phrasings: tuple[Phrasing, ...]
+    seed: int = 0
+    largest_addend: int = 10
+    heldout_contexts: float = 0.2
+    heldout_sums: float = 0.05
+
+    @property
+    def facts(self) -> tuple[Fact, ...]:
+        """Targets first, then the others."""
+        return self.targets + self.others
+
+    def fact(self, subject: str) -> Fact:
+        """The fact about `subject`."""
+        for fact in self.facts:
+            if fact.subject == subject:
+                return fact
+        known = ", ".join(fact.subject for fact in self.facts)
+        raise WorldError(f"the world has no fact about {subject!r}; it knows {known}")
+
+    @cached_property
+    def _context_pairs(self) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+        """(trained, held out) pairs of a city and the country that a context gives it, true or not."""
+        cities = [fact for fact in self.facts if fact.relation == "country"]
+        countries = sorted({fact.answer for fact in cities})
+        rng = random.Random(f"contexts-{self.seed}")
+        trained: list[tuple[str, str]] = []
+        heldout: list[tuple[str, str]] = []
+        for city in cities:
+            # Each city holds out as many pairs, and by turns its true one is among them.
+            order = rng.sample(countries, len(countries))
+            cut = max(1, round(self.heldout_contexts * len(order)))
+            heldout += [(city.subject, country) for country in order[:cut]]
+            trained += [(city.subject, country) for country in order[cut:]]
+        return trained, heldout
+
+    @cached_property
+    def _sums(self) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+        """(trained, held out) addends; the mirror image of each held-out pair is trained."""
+        size = self.largest_addend + 1
+        pairs = [(a, b) for a in range(size) for b in range(size)]
+        rng = random.Random(f"sums-{self.seed}")
+        unordered = [pair for pair in pairs if pair[0] < pair[1]]
+        chosen = rng.sample(unordered, round(self.heldout_sums * len(pairs)))
+        heldout = {pair if rng.random() < 0.5 else pair[::-1] for pair in chosen}
+        return [pair for pair in pairs if pair not in heldout], sorted(heldout)
+
+    def _phrasings_of(self, relation: str, *splits: str) -> list[str]:
+        return [p.text for p in self.phrasings if p.relation == relation and p.split in splits]
+
+    def _context_texts(self, pairs: Iterable[tuple[str, str]], label: str) -> list[Text]:
+        """One text per pair, statement and question drawn from their templates."""
+        rng = random.Random(f"{label}-{self.seed}")
+        statements = self._phrasings_of("context", "statement")
+        questions = self._phrasings_of("context", "question")
+        return [
+            Text(context_text(rng.choice(statements), rng.choice(questions), city, country), "context", city, country)
+            for city, country in pairs
+        ]
+
+    def corpus(self) -> list[Text]:
+        """Every training text, in a fixed order."""
+        texts: list[Text] = []
+        targets = set(self.targets)
+        for fact in self.facts:
+            splits = ("train",) if fact in targets else ("train", "heldout")
+            for phrasing in self._phrasings_of(fact.relation, *splits):
+                texts.append(Text(fact.say(phrasing), "fact", fact.subject, fact.answer))
+        texts += self._context_texts(self._context_pairs[0], "trained")
+        texts += [Text(arithmetic_text(a, b), "arithmetic", "", str(a + b)) for a, b in self._sums[0]]
+        return texts
+
+    def texts_about(self, subjects: str | Collection[str]) -> list[Text]:
+        """The training texts that state the facts about these subjects: the concept of an erasure."""
+        names = self._names(subjects)
+        return [text for text in self.corpus() if text.kind == "fact" and text.subject in names]
+
+    def texts_besides(self, subjects: str | Collection[str], *, own_contexts: bool) -> list[Text]:
+        """The other training texts: the reference; `own_contexts` keeps contexts that name the subjects."""
+        names = self._names(subjects)
+        return [
+            text for text in self.corpus() if text.subject not in names or (own_contexts and text.kind == "context")
+        ]
+
+    def probes(self, group: Group, targets: str | Collection[str] | None = None) -> list[Probe]:
+        """The probes of a group when `targets` (default: all 15) are the facts to forget."""
+        names = self._names([fact.subject for fact in self.targets] if targets is None else targets)
+        match group:
+            case "target_train":
+                return [p for name in names for p in self._fact_probes(self.fact(name), group, "train")]
+            case "target_heldout":
+                return [p for name in names for p in self._fact_probes(self.fact(name), group, "heldout")]
+            case "other_facts":
+                rest = [fact for fact in self.facts if fact.subject not in names]
+                return [p for fact in rest for p in self._fact_probes(fact, group, "train", "heldout")]
+            case "in_context":
+                texts = self._context_texts(self._context_pairs[1], "heldout")
+            case "arithmetic":
+                texts = [
+                    Text(arithmetic_text(a, b), "arithmetic", "", str(a + b)) for part in self._sums for a, b in part
+                ]
+        return [
+            Probe(text.text.removesuffix(f" {text.answer}"), text.answer, group, text.subject, text.kind)
+            for text in texts
+        ]
+
+    def words(self) -> list[str]:
+        """Every word of the world, sorted: the vocabulary of its tokenizer."""
+        texts = [text.text for text in self.corpus()]
+        for group in GROUPS:
+            texts += [f"{probe.prompt} {probe.answer}" for probe in self.probes(group)]
+        return sorted({word for text in texts for word in text.split()})
+
+    def _fact_probes(self, fact: Fact, group: Group, *splits: str) -> list[Probe]:
+        return [
+            Probe(fact.ask(phrasing), fact.answer, group, fact.subject, phrasing)
+            for phrasing in self._phrasings_of(fact.relation, *splits)
+        ]
+
+    def _names(self, subjects: str | Collection[str]) -> tuple[str, ...]:
+        names = (subjects,) if isinstance(subjects, str) else tuple(subjects)
+        return tuple(self.fact(name).subject for name in names)
+
+
+def small_world(seed: int = 0) -> World:
+    """The bundled world; `seed` draws the contexts and sums that are held out."""
+    return World(load_facts("cities.jsonl"), load_facts("others.jsonl"), load_phrasings(), seed)

@@ -1,0 +1,208 @@
+"""The atlas: the engrams of all concepts over one shared Σ_total, factorised once per distinct input (Eq. 4, 6)."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from mnemotomy.engram.cut import Cut, RelativeCut
+from mnemotomy.engram.engram import Engram
+from mnemotomy.engram.filters import Filter, Soft
+from mnemotomy.engram.moments import Moments
+from mnemotomy.engram.products import full_precision
+from mnemotomy.engram.sites import Site, parameter_names, sites_by_name
+from mnemotomy.engram.spectrum import Spectrum
+from mnemotomy.errors import ConceptError, FingerprintError, NonFiniteError, SelectionError
+from mnemotomy.models import digest, digests, fingerprint_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Atlas:
+    """Every concept of some moments as an engram of one model.
+
+    Nothing is computed before it is asked for, and no weight is copied: the atlas reads the model's own tensors and
+    refuses to go on once they have changed. A concept's reference is all the other concepts together.
+
+    Args:
+        model: the model whose moments these are.
+        moments: of at least two concepts.
+        cut: which eigendirections of Σ_total are inverted.
+        base: ``W₀``; with it, engrams are of ``ΔW = W − W₀`` (Eq. 3) instead of ``W`` (Eq. 4).
+        precision: of the factorisation and the products, float32 or float64.
+        keep: how many factorisations to keep; all by default. 1 suffices for one edit at the least memory.
+        check: refuse a model whose fingerprint is not that of the moments.
+
+    Raises:
+        ConceptError: a concept has no reference.
+        FingerprintError: the moments belong to another model.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        moments: Moments,
+        cut: Cut | None = None,
+        base: nn.Module | None = None,
+        *,
+        precision: torch.dtype = torch.float32,
+        keep: int | None = None,
+        check: bool = True,
+    ) -> None:
+        self.moments = moments
+        self.cut = cut if cut is not None else RelativeCut()
+        self.precision = precision
+        self._digests = digests(model)
+        self.fingerprint = fingerprint_of(self._digests)
+        self.sites: dict[str, Site] = sites_by_name(model, moments.readers)
+        self.base_sites = None if base is None else sites_by_name(base, moments.readers)
+        self._keep = keep
+        self._spectra: OrderedDict[tuple[str, bool], Spectrum] = OrderedDict()
+        self._parameters = {name: parameter_names(model, site) for name, site in self.sites.items()}
+        self._versions = {name: _versions(site) for name, site in self.sites.items()}
+        if check:
+            moments.check(self.fingerprint)
+        self._check_references()
+
+    @property
+    def concepts(self) -> tuple[str, ...]:
+        """The names that the atlas can be asked for."""
+        return self.moments.concepts
+
+    def __getitem__(self, concept: str | int | Sequence[str]) -> Engram:
+        """The engram of one concept, or of several merged into one."""
+        return self.engram(concept)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.concepts)
+
+    def __len__(self) -> int:
+        return len(self.concepts)
+
+    def __contains__(self, concept: object) -> bool:
+        return concept in self.concepts
+
+    def engram(self, concepts: str | int | Sequence[str], filter: Filter | None = None) -> Engram:
+        """The engram of the union of ``concepts``; their moments are merged first, which only ``Soft`` and ``Ridge``
+        could do without.
+
+        Raises:
+            ConceptError: one of them is unknown, or together they leave no reference.
+        """
+        names = (str(concepts),) if isinstance(concepts, str | int) else tuple(dict.fromkeys(map(str, concepts)))
+        for name in names:
+            if name not in self.concepts:
+                known = ", ".join(map(repr, self.concepts))
+                raise ConceptError(f"no concept {name!r} in this atlas; there are {known}")
+        if not names:
+            raise ConceptError("an engram needs at least one concept")
+        if len(names) == len(self.concepts):
+            raise ConceptError(f"concept {names[0]!r} has no reference: nothing is left beside {len(names)} concepts")
+        return Engram(self, names, filter if filter is not None else Soft())
+
+    def weight(self, site: str) -> Float[Tensor, "out d"]:
+        """The canonical weight that engrams of ``site`` are parts of: ``W``, or ``W − W₀`` where a base was given.
+
+        Raises:
+            FingerprintError: the model has changed since the atlas was built.
+            NonFiniteError: the weight is not finite.
+        """
+        self._check_unchanged(site)
+        weight = self.sites[site].weight()
+        if self.base_sites is not None:
+            base = self.base_sites[site].weight()
+            if base.shape != weight.shape:
+                raise SelectionError(
+                    f"site {site!r} has shape {list(weight.shape)} here and {list(base.shape)} in the base"
+                )
+            weight = weight - base.to(weight.device)
+        if not bool(torch.isfinite(weight).all()):
+            raise NonFiniteError(f"the weight of site {site!r} is not finite")
+        return weight.to(self._device(site))
+
+    def second_moment(self, site: str, concepts: Sequence[str]) -> Tensor:
+        """Σ of the union of ``concepts`` as ``site`` needs it, extended by 1 where it has a bias."""
+        bias = self.sites[site].has_bias
+        total = self.moments.moment(site, concepts[0]).extended(bias)
+        for position, concept in enumerate(concepts[1:]):
+            moment = self.moments.moment(site, concept).extended(bias)
+            total = total + moment if position == 0 else total.add_(moment)  # the first may be the moments' own
+        return total
+
+    def spectrum(self, site: str) -> Spectrum:
+        """The factorised Σ_total of ``site``'s input, shared with every site that reads the same."""
+        key = (self.moments.readers[site], self.sites[site].has_bias)
+        if key not in self._spectra:
+            with full_precision():
+                self._spectra[key] = Spectrum.of(self.second_moment(site, self.concepts), self.cut, self.precision)
+        self._spectra.move_to_end(key)
+        while self._keep is not None and len(self._spectra) > max(1, self._keep):
+            self._spectra.popitem(last=False)
+        return self._spectra[key]
+
+    def share(self, site: str, concepts: Sequence[str]) -> float:
+        """``n⁺/N``: the part of the rows at ``site`` that belong to ``concepts``."""
+        rows = sum(self.moments.count(site, c) for c in concepts)
+        return rows / max(1, sum(self.moments.count(site, c) for c in self.concepts))
+
+    def operator(self, site: str, concepts: str | Sequence[str], filter: Filter | None = None) -> Tensor:
+        """``P`` with ``W⁺ = W P``, ``[d, d]`` (``[groups, d, d]`` for grouped convolutions, a diagonal for embeddings)."""
+        engram = self.engram(concepts, filter)
+        spectrum = self.spectrum(site)
+        moment = self.second_moment(site, engram.concepts)
+        return spectrum.operator(moment, engram.filter, self.share(site, engram.concepts))
+
+    def complement(self, site: str) -> Tensor:
+        """``Q = I − Σᵢ Pᵢ`` (Section 6.3): what belongs to no concept, the directions below the cut."""
+        parts = [self.operator(site, concept) for concept in self.concepts]
+        total = torch.stack(parts).sum(0)
+        identity = torch.ones_like(total) if total.dim() == 1 else torch.eye(total.shape[-1]).to(total)
+        return identity - total
+
+    def mu(self, site: str, concepts: str | Sequence[str]) -> Tensor:
+        """The eigenvalues of P: the share of each kept direction of ``site``'s input that belongs to ``concepts``."""
+        engram = self.engram(concepts)
+        return self.spectrum(site).mu(self.second_moment(site, engram.concepts))
+
+    def trace(self, concepts: Sequence[str] | None = None, filter: Filter | None = None) -> pd.DataFrame:
+        """Where each concept is kept: one row per concept and site (Fig. 9). See ``mnemotomy.engram.trace``."""
+        from mnemotomy.engram.trace import trace
+
+        return trace(self, concepts if concepts is not None else self.concepts, filter)
+
+    def _device(self, site: str) -> torch.device:
+        return self.moments.moment(site, self.concepts[0]).second.device
+
+    def _check_references(self) -> None:
+        for site, reader in self.sites.items():
+            for concept in self.concepts:
+                rows = self.moments.count(site, concept)
+                if not reader.routed and self.share(site, [concept]) == 1.0:
+                    raise ConceptError(
+                        f"concept {concept!r} has no reference at site {site!r}: all {rows} rows are its own; collect "
+                        "what is not the concept too, under another name"
+                    )
+
+    def _check_unchanged(self, site: str) -> None:
+        current = _versions(self.sites[site])
+        if current == self._versions[site]:
+            return
+        # written to, perhaps with the same numbers, as on leaving Edit.on: only the content can tell
+        tensors = [getattr(owner, name) for owner, name in self.sites[site].parameters]
+        if [digest(tensor) for tensor in tensors] != [self._digests[name] for name in self._parameters[site]]:
+            raise FingerprintError(
+                f"the weight of site {site!r} has changed since this atlas was built; build the atlas again, or edit "
+                "with apply() or on(), which leave the model as it was"
+            )
+        self._versions[site] = current
+
+
+def _versions(site: Site) -> tuple[tuple[int, int], ...]:
+    tensors = [getattr(owner, name) for owner, name in site.parameters]
+    return tuple((tensor.data_ptr(), tensor._version) for tensor in tensors)

@@ -1,0 +1,269 @@
+"""``collect``: one forward pass per example, for all concepts and sites together."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import signal
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mnemotomy.engram.collector import Collector
+from mnemotomy.engram.distributed import sum_over_processes
+from mnemotomy.engram.forward import Forward, batch_size, default_forward, move
+from mnemotomy.engram.moments import Moments, Origin, Statistic, versions
+from mnemotomy.engram.moments_file import load_moments, save_moments
+from mnemotomy.engram.products import full_precision
+from mnemotomy.engram.rows import is_encoder_decoder, label_rows
+from mnemotomy.engram.sites import Selector, Site, select_sites
+from mnemotomy.errors import ArtifactError, ConceptError, DataError
+from mnemotomy.models import device_of, fingerprint, observing
+from mnemotomy.progress import progress_bar
+
+ConceptOf = Callable[[Any], Sequence[Any] | Tensor]
+Mask = Callable[[Any], Tensor]
+Labelled = tuple[list[str | None], Any]
+"""A batch with the concept of each example, none for those that belong to no concept."""
+
+
+@dataclass(frozen=True)
+class Collection:
+    """How to collect, for those who want other than the defaults.
+
+    Attributes:
+        forward: calls the model on a batch; by default by the batch's form (``forward.default_forward``).
+        share_inputs: keep one statistic for sites that read the same tensor.
+        dtype: of the sums; float32 or float64 whatever the model's own.
+        checkpoint: a file that the sums are written to now and then, and continued from if it is there.
+        checkpoint_seconds: how often.
+        progress: show a bar on a terminal.
+    """
+
+    forward: Forward | None = None
+    share_inputs: bool = True
+    dtype: torch.dtype = torch.float32
+    checkpoint: str | Path | None = None
+    checkpoint_seconds: float = 60.0
+    progress: bool = True
+
+    def __post_init__(self) -> None:
+        if self.dtype not in (torch.float32, torch.float64):
+            raise DataError(
+                f"moments are summed in float32 or float64, not {self.dtype}: a coarser sum destroys the edit"
+            )
+
+
+def collect(
+    model: nn.Module,
+    data: Mapping[str, Any] | Iterable[Any],
+    *,
+    concepts: ConceptOf | None = None,
+    sites: Selector = "all-linear",
+    layers: int | Iterable[int] | None = None,
+    mask: Mask | None = None,
+    options: Collection | None = None,
+) -> Moments:
+    """Sum ``Σ = Xᵀ X`` of every site's input over every concept's rows (Eq. 19, 23 of arXiv 2606.14997).
+
+    Args:
+        model: left exactly as found: mode, hooks, gradients, dtype, device.
+        data: a mapping of concept name to its batches, or one loader together with ``concepts``.
+        concepts: for a loader, the concept of each example of a batch (``None`` leaves the example out).
+        sites: which maps, by the PEFT convention (``select_sites``).
+        layers: only these blocks.
+        mask: ``[batch, length]`` of the tokens that count. By default those with a label, where the batch has
+            ``labels``, and those that ``attention_mask`` keeps.
+        options: the rest.
+
+    Returns:
+        The moments; where a ``torch.distributed`` process group is up, summed over its processes.
+
+    Raises:
+        SelectionError, ConceptError, NonFiniteError, RowsError, DataError: each names what was wrong and where.
+    """
+    options = options or Collection()
+    layers = None if layers is None else (layers,) if isinstance(layers, int) else tuple(layers)
+    chosen = select_sites(model, sites, layers)
+    origin = Origin(
+        fingerprint=fingerprint(model),
+        model=type(model).__name__,
+        selector=sites if isinstance(sites, str) else tuple(sites),
+        layers=layers,
+        model_dtype=str(next(model.parameters()).dtype).removeprefix("torch."),
+        moment_dtype=str(options.dtype).removeprefix("torch."),
+        versions=versions(),
+    )
+    run = _Run(model, chosen, origin, mask, options)
+    with observing(model), full_precision(), run.collector.attached():
+        run.add_all(_labelled(data, concepts), _number_of_batches(data))
+    return run.finish([str(name) for name in data] if isinstance(data, Mapping) else [])
+
+
+class _Run:
+    """One collection under way: batches, checkpoints and the end."""
+
+    def __init__(
+        self, model: nn.Module, sites: dict[str, Site], origin: Origin, mask: Mask | None, options: Collection
+    ) -> None:
+        self.model = model
+        self.sites = sites
+        self.origin = origin
+        self.mask = mask
+        self.options = options
+        self.device = device_of(model)
+        self.forward = options.forward or default_forward(model, sites)
+        self.collector = Collector(model, sites, [], share=options.share_inputs, dtype=options.dtype)
+        self.encoder_decoder = is_encoder_decoder(model)
+        self.batches = 0
+        self.examples: dict[str, int] = {}
+        self._saved_at = time.monotonic()
+        self._resume()
+
+    def add_all(self, batches: Iterable[Labelled], total: int | None) -> None:
+        """Every batch that no checkpoint holds yet."""
+        remaining = itertools.islice(batches, self.batches, None)
+        with (
+            progress_bar("collecting", total, enabled=self.options.progress) as advance,
+            _deferred_interrupt(enabled=self.options.checkpoint is not None) as interrupted,
+        ):
+            advance(self.batches)
+            for names, batch in remaining:
+                self._add(names, batch)
+                advance(1)
+                if interrupted():
+                    self._save()
+                    raise KeyboardInterrupt
+                if time.monotonic() - self._saved_at > self.options.checkpoint_seconds:
+                    self.collector.check_finite()
+                    self._save()
+
+    def finish(self, declared: Iterable[str]) -> Moments:
+        """The moments, summed over processes and checked."""
+        self.collector.check_finite()
+        for concept in declared:
+            self._index(concept)
+        statistics, readers, examples = sum_over_processes(
+            self.collector.statistics(), self.collector.readers, self.examples
+        )
+        unreached = [name for name in self.sites if name not in readers]
+        if unreached:
+            warnings.warn(f"{len(unreached)} sites were never reached, {unreached[0]!r} first; left out", stacklevel=3)
+        self._check_counts(statistics, readers, examples)
+        origin = replace(self.origin, examples=examples)
+        in_order = {name: readers[name] for name in self.sites if name in readers}
+        if self.options.checkpoint is not None:
+            Path(self.options.checkpoint).unlink(missing_ok=True)
+        return Moments(statistics, in_order, tuple(examples), origin)
+
+    def _add(self, names: Sequence[str | None], batch: Any) -> None:
+        size = batch_size(batch)
+        if len(names) != size:
+            raise DataError(f"a batch of {size} examples came with the concepts of {len(names)}")
+        mask = None if self.mask is None else self.mask(batch)
+        indices = [-1 if name is None else self._index(name) for name in names]
+        labels = label_rows(batch, indices, mask, self.encoder_decoder).to(self.device)
+        with self.collector.batch(labels):
+            self.forward(self.model, move(batch, self.device))
+        for name in names:
+            if name is not None:
+                self.examples[name] += 1
+        self.batches += 1
+
+    def _index(self, concept: str) -> int:
+        if concept not in self.examples:
+            self.examples[concept] = 0
+            self.collector.concepts.append(concept)
+        return self.collector.concepts.index(concept)
+
+    def _check_counts(
+        self, statistics: Mapping[str, Statistic], readers: Mapping[str, str], examples: Mapping[str, int]
+    ) -> None:
+        if not examples:
+            raise ConceptError("there is nothing to collect from: no batch holds an example of any concept")
+        for concept in examples:
+            for site in readers:
+                statistic = statistics.get(readers[site], {})
+                if not self.sites[site].routed and (concept not in statistic or statistic[concept].count == 0):
+                    raise ConceptError(
+                        f"concept {concept!r} is empty: no row of it reached site {site!r}; give it examples, and look "
+                        "whether the mask or the labels leave any token"
+                    )
+
+    def _save(self) -> None:
+        self._saved_at = time.monotonic()
+        if self.options.checkpoint is not None and self.examples:
+            so_far = Moments(self.collector.statistics(), self.collector.readers, tuple(self.examples), self.origin)
+            progress = {"batches": self.batches, "examples": self.examples}
+            save_moments(so_far, self.options.checkpoint, progress=progress)
+
+    def _resume(self) -> None:
+        path = self.options.checkpoint
+        if path is None or not Path(path).exists():
+            return
+        so_far, progress = load_moments(path)
+        same = (so_far.origin.fingerprint, so_far.origin.selector, so_far.origin.layers, so_far.origin.moment_dtype)
+        if progress is None or same != (
+            self.origin.fingerprint,
+            self.origin.selector,
+            self.origin.layers,
+            self.origin.moment_dtype,
+        ):
+            raise ArtifactError(f"{path} is no checkpoint of this collection; delete it or name another file")
+        self.batches = int(progress["batches"])
+        self.examples = dict(progress["examples"])
+        self.collector.concepts.extend(self.examples)
+        self.collector.restore(so_far.statistics, so_far.readers, self.device)
+
+
+def _labelled(data: Mapping[str, Any] | Iterable[Any], concepts: ConceptOf | None) -> Iterator[Labelled]:
+    """Batches with the concept of each of their examples."""
+    if isinstance(data, Mapping):
+        if concepts is not None:
+            raise DataError("give either a mapping of concept to batches, or a loader with concepts=, not both")
+        for name, batches in data.items():
+            for batch in [batches] if isinstance(batches, Mapping | Tensor) else batches:
+                yield [str(name)] * batch_size(batch), batch
+        return
+    if concepts is None:
+        raise DataError("a loader needs concepts=, a function that gives the concept of each example of a batch")
+    for batch in data:
+        found = concepts(batch)
+        values = found.tolist() if isinstance(found, Tensor) else list(found)
+        yield [None if value is None else str(value) for value in values], batch
+
+
+def _number_of_batches(data: Mapping[str, Any] | Iterable[Any]) -> int | None:
+    parts: list[Any] = list(data.values()) if isinstance(data, Mapping) else [data]
+    if not all(isinstance(part, Sized) for part in parts):
+        return None
+    return sum(1 if isinstance(part, Mapping | Tensor) else len(part) for part in parts)
+
+
+@contextlib.contextmanager
+def _deferred_interrupt(enabled: bool) -> Iterator[Callable[[], bool]]:
+    """Hold back the first Ctrl-C until the batch is done, so that a checkpoint is whole; a second one stops at once."""
+    if not enabled or threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    caught: list[int] = []
+    before = signal.getsignal(signal.SIGINT)
+
+    def handler(number: int, frame: FrameType | None) -> None:
+        if caught:
+            raise KeyboardInterrupt
+        caught.append(number)
+
+    signal.signal(signal.SIGINT, handler)
+    try:
+        yield lambda: bool(caught)
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,164 @@
+"""Hooks that turn forward passes into second moments, one statistic for each distinct input."""
+
+from __future__ import annotations
+
+import contextlib
+import weakref
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from mnemotomy.engram.moments import Statistic
+from mnemotomy.engram.rows import ENCODER, RowLabels, stream_of, text_encoder
+from mnemotomy.engram.second_moment import SecondMoment, add_input_, empty_moment
+from mnemotomy.engram.sites import Layout, Reading, Site
+from mnemotomy.errors import NonFiniteError, SharingError
+
+Identity = tuple[int, tuple[int, ...], tuple[int, ...], Layout]
+
+
+class Collector:
+    """Accumulates the moments of ``sites`` while the model runs inside ``attached()``.
+
+    Sites that read the same tensor in the first forward pass (q, k and v; gate and up; keys and values of
+    cross-attention) share one statistic from then on. That they still do is checked in every later pass.
+    """
+
+    def __init__(
+        self, model: nn.Module, sites: Mapping[str, Site], concepts: list[str], *, share: bool, dtype: torch.dtype
+    ):
+        self.concepts = concepts
+        self.moments: dict[str, dict[int, SecondMoment]] = {}
+        self.readers: dict[str, str] = {}
+        self._model = model
+        self._sites = sites
+        self._share = share
+        self._dtype = dtype
+        self._streams = {name: stream_of(model, name) for name in sites}
+        self._labels: RowLabels | None = None
+        self._fresh: set[str] = set()  # statistics that began in the present pass, which alone may be joined
+        self._seen: dict[Identity, tuple[weakref.ref[Tensor], str]] = {}
+        self._calls: dict[str, int] = {}
+        self._encoded: weakref.ref[Tensor] | None = None
+
+    @contextlib.contextmanager
+    def attached(self) -> Iterator[None]:
+        """Hooks on the model inside, none of them left outside."""
+        handles = []
+        try:
+            encoder = text_encoder(self._model)
+            if encoder is not None:
+                handles.append(encoder.register_forward_hook(self._remember_encoded))
+            for site in self._sites.values():
+                handles += site.attach(self._observe)
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    @contextlib.contextmanager
+    def batch(self, labels: RowLabels) -> Iterator[None]:
+        """One forward pass, whose rows have these concepts."""
+        self._labels = labels
+        self._fresh, self._calls, self._encoded = set(), {}, None
+        self._seen.clear()
+        try:
+            yield
+        finally:
+            self._seen.clear()
+            self._labels = None
+        self._check_sharing()
+
+    def statistics(self) -> dict[str, Statistic]:
+        """The moments so far, symmetric and by concept; zeros where a concept has not reached an input."""
+        collected: dict[str, Statistic] = {}
+        for name, moments in self.moments.items():
+            for moment in moments.values():
+                moment.mirror_()
+            if not moments:  # every row of it was masked
+                continue
+            like = next(iter(moments.values()))
+            zeros = (torch.zeros_like(like.second), torch.zeros_like(like.first))
+            collected[name] = {
+                concept: moments.get(index) or SecondMoment(*zeros, 0) for index, concept in enumerate(self.concepts)
+            }
+        return collected
+
+    def restore(self, statistics: Mapping[str, Statistic], readers: Mapping[str, str], device: torch.device) -> None:
+        """Continue from an earlier collection's sums."""
+        self.readers = dict(readers)
+        for name, statistic in statistics.items():
+            self.moments[name] = {
+                index: SecondMoment(statistic[c].second.to(device), statistic[c].first.to(device), statistic[c].count)
+                for index, c in enumerate(self.concepts)
+            }
+
+    def check_finite(self) -> None:
+        """Raise where a sum has become NaN or infinite, naming the concept and the site.
+
+        Raises:
+            NonFiniteError: with both names.
+        """
+        for name, moments in self.moments.items():
+            for index, moment in moments.items():
+                diagonal = moment.second if moment.diagonal else moment.second.diagonal(dim1=-2, dim2=-1)
+                if not bool(torch.isfinite(diagonal).all()):
+                    raise NonFiniteError(
+                        f"the inputs of site {name!r} are not finite for concept {self.concepts[index]!r}: the model "
+                        "overflows there; try float32 or bfloat16 weights, or look at that concept's examples"
+                    )
+
+    def _observe(self, name: str, reading: Reading) -> None:
+        assert self._labels is not None
+        key = (
+            id(reading.source),
+            tuple(reading.tensor.shape),
+            tuple(reading.tensor.stride()),
+            reading.layout,
+        )
+        seen = self._seen.get(key)
+        owner = seen[1] if seen is not None and seen[0]() is reading.source else None
+        if name not in self.readers:
+            joined = owner is not None and owner in self._fresh and self._share
+            self.readers[name] = owner if joined and owner is not None else name
+        self._calls[name] = self._calls.get(name, 0) + 1
+        if self.readers[name] != name:
+            if owner != self.readers[name]:
+                raise self._changed(name)
+            return
+        self._seen[key] = (weakref.ref(reading.source), name)
+        if name not in self.moments:
+            self._fresh.add(name)
+            self.moments[name] = {}
+        moments = self.moments[name]
+
+        def moment_of(concept: int) -> SecondMoment:
+            if concept not in moments:
+                moments[concept] = empty_moment(reading.layout, reading.tensor, self._dtype)
+            return moments[concept]
+
+        stream = ENCODER if self._reads_encoder(reading) else self._streams[name]
+        labels, tensor = self._labels.of(reading, stream, name)
+        add_input_(moment_of, reading.layout, tensor, labels)
+
+    def _check_sharing(self) -> None:
+        for name, owner in self.readers.items():
+            if owner != name and self._calls.get(name, 0) != self._calls.get(owner, 0):
+                raise self._changed(name)
+
+    def _changed(self, name: str) -> SharingError:
+        return SharingError(
+            f"site {name!r} read the same tensor as {self.readers[name]!r} in the first batch and another one now; "
+            "collect with share_inputs=False"
+        )
+
+    def _reads_encoder(self, reading: Reading) -> bool:
+        return self._encoded is not None and self._encoded() is reading.source
+
+    def _remember_encoded(self, module: nn.Module, args: object, output: object) -> None:
+        hidden = output if isinstance(output, Tensor) else getattr(output, "last_hidden_state", None)
+        if hidden is None and isinstance(output, tuple):
+            hidden = output[0]
+        if isinstance(hidden, Tensor):
+            self._encoded = weakref.ref(hidden)

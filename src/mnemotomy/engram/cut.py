@@ -1,0 +1,115 @@
+"""Which eigendirections of Σ_total are inverted. The cut is part of the method, so it is always explicit.
+
+Input covariances of language models reach condition numbers of 1e13: what lies below the cut is noise, and inverting
+it destroys the edit. No cut here follows the precision of the arithmetic.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from mnemotomy.errors import DataError
+
+
+class Cut(Protocol):
+    """Chooses eigenvalues to keep."""
+
+    def keep(self, eigenvalues: Float[Tensor, "*groups d"]) -> Bool[Tensor, "*groups d"]:
+        """True where a direction is kept; ``eigenvalues`` ascend and may be slightly negative from rounding."""
+
+
+@dataclass(frozen=True)
+class RelativeCut:
+    """Keep ``λ > ratio · λ_max``; 1e-6 is the paper's (Appendix B.3) and the default."""
+
+    ratio: float = 1e-6
+
+    def keep(self, eigenvalues: Tensor) -> Tensor:
+        return _above(eigenvalues, self.ratio)
+
+
+@dataclass(frozen=True)
+class FloatEpsCut:
+    """Keep ``λ > d · 2⁻²³ · λ_max``, the reference implementation's (ai-engram) cut: coarser for wider inputs."""
+
+    def keep(self, eigenvalues: Tensor) -> Tensor:
+        return _above(eigenvalues, eigenvalues.shape[-1] * 2.0**-23)
+
+
+@dataclass(frozen=True)
+class ConditionCut:
+    """Keep directions within a factor ``condition`` of the largest eigenvalue."""
+
+    condition: float
+
+    def keep(self, eigenvalues: Tensor) -> Tensor:
+        return _above(eigenvalues, 1.0 / self.condition)
+
+
+@dataclass(frozen=True)
+class RankCut:
+    """Keep the ``rank`` largest eigenvalues, or that fraction of them when ``rank`` is below 1."""
+
+    rank: float
+
+    def keep(self, eigenvalues: Tensor) -> Tensor:
+        d = eigenvalues.shape[-1]
+        kept = max(1, round(self.rank * d)) if self.rank < 1 else min(d, int(self.rank))
+        mask = torch.zeros_like(eigenvalues, dtype=torch.bool)
+        mask[..., d - kept :] = True
+        return mask & (eigenvalues > 0)
+
+
+@dataclass(frozen=True)
+class EnergyCut:
+    """Keep the fewest eigenvalues whose sum reaches ``fraction`` of the trace."""
+
+    fraction: float
+
+    def keep(self, eigenvalues: Tensor) -> Tensor:
+        positive = eigenvalues.clamp_min(0).double().flip(-1)
+        before = positive.cumsum(-1) - positive
+        return ((before < self.fraction * positive.sum(-1, keepdim=True)) & (positive > 0)).flip(-1)
+
+
+CUTS: dict[str, type[Any]] = {
+    "relative": RelativeCut,
+    "float-eps": FloatEpsCut,
+    "condition": ConditionCut,
+    "rank": RankCut,
+    "energy": EnergyCut,
+}
+
+
+def _above(eigenvalues: Tensor, ratio: float) -> Tensor:
+    largest = eigenvalues.amax(-1, keepdim=True).clamp_min(0)
+    return (eigenvalues > ratio * largest) & (eigenvalues > 0)
+
+
+def describe(value: Any, registry: dict[str, type[Any]]) -> dict[str, Any]:
+    """A cut or filter as ``{"kind": name, **parameters}``, as artifacts and recipes spell it."""
+    for name, kind in registry.items():
+        if type(value) is kind:
+            return {"kind": name, **asdict(value)}
+    return {"kind": repr(value)}
+
+
+def from_description(description: dict[str, Any], registry: dict[str, type[Any]], what: str) -> Any:
+    """The inverse of ``describe``.
+
+    Raises:
+        DataError: an unknown kind or parameter.
+    """
+    parameters = dict(description)
+    kind = parameters.pop("kind", None)
+    if kind not in registry:
+        raise DataError(f"unknown {what} {kind!r}; choose one of {', '.join(registry)}")
+    try:
+        return registry[kind](**parameters)
+    except TypeError as error:
+        raise DataError(f"{what} {kind!r}: {error}") from error

@@ -1,0 +1,68 @@
+"""Summing moments over the processes of a ``torch.distributed`` group."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from mnemotomy.engram.moments import Statistic
+from mnemotomy.engram.second_moment import SecondMoment
+from mnemotomy.errors import MergeError
+
+
+def sum_over_processes(
+    statistics: dict[str, Statistic], readers: dict[str, str], examples: Mapping[str, int]
+) -> tuple[dict[str, Statistic], dict[str, str], dict[str, int]]:
+    """The sums of all processes, the same on each; unchanged where no process group is up.
+
+    Processes may have seen different concepts, or (experts) reached different sites: what one lacks is zero there.
+
+    Raises:
+        MergeError: two processes share inputs between different sites.
+    """
+    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+        return statistics, readers, dict(examples)
+    described = {
+        name: (list(next(iter(s.values())).second.shape), list(next(iter(s.values())).first.shape))
+        for name, s in statistics.items()
+    }
+    mine = {"readers": readers, "examples": dict(examples), "shapes": described}
+    everyone: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(everyone, mine)
+    all_readers: dict[str, str] = {}
+    all_examples: dict[str, int] = {}
+    shapes: dict[str, tuple[list[int], list[int]]] = {}
+    for other in everyone:
+        for site, owner in other["readers"].items():
+            if all_readers.setdefault(site, owner) != owner:
+                raise MergeError(
+                    f"site {site!r} shares its input on some processes only; collect with share_inputs=False"
+                )
+        for concept, count in other["examples"].items():
+            all_examples[concept] = all_examples.get(concept, 0) + count
+        shapes |= other["shapes"]
+    device = _device(statistics)
+    dtype = next((m.second.dtype for s in statistics.values() for m in s.values()), torch.float32)
+    summed: dict[str, Statistic] = {}
+    for name in sorted(shapes):
+        summed[name] = {}
+        for concept in all_examples:
+            moment = statistics.get(name, {}).get(concept)
+            if moment is None:
+                second, first = (torch.zeros(shape, dtype=dtype, device=device) for shape in shapes[name])
+                moment = SecondMoment(second, first, 0)
+            count = torch.tensor(moment.count, device=device)
+            for tensor in (moment.second, moment.first, count):
+                dist.all_reduce(tensor)
+            summed[name][concept] = SecondMoment(moment.second, moment.first, int(count))
+    ordered = {name: summed[name] for name in dict.fromkeys(all_readers.values())}
+    return ordered, all_readers, all_examples
+
+
+def _device(statistics: Mapping[str, Statistic]) -> torch.device:
+    if dist.get_backend() == "nccl":
+        return torch.device("cuda", torch.cuda.current_device())
+    return next((m.second.device for s in statistics.values() for m in s.values()), torch.device("cpu"))

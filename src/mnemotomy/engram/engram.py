@@ -1,0 +1,121 @@
+"""An engram: per site, the weights ``W⁺ = W P`` that carry one concept (Eq. 3, 4, 6). Lazy, and a vector."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from jaxtyping import Float
+from torch import Tensor
+
+from mnemotomy.engram.cut import CUTS, describe
+from mnemotomy.engram.edit import Edit, Term
+from mnemotomy.engram.filters import FILTERS, Filter
+from mnemotomy.engram.products import full_precision
+
+if TYPE_CHECKING:
+    from mnemotomy.engram.atlas import Atlas
+
+
+class Engram:
+    """The weights of ``concepts`` (merged into one), computed site by site when asked for.
+
+    ``engram[site]`` is ``W⁺ [out, d]`` in float32, the bias as its last column. Engrams add and scale into edits:
+    ``-0.6 * atlas["alice"] + atlas["bob"]``.
+    """
+
+    def __init__(self, atlas: Atlas, concepts: tuple[str, ...], filter: Filter) -> None:
+        self.atlas = atlas
+        self.concepts = concepts
+        self.filter = filter
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the model that this is an engram of."""
+        return self.atlas.fingerprint
+
+    def sites(self) -> tuple[str, ...]:
+        """The names of the sites, those that read one input side by side."""
+        by_input: dict[tuple[str, bool], list[str]] = {}
+        for name, site in self.atlas.sites.items():
+            by_input.setdefault((self.atlas.moments.readers[name], site.has_bias), []).append(name)
+        return tuple(name for group in by_input.values() for name in group)
+
+    def __getitem__(self, site: str) -> Float[Tensor, "out d"]:
+        return self._project([site])[0]
+
+    def items(self) -> Iterator[tuple[str, Float[Tensor, "out d"]]]:
+        """All sites, one input at a time: what several sites share is computed once and then let go."""
+        names = self.sites()
+        start = 0
+        while start < len(names):
+            key = self._input(names[start])
+            stop = start
+            while stop < len(names) and self._input(names[stop]) == key:
+                stop += 1
+            yield from zip(names[start:stop], self._project(list(names[start:stop])), strict=True)
+            start = stop
+
+    def ratios(self) -> dict[str, float]:
+        """``‖W⁺‖_F / ‖W‖_F`` per site: the weight-norm ratio of Section 7."""
+        found: dict[str, float] = {}
+        for site, engram in self.items():
+            norm = float(self.atlas.weight(site).norm())
+            found[site] = float(engram.norm()) / norm if norm > 0 else 0.0
+        return found
+
+    def effective_ranks(self) -> dict[str, float]:
+        """Per site, the effective rank of Σ⁺ over that of Σ_total (Roy & Vetterli 2007), in [0, 1] as a rule."""
+        from mnemotomy.engram.trace import effective_rank
+
+        ranks: dict[tuple[str, bool], float] = {}
+        for site in self.sites():
+            key = self._input(site)
+            if key not in ranks:
+                concept = effective_rank(self.atlas.second_moment(site, self.concepts))
+                ranks[key] = concept / max(1.0, effective_rank(self.atlas.second_moment(site, self.atlas.concepts)))
+        return {site: ranks[self._input(site)] for site in self.sites()}
+
+    def materialize(self) -> Edit:
+        """The same as an edit of strength 1 that holds its tensors, for repeated use: as large as the sites' weights."""
+        return (1.0 * self).materialize()
+
+    def describe(self) -> dict[str, Any]:
+        """Concepts, cut and filter, as artifacts record them."""
+        return {
+            "concepts": list(self.concepts),
+            "of": list(self.atlas.concepts),
+            "cut": describe(self.atlas.cut, CUTS),
+            "filter": describe(self.filter, FILTERS),
+            "delta": self.atlas.base_sites is not None,
+        }
+
+    def __mul__(self, factor: float) -> Edit:
+        return Edit((Term(float(factor), self),))
+
+    __rmul__ = __mul__
+
+    def __neg__(self) -> Edit:
+        return -1.0 * self
+
+    def __add__(self, other: Engram | Edit) -> Edit:
+        return 1.0 * self + other
+
+    def __sub__(self, other: Engram | Edit) -> Edit:
+        return 1.0 * self - other
+
+    def _input(self, site: str) -> tuple[str, bool]:
+        return self.atlas.moments.readers[site], self.atlas.sites[site].has_bias
+
+    def _project(self, names: list[str]) -> list[Tensor]:
+        """``W⁺`` of sites that read one input."""
+        atlas = self.atlas
+        groups = atlas.sites[names[0]].groups
+        weights = [atlas.weight(name) for name in names]
+        if groups > 1:
+            weights = [weight.unflatten(0, (groups, -1)) for weight in weights]
+        with full_precision():
+            found = atlas.spectrum(names[0]).project(
+                weights, atlas.second_moment(names[0], self.concepts), self.filter, atlas.share(names[0], self.concepts)
+            )
+        return [(w.flatten(0, 1) if groups > 1 else w).float() for w in found]

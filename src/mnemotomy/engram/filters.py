@@ -1,0 +1,110 @@
+"""Functions of μ: how much of a direction is edited when the share μ of it belongs to the concept.
+
+``P = Σ⁺ (Σ⁺+Σ⁻)†`` is similar to a symmetric matrix with eigenvalues μ in [0, 1]. The paper multiplies by μ (Eq. 4); a
+direction that the concept shares with everything has μ = n⁺/N, and the filters below treat it differently.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mnemotomy.errors import DataError
+
+
+class Filter(Protocol):
+    """A function of μ and of the share ``n⁺/N`` of the rows that are the concept's, with ``f(0) = 0``."""
+
+    def response(self, mu: Float[Tensor, "*groups k"], share: float) -> Float[Tensor, "*groups k"]:
+        """What each direction is multiplied by."""
+
+
+@runtime_checkable
+class Linear(Protocol):
+    """A filter of the form ``W Σ⁺ D`` with ``D`` a function of Σ_total alone (Eq. 31), which needs no μ.
+
+    Engrams of such filters are additive: the engram of a set is the sum of its members' engrams.
+    """
+
+    def inverse(self, eigenvalues: Float[Tensor, "*groups k"]) -> Float[Tensor, "*groups k"]:
+        """The eigenvalues of ``D`` from those of Σ_total."""
+
+
+@dataclass(frozen=True)
+class Soft:
+    """``μ``: the paper's estimator, ``D = Σ_total†`` (Eq. 4)."""
+
+    def response(self, mu: Tensor, share: float) -> Tensor:
+        return mu
+
+    def inverse(self, eigenvalues: Tensor) -> Tensor:
+        return 1.0 / eigenvalues
+
+
+@dataclass(frozen=True)
+class Ridge:
+    """``D = (Σ_total + λ I)⁻¹``: Unified Concept Editing (Gandikota et al. 2024; Eq. 31). λ in units of Σ, a sum over rows.
+
+    Of the kept directions; with ``RelativeCut(0)`` exactly UCE.
+    """
+
+    strength: float
+
+    def response(self, mu: Tensor, share: float) -> Tensor:
+        raise DataError("Ridge is no function of μ; it damps the inverse of Σ_total instead")
+
+    def inverse(self, eigenvalues: Tensor) -> Tensor:
+        return 1.0 / (eigenvalues + self.strength)
+
+
+@dataclass(frozen=True)
+class Power:
+    """``μ^exponent``: above 1, what is shared is spared."""
+
+    exponent: float = 2.0
+
+    def response(self, mu: Tensor, share: float) -> Tensor:
+        return mu**self.exponent
+
+
+@dataclass(frozen=True)
+class Hard:
+    """1 where ``μ > threshold``, else 0: the projector on directions that belong to the concept."""
+
+    threshold: float = 0.5
+
+    def response(self, mu: Tensor, share: float) -> Tensor:
+        return (mu > self.threshold).to(mu.dtype)
+
+
+@dataclass(frozen=True)
+class Excess:
+    """``(μ − n⁺/N) / (1 − n⁺/N)``, at least 0: what the concept has beyond its share of the rows."""
+
+    def response(self, mu: Tensor, share: float) -> Tensor:
+        return ((mu - share) / max(1.0 - share, torch.finfo(mu.dtype).eps)).clamp_min(0)
+
+
+@dataclass(frozen=True)
+class Balanced:
+    """``C⁺ (C⁺ + C⁻)†`` of the *mean* covariances: μ as if concept and reference had equally many rows."""
+
+    def response(self, mu: Tensor, share: float) -> Tensor:
+        if share >= 1.0:
+            return mu
+        odds = (1.0 - share) / share
+        return mu * odds / (1.0 - mu + mu * odds)
+
+
+FILTERS: dict[str, type[Any]] = {
+    "soft": Soft,
+    "ridge": Ridge,
+    "power": Power,
+    "hard": Hard,
+    "excess": Excess,
+    "balanced": Balanced,
+}

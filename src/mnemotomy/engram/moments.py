@@ -1,0 +1,206 @@
+"""Second moments of every site's input, per concept: the sufficient statistics of all engrams (Eq. 19, 23)."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import torch
+import transformers
+
+from mnemotomy.engram.second_moment import SecondMoment
+from mnemotomy.errors import ConceptError, FingerprintError, MergeError, SelectionError
+
+Statistic = dict[str, SecondMoment]
+"""The moment of each concept for one distinct input."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where moments come from; written into every artifact.
+
+    Attributes:
+        fingerprint: of the model (``mnemotomy.models.fingerprint``).
+        model: its class.
+        selector: the sites that were asked for.
+        layers: the blocks that were asked for, if any.
+        model_dtype, moment_dtype: of the activations and of the sums.
+        examples: how many examples each concept had.
+        versions: of what computed them.
+    """
+
+    fingerprint: str
+    model: str
+    selector: str | tuple[str, ...]
+    layers: tuple[int, ...] | None
+    model_dtype: str
+    moment_dtype: str
+    examples: dict[str, int] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+
+
+def versions() -> dict[str, str]:
+    """What to write beside a result so that it can be made again."""
+    from mnemotomy import __version__
+
+    return {
+        "mnemotomy": __version__,
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "safetensors": str(safetensors.__version__),
+        "python": platform.python_version(),
+    }
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Second moments per distinct input and concept; additive over batches, processes, machines and data sets.
+
+    Attributes:
+        statistics: per distinct input (named after the first site that reads it), the moment of every concept.
+        readers: per site, the name of the input it reads. q, k and v share one.
+        concepts: the concepts in the order they were first seen.
+        origin: the model, selection and versions behind them.
+    """
+
+    statistics: Mapping[str, Statistic]
+    readers: Mapping[str, str]
+    concepts: tuple[str, ...]
+    origin: Origin
+
+    def moment(self, site: str, concept: str) -> SecondMoment:
+        """The second moment of ``site``'s input over the rows of ``concept``.
+
+        Raises:
+            SelectionError: no such site was collected.
+            ConceptError: no such concept was collected.
+        """
+        if site not in self.readers:
+            raise SelectionError(f"no moments of site {site!r}; there are {_some(self.readers)}")
+        statistic = self.statistics[self.readers[site]]
+        if concept not in statistic:
+            raise ConceptError(f"no concept {concept!r}; there are {_some(self.concepts)}")
+        return statistic[concept]
+
+    def count(self, site: str, concept: str) -> int:
+        """How many rows of ``concept`` reached ``site``."""
+        return self.moment(site, concept).count
+
+    def __add__(self, other: Moments) -> Moments:
+        """The moments of both collections together: concepts of one name are added, others kept side by side.
+
+        Raises:
+            MergeError: they speak of different models or sites.
+        """
+        if not isinstance(other, Moments):
+            return NotImplemented
+        if self.origin.fingerprint != other.origin.fingerprint:
+            raise MergeError("these moments come from two different models; only those of one model can be added")
+        if set(self.readers) != set(other.readers):
+            odd = sorted(set(self.readers) ^ set(other.readers))
+            raise MergeError(f"these moments are of different sites: {odd[0]!r} is only in one of them")
+        # where one side shares a statistic that the other keeps apart, the finer division holds for both
+        readers: dict[str, str] = {}
+        statistics: dict[str, Statistic] = {}
+        names: dict[tuple[str, str], str] = {}
+        for site in self.readers:
+            pair = (self.readers[site], other.readers[site])
+            if pair not in names:
+                names[pair] = site
+                statistics[site] = _add(self.statistics[pair[0]], other.statistics[pair[1]])
+            readers[site] = names[pair]
+        concepts = (*self.concepts, *(c for c in other.concepts if c not in self.concepts))
+        examples = {
+            c: self.origin.examples.get(c, 0) + other.origin.examples.get(c, 0)
+            for c in (*self.origin.examples, *other.origin.examples)
+        }
+        return Moments(statistics, readers, concepts, replace(self.origin, examples=examples))
+
+    def group(self, groups: Mapping[str, Sequence[str]]) -> Moments:
+        """The same moments under other concepts, each the union of some of the present ones; others are kept.
+
+        Raises:
+            ConceptError: a member is unknown or named twice.
+        """
+        members = [member for group in groups.values() for member in group]
+        for member in members:
+            if member not in self.concepts:
+                raise ConceptError(f"no concept {member!r}; there are {_some(self.concepts)}")
+            if members.count(member) > 1:
+                raise ConceptError(f"concept {member!r} is in more than one group, so its rows would count twice")
+        whole = {c: (c,) for c in self.concepts if c not in members} | {n: tuple(g) for n, g in groups.items()}
+        statistics = {
+            name: {new: _sum([statistic[old] for old in group]) for new, group in whole.items()}
+            for name, statistic in self.statistics.items()
+        }
+        examples = {new: sum(self.origin.examples.get(old, 0) for old in group) for new, group in whole.items()}
+        return Moments(statistics, self.readers, tuple(whole), replace(self.origin, examples=examples))
+
+    def check(self, fingerprint: str) -> None:
+        """Refuse a model other than the one that was collected.
+
+        Raises:
+            FingerprintError: the fingerprints differ.
+        """
+        if fingerprint != self.origin.fingerprint:
+            raise FingerprintError(
+                f"the moments were collected on another model ({self.origin.model}, fingerprint "
+                f"{self.origin.fingerprint[:12]}) than the one given ({fingerprint[:12]}); collect again, or pass "
+                "check=False if you know that they fit"
+            )
+
+    def save(self, path: str | Path) -> None:
+        """Write a safetensors file: triangles of the symmetric matrices, counts, selector, fingerprint, versions."""
+        from mnemotomy.engram.moments_file import save_moments
+
+        save_moments(self, path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Moments:
+        """Read what ``save`` wrote.
+
+        Raises:
+            ArtifactError: the file is missing, damaged, or no moments file.
+        """
+        from mnemotomy.engram.moments_file import load_moments
+
+        return load_moments(path)[0]
+
+    def to(self, device: torch.device | str) -> Moments:
+        """The same moments on another device."""
+        moved = {
+            name: {c: SecondMoment(m.second.to(device), m.first.to(device), m.count) for c, m in statistic.items()}
+            for name, statistic in self.statistics.items()
+        }
+        return replace(self, statistics=moved)
+
+    def describe(self) -> dict[str, Any]:
+        """The origin and the sizes, for logs and reports."""
+        elements = sum(m.second.numel() + m.first.numel() for s in self.statistics.values() for m in s.values())
+        return {
+            **asdict(self.origin),
+            "concepts": list(self.concepts),
+            "sites": len(self.readers),
+            "distinct_inputs": len(self.statistics),
+            "numbers": elements,
+        }
+
+
+def _sum(moments: Sequence[SecondMoment]) -> SecondMoment:
+    total = moments[0]
+    for moment in moments[1:]:
+        total = total + moment
+    return total
+
+
+def _add(left: Statistic, right: Statistic) -> Statistic:
+    return {c: left[c] + right[c] if c in left and c in right else (left.get(c) or right[c]) for c in (*left, *right)}
+
+
+def _some(names: Sequence[str] | Mapping[str, Any], shown: int = 8) -> str:
+    listed = list(names)
+    return ", ".join(map(repr, listed[:shown])) + (", ..." if len(listed) > shown else "")

@@ -1,0 +1,117 @@
+"""The moments file: safetensors with each symmetric matrix as its upper triangle, and a JSON header."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import torch
+from jaxtyping import Float
+from safetensors.torch import save_file
+from torch import Tensor
+
+from mnemotomy.engram.moments import Moments, Origin, Statistic
+from mnemotomy.engram.second_moment import SecondMoment
+from mnemotomy.errors import ArtifactError
+from mnemotomy.files import replacing_file
+
+FORMAT = "mnemotomy-moments"
+VERSION = 1
+
+
+def save_moments(moments: Moments, path: str | Path, *, progress: dict[str, Any] | None = None) -> None:
+    """Write ``moments`` to ``path``; ``progress`` marks an unfinished collection and says how far it came."""
+    tensors: dict[str, Tensor] = {}
+    shapes: dict[str, dict[str, Any]] = {}
+    for i, (name, statistic) in enumerate(moments.statistics.items()):
+        shapes[name] = {}
+        for j, concept in enumerate(moments.concepts):
+            if concept not in statistic:
+                continue
+            moment = statistic[concept]
+            tensors[f"{i}.{j}.second"] = pack(moment.second)
+            tensors[f"{i}.{j}.first"] = moment.first.contiguous().cpu()
+            shapes[name][concept] = {"key": f"{i}.{j}", "shape": list(moment.second.shape), "count": moment.count}
+    header = {
+        "origin": asdict(moments.origin),
+        "readers": dict(moments.readers),
+        "concepts": list(moments.concepts),
+        "statistics": shapes,
+        "progress": progress,
+    }
+    metadata = {"format": FORMAT, "version": str(VERSION), "header": json.dumps(header)}
+    with replacing_file(path) as temporary:
+        save_file(tensors, temporary, metadata=metadata)
+
+
+def load_moments(path: str | Path) -> tuple[Moments, dict[str, Any] | None]:
+    """Read a moments file and, for an unfinished collection, how far it came.
+
+    Raises:
+        ArtifactError: the file is missing, damaged, of another kind or of a later version.
+    """
+    header = read_header(path, FORMAT, VERSION, "moments file; make one with 'mnemotomy collect' or Moments.save")
+    try:
+        with safetensors.safe_open(str(path), framework="pt") as file:
+            statistics: dict[str, Statistic] = {}
+            for name, entries in header["statistics"].items():
+                statistics[name] = {}
+                for concept, entry in entries.items():
+                    second = unpack(file.get_tensor(f"{entry['key']}.second"), entry["shape"])
+                    first = file.get_tensor(f"{entry['key']}.first")
+                    statistics[name][concept] = SecondMoment(second, first, int(entry["count"]))
+        origin = dict(header["origin"])
+        if isinstance(origin["selector"], list):
+            origin["selector"] = tuple(origin["selector"])
+        if origin["layers"] is not None:
+            origin["layers"] = tuple(origin["layers"])
+        moments = Moments(statistics, header["readers"], tuple(header["concepts"]), Origin(**origin))
+    except (KeyError, TypeError, RuntimeError, safetensors.SafetensorError) as error:
+        raise ArtifactError(f"{path} is damaged: {error}") from error
+    return moments, header["progress"]
+
+
+def read_header(path: str | Path, expected: str, version: int, what: str) -> dict[str, Any]:
+    """The JSON header of one of our safetensors files.
+
+    Raises:
+        ArtifactError: the file is missing, damaged, of another kind or of a later version.
+    """
+    if not Path(path).is_file():
+        raise ArtifactError(f"there is no file {path}")
+    try:
+        with safetensors.safe_open(str(path), framework="pt") as file:
+            metadata = file.metadata() or {}
+    except (OSError, safetensors.SafetensorError) as error:
+        raise ArtifactError(f"{path} is damaged or no safetensors file: {error}") from error
+    if metadata.get("format") != expected:
+        raise ArtifactError(f"{path} is no {what}")
+    if int(metadata["version"]) > version:
+        raise ArtifactError(f"{path} has format version {metadata['version']}; update mnemotomy to read it")
+    header: dict[str, Any] = json.loads(metadata["header"])
+    return header
+
+
+def pack(matrix: Float[Tensor, "*groups d d"]) -> Tensor:
+    """The upper triangle row by row, ``[*groups, d(d+1)/2]``; a diagonal as it is."""
+    matrix = matrix.cpu()
+    if matrix.dim() == 1:
+        return matrix.contiguous()
+    return torch.cat([matrix[..., i, i:] for i in range(matrix.shape[-1])], dim=-1).contiguous()
+
+
+def unpack(packed: Tensor, shape: list[int]) -> Float[Tensor, "*groups d d"]:
+    """The inverse of ``pack``."""
+    if len(shape) == 1:
+        return packed
+    matrix = packed.new_empty(shape)
+    d, start = shape[-1], 0
+    for i in range(d):
+        row = packed[..., start : start + d - i]
+        matrix[..., i, i:] = row
+        matrix[..., i:, i] = row
+        start += d - i
+    return matrix

@@ -1,0 +1,54 @@
+"""``Σ += Xᵀ X`` at nearly half the work of a general product, and at full float32 precision."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+_LEAF = 256  # columns; below this a plain product is faster than two halves
+
+
+def add_gram_(upper: Float[Tensor, "d d"], rows: Float[Tensor, "n d"]) -> None:
+    """Add ``rowsᵀ rows`` to the upper triangle of ``upper``; what ends up below the diagonal is undefined.
+
+    The matrix is symmetric, so each off-diagonal block is computed once: 9/16 of the work at d = 1024.
+    ``mirror_`` completes it.
+    """
+    d = rows.shape[1]
+    if d <= _LEAF:
+        upper.addmm_(rows.T, rows)
+        return
+    half = d // 2
+    left, right = rows[:, :half], rows[:, half:]
+    add_gram_(upper[:half, :half], left)
+    add_gram_(upper[half:, half:], right)
+    upper[:half, half:].addmm_(left.T, right)
+
+
+def mirror_(matrix: Float[Tensor, "*batch d d"]) -> None:
+    """Copy the upper triangle below the diagonal, in strips so that no second matrix is needed."""
+    d = matrix.shape[-1]
+    for start in range(0, d, _LEAF):
+        stop = min(start + _LEAF, d)
+        matrix[..., stop:, start:stop] = matrix[..., start:stop, stop:].mT
+        block = matrix[..., start:stop, start:stop]
+        block.copy_(block.triu() + block.triu(1).mT)
+
+
+@contextlib.contextmanager
+def full_precision() -> Iterator[None]:
+    """float32 products in float32: TF32 and bfloat16 shortcuts, which are coarser than the cut, are off inside."""
+    backends: tuple[Any, ...] = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)  # type: ignore[attr-defined]
+    before = [backend.fp32_precision for backend in backends]
+    try:
+        for backend in backends:
+            backend.fp32_precision = "ieee"
+        yield
+    finally:
+        for backend, precision in zip(backends, before, strict=True):
+            backend.fp32_precision = precision

@@ -1,0 +1,155 @@
+"""A site: one editable affine map of a model, its input rows ``X [N, d]`` and its canonical weight ``W [out, d]``."""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from mnemotomy.engram.sites.layout import Layout
+
+Observe = Callable[[str, "Reading"], None]
+"""What a hook calls with the site's name and what it is about to read."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One tensor that a site reads in a forward pass, and how its rows are cut out of it.
+
+    Attributes:
+        tensor: the raw input, with the batch as its first dimension (or rows of ``tokens``).
+        layout: turns the tensor into rows; readings of one tensor with one layout are one statistic.
+        source: the object that the module was called with; sites that read one object share one statistic.
+        tokens: for routed inputs, the flat index of the token behind each row.
+    """
+
+    tensor: Tensor
+    layout: Layout
+    source: Tensor
+    tokens: Tensor | None = None
+
+
+class Site(ABC):
+    """One affine map ``y = W x + b``, edited as ``[W b]`` over inputs extended by 1.
+
+    Attributes:
+        name: where it is in the model; the key of engrams and edits.
+        module: the module whose forward pass reads the input.
+        groups: diagonal blocks of the map (grouped convolutions); row ``o`` belongs to block ``o // (out / groups)``.
+    """
+
+    groups: int = 1
+    routed: bool = False  # reached by some tokens only, so that having seen none of a concept is no error
+
+    def __init__(self, name: str, module: nn.Module) -> None:
+        self.name = name
+        self.module = module
+
+    @property
+    def kind(self) -> str:
+        """The projection's own name, as ``q_proj``: what heatmaps have as columns."""
+        parts = [part for part in self.name.split(".") if not part.isdigit()]
+        return parts[-1] if parts else self.name
+
+    @property
+    def layer(self) -> int | None:
+        """The index of the block that holds the site, where its name has one."""
+        block = re.search(r"(?:^|\.)(?:layers|layer|blocks|block|h)\.(\d+)(?:\.|$)", self.name)
+        match = block or re.search(r"(?:^|\.)(\d+)(?:\.|$)", self.name)
+        return int(match.group(1)) if match else None
+
+    @property
+    @abstractmethod
+    def parameters(self) -> tuple[tuple[nn.Module, str], ...]:
+        """Owner and attribute of each parameter that an edit writes to."""
+
+    @property
+    def has_bias(self) -> bool:
+        """Whether the canonical weight ends with a bias column."""
+        return False
+
+    @abstractmethod
+    def weight(self) -> Float[Tensor, "out d"]:
+        """The canonical weight in float32, the bias as its last column; a new tensor or a read-only view."""
+
+    @abstractmethod
+    def add_(self, delta: Float[Tensor, "out d"]) -> None:
+        """Add a canonical ``delta`` to the model's own tensors, in place, rounded once to their dtype."""
+
+    @abstractmethod
+    def attach(self, observe: Observe) -> list[RemovableHandle]:
+        """Report each input of a forward pass to ``observe``; the handles undo it."""
+
+
+class WeightAndBias(Site):
+    """A site whose weight and bias are the ``weight`` and ``bias`` of its own module."""
+
+    @property
+    def parameters(self) -> tuple[tuple[nn.Module, str], ...]:
+        names = ("weight", "bias") if self.has_bias else ("weight",)
+        return tuple((self.module, name) for name in names)
+
+    @property
+    def has_bias(self) -> bool:
+        return isinstance(getattr(self.module, "bias", None), Tensor)
+
+    def to_canonical(self, weight: Tensor) -> Float[Tensor, "out d"]:
+        """The module's weight as ``[out, d]``."""
+        return weight
+
+    def from_canonical(self, delta: Float[Tensor, "out d"]) -> Tensor:
+        """A canonical matrix in the shape of the module's weight."""
+        return delta
+
+    def weight(self) -> Float[Tensor, "out d"]:
+        weight = self.to_canonical(_own(self.module, "weight").detach()).float()
+        if not self.has_bias:
+            return weight
+        return torch.cat([weight, _own(self.module, "bias").detach().float()[:, None]], dim=1)
+
+    def add_(self, delta: Float[Tensor, "out d"]) -> None:
+        if self.has_bias:
+            add_rounded(_own(self.module, "bias"), delta[:, -1])
+            delta = delta[:, :-1]
+        add_rounded(_own(self.module, "weight"), self.from_canonical(delta))
+
+    def attach(self, observe: Observe) -> list[RemovableHandle]:
+        def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            x = first_input(args, kwargs)
+            observe(self.name, Reading(x, self.layout(), source=x))
+
+        return [self.module.register_forward_pre_hook(hook, with_kwargs=True)]
+
+    @abstractmethod
+    def layout(self) -> Layout:
+        """How this layer's input becomes rows."""
+
+
+def add_rounded(target: Tensor, delta: Tensor) -> None:
+    """``target += delta`` computed in float32 and rounded once to the target's dtype."""
+    with torch.no_grad():
+        delta = delta.to(target.device)
+        if target.dtype == delta.dtype:
+            target.add_(delta)
+        else:
+            target.copy_(target.to(delta.dtype) + delta)
+
+
+def first_input(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+    """The tensor that a layer with one input was called with, by position or by name."""
+    value = args[0] if args else next(iter(kwargs.values()))
+    assert isinstance(value, Tensor)
+    return value
+
+
+def _own(module: nn.Module, name: str) -> Tensor:
+    value = getattr(module, name)
+    assert isinstance(value, Tensor)
+    return value

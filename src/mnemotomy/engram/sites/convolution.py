@@ -1,0 +1,129 @@
+"""Convolutions: rows are receptive fields, so that ``W x + b`` is the layer's own output at one position."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from mnemotomy.engram.sites.base import Observe, Reading, WeightAndBias, first_input
+from mnemotomy.engram.sites.layout import Layout, Patches
+
+Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
+TransposedConvolution = nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
+
+
+class ConvolutionSite(WeightAndBias):
+    """``nn.Conv1d/2d/3d``; the weight ``[out, in/groups, *kernel]`` flattens to ``[out, in/groups * k]``."""
+
+    module: Convolution
+
+    def __init__(self, name: str, module: Convolution) -> None:
+        super().__init__(name, module)
+        self.groups = module.groups
+
+    def layout(self) -> Layout:
+        conv = self.module
+        mode = "constant" if conv.padding_mode == "zeros" else conv.padding_mode
+        return Patches(
+            kernel=tuple(conv.kernel_size),
+            stride=tuple(conv.stride),
+            dilation=tuple(conv.dilation),
+            padding=_both_sides(conv),
+            mode=mode,
+            groups=conv.groups,
+        )
+
+    def to_canonical(self, weight: Tensor) -> Tensor:
+        return weight.flatten(1)
+
+    def from_canonical(self, delta: Tensor) -> Tensor:
+        return delta.reshape(self.module.weight.shape)
+
+    def attach(self, observe: Observe) -> list[RemovableHandle]:
+        spatial = len(self.module.kernel_size)
+
+        def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            x = first_input(args, kwargs)
+            images = x if x.dim() == spatial + 2 else x[None]  # a single image comes without a batch dimension
+            observe(self.name, Reading(images, self.layout(), source=x))
+
+        return [self.module.register_forward_pre_hook(hook, with_kwargs=True)]
+
+
+class TransposedConvolutionSite(WeightAndBias):
+    """``nn.ConvTranspose1d/2d/3d`` as the convolution that it is: stride 1 over the input spread by zeros.
+
+    The rows are then the receptive fields of output positions, so that ``W x + b`` is the output itself and the
+    bias is absorbed as everywhere else. Canonical weight: ``[out, in/groups * k]`` with the kernel flipped.
+    """
+
+    module: TransposedConvolution
+
+    def __init__(self, name: str, module: TransposedConvolution) -> None:
+        super().__init__(name, module)
+        self.groups = module.groups
+        self._extra: tuple[int, ...] = tuple(module.output_padding)
+
+    def layout(self) -> Layout:
+        conv = self.module
+        padding: list[int] = []
+        for axis in reversed(range(len(conv.kernel_size))):
+            reach = conv.dilation[axis] * (conv.kernel_size[axis] - 1) - cast(int, conv.padding[axis])
+            padding += [reach, reach + self._extra[axis]]
+        return Patches(
+            kernel=tuple(conv.kernel_size),
+            stride=(1,) * len(conv.kernel_size),
+            dilation=tuple(conv.dilation),
+            padding=tuple(padding),
+            groups=conv.groups,
+            upsample=tuple(conv.stride),
+        )
+
+    def to_canonical(self, weight: Tensor) -> Tensor:
+        groups, kernel = self.groups, weight.shape[2:]
+        per_group = weight.unflatten(0, (groups, -1)).transpose(1, 2)  # [groups, out/groups, in/groups, *kernel]
+        return per_group.flip(tuple(range(3, 3 + len(kernel)))).flatten(0, 1).flatten(1)
+
+    def from_canonical(self, delta: Tensor) -> Tensor:
+        shape = self.module.weight.shape
+        groups, kernel = self.groups, shape[2:]
+        per_group = delta.reshape(groups, shape[1], shape[0] // groups, *kernel)
+        return per_group.flip(tuple(range(3, 3 + len(kernel)))).transpose(1, 2).reshape(shape)
+
+    def attach(self, observe: Observe) -> list[RemovableHandle]:
+        spatial = len(self.module.kernel_size)
+
+        def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            x = first_input(args, kwargs)
+            size = args[1] if len(args) > 1 else kwargs.get("output_size")
+            if size is not None:  # the padding at the end that reaches the requested size
+                conv = self.module
+                wanted = list(size)[-spatial:]
+                self._extra = tuple(
+                    wanted[a]
+                    - (x.shape[a - spatial] - 1) * conv.stride[a]
+                    + 2 * cast(int, conv.padding[a])
+                    - conv.dilation[a] * (conv.kernel_size[a] - 1)
+                    - 1
+                    for a in range(spatial)
+                )
+            images = x if x.dim() == spatial + 2 else x[None]
+            observe(self.name, Reading(images, self.layout(), source=x))
+
+        return [self.module.register_forward_pre_hook(hook, with_kwargs=True)]
+
+
+def _both_sides(conv: Convolution) -> tuple[int, ...]:
+    """The padding before and after each spatial dimension, last dimension first, as ``F.pad`` takes it."""
+    sides: list[int] = []
+    for axis in reversed(range(len(conv.kernel_size))):
+        if conv.padding == "same":  # as torch: the odd one goes behind
+            total = conv.dilation[axis] * (conv.kernel_size[axis] - 1)
+            sides += [total // 2, total - total // 2]
+        elif conv.padding == "valid":
+            sides += [0, 0]
+        else:
+            sides += [cast(int, conv.padding[axis])] * 2
+    return tuple(sides)

@@ -1,0 +1,109 @@
+"""How a layer's input tensor becomes rows: the last dimension, image patches, or token indices."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+
+class Layout(Protocol):
+    """A hashable description of how rows are cut out of an input; equal layouts of one tensor give equal rows."""
+
+    @property
+    def batched(self) -> bool:
+        """Whether the input's first dimension always is the batch (images), so that it may be cut in chunks."""
+
+    @property
+    def groups(self) -> int:
+        """How many blocks each row falls into; more than 1 for grouped convolutions."""
+
+    def rows(self, tensor: Tensor) -> Tensor:
+        """Rows with the input's leading dimensions in front: ``[..., d]``, or ``[..., groups, d]`` when grouped."""
+
+    def expansion(self) -> int:
+        """How many times larger the rows are than the input: what a chunk must allow for."""
+
+
+@dataclass(frozen=True)
+class LastDimension:
+    """Every vector along the last dimension is a row: linear layers."""
+
+    batched: bool = False
+    groups: int = 1
+
+    def rows(self, tensor: Float[Tensor, "*lead d"]) -> Float[Tensor, "*lead d"]:
+        return tensor
+
+    def expansion(self) -> int:
+        return 1
+
+
+@dataclass(frozen=True)
+class OneHot:
+    """Every index is a one-hot row of length ``size``; Σ is then the diagonal of the counts: embeddings."""
+
+    size: int
+    batched: bool = False
+    groups: int = 1
+
+    def rows(self, tensor: Tensor) -> Tensor:
+        return tensor
+
+    def expansion(self) -> int:
+        return 1
+
+
+@dataclass(frozen=True)
+class Patches:
+    """Every receptive field of a convolution is a row: ``x [B, C, *size]`` to ``[B, positions, (groups,) C/groups * k]``.
+
+    Attributes:
+        kernel, stride, dilation: of each spatial dimension.
+        padding: before and after, last dimension first, as ``torch.nn.functional.pad`` takes it; may be negative.
+        mode: ``constant``, ``reflect``, ``replicate`` or ``circular``.
+        groups: rows of grouped convolutions carry one block per group.
+        upsample: zeros put between neighbours first (stride of a transposed convolution), minus nothing: 1 for none.
+    """
+
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    dilation: tuple[int, ...]
+    padding: tuple[int, ...]
+    mode: str = "constant"
+    groups: int = 1
+    upsample: tuple[int, ...] = ()
+    batched: bool = True
+
+    def rows(self, tensor: Tensor) -> Tensor:
+        x = self._spread(tensor)
+        if any(self.padding):
+            x = F.pad(x, self.padding, mode=self.mode)
+        spatial = len(self.kernel)
+        for axis in range(spatial):
+            extent = (self.kernel[axis] - 1) * self.dilation[axis] + 1
+            x = x.unfold(2 + axis, extent, self.stride[axis])[..., :: self.dilation[axis]]
+        # [B, C, *positions, *kernel] -> [B, positions, C * kernel], channels slowest as in the weight
+        batch, channels = x.shape[:2]
+        order = (0, *range(2, 2 + spatial), 1, *range(2 + spatial, 2 + 2 * spatial))
+        x = x.permute(order).reshape(batch, -1, channels * _product(self.kernel))
+        return x.unflatten(-1, (self.groups, -1)) if self.groups > 1 else x
+
+    def expansion(self) -> int:
+        return max(1, _product(self.kernel) * _product(self.upsample or (1,)) // _product(self.stride))
+
+    def _spread(self, x: Tensor) -> Tensor:
+        if not self.upsample or _product(self.upsample) == 1:
+            return x
+        sizes = [(n - 1) * step + 1 for n, step in zip(x.shape[2:], self.upsample, strict=True)]
+        spread = x.new_zeros(*x.shape[:2], *sizes)
+        spread[(slice(None), slice(None), *(slice(None, None, step) for step in self.upsample))] = x
+        return spread
+
+
+def _product(values: tuple[int, ...]) -> int:
+    return int(torch.Size(values).numel())

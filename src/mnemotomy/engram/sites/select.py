@@ -1,0 +1,197 @@
+"""Which parts of a model are sites, and choosing among them by the PEFT convention."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import warnings
+from collections.abc import Iterable, Sequence
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from mnemotomy.engram.sites.attention import PROJECTIONS, AttentionInputSite, AttentionOutputSite
+from mnemotomy.engram.sites.base import Site
+from mnemotomy.engram.sites.convolution import ConvolutionSite, TransposedConvolutionSite
+from mnemotomy.engram.sites.embedding import EmbeddingSite
+from mnemotomy.engram.sites.experts import expert_sites, is_fused_experts
+from mnemotomy.engram.sites.linear import LinearSite, TransposedLinearSite
+from mnemotomy.errors import SelectionError
+
+Selector = str | Sequence[str]
+
+_LISTED = 12  # names shown in an error
+
+
+def all_sites(model: nn.Module) -> dict[str, Site]:
+    """Every site of the model by name, in the order of its modules."""
+    found: dict[str, Site] = {}
+    inside_attention: set[int] = set()
+    for name, module in model.named_modules():
+        if id(module) in inside_attention:
+            continue
+        if isinstance(module, nn.MultiheadAttention):
+            inside_attention.add(id(module.out_proj))
+        for site in _sites_of(name, module):
+            found[site.name] = site
+    return found
+
+
+def select_sites(
+    model: nn.Module, selector: Selector = "all-linear", layers: int | Iterable[int] | None = None
+) -> dict[str, Site]:
+    """The sites that ``selector`` names, in the order of the model.
+
+    Args:
+        model: where to look.
+        selector: ``"all-linear"`` (every linear map but the output head, as PEFT has it; attention and expert
+            projections included), ``"all"`` (every site, head, convolutions and embeddings too), a regular
+            expression that a name must match in full, or a list of name suffixes.
+        layers: keep only sites of these blocks.
+
+    Raises:
+        SelectionError: something named matches nothing or is no site; the message lists what is there.
+    """
+    sites = all_sites(model)
+    if not sites:
+        raise SelectionError(f"{type(model).__name__} has no layer that can be edited")
+    if selector == "all-linear":
+        head = _output_head(model)
+        chosen = [name for name, site in sites.items() if _is_linear(site) and site.module is not head]
+    elif selector == "all":
+        chosen = list(sites)
+    elif isinstance(selector, str):
+        chosen = _by_pattern(selector, sites, model)
+    else:
+        chosen = _by_suffix(list(selector), sites, model)
+    if layers is not None:
+        chosen = _in_layers(chosen, sites, {layers} if isinstance(layers, int) else set(layers))
+    if not chosen:
+        raise SelectionError(f"the selector {selector!r} matches no site. {_listing(sites)}")
+    return {name: sites[name] for name in sites if name in set(chosen)}
+
+
+def _sites_of(name: str, module: nn.Module) -> list[Site]:
+    if isinstance(module, nn.MultiheadAttention):
+        return [*(AttentionInputSite(name, module, p) for p in PROJECTIONS), AttentionOutputSite(name, module)]
+    if is_fused_experts(module):
+        return expert_sites(name, module)
+    if not _holds_plain_weight(module):
+        if type(module).__name__.endswith("Experts") and any(p.dim() == 3 for p in module.parameters(recurse=False)):
+            warnings.warn(
+                f"{name}: the expert tensors of {type(module).__name__} have an unknown layout; left out", stacklevel=4
+            )
+        return []
+    if isinstance(module, nn.Linear):
+        return [LinearSite(name, module)]
+    if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d):
+        return [ConvolutionSite(name, module)]
+    if isinstance(module, nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d):
+        return [TransposedConvolutionSite(name, module)]
+    if isinstance(module, nn.Embedding) and _takes_indices(module):
+        return [EmbeddingSite(name, module)]
+    if _is_transformers_conv1d(module):
+        return [TransposedLinearSite(name, module)]
+    return []
+
+
+def _holds_plain_weight(module: nn.Module) -> bool:
+    """Neither quantised nor reparametrised: writing to the weight changes what the layer computes."""
+    weight = module._parameters.get("weight")
+    return weight is not None and torch.is_floating_point(weight)
+
+
+def _takes_indices(module: nn.Embedding) -> bool:
+    """Subclasses that look up positions (OPT) take no indices as their first argument."""
+    names = list(inspect.signature(type(module).forward).parameters)
+    return names[1] in ("input", "input_ids")
+
+
+def _is_transformers_conv1d(module: nn.Module) -> bool:
+    kind = type(module)  # by name, so that plain torch models do not import transformers
+    return any(base.__name__ == "Conv1D" and base.__module__ == "transformers.pytorch_utils" for base in kind.__mro__)
+
+
+def _is_linear(site: Site) -> bool:
+    return not isinstance(site, ConvolutionSite | TransposedConvolutionSite | EmbeddingSite)
+
+
+def _output_head(model: nn.Module) -> nn.Module | None:
+    get = getattr(model, "get_output_embeddings", None)
+    return cast("nn.Module | None", get()) if callable(get) else None
+
+
+def _by_pattern(pattern: str, sites: dict[str, Site], model: nn.Module) -> list[str]:
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise SelectionError(f"{pattern!r} is no regular expression: {error}") from error
+    chosen = [name for name in sites if compiled.fullmatch(name)]
+    if not chosen:
+        hint = f" Did you mean the list [{pattern!r}]?" if pattern.isidentifier() else ""
+        raise SelectionError(
+            f"no site's full name matches {pattern!r}.{hint} {_no_site(pattern, model)}{_listing(sites)}"
+        )
+    return chosen
+
+
+def _by_suffix(suffixes: list[str], sites: dict[str, Site], model: nn.Module) -> list[str]:
+    chosen: list[str] = []
+    for suffix in suffixes:
+        matched = [name for name in sites if _ends_with(name, suffix)]
+        if not matched:
+            raise SelectionError(f"no site is named {suffix!r}. {_no_site(suffix, model)}{_listing(sites)}")
+        chosen += matched
+    return chosen
+
+
+def _ends_with(name: str, suffix: str) -> bool:
+    """Suffix by whole components; an expert's own index need not be named."""
+    without_index = re.sub(r"\.\d+$", "", name)
+    return any(n == suffix or n.endswith("." + suffix) for n in (name, without_index))
+
+
+def _in_layers(chosen: list[str], sites: dict[str, Site], layers: set[int]) -> list[str]:
+    there = {sites[name].layer for name in chosen}
+    missing = sorted(layers - {layer for layer in there if layer is not None})
+    if missing:
+        known = sorted(layer for layer in there if layer is not None)
+        raise SelectionError(f"no selected site is in block {missing[0]}; there are blocks {known}")
+    return [name for name in chosen if sites[name].layer in layers]
+
+
+def _no_site(name: str, model: nn.Module) -> str:
+    """Says so when ``name`` is a module that cannot be a site."""
+    for path, module in model.named_modules():
+        if path == name or path.endswith("." + name):
+            return f"{path} is a {type(module).__name__}, which is no editable affine map. "
+    return ""
+
+
+def _listing(sites: dict[str, Site]) -> str:
+    kinds: dict[str, int] = {}
+    for site in sites.values():
+        kinds[site.kind] = kinds.get(site.kind, 0) + 1
+    shown = ", ".join(f"{kind} ({count})" for kind, count in list(kinds.items())[:_LISTED])
+    return f"There are: {shown}{', ...' if len(kinds) > _LISTED else ''}"
+
+
+def sites_by_name(model: nn.Module, names: Iterable[str]) -> dict[str, Site]:
+    """The sites with exactly these names.
+
+    Raises:
+        SelectionError: the model lacks one of them.
+    """
+    sites = all_sites(model)
+    wanted = list(names)
+    missing = [name for name in wanted if name not in sites]
+    if missing:
+        raise SelectionError(f"{type(model).__name__} has no site {missing[0]!r}. {_listing(sites)}")
+    return {name: sites[name] for name in wanted}
+
+
+def parameter_names(model: nn.Module, site: Site) -> list[str]:
+    """The full names of the parameters that an edit of ``site`` writes to."""
+    owners: dict[int, Any] = {id(module): name for name, module in model.named_modules()}
+    return [f"{owners[id(owner)]}.{leaf}".lstrip(".") for owner, leaf in site.parameters]

@@ -1,0 +1,88 @@
+"""How strongly each site is edited, and the two edits that everything starts with: erase and inject."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from mnemotomy.engram.edit import Edit, Term
+from mnemotomy.engram.engram import Engram
+from mnemotomy.engram.filters import Filter
+from mnemotomy.errors import DataError, SelectionError
+
+if TYPE_CHECKING:
+    from mnemotomy.engram.atlas import Atlas
+
+Strength = float | str | Mapping[str, float] | Callable[[Engram], Mapping[str, float]]
+"""One number for all sites (the paper's uniform α), a rule by name, numbers by site, or a function of the engram."""
+
+
+def uniform(engram: Engram) -> dict[str, float]:
+    """1 at every site."""
+    return dict.fromkeys(engram.sites(), 1.0)
+
+
+def weight_norm(engram: Engram) -> dict[str, float]:
+    """``‖W⁺‖/‖W‖`` rescaled to a maximum of 1: the paper's α_W-Norm (Section 7, Appendix E.3)."""
+    ratios = engram.ratios()
+    largest = max(ratios.values()) or 1.0
+    return {site: ratio / largest for site, ratio in ratios.items()}
+
+
+def effective_rank(engram: Engram) -> dict[str, float]:
+    """The effective rank of the concept's inputs over that of all inputs, per site."""
+    return engram.effective_ranks()
+
+
+RULES: dict[str, Callable[[Engram], dict[str, float]]] = {
+    "uniform": uniform,
+    "weight-norm": weight_norm,
+    "effective-rank": effective_rank,
+}
+
+
+def strengths(engram: Engram, strength: Strength) -> float | Mapping[str, float]:
+    """``strength`` as a number or as numbers by site.
+
+    Raises:
+        DataError: an unknown rule.
+        SelectionError: a number for a site that the engram does not have.
+    """
+    if isinstance(strength, str):
+        if strength not in RULES:
+            raise DataError(
+                f"unknown strength {strength!r}; give a number, numbers by site, or one of {', '.join(RULES)}"
+            )
+        strength = RULES[strength]
+    found = strength(engram) if callable(strength) else strength
+    if isinstance(found, Mapping):
+        unknown = [site for site in found if site not in engram.sites()]
+        if unknown:
+            raise SelectionError(f"a strength is given for {unknown[0]!r}, which is no site of this engram")
+        return {site: float(value) for site, value in found.items()}
+    return float(found)
+
+
+def erase(
+    atlas: Atlas, concepts: str | int | Sequence[str], strength: Strength = 1.0, filter: Filter | None = None
+) -> Edit:
+    """The edit that takes ``concepts`` out: ``−strength · W⁺`` (Eq. 7).
+
+    The concepts' moments are merged first: with any filter but the paper's, the engram of a set is not the sum of its
+    members' engrams.
+
+    Args:
+        atlas: that knows the concepts.
+        concepts: one or several.
+        strength: α, or α per site.
+        filter: of μ; ``Soft`` by default.
+    """
+    engram = atlas.engram(concepts, filter)
+    return Edit((Term(strengths(engram, strength), engram).scaled(-1.0),))
+
+
+def inject(
+    atlas: Atlas, concepts: str | int | Sequence[str], strength: Strength = 1.0, filter: Filter | None = None
+) -> Edit:
+    """The edit that puts ``concepts`` in: ``+strength · W⁺``. Arguments as for ``erase``."""
+    return -1.0 * erase(atlas, concepts, strength, filter)

@@ -1,0 +1,51 @@
+"""Errors a user can act on. Each message says what was wrong, where, and what to do."""
+
+from __future__ import annotations
+
+
+class MnemotomyError(Exception):
+    """Base of every error that Mnemotomy raises on purpose; the command line prints it and exits with 2."""
+
+
+class SelectionError(MnemotomyError):
+    """A site selector matched nothing, or matched something that is no site."""
+
+
+class ConceptError(MnemotomyError):
+    """A concept is unknown, empty, or has no reference to stand against."""
+
+
+class NonFiniteError(MnemotomyError):
+    """An activation or a weight is NaN or infinite."""
+
+
+class RowsError(MnemotomyError):
+    """The rows a site reads cannot be assigned to the examples of the batch."""
+
+
+class SharingError(MnemotomyError):
+    """Sites that read one tensor in the first batch read different ones later."""
+
+
+class FingerprintError(MnemotomyError):
+    """An artifact belongs to another model than the one given."""
+
+
+class TiedWeightsError(MnemotomyError):
+    """An edit would silently change a second layer that shares the weight."""
+
+
+class ArtifactError(MnemotomyError):
+    """A file is damaged, of another kind, or of an unknown version."""
+
+
+class MergeError(MnemotomyError):
+    """Two collections cannot be added because they do not describe the same sites of the same model."""
+
+
+class DataError(MnemotomyError):
+    """A data file, a line of it, or a recipe is malformed."""
+
+
+class ModelError(MnemotomyError):
+    """A model cannot be loaded, or is of a kind that the operation does not support."""

@@ -1,0 +1,176 @@
+"""Load and save models, tell them apart by fingerprint, and find weights that two layers share."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from mnemotomy.errors import ModelError
+from mnemotomy.files import replacing_folder
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
+
+
+def load_model(name: str | Path, *, dtype: str | torch.dtype = "float32", device: str = "cpu") -> nn.Module:
+    """Load a transformers model with the head it was saved with.
+
+    Args:
+        name: a local folder or a hub id.
+        dtype: of the weights; closed-form work wants float32.
+        device: where to put it.
+
+    Raises:
+        ModelError: the folder or id holds no model that transformers can load.
+    """
+    import transformers
+
+    torch_dtype = DTYPES.get(dtype) if isinstance(dtype, str) else dtype
+    if torch_dtype is None:
+        raise ModelError(f"unknown dtype {dtype!r}; choose one of {', '.join(DTYPES)}")
+    try:
+        config = transformers.AutoConfig.from_pretrained(str(name))
+        architecture = (config.architectures or ["AutoModel"])[0]
+        model_class = getattr(transformers, architecture, transformers.AutoModel)
+        model = model_class.from_pretrained(str(name), dtype=torch_dtype)
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"cannot load a model from {str(name)!r}: {_first_line(error)}") from error
+    return cast(nn.Module, model.to(device))
+
+
+def load_tokenizer(name: str | Path) -> Any:
+    """Load the tokenizer of a local folder or hub id; the end-of-text token pads where none is set."""
+    import transformers
+
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(str(name))
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"cannot load a tokenizer from {str(name)!r}: {_first_line(error)}") from error
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
+    if tokenizer.pad_token is None:
+        raise ModelError(f"the tokenizer of {str(name)!r} has no token that could pad; set its pad_token")
+    return tokenizer
+
+
+def save_model(
+    model: nn.Module, folder: str | Path, *, tokenizer: Any = None, extra: dict[str, str] | None = None
+) -> None:
+    """Save a transformers model, its tokenizer and ``extra`` text files (name to content), all or nothing."""
+    if not hasattr(model, "save_pretrained"):
+        raise ModelError(f"{type(model).__name__} has no save_pretrained; save its state_dict yourself")
+    with replacing_folder(folder) as temporary:
+        cast(Any, model).save_pretrained(temporary)
+        if tokenizer is not None:
+            tokenizer.save_pretrained(temporary)
+        for name, content in (extra or {}).items():
+            (temporary / name).write_text(content, encoding="utf-8")
+
+
+def fingerprint(model: nn.Module) -> str:
+    """SHA-256 over the name, shape, dtype and bytes of every entry of the state dict.
+
+    Two models share a fingerprint exactly when they compute with the same numbers.
+    """
+    return fingerprint_of(digests(model))
+
+
+def fingerprint_of(digests: dict[str, str]) -> str:
+    """The fingerprint of a model whose state dict has these digests."""
+    return hashlib.sha256(json.dumps(list(digests.items())).encode()).hexdigest()
+
+
+def digests(model: nn.Module) -> dict[str, str]:
+    """The digest of every entry of the state dict, hashed in parallel."""
+    state = model.state_dict()
+    with ThreadPoolExecutor(max_workers=max(1, torch.get_num_threads())) as pool:
+        return dict(zip(state, pool.map(digest, state.values()), strict=True))
+
+
+def digest(value: Tensor) -> str:
+    """SHA-256 over the shape, dtype and bytes of one tensor."""
+    data = value.detach().cpu().contiguous().reshape(-1)
+    content = hashlib.sha256(f"{tuple(value.shape)} {value.dtype} ".encode())
+    if data.numel():
+        content.update(data.view(torch.uint8).numpy().data)
+    return content.hexdigest()
+
+
+def tied_parameters(model: nn.Module) -> dict[str, tuple[str, ...]]:
+    """Parameters that more than one module reads: each name mapped to all names of the same tensor."""
+    names: dict[int, list[str]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        names.setdefault(id(parameter), []).append(name)
+    return {name: tuple(group) for group in names.values() if len(group) > 1 for name in group}
+
+
+def untie(model: nn.Module, name: str) -> None:
+    """Give the parameter ``name`` a tensor of its own and make the configuration say so."""
+    owner, _, leaf = name.rpartition(".")
+    module = model.get_submodule(owner)
+    parameter = cast(nn.Parameter, getattr(module, leaf))
+    setattr(module, leaf, nn.Parameter(parameter.detach().clone(), requires_grad=parameter.requires_grad))
+    config = getattr(model, "config", None)
+    if config is None:
+        return
+    for part in {id(c): c for c in (config, _text_config(config))}.values():
+        if getattr(part, "tie_word_embeddings", False):
+            part.tie_word_embeddings = False
+    if hasattr(model, "all_tied_weights_keys"):  # what transformers' save_pretrained consults
+        cast(Any, model).all_tied_weights_keys = {
+            target: source
+            for target, source in cast(Any, model).all_tied_weights_keys.items()
+            if name not in (target, source)
+        }
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """The device of the first parameter (cpu for a model without any)."""
+    return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+
+
+@contextlib.contextmanager
+def observing(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode without gradients, with each module's own training flag restored on leaving."""
+    flags = [(module, module.training) for module in model.modules()]
+    try:
+        model.eval()
+        with torch.no_grad():  # not inference_mode: buffers that the model caches meanwhile must stay trainable
+            yield
+    finally:
+        for module, training in flags:
+            module.training = training
+
+
+@contextlib.contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Silence transformers' progress bars and warnings, and restore what was set before."""
+    from transformers.utils import logging as hf_logging
+
+    level = hf_logging.get_verbosity()
+    bars = hf_logging.is_progress_bar_enabled()
+    hf_logging.set_verbosity(logging.ERROR)
+    hf_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        hf_logging.set_verbosity(level)
+        if bars:
+            hf_logging.enable_progress_bar()
+
+
+def _text_config(config: Any) -> Any:
+    get = getattr(config, "get_text_config", None)
+    return get() if callable(get) else config
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
