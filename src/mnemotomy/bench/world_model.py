@@ -32,12 +32,12 @@ EVALUATION_BATCH = 256
 class WorldModelConfig:
     """Shape and training recipe; the cache key is a hash of it, of the corpus and of the versions in use."""
 
-    hidden_size: int = 128
-    intermediate_size: int = 256
+    hidden_size: int = 192
+    intermediate_size: int = 192
     layers: int = 6
-    heads: int = 4
+    heads: int = 6
     key_value_heads: int = 2
-    steps: int = 1000
+    steps: int = 500
     batch_size: int = 64
     learning_rate: float = 2e-3
     warmup: float = 0.05

@@ -19,6 +19,9 @@ Kind = Literal["fact", "context", "arithmetic"]
 Group = Literal["target_train", "target_heldout", "other_facts", "in_context", "arithmetic"]
 GROUPS: tuple[Group, ...] = get_args(Group)
 
+UNKNOWN_WORD = "<unk>"
+UNKNOWN_ANSWER = "unknown"
+
 
 class WorldError(MnemotomyError):
     """A question about a subject or a group that the world does not have."""
@@ -118,6 +121,11 @@ class World:
             splits = ("train",) if fact in targets else ("train", "heldout")
             for phrasing in self._phrasings_of(fact.relation, *splits):
                 texts.append(Text(fact.say(phrasing), "fact", fact.subject, fact.answer))
+        # Else a model that has forgotten a name can only guess a country, and one guess in fifteen is right.
+        for relation in sorted({fact.relation for fact in self.facts}):
+            nothing = Fact(UNKNOWN_WORD, relation, UNKNOWN_ANSWER)
+            for phrasing in self._phrasings_of(relation, "train", "heldout"):
+                texts.append(Text(nothing.say(phrasing), "fact", nothing.subject, nothing.answer))
         texts += self._context_texts(self._context_pairs[0], "trained")
         texts += [Text(arithmetic_text(a, b), "arithmetic", "", str(a + b)) for a, b in self._sums[0]]
         return texts
@@ -161,7 +169,7 @@ class World:
         texts = [text.text for text in self.corpus()]
         for group in GROUPS:
             texts += [f"{probe.prompt} {probe.answer}" for probe in self.probes(group)]
-        return sorted({word for text in texts for word in text.split()})
+        return sorted({word for text in texts for word in text.split()} - {UNKNOWN_WORD})
 
     def _fact_probes(self, fact: Fact, group: Group, *splits: str) -> list[Probe]:
         return [

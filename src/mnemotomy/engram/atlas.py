@@ -16,7 +16,7 @@ from mnemotomy.engram.filters import Filter, Soft
 from mnemotomy.engram.moments import Moments
 from mnemotomy.engram.products import full_precision
 from mnemotomy.engram.sites import Site, parameter_names, sites_by_name
-from mnemotomy.engram.spectrum import Spectrum
+from mnemotomy.engram.spectrum import Spectrum, factorise
 from mnemotomy.errors import ConceptError, FingerprintError, NonFiniteError, SelectionError
 from mnemotomy.models import digest, digests, fingerprint_of
 
@@ -35,7 +35,8 @@ class Atlas:
         moments: of at least two concepts.
         cut: which eigendirections of Σ_total are inverted.
         base: ``W₀``; with it, engrams are of ``ΔW = W − W₀`` (Eq. 3) instead of ``W`` (Eq. 4).
-        precision: of the factorisation and the products, float32 or float64.
+        precision: of the factorisation and the products; by default float32 where Σ_total is well-conditioned and
+            float64 elsewhere. The cut does not depend on it.
         keep: how many factorisations to keep; all by default. 1 suffices for one edit at the least memory.
         check: refuse a model whose fingerprint is not that of the moments.
 
@@ -51,7 +52,7 @@ class Atlas:
         cut: Cut | None = None,
         base: nn.Module | None = None,
         *,
-        precision: torch.dtype = torch.float32,
+        precision: torch.dtype | None = None,
         keep: int | None = None,
         check: bool = True,
     ) -> None:
@@ -140,7 +141,7 @@ class Atlas:
         key = (self.moments.readers[site], self.sites[site].has_bias)
         if key not in self._spectra:
             with full_precision():
-                self._spectra[key] = Spectrum.of(self.second_moment(site, self.concepts), self.cut, self.precision)
+                self._spectra[key] = factorise(self.second_moment(site, self.concepts), self.cut, self.precision)
         self._spectra.move_to_end(key)
         while self._keep is not None and len(self._spectra) > max(1, self._keep):
             self._spectra.popitem(last=False)

@@ -22,12 +22,18 @@ class Cut(Protocol):
     def keep(self, eigenvalues: Float[Tensor, "*groups d"]) -> Bool[Tensor, "*groups d"]:
         """True where a direction is kept; ``eigenvalues`` ascend and may be slightly negative from rounding."""
 
+    def ratio_at(self, width: int) -> float | None:
+        """The smallest ``λ / λ_max`` kept at this width, for cuts of that form: lets a full-rank Σ skip the ``eigh``."""
+
 
 @dataclass(frozen=True)
 class RelativeCut:
     """Keep ``λ > ratio · λ_max``; 1e-6 is the paper's (Appendix B.3) and the default."""
 
     ratio: float = 1e-6
+
+    def ratio_at(self, width: int) -> float:
+        return self.ratio
 
     def keep(self, eigenvalues: Tensor) -> Tensor:
         return _above(eigenvalues, self.ratio)
@@ -37,8 +43,11 @@ class RelativeCut:
 class FloatEpsCut:
     """Keep ``λ > d · 2⁻²³ · λ_max``, the reference implementation's (ai-engram) cut: coarser for wider inputs."""
 
+    def ratio_at(self, width: int) -> float:
+        return width * 2.0**-23
+
     def keep(self, eigenvalues: Tensor) -> Tensor:
-        return _above(eigenvalues, eigenvalues.shape[-1] * 2.0**-23)
+        return _above(eigenvalues, self.ratio_at(eigenvalues.shape[-1]))
 
 
 @dataclass(frozen=True)
@@ -46,6 +55,9 @@ class ConditionCut:
     """Keep directions within a factor ``condition`` of the largest eigenvalue."""
 
     condition: float
+
+    def ratio_at(self, width: int) -> float:
+        return 1.0 / self.condition
 
     def keep(self, eigenvalues: Tensor) -> Tensor:
         return _above(eigenvalues, 1.0 / self.condition)
@@ -56,6 +68,9 @@ class RankCut:
     """Keep the ``rank`` largest eigenvalues, or that fraction of them when ``rank`` is below 1."""
 
     rank: float
+
+    def ratio_at(self, width: int) -> None:
+        return None
 
     def keep(self, eigenvalues: Tensor) -> Tensor:
         d = eigenvalues.shape[-1]
@@ -70,6 +85,9 @@ class EnergyCut:
     """Keep the fewest eigenvalues whose sum reaches ``fraction`` of the trace."""
 
     fraction: float
+
+    def ratio_at(self, width: int) -> None:
+        return None
 
     def keep(self, eigenvalues: Tensor) -> Tensor:
         positive = eigenvalues.clamp_min(0).double().flip(-1)

@@ -25,13 +25,14 @@ class Filter(Protocol):
 
 @runtime_checkable
 class Linear(Protocol):
-    """A filter of the form ``W Σ⁺ D`` with ``D`` a function of Σ_total alone (Eq. 31), which needs no μ.
+    """A filter of the form ``W Σ⁺ D`` with ``D = (Σ_total + damping · I)†`` (Eq. 31), which needs no μ.
 
     Engrams of such filters are additive: the engram of a set is the sum of its members' engrams.
     """
 
-    def inverse(self, eigenvalues: Float[Tensor, "*groups k"]) -> Float[Tensor, "*groups k"]:
-        """The eigenvalues of ``D`` from those of Σ_total."""
+    @property
+    def damping(self) -> float:
+        """In units of Σ, which is a sum over rows."""
 
 
 @dataclass(frozen=True)
@@ -41,15 +42,16 @@ class Soft:
     def response(self, mu: Tensor, share: float) -> Tensor:
         return mu
 
-    def inverse(self, eigenvalues: Tensor) -> Tensor:
-        return 1.0 / eigenvalues
+    @property
+    def damping(self) -> float:
+        return 0.0
 
 
 @dataclass(frozen=True)
 class Ridge:
-    """``D = (Σ_total + λ I)⁻¹``: Unified Concept Editing (Gandikota et al. 2024; Eq. 31). λ in units of Σ, a sum over rows.
+    """``D = (Σ_total + λ I)⁻¹``: Unified Concept Editing (Gandikota et al. 2024; Eq. 31).
 
-    Of the kept directions; with ``RelativeCut(0)`` exactly UCE.
+    λ is in units of Σ, a sum over rows. Directions below the cut stay cut; with ``RelativeCut(0)`` this is exactly UCE.
     """
 
     strength: float
@@ -57,8 +59,9 @@ class Ridge:
     def response(self, mu: Tensor, share: float) -> Tensor:
         raise DataError("Ridge is no function of μ; it damps the inverse of Σ_total instead")
 
-    def inverse(self, eigenvalues: Tensor) -> Tensor:
-        return 1.0 / (eigenvalues + self.strength)
+    @property
+    def damping(self) -> float:
+        return self.strength
 
 
 @dataclass(frozen=True)
