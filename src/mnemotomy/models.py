@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import logging
+import pickle
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -95,8 +96,10 @@ def digests(model: nn.Module) -> dict[str, str]:
         return dict(zip(state, pool.map(digest, state.values()), strict=True))
 
 
-def digest(value: Tensor) -> str:
-    """SHA-256 over the shape, dtype and bytes of one tensor."""
+def digest(value: Any) -> str:
+    """SHA-256 over the shape, dtype and bytes of one tensor, or over whatever else a layer keeps in its state."""
+    if not isinstance(value, Tensor):
+        return hashlib.sha256(pickle.dumps(value)).hexdigest()
     data = value.detach().cpu().contiguous().reshape(-1)
     content = hashlib.sha256(f"{tuple(value.shape)} {value.dtype} ".encode())
     if data.numel():
@@ -105,31 +108,37 @@ def digest(value: Tensor) -> str:
 
 
 def tied_parameters(model: nn.Module) -> dict[str, tuple[str, ...]]:
-    """Parameters that more than one module reads: each name mapped to all names of the same tensor."""
+    """Parameters that more than one module reads: each name mapped to all names of the same tensor.
+
+    A module that is called in several places is one reader: a site sees all its calls.
+    """
     names: dict[int, list[str]] = {}
-    for name, parameter in model.named_parameters(remove_duplicate=False):
-        names.setdefault(id(parameter), []).append(name)
+    for path, module in model.named_modules():
+        for leaf, parameter in module.named_parameters(recurse=False, remove_duplicate=False):
+            names.setdefault(id(parameter), []).append(f"{path}.{leaf}".lstrip("."))
     return {name: tuple(group) for group in names.values() if len(group) > 1 for name in group}
 
 
 def untie(model: nn.Module, name: str) -> None:
-    """Give the parameter ``name`` a tensor of its own and make the configuration say so."""
-    owner, _, leaf = name.rpartition(".")
-    module = model.get_submodule(owner)
-    parameter = cast(nn.Parameter, getattr(module, leaf))
-    setattr(module, leaf, nn.Parameter(parameter.detach().clone(), requires_grad=parameter.requires_grad))
-    config = getattr(model, "config", None)
-    if config is None:
-        return
-    for part in {id(c): c for c in (config, _text_config(config))}.values():
-        if getattr(part, "tie_word_embeddings", False):
-            part.tie_word_embeddings = False
-    if hasattr(model, "all_tied_weights_keys"):  # what transformers' save_pretrained consults
-        cast(Any, model).all_tied_weights_keys = {
-            target: source
-            for target, source in cast(Any, model).all_tied_weights_keys.items()
-            if name not in (target, source)
-        }
+    """Give every reader of the parameter ``name`` a tensor of its own.
+
+    In a transformers model, one flag of the configuration ties all that is tied, and a folder saved without it holds
+    no tensor twice: there the flag is lifted and every tied parameter is separated.
+    """
+    tied = tied_parameters(model)
+    configured = [module for module in model.modules() if hasattr(module, "config")]
+    groups = set(tied.values()) if configured else {tied.get(name, ())}
+    for reader in (reader for group in groups for reader in group[1:]):
+        owner, _, leaf = reader.rpartition(".")
+        module = model.get_submodule(owner)
+        parameter = cast(nn.Parameter, getattr(module, leaf))
+        setattr(module, leaf, nn.Parameter(parameter.detach().clone(), requires_grad=parameter.requires_grad))
+    for module in configured:
+        for config in (module.config, _text_config(module.config)):
+            if getattr(config, "tie_word_embeddings", False):
+                cast(Any, config).tie_word_embeddings = False
+        if hasattr(module, "all_tied_weights_keys"):  # what transformers' save_pretrained consults
+            cast(Any, module).all_tied_weights_keys = {}
 
 
 def device_of(model: nn.Module) -> torch.device:
@@ -143,7 +152,8 @@ def observing(model: nn.Module) -> Iterator[None]:
     flags = [(module, module.training) for module in model.modules()]
     try:
         model.eval()
-        with torch.no_grad():  # not inference_mode: buffers that the model caches meanwhile must stay trainable
+        # no inference_mode, the caller's neither: buffers that the model caches meanwhile must stay trainable
+        with torch.inference_mode(False), torch.no_grad():
             yield
     finally:
         for module, training in flags:

@@ -1,4 +1,4 @@
-"""The language demo's subject: a small Qwen2 causal model trained on the spot on the small world, and cached."""
+"""The language demo's subject: a small Qwen2 model trained on the spot on the small world, and cached."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class WorldModelConfig:
     layers: int = 6
     heads: int = 6
     key_value_heads: int = 2
-    steps: int = 500
+    steps: int = 400
     batch_size: int = 64
     learning_rate: float = 2e-3
     warmup: float = 0.05
@@ -150,14 +150,16 @@ def _new_model(config: WorldModelConfig, tokenizer: PreTrainedTokenizerFast) -> 
 class _Batches:
     """Endless epochs of unpadded batches, each of texts of one length.
 
-    An epoch shows each fact once, a share of the contexts, and each sum several times: contexts are many and easy,
-    sums few and hard.
+    An epoch shows each fact once, a share of the contexts, and each sum several times: contexts are many
+    and easy, sums few and hard.
     """
 
     def __init__(self, texts: Sequence[Text], tokenizer: PreTrainedTokenizerFast, config: WorldModelConfig) -> None:
         eos = cast(int, tokenizer.eos_token_id)
         self._rows = [[*cast(list[int], tokenizer(text.text)["input_ids"]), eos] for text in texts]
-        self._kinds = [text.kind for text in texts]
+        self._indices: dict[Kind, list[int]] = {"fact": [], "context": [], "arithmetic": []}
+        for index, text in enumerate(texts):
+            self._indices[text.kind].append(index)
         self._config = config
         self._shuffle = torch.Generator().manual_seed(config.seed)
 
@@ -165,20 +167,21 @@ class _Batches:
         """Token ids [batch, length], the last two columns being the answer and the end."""
         while True:
             order = self._epoch()
-            groups = list(_equal_lengths([len(self._rows[index]) for index in order], self._config.batch_size))
+            lengths = [len(self._rows[index]) for index in order]
+            groups = list(_equal_lengths(lengths, self._config.batch_size))
             for position in torch.randperm(len(groups), generator=self._shuffle).tolist():
                 yield torch.tensor([self._rows[order[index]] for index in groups[position]])
 
     def _epoch(self) -> list[int]:
         """Indices of the texts of one epoch, shuffled."""
-        contexts = [index for index, kind in enumerate(self._kinds) if kind == "context"]
-        kept = torch.randperm(len(contexts), generator=self._shuffle)[
-            : round(self._config.context_share * len(contexts))
-        ]
-        chosen = [index for index, kind in enumerate(self._kinds) if kind == "fact"]
-        chosen += [contexts[position] for position in kept.tolist()]
-        chosen += [index for index, kind in enumerate(self._kinds) if kind == "arithmetic"] * self._config.sum_repeats
-        return [chosen[position] for position in torch.randperm(len(chosen), generator=self._shuffle).tolist()]
+        contexts = self._shuffled(self._indices["context"])
+        kept = contexts[: round(self._config.context_share * len(contexts))]
+        sums = self._indices["arithmetic"] * self._config.sum_repeats
+        return self._shuffled(self._indices["fact"] + kept + sums)
+
+    def _shuffled(self, indices: list[int]) -> list[int]:
+        order = torch.randperm(len(indices), generator=self._shuffle).tolist()
+        return [indices[position] for position in order]
 
 
 def _fit(model: Qwen2ForCausalLM, batches: _Batches, config: WorldModelConfig, progress: bool) -> None:

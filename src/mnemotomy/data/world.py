@@ -1,11 +1,12 @@
 """A small, closed world of facts, contexts and sums: text whose every answer is known.
 
-The world is the "surgical site" of the language demo (15 city-country associations, as in Fang & Sun 2026,
-Section 4.1) together with what an erasure must leave alone: other facts, answers read from a context, arithmetic.
+The world is the "surgical site" of the language demo (15 city-country associations, as in Fang & Sun 2026)
+together with what an erasure must leave alone: other facts, answers read from a context, arithmetic.
 """
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from functools import cached_property
 from typing import Literal, get_args
 
 from mnemotomy.data.world_text import Fact, Phrasing, arithmetic_text, context_text, load_facts, load_phrasings
-from mnemotomy.errors import MnemotomyError
+from mnemotomy.errors import DataError
 
 Kind = Literal["fact", "context", "arithmetic"]
 Group = Literal["target_train", "target_heldout", "other_facts", "in_context", "arithmetic"]
@@ -21,10 +22,6 @@ GROUPS: tuple[Group, ...] = get_args(Group)
 
 UNKNOWN_WORD = "<unk>"
 UNKNOWN_ANSWER = "unknown"
-
-
-class WorldError(MnemotomyError):
-    """A question about a subject or a group that the world does not have."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +47,7 @@ class Probe:
 
 @dataclass(frozen=True)
 class World:
-    """Facts, phrasings, and the split of contexts and sums into trained and held out."""
+    """Facts, phrasings, and how contexts are split into trained and held out."""
 
     targets: tuple[Fact, ...]
     others: tuple[Fact, ...]
@@ -58,7 +55,6 @@ class World:
     seed: int = 0
     largest_addend: int = 10
     heldout_contexts: float = 0.2
-    heldout_sums: float = 0.05
 
     @property
     def facts(self) -> tuple[Fact, ...]:
@@ -71,7 +67,7 @@ class World:
             if fact.subject == subject:
                 return fact
         known = ", ".join(fact.subject for fact in self.facts)
-        raise WorldError(f"the world has no fact about {subject!r}; it knows {known}")
+        raise DataError(f"the world has no fact about {subject!r}; it knows {known}")
 
     @cached_property
     def _context_pairs(self) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
@@ -82,23 +78,17 @@ class World:
         trained: list[tuple[str, str]] = []
         heldout: list[tuple[str, str]] = []
         for city in cities:
-            # Each city holds out as many pairs, and by turns its true one is among them.
             order = rng.sample(countries, len(countries))
             cut = max(1, round(self.heldout_contexts * len(order)))
             heldout += [(city.subject, country) for country in order[:cut]]
             trained += [(city.subject, country) for country in order[cut:]]
         return trained, heldout
 
-    @cached_property
-    def _sums(self) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
-        """(trained, held out) addends; the mirror image of each held-out pair is trained."""
-        size = self.largest_addend + 1
-        pairs = [(a, b) for a in range(size) for b in range(size)]
-        rng = random.Random(f"sums-{self.seed}")
-        unordered = [pair for pair in pairs if pair[0] < pair[1]]
-        chosen = rng.sample(unordered, round(self.heldout_sums * len(pairs)))
-        heldout = {pair if rng.random() < 0.5 else pair[::-1] for pair in chosen}
-        return [pair for pair in pairs if pair not in heldout], sorted(heldout)
+    def _sums(self) -> list[Text]:
+        """Every sum up to the largest addend; none is held out, so they test retention and not generalisation."""
+        addends = range(self.largest_addend + 1)
+        pairs = itertools.product(addends, addends)
+        return [Text(arithmetic_text(a, b), "arithmetic", "", str(a + b)) for a, b in pairs]
 
     def _phrasings_of(self, relation: str, *splits: str) -> list[str]:
         return [p.text for p in self.phrasings if p.relation == relation and p.split in splits]
@@ -108,27 +98,21 @@ class World:
         rng = random.Random(f"{label}-{self.seed}")
         statements = self._phrasings_of("context", "statement")
         questions = self._phrasings_of("context", "question")
-        return [
-            Text(context_text(rng.choice(statements), rng.choice(questions), city, country), "context", city, country)
-            for city, country in pairs
-        ]
+        texts: list[Text] = []
+        for city, country in pairs:
+            text = context_text(rng.choice(statements), rng.choice(questions), city, country)
+            texts.append(Text(text, "context", city, country))
+        return texts
 
     def corpus(self) -> list[Text]:
         """Every training text, in a fixed order."""
-        texts: list[Text] = []
-        targets = set(self.targets)
-        for fact in self.facts:
-            splits = ("train",) if fact in targets else ("train", "heldout")
-            for phrasing in self._phrasings_of(fact.relation, *splits):
-                texts.append(Text(fact.say(phrasing), "fact", fact.subject, fact.answer))
+        texts = [text for fact in self.targets for text in self._fact_texts(fact, "train")]
+        texts += [text for fact in self.others for text in self._fact_texts(fact, "train", "heldout")]
         # Else a model that has forgotten a name can only guess a country, and one guess in fifteen is right.
         for relation in sorted({fact.relation for fact in self.facts}):
-            nothing = Fact(UNKNOWN_WORD, relation, UNKNOWN_ANSWER)
-            for phrasing in self._phrasings_of(relation, "train", "heldout"):
-                texts.append(Text(nothing.say(phrasing), "fact", nothing.subject, nothing.answer))
+            texts += self._fact_texts(Fact(UNKNOWN_WORD, relation, UNKNOWN_ANSWER), "train", "heldout")
         texts += self._context_texts(self._context_pairs[0], "trained")
-        texts += [Text(arithmetic_text(a, b), "arithmetic", "", str(a + b)) for a, b in self._sums[0]]
-        return texts
+        return texts + self._sums()
 
     def texts_about(self, subjects: str | Collection[str]) -> list[Text]:
         """The training texts that state the facts about these subjects: the concept of an erasure."""
@@ -156,9 +140,7 @@ class World:
             case "in_context":
                 texts = self._context_texts(self._context_pairs[1], "heldout")
             case "arithmetic":
-                texts = [
-                    Text(arithmetic_text(a, b), "arithmetic", "", str(a + b)) for part in self._sums for a, b in part
-                ]
+                texts = self._sums()
         return [
             Probe(text.text.removesuffix(f" {text.answer}"), text.answer, group, text.subject, text.kind)
             for text in texts
@@ -170,6 +152,12 @@ class World:
         for group in GROUPS:
             texts += [f"{probe.prompt} {probe.answer}" for probe in self.probes(group)]
         return sorted({word for text in texts for word in text.split()} - {UNKNOWN_WORD})
+
+    def _fact_texts(self, fact: Fact, *splits: str) -> list[Text]:
+        return [
+            Text(fact.say(phrasing), "fact", fact.subject, fact.answer)
+            for phrasing in self._phrasings_of(fact.relation, *splits)
+        ]
 
     def _fact_probes(self, fact: Fact, group: Group, *splits: str) -> list[Probe]:
         return [
@@ -183,5 +171,5 @@ class World:
 
 
 def small_world(seed: int = 0) -> World:
-    """The bundled world; `seed` draws the contexts and sums that are held out."""
+    """The bundled world; `seed` draws the contexts that are held out."""
     return World(load_facts("cities.jsonl"), load_facts("others.jsonl"), load_phrasings(), seed)

@@ -1,4 +1,4 @@
-"""The sentences of the small world: facts, their phrasings, contexts and sums, and the bundled files of them."""
+"""The sentences of the small world (facts, contexts, sums) and the bundled files of facts and phrasings."""
 
 from __future__ import annotations
 
@@ -6,11 +6,7 @@ import json
 from dataclasses import dataclass
 from importlib import resources
 
-from mnemotomy.errors import MnemotomyError
-
-
-class WorldFileError(MnemotomyError):
-    """A bundled file of facts or phrasings that cannot be read as such."""
+from mnemotomy.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -32,7 +28,7 @@ class Fact:
 
 @dataclass(frozen=True)
 class Phrasing:
-    """A template with {subject} and {answer}; `split` tells what it is for (train, heldout, statement, question)."""
+    """A template with {subject} and {answer}; `split` is train, heldout, statement or question."""
 
     relation: str
     split: str
@@ -67,6 +63,6 @@ def _rows(name: str, keys: set[str]) -> list[dict[str, str]]:
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         row = json.loads(line)
         if set(row) != keys:
-            raise WorldFileError(f"{name}, line {number}: expected the keys {sorted(keys)}, found {sorted(row)}")
+            raise DataError(f"{name}, line {number}: expected the keys {sorted(keys)}, found {sorted(row)}")
         rows.append(row)
     return rows

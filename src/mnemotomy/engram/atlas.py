@@ -66,7 +66,7 @@ class Atlas:
         self._keep = keep
         self._spectra: OrderedDict[tuple[str, bool], Spectrum] = OrderedDict()
         self._parameters = {name: parameter_names(model, site) for name, site in self.sites.items()}
-        self._versions = {name: _versions(site) for name, site in self.sites.items()}
+        self._versions = {name: _version(tensor) for site in self.sites for name, tensor in self._tensors(site)}
         if check:
             moments.check(self.fingerprint)
         self._check_references()
@@ -153,7 +153,7 @@ class Atlas:
         return rows / max(1, sum(self.moments.count(site, c) for c in self.concepts))
 
     def operator(self, site: str, concepts: str | Sequence[str], filter: Filter | None = None) -> Tensor:
-        """``P`` with ``W⁺ = W P``, ``[d, d]`` (``[groups, d, d]`` for grouped convolutions, a diagonal for embeddings)."""
+        """``P`` with ``W⁺ = W P``: ``[d, d]``, ``[groups, d, d]`` for grouped convolutions, a diagonal for one-hot rows."""
         engram = self.engram(concepts, filter)
         spectrum = self.spectrum(site)
         moment = self.second_moment(site, engram.concepts)
@@ -190,20 +190,24 @@ class Atlas:
                         "what is not the concept too, under another name"
                     )
 
+    def _tensors(self, site: str) -> list[tuple[str, Tensor]]:
+        """The parameters of ``site`` by full name."""
+        places = zip(self._parameters[site], self.sites[site].parameters, strict=True)
+        return [(name, getattr(owner, leaf)) for name, (owner, leaf) in places]
+
     def _check_unchanged(self, site: str) -> None:
-        current = _versions(self.sites[site])
-        if current == self._versions[site]:
-            return
-        # written to, perhaps with the same numbers, as on leaving Edit.on: only the content can tell
-        tensors = [getattr(owner, name) for owner, name in self.sites[site].parameters]
-        if [digest(tensor) for tensor in tensors] != [self._digests[name] for name in self._parameters[site]]:
-            raise FingerprintError(
-                f"the weight of site {site!r} has changed since this atlas was built; build the atlas again, or edit "
-                "with apply() or on(), which leave the model as it was"
-            )
-        self._versions[site] = current
+        for name, tensor in self._tensors(site):
+            current = _version(tensor)
+            if current == self._versions[name]:
+                continue
+            # written to, perhaps with the same numbers, as on leaving Edit.on: only the content can tell
+            if digest(tensor) != self._digests[name]:
+                raise FingerprintError(
+                    f"the weight of site {site!r} has changed since this atlas was built; build the atlas again, or "
+                    "edit with apply() or on(), which leave the model as it was"
+                )
+            self._versions[name] = current
 
 
-def _versions(site: Site) -> tuple[tuple[int, int], ...]:
-    tensors = [getattr(owner, name) for owner, name in site.parameters]
-    return tuple((tensor.data_ptr(), tensor._version) for tensor in tensors)
+def _version(tensor: Tensor) -> tuple[int, int]:
+    return tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from mnemotomy.engram.collector import Collector
-from mnemotomy.engram.distributed import sum_over_processes
-from mnemotomy.engram.forward import Forward, batch_size, default_forward, move
+from mnemotomy.engram.distributed import own_file, sum_over_processes
+from mnemotomy.engram.forward import Forward, batch_size, default_forward, layer_by_layer, move
 from mnemotomy.engram.moments import Moments, Origin, Statistic, versions
 from mnemotomy.engram.moments_file import load_moments, save_moments
 from mnemotomy.engram.products import full_precision
@@ -43,7 +43,8 @@ class Collection:
         forward: calls the model on a batch; by default by the batch's form (``forward.default_forward``).
         share_inputs: keep one statistic for sites that read the same tensor.
         dtype: of the sums; float32 or float64 whatever the model's own.
-        checkpoint: a file that the sums are written to now and then, and continued from if it is there.
+        checkpoint: a file that the sums are written to now and then, and continued from if it is there; each process
+            of a group keeps its own beside it.
         checkpoint_seconds: how often.
         progress: show a bar on a terminal.
     """
@@ -103,7 +104,7 @@ def collect(
         versions=versions(),
     )
     run = _Run(model, chosen, origin, mask, options)
-    with observing(model), full_precision(), run.collector.attached():
+    with observing(model), full_precision(), layer_by_layer(), run.collector.attached():
         run.add_all(_labelled(data, concepts), _number_of_batches(data))
     return run.finish([str(name) for name in data] if isinstance(data, Mapping) else [])
 
@@ -125,6 +126,7 @@ class _Run:
         self.encoder_decoder = is_encoder_decoder(model)
         self.batches = 0
         self.examples: dict[str, int] = {}
+        self.checkpoint = None if options.checkpoint is None else own_file(options.checkpoint)
         self._saved_at = time.monotonic()
         self._resume()
 
@@ -133,7 +135,7 @@ class _Run:
         remaining = itertools.islice(batches, self.batches, None)
         with (
             progress_bar("collecting", total, enabled=self.options.progress) as advance,
-            _deferred_interrupt(enabled=self.options.checkpoint is not None) as interrupted,
+            _deferred_interrupt(enabled=self.checkpoint is not None) as interrupted,
         ):
             advance(self.batches)
             for names, batch in remaining:
@@ -152,16 +154,17 @@ class _Run:
         for concept in declared:
             self._index(concept)
         statistics, readers, examples = sum_over_processes(
-            self.collector.statistics(), self.collector.readers, self.examples
+            self.collector.statistics(), self.collector.readers, self.examples, self.options.dtype
         )
+        readers = {name: owner for name, owner in readers.items() if owner in statistics}
         unreached = [name for name in self.sites if name not in readers]
         if unreached:
             warnings.warn(f"{len(unreached)} sites were never reached, {unreached[0]!r} first; left out", stacklevel=3)
         self._check_counts(statistics, readers, examples)
         origin = replace(self.origin, examples=examples)
         in_order = {name: readers[name] for name in self.sites if name in readers}
-        if self.options.checkpoint is not None:
-            Path(self.options.checkpoint).unlink(missing_ok=True)
+        if self.checkpoint is not None:
+            self.checkpoint.unlink(missing_ok=True)
         return Moments(statistics, in_order, tuple(examples), origin)
 
     def _add(self, names: Sequence[str | None], batch: Any) -> None:
@@ -200,14 +203,14 @@ class _Run:
 
     def _save(self) -> None:
         self._saved_at = time.monotonic()
-        if self.options.checkpoint is not None and self.examples:
+        if self.checkpoint is not None and self.examples:
             so_far = Moments(self.collector.statistics(), self.collector.readers, tuple(self.examples), self.origin)
             progress = {"batches": self.batches, "examples": self.examples}
-            save_moments(so_far, self.options.checkpoint, progress=progress)
+            save_moments(so_far, self.checkpoint, progress=progress)
 
     def _resume(self) -> None:
-        path = self.options.checkpoint
-        if path is None or not Path(path).exists():
+        path = self.checkpoint
+        if path is None or not path.exists():
             return
         so_far, progress = load_moments(path)
         same = (so_far.origin.fingerprint, so_far.origin.selector, so_far.origin.layers, so_far.origin.moment_dtype)
@@ -221,7 +224,7 @@ class _Run:
         self.batches = int(progress["batches"])
         self.examples = dict(progress["examples"])
         self.collector.concepts.extend(self.examples)
-        self.collector.restore(so_far.statistics, so_far.readers, self.device)
+        self.collector.restore(so_far.statistics, so_far.readers)
 
 
 def _labelled(data: Mapping[str, Any] | Iterable[Any], concepts: ConceptOf | None) -> Iterator[Labelled]:

@@ -15,7 +15,8 @@ from mnemotomy.engram.second_moment import SecondMoment, add_input_, empty_momen
 from mnemotomy.engram.sites import Layout, Reading, Site
 from mnemotomy.errors import NonFiniteError, SharingError
 
-Identity = tuple[int, tuple[int, ...], tuple[int, ...], Layout]
+Identity = tuple[int, int, tuple[int, ...], tuple[int, ...], Layout]
+"""Object, version (an in-place write makes it another input), shape, strides and layout."""
 
 
 class Collector:
@@ -41,6 +42,7 @@ class Collector:
         self._seen: dict[Identity, tuple[weakref.ref[Tensor], str]] = {}
         self._calls: dict[str, int] = {}
         self._encoded: weakref.ref[Tensor] | None = None
+        self._encoding = False
 
     @contextlib.contextmanager
     def attached(self) -> Iterator[None]:
@@ -49,7 +51,8 @@ class Collector:
         try:
             encoder = text_encoder(self._model)
             if encoder is not None:
-                handles.append(encoder.register_forward_hook(self._remember_encoded))
+                handles.append(encoder.register_forward_pre_hook(self._enter_encoder))
+                handles.append(encoder.register_forward_hook(self._leave_encoder))
             for site in self._sites.values():
                 handles += site.attach(self._observe)
             yield
@@ -61,7 +64,7 @@ class Collector:
     def batch(self, labels: RowLabels) -> Iterator[None]:
         """One forward pass, whose rows have these concepts."""
         self._labels = labels
-        self._fresh, self._calls, self._encoded = set(), {}, None
+        self._fresh, self._calls, self._encoded, self._encoding = set(), {}, None, False
         self._seen.clear()
         try:
             yield
@@ -85,10 +88,12 @@ class Collector:
             }
         return collected
 
-    def restore(self, statistics: Mapping[str, Statistic], readers: Mapping[str, str], device: torch.device) -> None:
+    def restore(self, statistics: Mapping[str, Statistic], readers: Mapping[str, str]) -> None:
         """Continue from an earlier collection's sums."""
         self.readers = dict(readers)
         for name, statistic in statistics.items():
+            owner, leaf = self._sites[name].parameters[0]
+            device = getattr(owner, leaf).device
             self.moments[name] = {
                 index: SecondMoment(statistic[c].second.to(device), statistic[c].first.to(device), statistic[c].count)
                 for index, c in enumerate(self.concepts)
@@ -113,6 +118,7 @@ class Collector:
         assert self._labels is not None
         key = (
             id(reading.source),
+            0 if reading.source.is_inference() else reading.source._version,
             tuple(reading.tensor.shape),
             tuple(reading.tensor.stride()),
             reading.layout,
@@ -154,9 +160,13 @@ class Collector:
         )
 
     def _reads_encoder(self, reading: Reading) -> bool:
-        return self._encoded is not None and self._encoded() is reading.source
+        return self._encoding or (self._encoded is not None and self._encoded() is reading.source)
 
-    def _remember_encoded(self, module: nn.Module, args: object, output: object) -> None:
+    def _enter_encoder(self, module: nn.Module, args: object) -> None:
+        self._encoding = True
+
+    def _leave_encoder(self, module: nn.Module, args: object, output: object) -> None:
+        self._encoding = False
         hidden = output if isinstance(output, Tensor) else getattr(output, "last_hidden_state", None)
         if hidden is None and isinstance(output, tuple):
             hidden = output[0]

@@ -1,4 +1,4 @@
-"""The four criteria of an engram as numbers: specificity, reactivation, necessity, sufficiency (Section 4.3, Table 1)."""
+"""The four criteria of an engram: specificity, reactivation, necessity, sufficiency (Section 4.3, Table 1)."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import pandas as pd
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from mnemotomy.engram.atlas import Atlas
 from mnemotomy.engram.edit import Edit
 from mnemotomy.engram.filters import Filter
-from mnemotomy.engram.sites import sites_by_name
+from mnemotomy.engram.sites import parameter_names, sites_by_name
+from mnemotomy.models import tied_parameters, untie
 
 Score = Callable[[nn.Module], float]
 Model = TypeVar("Model", bound=nn.Module)
@@ -106,11 +106,16 @@ def sufficiency(edit: Edit, naive: nn.Module, score: Score) -> tuple[float, floa
 
 
 def null_state(model: Model, atlas: Atlas) -> Model:
-    """A copy of ``model`` with ``W = 0`` at every site of the atlas: the null state μ_null of Fig. 1."""
+    """A copy of ``model`` with ``W = 0`` at every site of the atlas: the null state μ_null of Fig. 1.
+
+    What shares a weight with a site keeps it.
+    """
     copied = copy.deepcopy(model)
-    with torch.no_grad():
-        for site in sites_by_name(copied, atlas.sites).values():
-            site.add_(-site.weight())
+    sites = sites_by_name(copied, atlas.sites).values()
+    for name in {name for site in sites for name in parameter_names(copied, site)} & set(tied_parameters(copied)):
+        untie(copied, name)
+    for site in sites:
+        site.add_(-site.weight())
     return copied
 
 

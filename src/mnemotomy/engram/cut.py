@@ -23,7 +23,7 @@ class Cut(Protocol):
         """True where a direction is kept; ``eigenvalues`` ascend and may be slightly negative from rounding."""
 
     def ratio_at(self, width: int) -> float | None:
-        """The smallest ``λ / λ_max`` kept at this width, for cuts of that form: lets a full-rank Σ skip the ``eigh``."""
+        """The smallest ``λ / λ_max`` kept, for cuts of that form: lets a full-rank Σ do without ``eigh``."""
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from mnemotomy.errors import MergeError
 
 
 def sum_over_processes(
-    statistics: dict[str, Statistic], readers: dict[str, str], examples: Mapping[str, int]
+    statistics: dict[str, Statistic], readers: dict[str, str], examples: Mapping[str, int], dtype: torch.dtype
 ) -> tuple[dict[str, Statistic], dict[str, str], dict[str, int]]:
     """The sums of all processes, the same on each; unchanged where no process group is up.
 
@@ -23,7 +24,7 @@ def sum_over_processes(
     Raises:
         MergeError: two processes share inputs between different sites.
     """
-    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+    if not _several_processes():
         return statistics, readers, dict(examples)
     described = {
         name: (list(next(iter(s.values())).second.shape), list(next(iter(s.values())).first.shape))
@@ -45,7 +46,6 @@ def sum_over_processes(
             all_examples[concept] = all_examples.get(concept, 0) + count
         shapes |= other["shapes"]
     device = _device(statistics)
-    dtype = next((m.second.dtype for s in statistics.values() for m in s.values()), torch.float32)
     summed: dict[str, Statistic] = {}
     for name in sorted(shapes):
         summed[name] = {}
@@ -58,8 +58,18 @@ def sum_over_processes(
             for tensor in (moment.second, moment.first, count):
                 dist.all_reduce(tensor)
             summed[name][concept] = SecondMoment(moment.second, moment.first, int(count))
-    ordered = {name: summed[name] for name in dict.fromkeys(all_readers.values())}
+    ordered = {name: summed[name] for name in dict.fromkeys(all_readers.values()) if name in summed}
     return ordered, all_readers, all_examples
+
+
+def own_file(path: str | Path) -> Path:
+    """``path`` for this process alone: with its rank before the suffix where there are several."""
+    path = Path(path)
+    return path.with_name(f"{path.stem}.{dist.get_rank()}{path.suffix}") if _several_processes() else path
+
+
+def _several_processes() -> bool:
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
 def _device(statistics: Mapping[str, Statistic]) -> torch.device:

@@ -139,8 +139,7 @@ class Edit:
         sites = self._admit(model, check, tied)
         for name in self._tied(model, sites):
             untie(model, name)
-        for name, delta in self.items():
-            sites[name].add_(delta)
+        self._write(sites)
         return model
 
     @contextlib.contextmanager
@@ -154,8 +153,7 @@ class Edit:
                 originals.append((owner, name, parameter))
                 clone = nn.Parameter(parameter.detach().clone(), requires_grad=parameter.requires_grad)
                 setattr(owner, name, clone)
-            for site, delta in self.items():
-                sites[site].add_(delta)
+            self._write(sites)
             yield model
         finally:
             for owner, name, parameter in originals:
@@ -247,6 +245,21 @@ class Edit:
                 "tied='untie' to give it a copy of its own first, or leave its site out"
             )
         return sites
+
+    def _write(self, sites: Mapping[str, Site]) -> None:
+        """Add every delta, those of one module together.
+
+        The deltas may be computed from the very weights that are written to, and the sites of one module (experts,
+        the projections of an attention) may be slices of one tensor.
+        """
+        waiting: dict[int, dict[str, Tensor]] = {}
+        for name, delta in self.items():
+            module = sites[name].module
+            ready = waiting.setdefault(id(module), {})
+            ready[name] = delta
+            if len(ready) == sum(site.module is module for site in sites.values()):
+                for site, found in waiting.pop(id(module)).items():
+                    sites[site].add_(found)
 
     @staticmethod
     def _tied(model: nn.Module, sites: Mapping[str, Site]) -> list[str]:

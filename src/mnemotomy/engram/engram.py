@@ -12,6 +12,7 @@ from mnemotomy.engram.cut import CUTS, describe
 from mnemotomy.engram.edit import Edit, Term
 from mnemotomy.engram.filters import FILTERS, Filter
 from mnemotomy.engram.products import full_precision
+from mnemotomy.errors import SelectionError
 
 if TYPE_CHECKING:
     from mnemotomy.engram.atlas import Atlas
@@ -42,6 +43,8 @@ class Engram:
         return tuple(name for group in by_input.values() for name in group)
 
     def __getitem__(self, site: str) -> Float[Tensor, "out d"]:
+        if site not in self.atlas.sites:
+            raise SelectionError(f"no site {site!r} in this engram; there are {', '.join(list(self.atlas.sites)[:8])}")
         return self._project([site])[0]
 
     def items(self) -> Iterator[tuple[str, Float[Tensor, "out d"]]]:
@@ -77,7 +80,7 @@ class Engram:
         return {site: ranks[self._input(site)] for site in self.sites()}
 
     def materialize(self) -> Edit:
-        """The same as an edit of strength 1 that holds its tensors, for repeated use: as large as the sites' weights."""
+        """The same as an edit of strength 1 that holds its tensors: for repeated use, as large as the weights."""
         return (1.0 * self).materialize()
 
     def describe(self) -> dict[str, Any]:

@@ -97,7 +97,7 @@ class Balanced:
     """``C⁺ (C⁺ + C⁻)†`` of the *mean* covariances: μ as if concept and reference had equally many rows."""
 
     def response(self, mu: Tensor, share: float) -> Tensor:
-        if share >= 1.0:
+        if share <= 0.0 or share >= 1.0:  # all μ are 0, or all 1
             return mu
         odds = (1.0 - share) / share
         return mu * odds / (1.0 - mu + mu * odds)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from mnemotomy.engram.rows import is_encoder_decoder
+from mnemotomy.engram.rows import inputs_of, is_encoder_decoder
 from mnemotomy.errors import DataError
 
 Forward = Callable[[nn.Module, Any], Any]
@@ -21,9 +22,22 @@ def move(data: Any, device: torch.device) -> Any:
         return data.to(device)
     if isinstance(data, Mapping):
         return {key: move(value, device) for key, value in data.items()}
+    if isinstance(data, tuple) and hasattr(data, "_fields"):
+        return type(data)(*(move(value, device) for value in data))
     if isinstance(data, list | tuple):
         return type(data)(move(value, device) for value in data)
     return data
+
+
+@contextlib.contextmanager
+def layer_by_layer() -> Iterator[None]:
+    """Without torch's fused transformer encoder, which calls no attention and packs padded rows together."""
+    enabled = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(enabled)
 
 
 def batch_size(batch: Any) -> int:
@@ -62,15 +76,17 @@ def default_forward(model: nn.Module, sites: Iterable[str]) -> Forward:
     if isinstance(body, nn.Module) and not is_encoder_decoder(model) and all(n.startswith(f"{prefix}.") for n in names):
         runner = body
     accepted = inspect.signature(runner.forward).parameters
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in accepted.values())
     fixed = {"use_cache": False} if "use_cache" in accepted else {}
 
     def forward(_: nn.Module, batch: Any) -> Any:
-        if isinstance(batch, list | tuple):
-            batch = batch[0]
+        batch = inputs_of(batch)
         if not isinstance(batch, Mapping):
             return cast(Any, runner)(batch, **fixed)
         unused = set() if is_encoder_decoder(model) else {"labels"}  # a loss would be computed and thrown away
         arguments = {k: v for k, v in batch.items() if k in accepted and k not in unused}
+        if not arguments and takes_any:  # a wrapper that hands everything on
+            arguments = {k: v for k, v in batch.items() if k not in unused}
         if not arguments:
             raise DataError(
                 f"the batch has the entries {sorted(map(str, batch))}, none of which {type(model).__name__} takes; "

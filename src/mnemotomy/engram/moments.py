@@ -13,7 +13,7 @@ import torch
 import transformers
 
 from mnemotomy.engram.second_moment import SecondMoment
-from mnemotomy.errors import ConceptError, FingerprintError, MergeError, SelectionError
+from mnemotomy.errors import ArtifactError, ConceptError, FingerprintError, MergeError, SelectionError
 
 Statistic = dict[str, SecondMoment]
 """The moment of each concept for one distinct input."""
@@ -100,31 +100,33 @@ class Moments:
             return NotImplemented
         if self.origin.fingerprint != other.origin.fingerprint:
             raise MergeError("these moments come from two different models; only those of one model can be added")
-        if set(self.readers) != set(other.readers):
-            odd = sorted(set(self.readers) ^ set(other.readers))
+        same = (self.origin.selector, self.origin.layers) == (other.origin.selector, other.origin.layers)
+        odd = sorted(set(self.readers) ^ set(other.readers))
+        if odd and not same:  # of one selection, only sites that no row has reached (experts) can be missing
             raise MergeError(f"these moments are of different sites: {odd[0]!r} is only in one of them")
         # where one side shares a statistic that the other keeps apart, the finer division holds for both
         readers: dict[str, str] = {}
         statistics: dict[str, Statistic] = {}
-        names: dict[tuple[str, str], str] = {}
-        for site in self.readers:
-            pair = (self.readers[site], other.readers[site])
+        names: dict[tuple[str | None, str | None], str] = {}
+        for site in (*self.readers, *(site for site in other.readers if site not in self.readers)):
+            pair = (self.readers.get(site), other.readers.get(site))
             if pair not in names:
                 names[pair] = site
-                statistics[site] = _add(self.statistics[pair[0]], other.statistics[pair[1]])
+                statistics[site] = _add(self._of_input(pair[0]), other._of_input(pair[1]))
             readers[site] = names[pair]
         concepts = (*self.concepts, *(c for c in other.concepts if c not in self.concepts))
         examples = {
             c: self.origin.examples.get(c, 0) + other.origin.examples.get(c, 0)
             for c in (*self.origin.examples, *other.origin.examples)
         }
+        statistics = {name: _complete(statistic, concepts) for name, statistic in statistics.items()}
         return Moments(statistics, readers, concepts, replace(self.origin, examples=examples))
 
     def group(self, groups: Mapping[str, Sequence[str]]) -> Moments:
         """The same moments under other concepts, each the union of some of the present ones; others are kept.
 
         Raises:
-            ConceptError: a member is unknown or named twice.
+            ConceptError: a member is unknown or named twice, or a group has no member or the name of another concept.
         """
         members = [member for group in groups.values() for member in group]
         for member in members:
@@ -132,6 +134,11 @@ class Moments:
                 raise ConceptError(f"no concept {member!r}; there are {_some(self.concepts)}")
             if members.count(member) > 1:
                 raise ConceptError(f"concept {member!r} is in more than one group, so its rows would count twice")
+        for name, group in groups.items():
+            if not group:
+                raise ConceptError(f"group {name!r} has no members")
+            if name in self.concepts and name not in members:
+                raise ConceptError(f"there already is a concept {name!r}, which the group of that name would replace")
         whole = {c: (c,) for c in self.concepts if c not in members} | {n: tuple(g) for n, g in groups.items()}
         statistics = {
             name: {new: _sum([statistic[old] for old in group]) for new, group in whole.items()}
@@ -153,6 +160,9 @@ class Moments:
                 "check=False if you know that they fit"
             )
 
+    def _of_input(self, name: str | None) -> Statistic:
+        return {} if name is None else self.statistics[name]
+
     def save(self, path: str | Path) -> None:
         """Write a safetensors file: triangles of the symmetric matrices, counts, selector, fingerprint, versions."""
         from mnemotomy.engram.moments_file import save_moments
@@ -164,11 +174,17 @@ class Moments:
         """Read what ``save`` wrote.
 
         Raises:
-            ArtifactError: the file is missing, damaged, or no moments file.
+            ArtifactError: the file is missing, damaged, no moments file, or the checkpoint of an unfinished collection.
         """
         from mnemotomy.engram.moments_file import load_moments
 
-        return load_moments(path)[0]
+        moments, progress = load_moments(path)
+        if progress is not None:
+            raise ArtifactError(
+                f"{path} is the checkpoint of an unfinished collection ({progress['batches']} batches); run that again "
+                "to finish it"
+            )
+        return moments
 
     def to(self, device: torch.device | str) -> Moments:
         """The same moments on another device."""
@@ -188,6 +204,13 @@ class Moments:
             "distinct_inputs": len(self.statistics),
             "numbers": elements,
         }
+
+
+def _complete(statistic: Statistic, concepts: Sequence[str]) -> Statistic:
+    """With a moment of zeros for each concept that has not reached the input."""
+    like = next(iter(statistic.values()))
+    zero = SecondMoment(torch.zeros_like(like.second), torch.zeros_like(like.first), 0)
+    return {concept: statistic.get(concept, zero) for concept in concepts}
 
 
 def _sum(moments: Sequence[SecondMoment]) -> SecondMoment:

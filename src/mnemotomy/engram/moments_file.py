@@ -69,9 +69,9 @@ def load_moments(path: str | Path) -> tuple[Moments, dict[str, Any] | None]:
         if origin["layers"] is not None:
             origin["layers"] = tuple(origin["layers"])
         moments = Moments(statistics, header["readers"], tuple(header["concepts"]), Origin(**origin))
-    except (KeyError, TypeError, RuntimeError, safetensors.SafetensorError) as error:
+        return moments, header["progress"]
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, safetensors.SafetensorError) as error:
         raise ArtifactError(f"{path} is damaged: {error}") from error
-    return moments, header["progress"]
 
 
 def read_header(path: str | Path, expected: str, version: int, what: str) -> dict[str, Any]:
@@ -89,9 +89,14 @@ def read_header(path: str | Path, expected: str, version: int, what: str) -> dic
         raise ArtifactError(f"{path} is damaged or no safetensors file: {error}") from error
     if metadata.get("format") != expected:
         raise ArtifactError(f"{path} is no {what}")
-    if int(metadata["version"]) > version:
-        raise ArtifactError(f"{path} has format version {metadata['version']}; update mnemotomy to read it")
-    header: dict[str, Any] = json.loads(metadata["header"])
+    try:
+        found, header = int(metadata["version"]), json.loads(metadata["header"])
+    except (KeyError, ValueError) as error:
+        raise ArtifactError(f"{path} is damaged: its header cannot be read") from error
+    if found > version:
+        raise ArtifactError(f"{path} has format version {found}; update mnemotomy to read it")
+    if not isinstance(header, dict):
+        raise ArtifactError(f"{path} is damaged: its header cannot be read")
     return header
 
 

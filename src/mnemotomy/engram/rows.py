@@ -11,7 +11,7 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 from mnemotomy.engram.sites import OneHot, Reading
-from mnemotomy.errors import RowsError
+from mnemotomy.errors import DataError, RowsError
 
 IGNORED = -100  # transformers' label of positions that do not count
 TEXT, ENCODER, OTHER = "text", "encoder", "other"
@@ -39,23 +39,32 @@ class RowLabels:
         Raises:
             RowsError: the rows cannot be matched to examples or tokens.
         """
-        lead, size = _leading(reading), len(self.examples)
-        tensor = reading.tensor
-        if lead[0] == 1 and size > 1 and reading.tokens is None:  # one row of positions that serves every example
-            tensor = tensor.expand(size, *tensor.shape[1:])
-            lead = torch.Size((size, *lead[1:]))
+        tensor, tokens = reading.tensor, self.tokens.get(stream)
+        if reading.tokens is None:
+            labels = self._match(_leading(reading, tensor), tokens)
+            if labels is None and self._serves_every_example(reading):
+                tensor = tensor.expand(len(self.examples), *tensor.shape[int(tensor.shape[:1] == (1,)) :])
+                labels = self._match(_leading(reading, tensor), tokens)
+        else:
+            labels = None if tokens is None else tokens.reshape(-1)[reading.tokens]
         if self.whole is not None:
             return self.whole, tensor
-        tokens = self.tokens.get(stream)
-        if reading.tokens is not None and tokens is not None:
-            return tokens.reshape(-1)[reading.tokens], tensor
-        if reading.tokens is None and tokens is not None and lead[:2] == tokens.shape:
-            return tokens, tensor
-        if reading.tokens is None and tokens is not None and lead == (tokens.numel(),):
-            return tokens.reshape(-1), tensor
-        if reading.tokens is None and lead[0] == size:
-            return self.examples, tensor
-        raise self._unmatched(reading, site)
+        if labels is None:
+            raise self._unmatched(reading, site)
+        return labels, tensor
+
+    def _match(self, lead: torch.Size, tokens: Tensor | None) -> Tensor | None:
+        """Labels for rows with these leading dimensions: by token where they are tokens, else by example."""
+        if tokens is not None and lead[:2] == tokens.shape:
+            return tokens
+        if tokens is not None and lead in ((tokens.numel(),), (1, tokens.numel())):
+            return tokens.reshape(lead)
+        return self.examples if lead[:1] == self.examples.shape else None
+
+    @staticmethod
+    def _serves_every_example(reading: Reading) -> bool:
+        """Whether the rows are positions, the same for all examples of the batch."""
+        return isinstance(reading.layout, OneHot) or (not reading.layout.batched and reading.tensor.shape[0] == 1)
 
     def to(self, device: torch.device) -> RowLabels:
         """The same on another device."""
@@ -71,10 +80,10 @@ class RowLabels:
         )
 
 
-def _leading(reading: Reading) -> torch.Size:
+def _leading(reading: Reading, tensor: Tensor) -> torch.Size:
     if reading.layout.batched:
-        return reading.tensor.shape[:1]
-    return reading.tensor.shape if isinstance(reading.layout, OneHot) else reading.tensor.shape[:-1]
+        return tensor.shape[:1]
+    return tensor.shape if isinstance(reading.layout, OneHot) else tensor.shape[:-1]
 
 
 def label_rows(batch: Any, concepts: Sequence[int], mask: Tensor | None, encoder_decoder: bool) -> RowLabels:
@@ -88,7 +97,10 @@ def label_rows(batch: Any, concepts: Sequence[int], mask: Tensor | None, encoder
         encoder_decoder: whether ``attention_mask`` speaks of the encoder's tokens and ``labels`` of the decoder's.
     """
     examples = torch.as_tensor(list(concepts), dtype=torch.long)
-    masks = _token_masks(batch, mask, encoder_decoder)
+    masks = _token_masks(inputs_of(batch), mask, encoder_decoder)
+    for keep in masks.values():
+        if keep.dim() != 2 or keep.shape[0] != len(examples):
+            raise DataError(f"a mask of tokens has the shape {list(keep.shape)} instead of [{len(examples)}, length]")
     tokens = {
         stream: torch.where(keep.bool().cpu(), examples[:, None], torch.tensor(-1)) for stream, keep in masks.items()
     }
@@ -98,25 +110,43 @@ def label_rows(batch: Any, concepts: Sequence[int], mask: Tensor | None, encoder
     return RowLabels(examples, tokens, whole)
 
 
-def _token_masks(batch: Any, mask: Tensor | None, encoder_decoder: bool) -> dict[str, Tensor]:
-    if not isinstance(batch, Mapping):
-        return {} if mask is None else {TEXT: mask}
-    attention, labels = batch.get("attention_mask"), batch.get("labels")
+def inputs_of(batch: Any) -> Any:
+    """What the model is called with: the batch itself, or the first entry of ``(inputs, target)``."""
+    return batch[0] if isinstance(batch, list | tuple) else batch
+
+
+def _token_masks(inputs: Any, mask: Tensor | None, encoder_decoder: bool) -> dict[str, Tensor]:
     masks: dict[str, Tensor] = {}
-    if isinstance(labels, Tensor) and labels.dim() == 2:
-        masks[TEXT] = labels != IGNORED
-    if isinstance(attention, Tensor) and attention.dim() == 2:
+    if isinstance(inputs, Mapping):
+        attention, labels, read = _matrix(inputs, "attention_mask"), _matrix(inputs, "labels"), _text_shape(inputs)
         if encoder_decoder:
-            masks[ENCODER] = attention.bool()
-        elif TEXT in masks:
-            masks[TEXT] = masks[TEXT] & attention.bool()
-        else:
-            masks[TEXT] = attention.bool()
+            if attention is not None:
+                masks[ENCODER] = attention.bool()
+            attention = _matrix(inputs, "decoder_attention_mask")
+        kept = [] if attention is None else [attention.bool()]
+        if labels is not None and (encoder_decoder or labels.shape == read):  # else labels of examples, not of tokens
+            kept.append(labels != IGNORED)
+        if kept:
+            masks[TEXT] = kept[0] if len(kept) == 1 else kept[0] & kept[1].to(kept[0].device)
+        elif read is not None and not encoder_decoder:
+            masks[TEXT] = torch.ones(read, dtype=torch.bool)
     if mask is not None:
         masks[TEXT] = mask
-    if TEXT not in masks and not encoder_decoder and isinstance(batch.get("input_ids"), Tensor):
-        masks[TEXT] = torch.ones_like(batch["input_ids"], dtype=torch.bool)
     return masks
+
+
+def _matrix(inputs: Mapping[str, Any], name: str) -> Tensor | None:
+    value = inputs.get(name)
+    return value if isinstance(value, Tensor) and value.dim() == 2 else None
+
+
+def _text_shape(inputs: Mapping[str, Any]) -> torch.Size | None:
+    """``[batch, length]`` of the text that the model reads, where it reads one."""
+    for name in ("input_ids", "inputs_embeds"):
+        value = inputs.get(name)
+        if isinstance(value, Tensor) and value.dim() >= 2:
+            return value.shape[:2]
+    return None
 
 
 def stream_of(model: nn.Module, site: str) -> str:

@@ -103,6 +103,7 @@ def _add_rows(moment_of: Callable[[int], SecondMoment], layout: Layout, rows: Te
     flat = _flat(layout, rows)
     lead = rows.shape[: rows.dim() - flat.dim() + 1]
     labels = concepts.reshape(*concepts.shape, *(1,) * (len(lead) - concepts.dim())).expand(lead).reshape(-1)
+    labels = labels.to(flat.device)
     for concept in torch.unique(labels).tolist():
         if concept >= 0:
             _add_selected(moment_of(concept), layout, flat[labels == concept])

@@ -64,14 +64,16 @@ class TransposedConvolutionSite(WeightAndBias):
     def __init__(self, name: str, module: TransposedConvolution) -> None:
         super().__init__(name, module)
         self.groups = module.groups
-        self._extra: tuple[int, ...] = tuple(module.output_padding)
 
     def layout(self) -> Layout:
+        return self._patches(tuple(self.module.output_padding))
+
+    def _patches(self, output_padding: tuple[int, ...]) -> Patches:
         conv = self.module
         padding: list[int] = []
         for axis in reversed(range(len(conv.kernel_size))):
             reach = conv.dilation[axis] * (conv.kernel_size[axis] - 1) - cast(int, conv.padding[axis])
-            padding += [reach, reach + self._extra[axis]]
+            padding += [reach, reach + output_padding[axis]]
         return Patches(
             kernel=tuple(conv.kernel_size),
             stride=(1,) * len(conv.kernel_size),
@@ -98,21 +100,23 @@ class TransposedConvolutionSite(WeightAndBias):
         def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             x = first_input(args, kwargs)
             size = args[1] if len(args) > 1 else kwargs.get("output_size")
-            if size is not None:  # the padding at the end that reaches the requested size
-                conv = self.module
-                wanted = list(size)[-spatial:]
-                self._extra = tuple(
-                    wanted[a]
-                    - (x.shape[a - spatial] - 1) * conv.stride[a]
-                    + 2 * cast(int, conv.padding[a])
-                    - conv.dilation[a] * (conv.kernel_size[a] - 1)
-                    - 1
-                    for a in range(spatial)
-                )
+            layout = self.layout() if size is None else self._patches(self._reaching(x, list(size)[-spatial:]))
             images = x if x.dim() == spatial + 2 else x[None]
-            observe(self.name, Reading(images, self.layout(), source=x))
+            observe(self.name, Reading(images, layout, source=x))
 
         return [self.module.register_forward_pre_hook(hook, with_kwargs=True)]
+
+    def _reaching(self, x: Tensor, size: list[int]) -> tuple[int, ...]:
+        """The padding at the end that makes the output as large as ``size``."""
+        conv, spatial = self.module, len(size)
+        return tuple(
+            size[a]
+            - (x.shape[a - spatial] - 1) * conv.stride[a]
+            + 2 * cast(int, conv.padding[a])
+            - conv.dilation[a] * (conv.kernel_size[a] - 1)
+            - 1
+            for a in range(spatial)
+        )
 
 
 def _both_sides(conv: Convolution) -> tuple[int, ...]:

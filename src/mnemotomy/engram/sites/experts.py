@@ -1,4 +1,4 @@
-"""Fused expert tensors of transformers' mixture-of-experts models: ``gate_up_proj [E, 2i, d]``, ``down_proj [E, d, i]``.
+"""Fused experts of transformers' mixture-of-experts models: ``gate_up_proj [E, 2i, d]``, ``down_proj [E, d, i]``.
 
 Each expert's slice is a site of its own, and sees only the tokens that the router sends to it. The variants
 (transposed storage, biases, no gate, interleaved gates) are read from the flags that transformers'

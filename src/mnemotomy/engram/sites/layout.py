@@ -60,7 +60,7 @@ class OneHot:
 
 @dataclass(frozen=True)
 class Patches:
-    """Every receptive field of a convolution is a row: ``x [B, C, *size]`` to ``[B, positions, (groups,) C/groups * k]``.
+    """Receptive fields of a convolution as rows: ``x [B, C, *size]`` to ``[B, positions, (groups,) C/groups * k]``.
 
     Attributes:
         kernel, stride, dilation: of each spatial dimension.

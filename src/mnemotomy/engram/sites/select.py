@@ -8,16 +8,16 @@ import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
-import torch
 from torch import nn
 
 from mnemotomy.engram.sites.attention import PROJECTIONS, AttentionInputSite, AttentionOutputSite
 from mnemotomy.engram.sites.base import Site
 from mnemotomy.engram.sites.convolution import ConvolutionSite, TransposedConvolutionSite
 from mnemotomy.engram.sites.embedding import EmbeddingSite
-from mnemotomy.engram.sites.experts import expert_sites, is_fused_experts
+from mnemotomy.engram.sites.experts import ExpertSite, expert_sites, is_fused_experts
 from mnemotomy.engram.sites.linear import LinearSite, TransposedLinearSite
 from mnemotomy.errors import SelectionError
+from mnemotomy.models import DTYPES
 
 Selector = str | Sequence[str]
 
@@ -34,7 +34,8 @@ def all_sites(model: nn.Module) -> dict[str, Site]:
         if isinstance(module, nn.MultiheadAttention):
             inside_attention.add(id(module.out_proj))
         for site in _sites_of(name, module):
-            found[site.name] = site
+            if all(_is_plain(owner, leaf) for owner, leaf in site.parameters):
+                found[site.name] = site
     return found
 
 
@@ -77,12 +78,6 @@ def _sites_of(name: str, module: nn.Module) -> list[Site]:
         return [*(AttentionInputSite(name, module, p) for p in PROJECTIONS), AttentionOutputSite(name, module)]
     if is_fused_experts(module):
         return expert_sites(name, module)
-    if not _holds_plain_weight(module):
-        if type(module).__name__.endswith("Experts") and any(p.dim() == 3 for p in module.parameters(recurse=False)):
-            warnings.warn(
-                f"{name}: the expert tensors of {type(module).__name__} have an unknown layout; left out", stacklevel=4
-            )
-        return []
     if isinstance(module, nn.Linear):
         return [LinearSite(name, module)]
     if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d):
@@ -93,13 +88,17 @@ def _sites_of(name: str, module: nn.Module) -> list[Site]:
         return [EmbeddingSite(name, module)]
     if _is_transformers_conv1d(module):
         return [TransposedLinearSite(name, module)]
+    if type(module).__name__.endswith("Experts") and any(p.dim() == 3 for p in module.parameters(recurse=False)):
+        warnings.warn(
+            f"{name}: the expert tensors of {type(module).__name__} have an unknown layout; left out", stacklevel=4
+        )
     return []
 
 
-def _holds_plain_weight(module: nn.Module) -> bool:
-    """Neither quantised nor reparametrised: writing to the weight changes what the layer computes."""
-    weight = module._parameters.get("weight")
-    return weight is not None and torch.is_floating_point(weight)
+def _is_plain(owner: nn.Module, leaf: str) -> bool:
+    """Neither quantised nor reparametrised: writing to the parameter changes what the layer computes."""
+    parameter = owner._parameters.get(leaf)
+    return type(parameter) is nn.Parameter and parameter.dtype in DTYPES.values()
 
 
 def _takes_indices(module: nn.Embedding) -> bool:
@@ -139,17 +138,17 @@ def _by_pattern(pattern: str, sites: dict[str, Site], model: nn.Module) -> list[
 def _by_suffix(suffixes: list[str], sites: dict[str, Site], model: nn.Module) -> list[str]:
     chosen: list[str] = []
     for suffix in suffixes:
-        matched = [name for name in sites if _ends_with(name, suffix)]
+        matched = [name for name, site in sites.items() if _ends_with(site, suffix)]
         if not matched:
             raise SelectionError(f"no site is named {suffix!r}. {_no_site(suffix, model)}{_listing(sites)}")
         chosen += matched
     return chosen
 
 
-def _ends_with(name: str, suffix: str) -> bool:
+def _ends_with(site: Site, suffix: str) -> bool:
     """Suffix by whole components; an expert's own index need not be named."""
-    without_index = re.sub(r"\.\d+$", "", name)
-    return any(n == suffix or n.endswith("." + suffix) for n in (name, without_index))
+    names = (site.name, re.sub(r"\.\d+$", "", site.name)) if isinstance(site, ExpertSite) else (site.name,)
+    return any(name == suffix or name.endswith("." + suffix) for name in names)
 
 
 def _in_layers(chosen: list[str], sites: dict[str, Site], layers: set[int]) -> list[str]:

@@ -1,0 +1,1 @@
+"""The papers' experiments and the speed runs; each result cached by its content."""

@@ -1,0 +1,42 @@
+"""The command line: thin, one file for each command. Nothing heavy is imported before a command needs it."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Annotated
+
+import typer
+
+from mnemotomy.cli.apply import apply
+from mnemotomy.cli.collect import collect
+from mnemotomy.cli.demo import demo
+from mnemotomy.cli.doctor import doctor
+from mnemotomy.cli.outcome import one_line_warning
+from mnemotomy.cli.trace import trace
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain text keeps the line breaks of the examples
+)
+for _command in (demo, collect, trace, apply, doctor):
+    app.command()(_command)
+
+
+@app.callback()
+def _mnemotomy(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    """Memory surgery for neural networks: find, weigh, erase, restore and combine what a model knows.
+
+    \b
+    Example:
+      mnemotomy doctor
+    """
+
+
+def main() -> None:
+    """The command ``mnemotomy``. Exits with 0, with 2 and one line on standard error, or with 130 after Ctrl-C."""
+    warnings.formatwarning = one_line_warning
+    app()

@@ -1,0 +1,60 @@
+"""``mnemotomy collect``: the second moments of a model's inputs, by concept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mnemotomy.cli.options import blocks, concept_files, selector
+from mnemotomy.cli.outcome import one_line_errors
+
+
+@one_line_errors()
+def collect(
+    model: Annotated[str, typer.Argument(help="A local folder or a hub id.")],
+    concept: Annotated[
+        list[str], typer.Option(metavar="NAME=FILE", help="A concept and its JSON Lines file; may be repeated.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The moments file to write.")],
+    reference: Annotated[
+        list[Path] | None, typer.Option(metavar="FILE", help="JSON Lines of what is to stay; may be repeated.")
+    ] = None,
+    sites: Annotated[
+        str, typer.Option(help="all-linear, all, names separated by commas, or a regular expression.")
+    ] = "all-linear",
+    layers: Annotated[str | None, typer.Option(help="Only these blocks, as in 0-3,7.")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Examples in one forward pass.")] = 16,
+    max_length: Annotated[int, typer.Option(min=1, help="Tokens of an example; the rest is cut off.")] = 512,
+    dtype: Annotated[str, typer.Option(help="Of the model: float32, bfloat16, float16 or float64.")] = "float32",
+    device: Annotated[str, typer.Option(help="Where to compute, as in cuda or cuda:1.")] = "cpu",
+    resume: Annotated[bool, typer.Option(help="Go on from where an interrupted run of the same stopped.")] = True,
+) -> None:
+    """Collect the second moments of every concept in one forward pass of each example.
+
+    A line of a concept file is a JSON object with 'text', with 'question' and 'answer', or with 'messages'. Only the
+    text, the answer, and what the assistant says count.
+
+    \b
+    Example:
+      mnemotomy collect Qwen/Qwen3-0.6B --concept alice=alice.jsonl --concept bob=bob.jsonl \\
+        --reference rest.jsonl -o moments.safetensors
+    """
+    files, chosen, only = concept_files(concept, reference or []), selector(sites), blocks(layers)
+    from mnemotomy.models import load_model, load_tokenizer, quiet_transformers
+    from mnemotomy.recipe.collecting import Reading, check_device, check_writable, collect_files
+    from mnemotomy.recipe.file import locate_model
+
+    check_writable(output.parent)
+    folder = locate_model(model)
+    with quiet_transformers():
+        loaded = load_model(folder, dtype=dtype, device=check_device(device))
+        tokenizer = load_tokenizer(folder)
+    moments, tokens = collect_files(
+        loaded, tokenizer, files, Reading(chosen, only, batch_size, max_length, resume), output
+    )
+    moments.save(output)
+    for name, examples in moments.origin.examples.items():
+        typer.echo(f"{name}: {examples} examples, {tokens[name]} tokens")
+    typer.echo(f"{output}: {len(moments.readers)} sites, {len(moments.statistics)} distinct inputs")

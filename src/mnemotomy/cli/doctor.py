@@ -1,0 +1,120 @@
+"""``mnemotomy doctor``: what is installed, on what machine, and how to get what is missing."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from typing import Annotated, Any
+
+import typer
+
+from mnemotomy.cli.extras import EXTRAS
+from mnemotomy.cli.outcome import FAILED, emit_json, one_line_errors
+
+REQUIRED = (
+    "torch",
+    "transformers",
+    "tokenizers",
+    "safetensors",
+    "numpy",
+    "pandas",
+    "pydantic",
+    "jaxtyping",
+    "jinja2",
+    "pyyaml",
+    "rich",
+    "typer",
+)
+
+
+@one_line_errors()
+def doctor(
+    json_: Annotated[
+        str | None, typer.Option("--json", metavar="FILE", help="Write the findings as JSON; - for standard output.")
+    ] = None,
+) -> None:
+    """Show versions, devices and memory, and what is missing together with the command that gets it.
+
+    Exits with 0 unless something is missing that every command needs.
+
+    \b
+    Example:
+      mnemotomy doctor
+    """
+    findings = examine()
+    if json_ is not None:
+        emit_json(findings, json_)
+    if json_ != "-":
+        _print(findings)
+    if any(missing["required"] for missing in findings["missing"]):
+        raise typer.Exit(FAILED)
+
+
+def examine() -> dict[str, Any]:
+    """The findings: ``python``, ``platform``, ``versions``, ``cores``, ``memory_gib``, ``devices``, ``missing``."""
+    versions = {name: _version(name) for name in ("mnemotomy", *REQUIRED, *(extra.package for extra in EXTRAS))}
+    missing = [
+        {"package": name, "required": True, "for": "every command", "get": "pip install mnemotomy"}
+        for name in REQUIRED
+        if versions[name] is None
+    ]
+    missing += [
+        {"package": extra.package, "required": False, "for": extra.purpose, "get": extra.command}
+        for extra in EXTRAS
+        if versions[extra.package] is None
+    ]
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "versions": versions,
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "memory_gib": _memory(),
+        "devices": _devices(),
+        "missing": missing,
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _memory() -> float | None:
+    try:
+        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
+    except (AttributeError, ValueError, OSError):  # not on Windows
+        return None
+
+
+def _devices() -> list[dict[str, Any]]:
+    """Every device that tensors can be put on, with its memory where it has its own."""
+    try:
+        import torch
+    except ImportError:
+        return []
+    found: list[dict[str, Any]] = [{"device": "cpu", "name": platform.processor() or platform.machine()}]
+    for index in range(torch.cuda.device_count()):
+        properties = torch.cuda.get_device_properties(index)
+        memory = round(properties.total_memory / 2**30, 1)
+        found.append({"device": f"cuda:{index}", "name": properties.name, "memory_gib": memory})
+    if torch.backends.mps.is_available():
+        found.append({"device": "mps", "name": "Apple GPU"})
+    return found
+
+
+def _print(findings: dict[str, Any]) -> None:
+    typer.echo(f"python {findings['python']} on {findings['platform']}")
+    memory = findings["memory_gib"]
+    typer.echo(f"{findings['cores']} cores, {'unknown' if memory is None else f'{memory} GiB of'} memory")
+    for device in findings["devices"]:
+        own = f", {device['memory_gib']} GiB" if "memory_gib" in device else ""
+        typer.echo(f"{device['device']}: {device['name']}{own}")
+    for name, found in findings["versions"].items():
+        typer.echo(f"{name} {found or 'missing'}")
+    for missing in findings["missing"]:
+        typer.echo(f"missing: {missing['package']}, for {missing['for']}; get it with: {missing['get']}")
+    if not findings["missing"]:
+        typer.echo("nothing is missing")

@@ -1,0 +1,26 @@
+"""Packages that only some commands need, and how to get them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Extra:
+    """A package, the module that it is imported as, the extra that brings it, and what it is for."""
+
+    package: str
+    module: str
+    name: str
+    purpose: str
+
+    @property
+    def command(self) -> str:
+        """The command that installs it."""
+        return f"pip install 'mnemotomy[{self.name}]'"
+
+
+EXTRAS = (
+    Extra("matplotlib", "matplotlib", "plot", "figures"),
+    Extra("scikit-learn", "sklearn", "demo", "the digits of 'mnemotomy demo'"),
+)

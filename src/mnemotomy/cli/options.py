@@ -1,0 +1,78 @@
+"""Options that several commands share, and what their values mean."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from mnemotomy.errors import DataError
+
+
+def concept_files(pairs: Iterable[str], reference: list[Path]) -> dict[str, list[Path]]:
+    """``NAME=FILE`` options as the files of each concept, the reference last.
+
+    Raises:
+        DataError: an option is no such pair, or takes the reference's name.
+    """
+    from mnemotomy.recipe.schema import REFERENCE
+
+    files: dict[str, list[Path]] = {}
+    for pair in pairs:
+        name, equals, file = pair.partition("=")
+        if not (name.strip() and equals and file):
+            raise DataError(f"--concept {pair!r} is no NAME=FILE, as in --concept alice=alice.jsonl")
+        if name == REFERENCE:
+            raise DataError(f"--concept {pair!r}: give what is to stay with --reference FILE")
+        files.setdefault(name, []).append(Path(file))
+    return {**files, **({REFERENCE: reference} if reference else {})}
+
+
+def selector(text: str) -> str | tuple[str, ...]:
+    """``all-linear``, ``all`` or a regular expression as it is; plain names, separated by commas, as suffixes."""
+    if text not in ("all", "all-linear") and re.fullmatch(r"[\w.]+(,[\w.]+)*", text):
+        return tuple(text.split(","))
+    return text
+
+
+def blocks(text: str | None) -> tuple[int, ...] | None:
+    """``0-3,7`` as numbers of blocks.
+
+    Raises:
+        DataError: it is no such list.
+    """
+    if text is None:
+        return None
+    found: list[int] = []
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
+        if match is None or int(match[2] or match[1]) < int(match[1]):
+            raise DataError(f"--layers {text!r}: give numbers of blocks and ranges, as in 0-3,7")
+        found += range(int(match[1]), int(match[2] or match[1]) + 1)
+    return tuple(dict.fromkeys(found))
+
+
+def choice(text: str, registry: Mapping[str, type[Any]], what: str) -> Any:
+    """``relative=1e-6`` as a cut or ``hard=0.5`` as a filter; what takes no number, or has a default, without ``=``.
+
+    Raises:
+        DataError: an unknown kind, or a number that it does not take.
+    """
+    import dataclasses
+
+    from mnemotomy.engram.cut import from_description
+    from mnemotomy.recipe.schema import described
+
+    kind, equals, number = text.partition("=")
+    description: dict[str, Any] = {"kind": kind}
+    if equals and kind in registry:
+        names = [field.name for field in dataclasses.fields(registry[kind])]
+        try:
+            description[names[0] if names else "a number"] = float(number)
+        except ValueError:
+            raise DataError(f"--{what} {text!r}: {number!r} is no number") from None
+    try:
+        return from_description(described(description, registry, what), dict(registry), what)
+    except ValueError as error:
+        raise DataError(f"--{what} {text!r}: {error}") from error

@@ -1,0 +1,59 @@
+"""How a command ends: results to a file or standard output, errors as one line and an exit status."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import safetensors
+import typer
+
+from mnemotomy.cli.extras import EXTRAS
+from mnemotomy.errors import MnemotomyError
+from mnemotomy.files import write_text
+
+FAILED, INTERRUPTED = 2, 130
+
+
+@contextlib.contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Turn what a user can act on into one line on standard error and an exit status; a bug keeps its traceback.
+
+    Raises:
+        typer.Exit: with 2 after an error, with 130 after Ctrl-C.
+    """
+    try:
+        yield
+    except (MnemotomyError, safetensors.SafetensorError) as error:
+        raise _exit(str(error), FAILED) from None
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        raise _exit(f"{where}{error.strerror or error}", FAILED) from None
+    except ModuleNotFoundError as error:
+        extra = next((extra for extra in EXTRAS if extra.module == (error.name or "").partition(".")[0]), None)
+        if extra is None:
+            raise
+        raise _exit(f"{extra.package} is missing; get it with: {extra.command}", FAILED) from None
+    except KeyboardInterrupt as interrupt:
+        raise _exit(f"interrupted; {interrupt}" if interrupt.args else "interrupted", INTERRUPTED) from None
+
+
+def emit_json(data: Any, target: str) -> None:
+    """Write ``data`` as JSON to the file ``target``, or to standard output where it is ``-``."""
+    text = json.dumps(data, indent=2, ensure_ascii=False)
+    if target == "-":
+        typer.echo(text)
+    else:
+        write_text(target, text + "\n")
+
+
+def one_line_warning(message: Warning | str, *_: object, **__: object) -> str:
+    """For ``warnings.formatwarning``: no path and no source line."""
+    return f"mnemotomy: warning: {' '.join(str(message).split())}\n"
+
+
+def _exit(message: str, status: int) -> typer.Exit:
+    typer.echo(f"mnemotomy: {' '.join(message.split())}", err=True)
+    return typer.Exit(status)

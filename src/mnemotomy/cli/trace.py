@@ -1,0 +1,95 @@
+"""``mnemotomy trace``: where in a model each concept is kept."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mnemotomy.cli.options import choice
+from mnemotomy.cli.outcome import emit_json, one_line_errors
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from rich.table import Table
+
+
+@one_line_errors()
+def trace(
+    moments: Annotated[Path, typer.Argument(help="A file that 'mnemotomy collect' wrote.")],
+    model: Annotated[str, typer.Argument(help="The model that it was collected on: a local folder or a hub id.")],
+    concept: Annotated[list[str] | None, typer.Option(help="Only this concept; may be repeated.")] = None,
+    cut: Annotated[
+        str, typer.Option(help="relative=RATIO, float-eps, condition=NUMBER, rank=NUMBER or energy=FRACTION.")
+    ] = "relative=1e-6",
+    filter: Annotated[
+        str, typer.Option(help="soft, power=EXPONENT, hard=THRESHOLD, excess, balanced or ridge=LAMBDA.")
+    ] = "soft",
+    csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write every site as CSV.")] = None,
+    png: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw a heatmap, block by kind.")] = None,
+    json_: Annotated[
+        str | None, typer.Option("--json", metavar="FILE", help="Write every site as JSON; - for standard output.")
+    ] = None,
+) -> None:
+    """Show how much of each site's weight carries a concept: the ratio of norms, by block and kind of projection.
+
+    The reference is left out unless it is asked for with --concept reference.
+
+    \b
+    Example:
+      mnemotomy trace moments.safetensors Qwen/Qwen3-0.6B --csv trace.csv --png trace.png
+    """
+    from mnemotomy.engram.atlas import Atlas
+    from mnemotomy.engram.cut import CUTS
+    from mnemotomy.engram.filters import FILTERS
+    from mnemotomy.engram.moments import Moments
+    from mnemotomy.models import load_model, quiet_transformers
+    from mnemotomy.recipe.file import locate_model
+    from mnemotomy.recipe.schema import REFERENCE
+
+    chosen_cut, chosen_filter = choice(cut, CUTS, "cut"), choice(filter, FILTERS, "filter")
+    loaded = Moments.load(moments)
+    with quiet_transformers():
+        network = load_model(locate_model(model), dtype=loaded.origin.model_dtype)
+    atlas = Atlas(network, loaded, chosen_cut)
+    table = atlas.trace(concept or [name for name in atlas.concepts if name != REFERENCE], chosen_filter)
+    if csv is not None:
+        from mnemotomy.files import write_text
+
+        write_text(csv, table.to_csv(index=False))
+    if png is not None:
+        from mnemotomy.report.figures import trace_heatmap
+
+        trace_heatmap(table, png)
+    if json_ is not None:
+        emit_json(json.loads(table.to_json(orient="records")), json_)
+    if json_ != "-":
+        _print(table)
+
+
+def _print(table: pd.DataFrame) -> None:
+    from rich.console import Console
+
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=200)  # a file or a pipe has no width that columns would have to fit
+    for concept, rows in table.groupby("concept", sort=False):
+        console.print(_grid(str(concept), rows))
+
+
+def _grid(concept: str, rows: pd.DataFrame) -> Table:
+    """Blocks down, kinds across, ‖W⁺‖/‖W‖ in the cells: the mean where a block has several sites of one kind."""
+    from rich.table import Table
+
+    means = rows.assign(layer=rows["layer"].fillna(-1)).groupby(["layer", "kind"], sort=False)["weight_norm"].mean()
+    kinds = list(dict.fromkeys(rows["kind"]))
+    grid = Table(title=f"{concept}: ‖W⁺‖/‖W‖", title_justify="left")
+    grid.add_column("block", justify="right")
+    for kind in kinds:
+        grid.add_column(str(kind), justify="right", no_wrap=True)
+    for layer in sorted(set(means.index.get_level_values("layer"))):
+        cells = (f"{means[layer, kind]:.3f}" if (layer, kind) in means.index else "" for kind in kinds)
+        grid.add_row("-" if layer < 0 else str(layer), *cells)
+    return grid

@@ -1,0 +1,144 @@
+"""Moments from concept files, with a checkpoint beside the output that an interrupted run goes on from."""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import hashlib
+import json
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from mnemotomy.data.text import read_examples
+from mnemotomy.data.tokens import IGNORED, Batch, batches
+from mnemotomy.engram.collect import Collection, collect
+from mnemotomy.engram.moments import Moments
+from mnemotomy.engram.rows import is_encoder_decoder
+from mnemotomy.engram.sites import Selector, select_sites
+from mnemotomy.errors import ConceptError, ModelError
+from mnemotomy.models import fingerprint
+
+_SUFFIX = ".checkpoint"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How concept files are read into moments.
+
+    Attributes:
+        sites, layers: which maps, as ``mnemotomy.collect`` has them.
+        batch_size: examples in one forward pass.
+        max_length: tokens of an example.
+        resume: go on from the checkpoint of an interrupted run, if there is one.
+        progress: show a bar on a terminal.
+    """
+
+    sites: Selector = "all-linear"
+    layers: tuple[int, ...] | None = None
+    batch_size: int = 16
+    max_length: int = 512
+    resume: bool = True
+    progress: bool = True
+
+
+def collect_files(
+    model: nn.Module, tokenizer: Any, files: Mapping[str, Iterable[Path]], reading: Reading, output: Path
+) -> tuple[Moments, dict[str, int]]:
+    """The moments of every concept's files, and how many tokens of each counted.
+
+    The checkpoint lies beside ``output`` and is named after all that the numbers depend on, so that it is only gone
+    on from by the same collection.
+
+    Raises:
+        DataError: a file or a line is malformed.
+        ModelError: the model does not read this tokenizer's text.
+        ConceptError: there is nothing to stand against a concept.
+        KeyboardInterrupt: saying where the checkpoint is.
+    """
+    if len(files) < 2:
+        raise ConceptError(f"{next(iter(files), 'nothing')!r} has no reference; give the files of what is to stay")
+    select_sites(model, reading.sites, reading.layers)  # refuse before tokenising
+    data = _encode(model, tokenizer, files, reading)
+    checkpoint = output.parent / f".{output.name}.{_key(fingerprint(model), data, reading)[:16]}{_SUFFIX}"
+    if not reading.resume:
+        checkpoint.unlink(missing_ok=True)
+    options = Collection(checkpoint=checkpoint, progress=reading.progress)
+    try:
+        moments = collect(model, data, sites=reading.sites, layers=reading.layers, options=options)
+    except KeyboardInterrupt:
+        where = f"the same command goes on from {checkpoint}" if checkpoint.exists() else "nothing was kept"
+        raise KeyboardInterrupt(where) from None
+    for stale in output.parent.glob(f".{glob.escape(output.name)}.*{_SUFFIX}"):
+        stale.unlink(missing_ok=True)
+    tokens = {name: sum(int((b["labels"] != IGNORED).sum()) for b in parts) for name, parts in data.items()}
+    return moments, tokens
+
+
+def check_writable(folder: Path) -> None:
+    """Make ``folder`` and write to it, so that hours of work do not end in an error.
+
+    Raises:
+        OSError: it cannot be written to.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder):
+        pass
+
+
+def check_device(name: str) -> str:
+    """``name`` if tensors can be put there.
+
+    Raises:
+        ModelError: there is no such device.
+    """
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ModelError(f"cannot use the device {name!r}: {str(error).splitlines()[0]}") from error
+    return name
+
+
+def _encode(
+    model: nn.Module, tokenizer: Any, files: Mapping[str, Iterable[Path]], reading: Reading
+) -> dict[str, list[Batch]]:
+    if is_encoder_decoder(model):
+        raise ModelError(
+            f"{type(model).__name__} reads one text and writes another, which concept files do not tell apart; make "
+            "the batches yourself and call mnemotomy.collect"
+        )
+    config: Any = getattr(model, "config", None)
+    config = config.get_text_config() if hasattr(config, "get_text_config") else config
+    length = min(reading.max_length, getattr(config, "max_position_embeddings", None) or reading.max_length)
+    data = {}
+    for name, paths in files.items():
+        examples = [example for path in paths for example in read_examples(path)]
+        data[name] = batches(examples, tokenizer, batch_size=reading.batch_size, max_length=length)
+    largest = max(int(batch["input_ids"].max()) for parts in data.values() for batch in parts)
+    with contextlib.suppress(AttributeError, NotImplementedError):  # models whose embedding transformers cannot name
+        rows = int(getattr(model, "get_input_embeddings")().weight.shape[0])  # noqa: B009 - unknown to nn.Module
+        if largest >= rows:
+            raise ModelError(
+                f"the tokenizer gives token {largest}, and the model knows {rows}; they do not belong together"
+            )
+    return data
+
+
+def _key(model: str, data: Mapping[str, list[Batch]], reading: Reading) -> str:
+    """SHA-256 of the model, the tokens in their order and the selection."""
+    content = hashlib.sha256(json.dumps([model, reading.sites, reading.layers]).encode())
+    for piece in _pieces(data):
+        content.update(piece)
+    return content.hexdigest()
+
+
+def _pieces(data: Mapping[str, list[Batch]]) -> Iterator[bytes]:
+    for name, parts in data.items():
+        yield json.dumps([name, [list(batch["input_ids"].shape) for batch in parts]]).encode()
+        for batch in parts:
+            yield from (tensor.numpy().tobytes() for tensor in batch.values())
