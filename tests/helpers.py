@@ -50,6 +50,22 @@ def tiny_llama(**changes: Any) -> Any:
     return LlamaForCausalLM(LlamaConfig(**(config | changes))).eval()
 
 
+def seq2seq(kind: str) -> Any:
+    import transformers
+
+    torch.manual_seed(0)
+    if kind == "t5":
+        config: Any = transformers.T5Config(
+            d_model=8, d_kv=4, d_ff=12, num_layers=2, num_heads=2, vocab_size=40, decoder_start_token_id=0
+        )
+        return transformers.T5ForConditionalGeneration(config).eval()
+    config = transformers.BartConfig(
+        d_model=8, encoder_layers=1, decoder_layers=2, encoder_attention_heads=2, decoder_attention_heads=2,
+        encoder_ffn_dim=12, decoder_ffn_dim=12, vocab_size=40, max_position_embeddings=32,
+    )  # fmt: skip
+    return transformers.BartForConditionalGeneration(config).eval()
+
+
 def text_batch(rows: int = 4, length: int = 8, *, seed: int = 0, padded: bool = True, vocabulary: int = 40) -> dict:
     """Token ids, with right padding of a different length in every row."""
     ids = torch.randint(1, vocabulary, (rows, length), generator=generator(seed))
@@ -116,3 +132,63 @@ def only_site(model: nn.Module) -> Site:
 
 def total(moments: mt.Moments, site: str, concept: str, bias: bool = False) -> Tensor:
     return moments.moment(site, concept).extended(bias)
+
+
+class Network(nn.Module):
+    """One site of every shape of statistic: diagonal, grouped, wide enough for blocks, plain."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.embed = nn.Embedding(11, 4)
+        self.conv = nn.Conv1d(4, 4, 3, padding=1, groups=2)
+        self.wide = nn.Linear(4, 300)
+        self.out = nn.Linear(300, 2, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(self.wide(self.conv(self.embed(x).mT).mT).relu())
+
+
+def tokens(rows: int, seed: int) -> Tensor:
+    return torch.randint(0, 11, (rows, 5), generator=torch.Generator().manual_seed(seed))
+
+
+def identical(left: mt.Moments, right: mt.Moments) -> bool:
+    """Bit for bit, origin included."""
+    return (
+        left.readers == right.readers
+        and left.concepts == right.concepts
+        and left.origin == right.origin
+        and all(
+            torch.equal(moment.second, right.statistics[name][concept].second)
+            and torch.equal(moment.first, right.statistics[name][concept].first)
+            and moment.count == right.statistics[name][concept].count
+            for name, statistic in left.statistics.items()
+            for concept, moment in statistic.items()
+        )
+    )
+
+
+NAMES = ["model.layers.0.self_attn.q_proj", "model.layers.1.self_attn.o_proj", "model.layers.1.mlp.down_proj"]
+
+
+def brute_force(model: nn.Module, batch: dict[str, Any], keep: Tensor, names: list[str]) -> dict[str, Tensor]:
+    """``XᵀX`` of the kept tokens, from the model's activations of one batch."""
+    sites = {name: all_sites(model)[name] for name in names}
+    with torch.no_grad(), captured(sites) as readings:
+        model(**{k: v for k, v in batch.items() if k != "labels"})
+    return {name: gram(rows_of(site, readings[name][0])[keep.bool()]) for name, site in sites.items()}
+
+
+def moments_of(model: nn.Module, **concepts: Tensor) -> mt.Moments:
+    return mt.collect(model, {name: [batch] for name, batch in concepts.items()}, sites="all", options=QUIET)
+
+
+def close(left: mt.Moments, right: mt.Moments) -> bool:
+    return set(left.concepts) == set(right.concepts) and all(
+        left.count(site, concept) == right.count(site, concept)
+        and relative(total(left, site, concept), total(right, site, concept)) < 1e-5
+        and relative(left.moment(site, concept).first, right.moment(site, concept).first) < 1e-4
+        for site in right.readers
+        for concept in right.concepts
+    )

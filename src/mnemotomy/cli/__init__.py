@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from mnemotomy import __version__
 from mnemotomy.cli.apply import apply
 from mnemotomy.cli.collect import collect
 from mnemotomy.cli.demo import demo
@@ -24,9 +25,17 @@ for _command in (demo, collect, trace, apply, doctor):
     app.command()(_command)
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"mnemotomy {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def _mnemotomy(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
 ) -> None:
     """Memory surgery for neural networks: find, weigh, erase, restore and combine what a model knows.
 

@@ -9,6 +9,7 @@ import typer
 
 from mnemotomy.cli.options import blocks, concept_files, selector
 from mnemotomy.cli.outcome import one_line_errors
+from mnemotomy.errors import DataError
 
 
 @one_line_errors()
@@ -46,7 +47,9 @@ def collect(
     from mnemotomy.recipe.collecting import Reading, check_device, check_writable, collect_files
     from mnemotomy.recipe.file import locate_model
 
-    check_writable(output.parent)
+    if output.is_dir():
+        raise DataError(f"{output} is a folder; name the file to write")
+    check_writable(output)
     folder = locate_model(model)
     with quiet_transformers():
         loaded = load_model(folder, dtype=dtype, device=check_device(device))

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -39,25 +38,9 @@ def demo(
     if json_ is not None:
         emit_json(result, json_)
     if json_ != "-":
-        _print(result)
+        from rich.console import Console
+
+        from mnemotomy.bench.demo.show import print_tables
+
+        print_tables(result, Console())
         typer.echo(f"{out / 'report.html' if report else out}: {result['seconds']:.0f} s")
-
-
-def _print(result: Mapping[str, Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    digits, language = result["digits"], result["language"]
-    after = digits["after"]
-    kept = [after[i][j] / digits["before"][j] for i in range(len(after)) for j in range(len(after)) if i != j]
-    table = Table(title="Accuracy", title_justify="left")
-    for column in ("", "before", "after erasing"):
-        table.add_column(column, justify="left" if not column else "right")
-    before = digits["before"]
-    table.add_row(
-        "digits: the erased class, at worst", f"{min(before):.1%}", f"{max(after[i][i] for i in range(10)):.1%}"
-    )
-    table.add_row("digits: the other classes, of before", "100.0%", f"{sum(kept) / len(kept):.1%}")
-    for name, accuracy in language["before"].items():
-        table.add_row(f"language: {name.replace('_', ' ')}", f"{accuracy:.1%}", f"{language['after'][name]:.1%}")
-    Console().print(table)

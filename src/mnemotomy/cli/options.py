@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from mnemotomy.data.text import REFERENCE
 from mnemotomy.errors import DataError
 
 
@@ -16,8 +17,6 @@ def concept_files(pairs: Iterable[str], reference: list[Path]) -> dict[str, list
     Raises:
         DataError: an option is no such pair, or takes the reference's name.
     """
-    from mnemotomy.recipe.schema import REFERENCE
-
     files: dict[str, list[Path]] = {}
     for pair in pairs:
         name, equals, file = pair.partition("=")

@@ -10,6 +10,7 @@ import typer
 
 from mnemotomy.cli.options import choice
 from mnemotomy.cli.outcome import emit_json, one_line_errors
+from mnemotomy.data.text import REFERENCE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,7 +48,6 @@ def trace(
     from mnemotomy.engram.moments import Moments
     from mnemotomy.models import load_model, quiet_transformers
     from mnemotomy.recipe.file import locate_model
-    from mnemotomy.recipe.schema import REFERENCE
 
     chosen_cut, chosen_filter = choice(cut, CUTS, "cut"), choice(filter, FILTERS, "filter")
     loaded = Moments.load(moments)

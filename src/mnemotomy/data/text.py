@@ -12,6 +12,9 @@ from mnemotomy.errors import DataError
 
 FORMS = "'text', 'question' with 'answer', or 'messages'"
 
+REFERENCE = "reference"
+"""The concept that the files of what is to stay become."""
+
 Form = Literal["text", "question", "messages"]
 
 

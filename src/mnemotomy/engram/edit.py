@@ -191,9 +191,9 @@ class Edit:
         try:
             with safetensors.safe_open(str(path), framework="pt") as file:
                 tensors = {site: file.get_tensor(site) for site in file.keys()}  # noqa: SIM118 - no mapping
-        except safetensors.SafetensorError as error:
+            return cls((Term(1.0, Dense(tensors, header["fingerprint"], header["description"])),))
+        except (KeyError, safetensors.SafetensorError) as error:
             raise ArtifactError(f"{path} is damaged: {error}") from error
-        return cls((Term(1.0, Dense(tensors, header["fingerprint"], header["description"])),))
 
     def __add__(self, other: Any) -> Edit:
         terms = _terms(other)

@@ -76,7 +76,7 @@ def default_forward(model: nn.Module, sites: Iterable[str]) -> Forward:
     if isinstance(body, nn.Module) and not is_encoder_decoder(model) and all(n.startswith(f"{prefix}.") for n in names):
         runner = body
     accepted = inspect.signature(runner.forward).parameters
-    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in accepted.values())
+    hands_on = all(p.kind in (p.VAR_KEYWORD, p.VAR_POSITIONAL) for p in accepted.values())  # a wrapper
     fixed = {"use_cache": False} if "use_cache" in accepted else {}
 
     def forward(_: nn.Module, batch: Any) -> Any:
@@ -84,9 +84,7 @@ def default_forward(model: nn.Module, sites: Iterable[str]) -> Forward:
         if not isinstance(batch, Mapping):
             return cast(Any, runner)(batch, **fixed)
         unused = set() if is_encoder_decoder(model) else {"labels"}  # a loss would be computed and thrown away
-        arguments = {k: v for k, v in batch.items() if k in accepted and k not in unused}
-        if not arguments and takes_any:  # a wrapper that hands everything on
-            arguments = {k: v for k, v in batch.items() if k not in unused}
+        arguments = {k: v for k, v in batch.items() if (hands_on or k in accepted) and k not in unused}
         if not arguments:
             raise DataError(
                 f"the batch has the entries {sorted(map(str, batch))}, none of which {type(model).__name__} takes; "

@@ -68,6 +68,8 @@ def load_moments(path: str | Path) -> tuple[Moments, dict[str, Any] | None]:
             origin["selector"] = tuple(origin["selector"])
         if origin["layers"] is not None:
             origin["layers"] = tuple(origin["layers"])
+        if not statistics.keys() >= set(header["readers"].values()) and header["progress"] is None:
+            raise ValueError("a site has no statistic")
         moments = Moments(statistics, header["readers"], tuple(header["concepts"]), Origin(**origin))
         return moments, header["progress"]
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, safetensors.SafetensorError) as error:
@@ -110,10 +112,13 @@ def pack(matrix: Float[Tensor, "*groups d d"]) -> Tensor:
 
 def unpack(packed: Tensor, shape: list[int]) -> Float[Tensor, "*groups d d"]:
     """The inverse of ``pack``."""
+    d = shape[-1]
+    if packed.shape[-1] != (d if len(shape) == 1 else d * (d + 1) // 2):
+        raise ValueError(f"{packed.shape[-1]} numbers are no triangle of {shape}")
     if len(shape) == 1:
         return packed
     matrix = packed.new_empty(shape)
-    d, start = shape[-1], 0
+    start = 0
     for i in range(d):
         row = packed[..., start : start + d - i]
         matrix[..., i, i:] = row

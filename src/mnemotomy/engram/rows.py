@@ -59,7 +59,12 @@ class RowLabels:
             return tokens
         if tokens is not None and lead in ((tokens.numel(),), (1, tokens.numel())):
             return tokens.reshape(lead)
-        return self.examples if lead[:1] == self.examples.shape else None
+        size = len(self.examples)
+        if lead[:1] == (size,):
+            return self.examples
+        if tokens is None and len(lead) >= 2 and size and lead[0] % size == 0 and lead[1] != size:
+            return self.examples.repeat_interleave(lead[0] // size)  # images cut into windows, one after the other
+        return None
 
     @staticmethod
     def _serves_every_example(reading: Reading) -> bool:

@@ -80,14 +80,14 @@ def collect_files(
     return moments, tokens
 
 
-def check_writable(folder: Path) -> None:
-    """Make ``folder`` and write to it, so that hours of work do not end in an error.
+def check_writable(output: Path) -> None:
+    """Make the folder of ``output`` and write to it, so that hours of work do not end in an error.
 
     Raises:
         OSError: it cannot be written to.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=folder):
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=output.parent):
         pass
 
 

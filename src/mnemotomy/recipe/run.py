@@ -118,7 +118,7 @@ def _admit_output(loaded: RecipeFile, out_dir: Path) -> None:
     for path in inputs:
         if path.resolve().is_relative_to(out_dir.resolve()):
             raise DataError(f"{path} is in {out_dir}, which this run would replace; name another folder")
-    check_writable(out_dir.parent)
+    check_writable(out_dir)
 
 
 def _check_sites(model: nn.Module, recipe: Recipe) -> list[str]:

@@ -8,12 +8,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from mnemotomy.data.text import REFERENCE
 from mnemotomy.engram.cut import CUTS, Cut, from_description
 from mnemotomy.engram.filters import FILTERS, Filter
 from mnemotomy.engram.strength import RULES
-
-REFERENCE = "reference"
-"""The concept that the reference files become."""
 
 Names = tuple[str, ...]
 
@@ -147,22 +145,22 @@ def described(value: Any, registry: Mapping[str, type[Any]], what: str) -> dict[
         ValueError: an unknown kind or parameter, one that is missing, or one that is no number.
     """
     given = {"kind": value} if isinstance(value, str) else value
-    if not isinstance(given, dict) or given.get("kind") not in registry:
-        kind = given.get("kind") if isinstance(given, dict) else given
+    kind = given.get("kind") if isinstance(given, dict) else given
+    if not isinstance(given, dict) or not isinstance(kind, str) or kind not in registry:
         raise ValueError(f"unknown {what} {kind!r}; choose one of {', '.join(registry)}")
-    fields = {field.name: field.default for field in dataclasses.fields(registry[given["kind"]])}
+    fields = {field.name: field.default for field in dataclasses.fields(registry[kind])}
     for name, number in given.items():
         if name == "kind":
             continue
         if name not in fields:
             takes = ", ".join(fields) or "no parameter"
-            raise ValueError(f"unknown parameter {name!r} of {what} {given['kind']!r}; it takes {takes}")
+            raise ValueError(f"unknown parameter {name!r} of {what} {kind!r}; it takes {takes}")
         if not _is_number(number) or number < 0:
-            raise ValueError(f"{name} of {what} {given['kind']!r} must be a number of at least 0, not {number!r}")
+            raise ValueError(f"{name} of {what} {kind!r} must be a number of at least 0, not {number!r}")
     missing = [name for name, default in fields.items() if default is dataclasses.MISSING and name not in given]
     if missing:
-        raise ValueError(f"{what} {given['kind']!r} needs {missing[0]!r}")
-    return {"kind": given["kind"], **{name: given.get(name, default) for name, default in fields.items()}}
+        raise ValueError(f"{what} {kind!r} needs {missing[0]!r}")
+    return {"kind": kind, **{name: given.get(name, default) for name, default in fields.items()}}
 
 
 def _names(value: Any, what: str) -> Names:

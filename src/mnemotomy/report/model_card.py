@@ -18,7 +18,7 @@ def model_card(record: Mapping[str, Any]) -> str:
         "library_name": "transformers",
         "tags": ["mnemotomy", "model-editing", *(["unlearning"] if recipe["erase"] else [])],
     }
-    source = resources.files("mnemotomy.report").joinpath("templates", "model_card.md.j2").read_text(encoding="utf-8")
+    source = (resources.files("mnemotomy.report") / "templates" / "model_card.md.j2").read_text(encoding="utf-8")
     environment = jinja2.Environment(
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )

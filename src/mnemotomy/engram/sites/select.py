@@ -102,9 +102,9 @@ def _is_plain(owner: nn.Module, leaf: str) -> bool:
 
 
 def _takes_indices(module: nn.Embedding) -> bool:
-    """Subclasses that look up positions (OPT) take no indices as their first argument."""
+    """Subclasses that look up positions (BART, OPT) are called with something else, and with more arguments."""
     names = list(inspect.signature(type(module).forward).parameters)
-    return names[1] in ("input", "input_ids")
+    return names[1:] in (["input"], ["input_ids"])
 
 
 def _is_transformers_conv1d(module: nn.Module) -> bool:

@@ -1,0 +1,69 @@
+"""One measured shape: a randomly initialised Llama, its tokens, and what is to be forgotten."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from transformers import LlamaConfig, LlamaForCausalLM
+
+SITES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+
+@dataclass(frozen=True)
+class Case:
+    """A Llama shape, tokens in batches of 8 × 256, and how many of the batches belong to each of the concepts.
+
+    Attributes:
+        width, blocks, tokens: of the model and the data.
+        concepts: how many concepts; each has ``1 / max(8, concepts + 1)`` of the batches, the rest is the reference.
+        dtype: of the model.
+    """
+
+    width: int
+    blocks: int
+    tokens: int
+    concepts: int = 1
+    dtype: str = "float32"
+    batch: tuple[int, int] = (8, 256)
+
+    @property
+    def name(self) -> str:
+        """Width, blocks, tokens, concepts and dtype in one word."""
+        return f"d{self.width}-b{self.blocks}-{self.tokens // 1024}k-c{self.concepts}-{self.dtype}"
+
+    def model(self) -> LlamaForCausalLM:
+        """The model, the same on every call."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            config = LlamaConfig(
+                hidden_size=self.width,
+                intermediate_size=int(2.75 * self.width),
+                num_hidden_layers=self.blocks,
+                num_attention_heads=self.width // 64,
+                num_key_value_heads=self.width // 64,
+                vocab_size=4096,
+                # wide enough that attention is not uniform: with the default 0.02 the inputs of o_proj are so
+                # ill-conditioned that float32 sums, the reference implementation's too, do not determine its engram
+                initializer_range=0.08,
+                tie_word_embeddings=False,
+            )
+            model = LlamaForCausalLM(config).eval()
+        return model.to({"float32": torch.float32, "bfloat16": torch.bfloat16}[self.dtype])
+
+    def data(self) -> dict[str, list[dict[str, Tensor]]]:
+        """Batches by concept, ``rest`` last."""
+        generator = torch.Generator().manual_seed(1)
+        rows, length = self.batch
+        total = max(self.concepts + 1, self.tokens // (rows * length))
+        each = max(1, total // max(8, self.concepts + 1))
+        batches = [{"input_ids": torch.randint(0, 4096, (rows, length), generator=generator)} for _ in range(total)]
+        named = {f"c{i}": batches[i * each : (i + 1) * each] for i in range(self.concepts)}
+        return {**named, "rest": batches[self.concepts * each :]}
+
+
+def distinct_inputs(model: nn.Module) -> list[int]:
+    """The width of each distinct input that the sites read: four a block."""
+    config = model.config
+    return [config.hidden_size, config.hidden_size, config.hidden_size, config.intermediate_size] * config.num_hidden_layers

@@ -1,0 +1,49 @@
+"""Peak memory beyond the loaded model, each contender in a process of its own (Linux)."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from mnemotomy.bench.speed.case import Case
+from mnemotomy.errors import MnemotomyError
+
+_STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+
+
+def peak_extra_bytes(case: Case, contender: str) -> int:
+    """How far the resident set rises above where it stood with model and data loaded and one batch forwarded."""
+    from dataclasses import asdict
+
+    command = [sys.executable, "-m", "mnemotomy.bench.speed.memory", json.dumps(asdict(case)), contender]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise MnemotomyError(f"measuring the memory of {contender} failed: {done.stderr.strip().splitlines()[-1]}")
+    return int(done.stdout.strip().splitlines()[-1])
+
+
+def _resident(field: str) -> int:
+    line = next(line for line in _STATUS.read_text().splitlines() if line.startswith(field))
+    return 1024 * int(line.split()[1])
+
+
+def _main() -> None:
+    import torch
+
+    from mnemotomy.bench.speed.contenders import CONTENDERS
+
+    values = json.loads(sys.argv[1])
+    case = Case(**{**values, "batch": tuple(values["batch"])})
+    model, data = case.model(), case.data()
+    with torch.no_grad():
+        model(**data["rest"][0], use_cache=False)
+    _RESET.write_text("5")  # resets the high-water mark
+    before = _resident("VmRSS")
+    CONTENDERS[sys.argv[2]](case, model, data)
+    print(_resident("VmHWM") - before)
+
+
+if __name__ == "__main__":
+    _main()

@@ -1,0 +1,106 @@
+"""The speed runs: interleaved repetitions in one process, medians, and the same engram checked."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mnemotomy.bench.speed.case import Case
+from mnemotomy.bench.speed.contenders import CONTENDERS, Stopwatch, edited_weights
+from mnemotomy.bench.speed.memory import peak_extra_bytes
+from mnemotomy.engram.moments import versions
+from mnemotomy.files import write_text
+from mnemotomy.progress import progress_bar
+
+CASES: dict[str, tuple[Case, ...]] = {
+    "tiny": (Case(128, 2, 4096),),
+    "full": (
+        Case(512, 6, 32768),
+        Case(1024, 4, 16384),
+        Case(1024, 4, 16384, concepts=10),
+    ),
+    "bfloat16": (
+        Case(512, 6, 32768, dtype="bfloat16"),
+        Case(1024, 4, 16384, dtype="bfloat16"),
+    ),
+}
+
+
+def run_speed(cases: Sequence[Case], *, repeats: int = 3, out: Path | None = None) -> list[dict[str, Any]]:
+    """One record per case: medians of seconds, ratios to the floor and to the peer, peak memory, and the difference.
+
+    Args:
+        cases: to run.
+        repeats: interleaved repetitions of every contender.
+        out: a JSON file for the records.
+    """
+    names = [name for name in CONTENDERS if name != "peer" or importlib.util.find_spec("engram") is not None]
+    records = []
+    for case in cases:
+        runs = 1 if case.concepts > 1 else repeats
+        watches, weights = _time(case, names, runs)
+        memory = {} if case.concepts > 1 else {n: peak_extra_bytes(case, n) for n in names if n != "floor"}
+        records.append(_record(case, watches, weights, memory, runs))
+        if out is not None:
+            document = {"versions": versions(), "threads": torch.get_num_threads(), "records": records}
+            write_text(out, json.dumps(document, indent=1))
+    return records
+
+
+def _time(case: Case, names: Sequence[str], runs: int) -> tuple[dict[str, list[Stopwatch]], dict[str, Any]]:
+    model, data = case.model(), case.data()
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    watches: dict[str, list[Stopwatch]] = {name: [] for name in names}
+    weights: dict[str, Any] = {}
+    with torch.no_grad():
+        model(**data["rest"][0], use_cache=False)  # warm up
+    with progress_bar(case.name, runs * len(names)) as advance:
+        for _ in range(runs):
+            for name in names:
+                watches[name].append(CONTENDERS[name](case, model, data))
+                if case.concepts == 1 and name != "floor":
+                    weights[name] = edited_weights(model)
+                model.load_state_dict(state)
+                advance(1)
+    return watches, weights
+
+
+def _record(
+    case: Case, watches: dict[str, list[Stopwatch]], weights: dict[str, Any], memory: dict[str, int], runs: int
+) -> dict[str, Any]:
+    seconds = {name: statistics.median(sum(w.seconds.values()) for w in done) for name, done in watches.items()}
+    record: dict[str, Any] = {
+        "case": case.name,
+        "repeats": runs,
+        "seconds": seconds,
+        "all_seconds": {name: [sum(w.seconds.values()) for w in done] for name, done in watches.items()},
+        "parts": {
+            name: {part: statistics.median(w.seconds[part] for w in done) for part in done[0].seconds}
+            for name, done in watches.items()
+        },
+        "ours_to_floor": seconds["ours"] / seconds["floor"],
+    }
+    if "peer" in seconds:
+        record["peer_to_floor"] = seconds["peer"] / seconds["floor"]
+        record["ours_to_peer"] = seconds["ours"] / seconds["peer"]
+    if memory:
+        record["peak_extra_bytes"] = memory
+        if "peer" in memory:
+            record["memory_to_peer"] = memory["ours"] / memory["peer"]
+    if "peer" in weights:
+        record["largest_difference"] = _largest_difference(case, weights["ours"], weights["peer"])
+    return record
+
+
+def _largest_difference(case: Case, ours: dict[str, torch.Tensor], peer: dict[str, torch.Tensor]) -> float:
+    """Over the sites, the relative Frobenius norm between the two engrams that were subtracted."""
+    original = edited_weights(case.model())
+    return max(
+        float((ours[name] - peer[name]).norm() / (original[name] - peer[name]).norm().clamp_min(1e-30)) for name in original
+    )

@@ -1,0 +1,39 @@
+"""The speed records as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+COLUMNS = ("case", "floor s", "ours s", "peer s", "ours/floor", "peer/floor", "ours/peer", "memory/peer", "difference")
+
+
+def print_records(records: Sequence[dict[str, Any]], console: Console) -> None:
+    """One row per case."""
+    table = Table()
+    for i, column in enumerate(COLUMNS):
+        table.add_column(column, justify="left" if i == 0 else "right")
+    for record in records:
+        table.add_row(*cells(record))
+    console.print(table)
+    for record in records:
+        last = record["parts"]["ours"].get("last concept")
+        if last is not None:
+            console.print(f"{record['case']}: one concept more costs {last:.2f} s")
+
+
+def cells(record: dict[str, Any]) -> list[str]:
+    """The columns of one record, a dash for what was not measured."""
+    seconds = record["seconds"]
+    return [
+        record["case"],
+        *(f"{seconds[name]:.2f}" if name in seconds else "–" for name in ("floor", "ours", "peer")),
+        *(
+            f"{record[key]:.2f}" if key in record else "–"
+            for key in ("ours_to_floor", "peer_to_floor", "ours_to_peer", "memory_to_peer")
+        ),
+        f"{record['largest_difference']:.0e}" if "largest_difference" in record else "–",
+    ]

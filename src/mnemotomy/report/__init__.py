@@ -1,0 +1,1 @@
+"""Figures, tables, HTML pages and model cards."""

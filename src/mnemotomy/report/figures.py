@@ -1,0 +1,119 @@
+"""The pictures: accuracy matrices, subsets by size, and where a concept is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mnemotomy.errors import MnemotomyError
+from mnemotomy.files import replacing_file
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INK, ACCENT, SECOND = "#1b1b1f", "#0b6e6e", "#c8553d"
+_CROWDED = 14  # more columns than this and a heatmap's cells carry no numbers
+
+
+def accuracy_heatmap(matrices: Mapping[str, Sequence[Sequence[float]]], classes: Sequence[str], path: str | Path) -> None:
+    """One heatmap per title: the accuracy on each class (columns) after erasing each class (rows)."""
+    figure, axes = _figure(1, len(matrices), width=4.6 * len(matrices), height=4.6)
+    for axis, (title, matrix) in zip(axes, matrices.items(), strict=True):
+        _heatmap(axis, 100 * np.array(matrix), list(classes), list(classes), "{:.0f}", (0, 100))
+        axis.set(title=title, xlabel="accuracy on (%)", ylabel="erased")
+    _save(figure, path)
+
+
+def subset_curves(subsets: Sequence[Mapping[str, Any]], path: str | Path) -> None:
+    """Mean accuracy on the erased and on the kept classes by the number of classes erased."""
+    figure, (axis,) = _figure(1, 1, width=5.6, height=3.6)
+    for key, label, color in (("kept_accuracy", "kept", ACCENT), ("erased_accuracy", "erased", SECOND)):
+        points = [(row["size"], 100 * row[key]) for row in subsets if row[key] is not None]
+        axis.plot(*zip(*points, strict=True), marker="o", color=color)
+        axis.annotate(label, points[-1], xytext=(8, 0), textcoords="offset points", color=color, va="center")
+    axis.set(xlabel="classes erased at once", ylabel="mean accuracy (%)", ylim=(-4, 104), xlim=(0.5, 11))
+    axis.set_xticks(range(1, len(subsets) + 1))
+    axis.grid(axis="y", alpha=0.25)
+    _save(figure, path)
+
+
+def trace_heatmap(trace: pd.DataFrame, path: str | Path) -> None:
+    """‖W⁺‖/‖W‖ by block and kind of projection, one panel per concept (Fig. 9); experts are averaged."""
+    concepts = list(dict.fromkeys(trace["concept"]))
+    kinds = list(dict.fromkeys(trace["kind"]))
+    layers = sorted(trace["layer"].dropna().unique())
+    height = max(2.4, 0.42 * max(1, len(layers)) + 1.6)
+    columns = min(len(concepts), 5)
+    rows = -(-len(concepts) // columns)
+    figure, axes = _figure(rows, columns, width=max(3.2, 0.72 * len(kinds) + 1.6) * columns, height=height * rows)
+    largest = float(trace["weight_norm"].max()) or 1.0
+    for axis, concept in zip(axes, concepts, strict=False):
+        part = trace[trace["concept"] == concept]
+        table = part.assign(layer=part["layer"].astype("object").fillna("–")).pivot_table(
+            index="layer", columns="kind", values="weight_norm", aggfunc="mean", sort=False
+        )
+        table = table.reindex(columns=[kind for kind in kinds if kind in table.columns])
+        names = [str(name) for name in table.index]
+        _heatmap(axis, table.to_numpy(dtype=float), names, list(table.columns), "{:.2f}", (0, largest))
+        axis.set(title=f"{concept}: ‖W⁺‖/‖W‖", ylabel="block")
+    for axis in axes[len(concepts) :]:
+        axis.set_axis_off()
+    _save(figure, path)
+
+
+def filter_bars(accuracies: Mapping[str, Mapping[str, float]], path: str | Path) -> None:
+    """Groups of bars: the accuracy on each group of probes, one bar per state of the model."""
+    states, groups = list(accuracies), list(next(iter(accuracies.values())))
+    figure, (axis,) = _figure(1, 1, width=7.2, height=3.6)
+    colors = ["#b9bcc4", SECOND, ACCENT, "#6a5acd"]
+    width = 0.8 / len(states)
+    for i, state in enumerate(states):
+        positions = np.arange(len(groups)) + (i - (len(states) - 1) / 2) * width
+        values = [100 * accuracies[state][group] for group in groups]
+        bars = axis.bar(positions, values, width * 0.94, color=colors[i % len(colors)], label=state)
+        axis.bar_label(bars, fmt="%.0f", fontsize=8, padding=1)
+    axis.set_xticks(range(len(groups)), [group.replace("_", " ") for group in groups])
+    axis.set(ylabel="accuracy (%)", ylim=(0, 112))
+    axis.legend(frameon=False, ncols=len(states), loc="lower center", bbox_to_anchor=(0.5, 1.0), fontsize=9)
+    _save(figure, path)
+
+
+def _figure(rows: int, columns: int, *, width: float, height: float) -> tuple[Figure, list[Axes]]:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MnemotomyError("figures need matplotlib: pip install 'mnemotomy[plot]'") from error
+    figure = Figure(figsize=(width, height), layout="constrained")  # no pyplot: no global state, no window
+    axes = figure.subplots(rows, columns, squeeze=False)
+    return figure, list(axes.ravel())
+
+
+def _heatmap(
+    axis: Axes,
+    values: np.ndarray[Any, Any],
+    rows: Sequence[str],
+    columns: Sequence[str],
+    number: str,
+    limits: tuple[float, float],
+) -> None:
+    low, high = limits
+    axis.imshow(np.ma.masked_invalid(values), cmap="GnBu", vmin=low, vmax=high, aspect="auto")
+    axis.set_xticks(range(len(columns)), columns, rotation=45 if max(map(len, columns)) > 3 else 0, ha="center")
+    axis.set_yticks(range(len(rows)), rows)
+    axis.tick_params(length=0)
+    if len(columns) > _CROWDED:
+        return
+    for (i, j), value in np.ndenumerate(values):
+        if np.isfinite(value):
+            dark = (value - low) / max(high - low, 1e-12) > 0.62
+            axis.text(j, i, number.format(value), ha="center", va="center", fontsize=8, color="white" if dark else INK)
+
+
+def _save(figure: Figure, path: str | Path) -> None:
+    with replacing_file(path) as temporary:
+        figure.savefig(temporary, dpi=150, format=Path(path).suffix.lstrip(".") or "png")

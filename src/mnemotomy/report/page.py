@@ -1,0 +1,53 @@
+"""Self-contained HTML pages: text, tables and embedded pictures, no script and nothing to fetch."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+
+import jinja2
+
+from mnemotomy.files import write_text
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with a caption; numbers should come formatted."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image file with a caption that also is its alternative text."""
+
+    path: Path
+    caption: str
+
+    @property
+    def data(self) -> str:
+        """The file as a data URI."""
+        return "data:image/png;base64," + base64.b64encode(self.path.read_bytes()).decode()
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading, paragraphs, then pictures and tables."""
+
+    title: str
+    paragraphs: Sequence[str] = ()
+    pictures: Sequence[Picture] = field(default_factory=tuple)
+    tables: Sequence[Table] = field(default_factory=tuple)
+
+
+def write_page(path: str | Path, title: str, lead: str, sections: Sequence[Section], foot: str) -> None:
+    """Write the page in one file."""
+    source = resources.files("mnemotomy.report").joinpath("templates", "page.html.j2").read_text(encoding="utf-8")
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    page = environment.from_string(source).render(title=title, lead=lead, sections=sections, foot=foot)
+    write_text(path, page)

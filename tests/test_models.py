@@ -1,0 +1,109 @@
+"""Fingerprints, loading and saving, and observing a model without a trace."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import mnemotomy as mt
+from helpers import mlp, text_batch, tiny_llama
+from mnemotomy.errors import ModelError
+from mnemotomy.files import replacing_file, replacing_folder
+from mnemotomy.models import device_of, observing
+
+
+def test_a_fingerprint_is_of_the_numbers():
+    one, two = mlp(3, 4, 2), mlp(3, 4, 2)
+    assert mt.fingerprint(one) == mt.fingerprint(two) == mt.fingerprint(one.eval())
+    assert mt.fingerprint(mlp(3, 4, 2).double()) != mt.fingerprint(one)
+    assert mt.fingerprint(mlp(3, 4, 2, seed=1)) != mt.fingerprint(one)
+    with torch.no_grad():
+        two[2].bias[1] = torch.nextafter(two[2].bias[1], torch.tensor(9.0))
+    assert mt.fingerprint(two) != mt.fingerprint(one)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64, torch.float8_e4m3fn])
+def test_fingerprints_of_every_dtype(dtype: torch.dtype):
+    layer = nn.Linear(3, 2).to(dtype)
+    layer.register_buffer("flags", torch.tensor([True, False]))
+    layer.register_buffer("scalar", torch.tensor(3))
+    layer.register_buffer("empty", torch.zeros(0))
+    assert len(mt.fingerprint(layer)) == 64
+
+
+class Extra(nn.Linear):
+    """A layer that keeps something other than tensors in its state, as quantised ones do."""
+
+    note: Any = "x"
+
+    def get_extra_state(self) -> Any:
+        return {"note": self.note}
+
+    def set_extra_state(self, state: Any) -> None:
+        self.note = state["note"]
+
+
+def test_what_is_no_tensor_belongs_to_the_fingerprint():
+    layer = Extra(2, 2)
+    before = mt.fingerprint(layer)
+    layer.note = "y"
+    assert mt.fingerprint(layer) != before
+
+
+def test_observing_restores_each_modules_mode():
+    model = nn.Sequential(nn.Dropout(), nn.Dropout())
+    model[1].eval()
+    with observing(model):
+        assert not model[0].training
+        assert not torch.is_grad_enabled()
+    assert [module.training for module in model.modules()] == [True, True, False]
+    assert torch.is_grad_enabled()
+
+
+def test_save_and_load(tmp_path: Path):
+    model = tiny_llama()
+    mt.save_model(model, tmp_path / "m", extra={"note.md": "ä"})
+    loaded: Any = mt.load_model(tmp_path / "m")
+    assert type(loaded) is type(model)
+    assert mt.fingerprint(loaded) == mt.fingerprint(model)
+    assert (tmp_path / "m" / "note.md").read_text(encoding="utf-8") == "ä"
+    assert next(mt.load_model(tmp_path / "m", dtype="bfloat16").parameters()).dtype == torch.bfloat16
+    with torch.no_grad():
+        assert torch.equal(loaded(**text_batch()).logits, model(**text_batch()).logits)
+
+
+def test_what_cannot_be_loaded_or_saved(tmp_path: Path):
+    with pytest.raises(ModelError, match="cannot load a model"):
+        mt.load_model(tmp_path)
+    with pytest.raises(ModelError, match="cannot load a tokenizer"):
+        mt.load_tokenizer(tmp_path)
+    with pytest.raises(ModelError, match="unknown dtype 'x'"):
+        mt.load_model(tmp_path, dtype="x")
+    with pytest.raises(ModelError, match="has no save_pretrained"):
+        mt.save_model(mlp(2, 2), tmp_path / "m")
+    assert device_of(nn.ReLU()) == torch.device("cpu")
+
+
+def _write_and_fail(temporary: Path) -> None:
+    (temporary if temporary.is_file() else temporary / "x").write_text("new")
+    temporary.parent.write_text("no folder can be written to")
+
+
+def test_a_failed_write_leaves_the_old_content(tmp_path: Path):
+    file, folder = tmp_path / "f.txt", tmp_path / "d"
+    with replacing_file(file) as temporary:
+        temporary.write_text("old")
+    with replacing_folder(folder) as temporary:
+        (temporary / "x").write_text("old")
+    for replacing, target in ((replacing_file, file), (replacing_folder, folder)):
+        with pytest.raises(IsADirectoryError), replacing(target) as temporary:
+            _write_and_fail(temporary)
+    assert file.read_text() == (folder / "x").read_text() == "old"
+    with replacing_folder(folder) as temporary:
+        (temporary / "y").write_text("new")
+    assert [path.name for path in folder.iterdir()] == ["y"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["d", "f.txt"]
