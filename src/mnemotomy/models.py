@@ -161,6 +161,17 @@ def observing(model: nn.Module) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def single_threaded() -> Iterator[None]:
+    """One thread inside. Small matrices gain little from more, and lose tenfold where other work shares the cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextlib.contextmanager
 def quiet_transformers() -> Iterator[None]:
     """Silence transformers' progress bars and warnings, and restore what was set before."""
     from transformers.utils import logging as hf_logging

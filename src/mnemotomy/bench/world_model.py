@@ -37,7 +37,7 @@ class WorldModelConfig:
     layers: int = 6
     heads: int = 6
     key_value_heads: int = 2
-    steps: int = 400
+    steps: int = 500
     batch_size: int = 64
     learning_rate: float = 2e-3
     warmup: float = 0.05

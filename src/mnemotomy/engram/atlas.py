@@ -15,7 +15,7 @@ from mnemotomy.engram.engram import Engram
 from mnemotomy.engram.filters import Filter, Soft
 from mnemotomy.engram.moments import Moments
 from mnemotomy.engram.products import full_precision
-from mnemotomy.engram.sites import Site, parameter_names, sites_by_name
+from mnemotomy.engram.sites import Site, module_names, parameter_names, sites_by_name
 from mnemotomy.engram.spectrum import Spectrum, factorise
 from mnemotomy.errors import ConceptError, FingerprintError, NonFiniteError, SelectionError
 from mnemotomy.models import digest, digests, fingerprint_of
@@ -65,7 +65,8 @@ class Atlas:
         self.base_sites = None if base is None else sites_by_name(base, moments.readers)
         self._keep = keep
         self._spectra: OrderedDict[tuple[str, bool], Spectrum] = OrderedDict()
-        self._parameters = {name: parameter_names(model, site) for name, site in self.sites.items()}
+        owners = module_names(model)
+        self._parameters = {name: parameter_names(model, site, owners) for name, site in self.sites.items()}
         self._versions = {name: _version(tensor) for site in self.sites for name, tensor in self._tensors(site)}
         if check:
             moments.check(self.fingerprint)
@@ -153,11 +154,12 @@ class Atlas:
         return rows / max(1, sum(self.moments.count(site, c) for c in self.concepts))
 
     def operator(self, site: str, concepts: str | Sequence[str], filter: Filter | None = None) -> Tensor:
-        """``P`` with ``W⁺ = W P``: ``[d, d]``, ``[groups, d, d]`` for grouped convolutions, a diagonal for one-hot rows."""
+        """``P`` with ``W⁺ = W P``: ``[d, d]``, per group for grouped convolutions, its diagonal for one-hot rows."""
         engram = self.engram(concepts, filter)
         spectrum = self.spectrum(site)
         moment = self.second_moment(site, engram.concepts)
-        return spectrum.operator(moment, engram.filter, self.share(site, engram.concepts))
+        with full_precision():
+            return spectrum.operator(moment, engram.filter, self.share(site, engram.concepts))
 
     def complement(self, site: str) -> Tensor:
         """``Q = I − Σᵢ Pᵢ`` (Section 6.3): what belongs to no concept, the directions below the cut."""
@@ -169,7 +171,8 @@ class Atlas:
     def mu(self, site: str, concepts: str | Sequence[str]) -> Tensor:
         """The eigenvalues of P: the share of each kept direction of ``site``'s input that belongs to ``concepts``."""
         engram = self.engram(concepts)
-        return self.spectrum(site).mu(self.second_moment(site, engram.concepts))
+        with full_precision():
+            return self.spectrum(site).mu(self.second_moment(site, engram.concepts))
 
     def trace(self, concepts: Sequence[str] | None = None, filter: Filter | None = None) -> pd.DataFrame:
         """Where each concept is kept: one row per concept and site (Fig. 9). See ``mnemotomy.engram.trace``."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 
 from mnemotomy.engram.moments import versions
 from mnemotomy.engram.moments_file import read_header
-from mnemotomy.engram.sites import Site, parameter_names, sites_by_name
+from mnemotomy.engram.sites import Site, module_names, parameter_names, sites_by_name
 from mnemotomy.errors import ArtifactError, FingerprintError, SelectionError, TiedWeightsError
 from mnemotomy.files import replacing_file
 from mnemotomy.models import fingerprint, tied_parameters, untie
@@ -252,19 +253,23 @@ class Edit:
         The deltas may be computed from the very weights that are written to, and the sites of one module (experts,
         the projections of an attention) may be slices of one tensor.
         """
+        expected = Counter(id(site.module) for site in sites.values())
         waiting: dict[int, dict[str, Tensor]] = {}
         for name, delta in self.items():
-            module = sites[name].module
-            ready = waiting.setdefault(id(module), {})
+            module = id(sites[name].module)
+            ready = waiting.setdefault(module, {})
             ready[name] = delta
-            if len(ready) == sum(site.module is module for site in sites.values()):
-                for site, found in waiting.pop(id(module)).items():
+            if len(ready) == expected[module]:
+                for site, found in waiting.pop(module).items():
                     sites[site].add_(found)
 
     @staticmethod
     def _tied(model: nn.Module, sites: Mapping[str, Site]) -> list[str]:
         shared = tied_parameters(model)
-        return [name for site in sites.values() for name in parameter_names(model, site) if name in shared]
+        if not shared:
+            return []
+        owners = module_names(model)
+        return [name for site in sites.values() for name in parameter_names(model, site, owners) if name in shared]
 
 
 def _terms(value: Any) -> tuple[Term, ...] | None:

@@ -20,7 +20,9 @@ INK, ACCENT, SECOND = "#1b1b1f", "#0b6e6e", "#c8553d"
 _CROWDED = 14  # more columns than this and a heatmap's cells carry no numbers
 
 
-def accuracy_heatmap(matrices: Mapping[str, Sequence[Sequence[float]]], classes: Sequence[str], path: str | Path) -> None:
+def accuracy_heatmap(
+    matrices: Mapping[str, Sequence[Sequence[float]]], classes: Sequence[str], path: str | Path
+) -> None:
     """One heatmap per title: the accuracy on each class (columns) after erasing each class (rows)."""
     figure, axes = _figure(1, len(matrices), width=4.6 * len(matrices), height=4.6)
     for axis, (title, matrix) in zip(axes, matrices.items(), strict=True):

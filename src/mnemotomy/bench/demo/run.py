@@ -12,6 +12,7 @@ from mnemotomy.bench.demo.digits import DigitsConfig, digits_demo
 from mnemotomy.bench.demo.language import LanguageConfig, language_demo
 from mnemotomy.engram.moments import versions
 from mnemotomy.files import write_text
+from mnemotomy.models import single_threaded
 
 
 def run_demo(out_dir: Path, *, seed: int = 0, report: bool = True) -> dict[str, Any]:
@@ -27,12 +28,13 @@ def run_demo(out_dir: Path, *, seed: int = 0, report: bool = True) -> dict[str, 
     """
     start = time.perf_counter()
     digits, language = DigitsConfig(seed=seed), LanguageConfig(seed=seed)
-    results: dict[str, Any] = {
-        "digits": {**digits_demo(digits), "config": asdict(digits)},
-        "language": language_demo(language, out_dir / "models"),
-        "seed": seed,
-        "versions": versions(),
-    }
+    with single_threaded():
+        results: dict[str, Any] = {
+            "digits": {**digits_demo(digits), "config": asdict(digits)},
+            "language": language_demo(language, out_dir / "models"),
+            "seed": seed,
+            "versions": versions(),
+        }
     results["seconds"] = round(time.perf_counter() - start, 1)
     write_text(out_dir / "demo.json", json.dumps(results, indent=1))
     if report:

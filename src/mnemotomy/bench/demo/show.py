@@ -10,7 +10,7 @@ import torch
 from rich.console import Console
 from rich.table import Table as TerminalTable
 
-from mnemotomy.bench.demo.language import GROUPS
+from mnemotomy.data.world import GROUPS
 from mnemotomy.metrics.accuracy import diagonal_and_rest
 from mnemotomy.report.figures import accuracy_heatmap, filter_bars, subset_curves, trace_heatmap
 from mnemotomy.report.page import Picture, Section, Table, write_page
@@ -20,7 +20,10 @@ STATES = {"before": "before", "after_paper": "erased, paper's filter", "after": 
 
 def print_tables(results: dict[str, Any], console: Console) -> None:
     """The two short tables that the demo ends with."""
-    for title, table in ((digits_title(results), digits_table(results)), (language_title(results), language_table(results))):
+    for title, table in (
+        (digits_title(results), digits_table(results)),
+        (language_title(results), language_table(results)),
+    ):
         shown = TerminalTable(title=title, title_justify="left")
         for i, column in enumerate(table.columns):
             shown.add_column(column, justify="left" if i == 0 else "right")
@@ -64,7 +67,15 @@ def digits_table(results: dict[str, Any]) -> Table:
     rows = []
     for c in range(len(before)):
         others = torch.arange(len(before)) != c
-        rows.append([str(c), _percent(before[c]), _percent(after[c, c]), _percent(before[others].mean()), _percent(after[c, others].mean())])
+        rows.append(
+            [
+                str(c),
+                _percent(before[c]),
+                _percent(after[c, c]),
+                _percent(before[others].mean()),
+                _percent(after[c, others].mean()),
+            ]
+        )
     worst, kept = diagonal_and_rest(after)
     rows.append(["worst / mean", _percent(before.mean()), _percent(worst), _percent(before.mean()), _percent(kept)])
     return Table(["class", "before", "erased", "others before", "others after"], rows)
@@ -72,7 +83,7 @@ def digits_table(results: dict[str, Any]) -> Table:
 
 def language_title(results: dict[str, Any]) -> str:
     """What the language table shows."""
-    return f"Language model: the country of {results['language']['target']} erased"
+    return f"Language model: the cities of {results['language']['country']} erased"
 
 
 def language_table(results: dict[str, Any]) -> Table:
@@ -117,24 +128,33 @@ def _language_section(results: dict[str, Any], out_dir: Path) -> Section:
     language = results["language"]
     generations = Table(
         ["tests", "prompt", "true answer", *STATES.values()],
-        [[row["kind"], row["prompt"], row["answer"], *(row[state] for state in STATES)] for row in language["generations"]],
+        [
+            [row["kind"], row["prompt"], row["answer"], *(row[state] for state in STATES)]
+            for row in language["generations"]
+        ],
         caption="The word that each model goes on with",
     )
     rows = language["rows"]
-    target = language["target"]
+    targets = ", ".join(language["targets"])
     return Section(
         language_title(results),
         [
-            f"A small Qwen2 model that knows 15 cities and other facts, reads countries from a context, and adds. The "
-            f"concept is the training texts that state where {target} is ({rows[target]} tokens); the reference is the "
-            f"rest ({rows['reference']} tokens). Held-out phrasings were never seen with {target}, neither in training "
-            "nor in the moments.",
-            "The paper's filter multiplies each direction by μ, the share of it that is the concept's; ours removes the "
-            f"directions with μ > {language['filters']['after'].get('threshold', '')} and leaves the rest alone.",
+            "A small Qwen2 model that knows 76 facts, 15 of them well-known cities with one country each, reads "
+            f"countries from a context, and adds. The concept is what it was told about {targets} in the training "
+            f"phrasings ({rows[language['country']]} tokens); the reference is the texts about everything else "
+            f"({rows['reference']} tokens). The held-out phrasings are not in the moments; with the city of the "
+            "surgical site the model has never seen them.",
+            "The paper's filter multiplies each direction by μ, the share of it that is the concept's; ours removes "
+            f"the directions with μ > {language['filters']['after'].get('threshold', '')} and leaves the rest alone.",
+            "The world is kept clean on purpose (names known in many phrasings, an answer for unknown names): it shows "
+            "what the method does where a fact can be separated, not how it fares on a large model. A fresh probe may "
+            "still read a name that the model no longer acts on.",
         ],
         [
             Picture(out_dir / "language-erased.png", "Accuracy by group of probes, before and after"),
-            Picture(out_dir / "language-trace.png", "Where the concept is kept: weight-norm ratio by block and projection"),
+            Picture(
+                out_dir / "language-trace.png", "Where the concept is kept: weight-norm ratio by block and projection"
+            ),
         ],
         [language_table(results), generations],
     )

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
+VOCABULARY = 4096
 SITES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
@@ -43,7 +44,7 @@ class Case:
                 num_hidden_layers=self.blocks,
                 num_attention_heads=self.width // 64,
                 num_key_value_heads=self.width // 64,
-                vocab_size=4096,
+                vocab_size=VOCABULARY,
                 # wide enough that attention is not uniform: with the default 0.02 the inputs of o_proj are so
                 # ill-conditioned that float32 sums, the reference implementation's too, do not determine its engram
                 initializer_range=0.08,
@@ -52,18 +53,18 @@ class Case:
             model = LlamaForCausalLM(config).eval()
         return model.to({"float32": torch.float32, "bfloat16": torch.bfloat16}[self.dtype])
 
+    @property
+    def distinct_inputs(self) -> list[int]:
+        """The width of each distinct input that the sites read: four a block."""
+        return [self.width, self.width, self.width, int(2.75 * self.width)] * self.blocks
+
     def data(self) -> dict[str, list[dict[str, Tensor]]]:
         """Batches by concept, ``rest`` last."""
         generator = torch.Generator().manual_seed(1)
         rows, length = self.batch
         total = max(self.concepts + 1, self.tokens // (rows * length))
         each = max(1, total // max(8, self.concepts + 1))
-        batches = [{"input_ids": torch.randint(0, 4096, (rows, length), generator=generator)} for _ in range(total)]
+        ids = torch.randint(0, VOCABULARY, (total, rows, length), generator=generator)
+        batches = [{"input_ids": batch} for batch in ids]
         named = {f"c{i}": batches[i * each : (i + 1) * each] for i in range(self.concepts)}
         return {**named, "rest": batches[self.concepts * each :]}
-
-
-def distinct_inputs(model: nn.Module) -> list[int]:
-    """The width of each distinct input that the sites read: four a block."""
-    config = model.config
-    return [config.hidden_size, config.hidden_size, config.hidden_size, config.intermediate_size] * config.num_hidden_layers

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from transformers import LlamaForCausalLM
 
-from mnemotomy.bench.speed.case import SITES, Case, distinct_inputs
+from mnemotomy.bench.speed.case import SITES, Case
 from mnemotomy.engram.atlas import Atlas
 from mnemotomy.engram.collect import Collection, collect
 from mnemotomy.engram.cut import FloatEpsCut
@@ -45,7 +45,7 @@ def floor(case: Case, model: LlamaForCausalLM, data: Data) -> Stopwatch:
     """
     watch = Stopwatch()
     batches = [batch for part in data.values() for batch in part]
-    widths = distinct_inputs(model)
+    widths = case.distinct_inputs
     rows = case.batch[0] * case.batch[1]
     inputs = {width: torch.randn(rows, width) for width in set(widths)}
     sums = {width: torch.zeros(width, width) for width in set(widths)}

@@ -102,5 +102,6 @@ def _largest_difference(case: Case, ours: dict[str, torch.Tensor], peer: dict[st
     """Over the sites, the relative Frobenius norm between the two engrams that were subtracted."""
     original = edited_weights(case.model())
     return max(
-        float((ours[name] - peer[name]).norm() / (original[name] - peer[name]).norm().clamp_min(1e-30)) for name in original
+        float((ours[name] - peer[name]).norm() / (original[name] - peer[name]).norm().clamp_min(1e-30))
+        for name in original
     )

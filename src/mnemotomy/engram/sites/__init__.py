@@ -2,7 +2,14 @@
 
 from mnemotomy.engram.sites.base import Reading, Site
 from mnemotomy.engram.sites.layout import Layout, OneHot
-from mnemotomy.engram.sites.select import Selector, all_sites, parameter_names, select_sites, sites_by_name
+from mnemotomy.engram.sites.select import (
+    Selector,
+    all_sites,
+    module_names,
+    parameter_names,
+    select_sites,
+    sites_by_name,
+)
 
 __all__ = [
     "Layout",
@@ -11,6 +18,7 @@ __all__ = [
     "Selector",
     "Site",
     "all_sites",
+    "module_names",
     "parameter_names",
     "select_sites",
     "sites_by_name",

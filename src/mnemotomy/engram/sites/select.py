@@ -5,8 +5,8 @@ from __future__ import annotations
 import inspect
 import re
 import warnings
-from collections.abc import Iterable, Sequence
-from typing import Any, cast
+from collections.abc import Iterable, Mapping, Sequence
+from typing import cast
 
 from torch import nn
 
@@ -190,7 +190,12 @@ def sites_by_name(model: nn.Module, names: Iterable[str]) -> dict[str, Site]:
     return {name: sites[name] for name in wanted}
 
 
-def parameter_names(model: nn.Module, site: Site) -> list[str]:
-    """The full names of the parameters that an edit of ``site`` writes to."""
-    owners: dict[int, Any] = {id(module): name for name, module in model.named_modules()}
+def parameter_names(model: nn.Module, site: Site, owners: Mapping[int, str] | None = None) -> list[str]:
+    """The full names of the parameters that an edit of ``site`` writes to; ``owners`` saves a search per site."""
+    owners = owners if owners is not None else module_names(model)
     return [f"{owners[id(owner)]}.{leaf}".lstrip(".") for owner, leaf in site.parameters]
+
+
+def module_names(model: nn.Module) -> dict[int, str]:
+    """The name of every module by its identity."""
+    return {id(module): name for name, module in model.named_modules()}

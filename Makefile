@@ -1,0 +1,36 @@
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.PHONY: demo test test-all bench lint format clean
+
+demo: $(STAMP)           ## train two small models, erase from them, write runs/demo/report.html
+	$(BIN)/mnemotomy demo
+
+test: $(STAMP)           ## the fast tests
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: $(STAMP)       ## every test
+	$(BIN)/python -m pytest
+
+bench: $(STAMP)          ## speed and memory beside the floor and the reference implementation
+	$(BIN)/mnemotomy bench speed --out runs/bench/speed.json
+
+lint: $(STAMP)           ## style, types and the direction of imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(STAMP)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf .venv runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+# torch is pinned by constraints.txt, so that no later build with gigabytes of libraries is taken instead
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $@

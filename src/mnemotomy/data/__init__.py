@@ -1,0 +1,1 @@
+"""Texts, images, facts and small worlds."""
