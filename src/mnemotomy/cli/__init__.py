@@ -9,6 +9,7 @@ import typer
 
 from mnemotomy import __version__
 from mnemotomy.cli.apply import apply
+from mnemotomy.cli.bench import bench
 from mnemotomy.cli.collect import collect
 from mnemotomy.cli.demo import demo
 from mnemotomy.cli.doctor import doctor
@@ -23,6 +24,7 @@ app = typer.Typer(
 )
 for _command in (demo, collect, trace, apply, doctor):
     app.command()(_command)
+app.add_typer(bench, name="bench")
 
 
 def _print_version(wanted: bool) -> None:

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
-VOCABULARY = 4096
 SITES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
@@ -20,6 +19,8 @@ class Case:
         width, blocks, tokens: of the model and the data.
         concepts: how many concepts; each has ``1 / max(8, concepts + 1)`` of the batches, the rest is the reference.
         dtype: of the model.
+        batch: rows and tokens of each batch.
+        vocabulary: distinct tokens; fewer than the width make the first inputs rank-deficient, as in trained models.
     """
 
     width: int
@@ -28,11 +29,13 @@ class Case:
     concepts: int = 1
     dtype: str = "float32"
     batch: tuple[int, int] = (8, 256)
+    vocabulary: int = 4096
 
     @property
     def name(self) -> str:
         """Width, blocks, tokens, concepts and dtype in one word."""
-        return f"d{self.width}-b{self.blocks}-{self.tokens // 1024}k-c{self.concepts}-{self.dtype}"
+        name = f"d{self.width}-b{self.blocks}-{self.tokens // 1024}k-c{self.concepts}-{self.dtype}"
+        return name if self.vocabulary >= self.width else f"{name}-v{self.vocabulary}"
 
     def model(self) -> LlamaForCausalLM:
         """The model, the same on every call."""
@@ -44,7 +47,7 @@ class Case:
                 num_hidden_layers=self.blocks,
                 num_attention_heads=self.width // 64,
                 num_key_value_heads=self.width // 64,
-                vocab_size=VOCABULARY,
+                vocab_size=self.vocabulary,
                 # wide enough that attention is not uniform: with the default 0.02 the inputs of o_proj are so
                 # ill-conditioned that float32 sums, the reference implementation's too, do not determine its engram
                 initializer_range=0.08,
@@ -64,7 +67,7 @@ class Case:
         rows, length = self.batch
         total = max(self.concepts + 1, self.tokens // (rows * length))
         each = max(1, total // max(8, self.concepts + 1))
-        ids = torch.randint(0, VOCABULARY, (total, rows, length), generator=generator)
+        ids = torch.randint(0, self.vocabulary, (total, rows, length), generator=generator)
         batches = [{"input_ids": batch} for batch in ids]
         named = {f"c{i}": batches[i * each : (i + 1) * each] for i in range(self.concepts)}
         return {**named, "rest": batches[self.concepts * each :]}

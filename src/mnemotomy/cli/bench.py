@@ -1,0 +1,64 @@
+"""``mnemotomy bench``: the measurements."""
+
+from __future__ import annotations
+
+import enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mnemotomy.cli.outcome import emit_json, one_line_errors
+
+bench = typer.Typer(no_args_is_help=True, help="Measure: time and memory beside the floor and the reference.")
+
+
+class Scale(enum.StrEnum):
+    """Which shapes are measured."""
+
+    TINY = "tiny"
+    FULL = "full"
+    BFLOAT16 = "bfloat16"
+    DEFICIENT = "deficient"
+
+
+@bench.callback()
+def _bench() -> None:
+    """Measure: time and memory beside the floor and the reference.
+
+    \b
+    Example:
+      mnemotomy bench speed --scale tiny
+    """
+
+
+@bench.command()
+@one_line_errors()
+def speed(
+    scale: Annotated[
+        list[Scale] | None, typer.Option(help="Shapes to measure; may be given more than once. Default: all but tiny.")
+    ] = None,
+    repeats: Annotated[int, typer.Option(min=1, help="Interleaved repetitions; medians are reported.")] = 3,
+    out: Annotated[Path | None, typer.Option(help="A JSON file, rewritten after each case.")] = None,
+    json_: Annotated[
+        str | None, typer.Option("--json", metavar="FILE", help="Write the records as JSON; - for standard output.")
+    ] = None,
+) -> None:
+    """Time and peak memory of one and of ten concepts, beside the floor and beside ai-engram.
+
+    \b
+    Example:
+      mnemotomy bench speed --out runs/bench/speed.json
+      mnemotomy bench speed --scale tiny --repeats 1 --json -
+    """
+    from rich.console import Console
+
+    from mnemotomy.bench.speed import CASES, run_speed
+    from mnemotomy.bench.speed.show import print_records
+
+    scales = scale or [Scale.FULL, Scale.BFLOAT16, Scale.DEFICIENT]
+    records = run_speed([case for s in scales for case in CASES[s.value]], repeats=repeats, out=out)
+    if json_ is not None:
+        emit_json(records, json_)
+    if json_ != "-":
+        print_records(records, Console())
