@@ -70,7 +70,7 @@ def test_every_subset_is_the_sum_of_its_engrams():
             for site in atlas.sites:
                 assert relative(merged[site], added[site]) < 1e-5
             grouped = mt.Atlas(model, atlas.moments.group({"union": subset}))
-            for filter in (mt.Soft(), mt.Hard(0.4), mt.Balanced()):  # noqa: A001
+            for filter in (mt.Soft(), mt.Hard(0.4), mt.Balanced()):
                 union = mt.erase(grouped, "union", 0.7, filter)
                 edit = mt.erase(atlas, subset, 0.7, filter)
                 for site in atlas.sites:

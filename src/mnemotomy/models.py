@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from mnemotomy.errors import ModelError
@@ -42,7 +43,7 @@ def load_model(name: str | Path, *, dtype: str | torch.dtype = "float32", device
         architecture = (config.architectures or ["AutoModel"])[0]
         model_class = getattr(transformers, architecture, transformers.AutoModel)
         model = model_class.from_pretrained(str(name), dtype=torch_dtype)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise ModelError(f"cannot load a model from {str(name)!r}: {_first_line(error)}") from error
     return cast(nn.Module, model.to(device))
 

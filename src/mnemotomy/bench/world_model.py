@@ -23,6 +23,7 @@ from mnemotomy.data.world import Kind, Probe, Text, World
 from mnemotomy.data.world_tokenizer import world_tokenizer
 from mnemotomy.errors import ModelError
 from mnemotomy.files import replacing_folder
+from mnemotomy.models import quiet_transformers
 from mnemotomy.progress import progress_bar
 
 EVALUATION_BATCH = 256
@@ -56,10 +57,11 @@ def train_world_model(
     """The trained model and its tokenizer, from `cache_dir` where an earlier call left them there."""
     folder = Path(cache_dir) / f"world-{_cache_key(world, config)[:16]}"
     if not (folder / "training.json").is_file():
-        with replacing_folder(folder) as temporary:
+        with quiet_transformers(), replacing_folder(folder) as temporary:
             _train_into(temporary, world, config, progress)
-    model = Qwen2ForCausalLM.from_pretrained(folder, local_files_only=True)
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+    with quiet_transformers():
+        model = Qwen2ForCausalLM.from_pretrained(folder, local_files_only=True)
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
     return model.eval(), cast(PreTrainedTokenizerFast, tokenizer)
 
 

@@ -32,6 +32,10 @@ class RelativeCut:
 
     ratio: float = 1e-6
 
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.ratio < 1.0:
+            raise DataError(f"a relative cut is a ratio λ/λ_max in [0, 1), not {self.ratio}")
+
     def ratio_at(self, width: int) -> float:
         return self.ratio
 
@@ -56,6 +60,10 @@ class ConditionCut:
 
     condition: float
 
+    def __post_init__(self) -> None:
+        if not self.condition > 1.0:
+            raise DataError(f"a condition number is above 1, not {self.condition}")
+
     def ratio_at(self, width: int) -> float:
         return 1.0 / self.condition
 
@@ -68,6 +76,10 @@ class RankCut:
     """Keep the ``rank`` largest eigenvalues, or that fraction of them when ``rank`` is below 1."""
 
     rank: float
+
+    def __post_init__(self) -> None:
+        if not self.rank > 0:
+            raise DataError(f"a rank is above 0, not {self.rank}")
 
     def ratio_at(self, width: int) -> None:
         return None
@@ -85,6 +97,10 @@ class EnergyCut:
     """Keep the fewest eigenvalues whose sum reaches ``fraction`` of the trace."""
 
     fraction: float
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.fraction <= 1.0:
+            raise DataError(f"an energy cut keeps a fraction in (0, 1], not {self.fraction}")
 
     def ratio_at(self, width: int) -> None:
         return None

@@ -56,6 +56,10 @@ class Ridge:
 
     strength: float
 
+    def __post_init__(self) -> None:
+        if not self.strength >= 0.0:
+            raise DataError(f"a ridge is at least 0, not {self.strength}")
+
     def response(self, mu: Tensor, share: float) -> Tensor:
         raise DataError("Ridge is no function of μ; it damps the inverse of Σ_total instead")
 
@@ -70,6 +74,10 @@ class Power:
 
     exponent: float = 2.0
 
+    def __post_init__(self) -> None:
+        if not self.exponent > 0.0:
+            raise DataError(f"an exponent of μ is above 0, not {self.exponent}")
+
     def response(self, mu: Tensor, share: float) -> Tensor:
         return mu**self.exponent
 
@@ -79,6 +87,10 @@ class Hard:
     """1 where ``μ > threshold``, else 0: the projector on directions that belong to the concept."""
 
     threshold: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.threshold < 1.0:
+            raise DataError(f"a threshold on μ lies in [0, 1), not {self.threshold}")
 
     def response(self, mu: Tensor, share: float) -> Tensor:
         return (mu > self.threshold).to(mu.dtype)

@@ -38,7 +38,7 @@ def subset_curves(subsets: Sequence[Mapping[str, Any]], path: str | Path) -> Non
         points = [(row["size"], 100 * row[key]) for row in subsets if row[key] is not None]
         axis.plot(*zip(*points, strict=True), marker="o", color=color)
         axis.annotate(label, points[-1], xytext=(8, 0), textcoords="offset points", color=color, va="center")
-    axis.set(xlabel="classes erased at once", ylabel="mean accuracy (%)", ylim=(-4, 104), xlim=(0.5, 11))
+    axis.set(xlabel="classes erased at once", ylabel="mean accuracy (%)", ylim=(-4, 104), xlim=(0.5, 11.6))
     axis.set_xticks(range(1, len(subsets) + 1))
     axis.grid(axis="y", alpha=0.25)
     _save(figure, path)
@@ -105,7 +105,10 @@ def _heatmap(
 ) -> None:
     low, high = limits
     axis.imshow(np.ma.masked_invalid(values), cmap="GnBu", vmin=low, vmax=high, aspect="auto")
-    axis.set_xticks(range(len(columns)), columns, rotation=45 if max(map(len, columns)) > 3 else 0, ha="center")
+    if max(map(len, columns)) > 3:
+        axis.set_xticks(range(len(columns)), columns, rotation=45, ha="right", rotation_mode="anchor")
+    else:
+        axis.set_xticks(range(len(columns)), columns)
     axis.set_yticks(range(len(rows)), rows)
     axis.tick_params(length=0)
     if len(columns) > _CROWDED:

@@ -1,0 +1,63 @@
+"""The speed runs measure what they say, and the shortcuts that make them fast are exact."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+import torch
+
+from mnemotomy.bench.speed import run_speed
+from mnemotomy.bench.speed.case import Case
+from mnemotomy.bench.speed.show import cells
+from mnemotomy.engram.products import add_gram_, full_precision, mirror_
+from mnemotomy.files import write_text
+
+TINY = Case(64, 1, 512, batch=(2, 64))
+
+
+@pytest.mark.parametrize("d", [1, 5, 256, 257, 600])
+def test_half_a_product_and_a_mirror_are_the_whole(d):
+    rows = torch.randn(40, d, dtype=torch.float64)
+    total = torch.zeros(d, d, dtype=torch.float64)
+    add_gram_(total, rows[:15])
+    add_gram_(total, rows[15:])
+    mirror_(total)
+    torch.testing.assert_close(total, rows.T @ rows)
+    assert torch.equal(total, total.T)
+
+
+def test_full_precision_is_restored_after_an_error():
+    matmul = torch.backends.mkldnn.matmul
+    before = matmul.fp32_precision
+    with pytest.raises(RuntimeError, match="inside"), full_precision():
+        assert matmul.fp32_precision == "ieee"
+        raise RuntimeError("inside")
+    assert matmul.fp32_precision == before
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="peak memory is read from /proc")
+def test_a_record_has_times_memory_and_agreement(tmp_path):
+    pytest.importorskip("engram", reason="the reference implementation, ai-engram, is not installed")
+    (record,) = run_speed([TINY], repeats=1, out=tmp_path / "speed.json")
+    assert set(record["seconds"]) == {"floor", "ours", "peer"}
+    assert record["largest_difference"] < 1e-4
+    assert record["peak_extra_bytes"]["ours"] > 0
+    assert (tmp_path / "speed.json").is_file()
+    assert "–" not in cells(record)
+
+
+@pytest.mark.slow
+def test_many_concepts_share_one_collection():
+    (record,) = run_speed([Case(64, 1, 512, concepts=3, batch=(2, 64))], repeats=1)
+    assert {"collect", "atlas", "edit", "last concept"} <= set(record["parts"]["ours"])
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
+    target = tmp_path / "numbers.json"
+    write_text(target, "old")
+    with pytest.raises(UnicodeEncodeError):
+        write_text(target, "new \udc80")
+    assert target.read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["numbers.json"]
