@@ -33,14 +33,15 @@ def short():
 def test_digits_are_divided_once_and_evenly():
     train, test = load_digits(3)
     assert len(train.labels) + len(test.labels) == 1797
-    assert train.images.min() >= 0 and train.images.max() <= 1
+    assert train.images.min() >= 0
+    assert train.images.max() <= 1
     counts = torch.bincount(test.labels).float()
     assert counts.max() / counts.min() < 1.1
     assert torch.equal(load_digits(3)[1].labels, test.labels)
 
 
 def test_a_subset_is_the_sum_of_its_members(short):
-    model, engrams, test = short
+    model, engrams, _test = short
     with combined(engrams, [2, 5], 1.0).on(model, check=False):
         together = [p.detach().clone() for p in model.parameters()]
     with (-1.0 * engrams[2]).on(model), (-1.0 * engrams[5]).on(model, check=False):
@@ -70,7 +71,8 @@ def test_the_examples_shown_cover_every_group():
     world = small_world()
     config = LanguageConfig()
     targets = config.targets(world)
-    assert "Kyoto" in targets and len(targets) > 1
+    assert "Kyoto" in targets
+    assert len(targets) > 1
     kinds = {kind for _, _, kind in example_prompts(world, targets)}
     assert len(kinds) == 6
 

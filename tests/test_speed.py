@@ -30,9 +30,14 @@ def test_half_a_product_and_a_mirror_are_the_whole(d):
 def test_full_precision_is_restored_after_an_error():
     matmul = torch.backends.mkldnn.matmul
     before = matmul.fp32_precision
-    with pytest.raises(RuntimeError, match="inside"), full_precision():
-        assert matmul.fp32_precision == "ieee"
-        raise RuntimeError("inside")
+
+    def fail() -> None:
+        with full_precision():
+            assert matmul.fp32_precision == "ieee"
+            raise RuntimeError("inside")
+
+    with pytest.raises(RuntimeError, match="inside"):
+        fail()
     assert matmul.fp32_precision == before
 
 

@@ -12,6 +12,7 @@ from mnemotomy.data.text import REFERENCE
 from mnemotomy.engram.cut import CUTS, Cut, from_description
 from mnemotomy.engram.filters import FILTERS, Filter
 from mnemotomy.engram.strength import RULES
+from mnemotomy.errors import DataError
 
 Names = tuple[str, ...]
 
@@ -142,7 +143,7 @@ def described(value: Any, registry: Mapping[str, type[Any]], what: str) -> dict[
     """A cut or filter, given as its name or as ``{kind, **parameters}``, with all its parameters.
 
     Raises:
-        ValueError: an unknown kind or parameter, one that is missing, or one that is no number.
+        ValueError: an unknown kind or parameter, one that is missing, or one that is no number or out of its range.
     """
     given = {"kind": value} if isinstance(value, str) else value
     kind = given.get("kind") if isinstance(given, dict) else given
@@ -160,7 +161,12 @@ def described(value: Any, registry: Mapping[str, type[Any]], what: str) -> dict[
     missing = [name for name, default in fields.items() if default is dataclasses.MISSING and name not in given]
     if missing:
         raise ValueError(f"{what} {kind!r} needs {missing[0]!r}")
-    return {"kind": kind, **{name: given.get(name, default) for name, default in fields.items()}}
+    parameters = {name: given.get(name, default) for name, default in fields.items()}
+    try:
+        registry[kind](**parameters)
+    except DataError as error:
+        raise ValueError(str(error)) from None
+    return {"kind": kind, **parameters}
 
 
 def _names(value: Any, what: str) -> Names:
