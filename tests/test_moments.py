@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 import mnemotomy as mt
 from helpers import QUIET, Network, close, identical, moments_of, randn, relative, tokens
-from mnemotomy.engram.moments_file import pack, unpack
+from mnemotomy.engram.products import pack, unpack
 from mnemotomy.errors import ArtifactError, ConceptError, FingerprintError, MergeError, SelectionError
 
 

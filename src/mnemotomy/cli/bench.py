@@ -17,9 +17,10 @@ class Scale(enum.StrEnum):
     """Which shapes are measured."""
 
     TINY = "tiny"
-    FULL = "full"
-    BFLOAT16 = "bfloat16"
+    ONE = "one"
+    TEN = "ten"
     DEFICIENT = "deficient"
+    BFLOAT16 = "bfloat16"
 
 
 @bench.callback()
@@ -56,7 +57,7 @@ def speed(
     from mnemotomy.bench.speed import CASES, run_speed
     from mnemotomy.bench.speed.show import print_records
 
-    scales = scale or [Scale.FULL, Scale.BFLOAT16, Scale.DEFICIENT]
+    scales = scale or [Scale.ONE, Scale.TEN, Scale.DEFICIENT, Scale.BFLOAT16]
     records = run_speed([case for s in scales for case in CASES[s.value]], repeats=repeats, out=out)
     if json_ is not None:
         emit_json(records, json_)

@@ -181,7 +181,7 @@ class Atlas:
         return trace(self, concepts if concepts is not None else self.concepts, filter)
 
     def _device(self, site: str) -> torch.device:
-        return self.moments.moment(site, self.concepts[0]).second.device
+        return self.moments.moment(site, self.concepts[0]).first.device
 
     def _check_references(self) -> None:
         for site, reader in self.sites.items():

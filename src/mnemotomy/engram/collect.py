@@ -105,7 +105,7 @@ def collect(
     )
     run = _Run(model, chosen, origin, mask, options)
     with observing(model), full_precision(), layer_by_layer(), run.collector.attached():
-        run.add_all(_labelled(data, concepts), _number_of_batches(data))
+        run.add_all(_labelled(data, concepts), _number_of_batches(data), in_turn=isinstance(data, Mapping))
     return run.finish([str(name) for name in data] if isinstance(data, Mapping) else [])
 
 
@@ -130,8 +130,8 @@ class _Run:
         self._saved_at = time.monotonic()
         self._resume()
 
-    def add_all(self, batches: Iterable[Labelled], total: int | None) -> None:
-        """Every batch that no checkpoint holds yet."""
+    def add_all(self, batches: Iterable[Labelled], total: int | None, in_turn: bool) -> None:
+        """Every batch that no checkpoint holds yet; ``in_turn`` when each concept is done before the next begins."""
         remaining = itertools.islice(batches, self.batches, None)
         with (
             progress_bar("collecting", total, enabled=self.options.progress) as advance,
@@ -139,6 +139,8 @@ class _Run:
         ):
             advance(self.batches)
             for names, batch in remaining:
+                if in_turn and names and names[0] not in self.examples:
+                    self.collector.settle()
                 self._add(names, batch)
                 advance(1)
                 if interrupted():
@@ -150,6 +152,7 @@ class _Run:
 
     def finish(self, declared: Iterable[str]) -> Moments:
         """The moments, summed over processes and checked."""
+        self.collector.settle()
         self.collector.check_finite()
         for concept in declared:
             self._index(concept)

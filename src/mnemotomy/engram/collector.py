@@ -74,17 +74,14 @@ class Collector:
         self._check_sharing()
 
     def statistics(self) -> dict[str, Statistic]:
-        """The moments so far, symmetric and by concept; zeros where a concept has not reached an input."""
+        """The moments so far, by concept; zeros where a concept has not reached an input."""
         collected: dict[str, Statistic] = {}
         for name, moments in self.moments.items():
-            for moment in moments.values():
-                moment.mirror_()
             if not moments:  # every row of it was masked
                 continue
             like = next(iter(moments.values()))
-            zeros = (torch.zeros_like(like.second), torch.zeros_like(like.first))
             collected[name] = {
-                concept: moments.get(index) or SecondMoment(*zeros, 0) for index, concept in enumerate(self.concepts)
+                concept: moments.get(index) or like.zeros_like() for index, concept in enumerate(self.concepts)
             }
         return collected
 
@@ -94,10 +91,13 @@ class Collector:
         for name, statistic in statistics.items():
             owner, leaf = self._sites[name].parameters[0]
             device = getattr(owner, leaf).device
-            self.moments[name] = {
-                index: SecondMoment(statistic[c].second.to(device), statistic[c].first.to(device), statistic[c].count)
-                for index, c in enumerate(self.concepts)
-            }
+            self.moments[name] = {index: statistic[c].to(device) for index, c in enumerate(self.concepts)}
+
+    def settle(self) -> None:
+        """Pack every moment: of concepts that are done, at half the memory. More rows may still come."""
+        for moments in self.moments.values():
+            for moment in moments.values():
+                moment.pack_()
 
     def check_finite(self) -> None:
         """Raise where a sum has become NaN or infinite, naming the concept and the site.
@@ -107,8 +107,7 @@ class Collector:
         """
         for name, moments in self.moments.items():
             for index, moment in moments.items():
-                diagonal = moment.second if moment.diagonal else moment.second.diagonal(dim1=-2, dim2=-1)
-                if not bool(torch.isfinite(diagonal).all()):
+                if not bool(torch.isfinite(moment.triangle).all()):
                     raise NonFiniteError(
                         f"the inputs of site {name!r} are not finite for concept {self.concepts[index]!r}: the model "
                         "overflows there; try float32 or bfloat16 weights, or look at that concept's examples"
@@ -142,6 +141,7 @@ class Collector:
         def moment_of(concept: int) -> SecondMoment:
             if concept not in moments:
                 moments[concept] = empty_moment(reading.layout, reading.tensor, self._dtype)
+            moments[concept].unpack_()
             return moments[concept]
 
         stream = ENCODER if self._reads_encoder(reading) else self._streams[name]

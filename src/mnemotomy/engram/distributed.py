@@ -27,7 +27,7 @@ def sum_over_processes(
     if not _several_processes():
         return statistics, readers, dict(examples)
     described = {
-        name: (list(next(iter(s.values())).second.shape), list(next(iter(s.values())).first.shape))
+        name: (list(next(iter(s.values())).shape), list(next(iter(s.values())).first.shape))
         for name, s in statistics.items()
     }
     mine = {"readers": readers, "examples": dict(examples), "shapes": described}
@@ -54,10 +54,10 @@ def sum_over_processes(
             if moment is None:
                 second, first = (torch.zeros(shape, dtype=dtype, device=device) for shape in shapes[name])
                 moment = SecondMoment(second, first, 0)
-            count = torch.tensor(moment.count, device=device)
-            for tensor in (moment.second, moment.first, count):
+            triangle, first, count = moment.triangle, moment.first, torch.tensor(moment.count, device=device)
+            for tensor in (triangle, first, count):
                 dist.all_reduce(tensor)
-            summed[name][concept] = SecondMoment(moment.second, moment.first, int(count))
+            summed[name][concept] = SecondMoment.from_triangle(triangle, moment.shape, first, int(count))
     ordered = {name: summed[name] for name in dict.fromkeys(all_readers.values()) if name in summed}
     return ordered, all_readers, all_examples
 
@@ -75,4 +75,4 @@ def _several_processes() -> bool:
 def _device(statistics: Mapping[str, Statistic]) -> torch.device:
     if dist.get_backend() == "nccl":
         return torch.device("cuda", torch.cuda.current_device())
-    return next((m.second.device for s in statistics.values() for m in s.values()), torch.device("cpu"))
+    return next((m.first.device for s in statistics.values() for m in s.values()), torch.device("cpu"))

@@ -189,14 +189,14 @@ class Moments:
     def to(self, device: torch.device | str) -> Moments:
         """The same moments on another device."""
         moved = {
-            name: {c: SecondMoment(m.second.to(device), m.first.to(device), m.count) for c, m in statistic.items()}
+            name: {concept: moment.to(device) for concept, moment in statistic.items()}
             for name, statistic in self.statistics.items()
         }
         return replace(self, statistics=moved)
 
     def describe(self) -> dict[str, Any]:
         """The origin and the sizes, for logs and reports."""
-        elements = sum(m.second.numel() + m.first.numel() for s in self.statistics.values() for m in s.values())
+        elements = sum(m.triangle.numel() + m.first.numel() for s in self.statistics.values() for m in s.values())
         return {
             **asdict(self.origin),
             "concepts": list(self.concepts),
@@ -209,8 +209,7 @@ class Moments:
 def _complete(statistic: Statistic, concepts: Sequence[str]) -> Statistic:
     """With a moment of zeros for each concept that has not reached the input."""
     like = next(iter(statistic.values()))
-    zero = SecondMoment(torch.zeros_like(like.second), torch.zeros_like(like.first), 0)
-    return {concept: statistic.get(concept, zero) for concept in concepts}
+    return {concept: statistic.get(concept) or like.zeros_like() for concept in concepts}
 
 
 def _sum(moments: Sequence[SecondMoment]) -> SecondMoment:

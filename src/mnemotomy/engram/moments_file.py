@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import safetensors
-import torch
-from jaxtyping import Float
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -32,9 +30,9 @@ def save_moments(moments: Moments, path: str | Path, *, progress: dict[str, Any]
             if concept not in statistic:
                 continue
             moment = statistic[concept]
-            tensors[f"{i}.{j}.second"] = pack(moment.second)
+            tensors[f"{i}.{j}.second"] = moment.triangle.contiguous().cpu()
             tensors[f"{i}.{j}.first"] = moment.first.contiguous().cpu()
-            shapes[name][concept] = {"key": f"{i}.{j}", "shape": list(moment.second.shape), "count": moment.count}
+            shapes[name][concept] = {"key": f"{i}.{j}", "shape": list(moment.shape), "count": moment.count}
     header = {
         "origin": asdict(moments.origin),
         "readers": dict(moments.readers),
@@ -60,9 +58,10 @@ def load_moments(path: str | Path) -> tuple[Moments, dict[str, Any] | None]:
             for name, entries in header["statistics"].items():
                 statistics[name] = {}
                 for concept, entry in entries.items():
-                    second = unpack(file.get_tensor(f"{entry['key']}.second"), entry["shape"])
+                    triangle = file.get_tensor(f"{entry['key']}.second")
                     first = file.get_tensor(f"{entry['key']}.first")
-                    statistics[name][concept] = SecondMoment(second, first, int(entry["count"]))
+                    moment = SecondMoment.from_triangle(triangle, entry["shape"], first, int(entry["count"]))
+                    statistics[name][concept] = moment
         origin = dict(header["origin"])
         if isinstance(origin["selector"], list):
             origin["selector"] = tuple(origin["selector"])
@@ -100,28 +99,3 @@ def read_header(path: str | Path, expected: str, version: int, what: str) -> dic
     if not isinstance(header, dict):
         raise ArtifactError(f"{path} is damaged: its header cannot be read")
     return header
-
-
-def pack(matrix: Float[Tensor, "*groups d d"]) -> Tensor:
-    """The upper triangle row by row, ``[*groups, d(d+1)/2]``; a diagonal as it is."""
-    matrix = matrix.cpu()
-    if matrix.dim() == 1:
-        return matrix.contiguous()
-    return torch.cat([matrix[..., i, i:] for i in range(matrix.shape[-1])], dim=-1).contiguous()
-
-
-def unpack(packed: Tensor, shape: list[int]) -> Float[Tensor, "*groups d d"]:
-    """The inverse of ``pack``."""
-    d = shape[-1]
-    if packed.shape[-1] != (d if len(shape) == 1 else d * (d + 1) // 2):
-        raise ValueError(f"{packed.shape[-1]} numbers are no triangle of {shape}")
-    if len(shape) == 1:
-        return packed
-    matrix = packed.new_empty(shape)
-    start = 0
-    for i in range(d):
-        row = packed[..., start : start + d - i]
-        matrix[..., i, i:] = row
-        matrix[..., i:, i] = row
-        start += d - i
-    return matrix

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -38,6 +38,27 @@ def mirror_(matrix: Float[Tensor, "*batch d d"]) -> None:
         matrix[..., stop:, start:stop] = matrix[..., start:stop, stop:].mT
         block = matrix[..., start:stop, start:stop]
         block.copy_(block.triu() + block.triu(1).mT)
+
+
+def pack(matrix: Float[Tensor, "*groups d d"]) -> Float[Tensor, "*groups packed"]:
+    """The upper triangle row by row, ``[*groups, d (d + 1) / 2]``; a diagonal as it is."""
+    if matrix.dim() == 1:
+        return matrix
+    return torch.cat([matrix[..., i, i:] for i in range(matrix.shape[-1])], dim=-1)
+
+
+def unpack(packed: Float[Tensor, "*groups packed"], shape: Sequence[int]) -> Float[Tensor, "*groups d d"]:
+    """The inverse of ``pack``; ``shape`` is that of the matrix."""
+    if len(shape) == 1:
+        return packed
+    d = shape[-1]
+    matrix = packed.new_empty(*shape)
+    start = 0
+    for i in range(d):
+        matrix[..., i, i:] = packed[..., start : start + d - i]
+        start += d - i
+    mirror_(matrix)
+    return matrix
 
 
 @contextlib.contextmanager

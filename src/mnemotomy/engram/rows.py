@@ -29,7 +29,7 @@ class RowLabels:
         whole: the concept, when every row of the batch belongs to it and no token is masked.
     """
 
-    examples: Int[Tensor, batch]
+    examples: Int[Tensor, " batch"]
     tokens: dict[str, Int[Tensor, "batch length"]] = field(default_factory=dict)
     whole: int | None = None
 

@@ -2,62 +2,100 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from mnemotomy.engram.products import add_gram_, mirror_
+from mnemotomy.engram.products import add_gram_, pack, unpack
 from mnemotomy.engram.sites.layout import Layout, OneHot
 
 _CHUNK_BYTES = 64 * 2**20  # the most that patches may take at a time
 
 
-@dataclass
 class SecondMoment:
     """The second moment of one input over the rows of one concept.
 
-    Attributes:
+    Σ is symmetric: once its rows are in, ``pack_`` keeps the upper triangle only, and ``second`` is put together again
+    when it is asked for.
+
+    Args:
         second: ``[d, d]``; ``[groups, d, d]`` for grouped convolutions; ``[size]``, a diagonal, for one-hot rows.
         first: the sum of the rows, ``[d]`` or ``[groups, d]``: the border of Σ when the input is extended by 1.
             Empty for one-hot rows.
         count: the number of rows ``N``.
     """
 
-    second: Tensor
-    first: Tensor
-    count: int
+    def __init__(self, second: Tensor, first: Tensor, count: int) -> None:
+        self.first = first
+        self.count = count
+        self.shape = tuple(second.shape)
+        self._stored = second
+        self._packed = second.dim() == 1
+
+    @classmethod
+    def from_triangle(cls, triangle: Tensor, shape: Sequence[int], first: Tensor, count: int) -> SecondMoment:
+        """From what ``triangle`` gives; ``shape`` is that of ``second``.
+
+        Raises:
+            ValueError: the numbers are no triangle of a matrix of this shape.
+        """
+        d = shape[-1]
+        if triangle.shape[-1] != (d if len(shape) == 1 else d * (d + 1) // 2):
+            raise ValueError(f"{triangle.shape[-1]} numbers are no triangle of {list(shape)}")
+        moment = cls(triangle, first, count)
+        moment.shape, moment._packed = tuple(shape), True
+        return moment
+
+    @property
+    def second(self) -> Tensor:
+        """Σ itself; a copy where it is packed, and with only its upper triangle up to date while rows are added."""
+        return unpack(self._stored, self.shape) if self._packed else self._stored
+
+    @property
+    def triangle(self) -> Tensor:
+        """The upper triangle of Σ row by row, ``[*groups, d (d + 1) / 2]``; a diagonal as it is."""
+        return self._stored if self._packed else pack(self._stored)
 
     @property
     def diagonal(self) -> bool:
         """Whether ``second`` holds only the diagonal."""
-        return self.second.dim() == 1
+        return len(self.shape) == 1
+
+    def pack_(self) -> None:
+        """Keep the upper triangle only: half the memory."""
+        self._stored, self._packed = self.triangle, True
+
+    def unpack_(self) -> None:
+        """Make room for more rows."""
+        self._stored, self._packed = self.second, self.diagonal
 
     def extended(self, bias: bool) -> Float[Tensor, "*groups d d"]:
         """Σ as a site with or without a bias column needs it: with ``bias``, of rows extended by 1."""
+        second = self.second
         if not bias or self.diagonal:
-            return self.second
-        d = self.second.shape[-1]
-        extended = self.second.new_empty(*self.second.shape[:-2], d + 1, d + 1)
-        extended[..., :d, :d] = self.second
+            return second
+        d = second.shape[-1]
+        extended = second.new_empty(*second.shape[:-2], d + 1, d + 1)
+        extended[..., :d, :d] = second
         extended[..., :d, d] = self.first
         extended[..., d, :d] = self.first
         extended[..., d, d] = self.count
         return extended
 
     def __add__(self, other: SecondMoment) -> SecondMoment:
-        return SecondMoment(self.second + other.second, self.first + other.first, self.count + other.count)
+        triangle, first = self.triangle + other.triangle, self.first + other.first
+        return SecondMoment.from_triangle(triangle, self.shape, first, self.count + other.count)
 
-    def clone(self) -> SecondMoment:
-        """A copy that shares no memory."""
-        return SecondMoment(self.second.clone(), self.first.clone(), self.count)
+    def zeros_like(self) -> SecondMoment:
+        """The moment of no rows."""
+        return SecondMoment.from_triangle(torch.zeros_like(self.triangle), self.shape, torch.zeros_like(self.first), 0)
 
-    def mirror_(self) -> None:
-        """Complete the lower triangle after ``add_``."""
-        if not self.diagonal:
-            mirror_(self.second)
+    def to(self, device: torch.device | str) -> SecondMoment:
+        """The same on another device."""
+        triangle, first = self.triangle.to(device), self.first.to(device)
+        return SecondMoment.from_triangle(triangle, self.shape, first, self.count)
 
 
 def empty_moment(layout: Layout, example: Tensor, dtype: torch.dtype) -> SecondMoment:
@@ -117,7 +155,7 @@ def _flat(layout: Layout, rows: Tensor) -> Tensor:
 
 def _add_selected(moment: SecondMoment, layout: Layout, rows: Tensor) -> None:
     if isinstance(layout, OneHot):
-        moment.second += torch.bincount(rows, minlength=layout.size).to(moment.second.dtype)
+        moment.second.add_(torch.bincount(rows, minlength=layout.size).to(moment.second.dtype))
     else:
         rows = rows.to(moment.second.dtype)  # exact for bfloat16 and float16 activations
         if rows.dim() == 3:

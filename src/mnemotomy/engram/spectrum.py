@@ -17,7 +17,7 @@ from torch import Tensor
 from mnemotomy.engram.cut import Cut
 from mnemotomy.engram.filters import Filter, Linear
 
-WELL_CONDITIONED = 1e3
+WELL_CONDITIONED = 1e2
 """Up to this condition number float32 keeps an engram to 1e-4; beyond, the solve is in float64."""
 
 
@@ -138,7 +138,7 @@ class CholeskySpectrum(Spectrum):
 class DiagonalSpectrum(Spectrum):
     """One-hot inputs: Σ_total ``[d]`` are counts, and every operator is a diagonal too."""
 
-    def __init__(self, total: Float[Tensor, d], cut: Cut) -> None:
+    def __init__(self, total: Float[Tensor, " d"], cut: Cut) -> None:
         self.dtype = total.dtype
         order = total.argsort()
         kept = torch.empty_like(total, dtype=torch.bool)

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 from mnemotomy.bench.speed.case import Case
 from mnemotomy.errors import MnemotomyError
 
+# glibc keeps freed memory on its heap, hundreds of MiB of it in some runs and none in others; with these, what is freed
+# goes back at once, and the resident set is what a contender holds
+_RETURNED_AT_ONCE = {
+    "MALLOC_MMAP_THRESHOLD_": "262144",
+    "MALLOC_TRIM_THRESHOLD_": "262144",
+    "MALLOC_ARENA_MAX": "1",
+}
 _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 def peak_extra_bytes(case: Case, contender: str) -> int:
     """How far the resident set rises above where it stood with model and data loaded and one batch forwarded."""
-    from dataclasses import asdict
-
     command = [sys.executable, "-m", "mnemotomy.bench.speed.memory", json.dumps(asdict(case)), contender]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, **_RETURNED_AT_ONCE})
     if done.returncode != 0:
         raise MnemotomyError(f"measuring the memory of {contender} failed: {done.stderr.strip().splitlines()[-1]}")
     return int(done.stdout.strip().splitlines()[-1])

@@ -20,11 +20,8 @@ from mnemotomy.progress import progress_bar
 
 CASES: dict[str, tuple[Case, ...]] = {
     "tiny": (Case(128, 2, 4096),),
-    "full": (
-        Case(512, 6, 32768),
-        Case(1024, 4, 16384),
-        Case(1024, 4, 16384, concepts=10),
-    ),
+    "one": (Case(512, 6, 32768), Case(1024, 4, 16384)),
+    "ten": (Case(1024, 4, 16384, concepts=10),),
     # few distinct tokens: Σ_total is rank-deficient in the first block and ill-conditioned above, as in trained models,
     # so that Cholesky will not do and every solve is a float64 eigh
     "deficient": (Case(1024, 4, 16384, vocabulary=64),),
