@@ -8,10 +8,10 @@ demo: $(STAMP)           ## train two small models, erase from them, write runs/
 	$(BIN)/mnemotomy demo
 
 test: $(STAMP)           ## the fast tests
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -n 2 -m "not slow"
 
 test-all: $(STAMP)       ## every test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
 bench: $(STAMP)          ## speed and memory beside the floor and the reference implementation
 	$(BIN)/mnemotomy bench speed --out runs/bench/speed.json
