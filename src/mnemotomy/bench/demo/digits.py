@@ -22,7 +22,7 @@ from mnemotomy.progress import progress_bar
 
 CLASSES = 10
 STRENGTHS = (1.0, 1.2, 1.4, 1.6, 1.8, 2.0)
-ERASED_AT_MOST = 0.03
+ERASED_AT_MOST = 0.02
 
 
 @dataclass(frozen=True)
