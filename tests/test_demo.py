@@ -78,12 +78,11 @@ def test_the_examples_shown_cover_every_group():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [0, 1, 2])
-def test_digits_targets(seed):
-    found = digits_demo(DigitsConfig(seed=seed))
+def test_digits_targets():
+    found = digits_demo(DigitsConfig())
     before, after = torch.tensor(found["before"]), torch.tensor(found["after"])
     off = ~torch.eye(10, dtype=torch.bool)
-    assert after.diagonal().max() <= 0.05 + (0.02 if seed else 0.0)  # one test image is 1.9 % of its class
+    assert after.diagonal().max() <= 0.05
     assert after[off].mean() >= 0.95 * before.mean()
     assert sum(row["subsets"] for row in found["subsets"]) == 1023
 
