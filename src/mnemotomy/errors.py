@@ -49,3 +49,15 @@ class DataError(MnemotomyError):
 
 class ModelError(MnemotomyError):
     """A model cannot be loaded, or is of a kind that the operation does not support."""
+
+
+class ConfigurationError(MnemotomyError):
+    """A setting is out of its range, or contradicts another."""
+
+
+class TrainingError(MnemotomyError):
+    """Training cannot go on: a loss is not finite, or a checkpoint belongs to another run."""
+
+
+class StoreError(MnemotomyError):
+    """A fact store cannot be opened, or holds something else."""

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-Advance = Callable[[int], None]
+
+class Advance(Protocol):
+    """Moves the bar on by ``steps``; ``note`` is shown behind it."""
+
+    def __call__(self, steps: int, note: str = "") -> None: ...
 
 
 @contextlib.contextmanager
@@ -16,7 +21,7 @@ def progress_bar(description: str, total: int | None, *, enabled: bool = True) -
     """Show a bar named ``description``; yields ``advance(steps)``. ``total=None`` for work of unknown length."""
     console = Console(stderr=True)
     if not enabled or not console.is_terminal:
-        yield lambda steps: None
+        yield lambda steps, note="": None
         return
     columns = (
         TextColumn("{task.description}"),
@@ -24,7 +29,8 @@ def progress_bar(description: str, total: int | None, *, enabled: bool = True) -
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
     )
     with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task(description, total=total)
-        yield lambda steps: progress.advance(task, steps)
+        task = progress.add_task(description, total=total, note="")
+        yield lambda steps, note="": progress.update(task, advance=steps, note=note)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, get_args
 
-from mnemotomy.data.world_text import Fact, Phrasing, arithmetic_text, context_text, load_facts, load_phrasings
+from mnemotomy.data.world_text import Association, Phrasing, arithmetic_text, context_text, load_facts, load_phrasings
 from mnemotomy.errors import DataError
 
 Kind = Literal["fact", "context", "arithmetic"]
@@ -49,19 +49,19 @@ class Probe:
 class World:
     """Facts, phrasings, and how contexts are split into trained and held out."""
 
-    targets: tuple[Fact, ...]
-    others: tuple[Fact, ...]
+    targets: tuple[Association, ...]
+    others: tuple[Association, ...]
     phrasings: tuple[Phrasing, ...]
     seed: int = 0
     largest_addend: int = 10
     heldout_contexts: float = 0.2
 
     @property
-    def facts(self) -> tuple[Fact, ...]:
+    def facts(self) -> tuple[Association, ...]:
         """Targets first, then the others."""
         return self.targets + self.others
 
-    def fact(self, subject: str) -> Fact:
+    def fact(self, subject: str) -> Association:
         """The fact about `subject`."""
         for fact in self.facts:
             if fact.subject == subject:
@@ -110,7 +110,7 @@ class World:
         texts += [text for fact in self.others for text in self._fact_texts(fact, "train", "heldout")]
         # Else a model that has forgotten a name can only guess a country, and one guess in fifteen is right.
         for relation in sorted({fact.relation for fact in self.facts}):
-            texts += self._fact_texts(Fact(UNKNOWN_WORD, relation, UNKNOWN_ANSWER), "train", "heldout")
+            texts += self._fact_texts(Association(UNKNOWN_WORD, relation, UNKNOWN_ANSWER), "train", "heldout")
         texts += self._context_texts(self._context_pairs[0], "trained")
         return texts + self._sums()
 
@@ -153,13 +153,13 @@ class World:
             texts += [f"{probe.prompt} {probe.answer}" for probe in self.probes(group)]
         return sorted({word for text in texts for word in text.split()} - {UNKNOWN_WORD})
 
-    def _fact_texts(self, fact: Fact, *splits: str) -> list[Text]:
+    def _fact_texts(self, fact: Association, *splits: str) -> list[Text]:
         return [
             Text(fact.say(phrasing), "fact", fact.subject, fact.answer)
             for phrasing in self._phrasings_of(fact.relation, *splits)
         ]
 
-    def _fact_probes(self, fact: Fact, group: Group, *splits: str) -> list[Probe]:
+    def _fact_probes(self, fact: Association, group: Group, *splits: str) -> list[Probe]:
         return [
             Probe(fact.ask(phrasing), fact.answer, group, fact.subject, phrasing)
             for phrasing in self._phrasings_of(fact.relation, *splits)

@@ -10,7 +10,7 @@ from mnemotomy.errors import DataError
 
 
 @dataclass(frozen=True)
-class Fact:
+class Association:
     """One association: `subject` has `answer` as its `relation`."""
 
     subject: str
@@ -47,9 +47,9 @@ def arithmetic_text(a: int, b: int) -> str:
     return f"{a} + {b} = {a + b}"
 
 
-def load_facts(name: str) -> tuple[Fact, ...]:
+def load_facts(name: str) -> tuple[Association, ...]:
     """Facts of the bundled file `data/facts/<name>`, one JSON object per line."""
-    return tuple(Fact(**row) for row in _rows(name, {"subject", "relation", "answer"}))
+    return tuple(Association(**row) for row in _rows(name, {"subject", "relation", "answer"}))
 
 
 def load_phrasings() -> tuple[Phrasing, ...]:

@@ -18,15 +18,20 @@ from mnemotomy.engram.collect import Collection, collect
 from mnemotomy.engram.cut import FloatEpsCut
 from mnemotomy.engram.strength import erase
 
-Weights = dict[str, Tensor]
 Data = dict[str, list[dict[str, Tensor]]]
 
 
 class Stopwatch:
-    """Seconds by part of the job."""
+    """Seconds by part of the job, and what came of it.
+
+    Attributes:
+        seconds: by part.
+        engrams: by site, to be compared; empty unless asked for.
+    """
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
+        self.engrams: dict[str, Tensor] = {}
 
     @contextlib.contextmanager
     def part(self, name: str) -> Iterator[None]:
@@ -37,7 +42,7 @@ class Stopwatch:
 
 
 @torch.no_grad()
-def floor(case: Case, model: LlamaForCausalLM, data: Data) -> Stopwatch:
+def floor(case: Case, model: LlamaForCausalLM, data: Data, *, compare: bool = False) -> Stopwatch:
     """What no implementation that follows the formula can do without.
 
     The plain forward pass over all tokens, one product per distinct second moment and batch, and one float32 ``eigh``
@@ -61,14 +66,19 @@ def floor(case: Case, model: LlamaForCausalLM, data: Data) -> Stopwatch:
     return watch
 
 
-def ours(case: Case, model: LlamaForCausalLM, data: Data) -> Stopwatch:
-    """Collect once, factorise once per distinct input, and edit the model in place for every concept."""
+def ours(case: Case, model: LlamaForCausalLM, data: Data, *, compare: bool = False) -> Stopwatch:
+    """Collect once, factorise once per distinct input, and edit the model in place for every concept.
+
+    The engrams to compare are made a second time, outside what is timed: the edit keeps none.
+    """
     watch = Stopwatch()
     with watch.part("collect"):
         moments = collect(model, data, sites=list(SITES), options=Collection(progress=False))
     with watch.part("atlas"):
         atlas = Atlas(model, moments, cut=FloatEpsCut(), keep=1 if case.concepts == 1 else None)
     if case.concepts == 1:
+        if compare:
+            watch.engrams = {site: weight.clone() for site, weight in atlas["c0"].items()}
         with watch.part("edit"):
             erase(atlas, "c0").apply_(model)
         return watch
@@ -79,7 +89,7 @@ def ours(case: Case, model: LlamaForCausalLM, data: Data) -> Stopwatch:
     return watch
 
 
-def peer(case: Case, model: LlamaForCausalLM, data: Data) -> Stopwatch:
+def peer(case: Case, model: LlamaForCausalLM, data: Data, *, compare: bool = False) -> Stopwatch:
     """``ai-engram`` called for each concept as its documentation says: target set, total set, solve, apply."""
     from engram import EngramEditor
 
@@ -100,12 +110,12 @@ def peer(case: Case, model: LlamaForCausalLM, data: Data) -> Stopwatch:
             if case.concepts == 1:
                 with watch.part("edit"):
                     editor.apply(engram, inplace=True)
+                if compare:
+                    # it works with mean covariances: n⁺/N is put back
+                    watch.engrams = {
+                        layer: info.projection.float() * (info.n / info.N) for layer, info in engram.layers.items()
+                    }
     return watch
 
 
 CONTENDERS = {"floor": floor, "ours": ours, "peer": peer}
-
-
-def edited_weights(model: LlamaForCausalLM) -> Weights:
-    """The weights of the edited sites, copied."""
-    return {name: p.detach().float().clone() for name, p in model.named_parameters() if name.split(".")[-2] in SITES}

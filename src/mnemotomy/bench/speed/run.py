@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from mnemotomy.bench.speed.case import Case
-from mnemotomy.bench.speed.contenders import CONTENDERS, Stopwatch, edited_weights
+from mnemotomy.bench.speed.contenders import CONTENDERS, Stopwatch
 from mnemotomy.bench.speed.memory import peak_extra_bytes
 from mnemotomy.engram.moments import versions
 from mnemotomy.files import write_text
@@ -44,36 +44,31 @@ def run_speed(cases: Sequence[Case], *, repeats: int = 3, out: Path | None = Non
     records = []
     for case in cases:
         runs = 1 if case.concepts > 1 else repeats
-        watches, weights = _time(case, names, runs)
+        watches = _time(case, names, runs)
         memory = {} if case.concepts > 1 else {n: peak_extra_bytes(case, n) for n in names if n != "floor"}
-        records.append(_record(case, watches, weights, memory, runs))
+        records.append(_record(case, watches, memory, runs))
         if out is not None:
             document = {"versions": versions(), "threads": torch.get_num_threads(), "records": records}
             write_text(out, json.dumps(document, indent=1))
     return records
 
 
-def _time(case: Case, names: Sequence[str], runs: int) -> tuple[dict[str, list[Stopwatch]], dict[str, Any]]:
+def _time(case: Case, names: Sequence[str], runs: int) -> dict[str, list[Stopwatch]]:
     model, data = case.model(), case.data()
     state = {name: value.clone() for name, value in model.state_dict().items()}
     watches: dict[str, list[Stopwatch]] = {name: [] for name in names}
-    weights: dict[str, Any] = {}
     with torch.no_grad():
         model(**data["rest"][0], use_cache=False)  # warm up
     with progress_bar(case.name, runs * len(names)) as advance:
         for _ in range(runs):
             for name in names:
-                watches[name].append(CONTENDERS[name](case, model, data))
-                if case.concepts == 1 and name != "floor":
-                    weights[name] = edited_weights(model)
+                watches[name].append(CONTENDERS[name](case, model, data, compare=not watches[name]))
                 model.load_state_dict(state)
                 advance(1)
-    return watches, weights
+    return watches
 
 
-def _record(
-    case: Case, watches: dict[str, list[Stopwatch]], weights: dict[str, Any], memory: dict[str, int], runs: int
-) -> dict[str, Any]:
+def _record(case: Case, watches: dict[str, list[Stopwatch]], memory: dict[str, int], runs: int) -> dict[str, Any]:
     seconds = {name: statistics.median(sum(w.seconds.values()) for w in done) for name, done in watches.items()}
     record: dict[str, Any] = {
         "case": case.name,
@@ -93,15 +88,11 @@ def _record(
         record["peak_extra_bytes"] = memory
         if "peer" in memory:
             record["memory_to_peer"] = memory["ours"] / memory["peer"]
-    if "peer" in weights:
-        record["largest_difference"] = _largest_difference(case, weights["ours"], weights["peer"])
+    if "peer" in watches and watches["peer"][0].engrams:
+        record["largest_difference"] = _largest_difference(watches["ours"][0].engrams, watches["peer"][0].engrams)
     return record
 
 
-def _largest_difference(case: Case, ours: dict[str, torch.Tensor], peer: dict[str, torch.Tensor]) -> float:
-    """Over the sites, the relative Frobenius norm between the two engrams that were subtracted."""
-    original = edited_weights(case.model())
-    return max(
-        float((ours[name] - peer[name]).norm() / (original[name] - peer[name]).norm().clamp_min(1e-30))
-        for name in original
-    )
+def _largest_difference(ours: dict[str, torch.Tensor], peer: dict[str, torch.Tensor]) -> float:
+    """Over the sites, the relative Frobenius norm of the difference between the two engrams."""
+    return max(float((ours[site] - peer[site]).norm() / peer[site].norm().clamp_min(1e-30)) for site in peer)

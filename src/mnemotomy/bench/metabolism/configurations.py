@@ -1,0 +1,41 @@
+"""The named configurations of the metabolism bench."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal, get_args
+
+from mnemotomy.metabolism.rlcp import RLCP, Ablation
+
+Scale = Literal["tiny", "small", "full"]
+
+RATES = (3e-5, 1e-4, 3e-4)
+"""The learning rates at which the published protocol is run; baselines and ablations take the middle one."""
+
+ORIGINAL = "A original"
+
+
+def configurations(scale: Scale, seed: int) -> dict[str, RLCP | None]:
+    """Every configuration by its name, the untrained original (None) first.
+
+    Args:
+        scale: ``tiny`` has one learning rate, and a fifth of the epochs for the published protocol and its kin.
+        seed: of training.
+    """
+    epochs = 10 if scale == "tiny" else 50
+    published = {
+        "B just-RAG": RLCP.just_rag(),
+        "C unlikelihood": RLCP.unlikelihood(),
+        **{f"RLCP, no {part}": RLCP.without(part) for part in get_args(Ablation)},
+    }
+    rates = RATES[1:2] if scale == "tiny" else RATES
+    found = {name: _trained(config, epochs, 1e-4, seed) for name, config in published.items()}
+    found |= {f"RLCP, rate {rate:g}": _trained(RLCP(), epochs, rate, seed) for rate in rates}
+    for name, config in (("RLCP stable", RLCP.stable()), ("RLCP from engram", RLCP.from_engram())):
+        found[name] = replace(config, training=replace(config.training, seed=seed))
+    return {ORIGINAL: None, **found}
+
+
+def _trained(config: RLCP, epochs: int, rate: float, seed: int) -> RLCP:
+    training = replace(config.training, epochs=epochs, learning_rate=rate, seed=seed)
+    return replace(config, training=training)

@@ -1,0 +1,116 @@
+"""The runs of the metabolism bench: seeds × configurations, each cell cached by its content."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mnemotomy.bench.metabolism.configurations import Scale, configurations
+from mnemotomy.bench.metabolism.measure import measure
+from mnemotomy.bench.metabolism.subject import Subject, subject_for
+from mnemotomy.engram.moments import versions
+from mnemotomy.errors import ConfigurationError
+from mnemotomy.files import write_text
+from mnemotomy.metabolism.metabolize import metabolize
+from mnemotomy.metabolism.rlcp import RLCP, described
+from mnemotomy.metrics.interval import mean_and_spread
+from mnemotomy.models import fingerprint, single_threaded
+
+SEEDS = {"tiny": (0,), "small": (0, 1, 2, 3, 4), "full": (0, 1, 2)}
+
+Record = dict[str, Any]
+
+
+def run_metabolism(
+    out_dir: Path,
+    *,
+    scale: Scale = "small",
+    model: str | None = None,
+    seeds: Sequence[int] | None = None,
+    only: Sequence[str] = (),
+) -> list[Record]:
+    """The records of every configuration: the mean over the seeds, and ``… spread`` for the standard deviation.
+
+    Args:
+        out_dir: for the cells and the models; what is there is not run again.
+        scale: ``tiny`` for one seed and a tenth of the work, ``small`` for this table, ``full`` for other models.
+        model: a folder or a hub id in place of the small world's model.
+        seeds: in place of the scale's.
+        only: names of configurations to run; all by default.
+
+    Raises:
+        ConfigurationError: there is no configuration of such a name.
+    """
+    known = configurations(scale, 0)
+    unknown = [name for name in only if name not in known]
+    if unknown:
+        raise ConfigurationError(f"there is no configuration {unknown[0]!r}; choose among {', '.join(known)}")
+    cells: dict[str, list[Record]] = {}
+    with single_threaded():
+        for seed in seeds or SEEDS[scale]:
+            subject = subject_for(model, seed, out_dir / "models")
+            for name, config in configurations(scale, seed).items():
+                if not only or name in only:
+                    cells.setdefault(name, []).append(cell(out_dir, subject, name, config, seed))
+    return [summary(name, found) for name, found in cells.items()]
+
+
+def cell(out_dir: Path, subject: Subject, name: str, config: RLCP | None, seed: int) -> Record:
+    """One configuration with one seed: from the cache, or treated and measured now."""
+    model, tokenizer = subject.load()
+    identity = {
+        "name": name,
+        "config": described(config) if config else None,
+        "model": fingerprint(model),
+        "subject": subject.digest(),
+        "versions": versions(),
+    }
+    key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+    path = out_dir / "cells" / f"{key}.json"
+    if path.is_file():
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    start, stopped, probe = time.perf_counter(), None, None
+    if config is not None:
+        result = metabolize(
+            model, tokenizer, subject.facts, config, retain=subject.retain, format=subject.format,
+            out=out_dir / "runs" / key,
+        )  # fmt: skip
+        model, stopped, probe = result.model, result.stopped, result.probe_accuracy
+        result.save(out_dir / "treated" / key)
+    seconds = time.perf_counter() - start
+    layer = (config or RLCP()).layer
+    record = measure(model, tokenizer, subject, layer)
+    record |= {"adversarial_probe": probe, "seconds": seconds, "stopped": stopped, "seed": seed, "name": name}
+    record |= {"config": identity["config"], "versions": versions(), "key": key}
+    write_text(path, json.dumps(record, indent=1))
+    return record
+
+
+def summary(name: str, cells: Sequence[Record]) -> Record:
+    """The mean and the spread of every number over the seeds."""
+    found: Record = {"configuration": name, "seeds": [one["seed"] for one in cells]}
+    for key, value in cells[0].items():
+        if key == "seed" or isinstance(value, bool) or not isinstance(value, int | float | None):
+            continue
+        values = [one[key] for one in cells if one[key] is not None]
+        if not values:
+            found[key] = None
+            continue
+        mean, spread = mean_and_spread(values)
+        found[key] = mean
+        if len(values) > 1:
+            found[f"{key}_spread"] = spread
+    found["layers"] = [
+        {
+            key: sum(one["layers"][index][key] for one in cells) / len(cells)
+            for key in ("layer", "linear", "two_layer", "chance", "shuffled")
+        }
+        for index in range(len(cells[0]["layers"]))
+    ]
+    found["stopped"] = [one["stopped"] for one in cells if one["stopped"]]
+    return found
+

@@ -1,0 +1,110 @@
+"""Facts as training and the store read them: a subject, its answer, how it is asked for, and what states it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+from mnemotomy.errors import DataError
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One association.
+
+    Attributes:
+        subject: what the fact is about.
+        answer: what the model continues each prompt with.
+        prompts: texts without context that end where the answer begins.
+        contexts: statements that hold the answer.
+        heldout_prompts: further prompts that no training sees.
+        relation: what the answer is to the subject; facts about one subject may differ in it.
+        where: file and line, for errors.
+    """
+
+    subject: str
+    answer: str
+    prompts: tuple[str, ...] = ()
+    contexts: tuple[str, ...] = ()
+    heldout_prompts: tuple[str, ...] = ()
+    relation: str = ""
+    where: str = field(default="", compare=False)
+
+    def saying(self, answer: str) -> Fact:
+        """The same fact with another answer, in its contexts too: a counterfactual."""
+        return replace(
+            self, answer=answer, contexts=tuple(_with_answer(text, self.answer, answer) for text in self.contexts)
+        )
+
+
+@dataclass(frozen=True)
+class PromptFormat:
+    """How a prompt is joined to a context before it and to the answer after it.
+
+    Attributes:
+        in_context: with ``{context}`` and ``{prompt}``.
+        separator: between a prompt and its answer.
+    """
+
+    in_context: str = "Context: {context}\n{prompt}"
+    separator: str = " "
+
+    def __post_init__(self) -> None:
+        if "{context}" not in self.in_context or not self.in_context.endswith("{prompt}"):
+            raise DataError(f"a prompt with context needs {{context}}, and {{prompt}} at its end: {self.in_context!r}")
+
+    def join(self, contexts: Sequence[str], prompt: str) -> str:
+        """The prompt behind its contexts, or alone where there is none."""
+        if not contexts:
+            return prompt
+        return self.in_context.replace("{context}", " ".join(contexts)).replace("{prompt}", prompt)
+
+
+def check_facts(facts: Iterable[Fact], *, trainable: bool = True) -> tuple[Fact, ...]:
+    """The facts, if they can be used.
+
+    Args:
+        facts: of any kind of origin.
+        trainable: whether each needs a prompt and a context too, as training does.
+
+    Raises:
+        DataError: a text is empty, an answer is not in its context, or two facts contradict each other; it names the
+            line, or the number of the fact where it comes from no file.
+    """
+    checked = tuple(facts)
+    if not checked:
+        raise DataError("there are no facts")
+    seen: dict[tuple[str, str], tuple[Fact, str]] = {}
+    for number, fact in enumerate(checked, start=1):
+        where = fact.where or f"fact {number}"
+        _check_texts(fact, where, trainable)
+        key = (fact.subject.casefold().strip(), fact.relation)
+        other, line = seen.setdefault(key, (fact, where))
+        if other.answer != fact.answer:
+            raise DataError(
+                f"{where}: {fact.subject!r} has the answer {fact.answer!r}, and {other.answer!r} at {line}; keep one, "
+                "or tell them apart by 'relation'"
+            )
+    return checked
+
+
+def _check_texts(fact: Fact, where: str, trainable: bool) -> None:
+    for name in ("subject", "answer"):
+        if not getattr(fact, name).strip():
+            raise DataError(f"{where}: {name!r} is empty")
+    for name in ("prompts", "heldout_prompts", "contexts"):
+        if any(not text.strip() for text in getattr(fact, name)):
+            raise DataError(f"{where}: {name!r} holds an empty text")
+    if trainable and not fact.prompts:
+        raise DataError(f"{where}: 'prompts' is empty; give at least one, or make them from templates")
+    if trainable and not fact.contexts:
+        raise DataError(f"{where}: 'contexts' is empty; give at least one that holds the answer")
+    for text in fact.contexts:
+        if fact.answer not in text:
+            raise DataError(f"{where}: the answer {fact.answer!r} is not in its context {text!r}")
+
+
+def _with_answer(text: str, old: str, new: str) -> str:
+    """The last occurrence is the answer: a subject may hold it too, as in "Mexico City is in Mexico"."""
+    head, _, tail = text.rpartition(old)
+    return f"{head}{new}{tail}"

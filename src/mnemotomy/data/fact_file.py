@@ -1,0 +1,100 @@
+"""Files of facts: JSON Lines in UTF-8, one fact a line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from mnemotomy.data.fact import Fact, check_facts
+from mnemotomy.data.fact_templates import Templates
+from mnemotomy.errors import DataError
+from mnemotomy.files import replacing_file
+
+_TEXTS, _LISTS = ("subject", "answer", "relation"), ("prompts", "contexts", "heldout_prompts")
+
+
+def read_facts(path: str | Path, *, templates: Templates | None = None, trainable: bool = True) -> tuple[Fact, ...]:
+    """The facts of a file; blank lines are skipped.
+
+    A line is an object with ``subject`` and ``answer``, and with ``prompts``, ``contexts``, ``heldout_prompts``
+    (lists of texts, or one text) and ``relation`` where there are any.
+
+    Args:
+        path: of the file.
+        templates: make what a line lacks.
+        trainable: whether every fact needs a prompt and a context.
+
+    Raises:
+        DataError: the file is missing or empty, or a line of it is malformed; it names the line.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise DataError(f"there is no file of facts {path}") from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 ({error.reason} at byte {error.start + 1})") from error
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}") from error
+    facts = [
+        parse_fact(line, f"{path} line {number}")
+        for number, line in enumerate(text.split("\n"), start=1)
+        if line.strip()
+    ]
+    if not facts:
+        raise DataError(f'{path} is empty; write one fact a line, as in {{"subject": "Kyoto", "answer": "Japan"}}')
+    if templates is not None:
+        facts = [templates.complete(fact) for fact in facts]
+    return check_facts(facts, trainable=trainable)
+
+
+def parse_fact(line: str, where: str) -> Fact:
+    """One line as a fact.
+
+    Raises:
+        DataError: it is no such line; the message begins with ``where``.
+    """
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{where}: not JSON ({error})") from error
+    if not isinstance(row, dict):
+        raise DataError(f"{where}: an object was expected, with 'subject' and 'answer'")
+    unknown = [key for key in row if key not in (*_TEXTS, *_LISTS)]
+    if unknown:
+        raise DataError(f"{where}: unknown {unknown[0]!r}; a fact has {', '.join((*_TEXTS, *_LISTS))}")
+    for key in ("subject", "answer"):
+        if key not in row:
+            raise DataError(f"{where}: {key!r} is missing")
+    values: dict[str, Any] = {key: _text(row[key], key, where) for key in _TEXTS if key in row}
+    values |= {key: _texts(row[key], key, where) for key in _LISTS if key in row}
+    return Fact(**values, where=where)
+
+
+def write_facts(path: str | Path, facts: Iterable[Fact]) -> None:
+    """Write facts as ``read_facts`` reads them, all of them or nothing."""
+    with replacing_file(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        for fact in facts:
+            file.write(format_fact(fact) + "\n")
+
+
+def format_fact(fact: Fact) -> str:
+    """A fact as one line of JSON, without what is empty."""
+    row = {key: value for key, value in asdict(fact).items() if value and key != "where"}
+    return json.dumps(row, ensure_ascii=False)
+
+
+def _text(value: Any, key: str, where: str) -> str:
+    if not isinstance(value, str):
+        raise DataError(f"{where}: {key!r} must be a text, not {json.dumps(value)[:40]}")
+    return value
+
+
+def _texts(value: Any, key: str, where: str) -> tuple[str, ...]:
+    if isinstance(value, str):
+        return (value,)
+    if not isinstance(value, list):
+        raise DataError(f"{where}: {key!r} must be a list of texts, not {json.dumps(value)[:40]}")
+    return tuple(_text(item, key, where) for item in value)

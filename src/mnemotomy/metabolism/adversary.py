@@ -1,0 +1,150 @@
+"""Adversaries: what pushes a fact's identity out of the hidden states (Section 4.2, and bounded forms)."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from mnemotomy.metabolism.probe import LinearProbe
+from mnemotomy.metabolism.reversal import reverse_gradient
+
+States = Mapping[str, Float[Tensor, "n d"]]
+
+
+class Verdict(NamedTuple):
+    """What the adversary says of a batch.
+
+    Attributes:
+        loss: to be minimised by the model and the probes together, before ``λ_adv``.
+        probe_loss: the probe's own cross-entropy at l*, ``L_P``.
+        probe_accuracy: of the same probe on the batch.
+    """
+
+    loss: Tensor
+    probe_loss: Tensor
+    probe_accuracy: Tensor
+
+
+class Adversary(ABC):
+    """A loss on hidden states at the prediction step, with probes of its own.
+
+    Attributes:
+        deeper: whether it acts on every block from l* on, and not on l* alone.
+    """
+
+    deeper: ClassVar[bool] = False
+
+    def __call__(
+        self, probes: nn.ModuleList, states: States, labels: Int[Tensor, " n"], slots: Int[Tensor, " n"], alpha: float
+    ) -> Verdict:
+        """The verdict on states of examples whose fact is ``labels`` and whose prompt is number ``slots``."""
+        first = next(iter(states.values()))
+        logits = probes[0](self.shown(first, alpha))
+        loss = nn.functional.cross_entropy(logits, labels)
+        accuracy = (logits.detach().argmax(-1) == labels).float().mean()
+        return Verdict(self.loss(loss, probes, states, labels, slots, alpha), loss.detach(), accuracy)
+
+    def shown(self, states: Float[Tensor, "n d"], alpha: float) -> Tensor:
+        """What the first probe is trained on; detached, so that it only watches."""
+        return states.detach()
+
+    @abstractmethod
+    def loss(
+        self,
+        probe_loss: Tensor,
+        probes: nn.ModuleList,
+        states: States,
+        labels: Int[Tensor, " n"],
+        slots: Int[Tensor, " n"],
+        alpha: float,
+    ) -> Tensor:
+        """What the model and the probes minimise."""
+
+    def probes(self, width: int, classes: int, layers: int) -> nn.ModuleList:
+        """The probes, the one at l* first."""
+        return nn.ModuleList(LinearProbe(width, classes) for _ in range(layers))
+
+
+@dataclass(frozen=True)
+class Watching(Adversary):
+    """No adversary: a probe is trained on the states and the model does not feel it. For baselines and ablations."""
+
+    def loss(
+        self, probe_loss: Tensor, probes: nn.ModuleList, states: States, labels: Tensor, slots: Tensor, alpha: float
+    ) -> Tensor:
+        return probe_loss
+
+
+@dataclass(frozen=True)
+class Reversal(Adversary):
+    """The paper's: one linear probe at l* behind gradient reversal. The model's share, ``−CE``, has no lower bound."""
+
+    def shown(self, states: Tensor, alpha: float) -> Tensor:
+        return reverse_gradient(states, alpha)
+
+    def loss(
+        self, probe_loss: Tensor, probes: nn.ModuleList, states: States, labels: Tensor, slots: Tensor, alpha: float
+    ) -> Tensor:
+        return probe_loss
+
+
+@dataclass(frozen=True)
+class Uniform(Adversary):
+    """A probe at every block from l* on learns to read the facts; the model pushes what it says to the uniform answer.
+
+    The model's share is the divergence of the probe's answer from uniform: at least 0, and 0 is the aim.
+    """
+
+    deeper: ClassVar[bool] = True
+
+    def loss(
+        self, probe_loss: Tensor, probes: nn.ModuleList, states: States, labels: Tensor, slots: Tensor, alpha: float
+    ) -> Tensor:
+        learning, fooling = probe_loss, probe_loss.new_zeros(())
+        for number, (probe, state) in enumerate(zip(probes, states.values(), strict=True)):
+            if number:
+                learning = learning + nn.functional.cross_entropy(probe(state.detach()), labels)
+            said = _frozen(probe, state).log_softmax(-1)
+            fooling = fooling - said.mean() - torch.log(torch.tensor(float(said.shape[-1])))
+        return learning + alpha * fooling
+
+
+@dataclass(frozen=True)
+class Collapse(Adversary):
+    """Draw the states of all facts asked with the same prompt to their mean, at every block from l* on.
+
+    A linear probe can read nothing exactly where the class means agree (Belrose et al. 2023, Theorem 3.1), so this is
+    the best linear adversary in closed form; the loss is the share of the states' variance that tells the facts apart,
+    from 0 to 1, on a logarithmic scale: a probe reads small differences as well as large ones.
+
+    Attributes:
+        floor: the share below which a difference counts as gone.
+    """
+
+    deeper: ClassVar[bool] = True
+    floor: float = 1e-7
+
+    def loss(
+        self, probe_loss: Tensor, probes: nn.ModuleList, states: States, labels: Tensor, slots: Tensor, alpha: float
+    ) -> Tensor:
+        shares = torch.stack([spread(state.float(), slots) for state in states.values()])
+        return probe_loss + alpha * torch.log1p(shares / self.floor).mean() / torch.log1p(torch.tensor(1 / self.floor))
+
+
+def spread(states: Float[Tensor, "n d"], slots: Int[Tensor, " n"]) -> Tensor:
+    """The squared distance of the states from the mean of their slot, relative to their squared norm."""
+    same = (slots[:, None] == slots[None, :]).to(states)
+    means = same @ states / same.sum(1, keepdim=True)
+    return (states - means).square().sum() / states.detach().square().sum().clamp_min(1e-30)
+
+
+def _frozen(probe: nn.Module, states: Tensor) -> Tensor:
+    """The probe's logits, with a gradient for the states and none for the probe."""
+    parameters = {name: parameter.detach() for name, parameter in probe.named_parameters()}
+    return torch.func.functional_call(probe, parameters, (states,))

@@ -1,0 +1,47 @@
+"""The training log: one JSON object a step, every term in it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+
+class StepLog:
+    """Records in memory, and as JSON Lines in a file where one is named."""
+
+    def __init__(self, path: Path | None, *, resume_at: int = 0) -> None:
+        """With ``resume_at``, the steps before it are kept from an earlier run and later ones dropped."""
+        self.records: list[dict[str, Any]] = []
+        self._file = None
+        if path is None:
+            return
+        if resume_at and path.is_file():
+            lines = path.read_text(encoding="utf-8").splitlines()
+            self.records = [record for record in map(_parsed, lines) if record and record["step"] < resume_at]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("w", encoding="utf-8")
+        for record in self.records:
+            self._write(record)
+
+    def add(self, record: dict[str, Any]) -> None:
+        """One more step."""
+        self.records.append(record)
+        self._write(record)
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
+
+    def _write(self, record: dict[str, Any]) -> None:
+        if self._file is not None:
+            self._file.write(json.dumps(record) + "\n")
+            self._file.flush()
+
+
+def _parsed(line: str) -> dict[str, Any] | None:
+    try:
+        return dict(json.loads(line))
+    except ValueError:  # the last line of a run that was killed
+        return None

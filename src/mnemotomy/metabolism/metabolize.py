@@ -1,0 +1,133 @@
+"""The call: facts out of the weights, answers from context (Fang & Sun 2026, Algorithm 1)."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from mnemotomy.data.fact import Fact, PromptFormat, check_facts
+from mnemotomy.engram.moments import versions
+from mnemotomy.errors import ConfigurationError, DataError
+from mnemotomy.files import write_text
+from mnemotomy.metabolism.checkpoint import run_key
+from mnemotomy.metabolism.loop import Material, Run, train
+from mnemotomy.metabolism.objective import Objective
+from mnemotomy.metabolism.rlcp import RLCP, described
+from mnemotomy.metabolism.setup import Retained, reference_for, start_from_engram, with_adapter
+from mnemotomy.metabolism.streams import Streams
+from mnemotomy.models import fingerprint, save_model
+
+
+@dataclass(frozen=True)
+class Metabolized:
+    """What `metabolize` returns.
+
+    Attributes:
+        model: the trained model, any adapter merged into it.
+        tokenizer: as it was given.
+        steps: the record of every step: its terms, unweighted, and α, rate and gradient norm.
+        stopped: why training ended early, or None.
+        record: seed, versions, the exact configuration, and the fingerprint of the model before.
+        format: how prompts and contexts are joined; a reader has to join them the same way.
+    """
+
+    model: Any
+    tokenizer: Any
+    steps: list[dict[str, Any]]
+    stopped: str | None
+    record: dict[str, Any]
+    format: PromptFormat
+
+    @property
+    def probe_accuracy(self) -> float | None:
+        """Mean accuracy of the adversarial probe at l* in the last epoch; None where no probe was run."""
+        last = [step for step in self.steps if step["epoch"] == self.steps[-1]["epoch"] and "probe_accuracy" in step]
+        return sum(step["probe_accuracy"] for step in last) / len(last) if last else None
+
+    def save(self, folder: str | Path) -> None:
+        """A model folder that ``from_pretrained`` loads, with the record and the prompt format inside."""
+        extra = {
+            "metabolism.json": json.dumps(self.record | {"stopped": self.stopped}, indent=1),
+            "prompt_format.json": json.dumps(asdict(self.format), indent=1),
+        }
+        save_model(self.model, folder, tokenizer=self.tokenizer, extra=extra)
+
+
+def metabolize(
+    model: nn.Module,
+    tokenizer: Any,
+    facts: Iterable[Fact],
+    config: RLCP | None = None,
+    *,
+    retain: Sequence[str] = (),
+    format: PromptFormat | None = None,
+    out: str | Path | None = None,
+    progress: bool = True,
+) -> Metabolized:
+    """Train ``model`` until it no longer knows the facts and answers from context; it is changed in place.
+
+    Args:
+        model: a causal language model of transformers.
+        tokenizer: its own, with a padding token.
+        facts: what is to be forgotten, each with prompts and contexts that hold its answer.
+        config: ``RLCP()``, the published protocol, by default; see also its named configurations.
+        retain: texts that are to stay, for configurations with ``lambda_retain`` or an engram edit.
+        format: how contexts, prompts and answers are joined.
+        out: a folder for checkpoints and ``steps.jsonl``; a run that was interrupted there goes on.
+        progress: whether to show a bar.
+
+    Raises:
+        DataError: a fact cannot be used, or texts that are to stay are missing.
+        ModelError: the model lacks the layer to probe.
+        ConfigurationError: a setting contradicts another, or needs a package that is missing.
+    """
+    if importlib.util.find_spec("accelerate") is None:
+        raise ConfigurationError("training needs accelerate; get it with: pip install 'mnemotomy[train]'")
+    config, format = config or RLCP(), format or PromptFormat()
+    checked, kept = check_facts(facts), Retained(retain, tokenizer)
+    if config.lambda_retain > 0 and not kept.texts:
+        raise DataError(
+            "this configuration protects texts that are to stay: give retain=[...], or set lambda_retain=0"
+        )
+    streams = Streams(
+        checked, tokenizer, format=format, counterfactuals=config.counterfactuals, seed=config.training.seed
+    )
+    record = {
+        "config": described(config),
+        "facts": [asdict(fact) for fact in checked],
+        "retained": run_key(list(retain)),
+        "format": asdict(format),
+        "model_before": fingerprint(model),
+        "versions": versions(),
+    }
+    key = run_key(record)
+    if config.engram is not None:  # the reference is the model before the edit
+        reference = reference_for(model, config, streams, kept)
+        start_from_engram(model, config.engram, streams, kept)
+        adapted = with_adapter(model, config.training.lora)
+    else:
+        adapted = with_adapter(model, config.training.lora)
+        reference = reference_for(adapted, config, streams, kept)
+    with _seeded(config.training.seed):
+        objective = Objective(adapted, config, len(streams.answers))
+    folder = None if out is None else Path(out)
+    outcome = train(objective, config, Material(streams, kept, reference), Run(folder, key, progress=progress))
+    result = adapted.merge_and_unload() if config.training.lora is not None else model
+    if folder is not None:
+        write_text(folder / "metabolism.json", json.dumps(record, indent=1))
+    return Metabolized(result.eval(), tokenizer, outcome.records, outcome.stopped, record, format)
+
+
+@contextlib.contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield

@@ -1,0 +1,109 @@
+"""The whole objective of Algorithm 1 as one module, so that several processes can wrap it as one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from mnemotomy.metabolism.homeostasis import kl_to_reference
+from mnemotomy.metabolism.probe import hidden_states, layers_from, resolve_layer
+from mnemotomy.metabolism.rlcp import RLCP
+from mnemotomy.metabolism.streams import Sequences
+from mnemotomy.metabolism.suppression import IGNORED
+from mnemotomy.metabolism.survival import survival_loss
+
+Terms = Mapping[str, Tensor]
+
+
+class Step(NamedTuple):
+    """What one step of the objective reads.
+
+    Attributes:
+        alpha: the adversary's strength.
+        labels, slots: which answer and which prompt each example of the streams has.
+        asked, told: the streams without and with context; None where the configuration has no use for them.
+        retained: texts that are to stay, or None.
+        teacher_asked, teacher_retained: the reference's logits on both.
+    """
+
+    alpha: float
+    labels: Int[Tensor, " n"]
+    slots: Int[Tensor, " n"]
+    asked: Sequences | None
+    told: Sequences | None
+    retained: Sequences | None
+    teacher_asked: Float[Tensor, "n length vocabulary"] | None
+    teacher_retained: Float[Tensor, "m length vocabulary"] | None
+
+
+class Objective(nn.Module):
+    """The model, its probes, and the sum of the terms.
+
+    Args:
+        model: a causal language model of transformers.
+        config: which terms, how strong.
+        classes: number of different answers.
+    """
+
+    def __init__(self, model: nn.Module, config: RLCP, classes: int) -> None:
+        super().__init__()
+        self.model, self.config = model, config
+        base = unwrapped(model)
+        where = layers_from(base, config.layer) if config.adversary.deeper else [resolve_layer(base, config.layer)]
+        self.layers = where
+        self.probes = config.adversary.probes(hidden_size(base), classes, len(where))
+
+    def forward(self, step: Step) -> dict[str, Tensor]:
+        """Every term, unweighted, and their weighted sum as ``total``."""
+        terms: dict[str, Tensor] = {}
+        total: Tensor | float = 0.0
+        if step.asked is not None:
+            total = total + self._without_context(step, step.asked, terms)
+        if step.told is not None and self.config.lambda_rag > 0:
+            terms["L_RAG"] = survival_loss(self._logits(step.told), step.told.labels)
+            total = total + self.config.lambda_rag * terms["L_RAG"]
+        if step.retained is not None and step.teacher_retained is not None:
+            logits = self._logits(step.retained)
+            terms["L_retain"] = kl_to_reference(step.teacher_retained, logits, step.retained.attention_mask.bool())
+            total = total + self.config.lambda_retain * terms["L_retain"]
+        return {**terms, "total": torch.as_tensor(total)}
+
+    def _without_context(self, step: Step, asked: Sequences, terms: dict[str, Tensor]) -> Tensor:
+        config = self.config
+        with hidden_states(unwrapped(self.model), self.layers) as outputs:
+            logits = self._logits(asked)
+        rows = torch.arange(len(asked.last), device=asked.last.device)
+        states = {name: output[rows, asked.last] for name, output in outputs.items()}
+        verdict = config.adversary(self.probes, states, step.labels, step.slots, step.alpha)
+        terms |= {"L_P": verdict.probe_loss, "adversary": verdict.loss, "probe_accuracy": verdict.probe_accuracy}
+        # with λ_adv = 0 the probe only watches, and must learn to
+        total = (config.lambda_adv or 1.0) * verdict.loss
+        if config.suppression is not None:
+            terms["L_L"] = config.suppression(logits, asked.labels)
+            total = total + terms["L_L"]
+        if config.lambda_kl > 0 and step.teacher_asked is not None:
+            counted = asked.attention_mask.bool()
+            if config.kl_on == "prompt":
+                counted = counted & (asked.labels == IGNORED)
+            terms["L_KL"] = kl_to_reference(step.teacher_asked, logits, counted)
+            total = total + config.lambda_kl * terms["L_KL"]
+        return total
+
+    def _logits(self, texts: Sequences) -> Tensor:
+        return self.model(input_ids=texts.input_ids, attention_mask=texts.attention_mask, use_cache=False).logits
+
+
+def unwrapped(model: Any) -> nn.Module:
+    """The model inside a peft wrapper, or the model."""
+    get = getattr(model, "get_base_model", None)
+    return get() if callable(get) else model
+
+
+def hidden_size(model: Any) -> int:
+    """The width of the hidden states."""
+    config = model.config.get_text_config() if hasattr(model.config, "get_text_config") else model.config
+    return int(config.hidden_size)

@@ -1,0 +1,99 @@
+"""Linear probes on hidden states, and where in the model they sit."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from mnemotomy.errors import ModelError
+
+Layer = int | float | str
+"""Blocks passed, counted from 1; or a share of the depth; or the name of a module whose output is probed."""
+
+
+class LinearProbe(nn.Module):
+    """``P_φ``: reads which fact a hidden state belongs to."""
+
+    def __init__(self, width: int, classes: int) -> None:
+        super().__init__()
+        self.readout = nn.Linear(width, classes)
+
+    def forward(self, states: Float[Tensor, "n d"]) -> Float[Tensor, "n classes"]:
+        """Logits over the facts' answers."""
+        return self.readout(states.float())
+
+    def accuracy(self, states: Float[Tensor, "n d"], labels: Int[Tensor, " n"]) -> float:
+        """The share of the states that are read correctly."""
+        with torch.no_grad():
+            return float((self(states).argmax(-1) == labels).float().mean())
+
+
+def resolve_layer(model: nn.Module, layer: Layer) -> str:
+    """The name of the module whose output is the hidden state at ``layer``.
+
+    Args:
+        model: with blocks in one list, as transformers' models have.
+        layer: 20 is the output of the 20th block; 0.83 that of the block at this share of the depth; a name is itself.
+
+    Raises:
+        ModelError: the model has no such layer.
+    """
+    if isinstance(layer, str):
+        if layer not in dict(model.named_modules()):
+            raise ModelError(f"the model has no module {layer!r}; its blocks are {_span(block_names(model))}")
+        return layer
+    blocks = block_names(model)
+    number = round(layer * len(blocks)) if isinstance(layer, float) else layer
+    if isinstance(layer, float) and not 0.0 < layer <= 1.0:
+        raise ModelError(f"layer {layer} as a share of the depth must be above 0 and at most 1")
+    if not 1 <= number <= len(blocks):
+        raise ModelError(f"layer {layer} is out of range: the model has {len(blocks)} blocks, counted from 1")
+    return blocks[number - 1]
+
+
+def layers_from(model: nn.Module, layer: Layer) -> list[str]:
+    """The module at ``layer`` and every block after it."""
+    name = resolve_layer(model, layer)
+    blocks = block_names(model)
+    return blocks[blocks.index(name) :] if name in blocks else [name]
+
+
+def block_names(model: nn.Module) -> list[str]:
+    """The names of the model's blocks in order: the longest list of modules.
+
+    Raises:
+        ModelError: there is none.
+    """
+    lists = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.ModuleList)]
+    if not lists:
+        raise ModelError(f"{type(model).__name__} has no list of blocks; name the module to probe")
+    name, blocks = max(lists, key=lambda pair: len(pair[1]))
+    return [f"{name}.{index}" for index in range(len(blocks))]
+
+
+@contextlib.contextmanager
+def hidden_states(model: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tensor]]:
+    """A dict that holds the outputs ``[batch, length, d]`` of the named modules after each forward pass inside."""
+    states: dict[str, Tensor] = {}
+
+    def keep(name: str) -> Any:
+        def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
+            states[name] = output[0] if isinstance(output, tuple) else output
+
+        return hook
+
+    handles = [model.get_submodule(name).register_forward_hook(keep(name)) for name in names]
+    try:
+        yield states
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _span(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"

@@ -1,0 +1,86 @@
+"""The frozen reference M_ref: its logits without a second copy of the weights where that can be."""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from mnemotomy.metabolism.streams import Sequences
+from mnemotomy.models import device_of, observing
+from mnemotomy.progress import progress_bar
+
+PRECOMPUTED_AT_MOST = 2 << 30
+"""Bytes of logits that ``auto`` precomputes; beyond, a frozen copy of the weights is cheaper."""
+
+Encode = Callable[[Sequence[int]], Sequences]
+
+
+class Reference(ABC):
+    """The logits of the model as it was before training."""
+
+    @abstractmethod
+    def logits(
+        self, stream: str, indices: Sequence[int], texts: Sequences
+    ) -> Float[Tensor, "n length vocabulary"]:
+        """Of the texts with these indices in ``stream``, which ``texts`` holds encoded."""
+
+
+class Precomputed(Reference):
+    """Logits computed once for every text and kept on the CPU: facts are few."""
+
+    def __init__(self) -> None:
+        self._rows: dict[tuple[str, int], Tensor] = {}
+
+    def add(self, model: nn.Module, stream: str, count: int, encode: Encode, batch_size: int = 32) -> None:
+        """Run the model on texts 0 to ``count − 1`` of a stream."""
+        with observing(model), progress_bar(f"reference, {stream}", count) as advance:
+            for start in range(0, count, batch_size):
+                indices = range(start, min(start + batch_size, count))
+                texts = encode(indices)
+                found = _forward(model, texts).float().cpu()
+                for row, index in enumerate(indices):
+                    length = int(texts.attention_mask[row].sum())
+                    self._rows[stream, index] = found[row, :length].clone()
+                advance(len(indices))
+
+    def logits(self, stream: str, indices: Sequence[int], texts: Sequences) -> Tensor:
+        rows = [self._rows[stream, index] for index in indices]
+        found = torch.zeros(*texts.input_ids.shape, rows[0].shape[-1])
+        for number, row in enumerate(rows):
+            found[number, : len(row)] = row
+        return found.to(texts.input_ids.device)
+
+
+class FrozenCopy(Reference):
+    """A second copy of the weights, for streams too long to precompute."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._model = copy.deepcopy(model).requires_grad_(False).eval()
+
+    def logits(self, stream: str, indices: Sequence[int], texts: Sequences) -> Tensor:
+        with torch.no_grad():
+            return _forward(self._model, texts)
+
+
+class AdapterOff(Reference):
+    """The model in training with its adapter switched off (peft): no second copy, one more forward pass."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+
+    def logits(self, stream: str, indices: Sequence[int], texts: Sequences) -> Tensor:
+        with observing(self._model), self._model.disable_adapter():
+            return _forward(self._model, texts)
+
+
+def _forward(model: Any, texts: Sequences) -> Tensor:
+    device = device_of(model)
+    return model(
+        input_ids=texts.input_ids.to(device), attention_mask=texts.attention_mask.to(device), use_cache=False
+    ).logits

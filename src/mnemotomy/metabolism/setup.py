@@ -1,0 +1,111 @@
+"""What training runs on, prepared: the adapter, the engram edit to start from, and the frozen reference."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from mnemotomy.engram.atlas import Atlas
+from mnemotomy.engram.collect import Collection, collect
+from mnemotomy.engram.filters import Hard
+from mnemotomy.engram.strength import erase
+from mnemotomy.errors import ConfigurationError, ModelError
+from mnemotomy.metabolism.objective import unwrapped
+from mnemotomy.metabolism.reference import PRECOMPUTED_AT_MOST, AdapterOff, FrozenCopy, Precomputed, Reference
+from mnemotomy.metabolism.rlcp import RLCP, EngramStart, LoRA
+from mnemotomy.metabolism.streams import Sequences, Streams, encode_texts
+
+
+class Retained:
+    """Texts that are to stay, encoded when asked for."""
+
+    def __init__(self, texts: Sequence[str], tokenizer: Any) -> None:
+        self.texts, self.tokenizer = tuple(texts), tokenizer
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def encode(self, indices: Sequence[int]) -> Sequences:
+        """The texts with these numbers."""
+        return encode_texts([self.texts[index] for index in indices], self.tokenizer)
+
+
+def with_adapter(model: nn.Module, lora: LoRA | None) -> Any:
+    """The model, wrapped by peft where an adapter is wanted.
+
+    Raises:
+        ConfigurationError: peft is not installed.
+    """
+    if lora is None:
+        return model
+    if importlib.util.find_spec("peft") is None:
+        raise ConfigurationError("an adapter needs peft; get it with: pip install 'mnemotomy[train]'")
+    import peft
+
+    targets = lora.target_modules if isinstance(lora.target_modules, str) else list(lora.target_modules)
+    config = peft.LoraConfig(
+        r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=targets, task_type="CAUSAL_LM"
+    )
+    return peft.get_peft_model(model, config)  # type: ignore[arg-type]
+
+
+def reference_for(model: Any, config: RLCP, streams: Streams, retained: Retained) -> Reference | None:
+    """The reference that the configuration asks for; None where no term reads it. Call it before any edit."""
+    asked, kept = config.lambda_kl > 0, config.lambda_retain > 0
+    if not (asked or kept):
+        return None
+    kind = config.training.reference
+    if kind == "auto":
+        kind = "adapter" if config.training.lora is not None and config.engram is None else "precomputed"
+        if kind == "precomputed" and _bytes(model, config, streams, retained) > PRECOMPUTED_AT_MOST:
+            kind = "copy"
+    if kind == "adapter":
+        if config.engram is not None:
+            raise ConfigurationError("with an engram edit, switching the adapter off gives the edited model, not the "
+                                     "reference: take reference='precomputed' or 'copy'")
+        return AdapterOff(model)
+    if kind == "copy":
+        return FrozenCopy(model)
+    found = Precomputed()
+    if asked:
+        found.add(model, "asked", len(streams.examples), streams.without_context)
+    if kept:
+        found.add(model, "retained", len(retained), retained.encode)
+    return found
+
+
+def start_from_engram(model: nn.Module, start: EngramStart, streams: Streams, retained: Retained) -> None:
+    """Erase the facts in closed form, in place: their prompts with answers against the texts that are to stay.
+
+    Raises:
+        ModelError: there are no texts that are to stay.
+    """
+    if not len(retained):
+        raise ModelError("an engram edit needs texts that are to stay: give retain=[...]")
+
+    def batches(encode: Any, count: int) -> list[dict[str, torch.Tensor]]:
+        found = [encode(range(at, min(at + 64, count))) for at in range(0, count, 64)]
+        return [{"input_ids": one.input_ids, "attention_mask": one.attention_mask} for one in found]
+
+    concepts = {
+        "facts": batches(streams.without_context, len(streams.examples)),
+        "retained": batches(retained.encode, len(retained)),
+    }
+    base = unwrapped(model)
+    moments = collect(base, concepts, sites=start.sites, options=Collection(progress=False))
+    atlas = Atlas(base, moments)
+    erase(atlas, "facts", strength=start.strength, filter=Hard(start.threshold)).apply_(base)
+
+
+def _bytes(model: Any, config: RLCP, streams: Streams, retained: Retained) -> int:
+    """Of the logits that precomputing would keep, from the lengths of the texts."""
+    tokens = 0
+    if config.lambda_kl > 0:
+        tokens += sum(int(streams.without_context([i]).attention_mask.sum()) for i in range(len(streams.examples)))
+    if config.lambda_retain > 0:
+        tokens += sum(int(retained.encode([i]).attention_mask.sum()) for i in range(len(retained)))
+    return 4 * tokens * int(unwrapped(model).get_output_embeddings().weight.shape[0])  # type: ignore[operator, union-attr]

@@ -1,0 +1,152 @@
+"""From facts to the two streams: what is asked without context, and with."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from mnemotomy.data.fact import Fact, PromptFormat
+from mnemotomy.errors import DataError
+from mnemotomy.metabolism.suppression import IGNORED
+
+
+class Sequences(NamedTuple):
+    """Texts of one batch, padded on the right.
+
+    Attributes:
+        input_ids, attention_mask: ``[n, length]``.
+        labels: the token that each position should predict where that is part of an answer, else −100.
+        last: ``[n]``, the position of the prediction step: the last token before the answer.
+    """
+
+    input_ids: Tensor
+    attention_mask: Tensor
+    labels: Tensor
+    last: Tensor
+
+
+@dataclass(frozen=True)
+class Example:
+    """One prompt of one fact: ``fact`` and ``slot`` number them, ``label`` numbers the answer."""
+
+    fact: int
+    slot: int
+    label: int
+    prompt: str
+    answer: str
+
+
+class Streams:
+    """Every prompt of every fact, and how its batches are encoded.
+
+    Args:
+        facts: checked, with prompts and contexts.
+        tokenizer: with a padding token.
+        format: how prompts are joined to contexts and answers.
+        counterfactuals: share of the contexts that state another fact's answer.
+        seed: of the contexts drawn.
+    """
+
+    def __init__(
+        self, facts: Sequence[Fact], tokenizer: Any, *, format: PromptFormat, counterfactuals: float, seed: int
+    ) -> None:
+        self.facts, self.tokenizer, self.format = tuple(facts), tokenizer, format
+        self.counterfactuals, self.seed = counterfactuals, seed
+        self.answers = sorted({fact.answer for fact in facts})
+        if counterfactuals > 0 and len(self.answers) < 2:
+            raise DataError("counterfactual contexts need facts with at least two different answers")
+        self.examples = [
+            Example(number, slot, self.answers.index(fact.answer), prompt, fact.answer)
+            for number, fact in enumerate(facts)
+            for slot, prompt in enumerate(fact.prompts)
+        ]
+
+    def without_context(self, indices: Sequence[int]) -> Sequences:
+        """``x_no`` of the examples: the prompt and its answer."""
+        chosen = [self.examples[index] for index in indices]
+        return self._encode([(example.prompt, example.answer) for example in chosen])
+
+    def with_context(self, indices: Sequence[int], step: int) -> Sequences:
+        """``x_rag`` of the examples: one of the fact's contexts, drawn anew at each ``step``, before the prompt."""
+        draw = random.Random(f"{self.seed} {step}")
+        pairs = []
+        for index in indices:
+            example = self.examples[index]
+            fact = self.facts[example.fact]
+            if draw.random() < self.counterfactuals:
+                fact = fact.saying(draw.choice([answer for answer in self.answers if answer != fact.answer]))
+            pairs.append((self.format.join([draw.choice(fact.contexts)], example.prompt), fact.answer))
+        return self._encode(pairs)
+
+    def labels(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Which answer (``y_probe``) and which prompt slot each example has, ``[n]`` each."""
+        chosen = [self.examples[index] for index in indices]
+        return torch.tensor([e.label for e in chosen]), torch.tensor([e.slot for e in chosen])
+
+    def order(self, epoch: int, batch_size: int, *, by_slot: bool) -> list[list[int]]:
+        """The batches of an epoch as indices of examples.
+
+        Args:
+            epoch: from 0; each has its own order.
+            batch_size: the last batch may be smaller.
+            by_slot: examples with the same prompt slot stand together, as an adversary that compares them needs.
+        """
+        draw = random.Random(f"{self.seed} order {epoch}")
+        shuffled = draw.sample(range(len(self.examples)), len(self.examples))
+        if by_slot:
+            shuffled.sort(key=lambda index: self.examples[index].slot)
+        batches = [shuffled[start : start + batch_size] for start in range(0, len(shuffled), batch_size)]
+        return draw.sample(batches, len(batches)) if by_slot else batches
+
+    def _encode(self, pairs: Sequence[tuple[str, str]]) -> Sequences:
+        return encode_answers(pairs, self.tokenizer, self.format.separator)
+
+
+def encode_answers(pairs: Sequence[tuple[str, str]], tokenizer: Any, separator: str) -> Sequences:
+    """Prompts with their answers, the answers' tokens as labels of the positions before them.
+
+    Raises:
+        DataError: a prompt gives no token, or an answer none after it.
+    """
+    rows, starts = [], []
+    for prompt, answer in pairs:
+        before, whole = _ids(tokenizer, prompt), _ids(tokenizer, f"{prompt}{separator}{answer}")
+        start = next((i for i, (a, b) in enumerate(zip(before, whole, strict=False)) if a != b), len(before))
+        if start == 0 or start >= len(whole):
+            raise DataError(f"the prompt {prompt!r} or the answer {answer!r} gives no token of its own")
+        rows.append(whole)
+        starts.append(start)
+    length = max(map(len, rows))
+    ids = torch.full((len(rows), length), int(tokenizer.pad_token_id))
+    mask, labels = torch.zeros_like(ids), torch.full_like(ids, IGNORED)
+    for number, (row, start) in enumerate(zip(rows, starts, strict=True)):
+        ids[number, : len(row)] = torch.tensor(row)
+        mask[number, : len(row)] = 1
+        labels[number, start - 1 : len(row) - 1] = torch.tensor(row[start:])
+    return Sequences(ids, mask, labels, torch.tensor(starts) - 1)
+
+
+def encode_texts(texts: Sequence[str], tokenizer: Any, max_length: int = 256) -> Sequences:
+    """Whole texts, no token of them an answer."""
+    rows = [_ids(tokenizer, text)[:max_length] for text in texts]
+    empty = next((text for text, row in zip(texts, rows, strict=True) if not row), None)
+    if empty is not None:
+        raise DataError(f"the text {empty!r} gives no token")
+    length = max(map(len, rows))
+    ids = torch.full((len(rows), length), int(tokenizer.pad_token_id))
+    mask = torch.zeros_like(ids)
+    for number, row in enumerate(rows):
+        ids[number, : len(row)] = torch.tensor(row)
+        mask[number, : len(row)] = 1
+    return Sequences(ids, mask, torch.full_like(ids, IGNORED), mask.sum(1) - 1)
+
+
+def _ids(tokenizer: Any, text: str) -> list[int]:
+    ids = list(tokenizer(text)["input_ids"])
+    # some tokenizers end every text, and what is asked must stay open
+    return ids[:-1] if ids and ids[-1] == tokenizer.eos_token_id else ids

@@ -1,0 +1,1 @@
+"""Observations: what one forward pass of a prompt shows."""

@@ -1,0 +1,54 @@
+"""Prompts and the first tokens of their answers, as token ids."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from mnemotomy.errors import DataError
+
+
+def encode_prompt(tokenizer: Any, prompt: str) -> list[int]:
+    """The tokens of a prompt that is to be continued: without the end that some tokenizers append.
+
+    Raises:
+        DataError: the prompt gives no token.
+    """
+    ids = list(tokenizer(prompt, verbose=False)["input_ids"])
+    if ids and ids[-1] == tokenizer.eos_token_id:
+        ids.pop()
+    if not ids:
+        raise DataError(f"the prompt {prompt!r} gives no token; write something to continue")
+    return ids
+
+
+def encode_prompts(tokenizer: Any, prompts: Sequence[str]) -> list[list[int]]:
+    """The tokens of each prompt.
+
+    Raises:
+        DataError: there is no prompt, or one gives no token.
+    """
+    if not prompts:
+        raise DataError("there are no prompts to observe")
+    return [encode_prompt(tokenizer, prompt) for prompt in prompts]
+
+
+def first_answer_token(tokenizer: Any, prompt: str, answer: str, separator: str = " ") -> int:
+    """The first token of the answer where it follows the prompt.
+
+    Prompt and answer are tokenised together, since what a token is depends on what stands before it.
+
+    Raises:
+        DataError: the answer gives no token, or its first token swallows the end of the prompt, so that nothing could
+            be predicted where the prompt ends.
+    """
+    before = encode_prompt(tokenizer, prompt)
+    together = encode_prompt(tokenizer, prompt + separator + answer)
+    if together[: len(before)] != before:
+        raise DataError(
+            f"the tokens of {prompt!r} change when {separator + answer!r} follows; end the prompt at a word and give "
+            "the space after it as the separator"
+        )
+    if len(together) == len(before):
+        raise DataError(f"the answer {answer!r} to {prompt!r} gives no token")
+    return together[len(before)]

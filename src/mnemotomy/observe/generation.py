@@ -1,0 +1,78 @@
+"""Answers of more than one token."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from mnemotomy.errors import DataError
+from mnemotomy.models import device_of, observing, quiet_transformers
+from mnemotomy.observe.encoding import encode_prompts
+
+
+def continue_greedily(
+    model: nn.Module, tokenizer: Any, prompts: Sequence[str], max_new_tokens: int, *, batch_size: int = 32
+) -> list[str]:
+    """What the model writes after each prompt when it always takes the likeliest token.
+
+    Nothing else has a say: the sampling and the repetition penalty that a model's folder may bring are off.
+
+    Args:
+        model: a causal language model of transformers.
+        tokenizer: the model's, with a padding token.
+        prompts: of any length; the batches are padded on the left.
+        max_new_tokens: per prompt; an end token ends earlier.
+        batch_size: the most prompts in a batch.
+
+    Returns:
+        The new text alone, without special tokens, in the order of the prompts.
+
+    Raises:
+        DataError: there are no prompts, or the tokenizer has no padding token.
+    """
+    if tokenizer.pad_token_id is None:
+        raise DataError("the tokenizer has no padding token; set its pad_token")
+    encoded = encode_prompts(tokenizer, prompts)
+    order = sorted(range(len(encoded)), key=lambda index: len(encoded[index]))  # neighbours need little padding
+    texts = [""] * len(encoded)
+    with observing(model), quiet_transformers():
+        for start in range(0, len(order), batch_size):
+            indices = order[start : start + batch_size]
+            batch = _pad_left([encoded[index] for index in indices], tokenizer.pad_token_id, device_of(model))
+            written = cast(Any, model).generate(**batch, generation_config=_greedy(model, tokenizer, max_new_tokens))[
+                :, batch["input_ids"].shape[1] :
+            ]
+            for index, text in zip(indices, tokenizer.batch_decode(written, skip_special_tokens=True), strict=True):
+                texts[index] = text
+    return texts
+
+
+def _greedy(model: nn.Module, tokenizer: Any, max_new_tokens: int) -> Any:
+    """Every choice spelled out: what is left open, transformers takes from the model's own configuration."""
+    from transformers import GenerationConfig
+
+    own = getattr(model, "generation_config", None)
+    end = getattr(own, "eos_token_id", None)
+    return GenerationConfig(
+        max_new_tokens=max_new_tokens,
+        do_sample=False,
+        num_beams=1,
+        temperature=1.0,
+        top_k=50,
+        top_p=1.0,
+        repetition_penalty=1.0,
+        no_repeat_ngram_size=0,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id if end is None else end,
+    )
+
+
+def _pad_left(rows: Sequence[list[int]], pad: int, device: torch.device) -> dict[str, Tensor]:
+    length = max(len(row) for row in rows)
+    return {
+        "input_ids": torch.tensor([[pad] * (length - len(row)) + row for row in rows], device=device),
+        "attention_mask": torch.tensor([[0] * (length - len(row)) + [1] * len(row) for row in rows], device=device),
+    }

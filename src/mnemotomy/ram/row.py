@@ -1,0 +1,59 @@
+"""A fact as a row of the store, and back."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NamedTuple
+
+from mnemotomy.data.fact import Fact
+from mnemotomy.errors import DataError
+from mnemotomy.ram.retriever import statement
+
+COLUMNS = "subject, answer, relation, texts"
+_LISTS = ("prompts", "contexts", "heldout_prompts")
+
+Row = tuple[str, str, str, str]
+
+
+class Indexed(NamedTuple):
+    """The texts of a fact that can be searched for."""
+
+    subject: str
+    text: str
+
+
+def name_of(subject: str) -> str:
+    """The subject as facts are told apart by."""
+    return storable(subject.casefold().strip())
+
+
+def storable(text: str) -> str:
+    """The text as one that UTF-8 can hold."""
+    return text.encode(errors="replace").decode()
+
+
+def to_row(fact: Fact, where: str) -> Row:
+    """The values of ``COLUMNS``.
+
+    Raises:
+        DataError: a text has half a character, which no file can hold.
+    """
+    texts = {name: getattr(fact, name) for name in _LISTS if getattr(fact, name)}
+    row = (fact.subject, fact.answer, fact.relation, json.dumps(texts, ensure_ascii=False))
+    try:
+        "".join(row).encode()
+    except UnicodeEncodeError as error:
+        raise DataError(f"{where}: a text holds half a character (a lone surrogate); write it as UTF-8") from error
+    return row
+
+
+def from_row(row: Row) -> Fact:
+    """The fact that ``to_row`` stored."""
+    subject, answer, relation, texts = row
+    lists: dict[str, Any] = {name: tuple(values) for name, values in json.loads(texts).items()}
+    return Fact(subject, answer, relation=relation, **lists)
+
+
+def indexed(fact: Fact) -> Indexed:
+    """What the index holds of the fact. Its prompts are not in: they are questions, and state nothing."""
+    return Indexed(fact.subject, " ".join((fact.relation, *(fact.contexts or (statement(fact),)))))
