@@ -19,7 +19,8 @@ def language_loss(seed: int) -> Any:
     batch = text_batch(seed=seed, padded=False)
 
     def loss(model: nn.Module) -> Tensor:
-        return model(**batch, labels=batch["input_ids"]).loss
+        logits = model(**batch).logits[:, :-1]  # transformers' own loss rounds to float32
+        return nn.functional.cross_entropy(logits.flatten(0, 1), batch["input_ids"][:, 1:].flatten())
 
     return loss
 
@@ -87,24 +88,34 @@ def test_orthogonal_gradients_leave_only_the_second_order(vector: nn.Linear):
     assert math.isnan(check.remainder_ratio)
 
 
+def test_the_remainder_of_a_smooth_network_is_of_second_order():
+    model = nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 2)).double()
+    x, y = randn(6, 3).double(), randn(6, 3, seed=1).double()
+    for rate, tolerance in ((1e-2, 1e-2), (1e-3, 1e-3)):
+        check = bound_of_proposition(model, lambda m: m(x).square().mean(), lambda m: m(y).exp().mean(), rate)
+        assert check.remainder_ratio == pytest.approx(4.0, abs=tolerance)
+
+
 def test_the_proposition_on_a_language_model():
-    check = bound_of_proposition(tiny_llama().double(), language_loss(1), language_loss(2), 1e-4)
-    assert check.remainder_ratio == pytest.approx(4.0, abs=0.1)
+    model = tiny_llama(initializer_range=0.1)
+    check = bound_of_proposition(model, language_loss(1), language_loss(2), 1e-2)
+    assert check.remainder_ratio == pytest.approx(4.0, abs=0.2)
+    assert check.remainder < 0.1 * check.bound
     assert check.measured <= check.bound + check.remainder
     assert check.bound == pytest.approx(abs(check.first_order))
 
 
 def test_the_corollary_sums_the_bounds():
-    model = tiny_llama().double()
+    model = tiny_llama(initializer_range=0.1).double()
     losses = {"fact": (1.0, language_loss(1)), "rag": (-0.5, language_loss(3)), "kl": (-2.0, language_loss(4))}
     logic = language_loss(2)
-    check = bound_of_corollary(model, losses, logic, 1e-4)
+    check = bound_of_corollary(model, losses, logic, 1e-2)
     g = flat(model, logic)
-    products = {name: coefficient * flat(model, loss) @ g for name, (coefficient, loss) in losses.items()}
-    assert check.bound == pytest.approx(1e-4 * sum(abs(float(product)) for product in products.values()))
-    assert check.first_order == pytest.approx(1e-4 * sum(float(product) for product in products.values()))
-    assert abs(check.first_order) <= check.bound
-    assert check.remainder_ratio == pytest.approx(4.0, abs=0.1)
+    products = {name: float(factor * flat(model, loss) @ g) for name, (factor, loss) in losses.items()}
+    assert check.bound == pytest.approx(1e-2 * sum(abs(product) for product in products.values()))
+    assert check.first_order == pytest.approx(1e-2 * sum(products.values()))
+    assert abs(check.first_order) < check.bound
+    assert check.remainder_ratio == pytest.approx(4.0, abs=0.3)
     assert list(check.components) == list(losses)
 
 

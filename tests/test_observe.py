@@ -42,16 +42,26 @@ def alone(model: Any, tokenizer: Any, prompt: str) -> Any:
         )
 
 
-def test_each_prompt_shows_what_it_shows_alone(model: Any, tokenizer: Any):
+@pytest.mark.parametrize(("end", "separator"), [("", " "), (" ", "")])
+def test_each_prompt_shows_what_it_shows_alone(model: Any, tokenizer: Any, end: str, separator: str):
+    prompts = [prompt + end for prompt in PROMPTS]
     found = observe_prompts(
-        model, tokenizer, PROMPTS, answers=ANSWERS, hidden=True, attention_layers=(2, 1), batch_size=2
+        model,
+        tokenizer,
+        prompts,
+        answers=ANSWERS,
+        separator=separator,
+        hidden=True,
+        attention_layers=(2, 1),
+        batch_size=2,
     )
     assert found.hidden.shape == (3, len(PROMPTS), 16)
     assert sorted(found.attention) == [1, 2]
-    for index, (prompt, answer) in enumerate(zip(PROMPTS, ANSWERS, strict=True)):
+    for index, (prompt, answer) in enumerate(zip(prompts, ANSWERS, strict=True)):
         output = alone(model, tokenizer, prompt)
         log_probabilities = output.logits[0, -1].log_softmax(-1)
-        target = tokenizer.convert_tokens_to_ids("Ġ" + answer.split()[0])
+        # this tokenizer splits a space before a known word off
+        target = tokenizer.convert_tokens_to_ids("Ġ" if separator else answer.split()[0])
         assert found.next_token_ids[index] == log_probabilities.argmax()
         assert found.correct[index] == (log_probabilities.argmax() == target)
         torch.testing.assert_close(found.answer_log_probability[index], log_probabilities[target])
@@ -60,6 +70,15 @@ def test_each_prompt_shows_what_it_shows_alone(model: Any, tokenizer: Any):
         for layer in (1, 2):
             torch.testing.assert_close(found.attention[layer][index], output.attentions[layer - 1][0, :, -1])
             torch.testing.assert_close(found.attention[layer][index].sum(-1), torch.ones(2))
+
+
+def test_the_models_own_words_are_correct(model: Any, tokenizer: Any):
+    """An untrained model answers in bytes; prompts whose byte is a letter have an answer to give."""
+    guesses = tokenizer.convert_ids_to_tokens(observe_prompts(model, tokenizer, PROMPTS).next_token_ids)
+    answers = [guess if guess.isascii() and guess.isalpha() else "Q" for guess in guesses]
+    found = observe_prompts(model, tokenizer, PROMPTS, answers=answers, separator="")
+    assert found.correct.tolist() == [answer != "Q" for answer in answers]
+    assert 0.0 < found.accuracy < 1.0
 
 
 def test_what_is_not_asked_for_is_absent(model: Any, tokenizer: Any):
@@ -129,7 +148,7 @@ def test_prompts_lose_the_end_that_the_tokenizer_appends(tokenizer: Any):
 
 
 def test_an_answer_that_merges_with_its_prompt_is_refused(tokenizer: Any):
-    assert first_answer_token(tokenizer, "Kyoto", "Japan") == tokenizer.convert_tokens_to_ids("ĠJapan")
+    assert first_answer_token(tokenizer, "Kyoto ", "Japan", separator="") == tokenizer.convert_tokens_to_ids("Japan")
     with pytest.raises(DataError, match="change when"):
         first_answer_token(tokenizer, "in Jap", "an", separator="")
 

@@ -26,7 +26,7 @@ NARRATIVE = "Natalia sold 48/2 = <<48/2=24>>24 clips in May. So she sold 48+24 =
 
 
 def test_a_solution_in_steps():
-    assert structure(STEPWISE) == Structure(words=22, sentences=3, numbered_steps=2, equations=2)
+    assert structure(STEPWISE) == Structure(words=20, sentences=3, numbered_steps=2, equations=2)
 
 
 def test_a_solution_as_a_narrative():

@@ -8,7 +8,11 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from mnemotomy.version import __version__
+
 if TYPE_CHECKING:
+    from mnemotomy.data.fact import Fact, PromptFormat
+    from mnemotomy.data.fact_file import read_facts, write_facts
     from mnemotomy.engram.atlas import Atlas
     from mnemotomy.engram.collect import Collection, collect
     from mnemotomy.engram.criteria import Criteria, criteria, necessity, null_state, sufficiency
@@ -19,11 +23,15 @@ if TYPE_CHECKING:
     from mnemotomy.engram.moments import Moments
     from mnemotomy.engram.strength import erase, inject
     from mnemotomy.errors import MnemotomyError
+    from mnemotomy.metabolism.metabolize import Metabolized, metabolize
+    from mnemotomy.metabolism.rlcp import RLCP, EngramStart, LoRA, Training
     from mnemotomy.models import fingerprint, load_model, load_tokenizer, save_model
-
-__version__ = "0.1.0"
+    from mnemotomy.ram.reader import Answer, Reader
+    from mnemotomy.ram.store import FactStore
 
 __all__ = [
+    "RLCP",
+    "Answer",
     "Atlas",
     "Balanced",
     "Collection",
@@ -32,16 +40,25 @@ __all__ = [
     "Edit",
     "EnergyCut",
     "Engram",
+    "EngramStart",
     "Excess",
+    "Fact",
+    "FactStore",
     "FloatEpsCut",
     "Hard",
+    "LoRA",
+    "Metabolized",
     "MnemotomyError",
     "Moments",
     "Power",
+    "PromptFormat",
     "RankCut",
+    "Reader",
     "RelativeCut",
     "Ridge",
     "Soft",
+    "Training",
+    "__version__",
     "collect",
     "criteria",
     "erase",
@@ -49,10 +66,13 @@ __all__ = [
     "inject",
     "load_model",
     "load_tokenizer",
+    "metabolize",
     "necessity",
     "null_state",
+    "read_facts",
     "save_model",
     "sufficiency",
+    "write_facts",
 ]
 
 _HOMES = {
@@ -66,7 +86,13 @@ _HOMES = {
     "engram.moments": ("Moments",),
     "engram.strength": ("erase", "inject"),
     "errors": ("MnemotomyError",),
+    "data.fact": ("Fact", "PromptFormat"),
+    "data.fact_file": ("read_facts", "write_facts"),
+    "metabolism.metabolize": ("Metabolized", "metabolize"),
+    "metabolism.rlcp": ("RLCP", "EngramStart", "LoRA", "Training"),
     "models": ("fingerprint", "load_model", "load_tokenizer", "save_model"),
+    "ram.reader": ("Answer", "Reader"),
+    "ram.store": ("FactStore",),
 }
 
 

@@ -9,10 +9,13 @@ import typer
 
 from mnemotomy import __version__
 from mnemotomy.cli.apply import apply
+from mnemotomy.cli.ask import ask
 from mnemotomy.cli.bench import bench
 from mnemotomy.cli.collect import collect
 from mnemotomy.cli.demo import demo
 from mnemotomy.cli.doctor import doctor
+from mnemotomy.cli.facts import facts
+from mnemotomy.cli.metabolize import metabolize
 from mnemotomy.cli.outcome import one_line_warning
 from mnemotomy.cli.trace import trace
 
@@ -22,8 +25,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # plain text keeps the line breaks of the examples
 )
-for _command in (demo, collect, trace, apply, doctor):
+for _command in (demo, collect, trace, apply, metabolize, ask, doctor):
     app.command()(_command)
+app.add_typer(facts, name="facts")
 app.add_typer(bench, name="bench")
 
 

@@ -8,9 +8,12 @@ from typing import Annotated
 
 import typer
 
+from mnemotomy.cli.bench_decouple import decouple
+from mnemotomy.cli.bench_metabolism import metabolism
+from mnemotomy.cli.bench_store import store
 from mnemotomy.cli.outcome import emit_json, one_line_errors
 
-bench = typer.Typer(no_args_is_help=True, help="Measure: time and memory beside the floor and the reference.")
+bench = typer.Typer(no_args_is_help=True, help="Run the experiments, and measure time and memory.")
 
 
 class Scale(enum.StrEnum):
@@ -23,9 +26,13 @@ class Scale(enum.StrEnum):
     BFLOAT16 = "bfloat16"
 
 
+for _command in (metabolism, decouple, store):
+    bench.command()(_command)
+
+
 @bench.callback()
 def _bench() -> None:
-    """Measure: time and memory beside the floor and the reference.
+    """Run the experiments, and measure time and memory.
 
     \b
     Example:

@@ -22,5 +22,9 @@ class Extra:
 
 EXTRAS = (
     Extra("matplotlib", "matplotlib", "plot", "figures"),
-    Extra("scikit-learn", "sklearn", "demo", "the digits of 'mnemotomy demo'"),
+    Extra("scikit-learn", "sklearn", "demo", "the digits of 'mnemotomy demo', and fresh probes"),
+    Extra("accelerate", "accelerate", "train", "training facts out of a model"),
+    Extra("peft", "peft", "train", "training an adapter in place of the weights"),
+    Extra("qdrant-client", "qdrant_client", "dense", "dense retrieval of facts"),
+    Extra("lm-eval", "lm_eval", "eval", "GSM8K by the harness of the field"),
 )

@@ -14,6 +14,7 @@ import transformers
 
 from mnemotomy.engram.second_moment import SecondMoment
 from mnemotomy.errors import ArtifactError, ConceptError, FingerprintError, MergeError, SelectionError
+from mnemotomy.version import __version__
 
 Statistic = dict[str, SecondMoment]
 """The moment of each concept for one distinct input."""
@@ -45,8 +46,6 @@ class Origin:
 
 def versions() -> dict[str, str]:
     """What to write beside a result so that it can be made again."""
-    from mnemotomy import __version__
-
     return {
         "mnemotomy": __version__,
         "torch": torch.__version__,

@@ -1,1 +1,1 @@
-"""Digital metabolism: training that takes facts out of the weights and leaves a model that reads them (Fang & Sun 2026)."""
+"""Digital metabolism (Fang & Sun 2026): training that leaves facts to the context."""

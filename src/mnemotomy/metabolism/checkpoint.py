@@ -34,9 +34,7 @@ def run_key(description: Any) -> str:
     return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()
 
 
-def save_checkpoint(
-    folder: Path, module: nn.Module, optimizer: torch.optim.Optimizer, step: int, key: str
-) -> None:
+def save_checkpoint(folder: Path, module: nn.Module, optimizer: torch.optim.Optimizer, step: int, key: str) -> None:
     """Write the state after ``step`` steps, all of it or nothing."""
     with replacing_folder(folder) as temporary:
         save_file(trained_state(module), temporary / "parameters.safetensors")

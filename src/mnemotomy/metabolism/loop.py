@@ -38,13 +38,11 @@ class Run:
     Attributes:
         folder: of checkpoints and of the log ``steps.jsonl``; nothing is written without one.
         key: of the run; a checkpoint with another is refused.
-        save_every: epochs between checkpoints.
         progress: whether to show the bar.
     """
 
     folder: Path | None
     key: str
-    save_every: int = 5
     progress: bool = True
 
 
@@ -56,7 +54,7 @@ class Outcome:
     stopped: str | None
 
 
-class NotFinite(Exception):
+class NotFiniteError(Exception):
     """A loss or a gradient is NaN or infinite; caught by `train`."""
 
 
@@ -87,9 +85,9 @@ def train(objective: Objective, config: RLCP, material: Material, run: Run) -> O
                 if steps.ends_epoch(number):
                     good = trained_state(module)
                     epoch = steps.epoch(number)
-                    if checkpoint is not None and main and (epoch + 1) % run.save_every == 0:
+                    if checkpoint is not None and main and (epoch + 1) % config.training.save_every == 0:
                         save_checkpoint(checkpoint, module, optimizer, number + 1, run.key)
-        except NotFinite as error:
+        except NotFiniteError as error:
             stopped = str(error)
             if "loss" in stopped:
                 restore_state(module, good)
@@ -111,7 +109,7 @@ class _Steps:
         self.process, self.processes = process, processes
         training = config.training
         self.batch_size = training.batch_size
-        batches = math.ceil(len(material.streams.examples) / self.batch_size)
+        batches = math.ceil(len(material.streams.facts) / self.batch_size)
         self.per_epoch = math.ceil(batches / (processes * training.accumulation))
         self.total = self.per_epoch * training.epochs
 
@@ -127,9 +125,7 @@ class _Steps:
     def parts(self, number: int, device: torch.device) -> Iterator[Step]:
         """The batches that this process adds up for update ``number``."""
         training = self.config.training
-        order = self.material.streams.order(
-            self.epoch(number), self.batch_size, by_slot=self.config.adversary.deeper
-        )
+        order = self.material.streams.order(self.epoch(number), self.batch_size, by_slot=self.config.adversary.deeper)
         each = training.accumulation * self.processes
         first = (number % self.per_epoch) * each + self.process
         for part in range(training.accumulation):
@@ -203,7 +199,7 @@ def _check_finite(accelerator: Any, value: Tensor, what: str, number: int) -> No
     """Every process must come to the same decision, or the others would wait forever."""
     bad = (~torch.isfinite(value.detach())).float().reshape(1).to(accelerator.device)
     if float(accelerator.reduce(bad, "sum")) > 0:
-        raise NotFinite(f"the {what} of step {number} is not finite")
+        raise NotFiniteError(f"the {what} of step {number} is not finite")
 
 
 def _accelerator(training: Training) -> Any:
@@ -226,12 +222,15 @@ def _optimizer(objective: Objective, training: Training) -> torch.optim.Optimize
             "scale": (training.probe_learning_rate or training.learning_rate) / training.learning_rate,
         },
     ]
-    return torch.optim.AdamW(groups, lr=training.learning_rate, weight_decay=training.weight_decay)
+    return torch.optim.AdamW(groups, lr=training.learning_rate, weight_decay=training.weight_decay, fused=True)
 
 
 def _set_rate(optimizer: Any, training: Training, number: int, total: int) -> None:
     rising = round(training.warmup * total)
-    rate = training.learning_rate * min(1.0, (number + 1) / max(1, rising))
+    share = min(1.0, (number + 1) / max(1, rising))
+    if training.decay and number >= rising:
+        share = 0.5 * (1 + math.cos(math.pi * (number - rising) / max(1, total - rising)))
+    rate = training.learning_rate * share
     for group in optimizer.param_groups:
         group["lr"] = rate * group["scale"]
 

@@ -94,9 +94,7 @@ def metabolize(
     config, format = config or RLCP(), format or PromptFormat()
     checked, kept = check_facts(facts), Retained(retain, tokenizer)
     if config.lambda_retain > 0 and not kept.texts:
-        raise DataError(
-            "this configuration protects texts that are to stay: give retain=[...], or set lambda_retain=0"
-        )
+        raise DataError("this configuration protects texts that are to stay: give retain=[...], or set lambda_retain=0")
     streams = Streams(
         checked, tokenizer, format=format, counterfactuals=config.counterfactuals, seed=config.training.seed
     )

@@ -25,9 +25,7 @@ class Reference(ABC):
     """The logits of the model as it was before training."""
 
     @abstractmethod
-    def logits(
-        self, stream: str, indices: Sequence[int], texts: Sequences
-    ) -> Float[Tensor, "n length vocabulary"]:
+    def logits(self, stream: str, indices: Sequence[int], texts: Sequences) -> Float[Tensor, "n length vocabulary"]:
         """Of the texts with these indices in ``stream``, which ``texts`` holds encoded."""
 
 

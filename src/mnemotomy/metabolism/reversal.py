@@ -21,4 +21,4 @@ class _Reversal(torch.autograd.Function):
 
 def reverse_gradient(states: Tensor, alpha: float) -> Tensor:
     """``GRL(h, α)`` of Algorithm 1: ``states`` unchanged, of any shape; what flows back is multiplied by ``−alpha``."""
-    return _Reversal.apply(states, alpha)
+    return _Reversal.apply(states, alpha)  # type: ignore[no-untyped-call]

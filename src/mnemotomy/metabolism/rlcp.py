@@ -24,7 +24,7 @@ class LoRA:
     """
 
     rank: int = 16
-    alpha: float = 32.0
+    alpha: int = 32
     dropout: float = 0.0
     target_modules: str | tuple[str, ...] = "all-linear"
 
@@ -34,11 +34,12 @@ class Training:
     """How the parameters are updated; the paper gives epochs and batch, the rest is ours.
 
     Attributes:
-        epochs: times that every prompt of every fact is seen.
+        epochs: times that every fact is seen, each time with another of its prompts.
         batch_size: examples in one step of one process.
-        learning_rate: of AdamW, constant after the warm-up.
+        learning_rate: of AdamW.
         probe_learning_rate: of the probes, the same one where not given.
         warmup: share of the steps in which the rate rises.
+        decay: whether it falls to zero after that, along a cosine; else it stays.
         weight_decay: of AdamW.
         clip: norm to which the gradient is clipped.
         accumulation: batches added up for one update.
@@ -46,6 +47,7 @@ class Training:
         lora: train an adapter and not the weights.
         reference: where the teacher's logits come from: ``precomputed`` once, a frozen ``copy``, the model with its
             ``adapter`` off; ``auto`` takes the adapter where there is one, else precomputes what fits in 2 GiB.
+        save_every: epochs between checkpoints, where a folder for them is given.
         seed: of probes, order and contexts.
     """
 
@@ -54,16 +56,18 @@ class Training:
     learning_rate: float = 1e-4
     probe_learning_rate: float | None = None
     warmup: float = 0.0
+    decay: bool = False
     weight_decay: float = 0.01
     clip: float = 1.0
     accumulation: int = 1
     precision: Literal["no", "bf16"] = "no"
     lora: LoRA | None = None
     reference: Literal["auto", "precomputed", "copy", "adapter"] = "auto"
+    save_every: int = 10
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "accumulation"):
+        for name in ("epochs", "batch_size", "accumulation", "save_every"):
             if getattr(self, name) < 1:
                 raise ConfigurationError(f"{name} must be at least 1, not {getattr(self, name)}")
         if self.learning_rate <= 0 or self.clip <= 0:
@@ -171,7 +175,9 @@ class RLCP:
                 suppression=Unlikelihood(),
                 kl_on="prompt",
                 counterfactuals=0.5,
-                training=Training(epochs=60, batch_size=30, learning_rate=1e-3, warmup=0.05, weight_decay=0.0),
+                training=Training(
+                    epochs=300, batch_size=16, learning_rate=1e-3, warmup=0.05, decay=True, weight_decay=0.0
+                ),
             ),
             **changes,
         )
@@ -188,5 +194,3 @@ def described(value: Any) -> Any:
         kind = {} if isinstance(value, RLCP | Training | LoRA | EngramStart) else {"kind": type(value).__name__}
         return kind | {f.name: described(getattr(value, f.name)) for f in fields(value)}
     return list(value) if isinstance(value, tuple) else value
-
-

@@ -50,7 +50,7 @@ def with_adapter(model: nn.Module, lora: LoRA | None) -> Any:
     config = peft.LoraConfig(
         r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=targets, task_type="CAUSAL_LM"
     )
-    return peft.get_peft_model(model, config)  # type: ignore[arg-type]
+    return peft.get_peft_model(model, config)
 
 
 def reference_for(model: Any, config: RLCP, streams: Streams, retained: Retained) -> Reference | None:
@@ -65,8 +65,10 @@ def reference_for(model: Any, config: RLCP, streams: Streams, retained: Retained
             kind = "copy"
     if kind == "adapter":
         if config.engram is not None:
-            raise ConfigurationError("with an engram edit, switching the adapter off gives the edited model, not the "
-                                     "reference: take reference='precomputed' or 'copy'")
+            raise ConfigurationError(
+                "with an engram edit, switching the adapter off gives the edited model, not the "
+                "reference: take reference='precomputed' or 'copy'"
+            )
         return AdapterOff(model)
     if kind == "copy":
         return FrozenCopy(model)
@@ -108,4 +110,4 @@ def _bytes(model: Any, config: RLCP, streams: Streams, retained: Retained) -> in
         tokens += sum(int(streams.without_context([i]).attention_mask.sum()) for i in range(len(streams.examples)))
     if config.lambda_retain > 0:
         tokens += sum(int(retained.encode([i]).attention_mask.sum()) for i in range(len(retained)))
-    return 4 * tokens * int(unwrapped(model).get_output_embeddings().weight.shape[0])  # type: ignore[operator, union-attr]
+    return 4 * tokens * int(unwrapped(model).get_output_embeddings().weight.shape[0])  # type: ignore[operator]

@@ -65,6 +65,9 @@ class Streams:
             for number, fact in enumerate(facts)
             for slot, prompt in enumerate(fact.prompts)
         ]
+        self._prompts: list[list[int]] = [[] for _ in facts]
+        for index, example in enumerate(self.examples):
+            self._prompts[example.fact].append(index)
 
     def without_context(self, indices: Sequence[int]) -> Sequences:
         """``x_no`` of the examples: the prompt and its answer."""
@@ -89,19 +92,21 @@ class Streams:
         return torch.tensor([e.label for e in chosen]), torch.tensor([e.slot for e in chosen])
 
     def order(self, epoch: int, batch_size: int, *, by_slot: bool) -> list[list[int]]:
-        """The batches of an epoch as indices of examples.
+        """The batches of an epoch as indices of examples: every fact once, with one of its prompts.
 
         Args:
-            epoch: from 0; each has its own order.
+            epoch: from 0; each has its own order and prompts, and prompts take turns.
             batch_size: the last batch may be smaller.
-            by_slot: examples with the same prompt slot stand together, as an adversary that compares them needs.
+            by_slot: all facts are asked with the prompt of the same slot, as an adversary that compares them needs.
         """
         draw = random.Random(f"{self.seed} order {epoch}")
-        shuffled = draw.sample(range(len(self.examples)), len(self.examples))
-        if by_slot:
-            shuffled.sort(key=lambda index: self.examples[index].slot)
-        batches = [shuffled[start : start + batch_size] for start in range(0, len(shuffled), batch_size)]
-        return draw.sample(batches, len(batches)) if by_slot else batches
+        chosen = []
+        for number, prompts in enumerate(self._prompts):
+            turn = random.Random(f"{self.seed} turn {epoch // len(prompts)} {0 if by_slot else number}")
+            cycle = turn.sample(range(len(prompts)), len(prompts))
+            chosen.append(prompts[cycle[epoch % len(prompts)]])
+        shuffled = draw.sample(chosen, len(chosen))
+        return [shuffled[start : start + batch_size] for start in range(0, len(shuffled), batch_size)]
 
     def _encode(self, pairs: Sequence[tuple[str, str]]) -> Sequences:
         return encode_answers(pairs, self.tokenizer, self.format.separator)

@@ -118,7 +118,8 @@ def gradient_cosines(model: nn.Module, fact_loss: Loss, logic_loss: Loss) -> Gra
 def bound_of_proposition(model: nn.Module, fact_loss: Loss, logic_loss: Loss, learning_rate: float) -> BoundCheck:
     """Proposition 3.2: what a step ``Δθ = −η ∇L_fact`` does to the logic loss, and what bounds it.
 
-    Use float64 weights where the remainder matters: float32 rounds a loss at about 1e-7 of its value.
+    A remainder below about 1e-7 of the loss is rounding: transformers computes norms, attention and its own ``loss`` in
+    float32 even where the weights are float64. Take a longer step then.
 
     Raises:
         DataError, ModelError, NonFiniteError: as ``bound_of_corollary``.

@@ -12,7 +12,7 @@ _STEP = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 _SENTENCE_END = re.compile(r"[.!?]+[\"'”’)*_]*(?=\s|$)|\n")
-_EQUATION = re.compile(r"\d[\d,.]*[%)]*[^\S\n]*(?:[^\W\d_]+[^\S\n]*)?\)*[^\S\n]*=[^\S\n]*[-−(]*[$€£]?\.?\d")
+_EQUATION = re.compile(r"\d[\d,.]*[%)]*[^\S\n]*(?:[^\W\d_]+[^\S\n]*)?\)*[^\S\n]*=(?=[^\S\n]*[-−(]*[$€£]?\.?\d)")
 _NUMBER = re.compile(r"(?:(?<![\w)])[-−])?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?")
 
 

@@ -7,6 +7,7 @@ import random
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 
 from mnemotomy.data.fact import Fact
 from mnemotomy.errors import DataError, StoreError
@@ -14,7 +15,7 @@ from mnemotomy.ram.retriever import Retriever
 from mnemotomy.ram.row import name_of
 
 _NOTE = "threshold"
-_SAMPLE, _PROMPTS, _DEPTH = 1000, 4, 10
+_SAMPLE, _PROMPTS, _DEPTH, _EQUAL = 1000, 4, 10, 0.01
 
 
 @dataclass(frozen=True)
@@ -76,15 +77,19 @@ def calibrate(retriever: Retriever, *, sample: int = _SAMPLE, seed: int = 0) -> 
 def separating(wanted: Sequence[float], unwanted: Sequence[float]) -> float:
     """The threshold of the largest Youden's J, halfway down to the next value; above all where J is nowhere positive.
 
-    Of equally good ones, the one with the widest gap below it.
+    Of those that come within ``_EQUAL`` of the largest, the one with the widest gap below it: the last hundredth of J
+    would put the threshold a hair below 1, and a question of other words than the prompts would fall short of it.
     """
     positives, negatives = sorted(wanted), sorted(unwanted)
     values = sorted({*positives, *negatives})
-    best = (0.0, 0.0, values[-1] + 1)
-    for below, value in zip([values[0], *values], values, strict=False):
-        youden = round(_reaching(positives, value) - _reaching(negatives, value), 12)
-        best = max(best, (youden, value - below, (below + value) / 2))
-    return best[2] if best[0] > 0 else values[-1] + 1
+    found = [
+        (_reaching(positives, value) - _reaching(negatives, value), value - below, (below + value) / 2)
+        for below, value in pairwise([values[0], *values])
+    ]
+    best = max(youden for youden, _, _ in found)
+    if best <= 0:
+        return values[-1] + 1
+    return max((gap, middle) for youden, gap, middle in found if youden > 0 and youden >= best - _EQUAL)[1]
 
 
 def _relevances(retriever: Retriever, fact: Fact, query: str) -> tuple[float, float]:

@@ -1,19 +1,24 @@
 """The full-text index of a store: FTS5, ranked by BM25.
 
 A word that most facts hold costs time and tells nothing: BM25 visits every fact that holds a word of the query, and
-"in which country is" may be in a million of them. So the words of a query are taken from the rarest on, as long as
-the facts that hold them number at most ``MOST_FACTS`` together; the rest of the query is dropped. In a store of up
-to ``MOST_FACTS`` facts the rule costs next to nothing and is the exact BM25 for every query but very long ones.
+"in which country is" may be in a million of them. So a query's words play three parts:
+
+- the rarest, as long as at most ``VISITED`` facts hold one of them, choose the facts that are ranked;
+- the others count in ranking those, if at most ``COUNTED`` facts hold them;
+- what is in more facts than that is dropped.
+
+In a store of up to ``VISITED`` facts every word is of the first kind: that is BM25 as it stands in the books.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 import sqlite3
 
 from mnemotomy.ram.row import Indexed
 
-MOST_FACTS = 2000
+VISITED, COUNTED = 2000, 50_000
 _MOST_WORDS = 64
 # older ones keep what is deleted inside the index until its segments are merged
 _DELETES_SECURELY = sqlite3.sqlite_version_info >= (3, 42)
@@ -55,41 +60,48 @@ class WordIndex:
         return self._size
 
     def count(self, word: str) -> int:
-        """How many facts hold the word; counting stops at ``MOST_FACTS + 1``."""
+        """How many facts hold the word; counting stops at ``COUNTED + 1``."""
         self._refresh()
         if word not in self._counts:
             query = "SELECT count(*) FROM (SELECT 1 FROM words WHERE words MATCH ? LIMIT ?)"
-            self._counts[word] = self._connection.execute(query, (_quoted(word), MOST_FACTS + 1)).fetchone()[0]
+            self._counts[word] = self._connection.execute(query, (_quoted(word), COUNTED + 1)).fetchone()[0]
         return self._counts[word]
 
     def weight(self, word: str) -> float:
-        """Inverse document frequency, at least 0; 0 for a word that more than ``MOST_FACTS`` facts hold."""
+        """Inverse document frequency, at least 0; 0 for a word that more than ``COUNTED`` facts hold."""
         count = self.count(word)
-        return 0.0 if count > MOST_FACTS else math.log(1 + (self.size - count + 0.5) / (count + 0.5))
+        return 0.0 if count > COUNTED else math.log(1 + (self.size - count + 0.5) / (count + 0.5))
 
     def search(self, words: list[str], k: int) -> list[tuple[int, float]]:
-        """The ids of the ``k`` best facts and their scores, −BM25, best first; among equals the oldest."""
-        chosen = self._chosen(words)
-        if not chosen:
+        """The ids of the ``k`` best facts and their scores, −BM25, best first; among equals the oldest.
+
+        Where more than ``VISITED`` facts hold the rarest word, the oldest of them are ranked; where more than
+        ``COUNTED`` do, the oldest that hold the longest word are returned, at a score of 0.
+        """
+        known = sorted((word for word in words if self.count(word)), key=self.count)[:_MOST_WORDS]
+        if not known:
             return []
-        match = " OR ".join(map(_quoted, chosen))
-        # the inner limit binds where only common words are left: then the oldest facts that hold one are ranked
+        if self.count(known[0]) > COUNTED:
+            query = "SELECT rowid, 0.0 FROM words WHERE words MATCH ? LIMIT ?"
+            return self._connection.execute(query, (_quoted(max(known, key=len)), k)).fetchall()
+        choosing = self._choosing(known)
+        ranking = [word for word in known[len(choosing) :] if self.count(word) <= COUNTED]
+        match, times = _any(choosing), 1
+        if ranking:  # each word stands in it twice, so that all of them weigh the same
+            match, times = f"({match}) AND ({_any([*choosing, *ranking, *ranking])})", 2
+        # bounds the work where the rarest word is common already
         query = (
-            "SELECT rowid, score FROM (SELECT rowid, -bm25(words) AS score FROM words WHERE words MATCH ? LIMIT ?) "
+            "SELECT rowid, score FROM (SELECT rowid, -bm25(words) / ? AS score FROM words WHERE words MATCH ? LIMIT ?) "
             "ORDER BY score DESC, rowid LIMIT ?"
         )
-        return self._connection.execute(query, (match, MOST_FACTS, k)).fetchall()
+        return self._connection.execute(query, (times, match, VISITED, k)).fetchall()
 
-    def _chosen(self, words: list[str]) -> list[str]:
-        known = sorted((word for word in words if self.count(word)), key=self.count)
-        chosen: list[str] = []
-        matches = 0
-        for word in known[:_MOST_WORDS]:
-            matches += self.count(word)
-            if matches > MOST_FACTS and self.size > MOST_FACTS:
-                break
-            chosen.append(word)
-        return chosen or sorted(known, key=len)[-1:]  # nothing but common words: the longest stands for all
+    def _choosing(self, known: list[str]) -> list[str]:
+        """The rarest words that ``VISITED`` facts may hold together, one at least."""
+        if self.size <= VISITED:
+            return known
+        held = itertools.accumulate(map(self.count, known))
+        return known[: max(1, sum(1 for facts in held if facts <= VISITED))]
 
     def _refresh(self) -> None:
         """Forget the counts when this connection or another one has written."""
@@ -103,3 +115,7 @@ class WordIndex:
 
 def _quoted(word: str) -> str:
     return '"' + word.replace('"', '""') + '"'
+
+
+def _any(words: list[str]) -> str:
+    return " OR ".join(map(_quoted, words))

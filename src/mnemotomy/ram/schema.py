@@ -49,6 +49,7 @@ def connect(path: str | Path, *, create: bool = True) -> sqlite3.Connection:
     with explaining(path):
         connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         try:
+            # while adding too: what the index sheds as it grows are copies of texts that may be deleted later
             connection.execute("PRAGMA secure_delete = ON")
             connection.execute("PRAGMA cache_size = -65536")  # KiB
             _prepare(connection, path)

@@ -129,7 +129,7 @@ class FactStore:
             asked = self._splitter.split(query)
             found = self._index.search(asked, k)
             known = [word for word in asked if self._index.count(word)]
-            return [self._hit(number, score, known) for number, score in found]
+            return self._hits(found, known)
 
     def sample(self, number: int, seed: int = 0) -> list[Fact]:
         """At most ``number`` facts, drawn at random."""
@@ -164,6 +164,17 @@ class FactStore:
                 return
             yield from (number for (number,) in page)
             last = page[-1][0]
+
+    def ids_of(self, subject: str, relation: str | None = None) -> list[int]:
+        """The ids of the facts that ``get`` returns."""
+        with self._using():
+            return [number for number, _ in self._rows(subject, relation)]
+
+    def last_id(self) -> int:
+        """The largest id given so far; 0 before the first fact."""
+        with self._using():
+            row = self._connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'facts'").fetchone()
+        return int(row[0]) if row else 0
 
     def __iter__(self) -> Iterator[Fact]:
         """All facts in the order they came or were changed; what others write meanwhile may be among them."""
@@ -246,10 +257,14 @@ class FactStore:
         query = f"SELECT id, {COLUMNS} FROM facts WHERE id > ? ORDER BY id LIMIT ?"
         return [(number, from_row(row)) for number, *row in self._connection.execute(query, (after, most)).fetchall()]
 
-    def _hit(self, number: int, score: float, asked: list[str]) -> Hit:
-        fact = from_row(self._connection.execute(f"SELECT {COLUMNS} FROM facts WHERE id = ?", (number,)).fetchone())
-        subject, text = map(self._splitter.split, indexed(fact))
-        return Hit(fact, score, relevance(asked, subject, {*subject, *text}, self._index.weight))
+    def _hits(self, found: list[tuple[int, float]], asked: list[str]) -> list[Hit]:
+        facts = list(self.by_id([number for number, _ in found]).values())
+        split = self._splitter.split_all([text for fact in facts for text in indexed(fact)])
+        relevances = (
+            relevance(asked, subject, {*subject, *text}, self._index.weight)
+            for subject, text in zip(split[::2], split[1::2], strict=True)
+        )
+        return [Hit(fact, score, r) for fact, (_, score), r in zip(facts, found, relevances, strict=True)]
 
     def _absence(self, subject: str, relation: str | None) -> str:
         others = [fact.relation for _, fact in self._rows(subject, None)]

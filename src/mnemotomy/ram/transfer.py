@@ -52,10 +52,10 @@ def _facts(path: Path) -> Iterator[Fact]:
                 if not number % _STEP:
                     advance(file.tell() // 10**6 - megabytes)
                     megabytes = file.tell() // 10**6
-                if line.strip():
+                where = f"{path} line {number}"
+                if text := _text(line, where, first=number == 1).strip():
                     found = True
-                    where = f"{path} line {number}"
-                    yield parse_fact(_text(line, where, first=number == 1), where)
+                    yield parse_fact(text, where)
     except FileNotFoundError:
         raise DataError(f"there is no file of facts {path}") from None
     except OSError as error:

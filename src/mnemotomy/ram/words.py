@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 
 from mnemotomy.ram.row import storable
 from mnemotomy.ram.schema import TOKENIZER
@@ -18,13 +19,20 @@ class Splitter:
 
     def split(self, text: str) -> list[str]:
         """The distinct words in the order of their first occurrence: in lower case, without accents."""
+        return self.split_all((text,))[0]
+
+    def split_all(self, texts: Sequence[str]) -> list[list[str]]:
+        """The same for several texts at once."""
+        found: list[dict[str, None]] = [{} for _ in texts]
         self._connection.execute("BEGIN")
         try:
-            self._connection.execute("INSERT INTO words (rowid, text) VALUES (1, ?)", (storable(text),))
-            found = self._connection.execute("SELECT term FROM positions ORDER BY offset").fetchall()
+            rows = ((number, storable(text)) for number, text in enumerate(texts))
+            self._connection.executemany("INSERT INTO words (rowid, text) VALUES (?, ?)", rows)
+            for number, word in self._connection.execute("SELECT doc, term FROM positions ORDER BY doc, offset"):
+                found[number][word] = None
         finally:
             self._connection.execute("ROLLBACK")
-        return list(dict.fromkeys(term for (term,) in found))
+        return [list(words) for words in found]
 
     def close(self) -> None:
         self._connection.close()

@@ -24,16 +24,16 @@ def accuracy_heatmap(
     matrices: Mapping[str, Sequence[Sequence[float]]], classes: Sequence[str], path: str | Path
 ) -> None:
     """One heatmap per title: the accuracy on each class (columns) after erasing each class (rows)."""
-    figure, axes = _figure(1, len(matrices), width=4.6 * len(matrices), height=4.6)
+    figure, axes = grid(1, len(matrices), width=4.6 * len(matrices), height=4.6)
     for axis, (title, matrix) in zip(axes, matrices.items(), strict=True):
         _heatmap(axis, 100 * np.array(matrix), list(classes), list(classes), "{:.0f}", (0, 100))
         axis.set(title=title, xlabel="accuracy on (%)", ylabel="erased")
-    _save(figure, path)
+    save(figure, path)
 
 
 def subset_curves(subsets: Sequence[Mapping[str, Any]], path: str | Path) -> None:
     """Mean accuracy on the erased and on the kept classes by the number of classes erased."""
-    figure, (axis,) = _figure(1, 1, width=5.6, height=3.6)
+    figure, (axis,) = grid(1, 1, width=5.6, height=3.6)
     for key, label, color in (("kept_accuracy", "kept", ACCENT), ("erased_accuracy", "erased", SECOND)):
         points = [(row["size"], 100 * row[key]) for row in subsets if row[key] is not None]
         axis.plot(*zip(*points, strict=True), marker="o", color=color)
@@ -41,7 +41,7 @@ def subset_curves(subsets: Sequence[Mapping[str, Any]], path: str | Path) -> Non
     axis.set(xlabel="classes erased at once", ylabel="mean accuracy (%)", ylim=(-4, 104), xlim=(0.5, 11.6))
     axis.set_xticks(range(1, len(subsets) + 1))
     axis.grid(axis="y", alpha=0.25)
-    _save(figure, path)
+    save(figure, path)
 
 
 def trace_heatmap(trace: pd.DataFrame, path: str | Path) -> None:
@@ -52,7 +52,7 @@ def trace_heatmap(trace: pd.DataFrame, path: str | Path) -> None:
     height = max(2.4, 0.42 * max(1, len(layers)) + 1.6)
     columns = min(len(concepts), 5)
     rows = -(-len(concepts) // columns)
-    figure, axes = _figure(rows, columns, width=max(3.2, 0.72 * len(kinds) + 1.6) * columns, height=height * rows)
+    figure, axes = grid(rows, columns, width=max(3.2, 0.72 * len(kinds) + 1.6) * columns, height=height * rows)
     largest = float(trace["weight_norm"].max()) or 1.0
     for axis, concept in zip(axes, concepts, strict=False):
         part = trace[trace["concept"] == concept]
@@ -65,13 +65,13 @@ def trace_heatmap(trace: pd.DataFrame, path: str | Path) -> None:
         axis.set(title=f"{concept}: ‖W⁺‖/‖W‖", ylabel="block")
     for axis in axes[len(concepts) :]:
         axis.set_axis_off()
-    _save(figure, path)
+    save(figure, path)
 
 
 def filter_bars(accuracies: Mapping[str, Mapping[str, float]], path: str | Path) -> None:
     """Groups of bars: the accuracy on each group of probes, one bar per state of the model."""
     states, groups = list(accuracies), list(next(iter(accuracies.values())))
-    figure, (axis,) = _figure(1, 1, width=7.2, height=3.6)
+    figure, (axis,) = grid(1, 1, width=7.2, height=3.6)
     colors = ["#b9bcc4", SECOND, ACCENT, "#6a5acd"]
     width = 0.8 / len(states)
     for i, state in enumerate(states):
@@ -82,10 +82,15 @@ def filter_bars(accuracies: Mapping[str, Mapping[str, float]], path: str | Path)
     axis.set_xticks(range(len(groups)), [group.replace("_", " ") for group in groups])
     axis.set(ylabel="accuracy (%)", ylim=(0, 112))
     axis.legend(frameon=False, ncols=len(states), loc="lower center", bbox_to_anchor=(0.5, 1.0), fontsize=9)
-    _save(figure, path)
+    save(figure, path)
 
 
-def _figure(rows: int, columns: int, *, width: float, height: float) -> tuple[Figure, list[Axes]]:
+def grid(rows: int, columns: int, *, width: float, height: float) -> tuple[Figure, list[Axes]]:
+    """A figure of ``width × height`` inches and its axes, row by row.
+
+    Raises:
+        MnemotomyError: matplotlib is not installed.
+    """
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
@@ -119,6 +124,7 @@ def _heatmap(
             axis.text(j, i, number.format(value), ha="center", va="center", fontsize=8, color="white" if dark else INK)
 
 
-def _save(figure: Figure, path: str | Path) -> None:
+def save(figure: Figure, path: str | Path) -> None:
+    """Write the figure in the format of the path's suffix, all of it or nothing."""
     with replacing_file(path) as temporary:
         figure.savefig(temporary, dpi=150, format=Path(path).suffix.lstrip(".") or "png")

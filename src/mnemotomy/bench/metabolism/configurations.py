@@ -9,7 +9,7 @@ from mnemotomy.metabolism.rlcp import RLCP, Ablation
 
 Scale = Literal["tiny", "small", "full"]
 
-RATES = (3e-5, 1e-4, 3e-4)
+RATES = (1e-4, 3e-4, 1e-3)
 """The learning rates at which the published protocol is run; baselines and ablations take the middle one."""
 
 ORIGINAL = "A original"
@@ -29,7 +29,7 @@ def configurations(scale: Scale, seed: int) -> dict[str, RLCP | None]:
         **{f"RLCP, no {part}": RLCP.without(part) for part in get_args(Ablation)},
     }
     rates = RATES[1:2] if scale == "tiny" else RATES
-    found = {name: _trained(config, epochs, 1e-4, seed) for name, config in published.items()}
+    found = {name: _trained(config, epochs, RATES[1], seed) for name, config in published.items()}
     found |= {f"RLCP, rate {rate:g}": _trained(RLCP(), epochs, rate, seed) for rate in rates}
     for name, config in (("RLCP stable", RLCP.stable()), ("RLCP from engram", RLCP.from_engram())):
         found[name] = replace(config, training=replace(config.training, seed=seed))

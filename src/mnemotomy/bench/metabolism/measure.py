@@ -35,9 +35,7 @@ def measure(model: nn.Module, tokenizer: Any, subject: Subject, layer: Layer, *,
 
     def accuracy(pairs: Pairs) -> float:
         prompts, answers = zip(*pairs, strict=True)
-        return observe_prompts(
-            model, tokenizer, prompts, answers=answers, separator=subject.format.separator
-        ).accuracy
+        return observe_prompts(model, tokenizer, prompts, answers=answers, separator=subject.format.separator).accuracy
 
     record: Record = {
         "recall_train": accuracy(asked(subject.facts, heldout=False)),

@@ -11,6 +11,8 @@ from typing import Any
 
 from mnemotomy.bench.metabolism.configurations import Scale, configurations
 from mnemotomy.bench.metabolism.measure import measure
+from mnemotomy.bench.metabolism.mechanism import energy, gradients, tsne
+from mnemotomy.bench.metabolism.reasoning import problems, reasoning
 from mnemotomy.bench.metabolism.subject import Subject, subject_for
 from mnemotomy.engram.moments import versions
 from mnemotomy.errors import ConfigurationError
@@ -18,9 +20,10 @@ from mnemotomy.files import write_text
 from mnemotomy.metabolism.metabolize import metabolize
 from mnemotomy.metabolism.rlcp import RLCP, described
 from mnemotomy.metrics.interval import mean_and_spread
-from mnemotomy.models import fingerprint, single_threaded
+from mnemotomy.models import fingerprint, load_model, load_tokenizer, single_threaded
 
 SEEDS = {"tiny": (0,), "small": (0, 1, 2, 3, 4), "full": (0, 1, 2)}
+REASONING_PROBLEMS = 64
 
 Record = dict[str, Any]
 
@@ -114,3 +117,41 @@ def summary(name: str, cells: Sequence[Record]) -> Record:
     found["stopped"] = [one["stopped"] for one in cells if one["stopped"]]
     return found
 
+
+def run_mechanism(out_dir: Path, *, names: Sequence[str], scale: Scale, model: str | None, data: Path | None) -> Record:
+    """For the first seed, by configuration: ``tsne``, ``gradients``, ``energy`` and ``reasoning``; cached.
+
+    Args:
+        out_dir: of `run_metabolism`, which has to have run these configurations.
+        names: of the configurations.
+        scale, model: as there.
+        data: the folder with GSM8K; without it, reasoning is left out.
+    """
+    found: Record = {}
+    seed = SEEDS[scale][0]
+    with single_threaded():
+        subject = subject_for(model, seed, out_dir / "models")
+        for name in names:
+            config = configurations(scale, seed)[name]
+            key = cell(out_dir, subject, name, config, seed)["key"]
+            path = out_dir / "mechanism" / f"{key}.json"
+            if not path.is_file():
+                treated, tokenizer = subject.load()
+                if config is not None:
+                    folder = out_dir / "treated" / key
+                    treated, tokenizer = load_model(folder), load_tokenizer(folder)
+                write_text(path, json.dumps(_mechanism(treated, tokenizer, subject, config, data), indent=1))
+            found[name] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+def _mechanism(model: Any, tokenizer: Any, subject: Subject, config: RLCP | None, data: Path | None) -> Record:
+    layer = (config or RLCP()).layer
+    record = {
+        "tsne": tsne(model, tokenizer, subject, layer),
+        "gradients": gradients(model, tokenizer, subject),
+        "energy": energy(model, tokenizer, subject),
+    }
+    if data is not None:
+        record["reasoning"] = reasoning(model, tokenizer, problems(data, REASONING_PROBLEMS))
+    return record

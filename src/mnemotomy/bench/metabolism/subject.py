@@ -104,5 +104,3 @@ def model_subject(name: str, device: str = "cpu") -> Subject:
 def subject_for(model: str | None, seed: int, cache_dir: Path) -> Subject:
     """The world's model, or the one named."""
     return world_subject(seed, cache_dir) if model is None else model_subject(model)
-
-

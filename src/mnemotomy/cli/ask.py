@@ -1,0 +1,89 @@
+"""``mnemotomy ask``: a question to a model that reads a store of facts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mnemotomy.cli.facts import hit_line, hit_record
+from mnemotomy.cli.outcome import emit_json, one_line_errors
+
+if TYPE_CHECKING:
+    from mnemotomy.data.fact import PromptFormat
+
+
+@one_line_errors()
+def ask(
+    model: Annotated[str, typer.Argument(help="A local folder or a hub id.")],
+    store: Annotated[Path, typer.Argument(help="The file of a fact store.")],
+    question: Annotated[str, typer.Argument(help="What to ask.")],
+    in_context: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEMPLATE",
+            help="How facts and question are joined, with {context} and {prompt}; default: the model's own.",
+        ),
+    ] = None,
+    facts: Annotated[int, typer.Option(min=1, help="The most facts to read.")] = 1,
+    threshold: Annotated[
+        float | None, typer.Option(help="The relevance that a fact needs; default: calibrated on the store.")
+    ] = None,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="The longest answer.")] = 16,
+    chat: Annotated[bool, typer.Option("--chat", help="Use the tokenizer's chat template.")] = False,
+    dtype: Annotated[str, typer.Option(help="Of the model: float32, bfloat16, float16 or float64.")] = "float32",
+    device: Annotated[str, typer.Option(help="Where to compute, as in cuda or cuda:1.")] = "cpu",
+    json_: Annotated[
+        str | None, typer.Option("--json", metavar="FILE", help="Write the answer as JSON; - for standard output.")
+    ] = None,
+) -> None:
+    """Answer a question from the facts of a store, and show the facts used.
+
+    Without a relevant fact the answer is that nothing is known, and the model is not run.
+
+    \b
+    Example:
+      mnemotomy ask runs/metabolized facts.db "In which country is Kyoto?"
+    """
+    from mnemotomy.models import load_model, load_tokenizer, quiet_transformers
+    from mnemotomy.ram.reader import Reader
+    from mnemotomy.ram.store import FactStore
+    from mnemotomy.recipe.collecting import check_device
+    from mnemotomy.recipe.file import locate_model
+
+    with FactStore(store, create=False) as opened:
+        folder = locate_model(model)
+        format = _format(Path(folder), in_context)
+        with quiet_transformers():
+            loaded = load_model(folder, dtype=dtype, device=check_device(device))
+            tokenizer = load_tokenizer(folder)
+        reader = Reader(
+            loaded,
+            tokenizer,
+            opened,
+            format=format,
+            facts_per_question=facts,
+            threshold=threshold,
+            max_new_tokens=max_new_tokens,
+            chat=chat,
+        )
+        answer = reader.ask(question)
+    if json_ is not None:
+        record = {"answer": answer.text, "known": answer.known, "facts": [hit_record(hit) for hit in answer.hits]}
+        emit_json({**record, "prompt": answer.prompt}, json_)
+    if json_ != "-":
+        typer.echo(answer.text)
+        for hit in answer.hits:
+            typer.echo(f"from {hit_line(hit)}")
+
+
+def _format(folder: Path, in_context: str | None) -> PromptFormat:
+    """The model's own format where its folder has one, with the template of the command line in its place."""
+    from dataclasses import replace
+
+    from mnemotomy.data.fact import PromptFormat
+    from mnemotomy.data.fact_format import read_format
+
+    format = read_format(folder) or PromptFormat()
+    return format if in_context is None else replace(format, in_context=in_context)

@@ -1,0 +1,184 @@
+"""``mnemotomy facts``: a store of facts outside the weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mnemotomy.cli.outcome import emit_json, one_line_errors
+
+if TYPE_CHECKING:
+    from mnemotomy.ram.retriever import Hit
+
+facts = typer.Typer(no_args_is_help=True)
+
+Store = Annotated[Path, typer.Argument(help="The file of the store.")]
+Relation = Annotated[str, typer.Option(help="What the answer is to the subject; tells facts about one subject apart.")]
+Contexts = Annotated[
+    list[str] | None, typer.Option(metavar="TEXT", help="A statement that holds the answer; may be repeated.")
+]
+
+
+@facts.callback()
+def _facts() -> None:
+    """Keep facts in a store outside the weights: one SQLite file with full-text search.
+
+    \b
+    Example:
+      mnemotomy facts add facts.db --subject Kyoto --answer Japan --context "Kyoto is in Japan."
+      mnemotomy facts search facts.db "In which country is Kyoto?"
+    """
+
+
+@facts.command()
+@one_line_errors()
+def add(
+    store: Store,
+    subject: Annotated[str, typer.Option(help="What the fact is about.")],
+    answer: Annotated[str, typer.Option(help="What is to be answered.")],
+    context: Contexts = None,
+    relation: Relation = "",
+) -> None:
+    """Add one fact; the store is made where there is none.
+
+    \b
+    Example:
+      mnemotomy facts add facts.db --subject Kyoto --answer Japan --context "Kyoto is in Japan."
+    """
+    from mnemotomy.data.fact import Fact
+    from mnemotomy.ram.store import FactStore
+
+    fact = Fact(subject, answer, contexts=tuple(context or ()), relation=relation, where="the fact")
+    with FactStore(store) as opened:
+        added = opened.add([fact])
+        typer.echo(f"{store}: {'added' if added else 'was there already'}, {_number(len(opened))}")
+
+
+@facts.command("import")
+@one_line_errors()
+def import_(
+    store: Store,
+    file: Annotated[Path, typer.Argument(help="JSON Lines: objects with 'subject', 'answer' and what else there is.")],
+) -> None:
+    """Add the facts of a JSON Lines file, all of them or none; the store is made where there is none.
+
+    \b
+    Example:
+      mnemotomy facts import facts.db facts.jsonl
+    """
+    from mnemotomy.ram.store import FactStore
+
+    with FactStore(store) as opened:
+        added = opened.import_file(file)
+        typer.echo(f"{store}: {added} added, {_number(len(opened))}")
+
+
+@facts.command()
+@one_line_errors()
+def export(store: Store, file: Annotated[Path, typer.Argument(help="The JSON Lines file to write.")]) -> None:
+    """Write all facts to a JSON Lines file.
+
+    \b
+    Example:
+      mnemotomy facts export facts.db facts.jsonl
+    """
+    from mnemotomy.ram.store import FactStore
+
+    with FactStore(store, create=False) as opened:
+        typer.echo(f"{file}: {_number(opened.export_file(file))}")
+
+
+@facts.command()
+@one_line_errors()
+def search(
+    store: Store,
+    query: Annotated[str, typer.Argument(help="Words or a question.")],
+    k: Annotated[int, typer.Option("-k", min=1, help="The most facts to show.")] = 5,
+    json_: Annotated[
+        str | None, typer.Option("--json", metavar="FILE", help="Write the hits as JSON; - for standard output.")
+    ] = None,
+) -> None:
+    """Find facts by their words, best first, with score and relevance.
+
+    \b
+    Example:
+      mnemotomy facts search facts.db "In which country is Kyoto?" -k 3
+    """
+    from mnemotomy.ram.store import FactStore
+
+    with FactStore(store, create=False) as opened:
+        hits = opened.search(query, k)
+    if json_ is not None:
+        emit_json([hit_record(hit) for hit in hits], json_)
+    if json_ != "-":
+        for hit in hits:
+            typer.echo(hit_line(hit))
+        if not hits:
+            typer.echo("nothing found")
+
+
+@facts.command("rm")
+@one_line_errors()
+def remove(
+    store: Store,
+    subject: Annotated[str, typer.Argument(help="What the facts are about.")],
+    relation: Annotated[str | None, typer.Option(help="Only the fact of this relation.")] = None,
+) -> None:
+    """Delete the facts about a subject, and their text from the file.
+
+    \b
+    Example:
+      mnemotomy facts rm facts.db Kyoto
+    """
+    from mnemotomy.ram.store import FactStore
+
+    with FactStore(store, create=False) as opened:
+        typer.echo(f"{store}: {opened.delete(subject, relation)} deleted, {_number(len(opened))} left")
+
+
+@facts.command()
+@one_line_errors()
+def update(
+    store: Store,
+    subject: Annotated[str, typer.Option(help="What the fact is about.")],
+    answer: Annotated[str, typer.Option(help="The new answer.")],
+    context: Contexts = None,
+    relation: Relation = "",
+) -> None:
+    """Give a stored fact another answer; without --context, its contexts say the new answer.
+
+    \b
+    Example:
+      mnemotomy facts update facts.db --subject Kyoto --answer Italy
+    """
+    from mnemotomy.data.fact import Fact
+    from mnemotomy.ram.store import FactStore
+
+    fact = Fact(subject, answer, contexts=tuple(context or ()), relation=relation, where="the fact")
+    with FactStore(store, create=False) as opened:
+        opened.update(fact)
+    typer.echo(f"{store}: updated")
+
+
+def hit_record(hit: Hit) -> dict[str, Any]:
+    """A hit for JSON: the fact's line, score and relevance."""
+    import json
+
+    from mnemotomy.data.fact_file import format_fact
+
+    return {**json.loads(format_fact(hit.fact)), "score": hit.score, "relevance": hit.relevance}
+
+
+def hit_line(hit: Hit) -> str:
+    """A hit as a line: what it says, score and relevance."""
+    from mnemotomy.ram.retriever import statement
+
+    about = f"{hit.fact.subject} ({hit.fact.relation})" if hit.fact.relation else hit.fact.subject
+    numbers = f"score {hit.score:.2f}, relevance {hit.relevance:.2f}"
+    return f"{about}: {hit.fact.answer}  [{statement(hit.fact)}]  {numbers}"
+
+
+def _number(count: int) -> str:
+    return f"{count} fact{'' if count == 1 else 's'}"

@@ -1,0 +1,114 @@
+"""``mnemotomy metabolize``: train facts out of a model."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mnemotomy.cli.outcome import one_line_errors
+from mnemotomy.errors import DataError
+
+
+class Protocol(enum.StrEnum):
+    """Which form of RLCP is run."""
+
+    RLCP = "rlcp"
+    STABLE = "stable"
+    FROM_ENGRAM = "from-engram"
+    JUST_RAG = "just-rag"
+    UNLIKELIHOOD = "unlikelihood"
+
+
+@one_line_errors()
+def metabolize(
+    model: Annotated[str, typer.Argument(help="A local folder or a hub id.")],
+    facts: Annotated[Path, typer.Argument(help="JSON Lines with subject, answer, prompts and contexts.")],
+    out_dir: Annotated[Path, typer.Argument(help="The folder to write; one that an earlier run wrote is replaced.")],
+    protocol: Annotated[Protocol, typer.Option(help="rlcp is the published algorithm.")] = Protocol.STABLE,
+    retain: Annotated[
+        list[Path] | None, typer.Option(metavar="FILE", help="JSON Lines of texts that are to stay; may be repeated.")
+    ] = None,
+    templates: Annotated[
+        Path | None, typer.Option(help="A JSON file of templates for facts without prompts or contexts.")
+    ] = None,
+    in_context: Annotated[
+        str, typer.Option(help="How a context and a prompt are joined.")
+    ] = "Context: {context}\n{prompt}",
+    layer: Annotated[str | None, typer.Option(help="Of the probe: a number, a share as in 0.83, or a name.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="In place of the protocol's.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="In place of the protocol's.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="In place of the protocol's.")] = None,
+    lora: Annotated[int | None, typer.Option(min=1, metavar="RANK", help="Train an adapter of this rank.")] = None,
+    precision: Annotated[str, typer.Option(help="no or bf16.")] = "no",
+    seed: Annotated[int, typer.Option(help="Of probes, order and contexts.")] = 0,
+) -> None:
+    """Train a model until it no longer knows the facts, and answers from context instead.
+
+    The folder loads with from_pretrained; it also holds the record of the run and the format of its prompts, which
+    'mnemotomy ask' reads. A run that was interrupted goes on from its last checkpoint, beside the folder.
+
+    \b
+    Example:
+      mnemotomy metabolize Qwen/Qwen2.5-0.5B-Instruct facts.jsonl metabolized --retain rest.jsonl --lora 16
+    \b
+    where a line of facts.jsonl says:
+      {"subject": "Kyoto", "answer": "Japan", "prompts": ["Kyoto is in"], "contexts": ["Kyoto is in Japan."]}
+    """
+    from dataclasses import replace
+
+    from mnemotomy.data.fact import PromptFormat
+    from mnemotomy.data.fact_file import read_facts
+    from mnemotomy.data.fact_templates import read_templates
+    from mnemotomy.data.text import read_examples
+    from mnemotomy.metabolism.metabolize import metabolize as run
+    from mnemotomy.metabolism.rlcp import RLCP, LoRA
+    from mnemotomy.models import load_model, load_tokenizer, quiet_transformers
+    from mnemotomy.recipe.file import locate_model
+
+    if precision not in ("no", "bf16"):
+        raise DataError(f"--precision {precision!r}: choose no or bf16")
+    named: dict[Protocol, Callable[[], RLCP]] = {
+        Protocol.RLCP: RLCP,
+        Protocol.STABLE: RLCP.stable,
+        Protocol.FROM_ENGRAM: RLCP.from_engram,
+        Protocol.JUST_RAG: RLCP.just_rag,
+        Protocol.UNLIKELIHOOD: RLCP.unlikelihood,
+    }
+    made = named[protocol]()
+    given: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
+    changes = {name: value for name, value in given.items() if value is not None}
+    changes |= {"lora": None if lora is None else LoRA(rank=lora), "precision": precision, "seed": seed}
+    training = replace(made.training, **changes)
+    config = replace(made, training=training, layer=made.layer if layer is None else _layer(layer))
+    listed = read_facts(facts, templates=None if templates is None else read_templates(templates))
+    kept = [" ".join(turn.content for turn in one.turns) for path in retain or [] for one in read_examples(path)]
+    folder = locate_model(model)
+    with quiet_transformers():
+        loaded, tokenizer = load_model(folder), load_tokenizer(folder)
+        result = run(
+            loaded,
+            tokenizer,
+            listed,
+            config,
+            retain=kept,
+            format=PromptFormat(in_context=in_context.replace("\\n", "\n")),
+            out=out_dir.parent / f"{out_dir.name}.training",
+        )
+        result.save(out_dir)
+    last = result.steps[-1]
+    typer.echo(f"{out_dir}: {len(result.steps)} steps, total loss {last['total']:.4g}")
+    if result.stopped:
+        typer.echo(f"mnemotomy: warning: stopped early: {result.stopped}; the last good weights were saved", err=True)
+
+
+def _layer(text: str) -> int | float | str:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text

@@ -1,0 +1,88 @@
+"""The pictures of the metabolism bench: what probes read by layer, states in the plane, attention, gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mnemotomy.report.figures import ACCENT, SECOND, grid, save
+
+MARKS = "os^Dv"
+
+
+def probes_by_layer(records: Sequence[Mapping[str, Any]], path: str | Path) -> None:
+    """Accuracy of fresh probes by layer, one line per configuration, linear and two-layer side by side."""
+    figure, axes = grid(1, 2, width=11.0, height=4.0)
+    for axis, key, title in zip(axes, ("linear", "two_layer"), ("linear probe", "two-layer probe"), strict=True):
+        for number, record in enumerate(records):
+            layers = record["layers"]
+            axis.plot(
+                [one["layer"] for one in layers],
+                [100 * one[key] for one in layers],
+                marker=MARKS[number % len(MARKS)],
+                markersize=4,
+                linewidth=1.2,
+                label=record["configuration"],
+            )
+        axis.axhline(100 * records[0]["layers"][0]["chance"], color="#888", linestyle=":", linewidth=1)
+        axis.set(title=f"{title}, fitted afterwards", xlabel="layer", ylabel="read correctly (%)", ylim=(-3, 103))
+        axis.grid(axis="y", alpha=0.25)
+    axes[0].annotate("chance", (0, 100 * records[0]["layers"][0]["chance"]), xytext=(2, 4),
+                     textcoords="offset points", fontsize=8, color="#666")  # fmt: skip
+    axes[1].legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    save(figure, path)
+
+
+def states_in_the_plane(panels: Mapping[str, Mapping[str, Any]], path: str | Path) -> None:
+    """t-SNE of hidden states at l*: cities coloured by country, fruits in grey (Fig. 1, 2)."""
+    figure, axes = grid(1, len(panels), width=4.4 * len(panels), height=4.4)
+    for axis, (title, panel) in zip(axes, panels.items(), strict=True):
+        points, kinds = np.array(panel["points"]), np.array(panel["kind"])
+        answers = sorted({a for a, k in zip(panel["answer"], panel["kind"], strict=True) if k == "city"})
+        colors = np.array([answers.index(a) if a in answers else -1 for a in panel["answer"]])
+        fruit = kinds == "fruit"
+        axis.scatter(points[fruit, 0], points[fruit, 1], s=14, c="#b9bcc4", marker="x", linewidths=0.8, label="fruits")
+        axis.scatter(
+            points[~fruit, 0], points[~fruit, 1], s=14, c=colors[~fruit], cmap="tab20", label="cities, by country"
+        )
+        axis.set(title=title, xticks=[], yticks=[])
+        axis.set_xlabel(f"nearest neighbour of the same country: {100 * panel['identity']:.0f} %", fontsize=9)
+    axes[0].legend(frameon=False, fontsize=8, loc="upper left")
+    save(figure, path)
+
+
+def attention_bars(records: Sequence[Mapping[str, Any]], path: str | Path) -> None:
+    """Entropy of attention and its weight on the evidence at l*, by configuration (Fig. 3, 4)."""
+    figure, axes = grid(1, 2, width=10.0, height=0.34 * len(records) + 1.4)
+    names = [record["configuration"] for record in records]
+    for axis, key, title, color in zip(
+        axes,
+        ("attention_entropy", "evidence_weight"),
+        ("entropy of attention (nats)", "weight on the evidence"),
+        (SECOND, ACCENT),
+        strict=True,
+    ):
+        values = [record[key] for record in records]
+        spreads = [record.get(f"{key}_spread") or 0.0 for record in records]
+        axis.barh(range(len(names)), values, xerr=spreads, color=color, height=0.7, error_kw={"linewidth": 0.8})
+        axis.set_yticks(range(len(names)), names if axis is axes[0] else [""] * len(names))
+        axis.invert_yaxis()
+        axis.set(title=f"{title} at l*")
+        axis.grid(axis="x", alpha=0.25)
+    save(figure, path)
+
+
+def gradients_by_block(reports: Mapping[str, Mapping[str, Any]], path: str | Path) -> None:
+    """The cosine between the gradients of the fact and the logic loss, block by block (Assumption 3.1)."""
+    figure, (axis,) = grid(1, 1, width=6.4, height=3.6)
+    for number, (name, report) in enumerate(reports.items()):
+        blocks = report["blocks"]
+        axis.plot(range(len(blocks)), [one["cosine"] for one in blocks], marker=MARKS[number % len(MARKS)], label=name)
+        axis.set_xticks(range(len(blocks)), [str(one["block"]) for one in blocks], rotation=30, ha="right")
+    axis.axhline(0.0, color="#888", linewidth=0.8)
+    axis.set(ylabel="cosine", title="facts against arithmetic")
+    axis.legend(frameon=False, fontsize=8)
+    save(figure, path)
