@@ -47,7 +47,11 @@ def replacing_folder(target: str | Path) -> Iterator[Path]:
 
 
 def write_text(target: str | Path, text: str) -> None:
-    """Write ``text`` to ``target`` as UTF-8, all of it or nothing."""
+    """Write ``text`` to ``target`` as UTF-8, all of it or nothing; a device or pipe is written to and not replaced."""
+    if Path(target).exists() and not Path(target).is_file() and not Path(target).is_dir():
+        with Path(target).open("w", encoding="utf-8") as file:
+            file.write(text)
+        return
     with replacing_file(target) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
