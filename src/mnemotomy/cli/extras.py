@@ -26,5 +26,7 @@ EXTRAS = (
     Extra("accelerate", "accelerate", "train", "training facts out of a model"),
     Extra("peft", "peft", "train", "training an adapter in place of the weights"),
     Extra("qdrant-client", "qdrant_client", "dense", "dense retrieval of facts"),
+    Extra("datasets", "datasets", "vision", "images from a folder or the hub"),
+    Extra("pillow", "PIL", "vision", "reading and drawing images"),
     Extra("lm-eval", "lm_eval", "eval", "GSM8K by the harness of the field"),
 )
