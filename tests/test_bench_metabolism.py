@@ -110,8 +110,9 @@ def test_reasoning_is_left_out_where_the_tokenizer_cannot_read(loaded):
 
 
 def test_reasoning_counts_what_a_model_writes():
-    from tiny_language import tokenizer
     from transformers import LlamaConfig, LlamaForCausalLM
+
+    from tiny_language import tokenizer
 
     made = tokenizer(None)
     model = LlamaForCausalLM(

@@ -28,7 +28,7 @@ from mnemotomy.errors import DataError
 from tiny_language import concept_files, save_llama
 
 ROOT = Path(__file__).parent.parent
-COMMANDS = ["demo", "collect", "trace", "apply", "doctor"]
+COMMANDS = ["demo", "collect", "trace", "apply", "metabolize", "ask", "doctor"]
 COLLECT = ["collect", "llama", "--concept", "kyoto=kyoto.jsonl", "--reference", "rest.jsonl", "-o", "m.safetensors"]
 RECIPE = "model: llama\nconcepts: {kyoto: kyoto.jsonl}\nreference: rest.jsonl\n"
 

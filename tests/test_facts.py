@@ -94,7 +94,7 @@ def test_templates_from_a_file(tmp_path):
     path.write_text(json.dumps({"prompts": ["{subject} is in"], "contexts": ["{subject}: {answer}"]}))
     assert read_templates(path) == Templates(("{subject} is in",), ("{subject}: {answer}",))
     path.write_text(json.dumps({"prompts": ["is in"], "contexts": []}))
-    with pytest.raises(DataError, match="lacks {subject}"):
+    with pytest.raises(DataError, match=r"lacks \{subject\}"):
         read_templates(path)
     path.write_text("[]")
     with pytest.raises(DataError, match="holds no templates"):
@@ -104,7 +104,7 @@ def test_templates_from_a_file(tmp_path):
 def test_a_format_joins_context_and_prompt():
     assert PromptFormat().join(["A.", "B."], "Where?") == "Context: A. B.\nWhere?"
     assert PromptFormat().join([], "Where?") == "Where?"
-    with pytest.raises(DataError, match="needs {context}"):
+    with pytest.raises(DataError, match=r"needs \{context\}"):
         PromptFormat("{prompt}")
 
 

@@ -84,6 +84,6 @@ def _save(
     tokens = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model(configuration(vocab_size=len(made), **sizes, **heads, **tokens, **config)).save_pretrained(folder)
+        model(configuration(**({"vocab_size": len(made)} | sizes | heads | tokens | config))).save_pretrained(folder)
     made.save_pretrained(folder)
     return folder
