@@ -14,7 +14,7 @@ import mnemotomy as mt
 from mnemotomy.data.fact import Fact, PromptFormat
 from mnemotomy.data.fact_format import read_format, write_format
 from mnemotomy.errors import DataError, ModelError
-from mnemotomy.ram.generate import continuations
+from mnemotomy.observe.generation import continue_greedily
 from mnemotomy.ram.reader import UNKNOWN, Reader
 from mnemotomy.ram.store import FactStore
 from tiny_language import save_llama, tokenizer
@@ -35,7 +35,7 @@ class Quoting(nn.Module):
         self.weight = nn.Parameter(torch.zeros(1))
 
     def generate(self, *, input_ids: torch.Tensor, attention_mask: torch.Tensor, **options: Any) -> torch.Tensor:
-        assert options["do_sample"] is False
+        assert options["generation_config"].do_sample is False
         assert not self.training
         assert not torch.is_grad_enabled()
         self.runs, self.seen = self.runs + 1, input_ids
@@ -152,8 +152,8 @@ def test_a_batch_says_what_each_prompt_says_alone(folder: Path) -> None:
     model, words = mt.load_model(folder), mt.load_tokenizer(folder)
     cast(Any, model).generation_config.update(do_sample=True, temperature=9.0, repetition_penalty=5.0)
     prompts = ["Kyoto lies in", "In which country is Paris ?", "", "x"]
-    together = continuations(model, words, prompts, max_new_tokens=6, batch_size=3)
-    assert together == [continuations(model, words, [prompt], max_new_tokens=6)[0] for prompt in prompts]
+    together = continue_greedily(model, words, prompts, 6, batch_size=3)
+    assert together == [continue_greedily(model, words, [prompt], 6)[0] for prompt in prompts]
     ids = torch.tensor([words("Kyoto lies in")["input_ids"][:-1]])  # without the <eos> that this tokenizer adds
     asked = ids.shape[1]
     for _ in range(6):

@@ -19,6 +19,7 @@ import transformers
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
+from mnemotomy.data.lengths import equal_lengths
 from mnemotomy.data.world import Kind, Probe, Text, World
 from mnemotomy.data.world_tokenizer import world_tokenizer
 from mnemotomy.errors import ModelError
@@ -79,7 +80,7 @@ def generate(model: nn.Module, tokenizer: PreTrainedTokenizerFast, prompts: Sequ
     device = next(model.parameters()).device
     answers = [""] * len(prompts)
     with _evaluating(model), torch.no_grad():
-        for indices in _equal_lengths([len(ids) for ids in encoded], EVALUATION_BATCH):
+        for indices in equal_lengths([len(ids) for ids in encoded], EVALUATION_BATCH):
             batch = torch.tensor([encoded[index] for index in indices], device=device)
             chosen = model(input_ids=batch, use_cache=False).logits[:, -1].argmax(dim=-1).tolist()
             for index, token in zip(indices, chosen, strict=True):
@@ -170,7 +171,7 @@ class _Batches:
         while True:
             order = self._epoch()
             lengths = [len(self._rows[index]) for index in order]
-            groups = list(_equal_lengths(lengths, self._config.batch_size))
+            groups = list(equal_lengths(lengths, self._config.batch_size))
             for position in torch.randperm(len(groups), generator=self._shuffle).tolist():
                 yield torch.tensor([self._rows[order[index]] for index in groups[position]])
 
@@ -235,24 +236,13 @@ def _answer_losses(
     totals: dict[Kind, list[float]] = {}
     encoded = [cast(list[int], tokenizer(text.text)["input_ids"]) for text in texts]
     with _evaluating(model), torch.no_grad():
-        for indices in _equal_lengths([len(ids) for ids in encoded], EVALUATION_BATCH):
+        for indices in equal_lengths([len(ids) for ids in encoded], EVALUATION_BATCH):
             ids = torch.tensor([encoded[index] for index in indices])
             logits = model(input_ids=ids[:, :-1], use_cache=False).logits[:, -1]
             losses = nn.functional.cross_entropy(logits, ids[:, -1], reduction="none").tolist()
             for index, loss in zip(indices, losses, strict=True):
                 totals.setdefault(texts[index].kind, []).append(loss)
     return {kind: sum(losses) / len(losses) for kind, losses in totals.items()}
-
-
-def _equal_lengths(lengths: Sequence[int], size: int) -> Iterator[list[int]]:
-    """Indices in groups of one length and at most `size`, so that no batch needs padding."""
-    by_length: dict[int, list[int]] = {}
-    for index, length in enumerate(lengths):
-        by_length.setdefault(length, []).append(index)
-    for length in sorted(by_length):
-        indices = by_length[length]
-        for start in range(0, len(indices), size):
-            yield indices[start : start + size]
 
 
 @contextmanager

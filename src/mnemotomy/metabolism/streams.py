@@ -13,6 +13,7 @@ from torch import Tensor
 from mnemotomy.data.fact import Fact, PromptFormat
 from mnemotomy.errors import DataError
 from mnemotomy.metabolism.suppression import IGNORED
+from mnemotomy.observe.encoding import encode_prompt
 
 
 class Sequences(NamedTuple):
@@ -120,7 +121,7 @@ def encode_answers(pairs: Sequence[tuple[str, str]], tokenizer: Any, separator: 
     """
     rows, starts = [], []
     for prompt, answer in pairs:
-        before, whole = _ids(tokenizer, prompt), _ids(tokenizer, f"{prompt}{separator}{answer}")
+        before, whole = encode_prompt(tokenizer, prompt), encode_prompt(tokenizer, f"{prompt}{separator}{answer}")
         start = next((i for i, (a, b) in enumerate(zip(before, whole, strict=False)) if a != b), len(before))
         if start == 0 or start >= len(whole):
             raise DataError(f"the prompt {prompt!r} or the answer {answer!r} gives no token of its own")
@@ -138,10 +139,7 @@ def encode_answers(pairs: Sequence[tuple[str, str]], tokenizer: Any, separator: 
 
 def encode_texts(texts: Sequence[str], tokenizer: Any, max_length: int = 256) -> Sequences:
     """Whole texts, no token of them an answer."""
-    rows = [_ids(tokenizer, text)[:max_length] for text in texts]
-    empty = next((text for text, row in zip(texts, rows, strict=True) if not row), None)
-    if empty is not None:
-        raise DataError(f"the text {empty!r} gives no token")
+    rows = [encode_prompt(tokenizer, text)[:max_length] for text in texts]
     length = max(map(len, rows))
     ids = torch.full((len(rows), length), int(tokenizer.pad_token_id))
     mask = torch.zeros_like(ids)
@@ -149,9 +147,3 @@ def encode_texts(texts: Sequence[str], tokenizer: Any, max_length: int = 256) ->
         ids[number, : len(row)] = torch.tensor(row)
         mask[number, : len(row)] = 1
     return Sequences(ids, mask, torch.full_like(ids, IGNORED), mask.sum(1) - 1)
-
-
-def _ids(tokenizer: Any, text: str) -> list[int]:
-    ids = list(tokenizer(text)["input_ids"])
-    # some tokenizers end every text, and what is asked must stay open
-    return ids[:-1] if ids and ids[-1] == tokenizer.eos_token_id else ids

@@ -8,21 +8,26 @@ from typing import Any
 from mnemotomy.errors import DataError
 
 
-def encode_prompt(tokenizer: Any, prompt: str) -> list[int]:
+def encode_prompt(tokenizer: Any, prompt: str, *, special_tokens: bool = True) -> list[int]:
     """The tokens of a prompt that is to be continued: without the end that some tokenizers append.
+
+    Args:
+        tokenizer: of transformers.
+        prompt: as the model reads it.
+        special_tokens: whether the tokenizer adds what it puts before a text; not where a chat template has done so.
 
     Raises:
         DataError: the prompt gives no token.
     """
-    ids = list(tokenizer(prompt, verbose=False)["input_ids"])
-    if ids and ids[-1] == tokenizer.eos_token_id:
+    ids = list(tokenizer(prompt, add_special_tokens=special_tokens, verbose=False)["input_ids"])
+    if special_tokens and ids and ids[-1] == tokenizer.eos_token_id:
         ids.pop()
     if not ids:
         raise DataError(f"the prompt {prompt!r} gives no token; write something to continue")
     return ids
 
 
-def encode_prompts(tokenizer: Any, prompts: Sequence[str]) -> list[list[int]]:
+def encode_prompts(tokenizer: Any, prompts: Sequence[str], *, special_tokens: bool = True) -> list[list[int]]:
     """The tokens of each prompt.
 
     Raises:
@@ -30,7 +35,7 @@ def encode_prompts(tokenizer: Any, prompts: Sequence[str]) -> list[list[int]]:
     """
     if not prompts:
         raise DataError("there are no prompts to observe")
-    return [encode_prompt(tokenizer, prompt) for prompt in prompts]
+    return [encode_prompt(tokenizer, prompt, special_tokens=special_tokens) for prompt in prompts]
 
 
 def first_answer_token(tokenizer: Any, prompt: str, answer: str, separator: str = " ") -> int:

@@ -8,13 +8,19 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from mnemotomy.errors import DataError
+from mnemotomy.errors import DataError, ModelError
 from mnemotomy.models import device_of, observing, quiet_transformers
 from mnemotomy.observe.encoding import encode_prompts
 
 
 def continue_greedily(
-    model: nn.Module, tokenizer: Any, prompts: Sequence[str], max_new_tokens: int, *, batch_size: int = 32
+    model: nn.Module,
+    tokenizer: Any,
+    prompts: Sequence[str],
+    max_new_tokens: int,
+    *,
+    batch_size: int = 32,
+    special_tokens: bool = True,
 ) -> list[str]:
     """What the model writes after each prompt when it always takes the likeliest token.
 
@@ -26,16 +32,20 @@ def continue_greedily(
         prompts: of any length; the batches are padded on the left.
         max_new_tokens: per prompt; an end token ends earlier.
         batch_size: the most prompts in a batch.
+        special_tokens: whether the tokenizer adds its own; not where a chat template has done so.
 
     Returns:
         The new text alone, without special tokens, in the order of the prompts.
 
     Raises:
         DataError: there are no prompts, or the tokenizer has no padding token.
+        ModelError: the model cannot generate.
     """
+    if not hasattr(model, "generate"):
+        raise ModelError(f"{type(model).__name__} cannot generate; load a causal language model of transformers")
     if tokenizer.pad_token_id is None:
         raise DataError("the tokenizer has no padding token; set its pad_token")
-    encoded = encode_prompts(tokenizer, prompts)
+    encoded = encode_prompts(tokenizer, prompts, special_tokens=special_tokens)
     order = sorted(range(len(encoded)), key=lambda index: len(encoded[index]))  # neighbours need little padding
     texts = [""] * len(encoded)
     with observing(model), quiet_transformers():

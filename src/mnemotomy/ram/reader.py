@@ -10,8 +10,8 @@ from torch import nn
 
 from mnemotomy.data.fact import PromptFormat
 from mnemotomy.errors import DataError, ModelError
+from mnemotomy.observe.generation import continue_greedily
 from mnemotomy.ram.calibrate import threshold as calibrated
-from mnemotomy.ram.generate import continuations
 from mnemotomy.ram.retriever import Hit, Retriever, statement
 
 UNKNOWN = "I do not know."
@@ -121,10 +121,9 @@ class Reader:
         return str(self._tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True))
 
     def _continue(self, prompts: Sequence[str]) -> list[str]:
-        return continuations(
-            self._model,
-            self._tokenizer,
-            prompts,
-            max_new_tokens=self._max_new_tokens,
-            special_tokens=not self._chat,
+        if not prompts:
+            return []
+        texts = continue_greedily(
+            self._model, self._tokenizer, prompts, self._max_new_tokens, special_tokens=not self._chat
         )
+        return [text.strip() for text in texts]

@@ -58,7 +58,9 @@ def reasoning(
         turns = [{"role": "user", "content": question}]
         return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
 
-    texts = continue_greedily(model, tokenizer, [prompt(question) for question, _ in pairs], max_new_tokens)
+    texts = continue_greedily(
+        model, tokenizer, [prompt(question) for question, _ in pairs], max_new_tokens, special_tokens=not chat
+    )
     counts = [asdict(structure(text)) for text in texts]
     right = [float(final_number(text) == final_number(answer)) for text, (_, answer) in zip(texts, pairs, strict=True)]
     found: dict[str, Any] = {"readable": True, "problems": len(pairs), "examples": texts[:3]}

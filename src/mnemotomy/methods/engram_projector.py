@@ -1,0 +1,45 @@
+"""Engram projector: directions of the input that belong to the forget set are erased whole, all others spared."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import nn
+
+from mnemotomy.engram.atlas import Atlas
+from mnemotomy.engram.edit import Edit
+from mnemotomy.engram.filters import Hard
+from mnemotomy.engram.strength import erase
+from mnemotomy.methods.base import Method
+from mnemotomy.methods.erasure import FORGET, PAPER, check_rounds, erase_in_rounds
+from mnemotomy.methods.problem import Problem
+
+
+@dataclass(frozen=True)
+class EngramProjector(Method):
+    """``W − α W P`` with ``P`` the projector on the directions with ``μ > threshold`` (``filters.Hard``).
+
+    Raises:
+        DataError: the threshold is not in [0, 1).
+        ConfigurationError: rounds or batch size are below 1.
+    """
+
+    threshold: float = 0.5
+    strength: float = 1.0
+    rounds: int = 1
+    batch_size: int = 128
+
+    name: ClassVar = "engram-projector"
+    title: ClassVar = "Engram (projector)"
+    paper: ClassVar = f"ours, on {PAPER}"
+
+    def __post_init__(self) -> None:
+        Hard(self.threshold)  # its own check, before any work is done
+        check_rounds(self.rounds, self.batch_size)
+
+    def __call__(self, problem: Problem) -> nn.Module:
+        return erase_in_rounds(problem, self._edit, self.rounds, self.batch_size)
+
+    def _edit(self, model: nn.Module, atlas: Atlas) -> Edit:
+        return erase(atlas, FORGET, self.strength, Hard(self.threshold))
