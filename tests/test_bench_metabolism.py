@@ -83,9 +83,9 @@ def test_a_cell_is_run_once_and_summed_up(subject, tmp_path, monkeypatch):
     assert "recall_train_spread" in first[1]
     assert all("–" not in text for text in cells(first[1]))
     assert "B just-RAG" in markdown(first, ["recall_train", "fresh_linear"])
-    mechanism = runs.run_mechanism(tmp_path, names=["B just-RAG"], scale="tiny", model=None, data=None)
+    mechanism = runs.run_mechanism(tmp_path, names=["B just-RAG"], scale="tiny", seed=0)
     write_figures(first, mechanism, tmp_path)
-    for name in ("probes", "attention", "states", "gradients"):
+    for name in ("probes", "attention", "states", "gradients", "attention-map"):
         assert (tmp_path / f"{name}.png").stat().st_size > 1000
 
 

@@ -14,6 +14,7 @@ from helpers import mlp, text_batch, tiny_llama
 from mnemotomy.errors import ModelError
 from mnemotomy.files import replacing_file, replacing_folder
 from mnemotomy.models import device_of, observing
+from tiny_language import save_qwen
 
 
 def test_a_fingerprint_is_of_the_numbers():
@@ -107,3 +108,13 @@ def test_a_failed_write_leaves_the_old_content(tmp_path: Path):
         (temporary / "y").write_text("new")
     assert [path.name for path in folder.iterdir()] == ["y"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["d", "f.txt"]
+
+
+def test_a_tokenizer_splits_words_as_its_folder_says(tmp_path):
+    from mnemotomy.data.world import small_world
+    from mnemotomy.data.world_tokenizer import world_tokenizer
+
+    save_qwen(tmp_path)  # for this type of model, transformers would bring its own way to split words
+    made = world_tokenizer(small_world())
+    made.save_pretrained(tmp_path)
+    assert mt.load_tokenizer(tmp_path)("Kyoto is in Japan")["input_ids"] == made("Kyoto is in Japan")["input_ids"]

@@ -51,9 +51,15 @@ def load_model(name: str | Path, *, dtype: str | torch.dtype = "float32", device
 def load_tokenizer(name: str | Path) -> Any:
     """Load the tokenizer of a local folder or hub id; the end-of-text token pads where none is set."""
     import transformers
+    from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(str(name))
+        # AutoTokenizer would put the class usual for the model's type in place of a generic one, and with it another
+        # way to split words than the folder's tokenizer.json says
+        declared = get_tokenizer_config(str(name)).get("tokenizer_class")
+        generic = declared in ("TokenizersBackend", "PreTrainedTokenizerFast")
+        loader = transformers.PreTrainedTokenizerFast if generic else transformers.AutoTokenizer
+        tokenizer = loader.from_pretrained(str(name))
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"cannot load a tokenizer from {str(name)!r}: {_first_line(error)}") from error
     if tokenizer.pad_token is None:

@@ -32,21 +32,22 @@ def run_gsm8k(
     import lm_eval
     from lm_eval.tasks import TaskManager
 
-    task: str | dict[str, Any] = "gsm8k"
+    tasks: list[str | dict[str, Any]] = ["gsm8k"]
     if data is not None:
         files = {split: str(Path(data) / f"{split}.jsonl") for split in ("train", "test")}
         missing = [path for path in files.values() if not Path(path).is_file()]
         if missing:
             raise DataError(f"there is no {missing[0]}; give the folder that holds train.jsonl and test.jsonl")
         own = Path(lm_eval.__file__).parent / "tasks" / "gsm8k" / "gsm8k.yaml"
-        task = yaml.safe_load(own.read_text(encoding="utf-8"))
+        task: dict[str, Any] = yaml.safe_load(own.read_text(encoding="utf-8"))
         task |= {"task": "gsm8k_local", "dataset_path": "json", "dataset_kwargs": {"data_files": files}}
         del task["dataset_name"], task["tag"]
+        tasks = [task]
     with quiet_transformers():
         found = lm_eval.simple_evaluate(
             model="hf",
             model_args={"pretrained": str(folder), "dtype": "float32"},
-            tasks=[task],
+            tasks=tasks,
             num_fewshot=shots,
             limit=limit,
             device="cpu",

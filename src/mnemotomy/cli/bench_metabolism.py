@@ -48,7 +48,7 @@ def metabolism(
     from rich.console import Console
 
     from mnemotomy.bench.metabolism.configurations import ORIGINAL
-    from mnemotomy.bench.metabolism.run import run_mechanism, run_metabolism
+    from mnemotomy.bench.metabolism.run import SEEDS, run_mechanism, run_metabolism
     from mnemotomy.bench.metabolism.show import print_records, write_figures
 
     records = run_metabolism(out, scale=scale.value, model=model, seeds=seed, only=only or ())
@@ -58,7 +58,8 @@ def metabolism(
         names = [name for name in (ORIGINAL, "B just-RAG", "RLCP, rate 0.0003", "RLCP stable", "RLCP from engram")
                  if name in shown]  # fmt: skip
         data = Path(os.environ["MNEMOTOMY_DATA"]) if "MNEMOTOMY_DATA" in os.environ else None
-        mechanism = {} if seed else run_mechanism(out, names=names, scale=scale.value, model=model, data=data)
+        first = (seed or SEEDS[scale.value])[0]
+        mechanism = run_mechanism(out, names=names, scale=scale.value, seed=first, model=model, data=data)
         write_text(out / "mechanism.json", json.dumps(mechanism, indent=1))
         write_figures(records, mechanism, out)
     if json_ is not None:

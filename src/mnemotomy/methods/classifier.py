@@ -9,7 +9,7 @@ from mnemotomy.methods.problem import Examples
 from mnemotomy.models import device_of, observing
 
 
-def logits(model: nn.Module, inputs: Float[Tensor, "n *shape"]) -> Float[Tensor, "n classes"]:
+def logits(model: nn.Module, inputs: Float[Tensor, " n *shape"]) -> Float[Tensor, "n classes"]:
     """What the model gives for a batch: a tensor, or the ``logits`` of a transformers output."""
     output = model(inputs)
     return output if isinstance(output, Tensor) else output.logits

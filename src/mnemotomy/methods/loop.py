@@ -86,7 +86,7 @@ def descend(
                 if penalty is not None:
                     value = value + penalty(model)
                 if not bool(torch.isfinite(value)):
-                    raise _diverged(name, f"the loss is {float(value)} in epoch {epoch + 1}", settings)
+                    raise _diverged(name, f"the loss is {value.item()} in epoch {epoch + 1}", settings)
                 optimizer.zero_grad()
                 value.backward()
                 _decay_and_mask(parameters, settings.weight_decay, mask)

@@ -20,7 +20,7 @@ class Examples:
         DataError: the labels are no whole numbers, or not as many as the inputs.
     """
 
-    inputs: Float[Tensor, "n *shape"]
+    inputs: Float[Tensor, " n *shape"]
     labels: Int[Tensor, " n"]
 
     def __post_init__(self) -> None:

@@ -75,6 +75,21 @@ def attention_bars(records: Sequence[Mapping[str, Any]], path: str | Path) -> No
     save(figure, path)
 
 
+def attention_maps(panels: Mapping[str, Mapping[str, Any]], path: str | Path) -> None:
+    """Where each head looks from the prediction step: tokens across, heads down, a panel per configuration (Fig. 3)."""
+    tokens = next(iter(panels.values()))["tokens"]
+    figure, axes = grid(len(panels), 1, width=0.5 * len(tokens) + 2.0, height=1.6 * len(panels) + 0.9)
+    for axis, (title, panel) in zip(axes, panels.items(), strict=True):
+        axis.imshow(np.array(panel["weights"]), cmap="GnBu", vmin=0.0, vmax=1.0, aspect="auto")
+        axis.set(title=title, ylabel="head", yticks=[])
+        axis.set_xticks([])
+        for position, token in enumerate(panel["tokens"]):
+            if token.strip("Ġ ▁") == panel["answer"]:
+                axis.axvline(position, color=SECOND, linewidth=1.0, linestyle=":")
+    axes[-1].set_xticks(range(len(tokens)), tokens, rotation=45, ha="right", rotation_mode="anchor")
+    save(figure, path)
+
+
 def gradients_by_block(reports: Mapping[str, Mapping[str, Any]], path: str | Path) -> None:
     """The cosine between the gradients of the fact and the logic loss, block by block (Assumption 3.1)."""
     figure, (axis,) = grid(1, 1, width=6.4, height=3.6)

@@ -19,7 +19,7 @@ from mnemotomy.metabolism.setup import Retained, start_from_engram
 from mnemotomy.metabolism.streams import Streams
 from mnemotomy.metrics.answers import answers_match
 from mnemotomy.metrics.interval import mean_and_spread
-from mnemotomy.models import load_model, load_tokenizer, single_threaded
+from mnemotomy.models import load_model, load_tokenizer, quiet_transformers, single_threaded
 from mnemotomy.ram.reader import Reader
 from mnemotomy.ram.store import FactStore
 
@@ -125,7 +125,8 @@ def _treated(out_dir: Path, subject: Subject, name: str, scale: Scale, seed: int
         return model, tokenizer
     key = cell(out_dir, subject, name, config, seed)["key"]
     folder = out_dir / "treated" / key
-    return load_model(folder).eval(), load_tokenizer(folder)
+    with quiet_transformers():
+        return load_model(folder).eval(), load_tokenizer(folder)
 
 
 def _others(model: str | None, seed: int) -> list[Fact]:

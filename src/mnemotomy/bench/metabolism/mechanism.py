@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mnemotomy.bench.metabolism.measure import asked, layer_number, phrasings
+from mnemotomy.bench.metabolism.measure import asked, layer_number, phrasings, told
 from mnemotomy.bench.metabolism.subject import Pairs, Subject
 from mnemotomy.metabolism.energy import metabolic_energy
 from mnemotomy.metabolism.probe import Layer, block_names
@@ -16,6 +16,7 @@ from mnemotomy.metabolism.streams import encode_answers
 from mnemotomy.metabolism.suppression import answer_cross_entropy
 from mnemotomy.metabolism.theory import bound_of_corollary, bound_of_proposition, gradient_cosines
 from mnemotomy.models import device_of
+from mnemotomy.observe.encoding import encode_prompt
 from mnemotomy.observe.positions import token_positions
 from mnemotomy.observe.prompts import observe_prompts
 
@@ -50,6 +51,15 @@ def tsne(model: nn.Module, tokenizer: Any, subject: Subject, layer: Layer, seed:
         "answer": answers,
         "identity": sum(answers[i] == answers[j] for i, j in enumerate(nearest)) / len(rows),
     }
+
+
+def attention_map(model: nn.Module, tokenizer: Any, subject: Subject, layer: Layer) -> Record:
+    """The attention of every head at l* from the prediction step of one prompt with its context (Fig. 3)."""
+    (prompt, answer), _ = told(subject, heldout=True)[0]
+    block = layer_number(model, layer)
+    weights = observe_prompts(model, tokenizer, [prompt], attention_layers=(block,)).attention[block][0]
+    tokens = tokenizer.convert_ids_to_tokens(encode_prompt(tokenizer, prompt))
+    return {"tokens": tokens, "answer": answer, "weights": weights.tolist()}
 
 
 def gradients(model: nn.Module, tokenizer: Any, subject: Subject) -> Record:

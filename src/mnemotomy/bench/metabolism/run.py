@@ -11,7 +11,7 @@ from typing import Any
 
 from mnemotomy.bench.metabolism.configurations import Scale, configurations
 from mnemotomy.bench.metabolism.measure import measure
-from mnemotomy.bench.metabolism.mechanism import energy, gradients, tsne
+from mnemotomy.bench.metabolism.mechanism import attention_map, energy, gradients, tsne
 from mnemotomy.bench.metabolism.reasoning import problems, reasoning
 from mnemotomy.bench.metabolism.subject import Subject, subject_for
 from mnemotomy.engram.moments import versions
@@ -20,7 +20,7 @@ from mnemotomy.files import write_text
 from mnemotomy.metabolism.metabolize import metabolize
 from mnemotomy.metabolism.rlcp import RLCP, described
 from mnemotomy.metrics.interval import mean_and_spread
-from mnemotomy.models import fingerprint, load_model, load_tokenizer, single_threaded
+from mnemotomy.models import fingerprint, load_model, load_tokenizer, quiet_transformers, single_threaded
 
 SEEDS = {"tiny": (0,), "small": (0, 1, 2, 3, 4), "full": (0, 1, 2)}
 REASONING_PROBLEMS = 64
@@ -83,7 +83,8 @@ def cell(out_dir: Path, subject: Subject, name: str, config: RLCP | None, seed: 
             out=out_dir / "runs" / key,
         )  # fmt: skip
         model, stopped, probe = result.model, result.stopped, result.probe_accuracy
-        result.save(out_dir / "treated" / key)
+        with quiet_transformers():
+            result.save(out_dir / "treated" / key)
     seconds = time.perf_counter() - start
     layer = (config or RLCP()).layer
     record = measure(model, tokenizer, subject, layer)
@@ -118,17 +119,18 @@ def summary(name: str, cells: Sequence[Record]) -> Record:
     return found
 
 
-def run_mechanism(out_dir: Path, *, names: Sequence[str], scale: Scale, model: str | None, data: Path | None) -> Record:
-    """For the first seed, by configuration: ``tsne``, ``gradients``, ``energy`` and ``reasoning``; cached.
+def run_mechanism(
+    out_dir: Path, *, names: Sequence[str], scale: Scale, seed: int, model: str | None = None, data: Path | None = None
+) -> Record:
+    """For one seed, by configuration: ``tsne``, ``attention``, ``gradients``, ``energy`` and ``reasoning``; cached.
 
     Args:
         out_dir: of `run_metabolism`, which has to have run these configurations.
         names: of the configurations.
-        scale, model: as there.
+        scale, seed, model: as there.
         data: the folder with GSM8K; without it, reasoning is left out.
     """
     found: Record = {}
-    seed = SEEDS[scale][0]
     with single_threaded():
         subject = subject_for(model, seed, out_dir / "models")
         for name in names:
@@ -139,7 +141,8 @@ def run_mechanism(out_dir: Path, *, names: Sequence[str], scale: Scale, model: s
                 treated, tokenizer = subject.load()
                 if config is not None:
                     folder = out_dir / "treated" / key
-                    treated, tokenizer = load_model(folder), load_tokenizer(folder)
+                    with quiet_transformers():
+                        treated, tokenizer = load_model(folder), load_tokenizer(folder)
                 write_text(path, json.dumps(_mechanism(treated, tokenizer, subject, config, data), indent=1))
             found[name] = json.loads(path.read_text(encoding="utf-8"))
     return found
@@ -149,6 +152,7 @@ def _mechanism(model: Any, tokenizer: Any, subject: Subject, config: RLCP | None
     layer = (config or RLCP()).layer
     record = {
         "tsne": tsne(model, tokenizer, subject, layer),
+        "attention": attention_map(model, tokenizer, subject, layer),
         "gradients": gradients(model, tokenizer, subject),
         "energy": energy(model, tokenizer, subject),
     }

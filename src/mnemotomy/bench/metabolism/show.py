@@ -11,6 +11,7 @@ from rich.table import Table
 
 from mnemotomy.report.metabolism_figures import (
     attention_bars,
+    attention_maps,
     gradients_by_block,
     probes_by_layer,
     states_in_the_plane,
@@ -86,4 +87,5 @@ def write_figures(records: Sequence[Record], mechanism: dict[str, Any], out_dir:
     attention_bars(records, out_dir / "attention.png")
     if mechanism:
         states_in_the_plane({name: one["tsne"] for name, one in mechanism.items()}, out_dir / "states.png")
+        attention_maps({name: one["attention"] for name, one in mechanism.items()}, out_dir / "attention-map.png")
         gradients_by_block({name: one["gradients"] for name, one in mechanism.items()}, out_dir / "gradients.png")

@@ -1,0 +1,70 @@
+"""Whether clusters of features tell what is forgotten from what is kept: Normalized Mutual Information."""
+
+from __future__ import annotations
+
+import warnings
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from mnemotomy.errors import DataError
+
+
+def clustering_nmi(features: Float[Tensor, "n d"], labels: Int[Tensor, " n"], clusters: int, *, seed: int = 0) -> float:
+    """NMI, with the mean of both entropies below, between ``labels`` and the k-means clusters of the features.
+
+    In [0, 1]; 0 where the clusters say nothing about the labels. k-means runs from ten starts.
+
+    Raises:
+        DataError: lengths differ, a feature is not finite, there are fewer rows than clusters, or scikit-learn is not
+            installed.
+    """
+    try:
+        from sklearn.cluster import KMeans
+        from sklearn.exceptions import ConvergenceWarning
+        from sklearn.metrics import normalized_mutual_info_score
+        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+    except ImportError as error:
+        raise DataError("clusters come with scikit-learn: pip install 'mnemotomy[demo]'") from error
+    rows = features.detach().flatten(1).double().cpu().numpy()
+    if len(rows) != len(labels):
+        raise DataError(f"{len(rows)} rows of features came with {len(labels)} labels")
+    if not bool(torch.isfinite(features).all()):
+        raise DataError("a feature is NaN or infinite; there is nothing to cluster")
+    if not 1 <= clusters <= len(rows):
+        raise DataError(f"{len(rows)} rows make 1 to {len(rows)} clusters, not {clusters}")
+    with threadpool_limits(1), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a collapsed model has fewer distinct features
+        found = KMeans(clusters, n_init=10, random_state=seed).fit_predict(rows)
+    return float(normalized_mutual_info_score(labels.cpu().numpy(), found))
+
+
+def forget_retain_nmi(
+    forget: Float[Tensor, "n d"], retain: Float[Tensor, "m d"], *, balanced: bool = True, seed: int = 0
+) -> float:
+    """NMI between two clusters of the features and the two sets (Table 2 of arXiv 2606.14997; Seo et al. 2025).
+
+    In [0, 1]; low where forget and retain features are not separable, and as low as a retrained model's at best. The
+    paper names neither the number of clusters nor the rows: here two clusters, as there are two sets.
+
+    Args:
+        forget: features of the examples to forget, as the classifier's head reads them.
+        retain: features of the others.
+        balanced: as many rows of both, drawn at random from the larger set; else a partition into 1 : 9 has a low NMI
+            whatever the clusters.
+        seed: of the draw and of k-means.
+
+    Raises:
+        DataError: as ``clustering_nmi``.
+    """
+    if balanced:
+        size = min(len(forget), len(retain))
+        forget, retain = _drawn(forget, size, seed), _drawn(retain, size, seed)
+    labels = torch.cat([torch.zeros(len(forget), dtype=torch.long), torch.ones(len(retain), dtype=torch.long)])
+    return clustering_nmi(torch.cat([forget.flatten(1), retain.flatten(1)]), labels, 2, seed=seed)
+
+
+def _drawn(rows: Tensor, size: int, seed: int) -> Tensor:
+    order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))
+    return rows[order[:size].sort().values.to(rows.device)]

@@ -1,0 +1,399 @@
+"""Every unlearning method on a small network of digits: what it forgets, what it keeps, and that it is reproducible."""
+
+from __future__ import annotations
+
+import copy
+import functools
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from helpers import randn, same_state, state_of
+from mnemotomy.data.digits import load_digits
+from mnemotomy.engram.atlas import Atlas
+from mnemotomy.engram.collect import collect
+from mnemotomy.engram.filters import Hard
+from mnemotomy.engram.strength import erase
+from mnemotomy.errors import ConceptError, ConfigurationError, DataError, TrainingError
+from mnemotomy.methods.classifier import accuracy, cross_entropy, logits
+from mnemotomy.methods.engram import EngramGrid, EngramPaper
+from mnemotomy.methods.engram_automatic import EngramAutomatic
+from mnemotomy.methods.engram_projector import EngramProjector
+from mnemotomy.methods.fine_tune import FineTune
+from mnemotomy.methods.gradient import LEARNING_RATES
+from mnemotomy.methods.l1_sparse import L1Sparse
+from mnemotomy.methods.loop import Descent, descend
+from mnemotomy.methods.neggrad import NegGrad
+from mnemotomy.methods.neggrad_plus import NegGradPlus
+from mnemotomy.methods.problem import Examples, Problem
+from mnemotomy.methods.random_label import RandomLabel, other_labels
+from mnemotomy.methods.registry import METHODS
+from mnemotomy.methods.retrain import Retrain
+from mnemotomy.methods.salun import SalUn, saliency_mask
+
+pytest.importorskip("sklearn")
+
+FORGOTTEN = 0
+WORKING = {
+    "retrain": Retrain(),
+    "fine-tune": FineTune(learning_rate=0.1),
+    "neggrad": NegGrad(learning_rate=0.1),
+    "neggrad-plus": NegGradPlus(learning_rate=0.1, beta=0.9),
+    "l1-sparse": L1Sparse(learning_rate=0.1, gamma=1e-4),
+    "random-label": RandomLabel(),
+    "salun": SalUn(),
+    "engram": EngramPaper(),
+    "engram-grid": EngramGrid(strength=1.2),
+    "engram-projector": EngramProjector(),
+    "engram-automatic": EngramAutomatic(),
+}
+SPARES = {"retrain", "random-label", "salun", "engram", "engram-grid", "engram-projector", "engram-automatic"}
+SLOW_TO_FORGET = {"fine-tune", "l1-sparse"}  # they never touch what is to be forgotten
+
+
+def fresh() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
+
+
+def fit(model: nn.Module, examples: Examples) -> nn.Module:
+    generator = torch.Generator().manual_seed(0)
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    for _ in range(15):
+        for batch in examples.batches(64, generator):
+            optimizer.zero_grad()
+            cross_entropy(model, batch).backward()
+            optimizer.step()
+    optimizer.zero_grad()
+    return model.eval()
+
+
+@functools.cache
+def digits() -> Problem:
+    train, _ = load_digits()
+    examples = Examples(train.images, train.labels)
+    chosen = train.labels == FORGOTTEN
+    model = fit(fresh(), examples)
+    return Problem(model, examples[chosen], examples[~chosen], 10, fresh, fit)
+
+
+@functools.cache
+def unlearned(name: str) -> nn.Module:
+    return WORKING[name](digits())
+
+
+class Convolutional(nn.Module):
+    """A convolution under batch normalisation, as in a residual network."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv = nn.Conv2d(1, 4, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(4)
+        self.head = nn.Linear(4, 3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(self.norm(self.conv(images)).relu().mean((2, 3)))
+
+
+def images() -> Problem:
+    labels = torch.arange(33) % 3
+    inputs = randn(33, 1, 6, 6) + labels[:, None, None, None]
+    examples = Examples(inputs, labels)
+    return Problem(
+        Convolutional().eval(), examples[labels == 1], examples[labels != 1], 3, Convolutional, lambda model, _: model
+    )
+
+
+# what a method does
+
+
+def test_every_method_is_tried():
+    assert set(WORKING) == set(METHODS)
+    for name, method in WORKING.items():
+        assert type(method) is METHODS[name]
+        assert method.paper
+        assert method.title
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_forget_set_is_forgotten(name: str):
+    problem = digits()
+    before, after = (accuracy(model, problem.forget) for model in (problem.model, unlearned(name)))
+    assert before > 0.98
+    assert after <= (before - 0.1 if name in SLOW_TO_FORGET else 0.1)
+
+
+@pytest.mark.parametrize("name", sorted(SPARES | SLOW_TO_FORGET))
+def test_the_retain_set_is_kept(name: str):
+    problem = digits()
+    assert accuracy(unlearned(name), problem.retain) >= accuracy(problem.model, problem.retain) - 0.05
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_original_is_untouched_and_the_result_its_own(name: str):
+    problem = digits()
+    before, state = state_of(problem.model), torch.random.get_rng_state()
+    found = unlearned.__wrapped__(name)
+    assert same_state(problem.model, before)
+    assert not problem.model.training
+    assert all(parameter.grad is None for parameter in found.parameters())
+    shared = {p.data_ptr() for p in problem.model.parameters()} & {p.data_ptr() for p in found.parameters()}
+    assert not shared
+    if name != "retrain":  # there, the caller's own recipe draws
+        assert torch.equal(torch.random.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_same_seed_gives_the_same_model(name: str):
+    assert same_state(unlearned.__wrapped__(name), state_of(unlearned(name)))
+
+
+def test_another_seed_gives_another_model():
+    problem = digits()
+    other = Problem(problem.model, problem.forget, problem.retain, 10, fresh, fit, seed=1)
+    assert not same_state(RandomLabel()(other), state_of(unlearned("random-label")))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_batch_normalisation_stays_valid(name: str):
+    problem = images()
+    found = WORKING[name](problem)
+    assert not found.training
+    assert bool(torch.isfinite(logits(found, problem.forget.inputs)).all())
+    if name.startswith("engram"):  # the running statistics belong to the network that is edited
+        for key, buffer in problem.model.named_buffers():
+            assert torch.equal(dict(found.named_buffers())[key], buffer)
+    if name == "engram":
+        assert not torch.equal(found.conv.weight, problem.model.conv.weight)
+        assert not torch.equal(found.head.weight, problem.model.head.weight)
+
+
+# the search spaces of Table 5
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("retrain", 1),
+        ("fine-tune", 7),
+        ("neggrad", 7),
+        ("neggrad-plus", 14),
+        ("l1-sparse", 21),
+        ("random-label", 7),
+        ("salun", 7),
+        ("engram", 1),
+        ("engram-grid", 16),
+        ("engram-projector", 1),
+        ("engram-automatic", 1),
+    ],
+)
+def test_grid_sizes(name: str, size: int):
+    configurations = list(METHODS[name].grid())
+    assert len(configurations) == len(set(map(repr, configurations))) == size
+    assert all(type(configuration) is METHODS[name] for configuration in configurations)
+
+
+def test_the_values_of_table_5():
+    assert LEARNING_RATES == (0.1, 0.01, 0.001, 5e-4, 3e-4, 1e-4, 5e-5)
+    strengths = [configuration.strength for configuration in EngramGrid.grid()]
+    assert strengths == pytest.approx([0.5 + 0.1 * step for step in range(16)])
+    assert {configuration.gamma for configuration in L1Sparse.grid()} == {1e-6, 1e-5, 1e-4}
+    assert {(c.beta, c.epochs) for c in NegGradPlus.grid()} == {(0.99, 5), (0.99, 10)}
+    assert {configuration.sparsity for configuration in SalUn.grid()} == {0.5}
+    for method in (FineTune, NegGrad, RandomLabel, SalUn, L1Sparse):
+        assert {(c.epochs, c.batch_size, c.momentum, c.weight_decay) for c in method.grid()} == {(10, 128, 0.9, 5e-4)}
+
+
+# each method against its formula
+
+
+def test_a_step_is_sgds_own():
+    problem = digits()
+    found = NegGrad(learning_rate=0.05, epochs=2, batch_size=1000)(problem)
+    expected = copy.deepcopy(problem.model)
+    optimizer = torch.optim.SGD(expected.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4)
+    for _ in range(2):
+        optimizer.zero_grad()
+        (-nn.functional.cross_entropy(expected(problem.forget.inputs), problem.forget.labels)).backward()
+        optimizer.step()
+    for left, right in zip(found.parameters(), expected.parameters(), strict=True):
+        torch.testing.assert_close(left, right)
+
+
+@pytest.mark.parametrize("method", [NegGradPlus(epochs=1, batch_size=2000, beta=0.9), L1Sparse(epochs=1, gamma=1e-4)])
+def test_the_loss_is_the_papers(method: NegGradPlus | L1Sparse):
+    problem = digits()
+    forget, retain = problem.forget[:40], problem.retain[:100]
+    small = Problem(problem.model, forget, retain, 10, fresh, fit)
+    expected = copy.deepcopy(problem.model)
+    own = nn.functional.cross_entropy(expected(retain.inputs), retain.labels)
+    if isinstance(method, L1Sparse):
+        loss = own + 1e-4 * sum(p.abs().sum() for p in expected.parameters())
+    else:
+        loss = 0.9 * own - 0.1 * nn.functional.cross_entropy(expected(forget.inputs), forget.labels)
+    loss.backward()
+    for found, parameter in zip(method(small).parameters(), expected.parameters(), strict=True):
+        step = 0.01 * (parameter.grad + 5e-4 * parameter.detach())
+        torch.testing.assert_close(found.detach(), parameter.detach() - step)
+
+
+def test_negative_gradient_plus_begins_the_forget_set_anew():
+    problem = digits()
+    few = Problem(problem.model, problem.forget[:3], problem.retain, 10, fresh, fit)
+    assert not same_state(NegGradPlus(epochs=1)(few), state_of(problem.model))
+
+
+def test_random_labels_are_wrong_and_uniform():
+    labels = torch.arange(10).repeat(900)
+    wrong = other_labels(labels, 10, torch.Generator().manual_seed(0))
+    assert not (wrong == labels).any()
+    table = torch.zeros(10, 10).index_put_((labels, wrong), torch.tensor(1.0), accumulate=True)
+    assert table[~torch.eye(10, dtype=torch.bool)].sub(100).abs().max() < 45
+
+
+@pytest.mark.parametrize("share", [0.5, 0.1])
+def test_the_saliency_mask_has_the_largest_gradients(share: float):
+    problem = digits()
+    model = copy.deepcopy(problem.model)
+    mask = saliency_mask(model, problem.forget, share, batch_size=50)
+    cross_entropy(model, problem.forget).backward()
+    gradients = {name: p.grad.abs() for name, p in model.named_parameters()}
+    inside = torch.cat([gradients[name][mask[name]] for name in gradients])
+    outside = torch.cat([gradients[name][~mask[name]] for name in gradients])
+    assert len(inside) == round(share * (len(inside) + len(outside)))
+    assert inside.min() >= outside.max() - 1e-6
+
+
+def test_salun_changes_what_the_mask_keeps_and_nothing_else():
+    problem = digits()
+    mask = saliency_mask(copy.deepcopy(problem.model), problem.forget, 0.5)
+    before = state_of(problem.model)
+    for name, parameter in unlearned("salun").named_parameters():
+        assert torch.equal(parameter[~mask[name]], before[name][~mask[name]])
+    assert not same_state(unlearned("salun"), before)
+
+
+@pytest.mark.parametrize(
+    ("method", "strength", "filter"),
+    [(EngramGrid(strength=0.7), 0.7, None), (EngramProjector(0.4, strength=1.1), 1.1, Hard(0.4))],
+)
+def test_engrams_are_erased_at_every_layer(method: EngramGrid, strength: float, filter: Hard | None):
+    problem = digits()
+    sets = {"forget": problem.forget.inputs.split(128), "retain": problem.retain.inputs.split(128)}
+    atlas = Atlas(problem.model, collect(problem.model, sets, sites="all"))
+    expected = erase(atlas, "forget", strength, filter).apply(problem.model)
+    for left, right in zip(method(problem).parameters(), expected.parameters(), strict=True):
+        torch.testing.assert_close(left, right, rtol=1e-4, atol=1e-5)
+
+
+def test_a_second_round_erases_from_the_first():
+    problem = digits()
+    once = EngramPaper(strength=0.3)(problem)
+    again = Problem(once, problem.forget, problem.retain, 10, fresh, fit)
+    assert same_state(EngramPaper(strength=0.3, rounds=2)(problem), state_of(EngramPaper(strength=0.3)(again)))
+
+
+def test_the_automatic_choice_follows_its_rule():
+    """Against the projector at every pair of candidates."""
+    problem = digits()
+    method = EngramAutomatic(excesses=(0.1, 0.4, 0.7), strengths=(0.4, 0.8, 1.2), read=10_000)
+    share = len(problem.forget) / (len(problem.forget) + len(problem.retain))
+    candidates = []
+    for excess in (0.7, 0.4, 0.1):
+        for strength in (0.4, 0.8, 1.2):
+            model = EngramProjector(share + excess * (1 - share), strength)(problem)
+            left = accuracy(model, problem.forget)
+            if left <= 0.02:
+                candidates.append((accuracy(model, problem.retain), excess, strength, left))
+                break
+    kept, excess, strength, left = max(candidates, key=lambda candidate: candidate[0])
+    choice = method.choose(problem)
+    assert choice.erased
+    assert (choice.retain, choice.forget) == pytest.approx((kept, left))
+    assert (choice.threshold, choice.strength) == pytest.approx((share + excess * (1 - share), strength))
+
+
+def test_the_automatic_choice_does_what_it_can():
+    choice = EngramAutomatic(strengths=(0.01, 0.02)).choose(digits())
+    assert not choice.erased
+    assert choice.forget > 0.5
+
+
+# examples and bad input
+
+
+@pytest.mark.parametrize(("count", "size"), [(10, 3), (9, 3), (7, 7), (1, 4), (5, 1)])
+def test_batches_hold_every_example_once_and_none_alone(count: int, size: int):
+    examples = Examples(torch.arange(count)[:, None].float(), torch.arange(count))
+    for generator in (None, torch.Generator().manual_seed(0)):
+        batches = list(examples.batches(size, generator))
+        assert sorted(torch.cat([batch.labels for batch in batches]).tolist()) == list(range(count))
+        assert all(torch.equal(batch.inputs[:, 0].long(), batch.labels) for batch in batches)
+        assert size == 1 or count == 1 or min(map(len, batches)) > 1
+
+
+def some(labels: list[int], width: int = 4) -> Examples:
+    return Examples(torch.zeros(len(labels), width), torch.tensor(labels, dtype=torch.long))
+
+
+@pytest.mark.parametrize(
+    ("forget", "retain", "error", "message"),
+    [
+        (some([]), some([1, 2]), ConceptError, "nothing to forget"),
+        (some([0]), some([]), ConceptError, "nothing to retain"),
+        (some([3]), some([1, 2]), DataError, "label 3 in the forget set"),
+        (some([0]), some([-1, 2]), DataError, "label -1 in the retain set"),
+        (some([0]), some([1], width=5), DataError, "resize"),
+    ],
+)
+def test_problems_that_cannot_be_solved(forget: Examples, retain: Examples, error: type[Exception], message: str):
+    with pytest.raises(error, match=message):
+        Problem(nn.Linear(4, 3), forget, retain, 3, fresh, fit)
+
+
+def test_labels_must_fit_their_inputs():
+    with pytest.raises(DataError, match="one whole number per input"):
+        Examples(torch.zeros(3, 4), torch.zeros(2, dtype=torch.long))
+    with pytest.raises(DataError, match="one whole number per input"):
+        Examples(torch.zeros(3, 4), torch.zeros(3))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: FineTune(learning_rate=0.0), "learning rate"),
+        (lambda: NegGrad(epochs=0), "epochs"),
+        (lambda: NegGradPlus(beta=1.5), "β"),
+        (lambda: L1Sparse(gamma=-1.0), "γ"),
+        (lambda: SalUn(sparsity=1.0), "sparsity"),
+        (lambda: RandomLabel(momentum=1.0), "momentum"),
+        (lambda: EngramPaper(rounds=0), "rounds"),
+        (lambda: EngramAutomatic(excesses=()), "excesses"),
+        (lambda: EngramAutomatic(strengths=(0.0,)), "strengths"),
+        (lambda: EngramAutomatic(read=0), "at least one example"),
+    ],
+)
+def test_hyperparameters_out_of_range(make, message: str):
+    with pytest.raises(ConfigurationError, match=message):
+        make()
+
+
+def test_a_threshold_out_of_range():
+    with pytest.raises(DataError, match="threshold"):
+        EngramProjector(1.0)
+
+
+def test_training_that_diverges_says_so():
+    problem = digits()
+    before = state_of(problem.model)
+    with pytest.raises(TrainingError, match="take a smaller one"):
+        NegGrad(learning_rate=1e6)(problem)
+    assert same_state(problem.model, before)
+
+
+def test_a_frozen_model_cannot_be_trained():
+    model = nn.Linear(4, 3).requires_grad_(False)
+    with pytest.raises(TrainingError, match="requires_grad_"):
+        descend(model, lambda _: [some([0])], cross_entropy, Descent(), seed=0)
