@@ -184,8 +184,11 @@ class RLCP:
 
     @classmethod
     def from_engram(cls, **changes: Any) -> RLCP:
-        """An engram edit takes the facts out; the stable protocol regenerates what it cost."""
-        return replace(cls.stable(engram=EngramStart()), **changes)
+        """An engram edit takes the facts out; the stable protocol regenerates what it cost.
+
+        The edit takes reading about the facts' subjects with it, hence the heavier survival stream.
+        """
+        return replace(cls.stable(engram=EngramStart(), lambda_rag=4.0), **changes)
 
 
 def described(value: Any) -> Any:

@@ -52,15 +52,15 @@ class EngramAutomatic(Method):
     keeps the highest accuracy on the retained training examples; the highest τ, which edits least, among equals.
     A model that never saw the class recognises none of it: ``erased_at_most`` is what that means on training examples.
 
-    A τ is given as a part of the way from ``n⁺/N``, the μ of a direction that the forget set shares with everything,
-    to 1, the μ of one that is the forget set's own; ``n⁺/N`` counts examples.
+    At most ``read`` examples of each set are read. A τ is given as a part of the way from ``n⁺/N`` (in examples), the μ
+    of a direction that the forget set shares with everything, to 1, the μ of one that is the forget set's own.
 
     Raises:
         ConfigurationError: a value is out of its range.
     """
 
     excesses: Sequence[float] = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7)
-    strengths: Sequence[float] = (0.6, 0.8, 1.0, 1.2, 1.4, 1.6, 1.8, 2.0)
+    strengths: Sequence[float] = tuple(tenths / 10 for tenths in range(3, 21))
     erased_at_most: float = 0.02
     read: int = 2000
     rounds: int = 1
