@@ -9,7 +9,7 @@ from torch import Tensor
 
 from helpers import randn
 from mnemotomy.errors import DataError
-from mnemotomy.metrics.decodability import decodability, fresh_probe
+from mnemotomy.metrics.decodability import decodability, fresh_probe, without_phrasing
 
 pytest.importorskip("sklearn")
 
@@ -108,3 +108,16 @@ def test_every_layer_has_a_record():
 def test_what_no_probe_can_read_is_refused(rows: Tensor, labels: list, groups: list, kind: str, message: str):
     with pytest.raises(DataError, match=message):
         fresh_probe(rows, labels, groups, kind=kind)
+
+
+def test_what_differs_between_subjects_is_magnified():
+    torch.manual_seed(0)
+    identity = torch.randn(4, 12)
+    phrasing = torch.randn(6, 12)
+    labels = [subject for subject in range(4) for _ in range(6)]
+    groups = [number for _ in range(4) for number in range(6)]
+    states = phrasing[groups] + 1e-5 * identity[labels]
+    plain = without_phrasing(states.double(), groups)
+    assert float(plain.std()) == pytest.approx(1.0)
+    torch.testing.assert_close(plain.reshape(4, 6, 12).mean(0), torch.zeros(6, 12, dtype=torch.float64))
+    assert fresh_probe(plain, labels, groups).accuracy == 1.0

@@ -74,6 +74,19 @@ def fresh_probe(
         )
 
 
+def without_phrasing(features: Float[Tensor, "n d"], groups: Labels) -> Float[Tensor, "n d"]:
+    """The features less the mean of their phrasing, scaled to unit variance: what tells subjects apart, magnified.
+
+    A harder attack than a plain probe, for it finds differences that are small beside those between phrasings; it needs
+    many subjects asked with the same phrasing.
+    """
+    rows, phrasings = features.detach().double().cpu(), _numbered(groups)
+    found = rows.clone()
+    for number in range(int(phrasings.max()) + 1):
+        found[phrasings == number] -= rows[phrasings == number].mean(0)
+    return found / found.std().clamp_min(1e-300)
+
+
 def decodability(
     hidden: Float[Tensor, "layers n d"],
     labels: Labels,

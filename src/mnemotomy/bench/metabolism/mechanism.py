@@ -10,11 +10,13 @@ from torch import Tensor, nn
 
 from mnemotomy.bench.metabolism.measure import asked, layer_number, phrasings, told
 from mnemotomy.bench.metabolism.subject import Pairs, Subject
+from mnemotomy.metabolism.adversary import spread
 from mnemotomy.metabolism.energy import metabolic_energy
 from mnemotomy.metabolism.probe import Layer, block_names
 from mnemotomy.metabolism.streams import encode_answers
 from mnemotomy.metabolism.suppression import answer_cross_entropy
 from mnemotomy.metabolism.theory import bound_of_corollary, bound_of_proposition, gradient_cosines
+from mnemotomy.metrics.decodability import fresh_probe, without_phrasing
 from mnemotomy.models import device_of
 from mnemotomy.observe.encoding import encode_prompt
 from mnemotomy.observe.positions import token_positions
@@ -79,6 +81,27 @@ def gradients(model: nn.Module, tokenizer: Any, subject: Subject) -> Record:
         "proposition": asdict(bound_of_proposition(model, fact, logic, RATE)),
         "corollary": asdict(bound_of_corollary(model, components, logic, 1.0)),
     }
+
+
+def magnified(model: nn.Module, tokenizer: Any, subject: Subject, layer: Layer) -> Record:
+    """What a fresh linear probe reads at l* and after once each phrasing's mean is taken off and the rest blown up.
+
+    Returns:
+        By layer: ``accuracy``, and ``residual``: the share of the states' squared norm that differs between subjects.
+    """
+    rows = list(phrasings(subject.facts))
+    hidden = observe_prompts(model, tokenizer, [prompt for prompt, _, _ in rows], hidden=True).hidden
+    assert hidden is not None
+    answers, groups = [answer for _, answer, _ in rows], [group for _, _, group in rows]
+    found: Record = {}
+    for number in range(layer_number(model, layer), len(hidden)):
+        states = hidden[number].double()
+        slots = torch.tensor(groups)
+        found[str(number)] = {
+            "accuracy": fresh_probe(without_phrasing(states, groups), answers, groups).accuracy,
+            "residual": float(spread(states, slots)),
+        }
+    return found
 
 
 def energy(model: nn.Module, tokenizer: Any, subject: Subject, samples: int = 8) -> Record:

@@ -11,7 +11,7 @@ from typing import Any
 
 from mnemotomy.bench.metabolism.configurations import Scale, configurations
 from mnemotomy.bench.metabolism.measure import measure
-from mnemotomy.bench.metabolism.mechanism import attention_map, energy, gradients, tsne
+from mnemotomy.bench.metabolism.mechanism import attention_map, energy, gradients, magnified, tsne
 from mnemotomy.bench.metabolism.reasoning import problems, reasoning
 from mnemotomy.bench.metabolism.subject import Subject, subject_for
 from mnemotomy.engram.moments import versions
@@ -153,6 +153,7 @@ def _mechanism(model: Any, tokenizer: Any, subject: Subject, config: RLCP | None
     record = {
         "tsne": tsne(model, tokenizer, subject, layer),
         "attention": attention_map(model, tokenizer, subject, layer),
+        "magnified": magnified(model, tokenizer, subject, layer),
         "gradients": gradients(model, tokenizer, subject),
         "energy": energy(model, tokenizer, subject),
     }
