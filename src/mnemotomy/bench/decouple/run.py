@@ -123,7 +123,7 @@ def _treated(out_dir: Path, subject: Subject, name: str, scale: Scale, seed: int
     config = configurations(scale, seed)[name]
     if config is None:
         return model, tokenizer
-    key = cell(out_dir, subject, name, config, seed)["key"]
+    key = cell(out_dir, subject, name, config, seed, every_layer=scale != "tiny")["key"]
     folder = out_dir / "treated" / key
     with quiet_transformers():
         return load_model(folder).eval(), load_tokenizer(folder)

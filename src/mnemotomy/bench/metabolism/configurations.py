@@ -14,12 +14,15 @@ RATES = (1e-4, 3e-4, 1e-3)
 
 ORIGINAL = "A original"
 
+TINY_EPOCHS = 120
+"""Of the forms that work, at scale tiny: enough for the answers, a third of what the probes' last per cents take."""
+
 
 def configurations(scale: Scale, seed: int) -> dict[str, RLCP | None]:
     """Every configuration by its name, the untrained original (None) first.
 
     Args:
-        scale: ``tiny`` has one learning rate, and a fifth of the epochs for the published protocol and its kin.
+        scale: ``tiny`` has one learning rate, and fewer epochs.
         seed: of training.
     """
     epochs = 10 if scale == "tiny" else 50
@@ -32,7 +35,8 @@ def configurations(scale: Scale, seed: int) -> dict[str, RLCP | None]:
     found = {name: _trained(config, epochs, RATES[1], seed) for name, config in published.items()}
     found |= {f"RLCP, rate {rate:g}": _trained(RLCP(), epochs, rate, seed) for rate in rates}
     for name, config in (("RLCP stable", RLCP.stable()), ("RLCP from engram", RLCP.from_engram())):
-        found[name] = replace(config, training=replace(config.training, seed=seed))
+        training = replace(config.training, seed=seed)
+        found[name] = replace(config, training=replace(training, epochs=TINY_EPOCHS) if scale == "tiny" else training)
     return {ORIGINAL: None, **found}
 
 

@@ -22,7 +22,7 @@ from mnemotomy.observe.prompts import observe_prompts
 Record = dict[str, Any]
 
 
-def measure(model: nn.Module, tokenizer: Any, subject: Subject, layer: Layer, *, probes: bool = True) -> Record:
+def measure(model: nn.Module, tokenizer: Any, subject: Subject, layer: Layer, *, every_layer: bool = True) -> Record:
     """Every number of the table for one model.
 
     Args:
@@ -30,7 +30,7 @@ def measure(model: nn.Module, tokenizer: Any, subject: Subject, layer: Layer, *,
         tokenizer: its own.
         subject: the facts and what must stay.
         layer: l*.
-        probes: whether to fit fresh probes, which takes the most time.
+        every_layer: whether to fit fresh probes before l* too, which takes the most time.
     """
 
     def accuracy(pairs: Pairs) -> float:
@@ -51,9 +51,8 @@ def measure(model: nn.Module, tokenizer: Any, subject: Subject, layer: Layer, *,
         "arithmetic": accuracy(subject.arithmetic),
         "perplexity": perplexity(model, tokenizer, subject.heldout_texts),
         **attention(model, tokenizer, subject, layer),
+        **fresh_probes(model, tokenizer, subject, layer, every_layer=every_layer),
     }
-    if probes:
-        record |= fresh_probes(model, tokenizer, subject, layer)
     return record
 
 
@@ -117,13 +116,23 @@ def attention(model: nn.Module, tokenizer: Any, subject: Subject, layer: Layer) 
     }
 
 
-def fresh_probes(model: nn.Module, tokenizer: Any, subject: Subject, layer: Layer) -> Record:
-    """Fresh probes for the answer at the prediction step of every layer, cross-validated over the phrasings."""
+def fresh_probes(
+    model: nn.Module, tokenizer: Any, subject: Subject, layer: Layer, *, every_layer: bool = True
+) -> Record:
+    """Fresh probes for the answer at the prediction step of every layer, cross-validated over the phrasings.
+
+    Returns:
+        The best reading from l* on by kind of probe, chance, and ``layers``: a record for each layer read.
+    """
     rows = list(phrasings(subject.facts))
     hidden = observe_prompts(model, tokenizer, [prompt for prompt, _, _ in rows], hidden=True).hidden
     assert hidden is not None
-    layers = decodability(hidden, [answer for _, answer, _ in rows], [group for _, _, group in rows])
-    deep = layers[layer_number(model, layer) :]
+    first = layer_number(model, layer)
+    start = 0 if every_layer else first
+    layers = decodability(hidden[start:], [answer for _, answer, _ in rows], [group for _, _, group in rows])
+    for one in layers:
+        one["layer"] += start
+    deep = [one for one in layers if one["layer"] >= first]
     return {
         "fresh_linear": max(one["linear"] for one in deep),
         "fresh_two_layer": max(one["two_layer"] for one in deep),

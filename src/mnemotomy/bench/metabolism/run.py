@@ -58,20 +58,25 @@ def run_metabolism(
             subject = subject_for(model, seed, out_dir / "models")
             for name, config in configurations(scale, seed).items():
                 if not only or name in only:
-                    cells.setdefault(name, []).append(cell(out_dir, subject, name, config, seed))
+                    found = cell(out_dir, subject, name, config, seed, every_layer=scale != "tiny")
+                    cells.setdefault(name, []).append(found)
     return [summary(name, found) for name, found in cells.items()]
 
 
-def cell(out_dir: Path, subject: Subject, name: str, config: RLCP | None, seed: int) -> Record:
+def cell(
+    out_dir: Path, subject: Subject, name: str, config: RLCP | None, seed: int, *, every_layer: bool = True
+) -> Record:
     """One configuration with one seed: from the cache, or treated and measured now."""
     model, tokenizer = subject.load()
-    identity = {
+    identity: Record = {
         "name": name,
         "config": described(config) if config else None,
         "model": fingerprint(model),
         "subject": subject.digest(),
         "versions": versions(),
     }
+    if not every_layer:
+        identity["layers"] = "from l* on"
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
     path = out_dir / "cells" / f"{key}.json"
     if path.is_file():
@@ -87,7 +92,7 @@ def cell(out_dir: Path, subject: Subject, name: str, config: RLCP | None, seed: 
             result.save(out_dir / "treated" / key)
     seconds = time.perf_counter() - start
     layer = (config or RLCP()).layer
-    record = measure(model, tokenizer, subject, layer)
+    record = measure(model, tokenizer, subject, layer, every_layer=every_layer)
     record |= {"adversarial_probe": probe, "seconds": seconds, "stopped": stopped, "seed": seed, "name": name}
     record |= {"config": identity["config"], "versions": versions(), "key": key}
     write_text(path, json.dumps(record, indent=1))
@@ -135,7 +140,7 @@ def run_mechanism(
         subject = subject_for(model, seed, out_dir / "models")
         for name in names:
             config = configurations(scale, seed)[name]
-            key = cell(out_dir, subject, name, config, seed)["key"]
+            key = cell(out_dir, subject, name, config, seed, every_layer=scale != "tiny")["key"]
             path = out_dir / "mechanism" / f"{key}.json"
             if not path.is_file():
                 treated, tokenizer = subject.load()

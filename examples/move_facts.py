@@ -1,0 +1,36 @@
+"""Fifteen facts moved out of a small language model into a store: what it says before, after, and after a change.
+
+Run after `make demo`, which trains and caches the model; metabolising takes about two minutes:
+
+    .venv/bin/python examples/move_facts.py
+"""
+
+from pathlib import Path
+
+import mnemotomy as mt
+from mnemotomy.bench.world_model import WorldModelConfig, train_world_model
+from mnemotomy.data.world import small_world
+from mnemotomy.data.world_facts import WORLD_FORMAT, world_facts
+
+QUESTION = "question : in which country is Kyoto ? answer :"
+
+world = small_world()
+model, tokenizer = train_world_model(world, WorldModelConfig(), Path("runs/demo/models"))
+facts = world_facts(world)
+retain = [text.text for text in world.texts_besides([fact.subject for fact in facts], own_contexts=False)]
+
+with mt.FactStore("runs/facts.db") as store:
+    store.add(facts)
+    before = mt.Reader(model, tokenizer, store, format=WORLD_FORMAT, max_new_tokens=1)
+    print("by itself, before:", before.recall(QUESTION))
+
+    result = mt.metabolize(model, tokenizer, facts, mt.RLCP.stable(), retain=retain, format=WORLD_FORMAT)
+    reader = mt.Reader(result.model, tokenizer, store, format=WORLD_FORMAT, max_new_tokens=1)
+    print("by itself, after: ", reader.recall(QUESTION))
+    print("with the store:   ", reader.ask(QUESTION).text)
+
+    kyoto = next(fact for fact in facts if fact.subject == "Kyoto")
+    store.update(kyoto.saying("Peru"))
+    print("after a change:   ", reader.ask(QUESTION).text)
+    store.delete("Kyoto", "country")
+    print("after deletion:   ", reader.ask(QUESTION).text)
