@@ -12,7 +12,7 @@ from torch import nn
 import mnemotomy as mt
 from helpers import mlp, text_batch, tiny_llama
 from mnemotomy.errors import ModelError
-from mnemotomy.files import replacing_file, replacing_folder
+from mnemotomy.files import replacing_file, replacing_folder, write_text
 from mnemotomy.models import device_of, observing
 from tiny_language import save_qwen
 
@@ -118,3 +118,10 @@ def test_a_tokenizer_splits_words_as_its_folder_says(tmp_path):
     made = world_tokenizer(small_world())
     made.save_pretrained(tmp_path)
     assert mt.load_tokenizer(tmp_path)("Kyoto is in Japan")["input_ids"] == made("Kyoto is in Japan")["input_ids"]
+
+
+def test_a_device_is_written_to_and_not_replaced():
+    if not Path("/dev/null").is_char_device():
+        pytest.skip("there is no /dev/null here")
+    write_text("/dev/null", "gone")
+    assert Path("/dev/null").is_char_device()

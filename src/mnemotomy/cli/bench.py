@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from mnemotomy.cli.bench_classwise import classwise
 from mnemotomy.cli.bench_decouple import decouple
 from mnemotomy.cli.bench_metabolism import metabolism
 from mnemotomy.cli.bench_store import store
@@ -26,7 +27,7 @@ class Scale(enum.StrEnum):
     BFLOAT16 = "bfloat16"
 
 
-for _command in (metabolism, decouple, store):
+for _command in (metabolism, decouple, store, classwise):
     bench.command()(_command)
 
 

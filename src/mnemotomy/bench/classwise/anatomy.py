@@ -1,0 +1,77 @@
+"""The engrams of all classes of one original model: one collection, one factorisation, as many engrams as classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from mnemotomy.bench.classwise.observing import see
+from mnemotomy.bench.classwise.resources import Usage, measured
+from mnemotomy.bench.classwise.subject import Subject
+from mnemotomy.engram.atlas import Atlas
+from mnemotomy.engram.collect import collect
+from mnemotomy.engram.edit import Edit
+from mnemotomy.methods.problem import Examples
+
+BATCH_SIZE = 128
+"""Appendix B.3."""
+
+
+def class_atlas(model: nn.Module, examples: Examples) -> Atlas:
+    """The atlas of every class at every layer, from one pass over the examples."""
+    batches = ((batch.inputs, batch.labels) for batch in examples.batches(BATCH_SIZE))
+    return Atlas(model, collect(model, batches, concepts=lambda batch: batch[1], sites="all"))
+
+
+def class_engrams(atlas: Atlas, classes: int) -> list[Edit]:
+    """The paper's engram of each class, as tensors."""
+    return [atlas[label].materialize() for label in range(classes)]
+
+
+class Anatomy:
+    """What the analyses share: the model, its class atlas and engrams, each made when first asked for."""
+
+    def __init__(self, subject: Subject) -> None:
+        self.subject = subject
+        self.model = subject.original
+
+    @cached_property
+    def atlas(self) -> Atlas:
+        """Of all classes."""
+        return class_atlas(self.model, self.subject.train)
+
+    @cached_property
+    def engrams(self) -> list[Edit]:
+        """Of each class."""
+        return class_engrams(self.atlas, self.subject.classes)
+
+    @cached_property
+    def extraction(self) -> Usage:
+        """The time and memory of collecting, factorising and extracting every class, begun anew."""
+        with measured(self.subject.device) as usage:
+            class_engrams(class_atlas(self.model, self.subject.train), self.subject.classes)
+        return usage
+
+    @cached_property
+    def before(self) -> Float[Tensor, " classes"]:
+        """The original's accuracy on each class of the test set."""
+        return self.subject.original_view.test.by_class
+
+    def after(self, edits: Sequence[Edit]) -> Float[Tensor, "edits classes"]:
+        """The accuracy on each class of the test set after each edit."""
+        rows = []
+        for edit in edits:
+            with edit.on(self.model, check=False):
+                rows.append(see(self.model, self.subject.test).by_class)
+        return torch.stack(rows)
+
+    def groups(self) -> dict[str, tuple[int, ...]]:
+        """The superclasses; neighbouring classes two by two where there are none."""
+        if self.subject.case.superclasses:
+            return {name: tuple(members) for name, members in self.subject.case.superclasses.items()}
+        names, pairs = self.subject.class_names, range(0, self.subject.classes - 1, 2)
+        return {f"{names[first]}, {names[first + 1]}": (first, first + 1) for first in pairs}

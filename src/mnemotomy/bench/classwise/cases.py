@@ -1,0 +1,110 @@
+"""What is unlearned from what: data, network, class, seeds and grids, by scale."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from mnemotomy.bench.classwise.grids import Grid
+from mnemotomy.bench.classwise.relearning import Relearning
+from mnemotomy.errors import ConfigurationError
+
+Scale = Literal["tiny", "small", "paper"]
+
+CIFAR10 = {"animals": (2, 3, 4, 5, 6, 7), "vehicles": (0, 1, 8, 9)}
+"""The superclasses of CIFAR-10's classes."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One table: what is trained, and how it is made to forget and measured.
+
+    Attributes:
+        name: of the case, in records and file names.
+        data: ``digits``, or the name of a folder in ``--data`` or ``MNEMOTOMY_DATA``.
+        network: by its name in the recipes of ``bench.vision``.
+        width: of the network, in its own units; None for the recipe's.
+        epochs: of the original training; None for the recipe's.
+        forget: the class to forget.
+        seeds: of the original and the retrained models.
+        grid: what each method's search tries.
+        superclasses: classes by superclass, where there are any.
+        read: at most so many retained training examples are read by metrics; None for all. Methods see all.
+        features: at most so many examples of each set are clustered.
+        subset_images: at most so many test images are read for each of the 2ⁿ − 1 subsets; None for all.
+        bfloat16: gradient methods run under autocast.
+        relearning: how relearning is tried.
+        single: one thread, for networks so small that more only get into each other's way.
+    """
+
+    name: str
+    data: str
+    network: str
+    width: float | None = None
+    epochs: int | None = None
+    forget: int = 0
+    seeds: tuple[int, ...] = (0,)
+    grid: Grid = field(default_factory=Grid)
+    superclasses: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    read: int | None = None
+    features: int = 1000
+    subset_images: int | None = None
+    bfloat16: bool = False
+    relearning: Relearning = field(default_factory=Relearning)
+    single: bool = False
+
+
+_FEW_RATES = (0.1, 0.01, 0.001)
+
+DIGITS = Case(
+    "digits-mlp", "digits", "mlp", single=True, features=200,
+    grid=Grid(
+        rates=_FEW_RATES, epochs=5, plus_epochs=(5,), gammas=(1e-5,), strengths=(0.6, 0.8, 1.0, 1.2, 1.4, 1.6, 2.0),
+        thresholds=(0.3, 0.5), projector_strengths=(1.0, 1.4), forgetting_rates=(0.01, 0.001, 1e-4),
+    ),
+)  # fmt: skip
+MNIST = Case(
+    "mnist-mlp", "mnist", "mlp", seeds=(0, 1, 2), single=True, read=10_000,
+    grid=Grid(
+        rates=(0.1, 0.01), epochs=5, plus_epochs=(5,), gammas=(1e-5, 1e-4), forgetting_rates=(0.01, 0.001, 1e-4),
+        thresholds=(0.3, 0.5), projector_strengths=(1.0, 1.4),
+    ),
+)  # fmt: skip
+CIFAR10_QUARTER = Case(
+    "cifar10-resnet18-quarter", "cifar10", "resnet18", width=0.25, seeds=(0, 1, 2), superclasses=CIFAR10,
+    read=5000, features=1000, subset_images=300, bfloat16=True,
+    grid=Grid(
+        rates=(0.01, 0.001), epochs=2, plus_epochs=(2,), gammas=(1e-5,), forgetting_rates=(0.001, 3e-4, 1e-4),
+        strengths=(0.6, 0.8, 1.0, 1.2, 1.4, 1.6), thresholds=(0.3, 0.5), projector_strengths=(1.0,),
+    ),
+)  # fmt: skip
+CIFAR10_PAPER = Case(
+    "cifar10-resnet18", "cifar10", "resnet18", seeds=(0, 1, 2, 3, 4), superclasses=CIFAR10, subset_images=2000,
+    bfloat16=True,
+)  # fmt: skip
+CIFAR100_PAPER = Case(
+    "cifar100-resnet50", "cifar100", "resnet50", seeds=(0, 1, 2, 3, 4), bfloat16=True,
+)  # fmt: skip
+
+_CASES: dict[Scale, tuple[Case, ...]] = {
+    "tiny": (DIGITS,),
+    "small": (MNIST, CIFAR10_QUARTER),
+    "paper": (CIFAR10_PAPER, CIFAR100_PAPER),
+}
+
+
+def cases(scale: Scale, data: Path | None = None) -> dict[str, Case]:
+    """The cases of a scale by name; CIFAR-100 only where its folder is.
+
+    Raises:
+        ConfigurationError: there is no such scale.
+    """
+    if scale not in _CASES:
+        raise ConfigurationError(f"there is no scale {scale!r}; choose among {', '.join(_CASES)}")
+    return {
+        case.name: case
+        for case in _CASES[scale]
+        if case.data != "cifar100" or (data is not None and (data / case.data).is_dir())
+    }

@@ -1,0 +1,87 @@
+"""One configuration of a method on one seed: run, measured and cached by its content."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mnemotomy.bench.classwise.flops import method_flops, training_flops
+from mnemotomy.bench.classwise.grids import ORIGINAL, RETRAIN
+from mnemotomy.bench.classwise.measure import References, measure, references
+from mnemotomy.bench.classwise.resources import measured
+from mnemotomy.bench.classwise.subject import Subject
+from mnemotomy.bench.classwise.training import training_epochs
+from mnemotomy.engram.moments import versions
+from mnemotomy.errors import TrainingError
+from mnemotomy.files import write_text
+from mnemotomy.methods.base import Method
+from mnemotomy.methods.gradient import GradientMethod
+
+Record = dict[str, Any]
+
+
+def method_cell(folder: Path, subject: Subject, method: Method) -> Record:
+    """The record of one configuration; ``failed`` says why there are no numbers where training diverged."""
+
+    def run() -> Record:
+        record: Record = {"failed": None}
+        halved = subject.case.bfloat16 and isinstance(method, GradientMethod)
+        try:
+            with measured(subject.device) as usage, torch.autocast(
+                subject.device.type, torch.bfloat16, enabled=halved
+            ):  # fmt: skip
+                model = method(subject.problem)
+        except TrainingError as error:
+            return {"failed": str(error)}
+        record |= measure(model, subject, references(subject))
+        return record | {"seconds": usage.seconds, "peak_bytes": usage.peak_bytes}
+
+    return cached(folder, subject, {"method": method.name, "config": asdict(method)}, run)
+
+
+def flops_cell(folder: Path, subject: Subject, method: Method) -> int:
+    """The operations of one call of ``method``, counted in a run of its own."""
+    identity = {"method": method.name, "config": asdict(method), "counted": "flops"}
+    return int(cached(folder, subject, identity, lambda: {"flops": method_flops(method, subject.problem)})["flops"])
+
+
+def baseline_cell(folder: Path, subject: Subject, name: str) -> Record:
+    """The original or the retrained model.
+
+    Both are held against the next seed's models, as the paper has it: a model resembles itself perfectly. Only the
+    original's Tug-of-War and its distance from a retrained model, and a retrained model's from an original, are within
+    the seed.
+    """
+
+    def run() -> Record:
+        partner = subject.partner()
+        there = {"failed": None, "peak_bytes": None}
+        if name == ORIGINAL:
+            against = References(partner.original_view, subject.retrained_view)
+            return there | measure(subject.original, subject, against) | {"seconds": 0.0, "flops": 0}
+        against = References(subject.original_view, partner.retrained_view)
+        record = there | measure(subject.retrained, subject, against) | {"seconds": subject.retraining_seconds}
+        retain = subject.problem.retain
+        return record | {"flops": training_flops(subject.retrained, retain, training_epochs(subject.case))}
+
+    assert name in (ORIGINAL, RETRAIN)
+    return cached(folder, subject, {"method": name}, run)
+
+
+def cached(folder: Path, subject: Subject, what: Record, run: Callable[[], Record]) -> Record:
+    """The record of ``what`` on this subject: from its file, or from ``run`` now."""
+    identity = what | subject.identity | {"versions": versions()}
+    key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+    path = folder / "cells" / f"{key}.json"
+    if path.is_file():
+        return dict(json.loads(path.read_text(encoding="utf-8"))["record"])
+    record = run() | what | {"seed": subject.seed}
+    text = json.dumps({"record": record, "identity": identity}, indent=1)
+    write_text(path, text)
+    return dict(json.loads(text)["record"])  # as it will be read: tuples are lists there

@@ -1,0 +1,78 @@
+"""The rows of the table: every method with the configurations that its grid search tries."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mnemotomy.methods.base import Method
+from mnemotomy.methods.engram import STRENGTHS, EngramGrid, EngramPaper
+from mnemotomy.methods.engram_automatic import EngramAutomatic
+from mnemotomy.methods.engram_projector import EngramProjector
+from mnemotomy.methods.fine_tune import FineTune
+from mnemotomy.methods.gradient import LEARNING_RATES
+from mnemotomy.methods.l1_sparse import L1Sparse
+from mnemotomy.methods.neggrad import NegGrad
+from mnemotomy.methods.neggrad_plus import NegGradPlus
+from mnemotomy.methods.random_label import RandomLabel
+from mnemotomy.methods.salun import SalUn
+
+ORIGINAL, RETRAIN = "original", "retrain"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of the table: a method, and the configurations among which Tug-of-War chooses."""
+
+    name: str
+    title: str
+    methods: tuple[Method, ...]
+
+    @property
+    def selection(self) -> str:
+        """What the configuration was chosen on, as records state it."""
+        if len(self.methods) > 1:
+            return "grid search by Tug-of-War on the first seed; it sees test accuracy and the retrained model"
+        chooses = isinstance(self.methods[0], EngramAutomatic)
+        return "training examples alone; no test example, no retrained model" if chooses else "none"
+
+
+@dataclass(frozen=True)
+class Grid:
+    """What is searched; the defaults are Table 5's. ``forgetting_rates`` are NegGrad's, which the rest would ruin."""
+
+    rates: Sequence[float] = LEARNING_RATES
+    epochs: int = 10
+    plus_epochs: Sequence[int] = (5, 10)
+    gammas: Sequence[float] = (1e-6, 1e-5, 1e-4)
+    strengths: Sequence[float] = STRENGTHS
+    thresholds: Sequence[float] = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
+    projector_strengths: Sequence[float] = (0.6, 0.8, 1.0, 1.2, 1.4)
+    forgetting_rates: Sequence[float] | None = None
+
+    def rows(self) -> dict[str, Row]:
+        """Every method of the table by name, in the paper's order, ours last."""
+        rates, epochs = self.rates, self.epochs
+        found = (
+            _row(FineTune, [FineTune(rate, epochs) for rate in rates]),
+            _row(NegGrad, [NegGrad(rate, epochs) for rate in self.forgetting_rates or rates]),
+            _row(NegGradPlus, [NegGradPlus(r, e) for r, e in itertools.product(rates, self.plus_epochs)]),
+            _row(L1Sparse, [L1Sparse(r, epochs, gamma=g) for r, g in itertools.product(rates, self.gammas)]),
+            _row(RandomLabel, [RandomLabel(rate, epochs) for rate in rates]),
+            _row(SalUn, [SalUn(rate, epochs) for rate in rates]),
+            _row(EngramPaper, [EngramPaper()]),
+            _row(EngramGrid, [EngramGrid(strength=strength) for strength in self.strengths]),
+            _row(EngramPaper, [EngramPaper(rounds=2)], "-twice", ", twice"),
+            _row(EngramProjector, [
+                EngramProjector(threshold, strength)
+                for threshold, strength in itertools.product(self.thresholds, self.projector_strengths)
+            ]),
+            _row(EngramAutomatic, [EngramAutomatic()]),
+            _row(EngramAutomatic, [EngramAutomatic(rounds=2)], "-twice", ", twice"),
+        )  # fmt: skip
+        return {row.name: row for row in found}
+
+
+def _row(kind: type[Method], methods: Sequence[Method], suffix: str = "", note: str = "") -> Row:
+    return Row(kind.name + suffix, kind.title + note, tuple(methods))

@@ -1,0 +1,69 @@
+"""Every number of the table for one model that is to have forgotten a class."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from mnemotomy.bench.classwise.observing import Seen, see
+from mnemotomy.bench.classwise.relearning import relearn
+from mnemotomy.bench.classwise.subject import Subject, View
+from mnemotomy.metrics.clustering import forget_retain_nmi
+from mnemotomy.metrics.dimensional_alignment import dimensional_alignment
+from mnemotomy.metrics.membership import membership_accuracy, membership_efficacy
+from mnemotomy.metrics.similarity import linear_cka
+from mnemotomy.metrics.tug_of_war import tug_of_war
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class References:
+    """What a model is held against; for the original and the retrained model themselves, those of another seed."""
+
+    original: View
+    retrained: View
+
+
+def references(subject: Subject) -> References:
+    """The models of the same seed, for methods."""
+    return References(subject.original_view, subject.retrained_view)
+
+
+def measure(model: nn.Module, subject: Subject, against: References) -> Record:
+    """Accuracies, Tug-of-War, what is left in the features, membership inference and relearning.
+
+    DA and NMI compare features of training examples to forget and retained; CKA those of the test set. Membership is
+    read from losses: the forget set against test examples of its class (accuracy of an attack), and the share of the
+    forget set that passes for unseen (efficacy).
+    """
+    view, case = subject.view(model), subject.case
+    forgotten = view.test.labels == case.forget
+    own, others = view.test[forgotten], view.test[~forgotten]
+    record: Record = {
+        "forget": view.accuracies.forget,
+        "retain": view.accuracies.retain,
+        "test": view.accuracies.test,
+        "test_forget": own.accuracy,
+        "test_retain": others.accuracy,
+        "tow": tug_of_war(view.accuracies, against.retrained.accuracies),
+        "da": dimensional_alignment(view.forget.features, view.retain.features),
+        "nmi": forget_retain_nmi(
+            _few(view.forget, case.features).features, _few(view.retain, case.features).features
+        ),
+        "cka_original": linear_cka(view.test.features, against.original.test.features),
+        "cka_retrained": linear_cka(view.test.features, against.retrained.test.features),
+        "membership_accuracy": membership_accuracy(view.forget.losses, own.losses),
+        "membership_efficacy": membership_efficacy(view.retain.losses, others.losses, view.forget.losses),
+    }  # fmt: skip
+    taught = see(relearn(model, subject.problem.forget, case.relearning), subject.test)
+    record["relearned_forget"] = taught[forgotten].accuracy
+    record["relearned_retain"] = taught[~forgotten].accuracy
+    return record
+
+
+def _few(seen: Seen, count: int) -> Seen:
+    """The first of them: forget sets are in the data's order, retained ones drawn at random."""
+    return seen[slice(0, count)]

@@ -1,0 +1,81 @@
+"""One forward pass of a classifier: logits, losses, and the features that its head reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from mnemotomy.errors import ModelError
+from mnemotomy.methods.classifier import logits
+from mnemotomy.methods.problem import Examples
+from mnemotomy.metrics.accuracy import class_accuracies
+from mnemotomy.models import device_of, observing
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the forward pass of some examples showed, on the CPU.
+
+    Attributes:
+        features: the input of the classifier's head.
+        logits: its output.
+        labels: the true classes.
+    """
+
+    features: Float[Tensor, "n d"]
+    logits: Float[Tensor, "n classes"]
+    labels: Int[Tensor, " n"]
+
+    def __getitem__(self, rows: Bool[Tensor, " n"] | Int[Tensor, " m"] | slice) -> Seen:
+        return Seen(self.features[rows], self.logits[rows], self.labels[rows])
+
+    @property
+    def accuracy(self) -> float:
+        """The share of the examples classified rightly."""
+        return float((self.logits.argmax(-1) == self.labels).float().mean())
+
+    @property
+    def losses(self) -> Float[Tensor, " n"]:
+        """The cross-entropy of each example, in nats."""
+        return nn.functional.cross_entropy(self.logits.double(), self.labels, reduction="none")
+
+    @property
+    def by_class(self) -> Float[Tensor, " classes"]:
+        """The accuracy on each class; NaN where it has no example."""
+        return class_accuracies(self.logits.argmax(-1), self.labels, self.logits.shape[1])
+
+
+def see(model: nn.Module, examples: Examples, batch_size: int = 512) -> Seen:
+    """Forward every example once, in evaluation mode.
+
+    Raises:
+        ModelError: the model has no linear head.
+    """
+    caught: list[Tensor] = []
+    found: list[Tensor] = []
+    handle = head_of(model).register_forward_pre_hook(
+        lambda _, inputs: caught.append(inputs[0].detach().flatten(1).float().cpu())
+    )
+    device = device_of(model)
+    try:
+        with observing(model):
+            for batch in examples.batches(batch_size):
+                found.append(logits(model, batch.inputs.to(device)).float().cpu())
+    finally:
+        handle.remove()
+    return Seen(torch.cat(caught), torch.cat(found), examples.labels.cpu().long())
+
+
+def head_of(model: nn.Module) -> nn.Linear:
+    """The last linear layer, which gives the logits.
+
+    Raises:
+        ModelError: there is none.
+    """
+    layers = [module for module in model.modules() if isinstance(module, nn.Linear)]
+    if not layers:
+        raise ModelError(f"{type(model).__name__} has no linear layer that could be its head; give a classifier")
+    return layers[-1]

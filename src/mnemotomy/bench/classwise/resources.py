@@ -1,0 +1,69 @@
+"""What a call costs: wall time, and how far memory rises above where it stood."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+_STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+
+
+@dataclass
+class Usage:
+    """Filled in on leaving ``measured``.
+
+    Attributes:
+        seconds: of wall time.
+        peak_bytes: the highest rise of the resident set, or of the accelerator's allocations; None where the system
+            does not tell.
+    """
+
+    seconds: float = 0.0
+    peak_bytes: int | None = None
+
+
+@contextlib.contextmanager
+def measured(device: torch.device) -> Iterator[Usage]:
+    """Time and memory of what is done inside, on ``device``."""
+    usage = Usage()
+    gc.collect()
+    on_gpu = device.type == "cuda"
+    if on_gpu:
+        torch.cuda.synchronize(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        before: int | None = torch.cuda.memory_allocated(device)
+    else:
+        before = _reset_resident()
+    start = time.perf_counter()
+    try:
+        yield usage
+    finally:
+        if on_gpu:
+            torch.cuda.synchronize(device)
+        usage.seconds = time.perf_counter() - start
+        if before is not None:
+            peak = torch.cuda.max_memory_allocated(device) if on_gpu else _resident("VmHWM")
+            usage.peak_bytes = max(0, peak - before)
+
+
+def _reset_resident() -> int | None:
+    """The resident set, with its high-water mark put back to it (Linux)."""
+    try:
+        # what glibc keeps of freed memory would be used again unseen
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+        _RESET.write_text("5")
+    except (OSError, AttributeError):
+        return None
+    return _resident("VmRSS")
+
+
+def _resident(field: str) -> int:
+    line = next(line for line in _STATUS.read_text().splitlines() if line.startswith(field))
+    return 1024 * int(line.split()[1])

@@ -1,0 +1,143 @@
+"""The runs of the class-wise bench: cases × methods × seeds, each cell cached by its content."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from mnemotomy.bench.classwise.analyses import Analyses, analyse
+from mnemotomy.bench.classwise.cases import Case, Scale, cases
+from mnemotomy.bench.classwise.cells import baseline_cell, flops_cell, method_cell
+from mnemotomy.bench.classwise.grids import ORIGINAL, RETRAIN, Row
+from mnemotomy.bench.classwise.subject import Subject
+from mnemotomy.bench.classwise.summary import summary
+from mnemotomy.errors import ConfigurationError
+from mnemotomy.methods.base import Method
+from mnemotomy.models import single_threaded
+from mnemotomy.progress import progress_bar
+
+Record = dict[str, Any]
+BASELINES = {ORIGINAL: "Original", RETRAIN: "Retrain"}
+
+
+def run_classwise(
+    out_dir: Path,
+    *,
+    scale: Scale = "small",
+    seeds: Sequence[int] | None = None,
+    only: Sequence[str] = (),
+    data: Path | None = None,
+) -> list[Record]:
+    """One record per case and method: means over the seeds, ``…_spread`` and ``…_gap`` (to the retrained models).
+
+    The configuration of a method is searched on the first seed and run on all of them (Appendix B.4.1).
+
+    Args:
+        out_dir: for the cells and the models; what is there is not run again.
+        scale: ``tiny``, ``small`` or ``paper``.
+        seeds: in place of the scale's.
+        only: names of cases, of methods, or of both; all by default.
+        data: the folder of data sets; ``MNEMOTOMY_DATA`` where not given.
+
+    Raises:
+        ConfigurationError: there is no case and no method of such a name.
+        DataError: the data is not there.
+    """
+    records: list[Record] = []
+    for case in chosen_cases(scale, seeds, only, data):
+        rows = case.grid.rows()
+        methods = [name for name in (*BASELINES, *rows) if name in only] or [*BASELINES, *rows]
+        records += run_case(out_dir, case, {name: row for name, row in rows.items() if name in methods}, methods, data)
+    return records
+
+
+def run_case(
+    out_dir: Path, case: Case, rows: Mapping[str, Row], shown: Sequence[str], data: Path | None = None
+) -> list[Record]:
+    """The records of one case; the baselines are always measured, as gaps are to them."""
+    found: dict[str, list[Record]] = {name: [] for name in (*BASELINES, *rows)}
+    best: dict[str, Method] = {}
+    searched: dict[str, list[Record]] = {}
+    flops: dict[str, int] = {}
+    runs = sum(len(row.methods) for row in rows.values()) + len(case.seeds) * len(found)
+    with threads(case), progress_bar(case.name, runs) as advance:
+        for seed in case.seeds:
+            subject = Subject(case, seed, out_dir / "models", data)
+            for name in BASELINES:
+                found[name].append(baseline_cell(out_dir, subject, name))
+                advance(1, name)
+            for name, row in rows.items():
+                if name not in searched:
+                    searched[name] = [method_cell(out_dir, subject, method) for method in row.methods]
+                    best[name] = row.methods[best_place(searched[name])]
+                    flops[name] = flops_cell(out_dir, subject, best[name])
+                    advance(len(row.methods), name)
+                found[name].append(method_cell(out_dir, subject, best[name]))
+                advance(1, name)
+    records = []
+    for name, cells in found.items():
+        if name in shown:
+            record = summary(case, name, cells, found[RETRAIN])
+            if name in rows:
+                row = rows[name]
+                record |= {"title": row.title, "selection": row.selection, "searched": len(row.methods)}
+                record |= {"flops": flops[name], "failed": _failures(searched[name])}
+            else:
+                record |= {"title": BASELINES[name], "selection": "none", "searched": 0, "failed": []}
+            records.append(record)
+    return records
+
+
+def run_analyses(
+    out_dir: Path,
+    records: Sequence[Record],
+    *,
+    scale: Scale,
+    seeds: Sequence[int] | None = None,
+    only: Sequence[str] = (),
+    data: Path | None = None,
+) -> dict[str, Analyses]:
+    """By case, what the figures show: matrices, groups, subsets, degradation, sufficiency, spectra and cost.
+
+    Arguments as for ``run_classwise``, whose ``records`` the cost is reckoned from.
+    """
+    found = {}
+    for case in chosen_cases(scale, seeds, only, data):
+        with threads(case):
+            subjects = (Subject(case, seed, out_dir / "models", data) for seed in case.seeds)
+            found[case.name] = analyse(out_dir, subjects, [one for one in records if one["case"] == case.name])
+    return found
+
+
+def chosen_cases(
+    scale: Scale, seeds: Sequence[int] | None, only: Sequence[str], data: Path | None
+) -> tuple[Case, ...]:
+    """The cases of the scale that ``only`` names, all where it names none.
+
+    Raises:
+        ConfigurationError: it names what is neither a case nor a method.
+    """
+    there = cases(scale, data)
+    known = [*there, *BASELINES, *dict.fromkeys(name for case in there.values() for name in case.grid.rows())]
+    for name in only:
+        if name not in known:
+            raise ConfigurationError(f"there is no case or method {name!r}; choose among {', '.join(known)}")
+    named = [case for name, case in there.items() if name in only] or list(there.values())
+    return tuple(replace(case, seeds=tuple(seeds)) if seeds else case for case in named)
+
+
+def best_place(cells: Sequence[Record]) -> int:
+    """The configuration with the highest Tug-of-War among those that did not diverge; the first where all did."""
+    return max(range(len(cells)), key=lambda place: -1.0 if cells[place]["failed"] else cells[place]["tow"])
+
+
+def threads(case: Case) -> contextlib.AbstractContextManager[None]:
+    """One thread where the case asks for it."""
+    return single_threaded() if case.single else contextlib.nullcontext()
+
+
+def _failures(cells: Sequence[Record]) -> list[Record]:
+    return [{"config": cell["config"], "why": cell["failed"]} for cell in cells if cell["failed"]]

@@ -1,0 +1,42 @@
+"""The files that the class-wise bench leaves: tables in Markdown and figures, by case."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mnemotomy.bench.classwise.analyses import Analyses
+from mnemotomy.bench.classwise.table import markdown
+from mnemotomy.files import write_text
+from mnemotomy.report.classwise_figures import cka_scatter, cost_bars, degradation_scatter, spectra_panels
+from mnemotomy.report.figures import accuracy_heatmap, subset_curves
+
+Record = dict[str, Any]
+
+
+def write_tables(records: Sequence[Record], out_dir: Path) -> None:
+    """``<case>.md`` for every case."""
+    for name in dict.fromkeys(record["case"] for record in records):
+        some = [record for record in records if record["case"] == name]
+        write_text(out_dir / f"{name}.md", markdown(some) + "\n")
+
+
+def write_figures(records: Sequence[Record], analyses: Mapping[str, Analyses], out_dir: Path) -> None:
+    """PNG files ``<case>-<figure>.png`` in ``out_dir``."""
+    for name, found in analyses.items():
+        first = found["seeds"][0]
+
+        def path(figure: str, name: str = name) -> Path:
+            return out_dir / f"{name}-{figure}.png"
+
+        some = [record for record in records if record["case"] == name and record["cka_original"] is not None]
+        cka_scatter(some, path("cka"))
+        accuracy_heatmap(first["matrices"]["matrices"], first["matrices"]["classes"], path("matrices"))
+        accuracy_heatmap(found["groups"]["matrices"], found["groups"]["groups"], path("groups"))
+        if found["subsets"]["sizes"]:
+            subset_curves(found["subsets"]["sizes"], path("subsets"))
+        degradation_scatter(first["degradation"], path("degradation"))
+        spectra_panels(found["spectra"], first["matrices"]["classes"], path("spectra"))
+        if found["cost"]["baselines"]:
+            cost_bars(found["cost"], path("cost"))

@@ -1,0 +1,49 @@
+"""Sufficiency: a class's engram alone, put into a network that knows nothing, and into one that never saw the class."""
+
+from __future__ import annotations
+
+import functools
+import operator
+from typing import Any
+
+from torch import nn
+
+from mnemotomy.bench.classwise.anatomy import Anatomy
+from mnemotomy.bench.classwise.observing import see
+from mnemotomy.engram.criteria import null_state
+from mnemotomy.engram.criteria import sufficiency as injected
+from mnemotomy.metrics.membership import loss_auc
+
+Record = dict[str, Any]
+
+
+def sufficiency(anatomy: Anatomy) -> Record:
+    """By class into the null state, all classes together, and the forgotten class into the retrained network.
+
+    ``auc``: how well the logit of the class ranks its test images above all others, 0.5 where it cannot; ``recall``:
+    the accuracy on the class. A null state gives every class the same logit, so that its recall says nothing.
+    """
+    subject, engrams = anatomy.subject, anatomy.engrams
+    null = null_state(anatomy.model, anatomy.atlas)
+    forgotten = subject.case.forget
+    everything = functools.reduce(operator.add, engrams)
+
+    def score(model: nn.Module, label: int) -> dict[str, float]:
+        seen = see(model, subject.test)
+        own, logit = seen.labels == label, seen.logits[:, label]
+        return {"auc": loss_auc(-logit[own], -logit[~own]), "recall": seen[own].accuracy}
+
+    def both(naive: nn.Module, label: int) -> Record:
+        found: Record = {"class": subject.class_names[label]}
+        for name in ("auc", "recall"):
+            before, after = injected(engrams[label], naive, lambda model, name=name: score(model, label)[name])  # type: ignore[misc]
+            found |= {f"{name}_before": before, f"{name}_after": after}
+        return found
+
+    empty, whole = injected(everything, null, lambda model: see(model, subject.test).accuracy)
+    return {
+        "null_state": [both(null, label) for label in range(subject.classes)],
+        "retrained": both(subject.retrained, forgotten),
+        "original": {"class": subject.class_names[forgotten], **score(anatomy.model, forgotten)},
+        "all_engrams": {"before": empty, "after": whole, "original": subject.original_view.test.accuracy},
+    }

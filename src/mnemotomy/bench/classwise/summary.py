@@ -1,0 +1,62 @@
+"""One record of the table from the cells of all seeds: means, spreads, and gaps to the retrained models."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from mnemotomy.bench.classwise.cases import Case
+from mnemotomy.bench.classwise.training import training_epochs
+from mnemotomy.metrics.interval import mean_and_spread
+
+Record = dict[str, Any]
+
+MEASURED = (
+    "tow", "da", "nmi", "forget", "retain", "test", "test_forget", "test_retain", "cka_original", "cka_retrained",
+    "membership_accuracy", "membership_efficacy", "relearned_forget", "relearned_retain", "seconds", "flops",
+    "peak_bytes",
+)  # fmt: skip
+"""The numbers of a cell."""
+
+WITHOUT_GAP = {"seconds", "flops", "peak_bytes", "cka_original", "cka_retrained"}
+
+
+def summary(case: Case, name: str, cells: Sequence[Record], retrained: Sequence[Record]) -> Record:
+    """The mean of every number over the seeds that did not diverge, None where all did.
+
+    ``…_spread`` is the standard deviation, where there are several seeds, and ``…_gap`` the distance of the mean to the
+    retrained models' mean.
+    """
+    whole = [cell for cell in cells if not cell["failed"]]
+    record: Record = {"case": case.name, "method": name, "seeds": [cell["seed"] for cell in whole]}
+    for key in MEASURED:
+        values = [cell[key] for cell in whole if cell.get(key) is not None]
+        if not values:
+            record[key] = None
+            continue
+        mean, spread = mean_and_spread(values)
+        record[key] = mean
+        if len(values) > 1:
+            record[f"{key}_spread"] = spread
+        if key not in WITHOUT_GAP:
+            record[f"{key}_gap"] = abs(mean - sum(cell[key] for cell in retrained) / len(retrained))
+    record["config"] = cells[0].get("config")
+    record["diverged_seeds"] = [cell["seed"] for cell in cells if cell["failed"]]
+    record["settings"] = settings(case)
+    return record
+
+
+def settings(case: Case) -> Record:
+    """What the scale made smaller or larger than the paper has it, in every record."""
+    grid = case.grid
+    return {
+        "data": case.data, "network": case.network, "width": case.width, "training_epochs": training_epochs(case),
+        "forget_class": case.forget, "retained_examples_read": case.read, "examples_clustered": case.features,
+        "subset_images": case.subset_images, "bfloat16": case.bfloat16,
+        "rates": list(grid.rates), "neggrad_rates": list(grid.forgetting_rates or grid.rates), "epochs": grid.epochs,
+        "neggrad_plus_epochs": list(grid.plus_epochs), "gammas": list(grid.gammas), "strengths": list(grid.strengths),
+        "thresholds": list(grid.thresholds), "projector_strengths": list(grid.projector_strengths),
+        "relearning": vars(case.relearning) | {"mode": "evaluation"},
+        "da": "uncentred, 95 % of the retained energy", "nmi": "two clusters, balanced", "cka": "linear, test set",
+        "membership": "losses", "flops": "counted on the first seed",
+    }  # fmt: skip
