@@ -33,7 +33,8 @@ def classwise(
     ] = None,
     seed: Annotated[list[int] | None, typer.Option(help="In place of the scale's; may be repeated.")] = None,
     only: Annotated[
-        list[str] | None, typer.Option(help="A case or a method by its name; may be repeated. With methods, no figures.")
+        list[str] | None,
+        typer.Option(help="A case, or a method (then no figures); may be repeated."),
     ] = None,
     figures: Annotated[bool, typer.Option(help="Whether to draw, and to measure what the figures show.")] = True,
     json_: Annotated[

@@ -12,29 +12,37 @@ from mnemotomy.report.figures import ACCENT, INK, SECOND, grid, save
 
 MARKS = "os^DvP*X<>hp"
 _SITES = 4  # panels of spectra
+_NEAR = 0.8  # methods that ruin a network would else squeeze all others into one corner
 
 
 def cka_scatter(records: Sequence[Mapping[str, Any]], path: str | Path) -> None:
-    """CKA to the original (x) against CKA to the retrained model (y), a point per method (Fig. 6): top left is ideal."""
-    figure, (axis,) = grid(1, 1, width=7.4, height=4.6)
-    for number, record in enumerate(records):
-        ours = record["method"].startswith("engram")
-        baseline = record["method"] in ("original", "retrain")
-        axis.errorbar(
-            record["cka_original"],
-            record["cka_retrained"],
-            xerr=record.get("cka_original_spread"),
-            yerr=record.get("cka_retrained_spread"),
-            fmt=MARKS[number % len(MARKS)],
-            color=INK if baseline else ACCENT if ours else SECOND,
-            markersize=7,
-            alpha=0.85,
-            linewidth=0.8,
-            label=record["title"],
-        )
-    axis.set(xlabel="CKA to the original model", ylabel="CKA to the retrained model")
-    axis.grid(alpha=0.25)
-    axis.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    """CKA to the original (x) against CKA to the retrained model (y), by method (Fig. 6): top left is ideal."""
+    figure, axes = grid(1, 2, width=11.0, height=4.4)
+    for axis in axes:
+        for number, record in enumerate(records):
+            ours = record["method"].startswith("engram")
+            baseline = record["method"] in ("original", "retrain")
+            axis.errorbar(
+                record["cka_original"],
+                record["cka_retrained"],
+                xerr=record.get("cka_original_spread"),
+                yerr=record.get("cka_retrained_spread"),
+                fmt=MARKS[number % len(MARKS)],
+                color=INK if baseline else ACCENT if ours else SECOND,
+                markersize=7,
+                alpha=0.85,
+                linewidth=0.8,
+                label=record["title"],
+            )
+        axis.set(xlabel="CKA to the original model", ylabel="CKA to the retrained model")
+        axis.grid(alpha=0.25)
+    near = [one for one in records if min(one["cka_original"], one["cka_retrained"]) > _NEAR] or list(records)
+    for key, limit in (("cka_original", axes[1].set_xlim), ("cka_retrained", axes[1].set_ylim)):
+        values = [one[key] for one in near]
+        margin = 0.1 * (max(values) - min(values)) + 0.005
+        limit(min(values) - margin, max(values) + margin)
+    axes[1].set(title="the upper right corner of the left panel")
+    axes[1].legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
     save(figure, path)
 
 
@@ -49,13 +57,13 @@ def degradation_scatter(found: Mapping[str, Mapping[str, Any]], path: str | Path
                 axis.scatter(
                     [point["cosine"] for point in points],
                     [100 * point["drop"] for point in points],
-                    s=16, color=color, alpha=0.7, linewidths=0, label=label,
+                    s=16, color=color, alpha=0.7, linewidths=0, label=label or None,
                 )  # fmt: skip
         axis.axhline(0.0, color="#888", linewidth=0.8)
         axis.set(title=f"{title}: {_correlation(panel['rank_correlation']['all'])}")
         axis.set(xlabel="cosine of mean head inputs", ylabel="accuracy drop (points)")
         axis.grid(alpha=0.25)
-    if axes[0].get_legend_handles_labels()[1] not in ([], [""]):
+    if axes[0].get_legend_handles_labels()[1]:
         axes[0].legend(frameon=False, fontsize=8, loc="upper left")
     save(figure, path)
 
@@ -99,6 +107,7 @@ def cost_bars(cost: Mapping[str, Any], path: str | Path) -> None:
     axis.set_yticks(range(len(bars)), list(bars))
     axis.invert_yaxis()
     axis.set_xscale("log")
+    axis.xaxis.set_minor_formatter("")
     axis.set(xlabel=f"seconds for {classes} classes")
     axis.margins(x=0.15)
     save(figure, path)

@@ -15,6 +15,8 @@ MARKS = "os^Dv"
 
 def probes_by_layer(records: Sequence[Mapping[str, Any]], path: str | Path) -> None:
     """Accuracy of fresh probes by layer, one line per configuration, linear and two-layer side by side."""
+    from matplotlib import colormaps
+
     figure, axes = grid(1, 2, width=11.0, height=4.0)
     for axis, key, title in zip(axes, ("linear", "two_layer"), ("linear probe", "two-layer probe"), strict=True):
         for number, record in enumerate(records):
@@ -25,6 +27,7 @@ def probes_by_layer(records: Sequence[Mapping[str, Any]], path: str | Path) -> N
                 marker=MARKS[number % len(MARKS)],
                 markersize=4,
                 linewidth=1.2,
+                color=colormaps["tab20"](number % 20),
                 label=record["configuration"],
             )
         axis.axhline(100 * records[0]["layers"][0]["chance"], color="#888", linestyle=":", linewidth=1)

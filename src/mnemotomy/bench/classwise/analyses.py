@@ -32,29 +32,24 @@ def analyse(out_dir: Path, subjects: Iterable[Subject], records: Sequence[Record
     first: Record = {}
     for subject in subjects:
         anatomy = Anatomy(subject)
-
-        def part(name: str, run: Callable[[], Any], subject: Subject = subject) -> Any:
-            return cached(out_dir, subject, {"analysis": name}, lambda: {"found": run()})["found"]
-
-        strengths = part("matrices", lambda anatomy=anatomy: matrices(anatomy))
-        found = {
-            "seed": subject.seed,
-            "extraction": part("extraction", lambda anatomy=anatomy: extraction(anatomy)),
-            "matrices": strengths,
-            "degradation": part(
-                "degradation",
-                lambda anatomy=anatomy, one=strengths: degradation(anatomy, one["before"], one["matrices"]),
-            ),
-            "sufficiency": part("sufficiency", lambda anatomy=anatomy: sufficiency(anatomy)),
-        }
-        if not seeds:
-            alpha = strengths["strength"]
-            first = {
-                "groups": part("groups", lambda anatomy=anatomy, alpha=alpha: grouped(anatomy, alpha)),
-                "subsets": part("subsets", lambda anatomy=anatomy, alpha=alpha: every_subset(anatomy, alpha)),
-                "spectra": part("spectra", lambda anatomy=anatomy: spectra(anatomy)),
+        erased = _part(out_dir, anatomy, "matrices", matrices)
+        seeds.append(
+            {
+                "seed": subject.seed,
+                "extraction": _part(out_dir, anatomy, "extraction", extraction),
+                "matrices": erased,
+                "degradation": _part(
+                    out_dir, anatomy, "degradation", degradation, erased["before"], erased["matrices"]
+                ),
+                "sufficiency": _part(out_dir, anatomy, "sufficiency", sufficiency),
             }
-        seeds.append(found)
+        )
+        if not first:
+            first = {
+                "groups": _part(out_dir, anatomy, "groups", grouped, erased["strengths"]),
+                "subsets": _part(out_dir, anatomy, "subsets", every_subset, erased["strengths"]),
+                "spectra": _part(out_dir, anatomy, "spectra", spectra),
+            }
     return {"seeds": seeds, **first, **over_seeds(seeds), "cost": cost(_mean_extraction(seeds), records)}
 
 
@@ -67,6 +62,11 @@ def over_seeds(seeds: Sequence[Record]) -> Record:
             mean, spread = mean_and_spread([seed["matrices"]["summary"][title][key] for seed in seeds])
             found[title] |= {key: mean} | ({f"{key}_spread": spread} if len(seeds) > 1 else {})
     return {"erasure": found}
+
+
+def _part(out_dir: Path, anatomy: Anatomy, name: str, run: Callable[..., Any], *arguments: Any) -> Any:
+    what = {"analysis": name}
+    return cached(out_dir, anatomy.subject, what, lambda: {"found": run(anatomy, *arguments)})["found"]
 
 
 def _mean_extraction(seeds: Sequence[Record]) -> Record:

@@ -10,6 +10,7 @@ from typing import Literal
 from mnemotomy.bench.classwise.grids import Grid
 from mnemotomy.bench.classwise.relearning import Relearning
 from mnemotomy.errors import ConfigurationError
+from mnemotomy.methods.gradient import LEARNING_RATES
 
 Scale = Literal["tiny", "small", "paper"]
 
@@ -56,13 +57,11 @@ class Case:
     single: bool = False
 
 
-_FEW_RATES = (0.1, 0.01, 0.001)
-
 DIGITS = Case(
     "digits-mlp", "digits", "mlp", single=True, features=200,
     grid=Grid(
-        rates=_FEW_RATES, epochs=5, plus_epochs=(5,), gammas=(1e-5,), strengths=(0.6, 0.8, 1.0, 1.2, 1.4, 1.6, 2.0),
-        thresholds=(0.3, 0.5), projector_strengths=(1.0, 1.4), forgetting_rates=(0.01, 0.001, 1e-4),
+        rates=(0.1, 0.01, 0.001), plus_epochs=(10,), gammas=(1e-5, 1e-4), forgetting_rates=LEARNING_RATES[:3],
+        thresholds=(0.3, 0.5), projector_strengths=(1.0, 1.4),
     ),
 )  # fmt: skip
 MNIST = Case(

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -30,24 +30,25 @@ def method_cell(folder: Path, subject: Subject, method: Method) -> Record:
     """The record of one configuration; ``failed`` says why there are no numbers where training diverged."""
 
     def run() -> Record:
-        record: Record = {"failed": None}
         halved = subject.case.bfloat16 and isinstance(method, GradientMethod)
+        with measured(subject.device) as usage:
+            try:
+                with torch.autocast(subject.device.type, torch.bfloat16, enabled=halved):
+                    model = method(subject.problem)
+            except TrainingError as error:
+                return {"failed": str(error)}
         try:
-            with measured(subject.device) as usage, torch.autocast(
-                subject.device.type, torch.bfloat16, enabled=halved
-            ):  # fmt: skip
-                model = method(subject.problem)
+            record = measure(model, subject, references(subject))
         except TrainingError as error:
             return {"failed": str(error)}
-        record |= measure(model, subject, references(subject))
-        return record | {"seconds": usage.seconds, "peak_bytes": usage.peak_bytes}
+        return record | {"failed": None, "seconds": usage.seconds, "peak_bytes": usage.peak_bytes}
 
-    return cached(folder, subject, {"method": method.name, "config": asdict(method)}, run)
+    return cached(folder, subject, {"method": method.name, "config": asdict(cast(Any, method))}, run)
 
 
 def flops_cell(folder: Path, subject: Subject, method: Method) -> int:
     """The operations of one call of ``method``, counted in a run of its own."""
-    identity = {"method": method.name, "config": asdict(method), "counted": "flops"}
+    identity = {"method": method.name, "config": asdict(cast(Any, method)), "counted": "flops"}
     return int(cached(folder, subject, identity, lambda: {"flops": method_flops(method, subject.problem)})["flops"])
 
 

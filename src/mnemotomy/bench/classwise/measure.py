@@ -10,6 +10,7 @@ from torch import nn
 from mnemotomy.bench.classwise.observing import Seen, see
 from mnemotomy.bench.classwise.relearning import relearn
 from mnemotomy.bench.classwise.subject import Subject, View
+from mnemotomy.errors import TrainingError
 from mnemotomy.metrics.clustering import forget_retain_nmi
 from mnemotomy.metrics.dimensional_alignment import dimensional_alignment
 from mnemotomy.metrics.membership import membership_accuracy, membership_efficacy
@@ -38,8 +39,13 @@ def measure(model: nn.Module, subject: Subject, against: References) -> Record:
     DA and NMI compare features of training examples to forget and retained; CKA those of the test set. Membership is
     read from losses: the forget set against test examples of its class (accuracy of an attack), and the share of the
     forget set that passes for unseen (efficacy).
+
+    Raises:
+        TrainingError: the model's outputs are not finite.
     """
     view, case = subject.view(model), subject.case
+    if not (view.forget.is_finite and view.retain.is_finite and view.test.is_finite):
+        raise TrainingError("the outputs are no longer finite; take a smaller learning rate or strength")
     forgotten = view.test.labels == case.forget
     own, others = view.test[forgotten], view.test[~forgotten]
     record: Record = {

@@ -43,6 +43,11 @@ class Seen:
         return nn.functional.cross_entropy(self.logits.double(), self.labels, reduction="none")
 
     @property
+    def is_finite(self) -> bool:
+        """False where weights that are finite give features or logits that are not."""
+        return bool(torch.isfinite(self.features).all() and torch.isfinite(self.logits).all())
+
+    @property
     def by_class(self) -> Float[Tensor, " classes"]:
         """The accuracy on each class; NaN where it has no example."""
         return class_accuracies(self.logits.argmax(-1), self.labels, self.logits.shape[1])
@@ -55,15 +60,14 @@ def see(model: nn.Module, examples: Examples, batch_size: int = 512) -> Seen:
         ModelError: the model has no linear head.
     """
     caught: list[Tensor] = []
-    found: list[Tensor] = []
     handle = head_of(model).register_forward_pre_hook(
         lambda _, inputs: caught.append(inputs[0].detach().flatten(1).float().cpu())
     )
     device = device_of(model)
     try:
         with observing(model):
-            for batch in examples.batches(batch_size):
-                found.append(logits(model, batch.inputs.to(device)).float().cpu())
+            batches = examples.batches(batch_size)
+            found = [logits(model, batch.inputs.to(device)).float().cpu() for batch in batches]
     finally:
         handle.remove()
     return Seen(torch.cat(caught), torch.cat(found), examples.labels.cpu().long())

@@ -112,9 +112,7 @@ def run_analyses(
     return found
 
 
-def chosen_cases(
-    scale: Scale, seeds: Sequence[int] | None, only: Sequence[str], data: Path | None
-) -> tuple[Case, ...]:
+def chosen_cases(scale: Scale, seeds: Sequence[int] | None, only: Sequence[str], data: Path | None) -> tuple[Case, ...]:
     """The cases of the scale that ``only`` names, all where it names none.
 
     Raises:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mnemotomy.bench.classwise.analyses import Analyses
+from mnemotomy.bench.classwise.matrices import CHOSEN
 from mnemotomy.bench.classwise.table import markdown
 from mnemotomy.files import write_text
 from mnemotomy.report.classwise_figures import cka_scatter, cost_bars, degradation_scatter, spectra_panels
@@ -34,8 +35,8 @@ def write_figures(records: Sequence[Record], analyses: Mapping[str, Analyses], o
         cka_scatter(some, path("cka"))
         accuracy_heatmap(first["matrices"]["matrices"], first["matrices"]["classes"], path("matrices"))
         accuracy_heatmap(found["groups"]["matrices"], found["groups"]["groups"], path("groups"))
-        if found["subsets"]["sizes"]:
-            subset_curves(found["subsets"]["sizes"], path("subsets"))
+        for title, sizes in found["subsets"]["sizes"].items():
+            subset_curves(sizes, path("subsets" if title == CHOSEN else "subsets-paper"))
         degradation_scatter(first["degradation"], path("degradation"))
         spectra_panels(found["spectra"], first["matrices"]["classes"], path("spectra"))
         if found["cost"]["baselines"]:

@@ -22,11 +22,8 @@ def spectra(anatomy: Anatomy) -> list[Record]:
     were alike. ``overlap``: ``tr(Pᵢ Pⱼ) / √(tr Pᵢ² tr Pⱼ²)``, 0 for classes that share no direction. Q: how many of its
     eigenvalues are 1, and how far any is from 0 and 1; it is the projector on what the cut leaves out.
     """
-    found = []
-    for site in anatomy.atlas.sites:
-        if anatomy.atlas.second_moment(site, anatomy.atlas.concepts[:1]).dim() > 1:
-            found.append(_site(anatomy, site))
-    return found
+    atlas = anatomy.atlas
+    return [_site(anatomy, site) for site in atlas.sites if atlas.second_moment(site, atlas.concepts[:1]).dim() > 1]
 
 
 def overlaps(whitened: Float[Tensor, "n k k"]) -> Float[Tensor, "n n"]:

@@ -121,6 +121,7 @@ def summary(name: str, cells: Sequence[Record]) -> Record:
         for index in range(len(cells[0]["layers"]))
     ]
     found["stopped"] = [one["stopped"] for one in cells if one["stopped"]]
+    found |= {"config": cells[0]["config"], "versions": cells[0]["versions"]}
     return found
 
 

@@ -1,0 +1,335 @@
+"""The class-wise bench runs, and says what it measured; a small network of digits, few steps."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+from typer.testing import CliRunner
+
+from mnemotomy.bench.classwise import cells as cells_module
+from mnemotomy.bench.classwise.anatomy import Anatomy, class_atlas
+from mnemotomy.bench.classwise.cases import DIGITS, cases
+from mnemotomy.bench.classwise.cells import cached, method_cell
+from mnemotomy.bench.classwise.cost import cost, extraction
+from mnemotomy.bench.classwise.degradation import degradation, mean_cosines, rank_correlation
+from mnemotomy.bench.classwise.flops import counted_flops, method_flops, training_flops
+from mnemotomy.bench.classwise.grids import ORIGINAL, RETRAIN, Grid
+from mnemotomy.bench.classwise.matrices import grouped, judged, matrices
+from mnemotomy.bench.classwise.observing import head_of, see
+from mnemotomy.bench.classwise.relearning import Relearning, relearn
+from mnemotomy.bench.classwise.resources import measured
+from mnemotomy.bench.classwise.run import best_place, chosen_cases, run_case
+from mnemotomy.bench.classwise.spectrum import overlaps, spectra
+from mnemotomy.bench.classwise.subject import Subject
+from mnemotomy.bench.classwise.sufficiency import sufficiency
+from mnemotomy.bench.classwise.table import COLUMNS, markdown, places, text
+from mnemotomy.cli import app
+from mnemotomy.errors import ConfigurationError, DataError, ModelError
+from mnemotomy.methods.engram import STRENGTHS, EngramPaper
+from mnemotomy.methods.fine_tune import FineTune
+from mnemotomy.methods.gradient import LEARNING_RATES
+from mnemotomy.methods.neggrad import NegGrad
+from mnemotomy.methods.problem import Examples
+from mnemotomy.methods.registry import METHODS
+from mnemotomy.report.classwise_figures import cka_scatter, cost_bars, degradation_scatter, spectra_panels
+
+pytest.importorskip("sklearn", reason="scikit-learn is not installed; it comes with the extra demo")
+
+FEW = Grid(
+    rates=(0.1,), epochs=1, plus_epochs=(1,), gammas=(1e-5,), strengths=(1.0, 1.4), thresholds=(0.4,),
+    projector_strengths=(1.0,), forgetting_rates=(0.01, 1e30),
+)  # fmt: skip
+CASE = replace(DIGITS, epochs=4, grid=FEW, superclasses={"low": (0, 1, 2, 3, 4), "high": (5, 6, 7, 8, 9)})
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("classwise")
+
+
+@pytest.fixture(scope="module")
+def subject(folder):
+    return Subject(CASE, 0, folder / "models")
+
+
+@pytest.fixture(scope="module")
+def anatomy(subject):
+    return Anatomy(subject)
+
+
+@pytest.fixture(scope="module")
+def records(folder):
+    rows = {name: row for name, row in FEW.rows().items() if name in ("neggrad", "engram", "engram-grid")}
+    return run_case(folder, replace(CASE, seeds=(0, 1)), rows, [ORIGINAL, RETRAIN, *rows])
+
+
+# the rows and the cases
+
+
+def test_the_papers_grids_are_table_5():
+    rows = Grid().rows()
+    assert {*METHODS} - {"retrain"} <= set(rows)
+    assert {method.learning_rate for method in rows["fine-tune"].methods} == set(LEARNING_RATES)
+    assert [method.strength for method in rows["engram-grid"].methods] == list(STRENGTHS)
+    assert len(rows["l1-sparse"].methods) == 21
+    assert len(rows["neggrad-plus"].methods) == 14
+    assert all(method in rows["salun"].methods for method in METHODS["salun"].grid())
+    assert rows["engram-automatic-twice"].methods[0].rounds == 2
+    assert "no test example" in rows["engram-automatic"].selection
+    assert "sees test accuracy" in rows["engram-grid"].selection
+
+
+def test_the_cases_of_every_scale(tmp_path):
+    assert [len(cases(scale, tmp_path)) for scale in ("tiny", "small", "paper")] == [1, 2, 1]
+    (tmp_path / "cifar100").mkdir()
+    assert "cifar100-resnet50" in cases("paper", tmp_path)
+    assert all(len(case.seeds) >= 3 for case in cases("small").values())
+    assert chosen_cases("small", [7], ["mnist-mlp", "engram"], None)[0].seeds == (7,)
+    with pytest.raises(ConfigurationError, match="no scale"):
+        cases("huge")
+    with pytest.raises(ConfigurationError, match="no case or method 'nothing'"):
+        chosen_cases("tiny", None, ["nothing"], None)
+
+
+def test_a_class_that_is_not_there_is_refused(folder):
+    with pytest.raises(DataError, match="class 10 is none of"):
+        Subject(replace(CASE, forget=10), 0, folder / "models")
+
+
+# observing, relearning, cost
+
+
+def test_one_pass_sees_what_the_head_reads(subject):
+    seen = see(subject.original, subject.test, batch_size=100)
+    head = head_of(subject.original)
+    torch.testing.assert_close(head(seen.features), seen.logits)
+    assert seen.accuracy == pytest.approx(float(seen.by_class @ torch.bincount(seen.labels).float()) / len(seen.labels))
+    assert seen[:5].losses.shape == (5,)
+    with pytest.raises(ModelError, match="no linear layer"):
+        head_of(nn.Conv2d(1, 1, 1))
+
+
+def test_relearning_teaches_a_copy(subject):
+    before = see(subject.retrained, subject.test).logits
+    taught = relearn(subject.retrained, subject.problem.forget, Relearning(steps=30, learning_rate=0.01))
+    assert see(taught, subject.problem.forget).accuracy == 1.0
+    torch.testing.assert_close(see(subject.retrained, subject.test).logits, before)
+
+
+def test_memory_and_time_are_measured():
+    kept = []
+    with measured(torch.device("cpu")) as usage:
+        kept.append(torch.ones(16 * 2**20, dtype=torch.uint8))
+    assert usage.seconds > 0
+    if usage.peak_bytes is not None:
+        assert 15 * 2**20 < usage.peak_bytes < 32 * 2**20
+
+
+def test_operations_are_counted():
+    layer, rows = nn.Linear(8, 4, bias=False), torch.ones(16, 8)
+    assert counted_flops(lambda: layer(rows)) == 2 * 16 * 8 * 4
+    symmetric = torch.eye(6)
+    assert counted_flops(lambda: torch.linalg.eigh(symmetric)) == 9 * 6**3
+    assert counted_flops(lambda: torch.linalg.eigvalsh(symmetric)) == round(4 / 3 * 6**3)
+    assert counted_flops(lambda: torch.linalg.cholesky(symmetric)) == 72
+    upper, right = torch.eye(6), torch.ones(6, 3)
+    assert counted_flops(lambda: torch.linalg.solve_triangular(upper, right, upper=True)) == 6 * 6 * 3
+    # the first layer passes no gradient on: two products each, three for any other
+    model = nn.Sequential(nn.Flatten(), nn.Linear(8, 4), nn.ReLU(), nn.Linear(4, 3))
+    examples = Examples(torch.ones(64, 8), torch.zeros(64, dtype=torch.long))
+    once = 2 * 64 * (2 * 8 * 4 + 3 * 4 * 3)
+    assert training_flops(model, examples, epochs=5) == 5 * once
+
+
+def test_thinned_counts_are_the_whole_counts(subject):
+    problem = subject.problem
+    whole = counted_flops(lambda: FineTune(epochs=2)(problem))
+    assert method_flops(FineTune(epochs=2), problem) == pytest.approx(whole, rel=0.01)
+    assert method_flops(EngramPaper(), problem) > 0
+
+
+# cells and records
+
+
+def test_a_cell_is_run_once(subject, folder, monkeypatch):
+    first = method_cell(folder, subject, EngramPaper())
+    monkeypatch.setattr(cells_module, "measure", lambda *_: pytest.fail("a cached cell ran again"))
+    assert method_cell(folder, subject, EngramPaper()) == first
+    assert cached(folder, subject, {"analysis": "x"}, lambda: {"found": (1, 2)})["found"] == [1, 2]
+
+
+def test_what_diverges_is_recorded_and_skipped(subject, folder, records):
+    assert "smaller" in method_cell(folder, subject, NegGrad(1e30, 1))["failed"]
+    assert best_place([{"failed": "x"}, {"failed": None, "tow": 0.2}, {"failed": None, "tow": 0.1}]) == 1
+    record = next(one for one in records if one["method"] == "neggrad")
+    assert record["config"]["learning_rate"] == 0.01
+    assert [failure["config"]["learning_rate"] for failure in record["failed"]] == [1e30]
+
+
+def test_every_column_is_measured(records):
+    by_name = {record["method"]: record for record in records}
+    assert list(by_name) == [ORIGINAL, RETRAIN, "neggrad", "engram", "engram-grid"]
+    for record in records:
+        assert record["seeds"] == [0, 1]
+        missing = [key for key in COLUMNS if record[key] is None]
+        assert missing == (["peak_bytes"] if record["method"] in (ORIGINAL, RETRAIN) else [])
+        assert 0.0 <= record["tow"] <= 1.0
+        assert record["settings"]["training_epochs"] == 4
+    retrain = by_name[RETRAIN]
+    assert 0.9 < retrain["tow"] < 1.0  # between seeds
+    assert retrain["cka_retrained"] < 1.0
+    assert by_name[ORIGINAL]["cka_original"] < 1.0
+    assert retrain["forget"] == 0.0
+    engram = by_name["engram-grid"]
+    assert engram["tow_gap"] == pytest.approx(abs(engram["tow"] - retrain["tow"]))
+    assert engram["tow"] >= by_name["engram"]["tow"] - 0.1
+    assert "tow_spread" in engram
+
+
+def test_best_and_second_best_are_marked():
+    def record(method, tow, gap):
+        return {"method": method, "title": method, "tow": tow, "membership_accuracy": 0.5, "tow_gap": gap,
+                "membership_accuracy_gap": gap}  # fmt: skip
+
+    rows = [record(RETRAIN, 1.0, 0.0), record("a", 0.9, 0.2), record("b", 0.8, 0.1), record("c", 0.9, 0.3)]
+    assert places(rows, "tow") == [0, 1, 2, 1]
+    assert places(rows, "membership_accuracy") == [0, 2, 1, 0]
+    assert text(rows[1], "tow") == "0.900 (0.200)"
+    assert text(rows[0], "tow") == "1.000"
+    shown = markdown(rows, ["tow"])
+    assert "**0.900 (0.200)**" in shown
+    assert "<u>0.800 (0.100)</u>" in shown
+
+
+def test_without_numbers_a_dash():
+    row = {"method": "a", "title": "a", "tow": None}
+    assert text(row, "tow") == "–"
+    assert places([row], "tow") == [0]
+
+
+# what the engrams are
+
+
+def test_matrices_and_groups(anatomy):
+    found = matrices(anatomy)
+    assert set(found["matrices"]) == set(found["summary"])
+    for matrix in found["matrices"].values():
+        assert torch.tensor(matrix).shape == (10, 10)
+    assert found["summary"]["α chosen"]["erased_mean"] < 0.2
+    assert len(found["strengths"]) == 10
+    assert len(grouped(anatomy, found["strengths"])["matrices"]["automatic"]) == 2
+    no_superclasses = Anatomy(anatomy.subject)
+    no_superclasses.subject = type("Named", (), {"case": DIGITS, "class_names": tuple("abcd"), "classes": 4})()
+    assert no_superclasses.groups() == {"a, b": (0, 1), "c, d": (2, 3)}
+
+
+def test_a_matrix_is_judged_by_its_diagonal_and_the_rest():
+    before = torch.tensor([1.0, 0.5])
+    found = judged(before, torch.tensor([[0.1, 0.4], [0.8, 0.0]]))
+    assert found["erased_mean"] == pytest.approx(0.05)
+    assert found["erased_worst"] == pytest.approx(0.1)
+    assert found["others_lost_mean"] == pytest.approx(0.15)
+    assert found["others_lost_worst"] == pytest.approx(0.2)
+
+
+def test_degradation_has_a_point_per_pair(anatomy):
+    cosines = mean_cosines(anatomy)
+    torch.testing.assert_close(cosines.diagonal(), torch.ones(10, dtype=torch.float64))
+    before = [1.0] * 10
+    after = (1.0 - cosines / 10).tolist()  # the more alike, the more is lost
+    found = degradation(anatomy, before, {"made": after})["made"]
+    assert len(found["points"]) == 90
+    assert found["rank_correlation"]["all"]["rho"] == pytest.approx(1.0)
+    assert found["rank_correlation"]["same_superclass"]["points"] == 40
+    assert set(found["mean_drop"]) == {"all", "same_superclass", "different_superclass"}
+
+
+def test_the_rank_correlation_and_its_interval():
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(200, generator=generator)
+    y = x + torch.randn(200, generator=generator)
+    found = rank_correlation(x.tolist(), y.tolist(), [i % 20 for i in range(200)])
+    assert found["low"] < found["rho"] < found["high"]
+    assert 0.55 < found["rho"] < 0.8
+    assert rank_correlation([1.0, 2.0], [3.0, 3.0], [0, 1]) is None
+
+
+def test_engrams_suffice(anatomy):
+    found = sufficiency(anatomy)
+    assert all(one["auc_before"] == 0.5 for one in found["null_state"])
+    assert sum(one["auc_after"] for one in found["null_state"]) / 10 > 0.9
+    whole = found["all_engrams"]
+    assert whole["after"] == pytest.approx(whole["original"], abs=0.02)
+    assert found["retrained"]["recall_before"] == 0.0
+    assert found["retrained"]["class"] == "0"
+
+
+def test_spectra_add_up(anatomy):
+    found = spectra(anatomy)
+    assert len(found) == 3
+    for site in found:
+        assert site["complement_ones"] == site["dimensions"] - site["rank"]
+        assert site["complement_rounding"] < 1e-2
+        assert len(site["mu"]) == 10
+        assert site["mu"][0] == sorted(site["mu"][0], reverse=True)
+        assert 0.0 < site["overlap_mean"] < 1.0
+    halves = torch.stack([torch.diag(torch.tensor([1.0, 0.0])), torch.diag(torch.tensor([0.0, 1.0]))])
+    torch.testing.assert_close(overlaps(halves), torch.eye(2))
+
+
+def test_the_cost_is_of_all_classes(anatomy):
+    extracted = extraction(anatomy)
+    assert extracted["classes"] == 10
+    assert extracted["flops"] > 0
+    records = [
+        {"method": "neggrad", "config": {"epochs": 2}, "seconds": 1.0, "flops": 4, "tow": 0.5},
+        {"method": "fine-tune", "config": {"epochs": 10}, "seconds": 3.0, "flops": 8, "tow": 0.9},
+        {"method": "engram", "config": {"strength": 1.0}, "seconds": 0.1, "flops": 1, "tow": 0.9},
+    ]
+    found = cost({"seconds": 0.5, "flops": 2, "classes": 10}, records)
+    assert set(found["baselines"]) == {"neggrad", "fine-tune"}
+    assert found["cheapest"] == "neggrad"
+    assert found["baselines"]["neggrad"]["times_cheaper"] == 20
+    assert found["baselines"]["neggrad"]["times_cheaper_published"] == 100
+    assert found["baselines"]["fine-tune"]["times_cheaper_flops"] == 40
+
+
+def test_the_class_atlas_knows_every_class(subject):
+    assert set(class_atlas(subject.original, subject.train).concepts) == set(map(str, range(10)))
+
+
+def test_the_figures_are_drawn(anatomy, records, tmp_path):
+    cka_scatter(records, tmp_path / "cka.png")
+    spectra_panels(spectra(anatomy), anatomy.subject.class_names, tmp_path / "spectra.png")
+    found = degradation(anatomy, [1.0] * 10, {"a": torch.rand(10, 10).tolist(), "b": [[1.0] * 10] * 10})
+    degradation_scatter(found, tmp_path / "degradation.png")
+    cost_bars(cost({"seconds": 0.5, "flops": 2, "classes": 10}, records), tmp_path / "cost.png")
+    for name in ("cka", "spectra", "degradation", "cost"):
+        assert (tmp_path / f"{name}.png").stat().st_size > 1000
+
+
+def test_an_unknown_name_is_one_line(tmp_path):
+    result = CliRunner().invoke(app, ["bench", "classwise", "--scale", "tiny", "--only", "x", "--out", str(tmp_path)])
+    assert result.exit_code == 2
+    assert "there is no case or method 'x'" in result.output
+
+
+@pytest.mark.slow
+def test_the_tiny_bench_from_the_command_line(tmp_path):
+    arguments = ["bench", "classwise", "--scale", "tiny", "--out", str(tmp_path), "--json", "-"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    records = {record["method"]: record for record in json.loads(result.stdout)}
+    assert list(records) == [ORIGINAL, RETRAIN, *DIGITS.grid.rows()]
+    assert set(COLUMNS) <= set(records["engram"])
+    assert records["engram-automatic"]["tow"] > 0.85
+    assert records["engram-grid"]["tow"] >= records["engram"]["tow"]
+    analyses = json.loads((tmp_path / "analyses.json").read_text())["digits-mlp"]
+    assert all(sum(size["subsets"] for size in sizes) == 1023 for sizes in analyses["subsets"]["sizes"].values())
+    for figure in ("cka", "matrices", "groups", "subsets", "degradation", "spectra", "cost"):
+        assert (tmp_path / f"digits-mlp-{figure}.png").stat().st_size > 1000
+    assert (tmp_path / "digits-mlp.md").read_text().startswith("| method |")
