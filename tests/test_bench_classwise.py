@@ -18,18 +18,20 @@ from mnemotomy.bench.classwise.cost import cost, extraction
 from mnemotomy.bench.classwise.degradation import degradation, mean_cosines, rank_correlation
 from mnemotomy.bench.classwise.flops import counted_flops, method_flops, training_flops
 from mnemotomy.bench.classwise.grids import ORIGINAL, RETRAIN, Grid
-from mnemotomy.bench.classwise.matrices import grouped, judged, matrices
+from mnemotomy.bench.classwise.matrices import OnMoments, automatic_matrix, grouped, judged, matrices
 from mnemotomy.bench.classwise.observing import head_of, see
 from mnemotomy.bench.classwise.relearning import Relearning, relearn
 from mnemotomy.bench.classwise.resources import measured
 from mnemotomy.bench.classwise.run import best_place, chosen_cases, run_case
 from mnemotomy.bench.classwise.spectrum import overlaps, spectra
-from mnemotomy.bench.classwise.subject import Subject
+from mnemotomy.bench.classwise.subject import Subject, some
 from mnemotomy.bench.classwise.sufficiency import sufficiency
 from mnemotomy.bench.classwise.table import COLUMNS, markdown, places, text
+from mnemotomy.bench.classwise.training import load_superclasses
 from mnemotomy.cli import app
 from mnemotomy.errors import ConfigurationError, DataError, ModelError
 from mnemotomy.methods.engram import STRENGTHS, EngramPaper
+from mnemotomy.methods.engram_automatic import EngramAutomatic
 from mnemotomy.methods.fine_tune import FineTune
 from mnemotomy.methods.gradient import LEARNING_RATES
 from mnemotomy.methods.neggrad import NegGrad
@@ -42,7 +44,9 @@ pytest.importorskip("sklearn", reason="scikit-learn is not installed; it comes w
 FEW = Grid(
     rates=(0.1,), epochs=1, plus_epochs=(1,), gammas=(1e-5,), strengths=(1.0, 1.4), thresholds=(0.4,),
     projector_strengths=(1.0,), forgetting_rates=(0.01, 1e30),
+    automatic=EngramAutomatic(excesses=(0.2,), strengths=(0.6, 1.0, 1.4), read=200),
 )  # fmt: skip
+EXTRACTED = {"seconds": 0.5, "collecting_seconds": 0.5, "flops": 2, "classes": 10, "share_collected": 0.5}
 CASE = replace(DIGITS, epochs=4, grid=FEW, superclasses={"low": (0, 1, 2, 3, 4), "high": (5, 6, 7, 8, 9)})
 
 
@@ -95,6 +99,19 @@ def test_the_cases_of_every_scale(tmp_path):
         chosen_cases("tiny", None, ["nothing"], None)
 
 
+def test_cifar_100_brings_its_superclasses(tmp_path):
+    datasets = pytest.importorskip("datasets")
+    image = pytest.importorskip("PIL.Image")
+    rows = {"img": [image.new("RGB", (4, 4))] * 4, "fine_label": [0, 1, 2, 2], "coarse_label": [1, 0, 1, 1]}
+    features = datasets.Features(
+        img=datasets.Image(), fine_label=datasets.ClassLabel(3), coarse_label=datasets.ClassLabel(names=["a", "b"])
+    )
+    (tmp_path / "cifar100").mkdir()
+    datasets.Dataset.from_dict(rows, features).to_parquet(tmp_path / "cifar100" / "test.parquet")
+    assert load_superclasses("cifar100", tmp_path) == {"a": (1,), "b": (0, 2)}
+    assert load_superclasses("mnist", None) == {}
+
+
 def test_a_class_that_is_not_there_is_refused(folder):
     with pytest.raises(DataError, match="class 10 is none of"):
         Subject(replace(CASE, forget=10), 0, folder / "models")
@@ -134,7 +151,6 @@ def test_operations_are_counted():
     assert counted_flops(lambda: layer(rows)) == 2 * 16 * 8 * 4
     symmetric = torch.eye(6)
     assert counted_flops(lambda: torch.linalg.eigh(symmetric)) == 9 * 6**3
-    assert counted_flops(lambda: torch.linalg.eigvalsh(symmetric)) == round(4 / 3 * 6**3)
     assert counted_flops(lambda: torch.linalg.cholesky(symmetric)) == 72
     upper, right = torch.eye(6), torch.ones(6, 3)
     assert counted_flops(lambda: torch.linalg.solve_triangular(upper, right, upper=True)) == 6 * 6 * 3
@@ -170,13 +186,22 @@ def test_what_diverges_is_recorded_and_skipped(subject, folder, records):
     assert [failure["config"]["learning_rate"] for failure in record["failed"]] == [1e30]
 
 
+def test_a_method_of_which_nothing_converges_has_no_numbers(folder):
+    rows = {"neggrad": replace(FEW.rows()["neggrad"], methods=(NegGrad(1e30, 1),))}
+    (record,) = run_case(folder, CASE, rows, ["neggrad"])
+    assert record["tow"] is None
+    assert record["diverged_seeds"] == [0]
+    assert places([record], "membership_accuracy") == [0]
+    assert "–" in markdown([record])
+    assert cost(EXTRACTED, [record])["cheapest"] is None
+
+
 def test_every_column_is_measured(records):
     by_name = {record["method"]: record for record in records}
     assert list(by_name) == [ORIGINAL, RETRAIN, "neggrad", "engram", "engram-grid"]
     for record in records:
         assert record["seeds"] == [0, 1]
-        missing = [key for key in COLUMNS if record[key] is None]
-        assert missing == (["peak_bytes"] if record["method"] in (ORIGINAL, RETRAIN) else [])
+        assert all(record[key] is not None for key in COLUMNS)
         assert 0.0 <= record["tow"] <= 1.0
         assert record["settings"]["training_epochs"] == 4
     retrain = by_name[RETRAIN]
@@ -216,15 +241,33 @@ def test_without_numbers_a_dash():
 
 def test_matrices_and_groups(anatomy):
     found = matrices(anatomy)
+    ours = automatic_matrix(anatomy)
     assert set(found["matrices"]) == set(found["summary"])
-    for matrix in found["matrices"].values():
+    for matrix in (found["matrices"] | ours["matrices"]).values():
         assert torch.tensor(matrix).shape == (10, 10)
     assert found["summary"]["α chosen"]["erased_mean"] < 0.2
     assert len(found["strengths"]) == 10
     assert len(grouped(anatomy, found["strengths"])["matrices"]["automatic"]) == 2
     no_superclasses = Anatomy(anatomy.subject)
-    no_superclasses.subject = type("Named", (), {"case": DIGITS, "class_names": tuple("abcd"), "classes": 4})()
+    no_superclasses.subject = type("Named", (), {"superclasses": {}, "class_names": tuple("abcd"), "classes": 4})()
     assert no_superclasses.groups() == {"a, b": (0, 1), "c, d": (2, 3)}
+
+
+def test_ours_on_shared_moments_is_ours(anatomy):
+    subject, settings = anatomy.subject, {"excesses": (0.2,), "strengths": (0.6, 1.0), "read": 100}
+    alone = see(EngramAutomatic(**settings)(subject.problem), subject.test)
+    shared = see(OnMoments(**settings).erased(subject.problem, anatomy.atlas.moments), subject.test)
+    torch.testing.assert_close(shared.logits, alone.logits, atol=0.1, rtol=0.1)
+
+
+def test_few_examples_are_the_same_ones(subject, folder):
+    few = Subject(replace(CASE, read=20, test_images=30, collected=100), 0, folder / "models")
+    assert len(few.test) == 30
+    assert len(few.closed_form_problem.forget) + len(few.closed_form_problem.retain) == 100
+    assert few.problem_for(FineTune()) is few.problem
+    assert few.problem_for(EngramPaper()) is few.closed_form_problem
+    assert len(few.original_view.forget.labels) == len(few.original_view.retain.labels) == 20
+    torch.testing.assert_close(some(subject.train, 7).inputs, some(subject.train, 7).inputs)
 
 
 def test_a_matrix_is_judged_by_its_diagonal_and_the_rest():
@@ -243,7 +286,7 @@ def test_degradation_has_a_point_per_pair(anatomy):
     after = (1.0 - cosines / 10).tolist()  # the more alike, the more is lost
     found = degradation(anatomy, before, {"made": after})["made"]
     assert len(found["points"]) == 90
-    assert found["rank_correlation"]["all"]["rho"] == pytest.approx(1.0)
+    assert found["rank_correlation"]["all"]["rho"] == pytest.approx(1.0, abs=1e-3)
     assert found["rank_correlation"]["same_superclass"]["points"] == 40
     assert set(found["mean_drop"]) == {"all", "same_superclass", "different_superclass"}
 
@@ -285,16 +328,17 @@ def test_the_cost_is_of_all_classes(anatomy):
     extracted = extraction(anatomy)
     assert extracted["classes"] == 10
     assert extracted["flops"] > 0
+    assert extracted["collecting_seconds"] < extracted["seconds"]
     records = [
         {"method": "neggrad", "config": {"epochs": 2}, "seconds": 1.0, "flops": 4, "tow": 0.5},
         {"method": "fine-tune", "config": {"epochs": 10}, "seconds": 3.0, "flops": 8, "tow": 0.9},
         {"method": "engram", "config": {"strength": 1.0}, "seconds": 0.1, "flops": 1, "tow": 0.9},
     ]
-    found = cost({"seconds": 0.5, "flops": 2, "classes": 10}, records)
+    found = cost(EXTRACTED, records)
     assert set(found["baselines"]) == {"neggrad", "fine-tune"}
     assert found["cheapest"] == "neggrad"
     assert found["baselines"]["neggrad"]["times_cheaper"] == 20
-    assert found["baselines"]["neggrad"]["times_cheaper_published"] == 100
+    assert found["baselines"]["neggrad"]["times_cheaper_published"] == 50
     assert found["baselines"]["fine-tune"]["times_cheaper_flops"] == 40
 
 
@@ -307,7 +351,7 @@ def test_the_figures_are_drawn(anatomy, records, tmp_path):
     spectra_panels(spectra(anatomy), anatomy.subject.class_names, tmp_path / "spectra.png")
     found = degradation(anatomy, [1.0] * 10, {"a": torch.rand(10, 10).tolist(), "b": [[1.0] * 10] * 10})
     degradation_scatter(found, tmp_path / "degradation.png")
-    cost_bars(cost({"seconds": 0.5, "flops": 2, "classes": 10}, records), tmp_path / "cost.png")
+    cost_bars(cost(EXTRACTED, records), tmp_path / "cost.png")
     for name in ("cka", "spectra", "degradation", "cost"):
         assert (tmp_path / f"{name}.png").stat().st_size > 1000
 

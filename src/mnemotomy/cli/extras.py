@@ -28,5 +28,6 @@ EXTRAS = (
     Extra("qdrant-client", "qdrant_client", "dense", "dense retrieval of facts"),
     Extra("datasets", "datasets", "vision", "images from a folder or the hub"),
     Extra("pillow", "PIL", "vision", "reading and drawing images"),
+    Extra("rouge-score", "rouge_score", "tofu", "ROUGE of TOFU's evaluation"),
     Extra("lm-eval", "lm_eval", "eval", "GSM8K by the harness of the field"),
 )

@@ -64,7 +64,7 @@ def degradation_scatter(found: Mapping[str, Mapping[str, Any]], path: str | Path
         axis.set(xlabel="cosine of mean head inputs", ylabel="accuracy drop (points)")
         axis.grid(alpha=0.25)
     if axes[0].get_legend_handles_labels()[1]:
-        axes[0].legend(frameon=False, fontsize=8, loc="upper left")
+        axes[-1].legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
     save(figure, path)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from mnemotomy.bench.classwise.anatomy import Anatomy
 from mnemotomy.bench.classwise.cells import cached
 from mnemotomy.bench.classwise.cost import cost, extraction
 from mnemotomy.bench.classwise.degradation import degradation
-from mnemotomy.bench.classwise.matrices import every_subset, grouped, matrices
+from mnemotomy.bench.classwise.matrices import automatic_matrix, every_subset, grouped, matrices
 from mnemotomy.bench.classwise.spectrum import spectra
 from mnemotomy.bench.classwise.subject import Subject
 from mnemotomy.bench.classwise.sufficiency import sufficiency
@@ -33,6 +34,9 @@ def analyse(out_dir: Path, subjects: Iterable[Subject], records: Sequence[Record
     for subject in subjects:
         anatomy = Anatomy(subject)
         erased = _part(out_dir, anatomy, "matrices", matrices)
+        if subject.case.automatic_seeds is None or len(seeds) < subject.case.automatic_seeds:
+            ours = _part(out_dir, anatomy, "automatic", automatic_matrix)
+            erased |= {key: erased[key] | ours[key] for key in ("matrices", "summary")}
         seeds.append(
             {
                 "seed": subject.seed,
@@ -57,18 +61,26 @@ def over_seeds(seeds: Sequence[Record]) -> Record:
     """``erasure``: what is left of erased classes and lost by others, the mean and spread over seeds, by matrix."""
     found: Record = {}
     for title, numbers in seeds[0]["matrices"]["summary"].items():
-        found[title] = {}
+        having = [seed["matrices"]["summary"][title] for seed in seeds if title in seed["matrices"]["summary"]]
+        found[title] = {"seeds": len(having)}
         for key in numbers:
-            mean, spread = mean_and_spread([seed["matrices"]["summary"][title][key] for seed in seeds])
-            found[title] |= {key: mean} | ({f"{key}_spread": spread} if len(seeds) > 1 else {})
+            mean, spread = mean_and_spread([one[key] for one in having])
+            found[title] |= {key: mean} | ({f"{key}_spread": spread} if len(having) > 1 else {})
     return {"erasure": found}
 
 
 def _part(out_dir: Path, anatomy: Anatomy, name: str, run: Callable[..., Any], *arguments: Any) -> Any:
-    what = {"analysis": name}
-    return cached(out_dir, anatomy.subject, what, lambda: {"found": run(anatomy, *arguments)})["found"]
+    subject = anatomy.subject
+    what = {
+        "analysis": name,
+        "automatic": asdict(subject.case.grid.automatic),
+        "superclasses": {key: list(members) for key, members in subject.superclasses.items()},
+        "arguments": list(arguments),
+    }
+    return cached(out_dir, subject, what, lambda: {"found": run(anatomy, *arguments)})["found"]
 
 
 def _mean_extraction(seeds: Sequence[Record]) -> Record:
     parts = [seed["extraction"] for seed in seeds]
-    return {**parts[0], "seconds": sum(part["seconds"] for part in parts) / len(parts)}
+    means = {key: sum(part[key] for part in parts) / len(parts) for key in ("seconds", "collecting_seconds")}
+    return {**parts[0], **means}

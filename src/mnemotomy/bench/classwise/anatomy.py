@@ -10,7 +10,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mnemotomy.bench.classwise.observing import see
-from mnemotomy.bench.classwise.resources import Usage, measured
 from mnemotomy.bench.classwise.subject import Subject
 from mnemotomy.engram.atlas import Atlas
 from mnemotomy.engram.collect import collect
@@ -42,19 +41,12 @@ class Anatomy:
     @cached_property
     def atlas(self) -> Atlas:
         """Of all classes."""
-        return class_atlas(self.model, self.subject.train)
+        return class_atlas(self.model, self.subject.collected)
 
     @cached_property
     def engrams(self) -> list[Edit]:
         """Of each class."""
         return class_engrams(self.atlas, self.subject.classes)
-
-    @cached_property
-    def extraction(self) -> Usage:
-        """The time and memory of collecting, factorising and extracting every class, begun anew."""
-        with measured(self.subject.device) as usage:
-            class_engrams(class_atlas(self.model, self.subject.train), self.subject.classes)
-        return usage
 
     @cached_property
     def before(self) -> Float[Tensor, " classes"]:
@@ -71,7 +63,7 @@ class Anatomy:
 
     def groups(self) -> dict[str, tuple[int, ...]]:
         """The superclasses; neighbouring classes two by two where there are none."""
-        if self.subject.case.superclasses:
-            return {name: tuple(members) for name, members in self.subject.case.superclasses.items()}
+        if self.subject.superclasses:
+            return {name: tuple(members) for name, members in self.subject.superclasses.items()}
         names, pairs = self.subject.class_names, range(0, self.subject.classes - 1, 2)
         return {f"{names[first]}, {names[first + 1]}": (first, first + 1) for first in pairs}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,7 +10,10 @@ from typing import Literal
 
 from mnemotomy.bench.classwise.grids import Grid
 from mnemotomy.bench.classwise.relearning import Relearning
+from mnemotomy.data.images import VARIABLE
 from mnemotomy.errors import ConfigurationError
+from mnemotomy.methods.engram import STRENGTHS
+from mnemotomy.methods.engram_automatic import EngramAutomatic
 from mnemotomy.methods.gradient import LEARNING_RATES
 
 Scale = Literal["tiny", "small", "paper"]
@@ -32,8 +36,11 @@ class Case:
         seeds: of the original and the retrained models.
         grid: what each method's search tries.
         superclasses: classes by superclass, where there are any.
-        read: at most so many retained training examples are read by metrics; None for all. Methods see all.
-        features: at most so many examples of each set are clustered.
+        read: at most so many examples to forget, and of those retained, are read by metrics; None for all.
+        test_images: at most so many test images are read; None for all.
+        collected: closed-form methods collect from so many training examples; None for all. Gradient methods see all.
+        automatic_seeds: on so many seeds, ours erases every class in turn; None for all.
+        features: of so many examples to forget the features are clustered, with as many retained.
         subset_images: at most so many test images are read for each of the 2ⁿ − 1 subsets; None for all.
         bfloat16: gradient methods run under autocast.
         relearning: how relearning is tried.
@@ -50,6 +57,9 @@ class Case:
     grid: Grid = field(default_factory=Grid)
     superclasses: Mapping[str, Sequence[int]] = field(default_factory=dict)
     read: int | None = None
+    test_images: int | None = None
+    collected: int | None = None
+    automatic_seeds: int | None = None
     features: int = 1000
     subset_images: int | None = None
     bfloat16: bool = False
@@ -65,18 +75,19 @@ DIGITS = Case(
     ),
 )  # fmt: skip
 MNIST = Case(
-    "mnist-mlp", "mnist", "mlp", seeds=(0, 1, 2), single=True, read=10_000,
+    "mnist-mlp", "mnist", "mlp", seeds=(0, 1, 2), single=True, read=5000, subset_images=2000,
     grid=Grid(
-        rates=(0.1, 0.01), epochs=5, plus_epochs=(5,), gammas=(1e-5, 1e-4), forgetting_rates=(0.01, 0.001, 1e-4),
+        rates=(0.1, 0.01), epochs=5, plus_epochs=(5,), gammas=(1e-5, 1e-4), forgetting_rates=LEARNING_RATES,
         thresholds=(0.3, 0.5), projector_strengths=(1.0, 1.4),
     ),
 )  # fmt: skip
 CIFAR10_QUARTER = Case(
     "cifar10-resnet18-quarter", "cifar10", "resnet18", width=0.25, seeds=(0, 1, 2), superclasses=CIFAR10,
-    read=5000, features=1000, subset_images=300, bfloat16=True,
+    read=2000, test_images=5000, collected=5000, automatic_seeds=1, features=1000, subset_images=200,
     grid=Grid(
-        rates=(0.01, 0.001), epochs=2, plus_epochs=(2,), gammas=(1e-5,), forgetting_rates=(0.001, 3e-4, 1e-4),
+        rates=(0.01, 0.001), epochs=1, plus_epochs=(1,), gammas=(1e-5,), forgetting_rates=(0.01, 0.001, 3e-4, 1e-4),
         strengths=(0.6, 0.8, 1.0, 1.2, 1.4, 1.6), thresholds=(0.3, 0.5), projector_strengths=(1.0,),
+        automatic=EngramAutomatic(excesses=(0.1, 0.3, 0.5), strengths=STRENGTHS, read=1000),
     ),
 )  # fmt: skip
 CIFAR10_PAPER = Case(
@@ -102,8 +113,7 @@ def cases(scale: Scale, data: Path | None = None) -> dict[str, Case]:
     """
     if scale not in _CASES:
         raise ConfigurationError(f"there is no scale {scale!r}; choose among {', '.join(_CASES)}")
+    folder = Path(os.environ.get(VARIABLE, ".")) if data is None else data
     return {
-        case.name: case
-        for case in _CASES[scale]
-        if case.data != "cifar100" or (data is not None and (data / case.data).is_dir())
-    }
+        case.name: case for case in _CASES[scale] if case.data != "cifar100" or (folder / case.data).is_dir()
+    }  # fmt: skip

@@ -31,10 +31,11 @@ def method_cell(folder: Path, subject: Subject, method: Method) -> Record:
 
     def run() -> Record:
         halved = subject.case.bfloat16 and isinstance(method, GradientMethod)
+        problem = subject.problem_for(method)
         with measured(subject.device) as usage:
             try:
                 with torch.autocast(subject.device.type, torch.bfloat16, enabled=halved):
-                    model = method(subject.problem)
+                    model = method(problem)
             except TrainingError as error:
                 return {"failed": str(error)}
         try:
@@ -49,7 +50,9 @@ def method_cell(folder: Path, subject: Subject, method: Method) -> Record:
 def flops_cell(folder: Path, subject: Subject, method: Method) -> int:
     """The operations of one call of ``method``, counted in a run of its own."""
     identity = {"method": method.name, "config": asdict(cast(Any, method)), "counted": "flops"}
-    return int(cached(folder, subject, identity, lambda: {"flops": method_flops(method, subject.problem)})["flops"])
+    return int(
+        cached(folder, subject, identity, lambda: {"flops": method_flops(method, subject.problem_for(method))})["flops"]
+    )
 
 
 def baseline_cell(folder: Path, subject: Subject, name: str) -> Record:
@@ -60,19 +63,23 @@ def baseline_cell(folder: Path, subject: Subject, name: str) -> Record:
     the seed.
     """
 
+    partner = subject.partner()
+
     def run() -> Record:
-        partner = subject.partner()
-        there = {"failed": None, "peak_bytes": None}
         if name == ORIGINAL:
             against = References(partner.original_view, subject.retrained_view)
-            return there | measure(subject.original, subject, against) | {"seconds": 0.0, "flops": 0}
+            record = measure(subject.original, subject, against)
+            return record | {"failed": None, "seconds": 0.0, "peak_bytes": 0, "flops": 0}
         against = References(subject.original_view, partner.retrained_view)
-        record = there | measure(subject.retrained, subject, against) | {"seconds": subject.retraining_seconds}
-        retain = subject.problem.retain
-        return record | {"flops": training_flops(subject.retrained, retain, training_epochs(subject.case))}
+        flops = training_flops(subject.retrained, subject.problem.retain, training_epochs(subject.case))
+        return measure(subject.retrained, subject, against) | {
+            "failed": None,
+            **vars(subject.retraining),
+            "flops": flops,
+        }
 
     assert name in (ORIGINAL, RETRAIN)
-    return cached(folder, subject, {"method": name}, run)
+    return cached(folder, subject, {"method": name, "partner": partner.seed}, run)
 
 
 def cached(folder: Path, subject: Subject, what: Record, run: Callable[[], Record]) -> Record:

@@ -30,7 +30,7 @@ def degradation(anatomy: Anatomy, before: Sequence[float], matrices: Mapping[str
         matrices: by title, the accuracy on each class (columns) after erasing each (rows).
     """
     cosines = mean_cosines(anatomy)
-    group = {label: name for name, members in anatomy.subject.case.superclasses.items() for label in members}
+    group = {label: name for name, members in anatomy.subject.superclasses.items() for label in members}
     found: Record = {}
     for title, matrix in matrices.items():
         points = [

@@ -42,8 +42,8 @@ def training_flops(model: nn.Module, examples: Examples, epochs: int) -> int:
 def counted_flops(call: Callable[[], Any]) -> int:
     """The operations of one call.
 
-    Factorisations, which torch does not count: 9 d³ with eigenvectors, 4/3 d³ without, d³/3 for Cholesky's (Golub & Van
-    Loan, Matrix Computations, 4th ed., 8.3 and 4.2).
+    Factorisations, which torch does not count: 9 d³ for eigenvectors, d³/3 for Cholesky's (Golub & Van Loan, Matrix
+    Computations, 4th ed., 8.3 and 4.2).
     """
     with _counter() as counter:
         call()
@@ -68,11 +68,7 @@ def _counter() -> FlopCounterMode:
 
 
 def _cubic(factor: float) -> Any:
-    def flops(shape: Any, *_: Any, compute_v: bool = True, **__: Any) -> int:
-        factor_here = factor if compute_v else 4 / 3
-        return round(factor_here * math.prod(shape[:-2]) * shape[-1] ** 3)
-
-    return flops
+    return lambda shape, *_, **__: round(factor * math.prod(shape[:-2]) * shape[-1] ** 3)
 
 
 def _solve(factor: float, matrix: int = 1, right: int = 0) -> Any:

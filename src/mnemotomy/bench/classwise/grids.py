@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from mnemotomy.methods.base import Method
 from mnemotomy.methods.engram import STRENGTHS, EngramGrid, EngramPaper
@@ -50,6 +50,7 @@ class Grid:
     thresholds: Sequence[float] = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
     projector_strengths: Sequence[float] = (0.6, 0.8, 1.0, 1.2, 1.4)
     forgetting_rates: Sequence[float] | None = None
+    automatic: EngramAutomatic = field(default_factory=EngramAutomatic)
 
     def rows(self) -> dict[str, Row]:
         """Every method of the table by name, in the paper's order, ours last."""
@@ -68,8 +69,8 @@ class Grid:
                 EngramProjector(threshold, strength)
                 for threshold, strength in itertools.product(self.thresholds, self.projector_strengths)
             ]),
-            _row(EngramAutomatic, [EngramAutomatic()]),
-            _row(EngramAutomatic, [EngramAutomatic(rounds=2)], "-twice", ", twice"),
+            _row(EngramAutomatic, [self.automatic]),
+            _row(EngramAutomatic, [replace(self.automatic, rounds=2)], "-twice", ", twice"),
         )  # fmt: skip
         return {row.name: row for row in found}
 

@@ -7,16 +7,20 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from mnemotomy.bench.classwise.anatomy import Anatomy
 from mnemotomy.bench.classwise.observing import see
+from mnemotomy.bench.classwise.subject import some
 from mnemotomy.bench.demo.digits import CLASSES, ERASED_AT_MOST, combined, subsets
 from mnemotomy.data.digits import Split
+from mnemotomy.engram.atlas import Atlas
 from mnemotomy.engram.edit import Edit
+from mnemotomy.engram.moments import Moments
 from mnemotomy.methods.engram import STRENGTHS
 from mnemotomy.methods.engram_automatic import EngramAutomatic
-from mnemotomy.methods.problem import Examples
+from mnemotomy.methods.erasure import FORGET, RETAIN
+from mnemotomy.methods.problem import Problem
 
 Record = dict[str, Any]
 
@@ -25,22 +29,36 @@ CHOSEN_ON = 500
 """Training examples of each class on which its α is chosen."""
 
 
+class OnMoments(EngramAutomatic):
+    """Ours on moments of classes that are there: one collection serves every class and every group."""
+
+    def erased(self, problem: Problem, moments: Moments) -> nn.Module:
+        """A copy of the problem's model without the classes of its forget set."""
+        forgotten = [str(label) for label in problem.forget.labels.unique().tolist()]
+        kept = [concept for concept in moments.concepts if concept not in forgotten]
+        atlas = Atlas(problem.model, moments.group({FORGET: forgotten, RETAIN: kept}))
+        return self._choose(problem, problem.model, atlas)[1].apply(problem.model, check=False).eval()
+
+
 def matrices(anatomy: Anatomy) -> Record:
-    """Every class erased in turn: the paper's estimator at α = 1 and at an α chosen by class, and ours."""
-    subject, engrams = anatomy.subject, anatomy.engrams
-    strengths = chosen_strengths(anatomy)
+    """Every class erased in turn by the paper's estimator: at α = 1, and at an α chosen by class."""
+    engrams, strengths = anatomy.engrams, chosen_strengths(anatomy)
     found = {
         PAPER: anatomy.after([-1.0 * engram for engram in engrams]),
         CHOSEN: anatomy.after([-alpha * engram for alpha, engram in zip(strengths, engrams, strict=True)]),
-        AUTOMATIC: _automatic(anatomy, [(label,) for label in range(subject.classes)]),
     }
     return {
-        "classes": list(subject.class_names),
+        "classes": list(anatomy.subject.class_names),
         "strengths": strengths,
         "before": anatomy.before.tolist(),
-        "matrices": {title: matrix.tolist() for title, matrix in found.items()},
-        "summary": {title: judged(anatomy.before, matrix) for title, matrix in found.items()},
+        **_described(anatomy, found),
     }
+
+
+def automatic_matrix(anatomy: Anatomy) -> Record:
+    """Every class erased in turn by ours, which chooses its α and τ for each class on training examples."""
+    rows = [(label,) for label in range(anatomy.subject.classes)]
+    return _described(anatomy, {AUTOMATIC: _automatic(anatomy, rows)})
 
 
 def grouped(anatomy: Anatomy, strengths: Sequence[float]) -> Record:
@@ -61,7 +79,7 @@ def every_subset(anatomy: Anatomy, strengths: Sequence[float]) -> Record:
     """All 2ⁿ − 1 unlearned states from one decomposition, by size, at α = 1 and with α by class; for ten classes."""
     if anatomy.subject.classes != CLASSES:
         return {"images": 0, "sizes": {}}
-    read = _some(anatomy.subject.test, anatomy.subject.case.subset_images)
+    read = some(anatomy.subject.test, anatomy.subject.case.subset_images)
     sizes = {
         title: subsets(anatomy.model, engrams, 1.0, Split(read.inputs, read.labels))
         for title, engrams in ((PAPER, anatomy.engrams), (CHOSEN, _scaled(anatomy, strengths)))
@@ -90,15 +108,27 @@ def judged(before: Float[Tensor, " n"], matrix: Float[Tensor, "n n"]) -> Record:
     }
 
 
+def _described(anatomy: Anatomy, found: dict[str, Tensor]) -> Record:
+    return {
+        "matrices": {title: matrix.tolist() for title, matrix in found.items()},
+        "summary": {title: judged(anatomy.before, matrix) for title, matrix in found.items()},
+    }
+
+
 def _automatic(anatomy: Anatomy, sets: Sequence[Sequence[int]]) -> Float[Tensor, "sets classes"]:
-    """The accuracies after ours has erased each set of classes."""
+    """The accuracies after ours has erased each set of classes; all of them from one collection."""
     subject = anatomy.subject
-    return torch.stack([see(EngramAutomatic()(subject.problem_of(*labels)), subject.test).by_class for labels in sets])
+    ours = OnMoments(**vars(subject.case.grid.automatic))
+    rows = []
+    for labels in sets:
+        edited = ours.erased(subject.problem_of(*labels, examples=subject.collected), anatomy.atlas.moments)
+        rows.append(see(edited, subject.test).by_class)
+    return torch.stack(rows)
 
 
 def _chosen(anatomy: Anatomy, label: int) -> float:
     train = anatomy.subject.train
-    read = _some(train[train.labels == label], CHOSEN_ON)
+    read = some(train[train.labels == label], CHOSEN_ON)
     found: list[tuple[float, float]] = []
     for strength in STRENGTHS:
         with (-strength * anatomy.engrams[label]).on(anatomy.model, check=False):
@@ -110,9 +140,3 @@ def _chosen(anatomy: Anatomy, label: int) -> float:
 
 def _scaled(anatomy: Anatomy, strengths: Sequence[float]) -> list[Edit]:
     return [alpha * engram for alpha, engram in zip(strengths, anatomy.engrams, strict=True)]
-
-
-def _some(examples: Examples, count: int | None) -> Examples:
-    """At most ``count`` of them, drawn at random."""
-    order = torch.randperm(len(examples), generator=torch.Generator().manual_seed(0))[:count]
-    return examples[order.to(examples.labels.device)]

@@ -35,7 +35,7 @@ class Seen:
     @property
     def accuracy(self) -> float:
         """The share of the examples classified rightly."""
-        return float((self.logits.argmax(-1) == self.labels).float().mean())
+        return float((self.logits.argmax(-1) == self.labels).double().mean())
 
     @property
     def losses(self) -> Float[Tensor, " n"]:

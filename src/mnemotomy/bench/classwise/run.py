@@ -77,18 +77,11 @@ def run_case(
                     advance(len(row.methods), name)
                 found[name].append(method_cell(out_dir, subject, best[name]))
                 advance(1, name)
-    records = []
-    for name, cells in found.items():
-        if name in shown:
-            record = summary(case, name, cells, found[RETRAIN])
-            if name in rows:
-                row = rows[name]
-                record |= {"title": row.title, "selection": row.selection, "searched": len(row.methods)}
-                record |= {"flops": flops[name], "failed": _failures(searched[name])}
-            else:
-                record |= {"title": BASELINES[name], "selection": "none", "searched": 0, "failed": []}
-            records.append(record)
-    return records
+    return [
+        _record(case, name, rows.get(name), cells, searched.get(name, []), found[RETRAIN]) | _counted(flops, name)
+        for name, cells in found.items()
+        if name in shown
+    ]
 
 
 def run_analyses(
@@ -137,5 +130,24 @@ def threads(case: Case) -> contextlib.AbstractContextManager[None]:
     return single_threaded() if case.single else contextlib.nullcontext()
 
 
-def _failures(cells: Sequence[Record]) -> list[Record]:
-    return [{"config": cell["config"], "why": cell["failed"]} for cell in cells if cell["failed"]]
+def _record(
+    case: Case,
+    name: str,
+    row: Row | None,
+    cells: Sequence[Record],
+    searched: Sequence[Record],
+    retrained: Sequence[Record],
+) -> Record:
+    return {
+        "case": case.name,
+        "method": name,
+        "title": BASELINES[name] if row is None else row.title,
+        **summary(case, cells, retrained),
+        "selection": "none" if row is None else row.selection,
+        "searched": len(searched),
+        "failed": [{"config": cell["config"], "why": cell["failed"]} for cell in searched if cell["failed"]],
+    }
+
+
+def _counted(flops: Mapping[str, int], name: str) -> Record:
+    return {"flops": flops[name]} if name in flops else {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,8 +13,11 @@ from torch import nn
 
 from mnemotomy.bench.classwise.cases import Case
 from mnemotomy.bench.classwise.observing import Seen, see
-from mnemotomy.bench.classwise.training import fresh, load_examples, train
+from mnemotomy.bench.classwise.resources import Usage
+from mnemotomy.bench.classwise.training import fresh, load_examples, load_superclasses, train
 from mnemotomy.errors import DataError
+from mnemotomy.methods.base import Method
+from mnemotomy.methods.gradient import GradientMethod
 from mnemotomy.methods.problem import Examples, Problem
 from mnemotomy.metrics.tug_of_war import Accuracies
 from mnemotomy.models import fingerprint
@@ -49,9 +53,10 @@ class Subject:
     def __init__(self, case: Case, seed: int, cache_dir: Path, data: Path | None = None) -> None:
         self.case, self.seed, self.cache_dir, self.data = case, seed, cache_dir, data
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        train_set, self.class_names = load_examples(case, "train", data)
-        test_set, _ = load_examples(case, "test", data)
-        self.train, self.test = train_set.to(self.device), test_set.to(self.device)
+        train_set, self.class_names = load_examples(case.data, "train", data)
+        test_set, _ = load_examples(case.data, "test", data)
+        self.train = train_set.to(self.device)
+        self.test = some(test_set, case.test_images).to(self.device)
         if not 0 <= case.forget < self.classes:
             raise DataError(f"class {case.forget} is none of 0 … {self.classes - 1}; name one that is there")
 
@@ -59,6 +64,11 @@ class Subject:
     def classes(self) -> int:
         """How many the network tells apart."""
         return len(self.class_names)
+
+    @cached_property
+    def superclasses(self) -> Mapping[str, Sequence[int]]:
+        """Classes by superclass: the case's, or CIFAR-100's own; none where there are none."""
+        return self.case.superclasses or load_superclasses(self.case.data, self.data)
 
     @cached_property
     def original(self) -> nn.Module:
@@ -75,15 +85,16 @@ class Subject:
         """What results depend on beside the method: the models and how they are measured."""
         case = self.case
         return {
-            "case": [case.name, case.data, case.forget, case.read, case.features, case.subset_images, case.bfloat16],
+            "case": [case.name, case.data, case.forget, case.features, case.bfloat16],
+            "read": [case.read, case.test_images, case.collected, case.subset_images],
             "relearning": asdict(case.relearning),
             "models": [fingerprint(self.original), fingerprint(self.retrained)],
             "device": self.device.type,
         }
 
     @property
-    def retraining_seconds(self) -> float:
-        """What retraining took when it was done."""
+    def retraining(self) -> Usage:
+        """What retraining cost when it was done."""
         return self._trained(self.problem.retain)[1]
 
     @cached_property
@@ -91,11 +102,26 @@ class Subject:
         """The request to forget the case's class."""
         return self.problem_of(self.case.forget)
 
-    def problem_of(self, *classes: int) -> Problem:
-        """The request to forget these classes."""
-        chosen = torch.isin(self.train.labels, torch.tensor(classes, device=self.device))
+    @cached_property
+    def collected(self) -> Examples:
+        """The training examples that closed-form methods read."""
+        return some(self.train, self.case.collected)
+
+    def problem_for(self, method: Method) -> Problem:
+        """The request as ``method`` is given it: closed-form methods may have to do with fewer examples."""
+        return self.problem if isinstance(method, GradientMethod) else self.closed_form_problem
+
+    @cached_property
+    def closed_form_problem(self) -> Problem:
+        """The request to forget the case's class, with the examples that closed-form methods read."""
+        return self.problem_of(self.case.forget, examples=self.collected)
+
+    def problem_of(self, *classes: int, examples: Examples | None = None) -> Problem:
+        """The request to forget these classes, by default with every training example."""
+        examples = self.train if examples is None else examples
+        chosen = torch.isin(examples.labels, torch.tensor(classes, device=self.device))
         return Problem(
-            self.original, self.train[chosen], self.train[~chosen], self.classes,
+            self.original, examples[chosen], examples[~chosen], self.classes,
             fresh=lambda: fresh(self.case, self.seed, self.classes).to(self.device),
             fit=lambda model, examples: train(self.case, self.seed, model, examples, self.cache_dir)[0],
             seed=self.seed,
@@ -109,8 +135,8 @@ class Subject:
         return Subject(self.case, other, self.cache_dir, self.data)
 
     def view(self, model: nn.Module) -> View:
-        """What ``model`` shows of the examples to forget, of those retained that are read, and of the test set."""
-        return View(see(model, self.problem.forget), see(model, self._read), see(model, self.test))
+        """What ``model`` shows of the examples to forget and retained that are read, and of the test set."""
+        return View(*(see(model, examples) for examples in (*self._read, self.test)))
 
     @cached_property
     def original_view(self) -> View:
@@ -123,11 +149,17 @@ class Subject:
         return self.view(self.retrained)
 
     @cached_property
-    def _read(self) -> Examples:
-        retain = self.problem.retain
-        order = torch.randperm(len(retain), generator=torch.Generator().manual_seed(0))
-        return retain[order[: self.case.read].to(self.device)]
+    def _read(self) -> tuple[Examples, Examples]:
+        return some(self.problem.forget, self.case.read), some(self.problem.retain, self.case.read)
 
-    def _trained(self, examples: Examples) -> tuple[nn.Module, float]:
+    def _trained(self, examples: Examples) -> tuple[nn.Module, Usage]:
         model = fresh(self.case, self.seed, self.classes).to(self.device)
         return train(self.case, self.seed, model, examples, self.cache_dir)
+
+
+def some(examples: Examples, count: int | None) -> Examples:
+    """At most ``count`` of them, drawn at random and the same ones each time; all where it is None."""
+    if count is None or count >= len(examples):
+        return examples
+    order = torch.randperm(len(examples), generator=torch.Generator().manual_seed(0))[:count]
+    return examples[order.to(examples.labels.device)]

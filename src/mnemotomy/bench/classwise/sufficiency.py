@@ -34,11 +34,19 @@ def sufficiency(anatomy: Anatomy) -> Record:
         return {"auc": loss_auc(-logit[own], -logit[~own]), "recall": seen[own].accuracy}
 
     def both(naive: nn.Module, label: int) -> Record:
-        found: Record = {"class": subject.class_names[label]}
-        for name in ("auc", "recall"):
-            before, after = injected(engrams[label], naive, lambda model, name=name: score(model, label)[name])  # type: ignore[misc]
-            found |= {f"{name}_before": before, f"{name}_after": after}
-        return found
+        states: list[dict[str, float]] = []
+
+        def scored(model: nn.Module) -> float:
+            states.append(score(model, label))
+            return states[-1]["auc"]
+
+        injected(engrams[label], naive, scored)
+        before, after = states
+        return {
+            "class": subject.class_names[label],
+            **{f"{name}_before": value for name, value in before.items()},
+            **{f"{name}_after": value for name, value in after.items()},
+        }
 
     empty, whole = injected(everything, null, lambda model: see(model, subject.test).accuracy)
     return {

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from mnemotomy.bench.classwise.cases import Case
+from mnemotomy.bench.classwise.measure import NMI_DRAWS
 from mnemotomy.bench.classwise.training import training_epochs
 from mnemotomy.metrics.interval import mean_and_spread
 
@@ -21,14 +23,14 @@ MEASURED = (
 WITHOUT_GAP = {"seconds", "flops", "peak_bytes", "cka_original", "cka_retrained"}
 
 
-def summary(case: Case, name: str, cells: Sequence[Record], retrained: Sequence[Record]) -> Record:
+def summary(case: Case, cells: Sequence[Record], retrained: Sequence[Record]) -> Record:
     """The mean of every number over the seeds that did not diverge, None where all did.
 
     ``…_spread`` is the standard deviation, where there are several seeds, and ``…_gap`` the distance of the mean to the
     retrained models' mean.
     """
     whole = [cell for cell in cells if not cell["failed"]]
-    record: Record = {"case": case.name, "method": name, "seeds": [cell["seed"] for cell in whole]}
+    record: Record = {"seeds": [cell["seed"] for cell in whole]}
     for key in MEASURED:
         values = [cell[key] for cell in whole if cell.get(key) is not None]
         if not values:
@@ -50,13 +52,23 @@ def settings(case: Case) -> Record:
     """What the scale made smaller or larger than the paper has it, in every record."""
     grid = case.grid
     return {
-        "data": case.data, "network": case.network, "width": case.width, "training_epochs": training_epochs(case),
-        "forget_class": case.forget, "retained_examples_read": case.read, "examples_clustered": case.features,
-        "subset_images": case.subset_images, "bfloat16": case.bfloat16,
-        "rates": list(grid.rates), "neggrad_rates": list(grid.forgetting_rates or grid.rates), "epochs": grid.epochs,
-        "neggrad_plus_epochs": list(grid.plus_epochs), "gammas": list(grid.gammas), "strengths": list(grid.strengths),
-        "thresholds": list(grid.thresholds), "projector_strengths": list(grid.projector_strengths),
-        "relearning": vars(case.relearning) | {"mode": "evaluation"},
-        "da": "uncentred, 95 % of the retained energy", "nmi": "two clusters, balanced", "cka": "linear, test set",
-        "membership": "losses", "flops": "counted on the first seed",
-    }  # fmt: skip
+        "data": case.data,
+        "network": case.network,
+        "width": case.width,
+        "training_epochs": training_epochs(case),
+        "forget_class": case.forget,
+        "examples_read": case.read,
+        "test_images": case.test_images,
+        "collected": case.collected,
+        "examples_clustered": case.features,
+        "subset_images": case.subset_images,
+        "bfloat16": case.bfloat16,
+        "grid": {key: value for key, value in vars(grid).items() if key != "automatic"},
+        "automatic": asdict(grid.automatic),
+        "relearning": asdict(case.relearning) | {"mode": "evaluation"},
+        "da": "uncentred, 95 % of the retained energy",
+        "nmi": f"two clusters, balanced, mean of {NMI_DRAWS} draws",
+        "cka": "linear, head inputs of the test set",
+        "membership": "losses",
+        "flops": "counted on the first seed",
+    }

@@ -1,0 +1,1 @@
+"""TOFU's metrics as OpenUnlearning's evaluator defines them: pure functions of observations of answers."""

@@ -1,0 +1,132 @@
+"""All metrics of one model on TOFU, as OpenUnlearning nests them in ``TOFU_EVAL.json``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mnemotomy.errors import DataError
+from mnemotomy.metrics.membership import loss_auc
+from mnemotomy.metrics.tofu.attacks import ATTACKS
+from mnemotomy.metrics.tofu.exact_memorization import exact_memorization
+from mnemotomy.metrics.tofu.extraction_strength import extraction_strength
+from mnemotomy.metrics.tofu.forget_quality import forget_quality
+from mnemotomy.metrics.tofu.model_utility import PARTS, model_utility
+from mnemotomy.metrics.tofu.probability import average_loss, grouped, normalised_probability, probability
+from mnemotomy.metrics.tofu.rouge import rouge
+from mnemotomy.metrics.tofu.truth_ratio import forget_truth_ratio, retain_truth_ratio, truth_ratio
+from mnemotomy.observe.answers import AnswerObservations
+from mnemotomy.observe.questions import QuestionObservations
+
+Evaluation = dict[str, dict[str, Any]]
+"""By metric: ``agg_value``, and ``value_by_index`` from the row, as a string, to its numbers."""
+
+
+def evaluate(
+    splits: Mapping[str, QuestionObservations], *, retained: Mapping[str, Mapping[str, Any]] | None = None
+) -> Evaluation:
+    """Every metric that the observed splits allow, by OpenUnlearning's names.
+
+    Args:
+        splits: ``forget`` with paraphrased and false answers; where there are, ``retain`` likewise, ``ra`` (real
+            authors) and ``wf`` (world facts) with false ones, and ``holdout``, which membership inference needs.
+        retained: the evaluation of the model that never saw the forget set, which forget quality needs.
+
+    Raises:
+        DataError: there is no forget split, it lacks what is needed of it, or a package of the extra ``tofu`` is
+            missing.
+    """
+    if "forget" not in splits:
+        raise DataError("an evaluation needs the forget split; observe it")
+    found: Evaluation = {}
+    for name, observed in splits.items():
+        if name != "holdout":
+            found |= _split(name, observed)
+    answers = splits["forget"].answer
+    found["exact_memorization"] = _scores(exact_memorization(answers))
+    found["extraction_strength"] = _scores(extraction_strength(answers))
+    if "holdout" in splits:
+        found |= {name: _attack(name, answers, splits["holdout"].answer) for name in ATTACKS}
+    if all(part in found for part in PARTS):
+        found["model_utility"] = {"agg_value": model_utility({part: found[part]["agg_value"] for part in PARTS})}
+    if retained is not None and "forget_truth_ratio" in found:
+        ratios = [values_of(one, "forget_truth_ratio") for one in (found, retained)]
+        found["forget_quality"] = {"agg_value": forget_quality(*ratios)}
+    return dict(sorted(found.items()))
+
+
+def values_of(evaluation: Mapping[str, Mapping[str, Any]], metric: str, part: str | None = None) -> Tensor:
+    """The scores of a metric by row; of an attack with ``part`` ``forget`` or ``holdout``.
+
+    Raises:
+        DataError: the evaluation lacks them.
+    """
+    try:
+        entry = evaluation[metric] if part is None else evaluation[metric][part]
+        rows = [row["score"] for row in entry["value_by_index"].values()]
+        return torch.tensor(rows, dtype=torch.float64)
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"the evaluation holds no scores of {metric!r}; evaluate that model again") from error
+
+
+def _split(name: str, observed: QuestionObservations) -> Evaluation:
+    """What one split shows: probabilities, ROUGE where the model has answered, the truth ratio."""
+    found = {f"{name}_Q_A_Prob": _probabilities(observed.answer, len(observed))}
+    if observed.paraphrased is not None:
+        found[f"{name}_Q_A_PARA_Prob"] = _probabilities(observed.paraphrased, len(observed))
+    if observed.generated is not None:
+        found[f"{name}_Q_A_ROUGE"] = _rouge(observed, observed.generated)
+    if observed.perturbed is not None:
+        found[f"{name}_Q_A_PERT_Prob"] = _probabilities(observed.perturbed, len(observed))
+        true = observed.answer if observed.paraphrased is None else observed.paraphrased
+        ratios = truth_ratio(true, observed.perturbed)
+        if name == "forget":
+            found["forget_truth_ratio"] = _scores(ratios, forget_truth_ratio(ratios))
+        else:
+            found[f"{name}_Truth_Ratio"] = _scores(ratios, retain_truth_ratio(ratios))
+        if observed.paraphrased is None:  # options, not false answers of the same wording
+            shares = normalised_probability(observed.answer, observed.perturbed)
+            found[f"{name}_Q_A_Prob_normalised"] = _entry({"prob": shares.tolist()}, float(shares.mean()))
+    return found
+
+
+def _probabilities(answers: AnswerObservations, questions: int) -> dict[str, Any]:
+    """Several answers of one question stand in a list."""
+    values, losses = probability(answers), average_loss(answers)
+    mean = float(values.mean())
+    if len(answers) > questions:
+        values, losses = grouped(values, questions), grouped(losses, questions)
+    return _entry({"prob": values.tolist(), "avg_loss": losses.tolist()}, mean)
+
+
+def _rouge(observed: QuestionObservations, generated: Sequence[str]) -> dict[str, Any]:
+    answers = [one.answer for one in observed.questions]
+    scores = rouge(generated, answers)
+    texts = {
+        "input": [one.question for one in observed.questions],
+        "ground_truth": answers,
+        "generation": list(generated),
+    }
+    recall = scores["rougeL_recall"]
+    return _entry({**scores, **texts}, sum(recall) / len(recall))
+
+
+def _attack(name: str, forget: AnswerObservations, holdout: AnswerObservations) -> dict[str, Any]:
+    readings = {"forget": ATTACKS[name](forget), "holdout": ATTACKS[name](holdout)}
+    auc = loss_auc(readings["forget"], readings["holdout"])
+    return {**{part: _scores(values) for part, values in readings.items()}, "auc": auc, "agg_value": auc}
+
+
+def _scores(values: Tensor, aggregate: float | None = None) -> dict[str, Any]:
+    return _entry({"score": values.tolist()}, float(values.mean()) if aggregate is None else aggregate)
+
+
+def _entry(columns: Mapping[str, Sequence[Any]], aggregate: float) -> dict[str, Any]:
+    rows = zip(*columns.values(), strict=True)
+    return {
+        "agg_value": aggregate,
+        "value_by_index": {str(index): dict(zip(columns, row, strict=True)) for index, row in enumerate(rows)},
+    }

@@ -1,0 +1,121 @@
+"""A model's row of Table 6: memorization, utility and privacy on the paper's scale, and their harmonic mean."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mnemotomy.errors import DataError
+from mnemotomy.metrics.membership import loss_auc, privacy_score
+from mnemotomy.metrics.tofu.attacks import ATTACKS
+from mnemotomy.metrics.tofu.evaluation import values_of
+from mnemotomy.metrics.tofu.forget_quality import forget_quality, log_forget_quality
+from mnemotomy.metrics.tofu.harmonic_mean import harmonic_mean
+from mnemotomy.metrics.tofu.rescaling import relative_utility, rescaled_memorization
+
+FLUENCY = "forget_fluency"
+"""The metric of the generated answers' fluency, in [0, 1] and higher for better, where an evaluation has one."""
+
+_MEMORIZATION = {
+    "em": "exact_memorization",
+    "es": "extraction_strength",
+    "pp": "forget_Q_A_PARA_Prob",
+    "tr": "forget_truth_ratio",
+}
+
+
+@dataclass(frozen=True)
+class Scores:
+    """One row of Table 6 of arXiv 2606.14997; everything but the last in [0, 1].
+
+    Attributes:
+        memorization: rescaled ``em``, ``es``, ``pp`` and ``tr`` (Eq. 27); lower is better.
+        utility: ``mu``, and ``ff`` where fluency was measured (Eq. 29); higher is better.
+        privacy: by attack, ``1 − 2 |AUC − 0.5|`` (Eq. 30); higher is better.
+        forget_quality: ``log10 p`` (Eq. 28); 0 at best.
+    """
+
+    memorization: Mapping[str, float]
+    utility: Mapping[str, float]
+    privacy: Mapping[str, float]
+    forget_quality: float
+
+    @property
+    def memorization_score(self) -> float:
+        """The harmonic mean of ``1 −`` each rescaled metric (Eq. 26)."""
+        return harmonic_mean([1.0 - value for value in self.memorization.values()])
+
+    @property
+    def utility_score(self) -> float:
+        """The harmonic mean of the parts (Eq. 26)."""
+        return harmonic_mean(_values(self.utility))
+
+    @property
+    def privacy_score(self) -> float:
+        """The harmonic mean over the attacks (Eq. 26)."""
+        return harmonic_mean(_values(self.privacy))
+
+    @property
+    def overall(self) -> float:
+        """The harmonic mean of the three scores (Eq. 26)."""
+        return harmonic_mean([self.memorization_score, self.utility_score, self.privacy_score])
+
+    def row(self) -> dict[str, float]:
+        """The columns of Table 6, from left to right."""
+        return {
+            "overall": self.overall,
+            "memorization": self.memorization_score,
+            **self.memorization,
+            "utility": self.utility_score,
+            **self.utility,
+            "privacy": self.privacy_score,
+            **self.privacy,
+            "forget_quality": self.forget_quality,
+        }
+
+
+def scores(
+    evaluation: Mapping[str, Mapping[str, Any]],
+    full: Mapping[str, Mapping[str, Any]],
+    retained: Mapping[str, Mapping[str, Any]],
+) -> Scores:
+    """A model's evaluation against those of the full model and of the one that never saw the forget set.
+
+    An attack's AUC tells the model's numbers on the forget set from the retain model's on the same examples, as the
+    paper has it: the retain model itself scores 1. The AUC against the holdout, OpenUnlearning's, is the evaluation's.
+
+    Raises:
+        DataError: an evaluation lacks a metric, or has it of other examples.
+    """
+    utility = {"mu": relative_utility(*(_aggregate(one, "model_utility") for one in (evaluation, full)))}
+    if FLUENCY in evaluation and FLUENCY in full:
+        utility["ff"] = relative_utility(*(_aggregate(one, FLUENCY) for one in (evaluation, full)))
+    ratios = [values_of(one, "forget_truth_ratio") for one in (evaluation, retained)]
+    if len(ratios[0]) != len(ratios[1]):
+        raise DataError(f"the evaluations have {len(ratios[0])} and {len(ratios[1])} forgotten examples; use one split")
+    return Scores(
+        memorization={
+            column: rescaled_memorization(*(_aggregate(one, metric) for one in (evaluation, full, retained)))
+            for column, metric in _MEMORIZATION.items()
+        },
+        utility=utility,
+        privacy={
+            f"s_{name.removeprefix('mia_')}": privacy_score(
+                loss_auc(*(values_of(one, name, "forget") for one in (evaluation, retained)))
+            )
+            for name in ATTACKS
+        },
+        forget_quality=log_forget_quality(forget_quality(*ratios)),
+    )
+
+
+def _aggregate(evaluation: Mapping[str, Mapping[str, Any]], metric: str) -> float:
+    value = evaluation.get(metric, {}).get("agg_value")
+    if value is None:
+        raise DataError(f"the evaluation lacks {metric!r}; observe the splits that it needs and evaluate again")
+    return float(value)
+
+
+def _values(parts: Mapping[str, float]) -> Sequence[float]:
+    return list(parts.values())

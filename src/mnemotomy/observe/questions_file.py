@@ -1,0 +1,80 @@
+"""The file of a split's observations: safetensors with one number per token, and a JSON header with the texts."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import safetensors
+from safetensors.torch import save_file
+from torch import Tensor
+
+from mnemotomy.data.tofu import Question
+from mnemotomy.errors import ArtifactError
+from mnemotomy.files import replacing_file
+from mnemotomy.observe.answers import AnswerObservations
+from mnemotomy.observe.questions import QuestionObservations
+
+FORMAT = "mnemotomy-answers"
+VERSION = 1
+_TENSORS = ("tokens", "log_probability", "hit", "mean", "deviation", "lengths")
+_PARTS = ("answer", "paraphrased", "perturbed")
+
+
+def save_questions(observations: QuestionObservations, path: str | Path) -> None:
+    """Write a split's observations, all of them or nothing."""
+    tensors: dict[str, Tensor] = {}
+    parts: dict[str, Any] = {}
+    for name in _PARTS:
+        part: AnswerObservations | None = getattr(observations, name)
+        if part is not None:
+            tensors |= {f"{name}.{key}": getattr(part, key).clone() for key in _TENSORS}  # slices share memory
+            parts[name] = {"texts": list(part.texts), "origin": dict(part.origin)}
+    header = {
+        "questions": [asdict(question) for question in observations.questions],
+        "parts": parts,
+        "generated": observations.generated,
+    }
+    metadata = {"format": FORMAT, "version": str(VERSION), "header": json.dumps(header)}
+    with replacing_file(path) as temporary:
+        save_file(tensors, temporary, metadata=metadata)
+
+
+def load_questions(path: str | Path) -> QuestionObservations:
+    """Read what ``save_questions`` wrote.
+
+    Raises:
+        ArtifactError: the file is missing, damaged, of another kind or of a later version.
+    """
+    if not Path(path).is_file():
+        raise ArtifactError(f"there is no file {path}")
+    try:
+        with safetensors.safe_open(str(path), framework="pt") as file:
+            header = _header(file.metadata() or {}, path)
+            parts = {name: _part(file, name, entry) for name, entry in header["parts"].items()}
+        questions = tuple(
+            Question(**{**row, "perturbed_answers": tuple(row["perturbed_answers"])}) for row in header["questions"]
+        )
+        generated = None if header["generated"] is None else tuple(header["generated"])
+        return QuestionObservations(questions, **parts, generated=generated)
+    except (OSError, KeyError, TypeError, ValueError, AttributeError, safetensors.SafetensorError) as error:
+        raise ArtifactError(f"{path} is damaged or no safetensors file: {error}") from error
+
+
+def _header(metadata: dict[str, str], path: str | Path) -> dict[str, Any]:
+    if metadata.get("format") != FORMAT:
+        raise ArtifactError(f"{path} holds no observations of answers; make it with save_questions")
+    if int(metadata["version"]) > VERSION:
+        raise ArtifactError(f"{path} has format version {metadata['version']}; update mnemotomy to read it")
+    return dict(json.loads(metadata["header"]))
+
+
+def _part(file: Any, name: str, entry: dict[str, Any]) -> AnswerObservations:
+    tensors = {key: file.get_tensor(f"{name}.{key}") for key in _TENSORS}
+    texts = tuple(entry["texts"])
+    sizes = {len(tensors[key]) for key in _TENSORS if key != "lengths"}
+    if sizes != {int(tensors["lengths"].sum())} or len(texts) != len(tensors["lengths"]):
+        raise ValueError(f"the tokens of {name!r} do not add up")
+    return AnswerObservations(**tensors, texts=texts, origin=dict(entry["origin"]))
