@@ -55,8 +55,8 @@ def metabolism(
     write_text(out / "metabolism.json", json.dumps(records, indent=1))
     if figures:
         shown = [record["configuration"] for record in records]
-        names = [name for name in (ORIGINAL, "B just-RAG", "RLCP, rate 0.0003", "RLCP stable", "RLCP from engram")
-                 if name in shown]  # fmt: skip
+        wanted = (ORIGINAL, "B just-RAG", "RLCP, rate 0.0003", "RLCP stable", "RLCP from engram")
+        names = [name for name in wanted if name in shown and (scale != Scale.TINY or name in (ORIGINAL, wanted[3]))]
         data = Path(os.environ["MNEMOTOMY_DATA"]) if "MNEMOTOMY_DATA" in os.environ else None
         first = (seed or SEEDS[scale.value])[0]
         mechanism = run_mechanism(out, names=names, scale=scale.value, seed=first, model=model, data=data)
