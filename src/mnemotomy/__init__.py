@@ -8,7 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from mnemotomy.version import __version__
+from mnemotomy.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from mnemotomy.data.fact import Fact, PromptFormat
@@ -58,7 +58,6 @@ __all__ = [
     "Ridge",
     "Soft",
     "Training",
-    "__version__",
     "collect",
     "criteria",
     "erase",
