@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -57,6 +58,15 @@ def mean_and_spread(values: Sequence[float]) -> tuple[float, float]:
     """
     sample = _checked(values)
     return float(sample.mean()), float(sample.std(ddof=1)) if len(sample) > 1 else math.nan
+
+
+def averaged(records: Sequence[Mapping[str, Any]], key: str) -> dict[str, float | None]:
+    """The mean of ``key`` over the records that have a number there, and ``{key}_spread`` where several have one."""
+    values = [record[key] for record in records if record.get(key) is not None]
+    if not values:
+        return {key: None}
+    mean, spread = mean_and_spread(values)
+    return {key: mean, f"{key}_spread": spread} if len(values) > 1 else {key: mean}
 
 
 def _checked(values: Sequence[float]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:

@@ -9,7 +9,7 @@ from typing import Any
 from mnemotomy.bench.classwise.cases import Case
 from mnemotomy.bench.classwise.measure import NMI_DRAWS
 from mnemotomy.bench.classwise.training import training_epochs
-from mnemotomy.metrics.interval import mean_and_spread
+from mnemotomy.metrics.interval import averaged
 
 Record = dict[str, Any]
 
@@ -32,16 +32,9 @@ def summary(case: Case, cells: Sequence[Record], retrained: Sequence[Record]) ->
     whole = [cell for cell in cells if not cell["failed"]]
     record: Record = {"seeds": [cell["seed"] for cell in whole]}
     for key in MEASURED:
-        values = [cell[key] for cell in whole if cell.get(key) is not None]
-        if not values:
-            record[key] = None
-            continue
-        mean, spread = mean_and_spread(values)
-        record[key] = mean
-        if len(values) > 1:
-            record[f"{key}_spread"] = spread
-        if key not in WITHOUT_GAP:
-            record[f"{key}_gap"] = abs(mean - sum(cell[key] for cell in retrained) / len(retrained))
+        record |= averaged(whole, key)
+        if record[key] is not None and key not in WITHOUT_GAP:
+            record[f"{key}_gap"] = abs(record[key] - sum(cell[key] for cell in retrained) / len(retrained))
     record["config"] = cells[0].get("config")
     record["diverged_seeds"] = [cell["seed"] for cell in cells if cell["failed"]]
     record["settings"] = settings(case)

@@ -18,7 +18,7 @@ from mnemotomy.metabolism.rlcp import EngramStart
 from mnemotomy.metabolism.setup import Retained, start_from_engram
 from mnemotomy.metabolism.streams import Streams
 from mnemotomy.metrics.answers import answers_match
-from mnemotomy.metrics.interval import mean_and_spread
+from mnemotomy.metrics.interval import averaged
 from mnemotomy.models import load_model, load_tokenizer, quiet_transformers, single_threaded
 from mnemotomy.ram.reader import Reader
 from mnemotomy.ram.store import FactStore
@@ -143,8 +143,5 @@ def _summary(name: str, cells: Sequence[Record]) -> Record:
     found: Record = {"model": name, "seeds": [one["seed"] for one in cells]}
     for key in cells[0]:
         if key != "seed":
-            mean, spread = mean_and_spread([one[key] for one in cells])
-            found[key] = mean
-            if len(cells) > 1:
-                found[f"{key}_spread"] = spread
+            found |= averaged(cells, key)
     return found

@@ -19,7 +19,7 @@ from mnemotomy.errors import ConfigurationError
 from mnemotomy.files import write_text
 from mnemotomy.metabolism.metabolize import metabolize
 from mnemotomy.metabolism.rlcp import RLCP, described
-from mnemotomy.metrics.interval import mean_and_spread
+from mnemotomy.metrics.interval import averaged
 from mnemotomy.models import fingerprint, load_model, load_tokenizer, quiet_transformers, single_threaded
 
 SEEDS = {"tiny": (0,), "small": (0, 1, 2, 3, 4), "full": (0, 1, 2)}
@@ -105,14 +105,7 @@ def summary(name: str, cells: Sequence[Record]) -> Record:
     for key, value in cells[0].items():
         if key == "seed" or isinstance(value, bool) or not isinstance(value, int | float | None):
             continue
-        values = [one[key] for one in cells if one[key] is not None]
-        if not values:
-            found[key] = None
-            continue
-        mean, spread = mean_and_spread(values)
-        found[key] = mean
-        if len(values) > 1:
-            found[f"{key}_spread"] = spread
+        found |= averaged(cells, key)
     found["layers"] = [
         {
             key: sum(one["layers"][index][key] for one in cells) / len(cells)
