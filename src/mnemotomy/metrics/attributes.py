@@ -36,7 +36,8 @@ def slider(readings: Float[Tensor, "alphas n"], alphas: Sequence[float]) -> Slid
     """The readings of ``n`` images at ascending α, judged as a slider that removes an attribute.
 
     Raises:
-        DataError: there are fewer than two α, they do not ascend, the readings are not one row per α, or there is no scipy.
+        DataError: there are fewer than two α, they do not ascend, the readings are not one row per α, or scipy is not
+            installed.
     """
     if len(alphas) < 2 or any(right <= left for left, right in itertools.pairwise(alphas)):
         raise DataError(f"a slider needs at least two ascending strengths, not {list(alphas)}")
