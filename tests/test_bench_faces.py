@@ -1,9 +1,8 @@
-"""Faces in a Wasserstein autoencoder: the network, what is read of its images, the engrams of attributes."""
+"""Faces in a Wasserstein autoencoder: what is read of its images, the engrams of attributes."""
 
 from __future__ import annotations
 
 import copy
-import itertools
 import json
 from dataclasses import replace
 
@@ -11,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from helpers import randn, relative
+from helpers import relative
 from mnemotomy.bench.generative.faces import run
 from mnemotomy.bench.generative.faces.cases import ALPHAS, TINY, face_cases
 from mnemotomy.bench.generative.faces.choosing import best, trials
@@ -24,20 +23,10 @@ from mnemotomy.bench.generative.faces.run import chosen_cases, run_case, run_fac
 from mnemotomy.bench.generative.faces.subject import FaceSubject, covered
 from mnemotomy.bench.generative.faces.summary import summary
 from mnemotomy.bench.generative.faces.training import blurred
-from mnemotomy.bench.vision.networks.attribute_classifier import AttributeClassifier
-from mnemotomy.bench.vision.networks.wasserstein_autoencoder import (
-    SCALES,
-    WassersteinAutoencoder,
-    mmd_penalty,
-    wasserstein_loss,
-)
 from mnemotomy.engram.atlas import Atlas
 from mnemotomy.engram.filters import Balanced
 from mnemotomy.engram.sites import all_sites
 from mnemotomy.errors import ConceptError, ConfigurationError, DataError
-from mnemotomy.metrics.attributes import reading_change, slider
-from mnemotomy.metrics.identity import determination, factor_change, pixel_errors
-from mnemotomy.metrics.rank_correlation import spearman
 from mnemotomy.models import observing
 from mnemotomy.report.face_figures import arithmetic_grid, reading_curves, slider_grid
 
@@ -45,128 +34,6 @@ CASE = replace(
     TINY, name="toy-test", side=16, width=2, latent=8, train=64, validation=32, test=32, epochs=2, batch_size=16,
     classified=48, classifier_width=2, classifier_epochs=2, collected=32, shown=2,
 )  # fmt: skip
-
-# the networks
-
-
-def test_mmd_is_the_brute_force():
-    codes, prior = randn(7, 3), randn(7, 3, seed=1) + 0.5
-
-    def kernel(x, y):
-        return sum(6 * s / (6 * s + float((x - y).square().sum())) for s in SCALES)  # C = 2 · 3 · s
-
-    pairs = list(itertools.permutations(range(7), 2))
-    within = sum(kernel(rows[i], rows[j]) for rows in (codes, prior) for i, j in pairs) / 42
-    across = sum(kernel(x, y) for x in codes for y in prior) / 49
-    assert float(mmd_penalty(codes, prior)) == pytest.approx(within - 2 * across, rel=1e-5)
-
-
-def test_mmd_tells_distributions_apart():
-    same = [float(mmd_penalty(randn(200, 8, seed=s), randn(200, 8, seed=s + 50))) for s in range(20)]
-    assert abs(sum(same) / 20) < 0.005  # unbiased, but for the diagonal among the cross terms
-    assert float(mmd_penalty(1.3 * randn(200, 8), randn(200, 8, seed=1))) > 0.05
-    with pytest.raises(DataError, match="at least two rows"):
-        mmd_penalty(randn(1, 8), randn(1, 8))
-
-
-@pytest.mark.parametrize(("side", "convolutions"), [(32, 3), (64, 4)])
-def test_the_autoencoder_is_a_dcgan(side, convolutions):
-    model = WassersteinAutoencoder(width=2, latent=5, side=side)
-    images = torch.rand(3, 3, side, side)
-    down = [layer for layer in model.encoder if isinstance(layer, torch.nn.Conv2d)]
-    up = [layer for layer in model.decoder if isinstance(layer, torch.nn.ConvTranspose2d)]
-    assert len(down) == len(up) == convolutions
-    assert [layer.out_channels for layer in down] == [2 * 2**step for step in range(convolutions)]
-    assert model.encode(images).shape == (3, 5)
-    found = model(images)
-    assert found.shape == images.shape
-    assert bool(((found >= 0) & (found <= 1)).all())
-    assert torch.equal(found, model.decode(model.encode(images)))
-
-
-def test_the_loss_is_squared_error_and_penalty():
-    model = WassersteinAutoencoder(width=2, latent=4, side=8).eval()
-    images, prior = torch.rand(6, 3, 8, 8), randn(6, 4)
-    error = 4 * (model(images) - images).square().sum() / 6  # pixels from −1 to 1
-    expected = error + 10 * mmd_penalty(model.encode(images), prior)
-    found = wasserstein_loss(model, images, prior, 10.0)
-    assert found.item() == pytest.approx(expected.item(), rel=1e-5)
-
-
-def test_the_classifier_reads_attributes_and_numbers():
-    logits, numbers = AttributeClassifier(4, 8, width=2, side=16)(torch.rand(3, 3, 16, 16))
-    assert logits.shape == (3, 4)
-    assert numbers.shape == (3, 8)
-
-
-def test_networks_of_impossible_size():
-    with pytest.raises(ConfigurationError, match="power of 2 above 4, not 48"):
-        WassersteinAutoencoder(side=48)
-    with pytest.raises(ConfigurationError, match="at least 1, not 0"):
-        WassersteinAutoencoder(width=0)
-    with pytest.raises(ConfigurationError, match="power of 2 above 4, not 4"):
-        AttributeClassifier(2, side=4)
-    with pytest.raises(ConfigurationError, match="at least one attribute"):
-        AttributeClassifier(0)
-
-
-# the metrics
-
-
-def test_a_slider_by_hand():
-    readings = torch.tensor([[3.0, 1.0, 2.0], [2.0, 1.0, 2.5], [0.0, -1.0, 0.0]])
-    found = slider(readings, (-1.0, 0.0, 1.0))
-    assert found.means == pytest.approx([2.0, 5.5 / 3, -1 / 3])
-    assert found.rank_correlation == pytest.approx(-1.0)
-    assert found.monotone == pytest.approx(2 / 3)  # the third rises once
-    assert found.falling == pytest.approx(5 / 6)
-    with pytest.raises(DataError, match="ascending"):
-        slider(readings, (0.0, 0.0, 1.0))
-    with pytest.raises(DataError, match="2 strengths came with"):
-        slider(readings, (0.0, 1.0))
-
-
-def test_ranks_are_correlated_with_ties_by_hand():
-    pytest.importorskip("scipy.stats", reason="scipy is not installed; it comes with the extra demo")
-    # ranks 1, 2.5, 2.5, 5, 4 and 4, 1, 2.5, 2.5, 5
-    assert spearman([1.0, 2.0, 2.0, 5.0, 4.0], [3.0, 1.0, 2.0, 2.0, 9.0]) == pytest.approx(0.25 / 9.5)
-    assert slider(torch.ones(3, 2), (0.0, 1.0, 2.0)).rank_correlation == 0.0
-
-
-def test_changes_of_readings_and_factors():
-    before, after = torch.tensor([[0.1, 0.9], [0.5, 0.95]]), torch.tensor([[0.2, 0.9], [0.3, 0.05]])
-    torch.testing.assert_close(reading_change(before, after), torch.tensor([0.15, 0.45]))
-    torch.testing.assert_close(factor_change(before, after), torch.tensor([0.15, 0.45]))
-    hue = torch.tensor([False, True])
-    torch.testing.assert_close(factor_change(before, after, hue), torch.tensor([0.15, 0.05]))
-    with pytest.raises(DataError, match="cannot be compared"):
-        reading_change(before, after[:1])
-    with pytest.raises(DataError, match="cannot be compared"):
-        factor_change(before[:0], after[:0])
-
-
-def test_determination_by_hand():
-    true = torch.tensor([[0.0, 0.02], [1.0, 0.5]])
-    read = torch.tensor([[0.5, 0.98], [1.0, 0.5]])
-    found = determination(read, true, torch.tensor([False, True]))
-    assert found.tolist() == pytest.approx([0.5, 1 - 12 * 0.04**2 / 2], rel=1e-4)
-    with pytest.raises(DataError, match="the same in every image"):
-        determination(read, torch.zeros(2, 2))
-
-
-def test_pixel_errors_by_hand():
-    truth = torch.zeros(1, 3, 2, 2)
-    edited = truth.clone()
-    edited[0, :, 0, 0] = 0.5
-    edited[0, 0, 1, 1] = 0.3
-    inside = torch.zeros(1, 2, 2, dtype=torch.bool)
-    inside[0, 0] = True
-    assert pixel_errors(edited, truth, inside) == pytest.approx((0.125, 0.015))
-    with pytest.raises(DataError, match="no inside and outside"):
-        pixel_errors(edited, truth, ~inside | inside)
-    with pytest.raises(DataError, match="came with"):
-        pixel_errors(edited, truth[:, :1], inside)
-
 
 # the faces
 
