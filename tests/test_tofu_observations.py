@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerFast
 from helpers import same_state, state_of, tiny_llama
 from mnemotomy.data.tofu import Question
 from mnemotomy.errors import ArtifactError, DataError, NonFiniteError
-from mnemotomy.observe import answers as answers_module
+from mnemotomy.observe import answer_logits
 from mnemotomy.observe.answer_tokens import Template, encode_answer, prompt_of
 from mnemotomy.observe.answers import AnswerObservations, answer_greedily, observe_answers
 from mnemotomy.observe.questions import QuestionObservations, observe_questions
@@ -59,7 +59,7 @@ def alone(model: Any, tokenizer: Any, question: str, answer: str) -> tuple[list[
 
 
 def test_each_answer_shows_what_it_shows_alone(model: Any, tokenizer: Any, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(answers_module, "_POSITIONS", 3)  # cuts through answers
+    monkeypatch.setattr(answer_logits, "_POSITIONS", 3)  # cuts through answers
     before = state_of(model)
     model.train()
     found = observe_answers(model, tokenizer, QUESTIONS, ANSWERS, template=PLAIN, batch_size=2)
@@ -90,6 +90,22 @@ def test_the_batch_changes_nothing(model: Any, tokenizer: Any):
     assert len(part) == 2
     assert part.texts == whole.texts[1:3]
     assert torch.equal(torch.cat(whole.rows(whole.mean, end=True)[1:3]), part.mean)
+
+
+@pytest.mark.parametrize("batches", [1, 8])
+def test_a_shared_prompt_changes_nothing(model: Any, tokenizer: Any, monkeypatch: pytest.MonkeyPatch, batches: int):
+    monkeypatch.setattr(answer_logits, "_BATCHES", batches)  # prompts in several groups, and all in one
+    pairs = [(question, answer) for question in QUESTIONS for answer in ANSWERS]
+    encoded = [encode_answer(tokenizer, *pair, PLAIN) for pair in pairs]
+    assert answer_logits.shares_prompts(model, encoded)
+    assert not answer_logits.shares_prompts(model, encoded[:1])
+    model.eval()
+    with torch.no_grad():
+        apart = answer_logits.read_one_by_one(model, encoded, 4)
+        together = answer_logits.read_sharing_prompts(model, encoded, 4)
+    for left, right in zip(apart, together, strict=True):
+        torch.testing.assert_close(left, right, atol=2e-4, rtol=1e-5)
+    assert [row.shape[1] for row in together] == [len(one.labels) for one in encoded]
 
 
 def test_models_that_return_all_logits(model: Any, tokenizer: Any, monkeypatch: pytest.MonkeyPatch):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,12 +10,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from mnemotomy.data.lengths import similar_lengths
-from mnemotomy.errors import DataError, NonFiniteError
-from mnemotomy.models import device_of, observing
+from mnemotomy.errors import DataError
+from mnemotomy.models import observing
+from mnemotomy.observe.answer_logits import read_one_by_one, read_sharing_prompts, shares_prompts
 from mnemotomy.observe.answer_tokens import (
     OPEN_UNLEARNING,
-    EncodedAnswer,
     Template,
     encode_answer,
     has_chat_template,
@@ -24,8 +22,6 @@ from mnemotomy.observe.answer_tokens import (
 )
 from mnemotomy.observe.generation import continue_greedily
 from mnemotomy.version import __version__
-
-_POSITIONS = 256  # whose logits are held in float32 at once: a vocabulary can be large
 
 
 @dataclass(frozen=True)
@@ -93,8 +89,8 @@ def observe_answers(
 ) -> AnswerObservations:
     """Forward each question with its answer once, and keep what every token of the answer shows.
 
-    Pairs of similar length share a batch, padded on the right, where no token of theirs looks. The model is left as it
-    was found.
+    Pairs of similar length share a batch. Where a question comes with several answers, it is forwarded once for all of
+    them, if the model has a cache for it. The model is left as it was found.
 
     Args:
         model: a causal language model of transformers.
@@ -112,13 +108,9 @@ def observe_answers(
         raise DataError(f"{len(questions)} questions came with {len(answers)} answers; give one answer for each")
     pairs = zip(questions, answers, strict=True)
     encoded = [encode_answer(tokenizer, question, answer, template) for question, answer in pairs]
-    found: dict[int, Float[Tensor, "4 tokens"]] = {}
     with observing(model):
-        for indices in similar_lengths([len(one.input_ids) for one in encoded], batch_size):
-            batch = [encoded[index] for index in indices]
-            sizes = [len(one.labels) for one in batch]
-            found |= zip(indices, _observe(model, batch).split(sizes, dim=1), strict=True)
-    log_probability, hit, mean, deviation = torch.cat([found[index] for index in range(len(encoded))], dim=1)
+        read = read_sharing_prompts if shares_prompts(model, encoded) else read_one_by_one
+        log_probability, hit, mean, deviation = torch.cat(read(model, encoded, batch_size), dim=1)
     return AnswerObservations(
         tokens=torch.tensor([token for one in encoded for token in one.labels]),
         log_probability=log_probability,
@@ -158,50 +150,6 @@ def answer_greedily(
     chat = has_chat_template(tokenizer)
     texts = continue_greedily(model, tokenizer, prompts, max_new_tokens, batch_size=batch_size, special_tokens=not chat)
     return tuple(text.strip() for text in texts)
-
-
-def _observe(model: nn.Module, batch: Sequence[EncodedAnswer]) -> Float[Tensor, "4 tokens"]:
-    """Log-probability, hit, mean and deviation of every token to predict, one answer after the other."""
-    length = max(len(one.input_ids) for one in batch)
-    # any token will do behind a row: attention is causal
-    ids = torch.tensor([one.input_ids + one.input_ids[:1] * (length - len(one.input_ids)) for one in batch])
-    ids = ids.to(device_of(model))
-    wanted = min(one.start for one in batch) - 1  # the first position that predicts a token of an answer
-    # the prompt's logits would outweigh everything else for a large vocabulary
-    shortens = "logits_to_keep" in inspect.signature(model.forward).parameters
-    tail = {"logits_to_keep": length - wanted} if shortens else {}
-    logits = model(input_ids=ids, use_cache=False, **tail).logits[:, wanted - length : -1]
-    starts = torch.tensor([one.start for one in batch], device=ids.device)
-    ends = torch.tensor([len(one.input_ids) for one in batch], device=ids.device)
-    places = torch.arange(wanted + 1, length, device=ids.device)
-    predicts = (places >= starts[:, None]) & (places < ends[:, None])
-    rows, columns = predicts.nonzero(as_tuple=True)
-    targets = ids[:, wanted + 1 :][rows, columns]
-    parts = [
-        _read(logits[row, column], target)
-        for row, column, target in zip(
-            rows.split(_POSITIONS), columns.split(_POSITIONS), targets.split(_POSITIONS), strict=True
-        )
-    ]
-    return torch.cat(parts, dim=1).cpu()
-
-
-def _read(logits: Float[Tensor, "tokens vocabulary"], targets: Int[Tensor, " tokens"]) -> Float[Tensor, "4 tokens"]:
-    """Few passes over the logits, relative to the likeliest token's; they are overwritten."""
-    logits = logits.float()
-    highest, likeliest = logits.max(dim=-1)
-    shifted = logits.sub_(highest[:, None])
-    own = shifted.gather(1, targets[:, None])[:, 0]
-    weights = shifted.exp()
-    total = weights.sum(dim=-1)
-    mean = weights.mul_(shifted).sum(dim=-1) / total
-    square = weights.mul_(shifted).sum(dim=-1) / total
-    normaliser = total.log()
-    deviation = (square - mean.square()).clamp(min=0.0).sqrt()
-    found = torch.stack([own - normaliser, (likeliest == targets).float(), mean - normaliser, deviation])
-    if not torch.isfinite(found).all():
-        raise NonFiniteError("the model's logits are NaN or infinite; the edit has broken it, so weaken it")
-    return found
 
 
 def _origin(model: nn.Module, tokenizer: Any, template: Template) -> dict[str, str]:

@@ -1,0 +1,183 @@
+"""What the logits at an answer's tokens show, each answer forwarded with its prompt, or behind one that it shares."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from mnemotomy.data.lengths import similar_lengths
+from mnemotomy.errors import NonFiniteError
+from mnemotomy.models import device_of
+from mnemotomy.observe.answer_tokens import EncodedAnswer
+from mnemotomy.observe.greedy import takes_rows_out
+
+Shown = Float[Tensor, "4 tokens"]
+"""Log-probability, hit, mean and deviation of every token of an answer; see ``answers.AnswerObservations``."""
+
+_POSITIONS = 256  # whose logits are held in float32 at once: a vocabulary can be large
+_BATCHES = 8  # whose prompts are held at once: enough for answers of like length to meet
+
+
+def read_one_by_one(model: nn.Module, encoded: Sequence[EncodedAnswer], batch_size: int) -> list[Shown]:
+    """Every answer behind its own prompt, padded on the right, where no token of its looks."""
+    found: dict[int, Shown] = {}
+    for indices in similar_lengths([len(one.input_ids) for one in encoded], batch_size):
+        batch = [encoded[index] for index in indices]
+        found |= zip(indices, _read_batch(model, batch).split([len(one.labels) for one in batch], dim=1), strict=True)
+    return [found[index] for index in range(len(encoded))]
+
+
+def shares_prompts(model: nn.Module, encoded: Sequence[EncodedAnswer]) -> bool:
+    """Whether some answers follow the same prompt, and the model's cache can be handed to several of them."""
+    return len({_prompt(one) for one in encoded}) < len(encoded) and takes_rows_out(model)
+
+
+def read_sharing_prompts(model: nn.Module, encoded: Sequence[EncodedAnswer], batch_size: int) -> list[Shown]:
+    """Each prompt forwarded once, and every answer behind the keys and values that it left.
+
+    Args:
+        model: one for which ``shares_prompts``, in evaluation mode.
+        encoded: prompts with answers.
+        batch_size: the most answers in a batch.
+    """
+    found: dict[int, Shown] = {}
+    for prompts in _groups(encoded, _BATCHES * batch_size):
+        cache, mask, last = _forward_prompts(model, list(prompts))
+        rows = [(index, place) for place, indices in enumerate(prompts.values()) for index in indices]
+        lengths = [len(encoded[index].labels) for index, _ in rows]
+        for some in similar_lengths(lengths, batch_size):
+            indices, places = zip(*(rows[one] for one in some), strict=True)
+            batch, at = [encoded[index] for index in indices], torch.tensor(places, device=mask.device)
+            shown = _read_behind(model, batch, _repeated(model, cache, at), mask[at], last[at])
+            found |= zip(indices, shown.split([len(one.labels) for one in batch], dim=1), strict=True)
+    return [found[index] for index in range(len(encoded))]
+
+
+def _prompt(one: EncodedAnswer) -> tuple[int, ...]:
+    return tuple(one.input_ids[: one.start])
+
+
+def _groups(encoded: Sequence[EncodedAnswer], rows: int) -> Iterator[dict[tuple[int, ...], list[int]]]:
+    """The indices of the answers by prompt, prompts of like length together, in groups of about so many answers."""
+    by_prompt: dict[tuple[int, ...], list[int]] = {}
+    for index, one in enumerate(encoded):
+        by_prompt.setdefault(_prompt(one), []).append(index)
+    group: dict[tuple[int, ...], list[int]] = {}
+    count = 0
+    for prompt in sorted(by_prompt, key=len):
+        group[prompt] = by_prompt[prompt]
+        count += len(group[prompt])
+        if count >= rows:
+            yield group
+            group, count = {}, 0
+    if group:
+        yield group
+
+
+def _forward_prompts(model: nn.Module, prompts: Sequence[tuple[int, ...]]) -> tuple[Any, Tensor, Tensor]:
+    """The cache of the prompts, padded on the left, their mask, and the logits at their last token."""
+    from transformers import DynamicCache
+
+    cache = DynamicCache(config=cast(Any, model).config)
+    length = max(map(len, prompts))
+    padding = [length - len(prompt) for prompt in prompts]  # with any token, which nobody looks at
+    ids = torch.tensor([[prompt[0]] * count + list(prompt) for prompt, count in zip(prompts, padding, strict=True)])
+    ids = ids.to(device_of(model))
+    mask = torch.arange(length, device=ids.device) >= torch.tensor(padding, device=ids.device)[:, None]
+    mask = mask.long()
+    last = model(
+        input_ids=ids,
+        attention_mask=mask,
+        position_ids=(mask.cumsum(dim=1) - 1).clamp(min=0),
+        past_key_values=cache,
+        use_cache=True,
+        logits_to_keep=1,
+    ).logits[:, -1]
+    return cache, mask, last
+
+
+def _repeated(model: nn.Module, cache: Any, places: Int[Tensor, " rows"]) -> Any:
+    """A cache of its own with the rows at ``places``, each as often as it is named."""
+    from transformers import DynamicCache
+
+    layers = [(layer.keys[places], layer.values[places]) for layer in cache.layers]
+    return DynamicCache(layers, config=cast(Any, model).config)
+
+
+def _read_behind(
+    model: nn.Module,
+    batch: Sequence[EncodedAnswer],
+    cache: Any,
+    mask: Int[Tensor, "rows prompt"],
+    last: Float[Tensor, "rows vocabulary"],
+) -> Shown:
+    """The answers behind the prompts in ``cache``, whose last token has predicted the first of each."""
+    inputs = [one.labels[:-1] for one in batch]
+    length = max(map(len, inputs))
+    ids = torch.tensor([row + row[:1] * (length - len(row)) for row in inputs], device=mask.device)
+    logits = model(
+        input_ids=ids,
+        attention_mask=torch.cat([mask, torch.ones_like(ids)], dim=1),
+        position_ids=mask.sum(dim=1, keepdim=True) + torch.arange(length, device=ids.device),
+        past_key_values=cache,
+        use_cache=True,
+    ).logits
+    first = _read(last, torch.tensor([one.labels[0] for one in batch], device=ids.device))
+    sizes = torch.tensor([len(row) for row in inputs], device=ids.device)
+    rows, columns = (torch.arange(length, device=ids.device) < sizes[:, None]).nonzero(as_tuple=True)
+    targets = torch.tensor([token for one in batch for token in one.labels[1:]], device=ids.device)
+    rest = _read_at(logits, rows, columns, targets).split(sizes.tolist(), dim=1)
+    parts = [part for place, own in enumerate(rest) for part in (first[:, place : place + 1].cpu(), own)]
+    return torch.cat(parts, dim=1)
+
+
+def _read_batch(model: nn.Module, batch: Sequence[EncodedAnswer]) -> Shown:
+    length = max(len(one.input_ids) for one in batch)
+    # any token will do behind a row: attention is causal
+    ids = torch.tensor([one.input_ids + one.input_ids[:1] * (length - len(one.input_ids)) for one in batch])
+    ids = ids.to(device_of(model))
+    wanted = min(one.start for one in batch) - 1  # the first position that predicts a token of an answer
+    # the prompt's logits would outweigh everything else for a large vocabulary
+    shortens = "logits_to_keep" in inspect.signature(model.forward).parameters
+    tail = {"logits_to_keep": length - wanted} if shortens else {}
+    logits = model(input_ids=ids, use_cache=False, **tail).logits[:, wanted - length : -1]
+    starts = torch.tensor([one.start for one in batch], device=ids.device)
+    ends = torch.tensor([len(one.input_ids) for one in batch], device=ids.device)
+    places = torch.arange(wanted + 1, length, device=ids.device)
+    predicts = (places >= starts[:, None]) & (places < ends[:, None])
+    rows, columns = predicts.nonzero(as_tuple=True)
+    return _read_at(logits, rows, columns, ids[:, wanted + 1 :][rows, columns])
+
+
+def _read_at(logits: Tensor, rows: Tensor, columns: Tensor, targets: Tensor) -> Shown:
+    """The logits at some places of a batch, a few at a time."""
+    parts = [
+        _read(logits[row, column], target)
+        for row, column, target in zip(
+            rows.split(_POSITIONS), columns.split(_POSITIONS), targets.split(_POSITIONS), strict=True
+        )
+    ]
+    return torch.cat(parts, dim=1).cpu()
+
+
+def _read(logits: Float[Tensor, "tokens vocabulary"], targets: Int[Tensor, " tokens"]) -> Float[Tensor, "4 tokens"]:
+    """Few passes over the logits, relative to the likeliest token's; they are overwritten."""
+    logits = logits.float()
+    highest, likeliest = logits.max(dim=-1)
+    shifted = logits.sub_(highest[:, None])
+    own = shifted.gather(1, targets[:, None])[:, 0]
+    weights = shifted.exp()
+    total = weights.sum(dim=-1)
+    mean = weights.mul_(shifted).sum(dim=-1) / total
+    square = weights.mul_(shifted).sum(dim=-1) / total
+    normaliser = total.log()
+    deviation = (square - mean.square()).clamp(min=0.0).sqrt()
+    found = torch.stack([own - normaliser, (likeliest == targets).float(), mean - normaliser, deviation])
+    if not torch.isfinite(found).all():
+        raise NonFiniteError("the model's logits are NaN or infinite; the edit has broken it, so weaken it")
+    return found
