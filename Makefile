@@ -1,5 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
+DATA ?= $(or $(MNEMOTOMY_DATA),../shared/data)
+MODEL ?= ../shared/models/tofu-tiny/full
 STAMP := .venv/.installed
 
 .PHONY: demo test test-all bench lint format clean
@@ -13,8 +15,11 @@ test: $(STAMP)           ## the fast tests
 test-all: $(STAMP)       ## every test
 	$(BIN)/python -m pytest -n 2
 
-bench: $(STAMP)          ## speed and memory beside the floor and the reference implementation
+bench: $(STAMP)          ## speed and memory beside the reference implementation; the evaluation of MODEL on TOFU in DATA
 	$(BIN)/mnemotomy bench speed --out runs/bench/speed.json
+ifneq ($(wildcard $(MODEL)/config.json),)
+	$(BIN)/mnemotomy bench tofu speed $(MODEL) --data $(DATA)/tofu --json runs/bench/tofu-speed.json
+endif
 
 lint: $(STAMP)           ## style, types and the direction of imports
 	$(BIN)/ruff check .
