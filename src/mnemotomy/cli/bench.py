@@ -12,6 +12,7 @@ from mnemotomy.cli.bench_classwise import classwise
 from mnemotomy.cli.bench_decouple import decouple
 from mnemotomy.cli.bench_generative import generative
 from mnemotomy.cli.bench_metabolism import metabolism
+from mnemotomy.cli.bench_pretrained import pretrained
 from mnemotomy.cli.bench_store import store
 from mnemotomy.cli.bench_tofu import tofu
 from mnemotomy.cli.outcome import emit_json, one_line_errors
@@ -29,7 +30,7 @@ class Scale(enum.StrEnum):
     BFLOAT16 = "bfloat16"
 
 
-for _command in (metabolism, decouple, store, classwise, generative):
+for _command in (metabolism, decouple, store, classwise, pretrained, generative):
     bench.command()(_command)
 bench.add_typer(tofu, name="tofu")
 

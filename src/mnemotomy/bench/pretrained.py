@@ -1,0 +1,230 @@
+"""A pretrained image classifier without each group of its classes in turn (Fig. 12 of arXiv 2606.14997)."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from mnemotomy.bench.cells import cached
+from mnemotomy.bench.classwise.matrices import CHOSEN, PAPER, judged
+from mnemotomy.bench.demo.digits import ERASED_AT_MOST
+from mnemotomy.data.images import Images, load_images
+from mnemotomy.engram.atlas import Atlas
+from mnemotomy.engram.collect import Collection, collect
+from mnemotomy.engram.edit import Edit
+from mnemotomy.engram.moments import versions
+from mnemotomy.errors import ConfigurationError, DataError, ModelError
+from mnemotomy.methods.classifier import logits
+from mnemotomy.methods.engram import STRENGTHS
+from mnemotomy.metrics.accuracy import class_accuracies
+from mnemotomy.models import device_of, fingerprint, load_model, observing
+from mnemotomy.progress import progress_bar
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is erased from what.
+
+    Attributes:
+        data: a folder of parquet files, a hub id, or ``digits``.
+        train: the split, or the part of one, that engrams are extracted from and strengths chosen on. All of it is
+            held in memory, a byte per pixel.
+        test: the split that accuracies are read from.
+        group: how many classes are erased together, neighbours by number.
+        kinds: layers by name, as ``query``; None for every linear one.
+        batch_size: images per forward pass; Appendix B.3's by default.
+
+    Raises:
+        ConfigurationError: a group or a batch is of less than one.
+    """
+
+    data: str
+    train: str = "train"
+    test: str = "test"
+    group: int = 20
+    kinds: tuple[str, ...] | None = None
+    batch_size: int = 128
+
+    def __post_init__(self) -> None:
+        if min(self.group, self.batch_size) < 1:
+            raise ConfigurationError(f"groups and batches are of 1 or more, not {self.group} and {self.batch_size}")
+
+
+class Classifier:
+    """An image classifier of transformers, and the images as its processor prepares them.
+
+    Images are scaled to the side that the processor names by their shorter side, and their centre is cut out.
+
+    Args:
+        name: a local folder or a hub id.
+        device: where the model runs.
+
+    Raises:
+        ModelError: there is no such model, or it has no image processor.
+    """
+
+    def __init__(self, name: str, device: str = "cpu") -> None:
+        from transformers import AutoImageProcessor
+
+        self.model = load_model(name, device=device).eval()
+        try:
+            processor = AutoImageProcessor.from_pretrained(name)
+        except (OSError, ValueError, ImportError) as error:
+            raise ModelError(f"cannot load an image processor from {name!r}: {str(error).splitlines()[0]}") from error
+        size = dict(processor.size)
+        self.side = int(size.get("height") or size["shortest_edge"])
+        self.mean, self.std = list(processor.image_mean), list(processor.image_std)
+
+    def load(self, data: str, split: str) -> Images:
+        """The images of a split, with as many channels as the model takes.
+
+        Raises:
+            DataError: the data is not there, or has other classes than the model.
+        """
+        images = load_images(data, split, size=self.side)
+        known = int(getattr(self.model.config, "num_labels", 0))
+        if len(images.class_names) != known:
+            raise DataError(
+                f"{data} has {len(images.class_names)} classes and the model {known}; give the data it knows"
+            )
+        inputs = images.inputs.expand(-1, len(self.mean), -1, -1) if images.inputs.shape[1] == 1 else images.inputs
+        return Images(inputs, images.labels, images.class_names)
+
+    def batches(self, images: Images, size: int) -> Iterator[tuple[Tensor, Int[Tensor, " n"]]]:
+        """Every image once, as the model reads it, with its class."""
+        for start in range(0, len(images), size):
+            some = images.where(torch.arange(start, min(start + size, len(images))))
+            yield some.normalised(self.mean, self.std).to(device_of(self.model)), some.labels
+
+    def accuracies(self, images: Images, size: int) -> Float[Tensor, " classes"]:
+        """The accuracy on each class; NaN where it has no image."""
+        with observing(self.model):
+            found = [logits(self.model, inputs).argmax(-1).cpu() for inputs, _ in self.batches(images, size)]
+        return class_accuracies(torch.cat(found), images.labels, len(images.class_names))
+
+
+def run_pretrained(out_dir: Path, name: str, plan: Plan, *, device: str = "cpu") -> Record:
+    """Every group of classes erased in turn by the paper's estimator: the accuracy on each group afterwards.
+
+    Once at α = 1, and once at the smallest α of Table 5 that leaves at most ``ERASED_AT_MOST`` of the group's training
+    images recognised (the one that leaves least where none does).
+
+    Args:
+        out_dir: of the rows and the moments; what is there is not computed again.
+        name: of the model: a local folder or a hub id.
+        plan: data, groups and layers.
+        device: where the model runs.
+
+    Raises:
+        ModelError: there is no such model, or it has no image processor.
+        DataError: the data is not there, or a class of it has no image to learn from.
+        SelectionError: there is no layer of a kind.
+    """
+    run = _Run(out_dir, Classifier(name, device), plan)
+    before = run.cell("before", lambda: {"found": run.by_group()})["found"]
+    rows = []
+    with progress_bar("groups", len(run.groups)) as advance:
+        for group in run.groups:
+            rows.append(run.cell(group, functools.partial(run.row, group)))
+            advance(1, group)
+    matrices = {title: [row["found"][title] for row in rows] for title in (PAPER, CHOSEN)}
+    judgements = {title: judged(torch.tensor(before), torch.tensor(found)) for title, found in matrices.items()}
+    return {
+        "model": name,
+        **asdict(plan),
+        "images": {"train": len(run.train), "test": len(run.test)},
+        "groups": list(run.groups),
+        "before": before,
+        "strengths": [row["alpha"] for row in rows],
+        "matrices": matrices,
+        "summary": judgements,
+        "versions": versions(),
+    }
+
+
+class _Run:
+    """What the rows share; moments are collected when the first row is not there yet."""
+
+    def __init__(self, out_dir: Path, classifier: Classifier, plan: Plan) -> None:
+        self.out_dir, self.classifier, self.plan = out_dir, classifier, plan
+        self.train, self.test = (classifier.load(plan.data, split) for split in (plan.train, plan.test))
+        self.groups = grouped(self.train, plan.group)
+        images = {"train": len(self.train), "test": len(self.test)}
+        self.identity = {"model": fingerprint(classifier.model), "plan": asdict(plan), "images": images}
+
+    def cell(self, name: str, run: Callable[[], Record]) -> Record:
+        """From its file, or from ``run``."""
+        return cached(self.out_dir, self.identity | {"row": name}, run)
+
+    def by_group(self) -> list[float]:
+        """The accuracy on the test images of each group: the mean over its classes."""
+        found = self.classifier.accuracies(self.test, self.plan.batch_size)
+        return [float(found[list(members)].nanmean()) for members in self.groups.values()]
+
+    def row(self, group: str) -> Record:
+        """The accuracies without one group, at α = 1 and at the α chosen."""
+        engram = self.atlas[group].materialize()
+        own = self.train.of_classes(self.groups[group])
+        alpha = chosen_strength(self.classifier, engram, own, self.plan.batch_size)
+        found = {}
+        for title, strength in ((PAPER, 1.0), (CHOSEN, alpha)):
+            with (-strength * engram).on(self.classifier.model, check=False):
+                found[title] = self.by_group()
+        return {"alpha": alpha, "found": found}
+
+    @functools.cached_property
+    def atlas(self) -> Atlas:
+        """Of every group, from one pass over the training images."""
+        names = {label: group for group, members in self.groups.items() for label in members}
+        model, size = self.classifier.model, self.plan.batch_size
+        self.out_dir.mkdir(parents=True, exist_ok=True)
+        moments = collect(
+            model,
+            self.classifier.batches(self.train, size),
+            concepts=lambda batch: [names[label] for label in batch[1].tolist()],
+            sites="all-linear" if self.plan.kinds is None else list(self.plan.kinds),
+            options=Collection(checkpoint=self.out_dir / "collecting.safetensors"),
+        )
+        return Atlas(model, moments)
+
+
+def grouped(images: Images, size: int) -> dict[str, tuple[int, ...]]:
+    """Neighbouring classes, ``size`` together and the rest in the last group, by their numbers.
+
+    Raises:
+        ConfigurationError: all classes are in one group.
+        DataError: a class has no image.
+    """
+    classes = len(images.class_names)
+    if size >= classes:
+        raise ConfigurationError(f"a group of {size} leaves nothing of {classes} classes; take a smaller one")
+    missing = sorted(set(range(classes)) - set(images.labels.tolist()))
+    if missing:
+        raise DataError(
+            f"{len(missing)} classes have no training image, class {missing[0]} ({images.class_names[missing[0]]!r}) "
+            "among them; read a larger part of the split"
+        )
+    starts = range(0, classes, size)
+    members = [tuple(range(start, min(start + size, classes))) for start in starts]
+    return {str(one[0]) if len(one) == 1 else f"{one[0]}–{one[-1]}": one for one in members}
+
+
+def chosen_strength(classifier: Classifier, engram: Edit, own: Images, batch_size: int) -> float:
+    """The smallest α that leaves at most ``ERASED_AT_MOST`` of the images recognised, or the one that leaves least."""
+    found: list[tuple[float, float]] = []
+    for strength in STRENGTHS:
+        with (-strength * engram).on(classifier.model, check=False):
+            left = float(classifier.accuracies(own, batch_size).nanmean())
+        found.append((left, strength))
+        if left <= ERASED_AT_MOST:
+            return strength
+    return min(found)[1]
