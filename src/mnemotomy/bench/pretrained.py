@@ -183,18 +183,19 @@ class _Run:
 
     @functools.cached_property
     def atlas(self) -> Atlas:
-        """Of every group, from one pass over the training images."""
-        names = {label: group for group, members in self.groups.items() for label in members}
-        model, size = self.classifier.model, self.plan.batch_size
+        """Of every group, from one pass over the training images, one group after the other: what is done is packed."""
+        size = self.plan.batch_size
         self.out_dir.mkdir(parents=True, exist_ok=True)
         moments = collect(
-            model,
-            self.classifier.batches(self.train, size),
-            concepts=lambda batch: [names[label] for label in batch[1].tolist()],
+            self.classifier.model,
+            {
+                group: self.classifier.batches(self.train.of_classes(members), size)
+                for group, members in self.groups.items()
+            },
             sites="all-linear" if self.plan.kinds is None else list(self.plan.kinds),
             options=Collection(checkpoint=self.out_dir / "collecting.safetensors"),
         )
-        return Atlas(model, moments)
+        return Atlas(self.classifier.model, moments)
 
 
 def grouped(images: Images, size: int) -> dict[str, tuple[int, ...]]:
