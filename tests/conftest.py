@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -11,6 +13,7 @@ import pytest
 import torch
 
 from mnemotomy.models import quiet_transformers
+from mnemotomy.ram.store import FactStore
 
 torch.set_num_threads(1)
 
@@ -24,3 +27,9 @@ def _quiet():
 @pytest.fixture(autouse=True)
 def _seeded():
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[FactStore]:
+    with FactStore(tmp_path / "facts.db") as opened:
+        yield opened

@@ -1,55 +1,26 @@
-"""The fact store: what goes in comes out, contradictions and deletions, searching, files, several processes."""
+"""The fact store: what goes in comes out, contradictions and deletions, several processes, against a dict."""
 
 from __future__ import annotations
 
 import json
 import multiprocessing
-import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from mnemotomy.bench.store import places, run_store
 from mnemotomy.data.fact import Fact
-from mnemotomy.data.fact_file import format_fact, read_facts
-from mnemotomy.data.world import small_world
-from mnemotomy.errors import DataError, StoreError
-from mnemotomy.ram import index
-from mnemotomy.ram.calibrate import calibrate, separating, threshold
-from mnemotomy.ram.relevance import relevance
-from mnemotomy.ram.retriever import statement
-from mnemotomy.ram.schema import VERSION
+from mnemotomy.data.fact_file import format_fact
+from mnemotomy.errors import DataError
 from mnemotomy.ram.store import FactStore
+from small_facts import KYOTO, PARIS, ROME
 
-KYOTO = Fact("Kyoto", "Japan", ("Kyoto is in",), ("Kyoto is in Japan.",), ("Kyoto belongs to",), "country")
-PARIS = Fact("Paris", "France", contexts=("Paris is in France.",))
-ROME = Fact("Rome", "Italy")
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[FactStore]:
-    with FactStore(tmp_path / "facts.db") as opened:
-        yield opened
-
-
-def world_facts() -> list[Fact]:
-    """The bundled world's facts with all the prompts of its phrasings, each stated once."""
-    world = small_world()
-    found = []
-    for fact in world.facts:
-        texts = [phrasing.text for phrasing in world.phrasings if phrasing.relation == fact.relation]
-        stated = f"{fact.subject} is in {fact.answer}" if fact.relation == "country" else fact.say(texts[0])
-        prompts = tuple(dict.fromkeys(map(fact.ask, texts)))
-        found.append(Fact(fact.subject, fact.answer, prompts, (stated,), relation=fact.relation))
-    return found
-
-
-# -- adding, changing, deleting ------------------------------------------------------------------------------------
+# -- adding, changing, deleting ----------------------------------------------------------------------------------------
 
 
 def test_facts_come_back_whole_and_after_reopening(tmp_path: Path, store: FactStore) -> None:
@@ -157,238 +128,7 @@ def test_nothing_of_a_deleted_fact_is_left_in_the_file(tmp_path: Path, others: i
         assert b"lilliput" in content()
 
 
-# -- searching -----------------------------------------------------------------------------------------------------
-
-
-def test_search_ranks_by_bm25_without_case_and_accents(store: FactStore) -> None:
-    sao = Fact("São Paulo", "Brazil", contexts=("São Paulo is in Brazil.",))
-    store.add([KYOTO, PARIS, sao, Fact("Osaka", "Japan", contexts=("Osaka is in Japan.",))])
-    hits = store.search("in which country is SAO PAULO?", 2)
-    assert [hit.fact for hit in hits] == [sao, KYOTO]
-    assert hits[0].score > hits[1].score > 0
-    assert hits[0].relevance > 0.6
-    assert hits[1].relevance == 0
-    assert [hit.fact.subject for hit in store.search("japan")] == ["Osaka", "Kyoto"]  # the shorter first
-    connection = sqlite3.connect(store.path)
-    query = "SELECT -bm25(words) FROM words WHERE words MATCH 'in OR which OR country OR is OR sao OR paulo' ORDER BY 1"
-    assert connection.execute(query).fetchall()[-1][0] == pytest.approx(hits[0].score)
-    connection.close()
-
-
-@pytest.mark.parametrize(
-    "query", ['"', "'", "a AND", "NEAR(", "subject:x", "^*", "-", "Kyoto OR", "(", "\x00", "\ud800"]
-)
-def test_operators_are_words(store: FactStore, query: str) -> None:
-    store.add([KYOTO])
-    store.search(query)
-    assert store.search(f"{query} kyoto {query}")[0].fact == KYOTO
-
-
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
-@given(query=st.text())
-def test_any_text_is_a_query(store: FactStore, query: str) -> None:
-    store.add([KYOTO, PARIS])
-    if query.strip():
-        assert len(store.search(query)) <= 2
-    else:
-        with pytest.raises(DataError, match="the query is empty"):
-            store.search(query)
-
-
-def test_a_search_is_for_at_least_one(store: FactStore) -> None:
-    with pytest.raises(DataError, match="ask for at least 1"):
-        store.search("Kyoto", 0)
-    assert store.search("Kyoto") == []
-
-
-def test_common_words_do_not_choose_but_rank(store: FactStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    facts = [Fact(f"place {number}", "here") for number in range(40)]
-    facts += [Fact(f"{name} Zembla", "there") for name in ("Old", "New", "Fort")]
-    facts += [Fact(f"New {number}", "here") for number in range(5)]
-    store.add(facts)
-    expected = store.search("New Zembla")[0].score
-    monkeypatch.setattr(index, "VISITED", 4)
-    monkeypatch.setattr(index, "COUNTED", 10)
-    with FactStore(store.path) as bounded:
-        asked: list[str] = []
-        bounded._connection.set_trace_callback(asked.append)
-        best = bounded.search("New Zembla place")[0]
-        assert (best.fact, best.relevance) == (facts[41], 1)
-        assert bounded.search("New Zembla")[0].score == pytest.approx(expected)
-        assert len(bounded.search("New Zembla place", 50)) == 3
-        assert not [query for query in asked if "bm25" in query and "place" in query]
-        assert len(bounded.search("new", 50)) == 4
-        assert [(hit.fact, hit.score, hit.relevance) for hit in bounded.search("place", 2)] == [
-            (fact, 0, 0) for fact in facts[:2]
-        ]
-
-
-def test_statement() -> None:
-    assert statement(PARIS) == "Paris is in France."
-    assert statement(ROME) == "Rome: Italy"
-    assert statement(replace(ROME, relation="country")) == "Rome, country: Italy"
-
-
-# -- relevance -----------------------------------------------------------------------------------------------------
-
-
-def test_relevance_by_hand() -> None:
-    weights = {"new": 1.0, "york": 3.0, "is": 0.0, "big": 1.0}
-    asked, subject = ["is", "york", "big"], ["new", "york"]
-    assert relevance(asked, subject, {"new", "york", "is"}, weights.__getitem__) == pytest.approx(3 / 4 * 3 / 4)
-    assert relevance(["is"], subject, {"is"}, weights.__getitem__) == 0
-    assert relevance(["is"], ["is"], {"is"}, weights.__getitem__) == 1
-    assert relevance([], [], set(), weights.__getitem__) == 0
-
-
-def test_the_threshold_knows_the_world_and_nothing_else(store: FactStore) -> None:
-    facts = world_facts()
-    store.add(facts)
-    calibration = calibrate(store)
-    assert calibration.found == 1
-    assert calibration.mistaken == 0
-    least = threshold(store)
-    assert least == calibration.threshold == store.note("threshold")["threshold"]
-    for fact in facts:
-        for prompt in fact.prompts:
-            best = store.search(prompt)[0]
-            assert (best.fact, best.relevance >= least) == (fact, True)
-            absent = store.search(prompt.replace(fact.subject, "Atlantis"))
-            assert all(hit.relevance < least for hit in absent)
-    assert all(hit.relevance < least for hit in store.search("In which country is Atlantis?"))
-
-
-def test_the_threshold_is_kept_until_the_size_changes_much(store: FactStore) -> None:
-    with pytest.raises(DataError, match="an empty store has no threshold"):
-        threshold(store)
-    store.add(places(10))
-    threshold(store)
-    store.add([*places(20)])
-    store.set_note("threshold", {**store.note("threshold"), "threshold": 0.123})
-    assert threshold(store) == 0.123
-    store.add([*places(21)])
-    assert threshold(store) != 0.123
-    assert store.note("threshold")["facts"] == 21
-
-
-@pytest.mark.parametrize(
-    ("wanted", "unwanted", "expected"),
-    [
-        ([0.9, 1.0], [0.1, 0.3], 0.6),
-        ([0.2, 0.9, 1.0], [0.1, 0.3, 0.4], 0.65),
-        ([1.0], [0.0], 0.5),
-        ([0.0], [0.0], 1.0),
-        ([0.5], [0.5], 1.5),
-    ],
-)
-def test_the_threshold_separates_best(wanted: list[float], unwanted: list[float], expected: float) -> None:
-    assert separating(wanted, unwanted) == pytest.approx(expected)
-
-
-def test_samples(store: FactStore) -> None:
-    facts = list(places(50))
-    store.add(facts)
-    assert store.sample(50) == facts
-    drawn = store.sample(10, seed=1)
-    assert len(drawn) == 10
-    assert all(fact in facts for fact in drawn)
-    assert drawn == store.sample(10, seed=1) != store.sample(10, seed=2)
-
-
-# -- files ---------------------------------------------------------------------------------------------------------
-
-
-def test_facts_to_a_file_and_back(tmp_path: Path, store: FactStore) -> None:
-    store.add([KYOTO, PARIS, ROME])
-    path = tmp_path / "out" / "facts.jsonl"
-    assert store.export_file(path) == 3
-    assert read_facts(path, trainable=False) == (KYOTO, PARIS, ROME)
-    with FactStore(tmp_path / "other.db") as other:
-        assert other.import_file(path) == 3
-        assert list(other) == [KYOTO, PARIS, ROME]
-        assert other.import_file(path) == 0
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"", "is empty; write one fact a line"),
-        (b"\xef\xbb\xbf\n\n", "is empty"),
-        (b'{"subject": "Rome", "answer": "Italy"}\n{"subject"', "line 2: not JSON"),
-        (b'{"subject": "Rome", "answer": "Italy"}\n\n{"subject": "rome", "answer": "Spain"}', "line 3: 'rome' has the"),
-        (b'{"subject": "Rome", "answer": "\xff"}', "line 1: not UTF-8"),
-        (b'{"subject": "Rome"}', "line 1: 'answer' is missing"),
-        (None, "there is no file of facts"),
-    ],
-)
-def test_a_bad_file_adds_nothing(tmp_path: Path, store: FactStore, content: bytes | None, message: str) -> None:
-    path = tmp_path / "facts.jsonl"
-    if content is not None:
-        path.write_bytes(content)
-    with pytest.raises(DataError, match=message):
-        store.import_file(path)
-    with pytest.raises(DataError, match="cannot read"):
-        store.import_file(tmp_path)
-    assert len(store) == 0
-
-
-def _database(path: Path, *statements: str) -> None:
-    connection = sqlite3.connect(path)
-    for command in statements:
-        connection.execute(command)
-    connection.commit()
-    connection.close()
-
-
-def _newer(path: Path) -> None:
-    FactStore(path).close()
-    _database(path, f"PRAGMA user_version = {VERSION + 1}")
-
-
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (lambda path: path.mkdir(), "is a folder; name the file"),
-        (lambda path: path.write_text("subject: Kyoto\n" * 100), "is no fact store; give another path"),
-        (lambda path: path.write_text("short"), "is no fact store; give another path"),
-        (lambda path: _database(path, "CREATE TABLE t (x)"), "a database of another program"),
-        (lambda path: _database(path, "PRAGMA user_version = 3", "VACUUM"), "a database of another program"),
-        (_newer, "version 2, and this is mnemotomy for 1; upgrade"),
-    ],
-)
-def test_what_is_no_store_is_refused_and_kept(tmp_path: Path, make: Callable[[Path], None], message: str) -> None:
-    path = tmp_path / "facts.db"
-    make(path)
-    before = path.read_bytes() if path.is_file() else b""
-    with pytest.raises(StoreError, match=message):
-        FactStore(path)
-    assert not path.is_file() or path.read_bytes() == before
-
-
-def test_where_there_is_no_store(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match=r"there is no fact store .*facts\.db; make one"):
-        FactStore(tmp_path / "facts.db", create=False)
-    with pytest.raises(StoreError, match="there is no folder"):
-        FactStore(tmp_path / "none" / "facts.db")
-    (tmp_path / "empty.db").touch()
-    with FactStore(tmp_path / "empty.db") as store:
-        assert len(store) == 0
-    with pytest.raises(StoreError, match="was closed; open it again"):
-        store.get("Kyoto")
-
-
-def test_a_damaged_store_is_said_to_be(tmp_path: Path) -> None:
-    path = tmp_path / "facts.db"
-    with FactStore(path) as store:
-        store.add(places(300))
-    content = bytearray(path.read_bytes())
-    content[4096:] = b"\x7f" * (len(content) - 4096)
-    path.write_bytes(content)
-    with pytest.raises(StoreError, match="is damaged"), FactStore(path) as store:
-        list(store)
-
-
-# -- several processes ---------------------------------------------------------------------------------------------
+# -- several processes -------------------------------------------------------------------------------------------------
 
 
 def _add_some(path: Path, name: str, start: multiprocessing.synchronize.Barrier) -> None:
@@ -424,7 +164,8 @@ def test_one_connection_sees_what_another_wrote(tmp_path: Path, store: FactStore
         assert len(store) == 2
 
 
-# -- against a dict ------------------------------------------------------------------------------------------------
+# -- against a dict ----------------------------------------------------------------------------------------------------
+
 
 NAMES = st.sampled_from(["Kyoto", "kyoto", "São Paulo", "New York", "York", "AND", '"x"'])
 ANSWERS = st.sampled_from(["Japan", "Brazil", "New York State", "NOT"])
@@ -490,7 +231,7 @@ AgainstADict.TestCase.settings = settings(max_examples=40, stateful_step_count=2
 TestAgainstADict = AgainstADict.TestCase
 
 
-# -- the measurement -----------------------------------------------------------------------------------------------
+# -- the measurement ---------------------------------------------------------------------------------------------------
 
 
 def test_the_bench_measures(tmp_path: Path) -> None:
