@@ -92,7 +92,7 @@ CIFAR10_QUARTER = Case(
     read=2000, test_images=5000, collected=2000, retained=20000, automatic_seeds=1, subset_images=100,
     grid=Grid(
         rates=(0.01, 0.001), epochs=1, plus_epochs=(1,), gammas=(1e-5,), forgetting_rates=(0.01, 0.001, 3e-4, 1e-4),
-        strengths=(0.6, 0.8, 1.0, 1.2, 1.4, 1.6), thresholds=(0.3, 0.5), projector_strengths=(1.0,),
+        strengths=(0.5, 0.6, 0.8, 1.0, 1.2, 1.4), thresholds=(0.3, 0.5), projector_strengths=(1.0,),
         automatic=EngramAutomatic(excesses=(0.1, 0.3, 0.5), strengths=(0.4, 0.6, 0.8, 1.0, 1.2), read=1000),
     ),
 )  # fmt: skip
