@@ -104,3 +104,6 @@ def test_from_the_command_line(folder: Path, tmp_path: Path) -> None:
     failed = CliRunner().invoke(app, [*call, "--group", "99", "--out", str(tmp_path)])
     assert failed.exit_code == 2
     assert "take a smaller one" in failed.output
+    failed = CliRunner().invoke(app, [*call, "--device", "abacus", "--out", str(tmp_path)])
+    assert failed.exit_code == 2
+    assert "cannot use the device 'abacus'" in failed.output

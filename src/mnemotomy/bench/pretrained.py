@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import hashlib
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,19 +15,17 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from mnemotomy.bench.cells import cached
-from mnemotomy.bench.classwise.matrices import CHOSEN, PAPER, judged
-from mnemotomy.bench.demo.digits import ERASED_AT_MOST
+from mnemotomy.bench.classwise.matrices import CHOSEN, PAPER, judged, smallest_strength
 from mnemotomy.data.images import Images, load_images
 from mnemotomy.engram.atlas import Atlas
 from mnemotomy.engram.collect import Collection, collect
-from mnemotomy.engram.edit import Edit
 from mnemotomy.engram.moments import versions
 from mnemotomy.errors import ConfigurationError, DataError, ModelError
 from mnemotomy.methods.classifier import logits
-from mnemotomy.methods.engram import STRENGTHS
 from mnemotomy.metrics.accuracy import class_accuracies
 from mnemotomy.models import device_of, fingerprint, load_model, observing
 from mnemotomy.progress import progress_bar
+from mnemotomy.recipe.collecting import check_device
 
 Record = dict[str, Any]
 
@@ -69,13 +69,13 @@ class Classifier:
         device: where the model runs.
 
     Raises:
-        ModelError: there is no such model, or it has no image processor.
+        ModelError: there is no such model or device, or it has no image processor.
     """
 
     def __init__(self, name: str, device: str = "cpu") -> None:
         from transformers import AutoImageProcessor
 
-        self.model = load_model(name, device=device).eval()
+        self.model = load_model(name, device=check_device(device)).eval()
         try:
             processor = AutoImageProcessor.from_pretrained(name)
         except (OSError, ValueError, ImportError) as error:
@@ -115,8 +115,7 @@ class Classifier:
 def run_pretrained(out_dir: Path, name: str, plan: Plan, *, device: str = "cpu") -> Record:
     """Every group of classes erased in turn by the paper's estimator: the accuracy on each group afterwards.
 
-    Once at α = 1, and once at the smallest α of Table 5 that leaves at most ``ERASED_AT_MOST`` of the group's training
-    images recognised (the one that leaves least where none does).
+    Once at α = 1, and once at the α that ``smallest_strength`` chooses on the group's training images.
 
     Args:
         out_dir: of the rows and the moments; what is there is not computed again.
@@ -161,6 +160,11 @@ class _Run:
         images = {"train": len(self.train), "test": len(self.test)}
         self.identity = {"model": fingerprint(classifier.model), "plan": asdict(plan), "images": images}
 
+    @property
+    def key(self) -> str:
+        """A hash of what moments depend on, so that no collection goes on from another's checkpoint."""
+        return hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()[:16]
+
     def cell(self, name: str, run: Callable[[], Record]) -> Record:
         """From its file, or from ``run``."""
         return cached(self.out_dir, self.identity | {"row": name}, run)
@@ -174,7 +178,11 @@ class _Run:
         """The accuracies without one group, at α = 1 and at the α chosen."""
         engram = self.atlas[group].materialize()
         own = self.train.of_classes(self.groups[group])
-        alpha = chosen_strength(self.classifier, engram, own, self.plan.batch_size)
+
+        def left() -> float:
+            return float(self.classifier.accuracies(own, self.plan.batch_size).nanmean())
+
+        alpha = smallest_strength(self.classifier.model, engram, left)
         found = {}
         for title, strength in ((PAPER, 1.0), (CHOSEN, alpha)):
             with (-strength * engram).on(self.classifier.model, check=False):
@@ -193,7 +201,7 @@ class _Run:
                 for group, members in self.groups.items()
             },
             sites="all-linear" if self.plan.kinds is None else list(self.plan.kinds),
-            options=Collection(checkpoint=self.out_dir / "collecting.safetensors"),
+            options=Collection(checkpoint=self.out_dir / f"collecting-{self.key}.safetensors"),
         )
         return Atlas(self.classifier.model, moments)
 
@@ -217,15 +225,3 @@ def grouped(images: Images, size: int) -> dict[str, tuple[int, ...]]:
     starts = range(0, classes, size)
     members = [tuple(range(start, min(start + size, classes))) for start in starts]
     return {str(one[0]) if len(one) == 1 else f"{one[0]}–{one[-1]}": one for one in members}
-
-
-def chosen_strength(classifier: Classifier, engram: Edit, own: Images, batch_size: int) -> float:
-    """The smallest α that leaves at most ``ERASED_AT_MOST`` of the images recognised, or the one that leaves least."""
-    found: list[tuple[float, float]] = []
-    for strength in STRENGTHS:
-        with (-strength * engram).on(classifier.model, check=False):
-            left = float(classifier.accuracies(own, batch_size).nanmean())
-        found.append((left, strength))
-        if left <= ERASED_AT_MOST:
-            return strength
-    return min(found)[1]

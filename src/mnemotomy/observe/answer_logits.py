@@ -14,6 +14,7 @@ from mnemotomy.data.lengths import similar_lengths
 from mnemotomy.errors import NonFiniteError
 from mnemotomy.models import device_of
 from mnemotomy.observe.answer_tokens import EncodedAnswer
+from mnemotomy.observe.generation import pad_left
 from mnemotomy.observe.greedy import takes_rows_out
 
 Shown = Float[Tensor, "4 tokens"]
@@ -84,15 +85,10 @@ def _forward_prompts(model: nn.Module, prompts: Sequence[tuple[int, ...]]) -> tu
     from transformers import DynamicCache
 
     cache = DynamicCache(config=cast(Any, model).config)
-    length = max(map(len, prompts))
-    padding = [length - len(prompt) for prompt in prompts]  # with any token, which nobody looks at
-    ids = torch.tensor([[prompt[0]] * count + list(prompt) for prompt, count in zip(prompts, padding, strict=True)])
-    ids = ids.to(device_of(model))
-    mask = torch.arange(length, device=ids.device) >= torch.tensor(padding, device=ids.device)[:, None]
-    mask = mask.long()
+    batch = pad_left([list(prompt) for prompt in prompts], prompts[0][0], device_of(model))  # nobody looks at it
+    mask = batch["attention_mask"]
     last = model(
-        input_ids=ids,
-        attention_mask=mask,
+        **batch,
         position_ids=(mask.cumsum(dim=1) - 1).clamp(min=0),
         past_key_values=cache,
         use_cache=True,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -95,6 +95,23 @@ def chosen_strengths(anatomy: Anatomy) -> list[float]:
     return [_chosen(anatomy, label) for label in range(len(anatomy.engrams))]
 
 
+def smallest_strength(model: nn.Module, engram: Edit, left: Callable[[], float]) -> float:
+    """The smallest α of Table 5 that leaves at most ``ERASED_AT_MOST``; the one that leaves least where none does.
+
+    Args:
+        model: edited for a while, and left as it was.
+        engram: what is erased.
+        left: the share of the erased examples that the model recognises as it is by then.
+    """
+    found: list[tuple[float, float]] = []
+    for strength in STRENGTHS:
+        with (-strength * engram).on(model, check=False):
+            found.append((left(), strength))
+        if found[-1][0] <= ERASED_AT_MOST:
+            break
+    return min(found)[1]
+
+
 def judged(before: Float[Tensor, " n"], matrix: Float[Tensor, "n n"]) -> Record:
     """What is left of the erased classes, and what the others lost, in shares of 1."""
     others = ~torch.eye(len(matrix), dtype=torch.bool)
@@ -129,13 +146,11 @@ def _automatic(anatomy: Anatomy, sets: Sequence[Sequence[int]]) -> Float[Tensor,
 def _chosen(anatomy: Anatomy, label: int) -> float:
     train = anatomy.subject.train
     read = some(train[train.labels == label], CHOSEN_ON)
-    found: list[tuple[float, float]] = []
-    for strength in STRENGTHS:
-        with (-strength * anatomy.engrams[label]).on(anatomy.model, check=False):
-            found.append((see(anatomy.model, read).accuracy, strength))
-        if found[-1][0] <= ERASED_AT_MOST:
-            break
-    return min(found)[1]
+
+    def left() -> float:
+        return see(anatomy.model, read).accuracy
+
+    return smallest_strength(anatomy.model, anatomy.engrams[label], left)
 
 
 def _scaled(anatomy: Anatomy, strengths: Sequence[float]) -> list[Edit]:
