@@ -25,7 +25,6 @@ from mnemotomy.methods.classifier import logits
 from mnemotomy.metrics.accuracy import class_accuracies
 from mnemotomy.models import device_of, fingerprint, load_model, observing
 from mnemotomy.progress import progress_bar
-from mnemotomy.recipe.collecting import check_device
 
 Record = dict[str, Any]
 
@@ -69,13 +68,13 @@ class Classifier:
         device: where the model runs.
 
     Raises:
-        ModelError: there is no such model or device, or it has no image processor.
+        ModelError: there is no such model, or it has no image processor.
     """
 
     def __init__(self, name: str, device: str = "cpu") -> None:
         from transformers import AutoImageProcessor
 
-        self.model = load_model(name, device=check_device(device)).eval()
+        self.model = load_model(name, device=device).eval()
         try:
             processor = AutoImageProcessor.from_pretrained(name)
         except (OSError, ValueError, ImportError) as error:
