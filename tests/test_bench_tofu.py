@@ -19,6 +19,7 @@ from mnemotomy.bench.tofu.cells import flops_cell
 from mnemotomy.bench.tofu.grids import SMALL, configurations
 from mnemotomy.bench.tofu.pairs import Pair
 from mnemotomy.bench.tofu.prepare import FreshBase, Preparation, prepare_pair
+from mnemotomy.bench.tofu.references import compared, run_references
 from mnemotomy.bench.tofu.run import Plan, run_tofu
 from mnemotomy.bench.tofu.sharing import Sharing
 from mnemotomy.bench.tofu.show import write_figures, write_tables
@@ -35,7 +36,9 @@ from mnemotomy.methods.language.closed_form import ClosedForm
 from mnemotomy.methods.language.engram import EngramUniform, EngramWeightNorm
 from mnemotomy.methods.language.npo import NPO
 from mnemotomy.methods.language.registry import LANGUAGE_METHODS
+from mnemotomy.methods.language.self_reference import SelfReference
 from mnemotomy.methods.language.task_arithmetic import TaskArithmetic
+from mnemotomy.methods.language.two_sided import TwoSided
 from mnemotomy.models import fingerprint, load_model
 from mnemotomy.observe.splits import Asking
 from tiny_language import save_llama, write_lines
@@ -226,6 +229,21 @@ def test_the_sweep_over_kinds_and_cuts(subject: Subject):
     assert "Q/K only" in markdown(kinds, "8")
     with pytest.raises(ConfigurationError, match="there is no sweep 'shapes'"):
         run_sweep(subject, "shapes")
+
+
+def test_the_reference_of_the_models_own(subject: Subject):
+    grid = {"two-sided": (TwoSided(steps=1, read=4, search=2),), "engram-uniform": (EngramUniform(strength=1.0),)}
+    plan = Plan(grid, attacks=None, flops=False)
+    records = run_tofu(subject.out, subject.pair, plan, texts=subject.texts, asking=QUICK)
+    methods = compared(records)  # a configuration that is in no grid cannot be found again
+    assert methods == [EngramUniform(strength=1.0)]
+    found = run_references(subject, methods, SelfReference(count=6, opening="answer", max_new_tokens=8))
+    assert [one["reference"] for one in found] == ["retain set", "self:6"]
+    assert found[0]["overall"] == records[3]["overall"]
+    assert found[0]["folder"] != found[1]["folder"]
+    assert "| Engram (ᾱ), self:6 |" in markdown(found, "reference")
+    with pytest.raises(ConfigurationError, match="the records have none of npo"):
+        compared(records, "npo")
 
 
 def test_places_leave_baselines_out():

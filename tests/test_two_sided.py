@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from mnemotomy.methods.language.line_search import reach
 from mnemotomy.methods.language.problem import TextProblem
 from mnemotomy.methods.language.sequences import padded, sequences
 from mnemotomy.methods.language.two_sided import TwoSided
-from mnemotomy.methods.language.unseen import losses, questions_level
+from mnemotomy.methods.language.unseen import estimated_level, losses, questions_level
 from mnemotomy.models import load_model, load_tokenizer
 from tiny_language import save_llama, save_qwen
 
@@ -230,12 +231,24 @@ def test_only_the_chosen_layers_change(trained: TextProblem):
 
 
 def test_the_level_is_that_of_the_questions_as_answers(trained: TextProblem):
-    repeated = [example(one.turns[0].content, one.turns[0].content) for one in FORGET]
-    expected = mean_loss(trained, trained.model, repeated)
-    assert questions_level(trained, 10) == pytest.approx(expected)
-    assert mean_loss(trained, TwoSided(damping=0.1, evaluations=20)(trained), FORGET) == pytest.approx(
-        expected, rel=0.05
+    asked, untouched = (
+        [example(one.turns[0].content, one.turns[0].content) for one in some] for some in (FORGET, RETAIN)
     )
+    level = estimated_level(trained, 20)
+    assert level.start == questions_level(trained, 20) == pytest.approx(mean_loss(trained, trained.model, asked))
+    assert level.rise(trained.model) == 0.0
+    edited = TwoSided(damping=0.1, evaluations=20)(trained)
+    rise = mean_loss(trained, edited, untouched) - mean_loss(trained, trained.model, untouched)
+    assert level.rise(edited) == pytest.approx(rise, abs=1e-4)
+    assert mean_loss(trained, edited, FORGET) == pytest.approx(level.start + rise, rel=0.05)
+
+
+def test_a_level_stays_where_nothing_tells_of_a_rise(trained: TextProblem):
+    texts = [TextExample("text", (Turn("assistant", "Kyoto lies in Japan ."),), "")]
+    without = replace(trained, retain=texts)
+    level = estimated_level(without, 20)
+    assert level.start == estimated_level(trained, 20).start
+    assert level.rise(TwoSided(level=2.0, steps=1)(trained)) == 0.0
 
 
 def test_what_is_already_at_the_level_is_left_alone(trained: TextProblem):

@@ -49,6 +49,7 @@ class TableName(enum.StrEnum):
     EIGHT = "8"
     NINE = "9"
     ATTACKS = "attacks"
+    REFERENCE = "reference"
 
 
 @tofu.command()
@@ -125,7 +126,7 @@ def run(
 @tofu.command()
 @one_line_errors()
 def table(
-    which: Annotated[TableName, typer.Argument(help="The paper's number, or attacks.")],
+    which: Annotated[TableName, typer.Argument(help="The paper's number, attacks, or reference.")],
     models: Models = None,
     full: Full = None,
     retain: Retain = None,
@@ -133,13 +134,17 @@ def table(
     data: Data = None,
     forget: Forget = "forget10",
     method: Annotated[
-        str | None, typer.Option(help="For Tables 8 and 9: a closed form that 'run' has chosen a configuration of.")
+        str | None,
+        typer.Option(help="For 8, 9 and reference: a closed form that 'run' has chosen a configuration of."),
     ] = None,
     device: Device = "cpu",
     out: Annotated[Path, typer.Option(help="The folder of 'run'.")] = DEFAULT_OUT,
     json_: Json = None,
 ) -> None:
-    """A table of the paper from what was run; Tables 8 and 9 are run here.
+    """A table of the paper from what was run; 8, 9 and reference are run here.
+
+    ``reference`` runs closed forms again, as they were chosen, with 2,000 texts of the model's own in place of the
+    retain set.
 
     \b
     Example:
@@ -148,7 +153,8 @@ def table(
     """
     from rich.console import Console
 
-    from mnemotomy.bench.tofu.show import write_sweep, write_tables
+    from mnemotomy.bench.tofu.references import compared, run_references
+    from mnemotomy.bench.tofu.show import write_references, write_sweep, write_tables
     from mnemotomy.bench.tofu.sweeps import run_sweep
     from mnemotomy.bench.tofu.table import print_table
 
@@ -160,6 +166,10 @@ def table(
             found = run_sweep(subject, sweep, base)
             write_sweep(found, out)
             records += found
+    elif which == TableName.REFERENCE:
+        subject = subject_of(pair_of(models, full, retain, pretrained, forget, device), data, forget, out)
+        records = run_references(subject, compared(records_of(out / RECORDS), method))
+        write_references(records, out)
     else:
         records = records_of(out / RECORDS)
         write_tables(records, out)

@@ -110,11 +110,12 @@ def closed_form_of(out: Path, method: str | None) -> Any:
     Raises:
         DataError: it is not among the records.
     """
-    from mnemotomy.bench.tofu.sweeps import chosen_closed_form
+    from mnemotomy.bench.tofu.sweeps import chosen_configuration
+    from mnemotomy.methods.language.closed_form import ClosedForm
 
     if method is None:
         return None
-    found = chosen_closed_form(records_of(out / RECORDS), method)
-    if found is None:
+    found = chosen_configuration(records_of(out / RECORDS), method)
+    if not isinstance(found, ClosedForm):
         raise DataError(f"{out / RECORDS} has no closed form {method!r}; run it first, or leave --method out")
     return found

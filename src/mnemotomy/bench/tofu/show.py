@@ -39,6 +39,11 @@ def write_sweep(records: Sequence[Record], out_dir: Path) -> None:
         sweep_curves(records, TITLES[name], out_dir / f"sweep-{name}.png")
 
 
+def write_references(records: Sequence[Record], out_dir: Path) -> None:
+    """``table-reference.md``."""
+    write_text(out_dir / "table-reference.md", markdown(records, "reference"))
+
+
 def write_figures(records: Sequence[Record], norms: Sequence[Mapping[str, Any]], out_dir: Path) -> None:
     """``pareto.png`` and ``weight-norms.png``."""
     pareto(records, out_dir / "pareto.png")

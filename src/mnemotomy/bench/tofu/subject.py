@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +14,9 @@ from mnemotomy.bench.tofu.evaluating import OBSERVATIONS, Fluency, evaluation_of
 from mnemotomy.bench.tofu.pairs import Pair
 from mnemotomy.bench.tofu.texts import Texts
 from mnemotomy.bench.tofu.validation import Validation, validation
+from mnemotomy.data.text import TextExample
 from mnemotomy.methods.language.problem import TextProblem
+from mnemotomy.methods.language.self_reference import SelfReference, write_reference
 from mnemotomy.metrics.tofu.evaluation import Evaluation
 from mnemotomy.observe.splits import Asking, Observed, Splits, observe_splits
 
@@ -29,6 +31,7 @@ class Subject:
         out: the folder of all results.
         asking: how models are asked.
         fluency: what judges their answers.
+        reference: how the full model writes what methods are given to retain; None for the retain set.
     """
 
     pair: Pair
@@ -36,6 +39,7 @@ class Subject:
     out: Path
     asking: Asking = field(default_factory=Asking)
     fluency: Fluency = field(default_factory=Fluency)
+    reference: SelfReference | None = None
 
     @cached_property
     def full(self) -> Observed:
@@ -58,7 +62,7 @@ class Subject:
             model=self.full.model,
             tokenizer=self.full.tokenizer,
             forget=self.texts.forgotten,
-            retain=self.texts.retained,
+            retain=self.texts.retained if self.reference is None else self._written,
             template=self.asking.template,
             pretrained=self.pretrained,
             seed=seed,
@@ -76,12 +80,18 @@ class Subject:
     @cached_property
     def identity(self) -> Mapping[str, Any]:
         """All that a method's result depends on beside method and seed."""
-        return {
+        identity = {
             "full": self.full.fingerprint,
             "pretrained": self.pair.pretrained and self.pair.observed(self.pair.pretrained).fingerprint,
             "texts": self.texts.digest,
             "template": asdict(self.asking.template),
         }
+        return identity if self.reference is None else identity | {"reference": asdict(self.reference)}
+
+    @cached_property
+    def _written(self) -> Sequence[TextExample]:
+        assert self.reference is not None
+        return write_reference(self.full.model, self.full.tokenizer, self.reference, self.asking.template)
 
     @cached_property
     def _level(self) -> Any:

@@ -153,14 +153,15 @@ def _cell(subject: Subject, method: LanguageMethod, sharing: Sharing) -> Record:
     return cached(subject.out / "sweeps" / f"{cell_key(subject, method, 0)}.json", run, extra)
 
 
-def chosen_closed_form(records: Sequence[Record], name: str) -> ClosedForm | None:
-    """The configuration that a run chose for a closed form, for sweeps around it; None where it was not run."""
+def chosen_configuration(records: Sequence[Record], name: str) -> LanguageMethod | None:
+    """The configuration that a run chose for a method; None where it was not run."""
     from mnemotomy.bench.tofu.grids import configurations
     from mnemotomy.methods.language.registry import LANGUAGE_METHODS
 
     for record in records:
         if record["method"] == name and name in LANGUAGE_METHODS:
-            for one in configurations(LANGUAGE_METHODS[name], "small"):
-                if repr(one) == record["configuration"] and isinstance(one, ClosedForm):
+            kind = LANGUAGE_METHODS[name]
+            for one in (*configurations(kind, "small"), *configurations(kind, "paper")):
+                if repr(one) == record.get("configuration"):
                     return one
     return None

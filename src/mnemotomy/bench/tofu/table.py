@@ -85,6 +85,8 @@ TABLES: dict[str, Table] = {
     "8": Table("Table 8: kinds of projection, and blocks", ("overall", "memorization", "utility", "privacy", "em"),
                lambda record: record.get("sweep") in (None, "kinds", "blocks")),
     "9": Table("Table 9: instantiations", ("overall", "memorization", "utility", "privacy", "em")),
+    "reference": Table("Closed forms with the retain set, and with texts that the model writes itself",
+                       ("overall", "memorization", "utility", "privacy", "em", "seconds")),
     "sweep": Table("Sweep", ("overall", "memorization", "utility", "privacy", "em")),
 }  # fmt: skip
 _MARKDOWN = {1: ("**", "**"), 2: ("<u>", "</u>"), 0: ("", "")}

@@ -23,7 +23,7 @@ from mnemotomy.methods.language.kronecker import KroneckerFactors, check_damping
 from mnemotomy.methods.language.line_search import reach
 from mnemotomy.methods.language.problem import TextProblem
 from mnemotomy.methods.language.sequences import sequences
-from mnemotomy.methods.language.unseen import losses, questions_level
+from mnemotomy.methods.language.unseen import Level, estimated_level, losses
 
 TOLERANCE, WAYPOINT_TOLERANCE = 0.02, 0.1
 """How near to its aim the last step must come, and those before it, as a share of the level."""
@@ -70,7 +70,7 @@ class TwoSided(LanguageMethod):
         damping: δ, added to the eigenvalues of both factors in units of their means.
         steps: how many; the factors are those of the first.
         repair: ρ.
-        level: the mean loss per token to reach, in nats; None to estimate it (``unseen.questions_level``).
+        level: the mean loss per token to reach, in nats; None to estimate it (``unseen.estimated_level``).
         log_odds: whether the first step goes by the log-odds.
         factors: K-FAC, or EKFAC with eigenvalues of its own for each pair of eigenvectors.
         labels: of the Fisher matrix.
@@ -115,7 +115,7 @@ class TwoSided(LanguageMethod):
             raise ConfigurationError(f"a level is a loss above 0, not {self.level}")
 
     def __call__(self, problem: TextProblem) -> nn.Module:
-        level = self.level if self.level is not None else questions_level(problem, self.search)
+        level = estimated_level(problem, self.search) if self.level is None else Level(self.level, problem)
         model = copy.deepcopy(problem.model).eval()
         sites = self.sites(model)
         _train_only(model, sites)
@@ -141,7 +141,7 @@ class _Run:
     """One edit under way."""
 
     def __init__(
-        self, method: TwoSided, problem: TextProblem, model: nn.Module, sites: dict[str, WeightAndBias], level: float
+        self, method: TwoSided, problem: TextProblem, model: nn.Module, sites: dict[str, WeightAndBias], level: Level
     ) -> None:
         self.method, self.problem, self.model, self.sites, self.level = method, problem, model, sites, level
         self.forget = sequences(problem, problem.forget)
@@ -152,26 +152,27 @@ class _Run:
         self.now = self.loss()
 
     def loss(self) -> float:
-        """The mean loss of the forget set by now."""
-        return float(losses(self.model, self.tried, self.problem).mean())
+        """The mean loss of the forget set by now, without what the level has risen by."""
+        return float(losses(self.model, self.tried, self.problem).mean()) - self.level.rise(self.model)
 
     def step(self, number: int) -> bool:
         """One step; false where nothing is left to do."""
-        if self.now >= self.level:
+        if self.now >= self.level.start:
             return False
         share = 1.0 / (self.method.steps - number)
         ascent = self.ascent(share, first=number == 0)
         if ascent is None:
             return False
         last = number + 1 == self.method.steps
-        tolerance = self.level * (TOLERANCE if last else WAYPOINT_TOLERANCE)
-        aim = Aim(self.now + share * (self.level - self.now), tolerance, self.method.evaluations)
+        tolerance = self.level.start * (TOLERANCE if last else WAYPOINT_TOLERANCE)
+        aim = Aim(self.now + share * (self.level.start - self.now), tolerance, self.method.evaluations)
         self.now = _search(self.sites, ascent, aim, self.loss)
         return True
 
     def ascent(self, share: float, *, first: bool) -> Ascent | None:
         """The direction at the model as it is by now; None where none raises the loss."""
-        aim = Below(self.level, log_odds=self.method.log_odds and first)
+        level = self.level.start + self.level.rise(self.model)
+        aim = Below(level, log_odds=self.method.log_odds and first)
         forgetting = aim.gradient(self.model, self.sites, self.forget, self.problem.tokenizer)
         deltas = self.factors.solve(forgetting.gradients, self.method.damping)
         slope = inner(deltas, forgetting.gradients)
