@@ -230,6 +230,13 @@ def test_only_the_chosen_layers_change(trained: TextProblem):
     assert changed == ["model.layers.1.mlp.up_proj.weight"]
 
 
+@pytest.mark.parametrize(("blocks", "edited"), [(1, {0}), (2, {0, 1}), (3, {1, 2}), (6, {2, 3, 4, 5})])
+def test_the_lowest_third_is_spared(tmp_path: Path, blocks: int, edited: set[int]):
+    model = problem_of(tmp_path / "llama", lambda folder: save_llama(folder, num_hidden_layers=blocks)).model
+    assert {site.layer for site in TwoSided().sites(model).values()} == edited
+    assert {site.layer for site in TwoSided(layers=[0]).sites(model).values()} == {0}
+
+
 def test_the_level_is_that_of_the_questions_as_answers(trained: TextProblem):
     asked, untouched = (
         [example(one.turns[0].content, one.turns[0].content) for one in some] for some in (FORGET, RETAIN)

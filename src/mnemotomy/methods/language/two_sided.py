@@ -75,9 +75,10 @@ class TwoSided(LanguageMethod):
         factors: K-FAC, or EKFAC with eigenvalues of its own for each pair of eigenvectors.
         labels: of the Fisher matrix.
         kinds: projections by name, as ``q_proj``; None for every linear one but the output head.
-        layers: blocks; None for all.
-        read: the most retained examples that factors and repairs are computed from, drawn at random.
-        search: the most forget examples that lengths and the level are found on, drawn at random.
+        layers: blocks; None for all but the lowest third, below which there is then nothing to go back through.
+        read: the most retained examples that the factors are computed from, drawn at random.
+        repairing: the most others whose gradient repairs.
+        search: the most forget examples that lengths are found on, drawn at random.
         evaluations: the most lengths that are tried for a step.
 
     Raises:
@@ -93,8 +94,9 @@ class TwoSided(LanguageMethod):
     labels: Labels = "sampled"
     kinds: Sequence[str] | None = None
     layers: Sequence[int] | None = None
-    read: int = 200
-    search: int = 40
+    read: int = 100
+    repairing: int = 200
+    search: int = 20
     evaluations: int = 6
 
     name: ClassVar = "two-sided"
@@ -102,13 +104,13 @@ class TwoSided(LanguageMethod):
     paper: ClassVar = f"ours, on {PAPER}"
     family: ClassVar = "closed form"
     cost: ClassVar = "forwards and backwards: part of the retained set and the forget set, once per step"
-    search_space: ClassVar = {"damping": (0.002, 0.01), "steps": (2, 3)}
+    search_space: ClassVar = {"damping": (0.0005, 0.002, 0.01)}
 
     def __post_init__(self) -> None:
         check_damping(self.damping)
         Curvature(self.labels, self.factors)  # its own check, before any work is done
-        if min(self.steps, self.read, self.search, self.evaluations) < 1:
-            raise ConfigurationError("steps, the examples to read and to search on, and evaluations are at least 1")
+        if min(self.steps, self.read, self.repairing, self.search, self.evaluations) < 1:
+            raise ConfigurationError("steps, evaluations, and the examples of each kind are at least 1")
         if not self.repair >= 0.0:
             raise ConfigurationError(f"repair is at least 0, not {self.repair}")
         if self.level is not None and not self.level > 0.0:
@@ -134,7 +136,11 @@ class TwoSided(LanguageMethod):
             SelectionError: a kind or a block is not in the model, or is no linear layer.
         """
         selector = "all-linear" if self.kinds is None else list(self.kinds)
-        return linear(select_sites(model, selector, self.layers))
+        layers = self.layers
+        if layers is None:
+            blocks = {site.layer for site in select_sites(model, selector).values() if site.layer is not None}
+            layers = sorted(blocks)[len(blocks) // 3 :] or None
+        return linear(select_sites(model, selector, layers))
 
 
 class _Run:
@@ -145,10 +151,11 @@ class _Run:
     ) -> None:
         self.method, self.problem, self.model, self.sites, self.level = method, problem, model, sites, level
         self.forget = sequences(problem, problem.forget)
-        self.retain = sequences(problem, some(problem.retain, method.read, problem.seed))
+        drawn = some(problem.retain, method.read + method.repairing, problem.seed)
+        read, self.retain = (sequences(problem, part) for part in (drawn[: method.read], drawn[-method.repairing :]))
         self.tried = sequences(problem, some(problem.forget, method.search, problem.seed))
         settings = Curvature(method.labels, method.factors, problem.seed)
-        self.factors: KroneckerFactors = settings.collect(model, sites, self.retain, problem.tokenizer)
+        self.factors: KroneckerFactors = settings.collect(model, sites, read, problem.tokenizer)
         self.now = self.loss()
 
     def loss(self) -> float:
