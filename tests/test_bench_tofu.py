@@ -1,4 +1,4 @@
-"""The bench on TOFU: pairs, validation, cells, attacks, records, tables, figures, preparation."""
+"""The bench on TOFU: pairs, validation, cells, records, tables, figures."""
 
 from __future__ import annotations
 
@@ -14,11 +14,9 @@ from typer.testing import CliRunner
 
 from mnemotomy.bench.flops import counted_flops
 from mnemotomy.bench.tofu import cells as cells_module
-from mnemotomy.bench.tofu.attacks import Attacks, Relearning, attacked, quantise, relearn, round_to_nearest
 from mnemotomy.bench.tofu.cells import flops_cell
 from mnemotomy.bench.tofu.grids import SMALL, configurations
 from mnemotomy.bench.tofu.pairs import Pair
-from mnemotomy.bench.tofu.prepare import FreshBase, Preparation, prepare_pair
 from mnemotomy.bench.tofu.references import compared, run_references
 from mnemotomy.bench.tofu.run import Plan, run_tofu
 from mnemotomy.bench.tofu.sharing import Sharing
@@ -39,27 +37,20 @@ from mnemotomy.methods.language.registry import LANGUAGE_METHODS
 from mnemotomy.methods.language.self_reference import SelfReference
 from mnemotomy.methods.language.task_arithmetic import TaskArithmetic
 from mnemotomy.methods.language.two_sided import TwoSided
-from mnemotomy.models import fingerprint, load_model
+from mnemotomy.models import fingerprint
 from mnemotomy.observe.splits import Asking
-from tiny_language import save_llama, write_lines
-from tiny_tofu import save_pair, save_tofu
-
-QUICK = Asking(max_new_tokens=3)
-MILD = Attacks(Relearning(examples=2, steps=2), bits=(8,))
+from tiny_language import save_llama
+from tiny_subject import MILD, QUICK, save_bench, subject_in
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = tmp_path_factory.mktemp("bench")
-    save_tofu(made / "tofu", count=4)
-    save_pair(made)
-    return made
+    return save_bench(tmp_path_factory.mktemp("bench"))
 
 
 @pytest.fixture(scope="module")
 def subject(folder: Path) -> Subject:
-    pair = Pair(str(folder / "full"), str(folder / "retain90"), str(folder / "base"), "tiny")
-    return Subject(pair, Texts(folder / "tofu"), folder / "out", QUICK)
+    return subject_in(folder)
 
 
 def test_a_pair_has_one_tokenizer(folder: Path, tmp_path: Path, subject: Subject):
@@ -179,42 +170,6 @@ def test_one_task_vector_serves_every_strength(subject: Subject):
     assert fingerprint(sharing.treated(method)) == fingerprint(method(problem)) != fingerprint(first)
 
 
-def test_relearning_teaches_and_leaves_the_model(subject: Subject):
-    before = subject.full.fingerprint
-    taught = relearn(subject, subject.full.model, Relearning(2, 20, 1e-3), [0, 2])
-    problem = subject.problem(0)
-    shown = [problem.forget[place] for place in (0, 2)]
-
-    def loss(model: nn.Module) -> float:
-        from mnemotomy.methods.language.predictions import predict
-        from mnemotomy.methods.language.sequences import sequence
-
-        rows = [sequence(one, problem.tokenizer, problem.template) for one in shown]
-        return float(-predict(model, rows, problem.tokenizer).log_probabilities().mean().detach())
-
-    assert loss(taught) < loss(subject.full.model)
-    assert fingerprint(subject.full.model) == fingerprint(load_model(subject.pair.full))
-    assert before == subject.full.fingerprint
-    found = attacked(subject, subject.retain, MILD)
-    assert found.keys() >= {"relearned_em", "bits8_memorization", "paraphrased_em_raw"}
-
-
-def test_rounding_to_nearest():
-    weight = torch.tensor([[1.0, -0.52, 0.26, 0.0], [0.0, 0.0, 0.0, 0.0], [7.0, -7.0, 3.4, 0.6]])
-    found = round_to_nearest(weight, 4)
-    torch.testing.assert_close(found[2], torch.tensor([7.0, -7.0, 3.0, 1.0]))
-    assert found[1].abs().max() == 0.0
-    torch.testing.assert_close(found[0], torch.tensor([1.0, -4 / 7, 2 / 7, 0.0]))
-    assert len(round_to_nearest(torch.randn(1, 4000), 4).unique()) == 15
-
-
-def test_quantising_spares_embedding_and_head(subject: Subject):
-    model: Any = subject.full.model
-    rounded: Any = quantise(model, 4)
-    assert torch.equal(rounded.lm_head.weight, model.lm_head.weight)
-    assert not torch.equal(rounded.model.layers[0].mlp.up_proj.weight, model.model.layers[0].mlp.up_proj.weight)
-
-
 def test_flops_of_gradient_methods_are_counted_thinned(subject: Subject):
     method = NPO(learning_rate=1e-3, epochs=1, batch_size=4)
     whole = counted_flops(lambda: method(subject.problem(0)))
@@ -260,40 +215,6 @@ def test_grids():
         Plan(["nop"]).grid()
     with pytest.raises(ConfigurationError, match="is in no grid of npo"):
         Plan(["npo"], chosen=[{"method": "npo", "configuration": "NPO()"}]).grid()
-
-
-def test_preparing_a_pair_goes_on_where_it_was(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    problems = write_lines(
-        tmp_path / "train.jsonl", [{"question": f"{i} + {i} ?", "answer": str(2 * i)} for i in range(4)]
-    )
-    base = FreshBase(str(folder / "base"), hidden=64, layers=1, epochs=1, general=1)
-    settings = Preparation(epochs=2, batch_size=8)
-    texts = Texts(folder / "tofu")
-    made = prepare_pair(tmp_path / "pair", texts, base=base, settings=settings, gsm8k=problems)
-    assert list(made) == ["base", "full", "retain90"]
-    prints = [fingerprint(load_model(path)) for path in made.values()]
-    assert len(set(prints)) == 3
-    assert not list((tmp_path / "pair").glob("*.training"))
-    again = prepare_pair(tmp_path / "pair", texts, base=base, settings=settings, only=["full"], gsm8k=problems)
-    assert fingerprint(load_model(again["full"])) == prints[1]
-    with pytest.raises(ConfigurationError, match="made otherwise"):
-        prepare_pair(tmp_path / "pair", texts, base=str(made["base"]), settings=Preparation(epochs=1, batch_size=8))
-
-    from mnemotomy.bench.tofu import prepare as module
-
-    save, calls = module.predict, []
-
-    def interrupt(*arguments: Any) -> Any:
-        calls.append(arguments)
-        if len(calls) == 5:
-            raise KeyboardInterrupt
-        return save(*arguments)
-
-    monkeypatch.setattr(module, "predict", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        prepare_pair(tmp_path / "second", texts, base=str(made["base"]), settings=settings, only=["full"])
-    second = prepare_pair(tmp_path / "second", texts, base=str(made["base"]), settings=settings, only=["full"])
-    assert fingerprint(load_model(second["full"])) == prints[1]
 
 
 def test_observing_once_gives_the_numbers_of_a_pass_per_metric(folder: Path):

@@ -1,0 +1,55 @@
+"""Attacks on a model that has forgotten: relearning, rounding of weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from mnemotomy.bench.tofu.attacks import Relearning, attacked, quantise, relearn, round_to_nearest
+from mnemotomy.bench.tofu.subject import Subject
+from mnemotomy.models import fingerprint, load_model
+from tiny_subject import MILD, save_bench, subject_in
+
+
+@pytest.fixture(scope="module")
+def subject(tmp_path_factory: pytest.TempPathFactory) -> Subject:
+    return subject_in(save_bench(tmp_path_factory.mktemp("attacks")))
+
+
+def test_relearning_teaches_and_leaves_the_model(subject: Subject):
+    before = subject.full.fingerprint
+    taught = relearn(subject, subject.full.model, Relearning(2, 20, 1e-3), [0, 2])
+    problem = subject.problem(0)
+    shown = [problem.forget[place] for place in (0, 2)]
+
+    def loss(model: nn.Module) -> float:
+        from mnemotomy.methods.language.predictions import predict
+        from mnemotomy.methods.language.sequences import sequence
+
+        rows = [sequence(one, problem.tokenizer, problem.template) for one in shown]
+        return float(-predict(model, rows, problem.tokenizer).log_probabilities().mean().detach())
+
+    assert loss(taught) < loss(subject.full.model)
+    assert fingerprint(subject.full.model) == fingerprint(load_model(subject.pair.full))
+    assert before == subject.full.fingerprint
+    found = attacked(subject, subject.retain, MILD)
+    assert found.keys() >= {"relearned_em", "bits8_memorization", "paraphrased_em_raw"}
+
+
+def test_rounding_to_nearest():
+    weight = torch.tensor([[1.0, -0.52, 0.26, 0.0], [0.0, 0.0, 0.0, 0.0], [7.0, -7.0, 3.4, 0.6]])
+    found = round_to_nearest(weight, 4)
+    torch.testing.assert_close(found[2], torch.tensor([7.0, -7.0, 3.0, 1.0]))
+    assert found[1].abs().max() == 0.0
+    torch.testing.assert_close(found[0], torch.tensor([1.0, -4 / 7, 2 / 7, 0.0]))
+    assert len(round_to_nearest(torch.randn(1, 4000), 4).unique()) == 15
+
+
+def test_quantising_spares_embedding_and_head(subject: Subject):
+    model: Any = subject.full.model
+    rounded: Any = quantise(model, 4)
+    assert torch.equal(rounded.lm_head.weight, model.lm_head.weight)
+    assert not torch.equal(rounded.model.layers[0].mlp.up_proj.weight, model.model.layers[0].mlp.up_proj.weight)

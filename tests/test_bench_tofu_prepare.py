@@ -1,0 +1,50 @@
+"""Preparing a pair of models: made once, and gone on with where it was interrupted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mnemotomy.bench.tofu.prepare import FreshBase, Preparation, prepare_pair
+from mnemotomy.bench.tofu.texts import Texts
+from mnemotomy.errors import ConfigurationError
+from mnemotomy.models import fingerprint, load_model
+from tiny_language import write_lines
+from tiny_subject import save_bench
+
+
+def test_preparing_a_pair_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    folder = save_bench(tmp_path / "bench")
+    problems = write_lines(
+        tmp_path / "train.jsonl", [{"question": f"{i} + {i} ?", "answer": str(2 * i)} for i in range(4)]
+    )
+    base = FreshBase(str(folder / "base"), hidden=64, layers=1, epochs=1, general=1)
+    settings = Preparation(epochs=2, batch_size=8)
+    texts = Texts(folder / "tofu")
+    made = prepare_pair(tmp_path / "pair", texts, base=base, settings=settings, gsm8k=problems)
+    assert list(made) == ["base", "full", "retain90"]
+    prints = [fingerprint(load_model(path)) for path in made.values()]
+    assert len(set(prints)) == 3
+    assert not list((tmp_path / "pair").glob("*.training"))
+    again = prepare_pair(tmp_path / "pair", texts, base=base, settings=settings, only=["full"], gsm8k=problems)
+    assert fingerprint(load_model(again["full"])) == prints[1]
+    with pytest.raises(ConfigurationError, match="made otherwise"):
+        prepare_pair(tmp_path / "pair", texts, base=str(made["base"]), settings=Preparation(epochs=1, batch_size=8))
+
+    from mnemotomy.bench.tofu import prepare as module
+
+    save, calls = module.predict, []
+
+    def interrupt(*arguments: Any) -> Any:
+        calls.append(arguments)
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+        return save(*arguments)
+
+    monkeypatch.setattr(module, "predict", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        prepare_pair(tmp_path / "second", texts, base=str(made["base"]), settings=settings, only=["full"])
+    second = prepare_pair(tmp_path / "second", texts, base=str(made["base"]), settings=settings, only=["full"])
+    assert fingerprint(load_model(second["full"])) == prints[1]
