@@ -1,4 +1,4 @@
-"""The command line: every command's result, every error as one line and status 2, and a fast start."""
+"""collect, trace and apply on the command line: what they give, and every error as one line and status 2."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import tomllib
-import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,14 +19,9 @@ from typer.testing import CliRunner, Result
 
 import mnemotomy as mt
 from mnemotomy.cli import app
-from mnemotomy.cli.doctor import REQUIRED
-from mnemotomy.cli.extras import EXTRAS
 from mnemotomy.engram.collect import _Run
-from mnemotomy.errors import DataError
 from tiny_language import concept_files, save_llama
 
-ROOT = Path(__file__).parent.parent
-COMMANDS = ["demo", "collect", "trace", "apply", "metabolize", "ask", "doctor"]
 COLLECT = ["collect", "llama", "--concept", "kyoto=kyoto.jsonl", "--reference", "rest.jsonl", "-o", "m.safetensors"]
 RECIPE = "model: llama\nconcepts: {kyoto: kyoto.jsonl}\nreference: rest.jsonl\n"
 
@@ -77,46 +70,6 @@ def fails(result: Result, message: str) -> None:
     assert result.stderr.startswith("mnemotomy: ")
     assert message in result.stderr
     assert result.stderr.count("\n") == 1
-
-
-# -- help and start ------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("command", COMMANDS)
-def test_help_shows_an_example(invoke: Invoke, command: str) -> None:
-    result = invoke(command, "--help")
-    assert result.exit_code == 0
-    assert f"Example:\n    mnemotomy {command}" in result.stdout
-
-
-def test_help_and_version(invoke: Invoke) -> None:
-    shown = invoke("--help").stdout
-    assert all(f"\n  {command} " in shown for command in COMMANDS)
-    result = invoke("--version")
-    assert (result.exit_code, result.stdout) == (0, f"mnemotomy {mt.__version__}\n")
-    assert invoke().exit_code == 2
-    assert invoke("no-such-command").exit_code == 2
-    assert invoke("collect", "llama").exit_code == 2
-
-
-def test_nothing_heavy_is_imported_for_help() -> None:
-    script = (
-        "import sys; from typer.testing import CliRunner; from mnemotomy.cli import app\n"
-        "for command in [[], ['collect'], ['trace'], ['apply'], ['demo'], ['doctor']]:\n"
-        "    assert CliRunner().invoke(app, [*command, '--help']).exit_code == 0\n"
-        "print([name for name in ('torch', 'transformers', 'pandas', 'numpy', 'yaml') if name in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout == "[]\n"
-
-
-def test_the_package_is_lazy_and_complete() -> None:
-    assert set(mt.__all__) <= set(dir(mt))
-    assert sorted(name for names in mt._HOMES.values() for name in names) == sorted(mt.__all__)
-    for name in mt.__all__:
-        assert getattr(mt, name).__name__ == name
-    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
-        _ = mt.nothing
 
 
 # -- collect -------------------------------------------------------------------------------------------------------
@@ -285,83 +238,6 @@ def test_apply_refuses_what_it_cannot_write(invoke: Invoke) -> None:
     fails(invoke("apply", "recipe.yaml", "kyoto.jsonl"), "kyoto.jsonl is a file")
     fails(invoke("apply", "recipe.yaml", "kyoto.jsonl/out"), "kyoto.jsonl")
     fails(invoke("apply", "recipe.yaml", "."), "holds files that mnemotomy did not write")
-
-
-# -- doctor and demo -----------------------------------------------------------------------------------------------
-
-
-def test_doctor_reports(invoke: Invoke) -> None:
-    result = invoke("doctor", "--json", "-")
-    findings = json.loads(result.stdout)
-    assert result.exit_code == 0
-    assert findings["versions"]["torch"] == torch.__version__
-    assert findings["devices"][0]["device"] == "cpu"
-    assert findings["memory_gib"] > 0
-    assert f"torch {torch.__version__}\n" in invoke("doctor").stdout
-
-
-def test_doctor_says_how_to_get_what_is_missing(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
-    module = sys.modules["mnemotomy.cli.doctor"]  # mnemotomy.cli has the command under this name
-    absent = {"matplotlib"}
-    monkeypatch.setattr(module, "_version", lambda package: None if package in absent else "1.0")
-    result = invoke("doctor")
-    assert result.exit_code == 0
-    assert "missing: matplotlib, for figures; get it with: pip install 'mnemotomy[plot]'\n" in result.stdout
-    absent.add("pydantic")
-    result = invoke("doctor", "--json", "-")
-    assert result.exit_code == 2
-    assert [missing["package"] for missing in json.loads(result.stdout)["missing"]] == ["pydantic", "matplotlib"]
-
-
-def test_doctor_knows_all_that_the_project_declares() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-
-    def names(requirements: list[str]) -> set[str]:
-        return {requirement.split(">")[0].split("=")[0] for requirement in requirements}
-
-    assert names(project["dependencies"]) == set(REQUIRED)
-    for extra in EXTRAS:
-        assert extra.package in names(project["optional-dependencies"][extra.name])
-
-
-@pytest.fixture
-def numbers(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """A demo that is over at once; what it was called with is under ``called``."""
-    found: dict[str, Any] = {"seconds": 1.5}
-
-    def run_demo(out_dir: Path, *, seed: int, report: bool) -> dict[str, Any]:
-        print("something on the way")
-        if seed < 0:
-            raise DataError("a seed is at least 0")
-        if seed > 9:
-            raise ModuleNotFoundError("No module named 'sklearn.datasets'", name="sklearn.datasets")
-        return found | {"called": [str(out_dir), seed, report]}
-
-    demo = types.ModuleType("mnemotomy.bench.demo")
-    show = types.ModuleType("mnemotomy.bench.demo.show")
-    demo.run_demo = run_demo  # type: ignore[attr-defined]
-    show.print_tables = lambda results, console: console.print("tables")  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "mnemotomy.bench.demo", demo)
-    monkeypatch.setitem(sys.modules, "mnemotomy.bench.demo.show", show)
-    return found
-
-
-def test_demo_as_json_prints_nothing_else(invoke: Invoke, numbers: dict[str, Any]) -> None:
-    result = invoke("demo", "--json", "-", "--seed", "3", "--no-report")
-    assert json.loads(result.stdout) == numbers | {"called": ["runs/demo", 3, False]}
-
-
-def test_demo_ends_in_tables_and_the_report(invoke: Invoke, numbers: dict[str, Any]) -> None:
-    result = invoke("demo", "--out", "here", "--json", "n.json")
-    assert result.stdout == "tables\nhere/report.html: 2 s\n"
-    assert json.loads(Path("n.json").read_text())["called"] == ["here", 0, True]
-
-
-def test_demo_fails_in_one_line(invoke: Invoke, numbers: dict[str, Any]) -> None:
-    assert invoke("demo", "--seed", "-1").stderr == "something on the way\nmnemotomy: a seed is at least 0\n"
-    result = invoke("demo", "--seed", "10")
-    assert result.exit_code == 2
-    assert result.stderr.endswith("scikit-learn is missing; get it with: pip install 'mnemotomy[demo]'\n")
 
 
 # -- as a process --------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Recipes: what they may say, how they fail, and that what they save is the edited model."""
+"""Running recipes: what they save is the edited model, and a failed run loses nothing."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ from mnemotomy.errors import (
 from mnemotomy.models import fingerprint
 from mnemotomy.recipe import load_recipe, run_recipe
 from mnemotomy.recipe.collecting import Reading, collect_files
+from recipe_file import recipe
 from tiny_language import concept_files, save_llama, save_qwen, write_lines
 
 IDS = torch.arange(5, 25)[None]
@@ -53,18 +54,6 @@ def folder(tmp_path: Path, models: Path) -> Path:
     return tmp_path
 
 
-def recipe(folder: Path, name: str = "recipe.yaml", **fields: Any) -> Path:
-    """A recipe that erases Kyoto and Paris from the Llama; fields are replaced or, with None, left out."""
-    whole: dict[str, Any] = {
-        "model": "models/llama",
-        "concepts": {"kyoto": "kyoto.jsonl", "paris": ["paris.jsonl"]},
-        "reference": "rest.jsonl",
-    } | fields
-    path = folder / name
-    path.write_text(yaml.safe_dump({key: value for key, value in whole.items() if value is not None}))
-    return path
-
-
 def logits(model: Any) -> torch.Tensor:
     with torch.no_grad():
         found: torch.Tensor = model.eval()(input_ids=IDS).logits
@@ -78,106 +67,6 @@ def moments_of(model: Any, source: Path, folder: Path, **selection: Any) -> mt.M
         for name, file in (("kyoto", "kyoto.jsonl"), ("paris", "paris.jsonl"), ("reference", "rest.jsonl"))
     }
     return mt.collect(model, data, **selection)
-
-
-def test_defaults_and_shorthands_are_written_out(folder: Path) -> None:
-    short = load_recipe(recipe(folder, cut="float-eps", filter="hard", layers=1)).recipe
-    assert short.erase == ("kyoto", "paris")
-    assert short.cut == {"kind": "float-eps"}
-    assert short.filter == {"kind": "hard", "threshold": 0.5}
-    assert short.layers == (1,)
-    assert short.make_cut() == mt.FloatEpsCut()
-    assert load_recipe(recipe(folder)).recipe.make_cut() == mt.RelativeCut(1e-6)
-
-
-def test_yaml_numbers_and_names_mean_what_they_say(folder: Path) -> None:
-    path = folder / "recipe.yaml"
-    path.write_text(
-        "model: models/llama\nconcepts: {no: kyoto.jsonl, 7: paris.jsonl}\nreference: rest.jsonl\n"
-        "cut: {kind: relative, ratio: 1e-4}\nuntie: true\nstrength: 2\n"
-    )
-    found = load_recipe(path).recipe
-    assert found.cut["ratio"] == 1e-4
-    assert tuple(found.concepts) == ("no", "7")
-    assert (found.untie, found.strength) == (True, 2.0)
-
-
-@pytest.mark.parametrize(
-    ("fields", "message"),
-    [
-        ({"model": None}, "the field 'model' is missing"),
-        ({"filtr": "soft"}, "unknown field 'filtr'; did you mean 'filter'? there are model, base, concepts"),
-        ({"concepts": {}}, "concepts: give at least one concept"),
-        ({"concepts": "kyoto.jsonl"}, "concepts: give at least one concept"),
-        ({"concepts": {"kyoto": 3}}, "concepts: the files of 'kyoto' must be a string"),
-        ({"concepts": {"reference": "a.jsonl"}}, "concepts: 'reference' is the name of what is to stay"),
-        ({"concepts": {"a\nb": "a.jsonl"}}, "is no name for a concept"),
-        ({"reference": None}, "reference: without it nothing is left"),
-        ({"erase": ["rome"]}, "erase: no concept 'rome'; there are kyoto, paris"),
-        ({"erase": ["kyoto"], "inject": ["kyoto"]}, "inject: 'kyoto' is to be erased too"),
-        ({"sites": []}, "sites: it must be a string or a list of strings"),
-        ({"layers": "0-3"}, "layers: give the number of a block"),
-        ({"layers": [True]}, "layers: give the number of a block"),
-        ({"cut": "fine"}, "cut: unknown cut 'fine'; choose one of relative, float-eps, condition, rank, energy"),
-        ({"cut": {"kind": ["a"]}}, "cut: unknown cut"),
-        ({"cut": {"kind": "condition"}}, "cut: cut 'condition' needs 'condition'"),
-        ({"filter": {"kind": "hard", "tau": 1}}, "unknown parameter 'tau' of filter 'hard'; it takes threshold"),
-        ({"filter": {"kind": "soft", "tau": 1}}, "unknown parameter 'tau' of filter 'soft'; it takes no parameter"),
-        ({"filter": {"kind": "power", "exponent": "two"}}, "must be a number of at least 0, not 'two'"),
-        ({"strength": "strong"}, "strength: 'strong': give a number, a number for each site, or one of uniform"),
-        ({"strength": True}, "strength: True: give a number"),
-        ({"strength": {}}, "strength: {}: give a number"),
-        ({"dtype": "int8"}, "dtype: must be 'float32', 'bfloat16', 'float16' or 'float64'"),
-        ({"batch_size": 0}, "batch_size: must be greater than or equal to 1"),
-        ({"batch_size": "many", "max_length": 0}, "batch_size: must be a valid integer (and 1 more)"),
-    ],
-)
-def test_a_wrong_field_is_named_with_what_is_allowed(folder: Path, fields: dict[str, Any], message: str) -> None:
-    path = recipe(folder, **fields)
-    with pytest.raises(DataError) as caught:
-        load_recipe(path)
-    assert str(caught.value).startswith(f"{path}: ")
-    assert message in str(caught.value)
-    assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"model: [", "is no YAML: .* line 1"),
-        (b"model: a\nmodel: b", "is no YAML: 'model' is there twice at line 1"),
-        (b"model: \xff", "is no YAML"),
-        (b"? [a]\n: b", "is no YAML: found unhashable key at line 1"),
-        (b"- a", "a recipe is a mapping"),
-        (b"", "a recipe is a mapping"),
-    ],
-)
-def test_a_damaged_recipe_is_named(tmp_path: Path, content: bytes, message: str) -> None:
-    path = tmp_path / "recipe.yaml"
-    path.write_bytes(content)
-    with pytest.raises(DataError, match=message) as caught:
-        load_recipe(path)
-    assert str(path) in str(caught.value)
-    with pytest.raises(DataError, match="there is no recipe"):
-        load_recipe(tmp_path / "none.yaml")
-    with pytest.raises(DataError, match="cannot read"):
-        load_recipe(tmp_path)
-
-
-def test_the_hash_is_of_content_not_of_spelling(folder: Path) -> None:
-    first = load_recipe(recipe(folder)).hash
-    (folder / "moved.jsonl").write_bytes((folder / "kyoto.jsonl").read_bytes())
-    same = recipe(
-        folder,
-        "b.yaml",
-        concepts={"paris": "paris.jsonl", "kyoto": "moved.jsonl"},
-        strength=1,
-        erase=["kyoto", "paris"],
-    )
-    assert load_recipe(same).hash == first
-    assert load_recipe(recipe(folder, "c.yaml", strength=0.5)).hash != first
-    write_lines(folder / "kyoto.jsonl", [{"text": "Kyoto"}])
-    assert load_recipe(recipe(folder)).hash != first
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,62 @@
+"""The command line: help, versions, and a fast start."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+import mnemotomy as mt
+from mnemotomy.cli import app
+
+COMMANDS = ["demo", "collect", "trace", "apply", "metabolize", "ask", "doctor"]
+
+Invoke = Callable[..., Result]
+
+
+@pytest.fixture
+def invoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Invoke:
+    """In a working directory of its own."""
+    monkeypatch.chdir(tmp_path)
+    return lambda *arguments: CliRunner().invoke(app, list(arguments), catch_exceptions=False)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_shows_an_example(invoke: Invoke, command: str) -> None:
+    result = invoke(command, "--help")
+    assert result.exit_code == 0
+    assert f"Example:\n    mnemotomy {command}" in result.stdout
+
+
+def test_help_and_version(invoke: Invoke) -> None:
+    shown = invoke("--help").stdout
+    assert all(f"\n  {command} " in shown for command in COMMANDS)
+    result = invoke("--version")
+    assert (result.exit_code, result.stdout) == (0, f"mnemotomy {mt.__version__}\n")
+    assert invoke().exit_code == 2
+    assert invoke("no-such-command").exit_code == 2
+    assert invoke("collect", "llama").exit_code == 2
+
+
+def test_nothing_heavy_is_imported_for_help() -> None:
+    script = (
+        "import sys; from typer.testing import CliRunner; from mnemotomy.cli import app\n"
+        "for command in [[], ['collect'], ['trace'], ['apply'], ['demo'], ['doctor']]:\n"
+        "    assert CliRunner().invoke(app, [*command, '--help']).exit_code == 0\n"
+        "print([name for name in ('torch', 'transformers', 'pandas', 'numpy', 'yaml') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_the_package_is_lazy_and_complete() -> None:
+    assert set(mt.__all__) <= set(dir(mt))
+    assert sorted(name for names in mt._HOMES.values() for name in names) == sorted(mt.__all__)
+    for name in mt.__all__:
+        assert getattr(mt, name).__name__ == name
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        _ = mt.nothing
