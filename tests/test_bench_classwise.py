@@ -11,50 +11,34 @@ from torch import nn
 from typer.testing import CliRunner
 
 from mnemotomy.bench.classwise import cells as cells_module
-from mnemotomy.bench.classwise.anatomy import Anatomy, class_atlas
+from mnemotomy.bench.classwise.anatomy import Anatomy
 from mnemotomy.bench.classwise.cases import DIGITS, cases
 from mnemotomy.bench.classwise.cells import cached, method_cell
 from mnemotomy.bench.classwise.cost import cost, extraction
-from mnemotomy.bench.classwise.degradation import degradation, mean_cosines, rank_correlation
+from mnemotomy.bench.classwise.degradation import degradation
 from mnemotomy.bench.classwise.flops import counted_flops, method_flops, training_flops
 from mnemotomy.bench.classwise.grids import ORIGINAL, RETRAIN, Grid
-from mnemotomy.bench.classwise.matrices import OnMoments, automatic_matrix, grouped, judged, matrices
 from mnemotomy.bench.classwise.observing import see
 from mnemotomy.bench.classwise.relearning import Relearning, relearn
 from mnemotomy.bench.classwise.run import best_place, chosen_cases, run_case
-from mnemotomy.bench.classwise.spectrum import overlaps, spectra
+from mnemotomy.bench.classwise.spectrum import spectra
 from mnemotomy.bench.classwise.subject import Subject, some
-from mnemotomy.bench.classwise.sufficiency import sufficiency
 from mnemotomy.bench.classwise.table import COLUMNS, markdown, places, text
 from mnemotomy.bench.classwise.training import load_superclasses
 from mnemotomy.bench.resources import measured
-from mnemotomy.bench.vision.recipes import RECIPES
 from mnemotomy.cli import app
 from mnemotomy.errors import ConfigurationError, DataError, ModelError
 from mnemotomy.methods.classifier import head_of
 from mnemotomy.methods.engram import STRENGTHS, EngramPaper
-from mnemotomy.methods.engram_automatic import EngramAutomatic
 from mnemotomy.methods.fine_tune import FineTune
 from mnemotomy.methods.gradient import LEARNING_RATES
 from mnemotomy.methods.neggrad import NegGrad
 from mnemotomy.methods.problem import Examples
 from mnemotomy.methods.registry import METHODS
 from mnemotomy.report.classwise_figures import cka_scatter, cost_bars, degradation_scatter, spectra_panels
+from tiny_classwise import CASE, EXTRACTED, FEW
 
 pytest.importorskip("sklearn", reason="scikit-learn is not installed; it comes with the extra demo")
-
-FEW = Grid(
-    rates=(0.1,), epochs=1, plus_epochs=(1,), gammas=(1e-5,), strengths=(1.0, 1.4), thresholds=(0.4,),
-    projector_strengths=(1.0,), forgetting_rates=(0.01, 1e30),
-    automatic=EngramAutomatic(excesses=(0.2,), strengths=(0.6, 1.0, 1.4), read=200),
-)  # fmt: skip
-EXTRACTED = {"seconds": 0.5, "collecting_seconds": 0.5, "flops": 2, "classes": 10, "share_collected": 0.5}
-CASE = replace(
-    DIGITS,
-    recipe=replace(RECIPES["mlp", "digits"], epochs=4),
-    grid=FEW,
-    superclasses={"low": (0, 1, 2, 3, 4), "high": (5, 6, 7, 8, 9)},
-)
 
 
 @pytest.fixture(scope="module")
@@ -243,30 +227,6 @@ def test_without_numbers_a_dash():
     assert places([row], "tow") == [0]
 
 
-# what the engrams are
-
-
-def test_matrices_and_groups(anatomy):
-    found = matrices(anatomy)
-    ours = automatic_matrix(anatomy)
-    assert set(found["matrices"]) == set(found["summary"])
-    for matrix in (found["matrices"] | ours["matrices"]).values():
-        assert torch.tensor(matrix).shape == (10, 10)
-    assert found["summary"]["α chosen"]["erased_mean"] < 0.2
-    assert len(found["strengths"]) == 10
-    assert len(grouped(anatomy, found["strengths"])["matrices"]["automatic"]) == 2
-    no_superclasses = Anatomy(anatomy.subject)
-    no_superclasses.subject = type("Named", (), {"superclasses": {}, "class_names": tuple("abcd"), "classes": 4})()
-    assert no_superclasses.groups() == {"a, b": (0, 1), "c, d": (2, 3)}
-
-
-def test_ours_on_shared_moments_is_ours(anatomy):
-    subject, settings = anatomy.subject, {"excesses": (0.2,), "strengths": (0.6, 1.0), "read": 100}
-    alone = see(EngramAutomatic(**settings)(subject.problem), subject.test)
-    shared = see(OnMoments(**settings).erased(subject.problem, anatomy.atlas.moments), subject.test)
-    torch.testing.assert_close(shared.logits, alone.logits, atol=0.1, rtol=0.1)
-
-
 def test_few_examples_are_the_same_ones(subject, folder):
     few = Subject(replace(CASE, read=20, test_images=30, collected=100, retained=50), 0, folder / "models")
     assert len(few.test) == 30
@@ -276,60 +236,6 @@ def test_few_examples_are_the_same_ones(subject, folder):
     assert few.problem_for(EngramPaper()) is few.closed_form_problem
     assert len(few.original_view.forget.labels) == len(few.original_view.retain.labels) == 20
     torch.testing.assert_close(some(subject.train, 7).inputs, some(subject.train, 7).inputs)
-
-
-def test_a_matrix_is_judged_by_its_diagonal_and_the_rest():
-    before = torch.tensor([1.0, 0.5])
-    found = judged(before, torch.tensor([[0.1, 0.4], [0.8, 0.0]]))
-    assert found["erased_mean"] == pytest.approx(0.05)
-    assert found["erased_worst"] == pytest.approx(0.1)
-    assert found["others_lost_mean"] == pytest.approx(0.15)
-    assert found["others_lost_worst"] == pytest.approx(0.2)
-
-
-def test_degradation_has_a_point_per_pair(anatomy):
-    cosines = mean_cosines(anatomy)
-    torch.testing.assert_close(cosines.diagonal(), torch.ones(10, dtype=torch.float64))
-    before = [1.0] * 10
-    after = (1.0 - cosines / 10).tolist()  # the more alike, the more is lost
-    found = degradation(anatomy, before, {"made": after})["made"]
-    assert len(found["points"]) == 90
-    assert found["rank_correlation"]["all"]["rho"] == pytest.approx(1.0, abs=1e-3)
-    assert found["rank_correlation"]["same_superclass"]["points"] == 40
-    assert set(found["mean_drop"]) == {"all", "same_superclass", "different_superclass"}
-
-
-def test_the_rank_correlation_and_its_interval():
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(200, generator=generator)
-    y = x + torch.randn(200, generator=generator)
-    found = rank_correlation(x.tolist(), y.tolist(), [i % 20 for i in range(200)])
-    assert found["low"] < found["rho"] < found["high"]
-    assert 0.55 < found["rho"] < 0.8
-    assert rank_correlation([1.0, 2.0], [3.0, 3.0], [0, 1]) is None
-
-
-def test_engrams_suffice(anatomy):
-    found = sufficiency(anatomy)
-    assert all(one["auc_before"] == 0.5 for one in found["null_state"])
-    assert sum(one["auc_after"] for one in found["null_state"]) / 10 > 0.9
-    whole = found["all_engrams"]
-    assert whole["after"] == pytest.approx(whole["original"], abs=0.02)
-    assert found["retrained"]["recall_before"] == 0.0
-    assert found["retrained"]["class"] == "0"
-
-
-def test_spectra_add_up(anatomy):
-    found = spectra(anatomy)
-    assert len(found) == 3
-    for site in found:
-        assert site["complement_ones"] == site["dimensions"] - site["rank"]
-        assert site["complement_rounding"] < 1e-2
-        assert len(site["mu"]) == 10
-        assert site["mu"][0] == sorted(site["mu"][0], reverse=True)
-        assert 0.0 < site["overlap_mean"] < 1.0
-    halves = torch.stack([torch.diag(torch.tensor([1.0, 0.0])), torch.diag(torch.tensor([0.0, 1.0]))])
-    torch.testing.assert_close(overlaps(halves), torch.eye(2))
 
 
 def test_the_cost_is_of_all_classes(anatomy):
@@ -348,10 +254,6 @@ def test_the_cost_is_of_all_classes(anatomy):
     assert found["baselines"]["neggrad"]["times_cheaper"] == 20
     assert found["baselines"]["neggrad"]["times_cheaper_published"] == 50
     assert found["baselines"]["fine-tune"]["times_cheaper_flops"] == 40
-
-
-def test_the_class_atlas_knows_every_class(subject):
-    assert set(class_atlas(subject.original, subject.train).concepts) == set(map(str, range(10)))
 
 
 def test_the_figures_are_drawn(anatomy, records, tmp_path):

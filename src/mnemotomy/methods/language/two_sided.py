@@ -104,7 +104,7 @@ class TwoSided(LanguageMethod):
     paper: ClassVar = f"ours, on {PAPER}"
     family: ClassVar = "closed form"
     cost: ClassVar = "forwards and backwards: part of the retained set and the forget set, once per step"
-    search_space: ClassVar = {"damping": (0.0005, 0.002, 0.01)}
+    search_space: ClassVar = {"damping": (0.002, 0.01, 0.05)}
 
     def __post_init__(self) -> None:
         check_damping(self.damping)

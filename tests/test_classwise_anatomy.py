@@ -1,0 +1,107 @@
+"""What the engrams of all classes do: erased in turn, in groups, injected; their spectra; degradation by similarity."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from mnemotomy.bench.classwise.anatomy import Anatomy, class_atlas
+from mnemotomy.bench.classwise.degradation import degradation, mean_cosines, rank_correlation
+from mnemotomy.bench.classwise.matrices import OnMoments, automatic_matrix, grouped, judged, matrices
+from mnemotomy.bench.classwise.observing import see
+from mnemotomy.bench.classwise.spectrum import overlaps, spectra
+from mnemotomy.bench.classwise.subject import Subject
+from mnemotomy.bench.classwise.sufficiency import sufficiency
+from mnemotomy.methods.engram_automatic import EngramAutomatic
+from tiny_classwise import CASE
+
+pytest.importorskip("sklearn", reason="scikit-learn is not installed; it comes with the extra demo")
+
+
+@pytest.fixture(scope="module")
+def subject(tmp_path_factory):
+    return Subject(CASE, 0, tmp_path_factory.mktemp("anatomy"))
+
+
+@pytest.fixture(scope="module")
+def anatomy(subject):
+    return Anatomy(subject)
+
+
+def test_matrices_and_groups(anatomy):
+    found = matrices(anatomy)
+    ours = automatic_matrix(anatomy)
+    assert set(found["matrices"]) == set(found["summary"])
+    for matrix in (found["matrices"] | ours["matrices"]).values():
+        assert torch.tensor(matrix).shape == (10, 10)
+    assert found["summary"]["α chosen"]["erased_mean"] < 0.2
+    assert len(found["strengths"]) == 10
+    assert len(grouped(anatomy, found["strengths"])["matrices"]["automatic"]) == 2
+    no_superclasses = Anatomy(anatomy.subject)
+    no_superclasses.subject = type("Named", (), {"superclasses": {}, "class_names": tuple("abcd"), "classes": 4})()
+    assert no_superclasses.groups() == {"a, b": (0, 1), "c, d": (2, 3)}
+
+
+def test_ours_on_shared_moments_is_ours(anatomy):
+    subject, settings = anatomy.subject, {"excesses": (0.2,), "strengths": (0.6, 1.0), "read": 100}
+    alone = see(EngramAutomatic(**settings)(subject.problem), subject.test)
+    shared = see(OnMoments(**settings).erased(subject.problem, anatomy.atlas.moments), subject.test)
+    torch.testing.assert_close(shared.logits, alone.logits, atol=0.1, rtol=0.1)
+
+
+def test_a_matrix_is_judged_by_its_diagonal_and_the_rest():
+    before = torch.tensor([1.0, 0.5])
+    found = judged(before, torch.tensor([[0.1, 0.4], [0.8, 0.0]]))
+    assert found["erased_mean"] == pytest.approx(0.05)
+    assert found["erased_worst"] == pytest.approx(0.1)
+    assert found["others_lost_mean"] == pytest.approx(0.15)
+    assert found["others_lost_worst"] == pytest.approx(0.2)
+
+
+def test_degradation_has_a_point_per_pair(anatomy):
+    cosines = mean_cosines(anatomy)
+    torch.testing.assert_close(cosines.diagonal(), torch.ones(10, dtype=torch.float64))
+    before = [1.0] * 10
+    after = (1.0 - cosines / 10).tolist()  # the more alike, the more is lost
+    found = degradation(anatomy, before, {"made": after})["made"]
+    assert len(found["points"]) == 90
+    assert found["rank_correlation"]["all"]["rho"] == pytest.approx(1.0, abs=1e-3)
+    assert found["rank_correlation"]["same_superclass"]["points"] == 40
+    assert set(found["mean_drop"]) == {"all", "same_superclass", "different_superclass"}
+
+
+def test_the_rank_correlation_and_its_interval():
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(200, generator=generator)
+    y = x + torch.randn(200, generator=generator)
+    found = rank_correlation(x.tolist(), y.tolist(), [i % 20 for i in range(200)])
+    assert found["low"] < found["rho"] < found["high"]
+    assert 0.55 < found["rho"] < 0.8
+    assert rank_correlation([1.0, 2.0], [3.0, 3.0], [0, 1]) is None
+
+
+def test_engrams_suffice(anatomy):
+    found = sufficiency(anatomy)
+    assert all(one["auc_before"] == 0.5 for one in found["null_state"])
+    assert sum(one["auc_after"] for one in found["null_state"]) / 10 > 0.9
+    whole = found["all_engrams"]
+    assert whole["after"] == pytest.approx(whole["original"], abs=0.02)
+    assert found["retrained"]["recall_before"] == 0.0
+    assert found["retrained"]["class"] == "0"
+
+
+def test_spectra_add_up(anatomy):
+    found = spectra(anatomy)
+    assert len(found) == 3
+    for site in found:
+        assert site["complement_ones"] == site["dimensions"] - site["rank"]
+        assert site["complement_rounding"] < 1e-2
+        assert len(site["mu"]) == 10
+        assert site["mu"][0] == sorted(site["mu"][0], reverse=True)
+        assert 0.0 < site["overlap_mean"] < 1.0
+    halves = torch.stack([torch.diag(torch.tensor([1.0, 0.0])), torch.diag(torch.tensor([0.0, 1.0]))])
+    torch.testing.assert_close(overlaps(halves), torch.eye(2))
+
+
+def test_the_class_atlas_knows_every_class(subject):
+    assert set(class_atlas(subject.original, subject.train).concepts) == set(map(str, range(10)))
