@@ -225,12 +225,17 @@ def test_observing_once_gives_the_numbers_of_a_pass_per_metric(folder: Path):
     assert record["seconds"].keys() == {"once", "per_metric"}
 
 
-def test_the_command(folder: Path, tmp_path: Path):
+def test_the_command(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     models = ["--models", str(folder), "--data", str(folder / "tofu"), "--out", str(tmp_path)]
     options = ["--method", "gradient-ascent", "--no-flops", "--no-attacks", "--seed", "0", "--max-new-tokens", "3"]
     result = CliRunner().invoke(app, ["bench", "tofu", "run", *models, *options, "--json", "-"])
     assert result.exit_code == 0, result.output
     assert [one["method"] for one in json.loads(result.stdout)] == ["full", "retain", "gradient-ascent"]
+    again = ["--method", "two-sided", "--no-flops", "--no-attacks", "--max-new-tokens", "3"]
+    monkeypatch.setattr(TwoSided, "search_space", {})
+    result = CliRunner().invoke(app, ["bench", "tofu", "run", *models, *again, "--json", "-"])
+    assert result.exit_code == 0, result.output
+    assert [one["method"] for one in json.loads(result.stdout)] == ["full", "retain", "gradient-ascent", "two-sided"]
     result = CliRunner().invoke(app, ["bench", "tofu", "table", "6", "--out", str(tmp_path)])
     assert result.exit_code == 0, result.output
     assert "Overall" in result.stdout

@@ -83,7 +83,8 @@ def run(
 ) -> None:
     """Every method on a pair: forgotten, kept, told apart, what it took, and after attacks (Tables 3, 4, 6, 7).
 
-    Configurations are chosen on training questions and unseen authors, never on what is reported.
+    Configurations are chosen on training questions and unseen authors, never on what is reported. With --method, the
+    records of other methods on the same pair stay as they are.
 
     \b
     Example:
@@ -97,7 +98,7 @@ def run(
 
     from mnemotomy.bench.tofu.attacks import Attacks
     from mnemotomy.bench.tofu.run import Plan, run_tofu
-    from mnemotomy.bench.tofu.show import write_tables
+    from mnemotomy.bench.tofu.show import joined, write_tables
     from mnemotomy.bench.tofu.table import print_table
     from mnemotomy.observe.splits import Asking
 
@@ -114,6 +115,8 @@ def run(
     )
     asking = Asking(max_new_tokens=max_new_tokens)
     records = run_tofu(out, subject.pair, plan, texts=subject.texts, asking=asking, fluency=subject.fluency)
+    if method and (out / RECORDS).is_file():
+        records = joined(records, records_of(out / RECORDS))
     write_text(out / RECORDS, json.dumps(records, indent=1))
     write_tables(records, out)
     if json_ is not None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mnemotomy.bench.tofu.run import BASELINES
 from mnemotomy.bench.tofu.table import TABLES, keys_of, markdown
 from mnemotomy.files import write_text
 from mnemotomy.report.tofu_figures import pareto, sweep_curves, weight_norm_heatmap
@@ -21,6 +22,20 @@ TITLES = {
 }
 OF_RUN = ("3", "4", "6", "7", "attacks")
 OF_SWEEP = {"kinds": "8", "blocks": "8", "instantiations": "9"}
+
+
+def joined(new: Sequence[Record], old: Sequence[Record]) -> list[Record]:
+    """The records of a run of some methods, and those of others that an earlier run on the same pair has left.
+
+    The pair's own models come first, then methods in the order of the registry.
+    """
+    from mnemotomy.methods.language.registry import LANGUAGE_METHODS
+
+    here = {(one["pair"], one["forget"]) for one in new}
+    found = {one["method"]: one for one in old if (one["pair"], one["forget"]) in here}
+    found |= {one["method"]: one for one in new}
+    order = [*BASELINES, *LANGUAGE_METHODS]
+    return sorted(found.values(), key=lambda one: order.index(one["method"]) if one["method"] in order else len(order))
 
 
 def write_tables(records: Sequence[Record], out_dir: Path) -> None:

@@ -85,7 +85,7 @@ class TwoSided(LanguageMethod):
         ConfigurationError: a value is out of its range.
     """
 
-    damping: float = 0.002
+    damping: float = 0.01
     steps: int = 2
     repair: float = 1.0
     level: float | None = None
