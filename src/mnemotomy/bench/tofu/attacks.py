@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
+import functools
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, cast
 
@@ -28,12 +29,15 @@ from mnemotomy.metrics.tofu.summary import summary
 from mnemotomy.observe.splits import Observed
 
 Record = dict[str, Any]
+Attacked = tuple[nn.Module, Sequence[Question]]
 BITS = (8, 4)
 
 
 @dataclass(frozen=True)
 class Relearning:
     """AdamW on the answers of a few forgotten examples, all in one batch; memorization is then read from the others.
+
+    At the default rate a model of some millions of parameters has learned the few by heart at the end.
 
     Attributes:
         examples: spread evenly over the forget set, so that with 20 there is one of each author of forget10.
@@ -43,7 +47,7 @@ class Relearning:
 
     examples: int = 20
     steps: int = 10
-    learning_rate: float = 1e-4
+    learning_rate: float = 3e-4
 
 
 @dataclass(frozen=True)
@@ -85,30 +89,32 @@ def summaries(subject: Subject, observed: Observed, settings: Attacks) -> dict[s
         "model": observed.fingerprint,
         "texts": subject.texts.digest,
         "template": asdict(subject.asking.template),
-        "attacks": asdict(settings),
         "versions": versions(),
     }
-    key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:20]
-    path = subject.out / "attacks" / f"{key}.json"
-    if not path.is_file():
-        found = {name: _summary(subject, *one) for name, one in _attacks(subject, observed, settings)}
-        write_text(path, json.dumps({"summaries": found, "identity": identity}, indent=1))
-    return dict(json.loads(path.read_text(encoding="utf-8"))["summaries"])
+    found = {}
+    for name, (parameters, attack) in _attacks(subject, observed, settings).items():
+        text = json.dumps(identity | {"attack": name, "settings": parameters}, sort_keys=True)
+        path = subject.out / "attacks" / f"{hashlib.sha256(text.encode()).hexdigest()[:20]}.json"
+        if not path.is_file():
+            write_text(path, json.dumps({"summary": _summary(subject, *attack()), "identity": text}, indent=1))
+        found[name] = dict(json.loads(path.read_text(encoding="utf-8"))["summary"])
+    return found
 
 
-def _attacks(
-    subject: Subject, observed: Observed, settings: Attacks
-) -> Iterator[tuple[str, tuple[nn.Module, Sequence[Question]]]]:
-    """One at a time: the attacked model, and what it is then asked."""
-    forget = subject.texts.evaluation["forget"]
+def _attacks(subject: Subject, observed: Observed, settings: Attacks) -> dict[str, tuple[Any, Callable[[], Attacked]]]:
+    """By name, how strong the attack is, and what gives the attacked model and what it is then asked."""
+    forget, model = subject.texts.evaluation["forget"], observed.model
     shown = range(0, len(forget), max(1, len(forget) // settings.relearning.examples))
     others = [one for place, one in enumerate(forget) if place not in shown]
-    yield "relearned", (relearn(subject, observed.model, settings.relearning, shown), others)
+    found: dict[str, tuple[Any, Callable[[], Attacked]]] = {
+        "relearned": (
+            asdict(settings.relearning), lambda: (relearn(subject, model, settings.relearning, shown), others)
+        ),
+    }  # fmt: skip
     for bits in settings.bits:
-        yield f"bits{bits}", (quantise(observed.model, bits), forget)
+        found[f"bits{bits}"] = (bits, functools.partial(lambda bits: (quantise(model, bits), forget), bits))
     asked = [replace(one, question=one.paraphrased_question) for one in forget if one.paraphrased_question]
-    if asked:
-        yield "paraphrased", (observed.model, asked)
+    return found | ({"paraphrased": (None, lambda: (model, asked))} if asked else {})
 
 
 def _summary(subject: Subject, model: nn.Module, questions: Sequence[Question]) -> dict[str, float]:
