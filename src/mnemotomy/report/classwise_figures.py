@@ -102,14 +102,14 @@ def cost_bars(cost: Mapping[str, Any], path: str | Path) -> None:
     figure, (axis,) = grid(1, 1, width=6.8, height=0.36 * len(bars) + 1.2)
     colors = [ACCENT] + [SECOND] * (len(bars) - 1)
     found = axis.barh(range(len(bars)), list(bars.values()), color=colors, height=0.7)
-    texts = [f" {value:.3g}" for value in bars.values()]
+    texts = [f" {value:.3g}" if value < 100 else f" {value:,.0f}" for value in bars.values()]
     axis.bar_label(found, texts, fontsize=8)
     axis.set_yticks(range(len(bars)), list(bars))
     axis.invert_yaxis()
     axis.set_xscale("log")
     axis.xaxis.set_minor_formatter("")
     axis.set(xlabel=f"seconds for {classes} classes")
-    axis.margins(x=0.15)
+    axis.margins(x=0.2)
     save(figure, path)
 
 

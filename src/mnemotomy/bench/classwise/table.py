@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from mnemotomy.bench.classwise.grids import ORIGINAL, RETRAIN
+from mnemotomy.report.terminal import print_table
 
 Record = dict[str, Any]
 Better = Literal["↑", "↓", "≈", ""]
@@ -51,7 +51,7 @@ COLUMNS: dict[str, Column] = {
     "membership_accuracy": Column("MIA accuracy", "≈", _share, gap=True),
     "membership_efficacy": Column("MIA efficacy", "≈", _share, gap=True),
     "relearned_forget": Column("relearned %", "≈", _percent, gap=True),
-    "relearned_retain": Column("… others %", "", _percent),
+    "relearned_retain": Column("others relearned %", "", _percent),
     "seconds": Column("seconds", "↓", _size(1.0)),
     "flops": Column("GFLOP", "↓", _size(1e9)),
     "peak_bytes": Column("peak MiB", "↓", _size(2.0**20)),
@@ -101,20 +101,17 @@ def markdown(records: Sequence[Record], keys: Sequence[str] = tuple(COLUMNS)) ->
 
 
 def print_records(records: Sequence[Record], console: Console) -> None:
-    """A table per case: one row per number, one column per method, for there are more numbers than a line is wide."""
+    """A table per case, one row per method."""
+    heads = ["method", *(f"{column.title} {column.better}".strip() for column in COLUMNS.values())]
     for name in dict.fromkeys(record["case"] for record in records):
         some = [record for record in records if record["case"] == name]
-        table = Table(title=f"{name}: class-wise unlearning, gap to Retrain in parentheses", title_justify="left")
-        table.add_column("")
-        for record in some:
-            table.add_column(record["title"], justify="right", overflow="fold")
-        for key, column in COLUMNS.items():
-            marks = places(some, key)
-            cells = [
-                _marked(escape(text(record, key)), mark, _TERMINAL) for record, mark in zip(some, marks, strict=True)
-            ]
-            table.add_row(f"{column.title} {column.better}".strip(), *cells)
-        console.print(table)
+        marks = {key: places(some, key) for key in COLUMNS}
+        rows = [
+            [escape(record["title"])]
+            + [_marked(escape(text(record, key)), marks[key][number], _TERMINAL) for key in COLUMNS]
+            for number, record in enumerate(some)
+        ]
+        print_table(console, f"{name}: class-wise unlearning, gap to Retrain in parentheses", heads, rows)
 
 
 def _marked(content: str, place: int, marks: dict[int, tuple[str, str]]) -> str:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+
+from mnemotomy.report.terminal import print_table
 
 COLUMNS = {
     "without_store": "without store",
@@ -31,13 +32,9 @@ def cells(record: dict[str, Any]) -> list[str]:
 
 def print_records(records: Sequence[dict[str, Any]], console: Console) -> None:
     """One row per model."""
-    table = Table(title="The same store beside each model (shares of the questions, %)", title_justify="left")
-    table.add_column("model")
-    for title in COLUMNS.values():
-        table.add_column(title, justify="right")
-    for record in records:
-        table.add_row(record["model"], *cells(record))
-    console.print(table)
+    rows = [[record["model"], *cells(record)] for record in records]
+    title = "The same store beside each model (shares of the questions, %)"
+    print_table(console, title, ["model", *COLUMNS.values()], rows)
 
 
 def markdown(records: Sequence[dict[str, Any]]) -> str:

@@ -8,7 +8,8 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+
+from mnemotomy.report.terminal import print_table
 
 Record = dict[str, Any]
 Form = Callable[[float], str]
@@ -134,13 +135,9 @@ def print_records(records: Sequence[Record], console: Console) -> None:
     for name in dict.fromkeys(record["case"] for record in records):
         some = [record for record in records if record["case"] == name]
         for sheet in sheets_of(some[0]):
-            table = Table(title=f"{name}: {sheet.title}", title_justify="left")
-            table.add_column("method")
-            for title, _ in sheet.columns.values():
-                table.add_column(title, justify="right")
-            for record in _having(some, sheet):
-                table.add_row(escape(record["title"]), *map(escape, _cells(record, sheet)))
-            console.print(table)
+            heads = ["method", *(title for title, _ in sheet.columns.values())]
+            rows = [[escape(one["title"]), *map(escape, _cells(one, sheet))] for one in _having(some, sheet)]
+            print_table(console, f"{name}: {sheet.title}", heads, rows)
 
 
 def _having(records: Sequence[Record], sheet: Sheet) -> list[Record]:

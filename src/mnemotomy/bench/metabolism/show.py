@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from mnemotomy.report.metabolism_figures import (
     attention_bars,
@@ -16,6 +15,7 @@ from mnemotomy.report.metabolism_figures import (
     probes_by_layer,
     states_in_the_plane,
 )
+from mnemotomy.report.terminal import print_table
 
 Record = dict[str, Any]
 
@@ -60,15 +60,10 @@ def cells(record: Record) -> list[str]:
 
 
 def print_records(records: Sequence[Record], console: Console) -> None:
-    """One row per number, one column per configuration: there are more numbers than a terminal is wide."""
-    table = Table(title="Facts taken out of the weights (accuracies in %)", title_justify="left")
-    table.add_column("")
-    for record in records:
-        table.add_column(record["configuration"], justify="right", overflow="fold")
-    columns = [cells(record) for record in records]
-    for number, (title, _) in enumerate(COLUMNS.values()):
-        table.add_row(title, *(column[number] for column in columns))
-    console.print(table)
+    """One row per configuration."""
+    heads = ["configuration", *(title for title, _ in COLUMNS.values())]
+    rows = [[record["configuration"], *cells(record)] for record in records]
+    print_table(console, "Facts taken out of the weights (accuracies in %)", heads, rows)
 
 
 def markdown(records: Sequence[Record], keys: Sequence[str]) -> str:

@@ -6,19 +6,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+
+from mnemotomy.report.terminal import print_table
 
 COLUMNS = ("case", "floor s", "ours s", "peer s", "ours/floor", "peer/floor", "ours/peer", "memory/peer", "difference")
 
 
 def print_records(records: Sequence[dict[str, Any]], console: Console) -> None:
     """One row per case."""
-    table = Table()
-    for i, column in enumerate(COLUMNS):
-        table.add_column(column, justify="left" if i == 0 else "right")
-    for record in records:
-        table.add_row(*cells(record))
-    console.print(table)
+    print_table(console, "Seconds, ratios of medians, and the largest difference", COLUMNS, list(map(cells, records)))
     for record in records:
         last = record["parts"]["ours"].get("last concept")
         if last is not None:

@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table as RichTable
+
+from mnemotomy.report import terminal
 
 Record = dict[str, Any]
 Better = Literal["↑", "↓", ""]
@@ -138,14 +139,12 @@ def print_table(records: Sequence[Record], name: str, console: Console) -> None:
     some = [record for record in records if table.shows(record)]
     keys = keys_of(table, some)
     marks = {key: places(some, key) for key in keys}
-    shown = RichTable(title=table.caption, title_justify="left")
-    shown.add_column("method", overflow="fold")
-    for key in keys:
-        shown.add_column(f"{COLUMNS[key].title} {COLUMNS[key].better}".strip(), justify="right", overflow="fold")
-    for number, record in enumerate(some):
-        cells = [_marked(escape(text(record, key)), marks[key][number], _TERMINAL) for key in keys]
-        shown.add_row(escape(record["title"]), *cells)
-    console.print(shown)
+    heads = ["method", *(f"{COLUMNS[key].title} {COLUMNS[key].better}".strip() for key in keys)]
+    rows = [
+        [escape(record["title"])] + [_marked(escape(text(record, key)), marks[key][number], _TERMINAL) for key in keys]
+        for number, record in enumerate(some)
+    ]
+    terminal.print_table(console, table.caption, heads, rows)
 
 
 def _marked(content: str, place: int, marks: Mapping[int, tuple[str, str]]) -> str:
