@@ -74,7 +74,10 @@ def run(
     ] = False,
     attacks: Annotated[bool, typer.Option(help="Whether every model is attacked afterwards.")] = True,
     flops: Annotated[bool, typer.Option(help="Whether operations are counted, in runs of their own.")] = True,
-    fluency: Annotated[str | None, typer.Option(help="A classifier of gibberish: a folder or hub id.")] = None,
+    fluency: Annotated[
+        str | None,
+        typer.Option(help="A classifier of gibberish: a folder or hub id; else perplexity under the pretrained model."),
+    ] = None,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Of an answer that a model writes.")] = 200,
     name: Annotated[str | None, typer.Option(help="Of the pair, in records.")] = None,
     device: Device = "cpu",

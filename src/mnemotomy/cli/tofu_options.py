@@ -65,7 +65,7 @@ def pair_of(
 
 
 def subject_of(pair: Pair, data: str | None, forget: str, out: Path, fluency: str | None = None) -> Subject:
-    """The pair with TOFU's texts and the folder of results.
+    """The pair with TOFU's texts and the folder of results; without a classifier its base model judges fluency.
 
     Raises:
         DataError: the data is not there.
@@ -75,7 +75,7 @@ def subject_of(pair: Pair, data: str | None, forget: str, out: Path, fluency: st
     from mnemotomy.bench.tofu.texts import Texts, default_source
     from mnemotomy.recipe.file import locate_model
 
-    judge = Fluency(None if fluency is None else locate_model(fluency))
+    judge = Fluency(base=pair.pretrained) if fluency is None else Fluency(locate_model(fluency))
     return Subject(pair, Texts(data or default_source(), forget), out, fluency=judge)
 
 
