@@ -251,11 +251,11 @@ def test_the_level_is_that_of_the_questions_as_answers(trained: TextProblem):
 
 
 def test_a_level_stays_where_nothing_tells_of_a_rise(trained: TextProblem):
-    texts = [TextExample("text", (Turn("assistant", "Kyoto lies in Japan ."),), "")]
-    without = replace(trained, retain=texts)
-    level = estimated_level(without, 20)
-    assert level.start == estimated_level(trained, 20).start
-    assert level.rise(TwoSided(level=2.0, steps=1)(trained)) == 0.0
+    edited = TwoSided(level=2.0, steps=1)(trained)
+    for silent in (TextExample("text", (Turn("assistant", "Rome lies in Italy ."),), ""), example("", "Italy")):
+        level = estimated_level(replace(trained, retain=[silent]), 20)
+        assert level.start == estimated_level(trained, 20).start
+        assert level.rise(edited) == 0.0
 
 
 def test_what_is_already_at_the_level_is_left_alone(trained: TextProblem):

@@ -14,11 +14,7 @@ FEW = Grid(
     projector_strengths=(1.0,), forgetting_rates=(0.01, 1e30),
     automatic=EngramAutomatic(excesses=(0.2,), strengths=(0.6, 1.0, 1.4), read=200),
 )  # fmt: skip
-
-
 EXTRACTED = {"seconds": 0.5, "collecting_seconds": 0.5, "flops": 2, "classes": 10, "share_collected": 0.5}
-
-
 CASE = replace(
     DIGITS,
     recipe=replace(RECIPES["mlp", "digits"], epochs=4),

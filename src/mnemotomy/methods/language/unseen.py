@@ -72,7 +72,7 @@ def estimated_level(problem: TextProblem, count: int) -> Level:
     Raises:
         ConfigurationError: the forget set has no questions.
     """
-    asked = [example for example in problem.retain if example.form == "question"]
+    asked = _asked(problem.retain)
     untouched = sequences(problem, _as_answers(some(asked, count, problem.seed))) if asked else ()
     return Level(questions_level(problem, QUESTIONS), problem, untouched)
 
@@ -90,10 +90,15 @@ def questions_level(problem: TextProblem, count: int) -> float:
     Raises:
         ConfigurationError: the forget set has no questions.
     """
-    asked = [example for example in problem.forget if example.form == "question"]
+    asked = _asked(problem.forget)
     if not asked:
         raise ConfigurationError("the forget set has no questions to estimate the level from; give level in nats")
     return level_of(problem, _as_answers(some(asked, count, problem.seed)))
+
+
+def _asked(examples: Sequence[TextExample]) -> list[TextExample]:
+    """Those with a question; where a model wrote its own reference, it may be empty."""
+    return [one for one in examples if one.form == "question" and one.turns[0].content.strip()]
 
 
 def _as_answers(asked: Sequence[TextExample]) -> list[TextExample]:
