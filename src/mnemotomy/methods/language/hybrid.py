@@ -30,7 +30,7 @@ class Hybrid(LanguageMethod):
     then: GradientMethod = field(default_factory=lambda: NPO(epochs=1))
 
     name: ClassVar = "hybrid"
-    title: ClassVar = "Engram, then NPO"
+    title: ClassVar = "Closed form, then NPO"
     paper: ClassVar = "ours, on Kwon et al. 2026 and Zhang et al. 2024"
     family: ClassVar[Family] = "hybrid"
     cost: ClassVar = "the closed form, and 1 epoch of both sets, forwards and backwards"
