@@ -40,8 +40,8 @@ SMALL: Mapping[str, Mapping[str, Sequence[Any]]] = {
 """What is searched at the small scale; methods that are not here search their own space.
 
 Rates move a model of some millions of parameters as far as OpenUnlearning's move one of a billion; epochs are as many
-as a processor without an accelerator allows. On tofu-tiny, NPO at 1e-4 hardly forgets and still gains up to 1e-3, so that
-all losses that are bounded below are tried at high rates.
+as a processor without an accelerator allows. On tofu-tiny, NPO at 1e-4 hardly forgets and still gains up to 1e-3, so
+that all losses that are bounded below are tried at high rates.
 """
 
 
