@@ -1,4 +1,4 @@
-"""The two-sided edit: its factors against brute force, its step against retraining, its level, its errors."""
+"""The two-sided edit: its factors against brute force, its level, what it changes, its errors."""
 
 from __future__ import annotations
 
@@ -11,13 +11,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from helpers import randn, relative, same_state, state_of
+from helpers import relative, same_state, state_of
 from mnemotomy.data.text import TextExample, Turn
 from mnemotomy.engram.sites import select_sites
 from mnemotomy.errors import ConceptError, ConfigurationError, SelectionError
 from mnemotomy.methods.language.curvature import Curvature
-from mnemotomy.methods.language.kronecker import KroneckerFactor, KroneckerFactors, Spectrum
-from mnemotomy.methods.language.line_search import reach
 from mnemotomy.methods.language.problem import TextProblem
 from mnemotomy.methods.language.sequences import padded, sequences
 from mnemotomy.methods.language.two_sided import TwoSided
@@ -123,69 +121,18 @@ def test_sampled_labels_are_those_of_the_seed(tmp_path: Path):
         assert not torch.equal(first[name].outputs.values, other[name].outputs.values)
 
 
-# the inverse
+def test_smoothed_labels_give_curvature_to_what_is_never_expected(trained: TextProblem):
+    """A model that knows every answer has next to none of its own."""
+    sites, rows = select_sites(trained.model, ["down_proj"], [1]), sequences(trained, RETAIN)
 
+    def trace(smoothing: float) -> float:
+        found = Curvature(smoothing=smoothing).collect(trained.model, sites, rows, trained.tokenizer)
+        return float(next(iter(found.sites.values())).outputs.values.sum())
 
-def factor_of(inputs: Tensor, outputs: Tensor) -> KroneckerFactor:
-    return KroneckerFactor(*(Spectrum.of(rows.T @ rows / len(rows)) for rows in (inputs, outputs)))
-
-
-@pytest.mark.parametrize("damping", [0.0, 0.1])
-def test_the_inverse_is_that_of_the_kronecker_product(damping: float):
-    x, g, gradient = randn(30, 4).double(), randn(30, 3, seed=1).double(), randn(3, 4, seed=2).double()
-    a, b = x.T @ x / 30, g.T @ g / 30
-    damped = [m + damping * m.diagonal().mean() * torch.eye(len(m)).double() for m in (b, a)]
-    dense = torch.linalg.solve(torch.kron(damped[0].contiguous(), damped[1].contiguous()), gradient.reshape(-1))
-    assert relative(factor_of(x, g).solve(gradient, damping), dense.reshape(3, 4)) < 1e-10
-
-
-def test_corrected_eigenvalues_stand_in_for_the_products():
-    factor = factor_of(randn(30, 4), randn(30, 3, seed=1))
-    product = factor.outputs.values[:, None] * factor.inputs.values
-    corrected = KroneckerFactor(factor.inputs, factor.outputs, product)
-    gradient = randn(3, 4, seed=2)
-    assert relative(corrected.solve(gradient, 0.0), factor.solve(gradient, 0.0)) < 1e-4
-
-
-def test_directions_without_curvature_are_left_out_where_nothing_damps_them():
-    x = torch.tensor([[1.0, 0.0], [2.0, 0.0]])
-    solved = factor_of(x, torch.eye(2)).solve(torch.ones(2, 2), 0.0)
-    assert torch.isfinite(solved).all()
-    assert torch.equal(solved[:, 1], torch.zeros(2))
-
-
-def test_on_least_squares_one_step_is_retraining_without_the_forgotten():
-    """With squared errors of variance σ², ``G = σ⁻² I`` and one undamped step of length 1 over the retained rows."""
-    x, y = randn(60, 5).double(), randn(60, 3, seed=1).double()
-    forget, retain, variance = slice(0, 7), slice(7, 60), 0.25
-    full = torch.linalg.lstsq(x, y).solution.T
-    retrained = torch.linalg.lstsq(x[retain], y[retain]).solution.T
-    factor = KroneckerFactor(Spectrum.of(x[retain].T @ x[retain] / 53), Spectrum.of(torch.eye(3).double() / variance))
-    factors = KroneckerFactors({"layer": factor}, rows=53)
-    gradient = (full @ x[forget].T - y[forget].T) @ x[forget] / variance  # of the forgotten rows' loss
-    step = factors.solve({"layer": gradient}, 0.0)["layer"] / factors.rows
-    assert relative(full + step, retrained) < 1e-10
-    assert relative(full, retrained) > 1e-3
-
-
-# the length
-
-
-def test_a_line_search_reaches_its_level():
-    found = reach(lambda length: length**2, 9.0, 0.1, tolerance=0.01, evaluations=30)
-    assert found.length == pytest.approx(3.0, rel=1e-3)
-    assert found.value == pytest.approx(9.0, abs=0.01)
-    found = reach(lambda length: length**2, 9.0, 100.0, tolerance=0.01, evaluations=30)
-    assert found.length == pytest.approx(3.0, rel=1e-3)
-
-
-def test_a_line_search_backs_out_of_where_nothing_is_finite():
-    found = reach(lambda length: length if length < 4.0 else math.nan, 3.0, 64.0, tolerance=0.1, evaluations=30)
-    assert found.value == pytest.approx(3.0, abs=0.1)
-
-
-def test_a_line_search_gives_the_nearest_it_has_seen():
-    assert reach(lambda length: length, 10.0, 1.0, tolerance=0.1, evaluations=2) == (2.0, 2.0)
+    assert trace(0.0) < trace(0.5) < trace(1.0)
+    assert trace(1.0) > 3 * trace(0.0)
+    with pytest.raises(ConfigurationError, match=r"smoothing is a share in \[0, 1\]"):
+        TwoSided(smoothing=1.5)
 
 
 # the method
@@ -230,6 +177,11 @@ def test_only_the_chosen_layers_change(trained: TextProblem):
     assert changed == ["model.layers.1.mlp.up_proj.weight"]
 
 
+def test_the_output_head_is_refused(trained: TextProblem):
+    with pytest.raises(SelectionError, match="leave 'lm_head' out"):
+        TwoSided(kinds=["lm_head"])(trained)
+
+
 @pytest.mark.parametrize(("blocks", "edited"), [(1, {0}), (2, {0, 1}), (3, {1, 2}), (6, {2, 3, 4, 5})])
 def test_the_lowest_third_is_spared(tmp_path: Path, blocks: int, edited: set[int]):
     model = problem_of(tmp_path / "llama", lambda folder: save_llama(folder, num_hidden_layers=blocks)).model
@@ -265,7 +217,8 @@ def test_what_is_already_at_the_level_is_left_alone(trained: TextProblem):
 
 
 def test_repairing_retains_more_at_the_same_level(trained: TextProblem):
-    repaired, not_repaired = (TwoSided(level=2.0, repair=repair, evaluations=20)(trained) for repair in (1.0, 0.0))
+    base = TwoSided(level=2.0, smoothing=0.0, evaluations=20)  # in the metric of the Fisher matrix itself
+    repaired, not_repaired = (replace(base, repair=repair)(trained) for repair in (1.0, 0.0))
     assert mean_loss(trained, repaired, FORGET) == pytest.approx(mean_loss(trained, not_repaired, FORGET), abs=0.1)
     assert mean_loss(trained, repaired, RETAIN) < mean_loss(trained, not_repaired, RETAIN)
 

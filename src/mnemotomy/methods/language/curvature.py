@@ -52,20 +52,26 @@ class Curvature:
         labels: which answers.
         kind: ``ekfac`` takes a second pass.
         seed: of sampled labels.
+        smoothing: the share of sampled labels that are drawn from the whole vocabulary instead, each token as likely as
+            another. Without it, tokens that the model never expects have no curvature, and moving probability to them
+            costs nothing.
 
     Raises:
-        ConfigurationError: there are no such labels, or no such factors.
+        ConfigurationError: there are no such labels, or no such factors, or the share is none.
     """
 
     labels: Labels = "sampled"
     kind: Literal["kfac", "ekfac"] = "kfac"
     seed: int = 0
+    smoothing: float = 0.0
 
     def __post_init__(self) -> None:
         if self.labels not in get_args(Labels):
             raise ConfigurationError(f"labels are 'sampled' or 'true', not {self.labels!r}")
         if self.kind not in ("kfac", "ekfac"):
             raise ConfigurationError(f"factors are 'kfac' or 'ekfac', not {self.kind!r}")
+        if not 0.0 <= self.smoothing <= 1.0:
+            raise ConfigurationError(f"smoothing is a share in [0, 1], not {self.smoothing}")
 
     def collect(
         self, model: nn.Module, sites: Mapping[str, Site], examples: Sequence[Encoded], tokenizer: Any
@@ -158,6 +164,7 @@ class Curvature:
                 targets = predicted.targets
                 if self.labels == "sampled":
                     shares = predicted.logits.detach().float().softmax(-1).cpu()
+                    shares = (1.0 - self.smoothing) * shares + self.smoothing / shares.shape[-1]
                     targets = torch.multinomial(shares, 1, generator=draws)[:, 0].to(targets.device)
                 loss = nn.functional.cross_entropy(predicted.logits.float(), targets, reduction="sum")
                 gradients = torch.autograd.grad(loss, list(given.values()))

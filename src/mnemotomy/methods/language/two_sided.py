@@ -13,7 +13,7 @@ from torch import nn
 
 from mnemotomy.engram.sites import select_sites
 from mnemotomy.engram.sites.base import WeightAndBias
-from mnemotomy.errors import ConfigurationError
+from mnemotomy.errors import ConfigurationError, SelectionError
 from mnemotomy.methods.language.base import LanguageMethod
 from mnemotomy.methods.language.closed_form import PAPER
 from mnemotomy.methods.language.collecting import some
@@ -74,6 +74,8 @@ class TwoSided(LanguageMethod):
         log_odds: whether the first step goes by the log-odds.
         factors: K-FAC, or EKFAC with eigenvalues of its own for each pair of eigenvectors.
         labels: of the Fisher matrix.
+        smoothing: the share of them that are drawn from the whole vocabulary (``Curvature``); at 0 the probability that
+            is taken from the forgotten goes to tokens that no retained text has, and answers become word salad.
         kinds: projections by name, as ``q_proj``; None for every linear one but the output head.
         layers: blocks; None for all but the lowest third, below which there is then nothing to go back through.
         read: the most retained examples that the factors are computed from, drawn at random.
@@ -92,6 +94,7 @@ class TwoSided(LanguageMethod):
     log_odds: bool = True
     factors: Literal["kfac", "ekfac"] = "kfac"
     labels: Labels = "sampled"
+    smoothing: float = 0.5
     kinds: Sequence[str] | None = None
     layers: Sequence[int] | None = None
     read: int = 100
@@ -108,7 +111,7 @@ class TwoSided(LanguageMethod):
 
     def __post_init__(self) -> None:
         check_damping(self.damping)
-        Curvature(self.labels, self.factors)  # its own check, before any work is done
+        Curvature(self.labels, self.factors, smoothing=self.smoothing)  # its own check, before any work is done
         if min(self.steps, self.read, self.repairing, self.search, self.evaluations) < 1:
             raise ConfigurationError("steps, evaluations, and the examples of each kind are at least 1")
         if not self.repair >= 0.0:
@@ -133,14 +136,20 @@ class TwoSided(LanguageMethod):
         """The layers that are edited.
 
         Raises:
-            SelectionError: a kind or a block is not in the model, or is no linear layer.
+            SelectionError: a kind or a block is not in the model, or is no linear layer, or is the output head.
         """
         selector = "all-linear" if self.kinds is None else list(self.kinds)
         layers = self.layers
         if layers is None:
             blocks = {site.layer for site in select_sites(model, selector).values() if site.layer is not None}
             layers = sorted(blocks)[len(blocks) // 3 :] or None
-        return linear(select_sites(model, selector, layers))
+        found = linear(select_sites(model, selector, layers))
+        get = getattr(model, "get_output_embeddings", None)
+        head = get() if callable(get) else None
+        for name, site in found.items():
+            if head is not None and site.module is head:
+                raise SelectionError(f"the two-sided edit is of layers below the output head; leave {name!r} out")
+        return found
 
 
 class _Run:
@@ -154,7 +163,7 @@ class _Run:
         drawn = some(problem.retain, method.read + method.repairing, problem.seed)
         read, self.retain = (sequences(problem, part) for part in (drawn[: method.read], drawn[-method.repairing :]))
         self.tried = sequences(problem, some(problem.forget, method.search, problem.seed))
-        settings = Curvature(method.labels, method.factors, problem.seed)
+        settings = Curvature(method.labels, method.factors, problem.seed, method.smoothing)
         self.factors: KroneckerFactors = settings.collect(model, sites, read, problem.tokenizer)
         self.now = self.loss()
 
