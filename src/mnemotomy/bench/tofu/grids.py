@@ -11,6 +11,7 @@ from mnemotomy.methods.language.base import LanguageMethod
 from mnemotomy.methods.language.loop import Descent
 from mnemotomy.methods.language.npo import NPO
 from mnemotomy.methods.language.registry import LANGUAGE_METHODS
+from mnemotomy.methods.language.two_sided import TwoSided
 
 Scale = Literal["small", "paper"]
 """``paper``: each method's own search space, made for a billion parameters. ``small``: for models of some millions."""
@@ -34,7 +35,7 @@ SMALL: Mapping[str, Mapping[str, Sequence[Any]]] = {
     "engram-projector": {"excess": (0.05, 0.07, 0.1, 0.13), "strength": (0.5, 1.0)},
     "engram-steep": {"times": (1.75, 2.0, 2.5, 3.0), "strength": (0.5, 1.0)},
     "hybrid": {
-        "start": ("two-sided",), "then": tuple(NPO(learning_rate=rate, epochs=1) for rate in (3e-5, 1e-4)),
+        "start": (TwoSided(),), "then": tuple(NPO(learning_rate=rate, epochs=1) for rate in (3e-5, 1e-4)),
     },
 }  # fmt: skip
 """What is searched at the small scale; methods that are not here search their own space.
