@@ -14,12 +14,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from mnemotomy.bench.tofu.cells import cached
 from mnemotomy.bench.tofu.evaluating import evaluation_of
 from mnemotomy.bench.tofu.subject import Subject
 from mnemotomy.data.tofu import Question
 from mnemotomy.engram.moments import versions
 from mnemotomy.errors import NonFiniteError
-from mnemotomy.files import write_text
 from mnemotomy.methods.language.predictions import predict
 from mnemotomy.methods.language.sequences import sequence
 from mnemotomy.metrics.tofu.harmonic_mean import harmonic_mean
@@ -95,9 +95,8 @@ def summaries(subject: Subject, observed: Observed, settings: Attacks) -> dict[s
     for name, (parameters, attack) in _attacks(subject, observed, settings).items():
         text = json.dumps(identity | {"attack": name, "settings": parameters}, sort_keys=True)
         path = subject.out / "attacks" / f"{hashlib.sha256(text.encode()).hexdigest()[:20]}.json"
-        if not path.is_file():
-            write_text(path, json.dumps({"summary": _summary(subject, *attack()), "identity": text}, indent=1))
-        found[name] = dict(json.loads(path.read_text(encoding="utf-8"))["summary"])
+        run = functools.partial(_attacked_summary, subject, attack)
+        found[name] = dict(cached(path, run, {"identity": text})["summary"])
     return found
 
 
@@ -115,6 +114,10 @@ def _attacks(subject: Subject, observed: Observed, settings: Attacks) -> dict[st
         found[f"bits{bits}"] = (bits, functools.partial(lambda bits: (quantise(model, bits), forget), bits))
     asked = [replace(one, question=one.paraphrased_question) for one in forget if one.paraphrased_question]
     return found | ({"paraphrased": (None, lambda: (model, asked))} if asked else {})
+
+
+def _attacked_summary(subject: Subject, attack: Callable[[], Attacked]) -> Record:
+    return {"summary": _summary(subject, *attack())}
 
 
 def _summary(subject: Subject, model: nn.Module, questions: Sequence[Question]) -> dict[str, float]:

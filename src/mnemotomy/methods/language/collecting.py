@@ -65,7 +65,7 @@ class Collecting:
         """
         linear = select_sites(model, "all-linear")
         there = select_sites(model, "all")
-        head = _name_of(model, "get_output_embeddings")
+        head = name_of(model, "get_output_embeddings")
         chosen = [name for name in there if name in linear or name == head]
         if self.kinds is not None:
             known = {there[name].kind for name in chosen}
@@ -79,7 +79,7 @@ class Collecting:
                 if layer not in blocks:
                     raise SelectionError(f"there is no block {layer}; there are {sorted(blocks - {None})}")  # type: ignore[type-var]
             chosen = [name for name in chosen if there[name].layer in self.layers]
-        embedding = _name_of(model, "get_input_embeddings")
+        embedding = name_of(model, "get_input_embeddings")
         return [*chosen, embedding] if self.embeddings and embedding in there else chosen
 
     def moments(self, model: nn.Module, problem: TextProblem) -> Moments:
@@ -117,7 +117,7 @@ def some(examples: Sequence[TextExample], count: int | None, seed: int) -> list[
     return [examples[int(index)] for index in order[:count]]
 
 
-def _name_of(model: nn.Module, getter: str) -> str | None:
+def name_of(model: nn.Module, getter: str) -> str | None:
     """The name of the output head or the embedding, where the model says which it is."""
     get = getattr(model, getter, None)
     wanted = cast("nn.Module | None", get()) if callable(get) else None

@@ -16,7 +16,7 @@ from mnemotomy.engram.sites.base import WeightAndBias
 from mnemotomy.errors import ConfigurationError, SelectionError
 from mnemotomy.methods.language.base import LanguageMethod
 from mnemotomy.methods.language.closed_form import PAPER
-from mnemotomy.methods.language.collecting import some
+from mnemotomy.methods.language.collecting import name_of, some
 from mnemotomy.methods.language.curvature import Curvature, Labels, linear
 from mnemotomy.methods.language.forgetting import Below, Matrices, inner, loss_gradient
 from mnemotomy.methods.language.kronecker import KroneckerFactors, check_damping
@@ -144,11 +144,9 @@ class TwoSided(LanguageMethod):
             blocks = {site.layer for site in select_sites(model, selector).values() if site.layer is not None}
             layers = sorted(blocks)[len(blocks) // 3 :] or None
         found = linear(select_sites(model, selector, layers))
-        get = getattr(model, "get_output_embeddings", None)
-        head = get() if callable(get) else None
-        for name, site in found.items():
-            if head is not None and site.module is head:
-                raise SelectionError(f"the two-sided edit is of layers below the output head; leave {name!r} out")
+        head = name_of(model, "get_output_embeddings")
+        if head in found:
+            raise SelectionError(f"the two-sided edit is of layers below the output head; leave {head!r} out")
         return found
 
 
