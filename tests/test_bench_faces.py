@@ -279,10 +279,10 @@ def test_photographs_of_a_folder(tmp_path, monkeypatch):
         path = tmp_path / "celeba" / f"{split}.parquet"
         path.parent.mkdir(exist_ok=True)
         datasets.Dataset.from_dict(rows, datasets.Features(features)).to_parquet(path)
-    monkeypatch.setenv("MNEMOTOMY_DATA", str(tmp_path))
+    monkeypatch.delenv("MNEMOTOMY_DATA", raising=False)
     case = replace(
-        face_cases("paper")[1], side=16, width=2, latent=6, seeds=(0,), epochs=1, classified=16, classifier_width=2,
-        classifier_epochs=1, validation=16, test=24,
+        chosen_cases("paper", None, tmp_path)[1], side=16, width=2, latent=6, seeds=(0,), epochs=1, classified=16,
+        classifier_width=2, classifier_epochs=1, validation=16, test=24,
     )  # fmt: skip
     assert len(load_portraits(case, "train", tmp_path)) == 64
     monkeypatch.setattr(run, "CANDIDATES", (PAPER, Setting(Rare(0.06), "code")))

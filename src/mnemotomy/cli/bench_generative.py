@@ -28,7 +28,9 @@ def generative(
     out: Annotated[Path, typer.Option(help="For results, models and figures; what is there is not run again.")] = Path(
         "runs/bench/generative"
     ),
-    data: Annotated[Path | None, typer.Option(help="The folder with mnist/; MNEMOTOMY_DATA by default.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="The folder with mnist/ and celeba/; MNEMOTOMY_DATA by default.")
+    ] = None,
     seed: Annotated[list[int] | None, typer.Option(help="In place of the scale's; may be repeated.")] = None,
     only: Annotated[
         list[str] | None,

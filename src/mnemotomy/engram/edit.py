@@ -136,7 +136,10 @@ class Edit:
         return self.apply_(edited, check=False, tied=tied)
 
     def apply_(self, model: Model, *, check: bool = True, tied: Tied = "refuse") -> Model:
-        """Edit ``model`` in place, site by site, and return it. Arguments and errors as for ``apply``."""
+        """Edit ``model`` in place, site by site, and return it. Arguments and errors as for ``apply``.
+
+        Ctrl-C halfway leaves some sites edited and others not; ``apply`` and ``on`` keep the originals.
+        """
         sites = self._admit(model, check, tied)
         for name in self._tied(model, sites):
             untie(model, name)

@@ -45,7 +45,7 @@ def run_generative(
         methods = [name for name in TITLES if name in only] or list(TITLES)
         records += run_digits(out_dir, digits_case(scale, seeds), methods, data)
     if FACES in parts:
-        records += run_faces(out_dir, scale=scale, seeds=seeds)
+        records += run_faces(out_dir, scale=scale, seeds=seeds, data=data)
     return records
 
 
@@ -64,7 +64,7 @@ def draw_generative(
     if "digits" in parts and not any(name in TITLES for name in only):
         paths += write_digit_figures(records, out_dir, digits_case(scale, seeds), data)
     if FACES in parts:
-        paths += write_face_figures(out_dir, scale=scale, seeds=seeds)
+        paths += write_face_figures(out_dir, scale=scale, seeds=seeds, data=data)
     return paths
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mnemotomy.bench.vision.networks.wasserstein_autoencoder import LATENT, WIDTH
@@ -24,7 +24,7 @@ class FaceCase:
 
     Attributes:
         name: of the case, in records and file names.
-        data: ``toy``, or the name of a folder of parquet files in ``MNEMOTOMY_DATA``.
+        data: ``toy``, or what the photographs are called.
         attributes: the concepts; the first two are those of Eq. 8.
         seeds: of the autoencoders. The faces and the classifier are the same for all of them.
         side: of the images in pixels.
@@ -42,6 +42,7 @@ class FaceCase:
         classifier_epochs: of its training.
         collected: engrams are collected from so many of the training faces; None for all.
         shown: rows of the picture grids, per attribute.
+        folder: of photographs, as parquet files; None for faces that are drawn.
     """
 
     name: str
@@ -63,6 +64,7 @@ class FaceCase:
     classifier_epochs: int = 8
     collected: int | None = None
     shown: int = 2
+    folder: Path | None = None
 
 
 TINY = FaceCase(
@@ -82,13 +84,18 @@ CELEBA_PAPER = FaceCase(
 _CASES: dict[str, tuple[FaceCase, ...]] = {"tiny": (TINY,), "small": (SMALL,), "paper": (PAPER, CELEBA_PAPER)}
 
 
-def face_cases(scale: str) -> tuple[FaceCase, ...]:
-    """The cases of a scale; CelebA only where ``MNEMOTOMY_DATA`` has a folder ``celeba``.
+def face_cases(scale: str, data: Path | None = None) -> tuple[FaceCase, ...]:
+    """The cases of a scale; CelebA only where there is a folder ``celeba``.
+
+    Args:
+        scale: ``tiny``, ``small`` or ``paper``.
+        data: the folder of data sets; ``MNEMOTOMY_DATA`` where not given.
 
     Raises:
         ConfigurationError: there is no such scale.
     """
     if scale not in _CASES:
         raise ConfigurationError(f"there is no scale {scale!r}; choose among {', '.join(_CASES)}")
-    root = Path(os.environ.get(VARIABLE, "."))
-    return tuple(case for case in _CASES[scale] if case.data == TOY or (root / case.data).is_dir())
+    root = data or Path(os.environ.get(VARIABLE, "."))
+    found = [case if case.data == TOY else replace(case, folder=root / case.data) for case in _CASES[scale]]
+    return tuple(case for case in found if case.folder is None or case.folder.is_dir())

@@ -13,10 +13,10 @@ from jaxtyping import Bool, Float, UInt8
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from mnemotomy.bench.generative.faces.cases import TOY, FaceCase
+from mnemotomy.bench.generative.faces.cases import FaceCase
 from mnemotomy.data import face_drawing
 from mnemotomy.data.faces import ATTRIBUTES, FACTORS, Faces, draw_faces, toy_faces
-from mnemotomy.data.images import data_folder, load_attributes
+from mnemotomy.data.images import load_attributes
 from mnemotomy.errors import DataError
 from mnemotomy.files import replacing_file
 
@@ -80,8 +80,8 @@ def load_portraits(case: FaceCase, split: str, folder: Path) -> Portraits:
     Raises:
         DataError: the folder of photographs is not there or too small, or Pillow is missing.
     """
-    if case.data != TOY:
-        return _photographs(case, split)
+    if case.folder is not None:
+        return _photographs(case, case.folder, split)
     count = {"train": case.train, "validation": case.validation, "test": case.test, "classifier": case.classified}
     return _toy(_drawn(count[split] or 0, _SEEDS[split], folder), case.side)
 
@@ -91,7 +91,7 @@ def without_attribute(case: FaceCase, split: str, place: int, folder: Path) -> P
 
     In the order of ``load_portraits(…).having(place)``.
     """
-    if case.data != TOY:
+    if case.folder is not None:
         return None
     count = {"validation": case.validation, "test": case.test}[split]
     faces = _drawn(count, _SEEDS[split], folder)
@@ -140,10 +140,9 @@ def _key(count: int, seed: int) -> str:
     return f"{count}-{seed}-{hashlib.sha256(drawing).hexdigest()[:12]}"
 
 
-def _photographs(case: FaceCase, split: str) -> Portraits:
+def _photographs(case: FaceCase, folder: Path, split: str) -> Portraits:
     source = "train" if split == "classifier" else split
     names = {"validation": ("validation", "valid"), "train": ("train",), "test": ("test",)}[source]
-    folder = data_folder(case.data)
     for name in names:
         if list(folder.rglob(f"{name}*.parquet")) or name == names[-1]:
             images = load_attributes(folder, name, case.attributes, size=case.side)

@@ -26,7 +26,9 @@ from mnemotomy.progress import progress_bar
 Record = dict[str, Any]
 
 
-def run_faces(out_dir: Path, *, scale: str, seeds: Sequence[int] | None = None) -> list[Record]:
+def run_faces(
+    out_dir: Path, *, scale: str, seeds: Sequence[int] | None = None, data: Path | None = None
+) -> list[Record]:
     """One record per case and method: means over attributes and seeds, ``…_spread`` over seeds.
 
     The settings of ``engram-automatic`` are chosen on validation faces of the first seed and hold for all of them.
@@ -36,24 +38,27 @@ def run_faces(out_dir: Path, *, scale: str, seeds: Sequence[int] | None = None) 
         out_dir: for faces, models and cells; what is there is not made again.
         scale: ``tiny``, ``small`` or ``paper``.
         seeds: in place of the scale's.
+        data: the folder of data sets; ``MNEMOTOMY_DATA`` where not given.
 
     Raises:
         ConfigurationError: there is no such scale.
         DataError: Pillow is missing, or photographs are damaged.
     """
     records: list[Record] = []
-    for case in chosen_cases(scale, seeds):
+    for case in chosen_cases(scale, seeds, data):
         records += run_case(out_dir, case)
     return records
 
 
-def write_face_figures(out_dir: Path, *, scale: str, seeds: Sequence[int] | None = None) -> list[Path]:
+def write_face_figures(
+    out_dir: Path, *, scale: str, seeds: Sequence[int] | None = None, data: Path | None = None
+) -> list[Path]:
     """``<case>-sliders.png``, ``-sliders-paper.png``, ``-arithmetic.png`` and ``-curves.png``, of the first seed.
 
     Arguments and errors as for ``run_faces``, whose results are read from their cells.
     """
     found: list[Path] = []
-    for case in chosen_cases(scale, seeds):
+    for case in chosen_cases(scale, seeds, data):
         records = run_case(out_dir, case)
         with _threads():
             subject = FaceSubject(case, case.seeds[0], out_dir)
@@ -110,13 +115,13 @@ def method_cell(out_dir: Path, subject: FaceSubject, method: FaceMethod, chosen:
     return _cell(out_dir, subject, {"part": "method", "method": method.name, "settings": settings}, run)
 
 
-def chosen_cases(scale: str, seeds: Sequence[int] | None) -> tuple[FaceCase, ...]:
-    """The cases of a scale, with other seeds where they are given.
+def chosen_cases(scale: str, seeds: Sequence[int] | None, data: Path | None = None) -> tuple[FaceCase, ...]:
+    """The cases of a scale (``face_cases``), with other seeds where they are given.
 
     Raises:
         ConfigurationError: there is no such scale.
     """
-    return tuple(replace(case, seeds=tuple(seeds)) if seeds else case for case in face_cases(scale))
+    return tuple(replace(case, seeds=tuple(seeds)) if seeds else case for case in face_cases(scale, data))
 
 
 def _cell(out_dir: Path, subject: FaceSubject, what: Record, run: Any) -> Record:
