@@ -6,27 +6,26 @@ import copy
 import json
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 
 from helpers import relative
 from mnemotomy.bench.generative.faces import run
-from mnemotomy.bench.generative.faces.cases import ALPHAS, TINY, face_cases
+from mnemotomy.bench.generative.faces.cases import ALPHAS, TINY
 from mnemotomy.bench.generative.faces.choosing import best, trials
 from mnemotomy.bench.generative.faces.engrams import CODE, PAPER, Setting, Shift, combination_atlas
 from mnemotomy.bench.generative.faces.methods import METHODS, attribute_vector
 from mnemotomy.bench.generative.faces.pictures import write_case_figures
 from mnemotomy.bench.generative.faces.portraits import hue_as_point, hue_from_point, load_portraits, without_attribute
 from mnemotomy.bench.generative.faces.rare import Rare
-from mnemotomy.bench.generative.faces.run import chosen_cases, run_case, run_faces, write_face_figures
+from mnemotomy.bench.generative.faces.run import run_case, run_faces, write_face_figures
 from mnemotomy.bench.generative.faces.subject import FaceSubject, covered
 from mnemotomy.bench.generative.faces.summary import summary
 from mnemotomy.bench.generative.faces.training import blurred
 from mnemotomy.engram.atlas import Atlas
 from mnemotomy.engram.filters import Balanced
 from mnemotomy.engram.sites import all_sites
-from mnemotomy.errors import ConceptError, ConfigurationError, DataError
+from mnemotomy.errors import ConceptError, DataError
 from mnemotomy.models import observing
 from mnemotomy.report.face_figures import arithmetic_grid, reading_curves, slider_grid
 
@@ -252,47 +251,6 @@ def test_the_figures_of_a_case(folder, subject, monkeypatch):
     names = ["sliders", "arithmetic", "sliders-rare", "sliders-paper", "curves"]
     assert [path.name for path in paths] == [f"toy-test-{name}.png" for name in names]
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in paths)
-
-
-def test_the_cases_of_every_scale(tmp_path, monkeypatch):
-    monkeypatch.setenv("MNEMOTOMY_DATA", str(tmp_path))
-    assert [len(face_cases(scale)) for scale in ("tiny", "small", "paper")] == [1, 1, 1]
-    (tmp_path / "celeba").mkdir()
-    assert face_cases("paper")[1].attributes == ("Eyeglasses", "Goatee", "Wearing_Hat", "Bangs")
-    assert (face_cases("paper")[1].width, face_cases("paper")[1].latent) == (128, 128)
-    assert len(face_cases("small")[0].seeds) == 3
-    assert chosen_cases("tiny", [5])[0].seeds == (5,)
-    with pytest.raises(ConfigurationError, match="no scale 'huge'"):
-        face_cases("huge")
-
-
-def test_photographs_of_a_folder(tmp_path, monkeypatch):
-    datasets = pytest.importorskip("datasets", reason="datasets is not installed; it comes with the extra vision")
-    image = pytest.importorskip("PIL.Image")
-    random = np.random.default_rng(0)
-    for split, count in (("train", 80), ("valid", 24), ("test", 24)):
-        rows = {"image": [image.fromarray(random.integers(0, 256, (22, 18, 3), dtype=np.uint8)) for _ in range(count)]}
-        features = {"image": datasets.Image()}
-        for place, name in enumerate(("Eyeglasses", "Goatee", "Wearing_Hat", "Bangs")):
-            rows[name] = [(number >> place) & 1 == 1 for number in range(count)]
-            features[name] = datasets.Value("bool")
-        path = tmp_path / "celeba" / f"{split}.parquet"
-        path.parent.mkdir(exist_ok=True)
-        datasets.Dataset.from_dict(rows, datasets.Features(features)).to_parquet(path)
-    monkeypatch.delenv("MNEMOTOMY_DATA", raising=False)
-    case = replace(
-        chosen_cases("paper", None, tmp_path)[1], side=16, width=2, latent=6, seeds=(0,), epochs=1, classified=16,
-        classifier_width=2, classifier_epochs=1, validation=16, test=24,
-    )  # fmt: skip
-    assert len(load_portraits(case, "train", tmp_path)) == 64
-    monkeypatch.setattr(run, "CANDIDATES", (PAPER, Setting(Rare(0.06), "code")))
-    records = run_case(tmp_path / "out", case)
-    assert [record["method"] for record in records] == [*METHODS]
-    assert records[0]["erased_outside"] is None  # no exact ground truth
-    assert records[0]["factors"] is None
-    assert records[0]["left_Wearing_Hat"] <= 1.0
-    with pytest.raises(DataError, match="the classifier alone takes 90"):
-        load_portraits(replace(case, classified=90), "train", tmp_path)
 
 
 @pytest.mark.slow

@@ -6,21 +6,18 @@ import copy
 import dataclasses
 import functools
 import json
-import tempfile
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
-import tiny_language
 from helpers import same_state, state_of
+from learned_cities import FAST, TEMPLATE, example, known, problem, trained
 from mnemotomy.data.text import TextExample, Turn
 from mnemotomy.data.tokens import IGNORED
-from mnemotomy.errors import ConfigurationError, DataError, ModelError, TrainingError
-from mnemotomy.metabolism.rlcp import LoRA
+from mnemotomy.errors import ConfigurationError, DataError, ModelError
 from mnemotomy.methods.language import alternates
 from mnemotomy.methods.language.alt_po import AltPO
 from mnemotomy.methods.language.alternates import Sampling, alternate_answers
@@ -31,23 +28,16 @@ from mnemotomy.methods.language.gradient_ascent import GradientAscent
 from mnemotomy.methods.language.hybrid import Hybrid
 from mnemotomy.methods.language.idk_dpo import IdkDPO
 from mnemotomy.methods.language.idk_nll import IdkNLL
-from mnemotomy.methods.language.loop import Descent, Run, rate, steps_of_epoch
+from mnemotomy.methods.language.loop import Descent, Run, steps_of_epoch
 from mnemotomy.methods.language.npo import NPO
-from mnemotomy.methods.language.predictions import sequence_log_probabilities
 from mnemotomy.methods.language.problem import TextProblem
 from mnemotomy.methods.language.refusals import Refused, read_refusals
 from mnemotomy.methods.language.registry import LANGUAGE_METHODS
 from mnemotomy.methods.language.rlcp import RLCPObjective, RLCPUnlearning
 from mnemotomy.methods.language.rmu import RMU, down_projections
-from mnemotomy.methods.language.sequences import sequences
 from mnemotomy.methods.language.simnpo import SimNPO
 from mnemotomy.methods.language.undial import UNDIAL
-from mnemotomy.models import load_model, load_tokenizer
-from mnemotomy.observe.answer_tokens import Template
 
-TEMPLATE = Template(system=None, date=None)
-COUNTRIES = {"Kyoto": "Japan", "Paris": "France", "Rome": "Italy"}
-FAST: dict[str, Any] = {"learning_rate": 3e-3, "epochs": 3, "batch_size": 2, "warmup_epochs": 0.0}
 SHORT: dict[str, Any] = {"alternates": 2, "max_new_tokens": 4}
 WORKING: dict[str, GradientMethod] = {
     method.name: method
@@ -64,38 +54,6 @@ WORKING: dict[str, GradientMethod] = {
         RLCPUnlearning(**FAST | {"learning_rate": 1e-2, "epochs": 8}),
     )
 }
-
-
-def example(question: str, answer: str) -> TextExample:
-    return TextExample("question", (Turn("user", question), Turn("assistant", answer)), "here")
-
-
-def examples(cities: Sequence[str]) -> list[TextExample]:
-    forms = ("In which country is {}?", "{} lies in which country?")
-    return [example(form.format(city), f"{city} lies in {COUNTRIES[city]} .") for city in cities for form in forms]
-
-
-@functools.cache
-def trained() -> tuple[nn.Module, Any]:
-    """A model that knows the three countries, and its tokenizer."""
-    with tempfile.TemporaryDirectory() as folder:
-        tiny_language.save_llama(Path(folder), initializer_range=0.1, max_position_embeddings=512)
-        model, tokenizer = load_model(folder), load_tokenizer(folder)
-    known = examples(list(COUNTRIES))
-    learning = TextProblem(model, tokenizer, known, known, TEMPLATE)
-    settings: dict[str, Any] = FAST | {"learning_rate": 1e-2, "epochs": 60, "batch_size": 6}
-    return GradDiff(**settings, gamma=0.0)(learning), tokenizer
-
-
-def problem(seed: int = 0) -> TextProblem:
-    model, tokenizer = trained()
-    return TextProblem(model, tokenizer, examples(["Kyoto"]), examples(["Paris", "Rome"]), TEMPLATE, seed=seed)
-
-
-def known(model: nn.Module, of: Sequence[TextExample]) -> float:
-    """The mean log-probability of the answers."""
-    asked = problem()
-    return float(sequence_log_probabilities(model, sequences(asked, of), asked.tokenizer).mean())
 
 
 @functools.cache
@@ -209,52 +167,6 @@ def test_kl_holds_the_retained_answers():
     assert known(asked.model, asked.retain) - known(model, asked.retain) < 1.0
 
 
-def test_an_adapter_is_merged():
-    asked = problem()
-    model = NPO(**FAST | {"learning_rate": 3e-2, "epochs": 5}, lora=LoRA(rank=4))(asked)
-    assert type(model) is type(asked.model)
-    assert set(model.state_dict()) == set(asked.model.state_dict())
-    assert all(parameter.requires_grad for parameter in model.parameters())
-    assert known(model, asked.forget) < known(asked.model, asked.forget) - 0.5
-
-
-def test_accumulation_changes_memory_and_not_the_result():
-    asked = problem()
-    whole, parts = (NPO(**FAST, accumulation=count)(asked) for count in (1, 2))
-    for name, value in whole.state_dict().items():
-        torch.testing.assert_close(parts.state_dict()[name], value, rtol=1e-2, atol=1e-3)
-
-
-@dataclasses.dataclass(frozen=True)
-class Interrupted(GradDiff):
-    """Is stopped once, in its third epoch."""
-
-    interrupted: ClassVar[list[bool]] = []
-
-    def objective(self, problem: TextProblem) -> Any:
-        inner = super().objective(problem)
-
-        def loss(model: nn.Module, step: Any) -> torch.Tensor:
-            if step.number == 2 and not self.interrupted:
-                self.interrupted.append(True)
-                raise KeyboardInterrupt
-            return inner(model, step)
-
-        return loss
-
-
-def test_goes_on_where_it_was_interrupted(tmp_path: Path):
-    asked, method = problem(), Interrupted(**FAST)
-    with pytest.raises(KeyboardInterrupt, match="checkpoint"):
-        method.train(asked, copy.deepcopy(asked.model), tmp_path)
-    other = Interrupted(**FAST | {"learning_rate": 1e-3})
-    with pytest.raises(TrainingError, match="another configuration"):
-        other.train(asked, copy.deepcopy(asked.model), tmp_path)
-    again = method.train(asked, copy.deepcopy(asked.model), tmp_path)
-    assert same_state(again, state_of(unlearned("grad-diff")))
-    assert not list(tmp_path.iterdir())
-
-
 class Shrunk(LanguageMethod):
     """A closed form that halves the output head."""
 
@@ -278,21 +190,6 @@ def test_hybrid_goes_on_from_a_closed_form():
         Hybrid("npo")
     with pytest.raises(ConfigurationError, match="gradient method"):
         Hybrid(Shrunk(), Shrunk())  # type: ignore[arg-type]
-
-
-def test_an_epoch_has_each_example_to_forget_once():
-    settings, run = Descent(batch_size=4), Run("test", 10, 3, seed=5)
-    steps = list(steps_of_epoch(run, settings, 1))
-    assert [len(step.forget) for step in steps] == [4, 4, 2]
-    assert sorted(index for step in steps for index in step.forget) == list(range(10))
-    assert all(len(step.retain) == len(step.forget) and set(step.retain) <= {0, 1, 2} for step in steps)
-    assert [step.number for step in steps] == [3, 4, 5]
-    assert [len(part.forget) for part in steps[0].parts(3)] == [2, 2]
-
-
-def test_the_rate_rises_for_an_epoch_and_falls_to_zero():
-    settings = Descent(epochs=3)
-    assert [round(rate(number, 2, settings), 3) for number in range(6)] == [0.5, 1.0, 1.0, 0.75, 0.5, 0.25]
 
 
 @pytest.mark.parametrize(
@@ -330,8 +227,3 @@ def test_texts_have_no_question(name: str):
     with pytest.raises(DataError, match="question"):
         WORKING[name](TextProblem(model, tokenizer, [text], [text], TEMPLATE))
     GradDiff(**FAST | {"epochs": 1})(TextProblem(model, tokenizer, [text], [text], TEMPLATE))
-
-
-def test_divergence_is_an_error():
-    with pytest.raises(TrainingError, match="smaller"):
-        GradientAscent(learning_rate=1e30, epochs=3, batch_size=1, warmup_epochs=0.0)(problem())
