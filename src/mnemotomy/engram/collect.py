@@ -78,7 +78,8 @@ def collect(
     Args:
         model: left exactly as found: mode, hooks, gradients, dtype, device.
         data: a mapping of concept name to its batches, or one loader together with ``concepts``.
-        concepts: for a loader, the concept of each example of a batch (``None`` leaves the example out).
+        concepts: for a loader, the concept of each example of a batch (``None`` leaves the example out). Small batches
+            of many concepts are slow, as every concept has a product of its own: sort the examples by concept.
         sites: which maps, by the PEFT convention (``select_sites``).
         layers: only these blocks.
         mask: ``[batch, length]`` of the tokens that count. By default those with a label, where the batch has

@@ -42,7 +42,7 @@ def analyse(out_dir: Path, subjects: Iterable[Subject], records: Sequence[Record
         drops = _part(out_dir, anatomy, "degradation", degradation, erased["before"], erased["matrices"])
         seeds.append({"seed": subject.seed, "matrices": erased, "degradation": drops})
         if not case.matrices_only:
-            seeds[-1]["extraction"] = _part(out_dir, anatomy, "extraction", extraction)
+            seeds[-1]["extraction"] = _part(out_dir, anatomy, "extraction class by class", extraction)
             seeds[-1]["sufficiency"] = _part(out_dir, anatomy, "sufficiency", sufficiency)
         if not first:
             first["groups"] = _part(out_dir, anatomy, "groups", grouped, erased["strengths"])

@@ -21,8 +21,12 @@ BATCH_SIZE = 128
 
 
 def class_atlas(model: nn.Module, examples: Examples) -> Atlas:
-    """The atlas of every class at every layer, from one pass over the examples."""
-    batches = ((batch.inputs, batch.labels) for batch in examples.batches(BATCH_SIZE))
+    """The atlas of every class at every layer, from one pass over the examples, class by class.
+
+    Mixed batches would take MNIST three times as long, as each class has a product of its own, of a dozen rows.
+    """
+    order = examples.labels.argsort(stable=True).split(BATCH_SIZE)
+    batches = ((batch.inputs, batch.labels) for batch in (examples[rows] for rows in order))
     return Atlas(model, collect(model, batches, concepts=lambda batch: batch[1], sites="all"))
 
 
