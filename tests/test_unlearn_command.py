@@ -15,8 +15,10 @@ from mnemotomy.cli import app
 from mnemotomy.cli.settings import configured
 from mnemotomy.errors import ConfigurationError
 from mnemotomy.metabolism.rlcp import LoRA
+from mnemotomy.methods.language.hybrid import Hybrid
 from mnemotomy.methods.language.npo import NPO
 from mnemotomy.methods.language.registry import LANGUAGE_METHODS
+from mnemotomy.methods.language.two_sided import TwoSided
 from mnemotomy.models import fingerprint, load_model
 from tiny_language import write_lines
 from tiny_tofu import save_pair
@@ -117,6 +119,13 @@ def test_settings_from_text():
     assert configured(NPO, ["lora=null"]).lora is None
     with pytest.raises(ConfigurationError, match="no setting 'ranks'"):
         configured(NPO, ["lora={ranks: 4}"])
+    pairs = ["start={method: two-sided, level: 6}", "then={method: npo, learning_rate: 3e-5}"]
+    assert configured(Hybrid, pairs) == Hybrid(TwoSided(level=6.0), NPO(learning_rate=3e-5))
+    assert configured(Hybrid, ["start=uce"]).start == "uce"
+    with pytest.raises(ConfigurationError, match="method: npo, epochs: 2"):
+        configured(Hybrid, ["then={learning_rate: 3e-5}"])
+    with pytest.raises(ConfigurationError, match="gradient method"):
+        configured(Hybrid, ["then={method: uce}"])
 
 
 def test_the_methods_are_listed():

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar, get_type_hints
 
 from mnemotomy.errors import ConfigurationError
+from mnemotomy.methods.language.base import LanguageMethod
 
 M = TypeVar("M")
 
@@ -17,7 +18,8 @@ def configured(kind: type[M], pairs: Sequence[str]) -> M:
     Args:
         kind: a dataclass whose fields are its settings.
         pairs: ``key=value``, the value as YAML: ``0.5``, ``[q_proj, k_proj]``, ``null``, or for a setting that is a
-            group of settings, a mapping, as in ``{rank: 8}``.
+            group of settings, a mapping, as in ``{rank: 8}``; one that is a method has its name among them, as in
+            ``{method: npo, epochs: 2}``.
 
     Raises:
         ConfigurationError: a pair is none, or the method has no such setting, or not of this value.
@@ -54,9 +56,9 @@ def made(kind: type[M], given: Mapping[str, Any]) -> M:
 
 def _fitting(value: Any, hint: Any, method: str, name: str) -> Any:
     allowed = [one for one in getattr(hint, "__args__", ()) if one is not type(None)]
-    group = next((one for one in (hint, *allowed) if dataclasses.is_dataclass(one)), None)
+    group = next((one for one in (hint, *allowed) if isinstance(one, type) and _is_group(one)), None)
     if isinstance(value, Mapping) and group is not None:
-        return made(group, value)  # type: ignore[arg-type]
+        return _method(value, method, name) if issubclass(group, LanguageMethod) else made(group, value)
     if isinstance(value, list):
         return tuple(value)
     kinds = allowed if allowed and hint not in (str, float, int, bool) else [hint]
@@ -74,6 +76,20 @@ def _fitting(value: Any, hint: Any, method: str, name: str) -> Any:
             wanted = " or ".join(one.__name__ for one in simple)
             raise ConfigurationError(f"{method}: {name} is a {wanted}, not {value!r}")
     return float(value) if kinds == [float] and isinstance(value, int) else value
+
+
+def _is_group(kind: type) -> bool:
+    return dataclasses.is_dataclass(kind) or issubclass(kind, LanguageMethod)
+
+
+def _method(given: Mapping[str, Any], method: str, name: str) -> LanguageMethod:
+    """A setting that is a method itself, as the start of a hybrid."""
+    from mnemotomy.methods.language.registry import LANGUAGE_METHODS
+
+    if given.get("method") not in LANGUAGE_METHODS:
+        example = f"--set '{name}={{method: npo, epochs: 2}}'"
+        raise ConfigurationError(f"{method}: {name} is a method with its name, as in {example}, not {dict(given)}")
+    return made(LANGUAGE_METHODS[given["method"]], {key: one for key, one in given.items() if key != "method"})
 
 
 def _name(kind: Any) -> str:

@@ -26,7 +26,7 @@ class Hybrid(LanguageMethod):
         ConfigurationError: ``start`` is no closed-form method, or ``then`` no gradient method.
     """
 
-    start: LanguageMethod | str = "engram-uniform"
+    start: LanguageMethod | str = "two-sided"
     then: GradientMethod = field(default_factory=lambda: NPO(epochs=1))
 
     name: ClassVar = "hybrid"
