@@ -140,6 +140,9 @@ def test_memory_and_time_are_measured():
 def test_operations_are_counted():
     layer, rows = nn.Linear(8, 4, bias=False), torch.ones(16, 8)
     assert counted_flops(lambda: layer(rows)) == 2 * 16 * 8 * 4
+    grouped = torch.ones(5, 16, 8)
+    assert counted_flops(lambda: torch.zeros(8, 8).addmm_(rows.T, rows)) == 2 * 8 * 16 * 8
+    assert counted_flops(lambda: torch.zeros(5, 8, 8).baddbmm_(grouped.mT, grouped)) == 5 * 2 * 8 * 16 * 8
     symmetric = torch.eye(6)
     assert counted_flops(lambda: torch.linalg.eigh(symmetric)) == 9 * 6**3
     assert counted_flops(lambda: torch.linalg.cholesky(symmetric)) == 72

@@ -144,6 +144,25 @@ def test_transposed_convolution_rows_times_weight_are_the_output(case: str):
         check_moments(make(), randn(*shape), **arguments)
 
 
+@pytest.mark.parametrize(
+    ("cases", "case"), [(CONVOLUTIONS, c) for c in CONVOLUTIONS] + [(TRANSPOSED, c) for c in TRANSPOSED]
+)
+def test_rows_in_the_quicker_order_have_the_same_moments(cases: dict, case: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("mnemotomy.engram.sites.layout._MANY", 0)
+    make, shape, *arguments = cases[case]
+    if case != "unbatched":
+        check_moments(make(), randn(*shape), **(arguments[0] if arguments else {}))
+
+
+def test_many_rows_are_cut_in_the_quicker_order():
+    layout = only_site(nn.Conv2d(3, 4, 3, padding=1)).layout()
+    rows, quick = layout.rows(randn(9, 3, 8, 8)), layout.quick_rows(randn(9, 3, 8, 8))
+    assert quick is not None
+    assert quick.shape == rows.shape
+    assert layout.quick_rows(randn(1, 3, 8, 8)) is None  # 64 rows of 27 do not make up for it
+    assert only_site(nn.Conv2d(4, 4, 3, groups=2)).layout().quick_rows(randn(99, 4, 8, 8)) is None
+
+
 def test_output_size_of_one_call_does_not_reach_the_next():
     module = nn.ConvTranspose1d(2, 3, 3, stride=3)
     module(randn(2, 2, 4), output_size=[14])

@@ -13,8 +13,8 @@ from torch.utils.flop_counter import FlopCounterMode
 def counted_flops(call: Callable[[], Any]) -> int:
     """The operations of one call.
 
-    What torch does not count is added: attention on a CPU, and factorisations with 9 d³ for eigenvectors and d³/3 for
-    Cholesky's (Golub & Van Loan, Matrix Computations, 4th ed., 8.3 and 4.2).
+    What torch does not count is added: products that are summed in place, attention on a CPU, and factorisations with
+    9 d³ for eigenvectors and d³/3 for Cholesky's (Golub & Van Loan, Matrix Computations, 4th ed., 8.3 and 4.2).
     """
     with _counter() as counter:
         call()
@@ -24,6 +24,8 @@ def counted_flops(call: Callable[[], Any]) -> int:
 def _counter() -> FlopCounterMode:
     aten = torch.ops.aten
     formulas: dict[Any, Any] = {
+        aten.addmm_: _product,
+        aten.baddbmm_: _product,
         aten._linalg_eigh: _cubic(9.0),
         aten.linalg_cholesky_ex: _cubic(1 / 3),
         aten.cholesky_inverse: _cubic(2 / 3),
@@ -34,6 +36,10 @@ def _counter() -> FlopCounterMode:
         aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
     }
     return FlopCounterMode(display=False, custom_mapping=formulas)
+
+
+def _product(_: Any, left: Any, right: Any, *__: Any, **___: Any) -> int:
+    return 2 * math.prod(left) * right[-1]
 
 
 def _cubic(factor: float) -> Any:

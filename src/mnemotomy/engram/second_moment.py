@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from mnemotomy.engram.products import add_gram_, pack, unpack
+from mnemotomy.engram.products import add_gram_, mirror_, pack, unpack
 from mnemotomy.engram.sites.layout import Layout, OneHot
 
 _CHUNK_BYTES = 64 * 2**20  # the most that patches may take at a time
@@ -131,20 +131,30 @@ def add_input_(
     step = max(1, _CHUNK_BYTES // max(1, bytes_per_example))
     for start in range(0, tensor.shape[0], step):
         part = concepts if isinstance(concepts, int) else concepts[start : start + step]
-        _add_rows(moment_of, layout, layout.rows(tensor[start : start + step]), part)
+        chunk = tensor[start : start + step]
+        quick = layout.quick_rows(chunk)
+        _add_rows(moment_of, layout, layout.rows(chunk) if quick is None else quick, part, quick=quick is not None)
 
 
-def _add_rows(moment_of: Callable[[int], SecondMoment], layout: Layout, rows: Tensor, concepts: int | Tensor) -> None:
-    if isinstance(concepts, int):
-        _add_selected(moment_of(concepts), layout, _flat(layout, rows))
-        return
+def _add_rows(
+    moment_of: Callable[[int], SecondMoment],
+    layout: Layout,
+    rows: Tensor,
+    concepts: int | Tensor,
+    *,
+    quick: bool = False,
+) -> None:
     flat = _flat(layout, rows)
+    if isinstance(concepts, int):
+        _add_selected(moment_of(concepts), layout, flat, quick)
+        return
     lead = rows.shape[: rows.dim() - flat.dim() + 1]
     labels = concepts.reshape(*concepts.shape, *(1,) * (len(lead) - concepts.dim())).expand(lead).reshape(-1)
     labels = labels.to(flat.device)
-    for concept in torch.unique(labels).tolist():
+    there = torch.unique(labels).tolist()
+    for concept in there:
         if concept >= 0:
-            _add_selected(moment_of(concept), layout, flat[labels == concept])
+            _add_selected(moment_of(concept), layout, flat if len(there) == 1 else flat[labels == concept], quick)
 
 
 def _flat(layout: Layout, rows: Tensor) -> Tensor:
@@ -153,15 +163,21 @@ def _flat(layout: Layout, rows: Tensor) -> Tensor:
     return rows.reshape(-1, *rows.shape[rows.dim() - kept :])
 
 
-def _add_selected(moment: SecondMoment, layout: Layout, rows: Tensor) -> None:
+def _add_selected(moment: SecondMoment, layout: Layout, rows: Tensor, quick: bool) -> None:
     if isinstance(layout, OneHot):
         moment.second.add_(torch.bincount(rows, minlength=layout.size).to(moment.second.dtype))
     else:
         rows = rows.to(moment.second.dtype)  # exact for bfloat16 and float16 activations
-        if rows.dim() == 3:
+        total = rows.sum(0)
+        if quick:
+            gram = torch.zeros_like(moment.second)
+            add_gram_(gram, rows)
+            mirror_(gram)
+            moment.second.add_(layout.in_order(gram))
+        elif rows.dim() == 3:
             per_group = rows.transpose(0, 1)
             moment.second.baddbmm_(per_group.mT, per_group)
         else:
             add_gram_(moment.second, rows)
-        moment.first += rows.sum(0)
+        moment.first += layout.in_order(total) if quick else total
     moment.count += rows.shape[0]

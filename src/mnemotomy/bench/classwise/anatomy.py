@@ -25,8 +25,9 @@ def class_atlas(model: nn.Module, examples: Examples) -> Atlas:
 
     Mixed batches would take MNIST three times as long, as each class has a product of its own, of a dozen rows.
     """
-    order = examples.labels.argsort(stable=True).split(BATCH_SIZE)
-    batches = ((batch.inputs, batch.labels) for batch in (examples[rows] for rows in order))
+    members = [(examples.labels == label).nonzero()[:, 0] for label in examples.labels.unique()]
+    chosen = (examples[rows] for one in members for rows in one.split(BATCH_SIZE))
+    batches = ((batch.inputs, batch.labels) for batch in chosen)
     return Atlas(model, collect(model, batches, concepts=lambda batch: batch[1], sites="all"))
 
 

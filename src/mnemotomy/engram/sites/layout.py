@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+_MANY = 16  # times as many rows as columns
+
 
 class Layout(Protocol):
     """A hashable description of how rows are cut out of an input; equal layouts of one tensor give equal rows."""
@@ -25,12 +27,28 @@ class Layout(Protocol):
     def rows(self, tensor: Tensor) -> Tensor:
         """Rows with the input's leading dimensions in front: ``[..., d]``, or ``[..., groups, d]`` when grouped."""
 
+    def quick_rows(self, tensor: Tensor) -> Tensor | None:
+        """The same rows with the entries of each in an order that is quicker to cut out; None where there is none."""
+
+    def in_order(self, sums: Tensor) -> Tensor:
+        """A sum ``[d]`` or ``[d, d]`` over ``quick_rows`` as it is over ``rows``."""
+
     def expansion(self) -> int:
         """How many times larger the rows are than the input: what a chunk must allow for."""
 
 
+class _OneOrder:
+    """A layout whose rows are cut in one way."""
+
+    def quick_rows(self, tensor: Tensor) -> None:
+        return None
+
+    def in_order(self, sums: Tensor) -> Tensor:
+        return sums
+
+
 @dataclass(frozen=True)
-class LastDimension:
+class LastDimension(_OneOrder):
     """Every vector along the last dimension is a row: linear layers."""
 
     batched: bool = False
@@ -44,7 +62,7 @@ class LastDimension:
 
 
 @dataclass(frozen=True)
-class OneHot:
+class OneHot(_OneOrder):
     """Every index is a one-hot row of length ``size``; Σ is then the diagonal of the counts: embeddings."""
 
     size: int
@@ -80,18 +98,39 @@ class Patches:
     batched: bool = True
 
     def rows(self, tensor: Tensor) -> Tensor:
-        x = self._spread(tensor)
-        if any(self.padding):
-            x = F.pad(x, self.padding, mode=self.mode)
-        spatial = len(self.kernel)
-        for axis in range(spatial):
-            extent = (self.kernel[axis] - 1) * self.dilation[axis] + 1
-            x = x.unfold(2 + axis, extent, self.stride[axis])[..., :: self.dilation[axis]]
+        x = self._windows(self._padded(tensor), first=2)
         # [B, C, *positions, *kernel] -> [B, positions, C * kernel], channels slowest as in the weight
-        batch, channels = x.shape[:2]
+        spatial = len(self.kernel)
         order = (0, *range(2, 2 + spatial), 1, *range(2 + spatial, 2 + 2 * spatial))
-        x = x.permute(order).reshape(batch, -1, channels * _product(self.kernel))
+        x = x.permute(order).reshape(x.shape[0], -1, x.shape[1] * _product(self.kernel))
         return x.unflatten(-1, (self.groups, -1)) if self.groups > 1 else x
+
+    def quick_rows(self, tensor: Tensor) -> Tensor | None:
+        """Channels fastest, so that they are copied together, where there are rows enough to make up for ``in_order``.
+
+        Cutting them takes a third to a tenth of the time.
+        """
+        kernel, width = _product(self.kernel), _product(self.kernel) * tensor.shape[1]
+        x = self._padded(tensor).movedim(1, -1)
+        if self.groups > 1 or kernel == 1 or self._windows(x, first=1).numel() < _MANY * width**2:
+            return None
+        windows = self._windows(x.contiguous(), first=1)  # [B, *positions, C, *kernel]
+        return windows.movedim(1 + len(self.kernel), -1).reshape(x.shape[0], -1, width)
+
+    def in_order(self, sums: Tensor) -> Tensor:
+        for axis in range(sums.dim()):
+            sums = sums.unflatten(axis, (_product(self.kernel), -1)).transpose(axis, axis + 1).flatten(axis, axis + 1)
+        return sums
+
+    def _padded(self, tensor: Tensor) -> Tensor:
+        x = self._spread(tensor)
+        return F.pad(x, self.padding, mode=self.mode) if any(self.padding) else x
+
+    def _windows(self, x: Tensor, first: int) -> Tensor:
+        """A view with the kernel's dimensions behind, of an input whose spatial ones begin at ``first``."""
+        for axis, (size, stride, dilation) in enumerate(zip(self.kernel, self.stride, self.dilation, strict=True)):
+            x = x.unfold(first + axis, (size - 1) * dilation + 1, stride)[..., ::dilation]
+        return x
 
     def expansion(self) -> int:
         return max(1, _product(self.kernel) * _product(self.upsample or (1,)) // _product(self.stride))
