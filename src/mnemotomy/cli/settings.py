@@ -86,10 +86,11 @@ def _method(given: Mapping[str, Any], method: str, name: str) -> LanguageMethod:
     """A setting that is a method itself, as the start of a hybrid."""
     from mnemotomy.methods.language.registry import LANGUAGE_METHODS
 
-    if given.get("method") not in LANGUAGE_METHODS:
+    chosen = str(given.get("method"))
+    if chosen not in LANGUAGE_METHODS:
         example = f"--set '{name}={{method: npo, epochs: 2}}'"
         raise ConfigurationError(f"{method}: {name} is a method with its name, as in {example}, not {dict(given)}")
-    return made(LANGUAGE_METHODS[given["method"]], {key: one for key, one in given.items() if key != "method"})
+    return made(LANGUAGE_METHODS[chosen], {key: one for key, one in given.items() if key != "method"})
 
 
 def _name(kind: Any) -> str:
