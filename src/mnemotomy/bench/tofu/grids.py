@@ -25,7 +25,7 @@ SMALL: Mapping[str, Mapping[str, Sequence[Any]]] = {
     "idk-dpo": {"learning_rate": _STRONG, "alpha": (1.0,), "epochs": (3,)},
     "undial": {"learning_rate": _STRONG, "beta": (3.0, 10.0), "alpha": (1.0,), "epochs": (3,)},
     "rmu": {"learning_rate": _STRONG, "steering": (1.0, 10.0), "epochs": (3,)},
-    "npo": {"learning_rate": (3e-4, *_STRONG), "alpha": (1.0,), "epochs": (5,)},
+    "npo": {"learning_rate": _STRONG, "alpha": (1.0,), "epochs": (5, 10)},
     "simnpo": {"learning_rate": (3e-4, *_STRONG), "delta": (0.0, 1.0), "epochs": (5,)},
     "alt-po": {"learning_rate": _STRONG, "alternates": (1,), "max_new_tokens": (100,), "epochs": (3,)},
     "rlcp": {"learning_rate": _GENTLE, "epochs": (2,)},
