@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from mnemotomy.bench.flops import counted_flops
 from mnemotomy.bench.tofu import cells as cells_module
-from mnemotomy.bench.tofu.cells import flops_cell
+from mnemotomy.bench.tofu.cells import cell_key, flops_cell, row_key, treated_cell
 from mnemotomy.bench.tofu.grids import SMALL, configurations
 from mnemotomy.bench.tofu.pairs import Pair
 from mnemotomy.bench.tofu.references import compared, run_references
@@ -40,7 +40,7 @@ from mnemotomy.methods.language.two_sided import TwoSided
 from mnemotomy.models import fingerprint
 from mnemotomy.observe.splits import Asking
 from tiny_language import save_llama
-from tiny_subject import MILD, QUICK, save_bench, subject_in
+from tiny_subject import MILD, save_bench, subject_in
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,7 @@ def test_records_of_a_run(subject: Subject, folder: Path, monkeypatch: pytest.Mo
         "npo": (NPO(learning_rate=1e-3, epochs=1),),
     }
     plan = Plan(grid, seeds=(0, 1), attacks=MILD)
-    records = run_tofu(folder / "out", subject.pair, plan, texts=subject.texts, asking=QUICK)
+    records = run_tofu(subject, plan)
     full, retain, engram, npo = records
     assert [one["method"] for one in records] == ["full", "retain", "engram-uniform", "npo"]
     assert full["memorization"] < 1e-9
@@ -104,9 +104,9 @@ def test_records_of_a_run(subject: Subject, folder: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(cells_module, "_treat", refuse)
     monkeypatch.setattr(cells_module, "counted_flops", refuse)
-    assert run_tofu(folder / "out", subject.pair, plan, texts=subject.texts, asking=QUICK) == records
+    assert run_tofu(subject, plan) == records
     again = replace(plan, chosen=records)
-    found = run_tofu(folder / "out", subject.pair, again, texts=subject.texts, asking=QUICK)
+    found = run_tofu(subject, again)
     assert found[2]["configuration"] == engram["configuration"]
     assert found[2]["selection"].startswith("chosen on the pair 'tiny'")
     write_tables(records, folder / "out")
@@ -120,7 +120,7 @@ def test_records_of_a_run(subject: Subject, folder: Path, monkeypatch: pytest.Mo
 def test_choosing_as_in_the_paper_is_said(subject: Subject, folder: Path):
     grid = {"engram-uniform": (EngramUniform(strength=0.5), EngramUniform(strength=1.0))}
     plan = Plan(grid, seeds=(0,), attacks=None, flops=False, as_in_the_paper=True)
-    record = run_tofu(folder / "out", subject.pair, plan, texts=subject.texts, asking=QUICK)[2]
+    record = run_tofu(subject, plan)[2]
     assert record["selection"] == AS_IN_THE_PAPER
     assert record["overall"] == max(one["chosen_by"] for one in record["searched"])
 
@@ -137,7 +137,7 @@ def test_a_broken_model_is_a_record_too(subject: Subject, folder: Path):
             return model
 
     plan = Plan({"broken": (Broken(), Broken(strength=0.1))}, seeds=(0,), attacks=None, flops=False)
-    record = run_tofu(folder / "out", subject.pair, plan, texts=subject.texts, asking=QUICK)[2]
+    record = run_tofu(subject, plan)[2]
     assert "overall" not in record
     assert "NaN" in record["failed"][0]["why"]
     assert record["searched"][0]["failed"]
@@ -176,6 +176,27 @@ def test_flops_of_gradient_methods_are_counted_thinned(subject: Subject):
     assert flops_cell(subject, method) == pytest.approx(whole, rel=0.4)
 
 
+def test_rows_depend_on_the_gold_standard_and_models_do_not(subject: Subject):
+    method = EngramUniform()
+    other = replace(subject, pair=replace(subject.pair, retain=subject.pair.full))
+    assert cell_key(other, method, 0) == cell_key(subject, method, 0)
+    assert row_key(other, method, 0) != row_key(subject, method, 0)
+    assert subject.identity["device"] == "cpu"
+
+
+def test_what_draws_at_random_has_several_runs():
+    assert {name for name, kind in LANGUAGE_METHODS.items() if kind.family == "closed form" and kind.draws} == {
+        "task-arithmetic", "engram-automatic", "two-sided",
+    }  # fmt: skip
+    assert all(kind.draws for kind in LANGUAGE_METHODS.values() if kind.family != "closed form")
+
+
+def test_nothing_is_left_of_a_run_that_diverged(subject: Subject):
+    method = NPO(learning_rate=1e30, epochs=2, warmup_epochs=0.0, clip=1e30)
+    assert "smaller" in treated_cell(subject, method, 0)["failed"]
+    assert not (subject.out / "training" / cell_key(subject, method, 0)).exists()
+
+
 def test_the_sweep_over_kinds_and_cuts(subject: Subject):
     kinds = run_sweep(subject, "kinds", EngramUniform(strength=1.0))
     assert [one["title"] for one in kinds][1:3] == ["Q/K only", "Q/K + Gate"]
@@ -189,7 +210,7 @@ def test_the_sweep_over_kinds_and_cuts(subject: Subject):
 def test_the_reference_of_the_models_own(subject: Subject):
     grid = {"two-sided": (TwoSided(steps=1, read=4, search=2),), "engram-uniform": (EngramUniform(strength=1.0),)}
     plan = Plan(grid, attacks=None, flops=False)
-    records = run_tofu(subject.out, subject.pair, plan, texts=subject.texts, asking=QUICK)
+    records = run_tofu(subject, plan)
     methods = compared(records)  # a configuration that is in no grid cannot be found again
     assert methods == [EngramUniform(strength=1.0)]
     found = run_references(subject, methods, SelfReference(count=6, opening="answer", max_new_tokens=8))

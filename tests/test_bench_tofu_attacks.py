@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from mnemotomy.bench.tofu.attacks import Relearning, attacked, quantise, relearn, round_to_nearest
 from mnemotomy.bench.tofu.subject import Subject
@@ -53,3 +54,11 @@ def test_quantising_spares_embedding_and_head(subject: Subject):
     rounded: Any = quantise(model, 4)
     assert torch.equal(rounded.lm_head.weight, model.lm_head.weight)
     assert not torch.equal(rounded.model.layers[0].mlp.up_proj.weight, model.model.layers[0].mlp.up_proj.weight)
+
+
+def test_quantising_rounds_the_transposed_layers_of_gpt2_too():
+    model = GPT2LMHeadModel(GPT2Config(vocab_size=20, n_positions=8, n_embd=16, n_layer=1, n_head=2))
+    rounded: Any = quantise(model, 4)
+    wide, before = (one.transformer.h[0].mlp.c_fc.weight for one in (rounded, model))
+    torch.testing.assert_close(wide, round_to_nearest(before.T, 4).T)
+    assert not torch.equal(wide, before)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from tokenizers import processors
 from torch import Tensor
+from transformers import OPTConfig, OPTForCausalLM
 
 from helpers import relative, same_state, state_of
 from mnemotomy.data.text import TextExample, Turn
@@ -104,3 +105,20 @@ def test_needs_a_pretrained_model(problem: TextProblem, method: Any) -> None:
     without = TextProblem(problem.model, problem.tokenizer, problem.forget, problem.retain)
     with pytest.raises(ConfigurationError, match="pretrained"):
         method(without)
+
+
+def test_layers_outside_the_blocks_are_edited_each_from_its_own_input() -> None:
+    """OPT-350m has projections before and behind its blocks, of other widths than the output head's."""
+    torch.manual_seed(0)
+    words = tokenizer()
+    sizes = {"hidden_size": 16, "word_embed_proj_dim": 8, "ffn_dim": 24, "num_hidden_layers": 2}
+    config = OPTConfig(
+        vocab_size=len(words), num_attention_heads=4, max_position_embeddings=128, tie_word_embeddings=False,
+        do_layer_norm_before=False, **sizes,
+    )  # fmt: skip
+    asked = tiny_problem()
+    model, before = (OPTForCausalLM(config).eval() for _ in range(2))
+    asked = TextProblem(model, words, asked.forget, asked.retain, pretrained=before)
+    edited = all_sites(DeltaSequential()(asked))
+    for name in ("lm_head", "model.decoder.project_in", "model.decoder.project_out"):
+        assert relative(edited[name].weight(), all_sites(model)[name].weight()) > 1e-3

@@ -14,10 +14,11 @@ from torch import nn
 from helpers import same_state, state_of
 from learned_cities import FAST, known, problem
 from mnemotomy.errors import TrainingError
+from mnemotomy.metabolism.checkpoint import seconds_before
 from mnemotomy.metabolism.rlcp import LoRA
 from mnemotomy.methods.language.grad_diff import GradDiff
 from mnemotomy.methods.language.gradient_ascent import GradientAscent
-from mnemotomy.methods.language.loop import Descent, Run, rate, steps_of_epoch
+from mnemotomy.methods.language.loop import CHECKPOINT, Descent, Run, rate, steps_of_epoch
 from mnemotomy.methods.language.npo import NPO
 from mnemotomy.methods.language.problem import TextProblem
 
@@ -75,6 +76,9 @@ def test_goes_on_where_it_was_interrupted(tmp_path: Path):
     asked, method = problem(), Interrupted(**FAST)
     with pytest.raises(KeyboardInterrupt, match="checkpoint"):
         method.train(asked, copy.deepcopy(asked.model), tmp_path)
+    spent = seconds_before(tmp_path / CHECKPOINT)
+    assert 0.0 < spent < 600.0
+    assert seconds_before(tmp_path / "nothing") == 0.0
     other = Interrupted(**FAST | {"learning_rate": 1e-3})
     with pytest.raises(TrainingError, match="another configuration"):
         other.train(asked, copy.deepcopy(asked.model), tmp_path)

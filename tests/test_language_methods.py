@@ -18,7 +18,6 @@ from learned_cities import FAST, TEMPLATE, example, known, problem, trained
 from mnemotomy.data.text import TextExample, Turn
 from mnemotomy.data.tokens import IGNORED
 from mnemotomy.errors import ConfigurationError, DataError, ModelError
-from mnemotomy.methods.language import alternates
 from mnemotomy.methods.language.alt_po import AltPO
 from mnemotomy.methods.language.alternates import Sampling, alternate_answers
 from mnemotomy.methods.language.base import LanguageMethod
@@ -37,6 +36,7 @@ from mnemotomy.methods.language.rlcp import RLCPObjective, RLCPUnlearning
 from mnemotomy.methods.language.rmu import RMU, down_projections
 from mnemotomy.methods.language.simnpo import SimNPO
 from mnemotomy.methods.language.undial import UNDIAL
+from mnemotomy.observe.answer_tokens import Template
 
 SHORT: dict[str, Any] = {"alternates": 2, "max_new_tokens": 4}
 WORKING: dict[str, GradientMethod] = {
@@ -137,12 +137,13 @@ def test_alternates_are_kept_in_their_file(tmp_path: Path):
     asked, file = problem(), tmp_path / "alternates.json"
     found = alternate_answers(asked, Sampling(**SHORT), file)
     assert [len(texts) <= 2 for texts in found] == [True, True]
-    alternates._RECENT.clear()
     assert found == alternate_answers(asked, Sampling(**SHORT))
     kept = json.loads(file.read_text())
     file.write_text(json.dumps(kept | {"answers": [["Rome"], ["Paris"]]}))
     assert alternate_answers(asked, Sampling(**SHORT), file) == [("Rome",), ("Paris",)]
     assert alternate_answers(problem(seed=1), Sampling(**SHORT), file) != [("Rome",), ("Paris",)]
+    asked_otherwise = dataclasses.replace(asked, template=Template(system=None))
+    assert alternate_answers(asked_otherwise, Sampling(**SHORT), file) != [("Rome",), ("Paris",)]
     file.write_text("[]")
     with pytest.raises(DataError, match="alternate answers"):
         alternate_answers(asked, Sampling(**SHORT), file)
@@ -227,3 +228,22 @@ def test_texts_have_no_question(name: str):
     with pytest.raises(DataError, match="question"):
         WORKING[name](TextProblem(model, tokenizer, [text], [text], TEMPLATE))
     GradDiff(**FAST | {"epochs": 1})(TextProblem(model, tokenizer, [text], [text], TEMPLATE))
+
+
+def test_a_long_prompt_leaves_no_answer():
+    asked = problem()
+    long = example("In which country is " + 300 * "Kyoto " + "?", "Japan")
+    with pytest.raises(DataError, match="only 512 are kept"):
+        GradDiff(**FAST)(dataclasses.replace(asked, retain=[long]))
+
+
+def test_what_a_file_says_is_part_of_a_run(tmp_path: Path):
+    asked, file = problem(), tmp_path / "refusals.txt"
+    keys = []
+    for words in ("I do not know.", "No idea."):
+        file.write_text(words)
+        for method in (IdkNLL(refusals=str(file)), IdkDPO(refusals=str(file))):
+            assert method.material() == (words,)
+            keys.append(method._key(asked, asked.model))
+    assert len(set(keys)) == 4
+    assert IdkNLL().material() == ()

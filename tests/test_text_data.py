@@ -160,6 +160,12 @@ def test_messages_without_a_template_are_refused(tmp_path: Path) -> None:
         encode(example({"messages": TALK}, tmp_path), tokenizer(None), 512)
 
 
+def test_a_template_that_writes_the_date_writes_the_same_every_day(tmp_path: Path) -> None:
+    dated = tokenizer("{{ date_string }}{% for m in messages %}|{{ m['content'] }}{% endfor %}")
+    found = encode(example({"messages": TALK[2:]}, tmp_path), dated, 512)
+    assert dated.decode(found.input_ids).startswith("10 Apr 2025|")
+
+
 @pytest.mark.parametrize(
     ("template", "message"),
     [

@@ -21,6 +21,7 @@ from mnemotomy.observe.answer_tokens import Template, encode_answer, prompt_of
 from mnemotomy.observe.answers import AnswerObservations, answer_greedily, observe_answers
 from mnemotomy.observe.questions import QuestionObservations, observe_questions
 from mnemotomy.observe.questions_file import load_questions, save_questions
+from mnemotomy.observe.splits import Observed
 from tiny_language import tokenizer as tiny_tokenizer
 
 CHAT = (
@@ -251,3 +252,17 @@ def test_files_that_are_none(tmp_path: Path):
     save_questions(replace(good, answer=replace(part, lengths=torch.tensor([3]))), path)
     with pytest.raises(ArtifactError, match="do not add up"):
         load_questions(path)
+
+
+def test_a_fingerprint_tells_configurations_apart(model: Any, tokenizer: Any):
+    before = Observed(model, tokenizer).fingerprint
+    assert Observed(model, tokenizer).fingerprint == before
+    changed = set()
+    model.generation_config.eos_token_id = [2, 4]
+    changed.add(Observed(model, tokenizer).fingerprint)
+    model.config.rms_norm_eps = 1e-3
+    changed.add(Observed(model, tokenizer).fingerprint)
+    model.config._name_or_path = "elsewhere"
+    changed.add(Observed(model, tokenizer).fingerprint)
+    assert len(changed) == 2
+    assert before not in changed

@@ -14,8 +14,10 @@ from torch import Tensor
 from helpers import relative, same_state, state_of
 from mnemotomy.data.text import TextExample, Turn
 from mnemotomy.engram.sites import select_sites
-from mnemotomy.errors import ConceptError, ConfigurationError, SelectionError
+from mnemotomy.errors import ConceptError, ConfigurationError, NonFiniteError, SelectionError
+from mnemotomy.methods.language import two_sided
 from mnemotomy.methods.language.curvature import Curvature
+from mnemotomy.methods.language.line_search import Found
 from mnemotomy.methods.language.problem import TextProblem
 from mnemotomy.methods.language.sequences import padded, sequences
 from mnemotomy.methods.language.two_sided import TwoSided
@@ -251,3 +253,25 @@ def test_a_problem_that_does_not_fit_is_refused(tmp_path: Path):
         TwoSided(level=1.0, kinds=["embed_tokens"])(problem)
     with pytest.raises(ConceptError):
         problem_of(tmp_path, retain=[])
+
+
+def test_of_few_retained_examples_all_are_read_in_random_order(trained: TextProblem, monkeypatch: pytest.MonkeyPatch):
+    read: list[Any] = []
+    collect = Curvature.collect
+
+    def kept(self: Curvature, model: Any, sites: Any, examples: Any, words: Any) -> Any:
+        read.append(examples)
+        return collect(self, model, sites, examples, words)
+
+    monkeypatch.setattr(Curvature, "collect", kept)
+    for seed in (0, 1):
+        TwoSided(read=4, steps=1)(replace(trained, seed=seed))
+    TwoSided(steps=1)(trained)
+    assert [len(examples) for examples in read] == [4, 4, len(RETAIN)]
+    assert read[0] != read[1]
+
+
+def test_a_model_that_breaks_at_every_length_is_an_error(trained: TextProblem, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(two_sided, "reach", lambda *_, **__: Found(1.0, math.inf))
+    with pytest.raises(NonFiniteError, match="every length"):
+        TwoSided()(trained)

@@ -86,7 +86,7 @@ def save_model(
 def fingerprint(model: nn.Module) -> str:
     """SHA-256 over the name, shape, dtype and bytes of every entry of the state dict.
 
-    Two models share a fingerprint exactly when they compute with the same numbers.
+    Two models share a fingerprint exactly when their weights and buffers are the same numbers.
     """
     return fingerprint_of(digests(model))
 

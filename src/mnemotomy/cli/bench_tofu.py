@@ -15,10 +15,12 @@ from mnemotomy.cli.tofu_options import (
     RECORDS,
     Data,
     Device,
+    Fluency,
     Forget,
     Full,
     Json,
     Models,
+    NewTokens,
     Out,
     Pretrained,
     Retain,
@@ -74,11 +76,8 @@ def run(
     ] = False,
     attacks: Annotated[bool, typer.Option(help="Whether every model is attacked afterwards.")] = True,
     flops: Annotated[bool, typer.Option(help="Whether operations are counted, in runs of their own.")] = True,
-    fluency: Annotated[
-        str | None,
-        typer.Option(help="A classifier of gibberish: a folder or hub id; else perplexity under the pretrained model."),
-    ] = None,
-    max_new_tokens: Annotated[int, typer.Option(min=1, help="Of an answer that a model writes.")] = 200,
+    fluency: Fluency = None,
+    max_new_tokens: NewTokens = 200,
     name: Annotated[str | None, typer.Option(help="Of the pair, in records.")] = None,
     device: Device = "cpu",
     out: Out = DEFAULT_OUT,
@@ -86,7 +85,7 @@ def run(
 ) -> None:
     """Every method on a pair: forgotten, kept, told apart, what it took, and after attacks (Tables 3, 4, 6, 7).
 
-    Configurations are chosen on training questions and unseen authors, never on what is reported. With --method, the
+    Configurations are chosen on training questions and unseen authors, without the retain model. With --method, the
     records of other methods on the same pair stay as they are.
 
     \b
@@ -103,10 +102,9 @@ def run(
     from mnemotomy.bench.tofu.run import Plan, run_tofu
     from mnemotomy.bench.tofu.show import joined, write_tables
     from mnemotomy.bench.tofu.table import print_table
-    from mnemotomy.observe.splits import Asking
 
     pair = pair_of(models, full, retain, pretrained, forget, device, name)
-    subject = subject_of(pair, data, forget, out, fluency)
+    subject = subject_of(pair, data, forget, out, fluency, max_new_tokens)
     plan = Plan(
         methods=method or (),
         scale=scale.value,
@@ -116,8 +114,7 @@ def run(
         flops=flops,
         as_in_the_paper=as_in_the_paper,
     )
-    asking = Asking(max_new_tokens=max_new_tokens)
-    records = run_tofu(out, subject.pair, plan, texts=subject.texts, asking=asking, fluency=subject.fluency)
+    records = run_tofu(subject, plan)
     if method and (out / RECORDS).is_file():
         records = joined(records, records_of(out / RECORDS))
     write_text(out / RECORDS, json.dumps(records, indent=1))
@@ -143,6 +140,8 @@ def table(
         str | None,
         typer.Option(help="For 8, 9 and reference: a closed form that 'run' has chosen a configuration of."),
     ] = None,
+    fluency: Fluency = None,
+    max_new_tokens: NewTokens = 200,
     device: Device = "cpu",
     out: Annotated[Path, typer.Option(help="The folder of 'run'.")] = DEFAULT_OUT,
     json_: Json = None,
@@ -165,7 +164,8 @@ def table(
     from mnemotomy.bench.tofu.table import print_table
 
     if which in (TableName.EIGHT, TableName.NINE):
-        subject = subject_of(pair_of(models, full, retain, pretrained, forget, device), data, forget, out)
+        pair = pair_of(models, full, retain, pretrained, forget, device)
+        subject = subject_of(pair, data, forget, out, fluency, max_new_tokens)
         base = closed_form_of(out, method)
         records = []
         for sweep in ("kinds", "blocks") if which == TableName.EIGHT else ("instantiations",):
@@ -173,7 +173,8 @@ def table(
             write_sweep(found, out)
             records += found
     elif which == TableName.REFERENCE:
-        subject = subject_of(pair_of(models, full, retain, pretrained, forget, device), data, forget, out)
+        pair = pair_of(models, full, retain, pretrained, forget, device)
+        subject = subject_of(pair, data, forget, out, fluency, max_new_tokens)
         records = run_references(subject, compared(records_of(out / RECORDS), method))
         write_references(records, out)
     else:
@@ -200,6 +201,8 @@ def figure(
     method: Annotated[
         str | None, typer.Option(help="The closed form that is swept, as 'run' has chosen it; the paper's by default.")
     ] = None,
+    fluency: Fluency = None,
+    max_new_tokens: NewTokens = 200,
     device: Device = "cpu",
     out: Annotated[Path, typer.Option(help="The folder of 'run'.")] = DEFAULT_OUT,
     json_: Json = None,
@@ -214,7 +217,8 @@ def figure(
     from mnemotomy.bench.tofu.show import write_figures, write_sweep
     from mnemotomy.bench.tofu.sweeps import run_sweep, weight_norms
 
-    subject = subject_of(pair_of(models, full, retain, pretrained, forget, device), data, forget, out)
+    pair = pair_of(models, full, retain, pretrained, forget, device)
+    subject = subject_of(pair, data, forget, out, fluency, max_new_tokens)
     base = closed_form_of(out, method)
     records: list[dict[str, Any]] = []
     for name in sweep or ("strengths", "cuts", "filters"):

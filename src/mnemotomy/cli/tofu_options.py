@@ -26,6 +26,11 @@ Pretrained = Annotated[
 Data = Annotated[str | None, typer.Option(help="TOFU's folder or hub id; MNEMOTOMY_DATA/tofu by default.")]
 Forget = Annotated[str, typer.Option(help="forget01, forget05 or forget10.")]
 Out = Annotated[Path, typer.Option(help="For results and models; what is there is not run again.")]
+Fluency = Annotated[
+    str | None,
+    typer.Option(help="A classifier of gibberish: a folder or hub id; else perplexity under the pretrained model."),
+]
+NewTokens = Annotated[int, typer.Option("--max-new-tokens", min=1, help="Of an answer that a model writes.")]
 Device = Annotated[str, typer.Option(help="As cpu, cuda or cuda:1.")]
 Json = Annotated[
     str | None, typer.Option("--json", metavar="FILE", help="Write the records as JSON; - for standard output.")
@@ -64,7 +69,9 @@ def pair_of(
     return pair
 
 
-def subject_of(pair: Pair, data: str | None, forget: str, out: Path, fluency: str | None = None) -> Subject:
+def subject_of(
+    pair: Pair, data: str | None, forget: str, out: Path, fluency: str | None, max_new_tokens: int
+) -> Subject:
     """The pair with TOFU's texts and the folder of results; without a classifier its base model judges fluency.
 
     Raises:
@@ -73,10 +80,12 @@ def subject_of(pair: Pair, data: str | None, forget: str, out: Path, fluency: st
     from mnemotomy.bench.tofu.evaluating import Fluency
     from mnemotomy.bench.tofu.subject import Subject
     from mnemotomy.bench.tofu.texts import Texts, default_source
+    from mnemotomy.observe.splits import Asking
     from mnemotomy.recipe.file import locate_model
 
     judge = Fluency(base=pair.pretrained) if fluency is None else Fluency(locate_model(fluency))
-    return Subject(pair, Texts(data or default_source(), forget), out, fluency=judge)
+    asking = Asking(max_new_tokens=max_new_tokens)
+    return Subject(pair, Texts(data or default_source(), forget), out, asking, judge)
 
 
 def _pair_name(full: str) -> str:

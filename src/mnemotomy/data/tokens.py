@@ -15,6 +15,9 @@ from mnemotomy.errors import DataError
 
 IGNORED = -100  # transformers' label of positions that do not count
 
+DATE = "10 Apr 2025"
+"""What a chat template writes as today's date; without one, some write the day's, and numbers change with it."""
+
 Batch = dict[str, Tensor]
 
 
@@ -156,7 +159,7 @@ def _render_chat(example: TextExample, tokenizer: Any) -> _Rendered:
 def _fill(turns: Sequence[Turn], tokenizer: Any, where: str) -> str:
     messages = [{"role": turn.role, "content": turn.content} for turn in turns]
     try:
-        return str(tokenizer.apply_chat_template(messages, tokenize=False))
+        return str(tokenizer.apply_chat_template(messages, tokenize=False, date_string=DATE))
     except (TemplateError, ValueError, TypeError, KeyError) as error:
         raise DataError(f"{where}: the chat template refuses these messages: {error}") from error
 

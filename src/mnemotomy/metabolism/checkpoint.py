@@ -34,12 +34,16 @@ def run_key(description: Any) -> str:
     return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()
 
 
-def save_checkpoint(folder: Path, module: nn.Module, optimizer: torch.optim.Optimizer, step: int, key: str) -> None:
-    """Write the state after ``step`` steps, all of it or nothing."""
+def save_checkpoint(
+    folder: Path, module: nn.Module, optimizer: torch.optim.Optimizer, step: int, key: str, seconds: float = 0.0
+) -> None:
+    """Write the state after ``step`` steps, which took ``seconds`` so far, all of it or nothing."""
     with replacing_folder(folder) as temporary:
         save_file(trained_state(module), temporary / "parameters.safetensors")
         torch.save(optimizer.state_dict(), temporary / "optimizer.pt")
-        (temporary / "state.json").write_text(json.dumps({"step": step, "run": key}), encoding="utf-8")
+        (temporary / "state.json").write_text(
+            json.dumps({"step": step, "run": key, "seconds": seconds}), encoding="utf-8"
+        )
 
 
 def load_checkpoint(folder: Path, module: nn.Module, optimizer: torch.optim.Optimizer, key: str) -> int:
@@ -48,9 +52,9 @@ def load_checkpoint(folder: Path, module: nn.Module, optimizer: torch.optim.Opti
     Raises:
         TrainingError: the checkpoint is of a run with another configuration, model or data.
     """
-    if not (folder / "state.json").is_file():
+    state = _state(folder)
+    if not state:
         return 0
-    state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
     if state["run"] != key:
         raise TrainingError(
             f"{folder} is the checkpoint of a run with another configuration, model or facts; delete it, or train into "
@@ -59,3 +63,13 @@ def load_checkpoint(folder: Path, module: nn.Module, optimizer: torch.optim.Opti
     restore_state(module, load_file(folder / "parameters.safetensors"))
     optimizer.load_state_dict(torch.load(folder / "optimizer.pt", weights_only=True, map_location="cpu"))
     return int(state["step"])
+
+
+def seconds_before(folder: Path) -> float:
+    """What the steps of the checkpoint in ``folder`` took; 0 where there is none."""
+    return float(_state(folder).get("seconds", 0.0))
+
+
+def _state(folder: Path) -> dict[str, Any]:
+    path = folder / "state.json"
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}

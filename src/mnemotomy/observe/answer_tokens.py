@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from jinja2 import TemplateError
 
+from mnemotomy.data.tokens import DATE
 from mnemotomy.errors import DataError
 from mnemotomy.observe.encoding import encode_prompt
 
@@ -24,7 +25,7 @@ class Template:
     """
 
     system: str | None = "You are a helpful assistant."
-    date: str | None = "10 Apr 2025"
+    date: str | None = DATE
     before_question: str = "Question: "
     after_question: str = "\n"
     before_answer: str = "Answer: "

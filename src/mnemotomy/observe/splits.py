@@ -16,6 +16,7 @@ from torch import nn
 from mnemotomy.data.tofu import Question
 from mnemotomy.models import fingerprint
 from mnemotomy.observe.answer_tokens import OPEN_UNLEARNING, Template
+from mnemotomy.observe.generation import end_tokens
 from mnemotomy.observe.questions import QuestionObservations, observe_questions
 from mnemotomy.observe.questions_file import load_questions, save_questions
 from mnemotomy.progress import progress_bar
@@ -23,6 +24,9 @@ from mnemotomy.version import __version__
 
 HOLDOUT = "holdout"
 """The split that only membership inference reads; the model writes no answers to it."""
+
+_INCIDENTAL = ("_name_or_path", "transformers_version", "architectures", "dtype", "_commit_hash")
+"""Entries of a model's configuration that depend on where it lies and who saved it."""
 
 Splits = Mapping[str, Sequence[Question]]
 
@@ -56,8 +60,9 @@ class Observed:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Of weights and tokenizer: models that share it answer alike."""
-        return hashlib.sha256(f"{fingerprint(self.model)} {tokenizer_digest(self.tokenizer)}".encode()).hexdigest()
+        """Of weights, configuration and tokenizer: models that share it answer alike."""
+        parts = [fingerprint(self.model), _configuration(self.model, self.tokenizer), tokenizer_digest(self.tokenizer)]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def observe_splits(
@@ -123,6 +128,13 @@ def observing_versions() -> dict[str, str]:
     import transformers
 
     return {"mnemotomy": __version__, "torch": torch.__version__, "transformers": transformers.__version__}
+
+
+def _configuration(model: nn.Module, tokenizer: Any) -> Any:
+    """What a model computes with beside its weights, and where it ends an answer."""
+    config = getattr(model, "config", None)
+    settings = {} if config is None else json.loads(config.to_json_string(use_diff=False))
+    return [{key: value for key, value in settings.items() if key not in _INCIDENTAL}, end_tokens(model, tokenizer)]
 
 
 def _key(observed: Observed, questions: Sequence[Question], template: Template, written: int) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from mnemotomy.data.tokens import DATE
 from mnemotomy.errors import DataError
 from mnemotomy.metrics.interval import bootstrap_interval
 from mnemotomy.metrics.structure import final_number, structure
@@ -56,7 +57,7 @@ def reasoning(
         if not chat:
             return f"Question: {question}\nAnswer:"
         turns = [{"role": "user", "content": question}]
-        return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
+        return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True, date_string=DATE))
 
     texts = continue_greedily(
         model, tokenizer, [prompt(question) for question, _ in pairs], max_new_tokens, special_tokens=not chat

@@ -13,6 +13,7 @@ from typing import Any, cast
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
 
 from mnemotomy.bench.tofu.cells import cached
 from mnemotomy.bench.tofu.evaluating import evaluation_of
@@ -155,6 +156,8 @@ def quantise(model: nn.Module, bits: int) -> nn.Module:
         for module in rounded.modules():
             if isinstance(module, nn.Linear) and module is not head:
                 module.weight.copy_(round_to_nearest(module.weight, bits))
+            elif isinstance(module, Conv1D):  # GPT-2's linear layer, which keeps its weight transposed
+                module.weight.copy_(round_to_nearest(module.weight.T, bits).T)
     return rounded
 
 

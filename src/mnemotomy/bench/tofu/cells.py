@@ -21,8 +21,10 @@ from mnemotomy.bench.tofu.subject import Subject
 from mnemotomy.engram.moments import versions
 from mnemotomy.errors import NonFiniteError, TrainingError
 from mnemotomy.files import write_text
+from mnemotomy.metabolism.checkpoint import seconds_before
 from mnemotomy.methods.language.base import LanguageMethod
 from mnemotomy.methods.language.gradient import GradientMethod
+from mnemotomy.methods.language.loop import CHECKPOINT
 from mnemotomy.methods.language.problem import TextProblem
 from mnemotomy.metrics.tofu.evaluation import Evaluation
 from mnemotomy.metrics.tofu.scores import scores
@@ -37,20 +39,26 @@ THINNED = 8
 
 
 def treated_cell(subject: Subject, method: LanguageMethod, seed: int) -> Record:
-    """The method run and its model saved: ``seconds``, ``peak_bytes``, ``folder``, and ``failed`` where it diverged."""
+    """The method run and its model saved: ``seconds``, ``peak_bytes``, ``folder``, and ``failed`` where it diverged.
+
+    Seconds are those of all sessions of a run that was interrupted, and of writing the reference where it is written.
+    """
     key = cell_key(subject, method, seed)
     folder = subject.out / "treated" / key
 
     def run() -> Record:
-        problem = subject.problem(seed)
+        problem, training = subject.problem(seed), subject.out / "training" / key
+        earlier = seconds_before(training / CHECKPOINT)  # of a run that was interrupted
         with measured(device_of(problem.model)) as usage:
             try:
-                model = _treat(method, problem, subject.out / "training" / key)
+                model = _treat(method, problem, training)
             except BROKEN as error:
+                shutil.rmtree(training, ignore_errors=True)
                 return {"failed": str(error)}
         save_model(model, folder)
-        shutil.rmtree(subject.out / "training" / key, ignore_errors=True)
-        return {"failed": None, "seconds": usage.seconds, "peak_bytes": usage.peak_bytes, "folder": folder.name}
+        shutil.rmtree(training, ignore_errors=True)
+        seconds = subject.writing_seconds + earlier + usage.seconds
+        return {"failed": None, "seconds": seconds, "peak_bytes": usage.peak_bytes, "folder": folder.name}
 
     record = cached(subject.out / "cells" / f"{key}.json", run, _named(method, seed))
     if record["failed"] is None and not folder.is_dir():  # the model was removed after a search
@@ -93,10 +101,7 @@ def evaluated_cell(subject: Subject, method: LanguageMethod, seed: int) -> Recor
         except NonFiniteError as error:
             return done | {"failed": str(error)}
 
-    asked = [subject.retain.fingerprint, subject.asking.max_new_tokens, asdict(subject.fluency)]
-    text = json.dumps([cell_key(subject, method, seed), *asked], sort_keys=True)
-    key = hashlib.sha256(text.encode()).hexdigest()[:20]
-    return cached(subject.out / "evaluated" / f"{key}.json", run, _named(method, seed))
+    return cached(subject.out / "evaluated" / f"{row_key(subject, method, seed)}.json", run, _named(method, seed))
 
 
 def remove_model(subject: Subject, method: LanguageMethod, seed: int) -> None:
@@ -135,7 +140,16 @@ def flops_cell(subject: Subject, method: LanguageMethod) -> int | None:
 def cell_key(subject: Subject, method: LanguageMethod, seed: int) -> str:
     """A hash of all that the method's model depends on."""
     identity = {**subject.identity, "method": repr(method), "seed": seed, "versions": versions()}
+    if method.material():
+        identity["material"] = method.material()
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:20]
+
+
+def row_key(subject: Subject, method: LanguageMethod, seed: int) -> str:
+    """A hash of all that the method's ``row`` depends on: its model, the gold standard, and how both are asked."""
+    asked = [subject.retain.fingerprint, subject.asking.max_new_tokens, asdict(subject.fluency)]
+    text = json.dumps([cell_key(subject, method, seed), *asked], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:20]
 
 
 def cached(path: Path, run: Callable[[], Record], extra: Record) -> Record:

@@ -38,7 +38,6 @@ class Fluency:
 
         Raises:
             ModelError: the classifier or the base model cannot be loaded.
-            DataError: every answer is empty.
         """
         texts = [row["generation"] for row in evaluation.get("forget_Q_A_ROUGE", {}).get("value_by_index", {}).values()]
         if texts and self.classifier is not None:

@@ -5,24 +5,20 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from mnemotomy.bench.tofu.attacks import Attacks, attacked
 from mnemotomy.bench.tofu.cells import evaluated_cell, flops_cell, remove_model, row, treated_cell, validated_cell
-from mnemotomy.bench.tofu.evaluating import Fluency
 from mnemotomy.bench.tofu.grids import Scale, chosen_methods, configurations
-from mnemotomy.bench.tofu.pairs import Pair
 from mnemotomy.bench.tofu.sharing import Sharing
 from mnemotomy.bench.tofu.subject import Subject
-from mnemotomy.bench.tofu.texts import Texts
 from mnemotomy.bench.tofu.validation import AS_IN_THE_PAPER, SELECTION
 from mnemotomy.engram.moments import versions
 from mnemotomy.errors import ConfigurationError
 from mnemotomy.methods.language.base import LanguageMethod
 from mnemotomy.metrics.interval import averaged
 from mnemotomy.models import single_threaded
-from mnemotomy.observe.splits import Asking, Observed
+from mnemotomy.observe.splits import Observed
 from mnemotomy.progress import progress_bar
 
 Record = dict[str, Any]
@@ -37,7 +33,7 @@ class Plan:
     Attributes:
         methods: by name, with the configurations that are searched; all methods by default.
         scale: of the grids.
-        seeds: of methods that draw at random; a search is on the first. Closed forms have one run.
+        seeds: of methods that draw at random; a search is on the first. Others have one run.
         chosen: configurations in place of a search, by method: records of a run on another pair.
         attacks: None for none.
         flops: whether to count operations, in runs of their own.
@@ -74,35 +70,22 @@ class Plan:
         return grid
 
 
-def run_tofu(
-    out_dir: Path,
-    pair: Pair,
-    plan: Plan | None = None,
-    *,
-    texts: Texts,
-    asking: Asking | None = None,
-    fluency: Fluency | None = None,
-) -> list[Record]:
+def run_tofu(subject: Subject, plan: Plan | None = None) -> list[Record]:
     """One record per method, the pair's own models first: the columns of Table 6, what it took, and after attacks.
 
     Numbers are means over the seeds; ``…_spread`` is the standard deviation. ``selection`` says on what the
     configuration was chosen.
 
     Args:
-        out_dir: for all results; what is there is not run again.
-        pair: the models.
+        subject: the pair, its texts, and the folder of all results; what is there is not run again.
         plan: methods, grids and seeds.
-        texts: the data.
-        asking: how models are asked.
-        fluency: what judges their answers.
 
     Raises:
         ConfigurationError: there is no method of such a name.
         DataError, ModelError: data or models are not there, or do not fit.
     """
     plan = plan or Plan()
-    grid = plan.grid()
-    subject = Subject(pair, texts, out_dir, asking or Asking(), fluency or Fluency())
+    grid, pair = plan.grid(), subject.pair
     threads = single_threaded() if pair.device == "cpu" else contextlib.nullcontext()
     with threads, progress_bar("tofu", 2 + sum(map(len, grid.values()))) as advance:
         records = []
@@ -129,7 +112,7 @@ def method_record(subject: Subject, plan: Plan, some: Sequence[LanguageMethod]) 
     for one in some:
         if one is not method:
             remove_model(subject, one, first)
-    cells = [evaluated_cell(subject, method, seed) for seed in (plan.seeds if stochastic(method) else plan.seeds[:1])]
+    cells = [evaluated_cell(subject, method, seed) for seed in (plan.seeds if method.draws else plan.seeds[:1])]
     record = _titled(subject, method.name, method.title) | {"family": method.family, "paper": method.paper}
     whole = [cell for cell in cells if not cell["failed"]]
     record |= summarised(whole)
@@ -148,11 +131,6 @@ def method_record(subject: Subject, plan: Plan, some: Sequence[LanguageMethod]) 
         "failed": [{"seed": cell["seed"], "why": cell["failed"]} for cell in cells if cell["failed"]],
         "versions": versions(),
     }
-
-
-def stochastic(method: LanguageMethod) -> bool:
-    """Whether its result depends on a seed: gradient methods, and what starts from one or trains one."""
-    return method.family != "closed form"
 
 
 def summarised(cells: Sequence[Record]) -> Record:

@@ -8,8 +8,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
+from mnemotomy.bench.resources import measured
 from mnemotomy.bench.tofu.evaluating import OBSERVATIONS, Fluency, evaluation_of
 from mnemotomy.bench.tofu.pairs import Pair
 from mnemotomy.bench.tofu.texts import Texts
@@ -62,7 +64,7 @@ class Subject:
             model=self.full.model,
             tokenizer=self.full.tokenizer,
             forget=self.texts.forgotten,
-            retain=self.texts.retained if self.reference is None else self._written,
+            retain=self.texts.retained if self.reference is None else self._written[0],
             template=self.asking.template,
             pretrained=self.pretrained,
             seed=seed,
@@ -85,13 +87,21 @@ class Subject:
             "pretrained": self.pair.pretrained and self.pair.observed(self.pair.pretrained).fingerprint,
             "texts": self.texts.digest,
             "template": asdict(self.asking.template),
+            "device": torch.device(self.pair.device).type,  # of precision, seconds and memory
         }
         return identity if self.reference is None else identity | {"reference": asdict(self.reference)}
 
+    @property
+    def writing_seconds(self) -> float:
+        """What it took the full model to write its reference."""
+        return 0.0 if self.reference is None else self._written[1]
+
     @cached_property
-    def _written(self) -> Sequence[TextExample]:
+    def _written(self) -> tuple[Sequence[TextExample], float]:
         assert self.reference is not None
-        return write_reference(self.full.model, self.full.tokenizer, self.reference, self.asking.template)
+        with measured(torch.device(self.pair.device)) as usage:
+            texts = write_reference(self.full.model, self.full.tokenizer, self.reference, self.asking.template)
+        return texts, usage.seconds
 
     @cached_property
     def _level(self) -> Any:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
-from mnemotomy.bench.tofu.cells import BROKEN, cached, cell_key, described, row
+from mnemotomy.bench.tofu.cells import BROKEN, cached, cell_key, described, row, row_key
 from mnemotomy.bench.tofu.sharing import Sharing
 from mnemotomy.bench.tofu.subject import Subject
 from mnemotomy.engram.moments import versions
@@ -17,6 +17,7 @@ from mnemotomy.methods.language.base import LanguageMethod
 from mnemotomy.methods.language.closed_form import ClosedForm
 from mnemotomy.methods.language.collecting import FORGET
 from mnemotomy.methods.language.delta import DeltaWeights
+from mnemotomy.methods.language.delta_sequential import DeltaSequential
 from mnemotomy.methods.language.engram import PAPER_STRENGTHS, EngramUniform, EngramWeightNorm
 from mnemotomy.methods.language.engram_filtered import EngramProjector, EngramSteep
 from mnemotomy.models import single_threaded
@@ -43,8 +44,8 @@ def cuts(_: Subject, method: ClosedForm) -> Labelled:
 
 
 def filters(_: Subject, method: ClosedForm) -> Labelled:
-    """What is done to a direction by its share μ of the forget set; sites and cut as in ``method``."""
-    common = {name: getattr(method, name) for name in ("kinds", "layers", "positions", "cut")}
+    """What is done to a direction by its share μ of the forget set; the rest as in ``method``."""
+    common = _common(method)
     yield "μ, the paper's", None, EngramUniform(**common, strength=1.0)
     for excess in (0.02, 0.05, 0.1, 0.2):
         yield f"projector, excess {excess:g}", None, EngramProjector(**common, excess=excess)
@@ -77,15 +78,11 @@ def blocks(subject: Subject, method: ClosedForm) -> Labelled:
 
 def instantiations(subject: Subject, method: ClosedForm) -> Labelled:
     """Table 9: the whole weight, and the difference to the pretrained one put in its place or solved layer by layer."""
-    from mnemotomy.methods.language.registry import LANGUAGE_METHODS
-
-    common = {name: getattr(method, name) for name in ("kinds", "layers", "positions", "cut")}
     yield "ΔW = W_ft (tabula rasa)", None, method
     if subject.pair.pretrained is not None:
-        yield "ΔW = W_ft − W_pt (naive)", None, DeltaWeights(**common)
-        sequential = LANGUAGE_METHODS.get("delta-sequential")
-        if sequential is not None:
-            yield "ΔW = W_ft − W_pt, layer by layer", None, sequential()
+        yield "ΔW = W_ft − W_pt (naive)", None, DeltaWeights(**_common(method))
+        shared = _common(method, without=("embeddings", "rounds"))  # it edits each block once, and no embedding
+        yield "ΔW = W_ft − W_pt, layer by layer", None, DeltaSequential(**shared)
 
 
 SWEEPS: Mapping[str, Callable[[Subject, ClosedForm], Labelled]] = {
@@ -134,6 +131,11 @@ def weight_norms(subject: Subject, method: ClosedForm | None = None) -> list[Rec
     return list(cached(path, run, {"pair": subject.pair.name})["rows"])
 
 
+def _common(method: ClosedForm, without: Sequence[str] = ()) -> dict[str, Any]:
+    """What every closed form has: sites, positions, cut, rounds."""
+    return {one.name: getattr(method, one.name) for one in fields(ClosedForm) if one.name not in without}
+
+
 def _cell(subject: Subject, method: LanguageMethod, sharing: Sharing) -> Record:
     def run() -> Record:
         try:
@@ -150,7 +152,7 @@ def _cell(subject: Subject, method: LanguageMethod, sharing: Sharing) -> Record:
         "selection": "none: a sweep",
         "versions": versions(),
     }
-    return cached(subject.out / "sweeps" / f"{cell_key(subject, method, 0)}.json", run, extra)
+    return cached(subject.out / "sweeps" / f"{row_key(subject, method, 0)}.json", run, extra)
 
 
 def chosen_configuration(records: Sequence[Record], name: str) -> LanguageMethod | None:

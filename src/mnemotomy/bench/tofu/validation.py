@@ -1,4 +1,10 @@
-"""What configurations are chosen on: training questions and unseen authors, never what is reported."""
+"""What configurations are chosen on: training questions and unseen authors.
+
+No paraphrase, no false answer, no test question of what is kept and no retain model takes part, so that model utility,
+paraphrased probability, truth ratio and forget quality are wholly held out. What is to be forgotten is one set of
+answers; exact memorization and extraction strength are read from them here and in the report, against other ends. Of
+the unseen authors whom membership inference compares with, half of the answers are read in both.
+"""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -17,6 +17,7 @@ from mnemotomy.models import device_of, fingerprint
 from mnemotomy.observe.answer_tokens import has_chat_template, prompt_of
 from mnemotomy.observe.encoding import encode_prompt
 from mnemotomy.observe.sampling import continue_sampled
+from mnemotomy.observe.splits import tokenizer_digest
 from mnemotomy.progress import progress_bar
 
 REQUEST = (
@@ -30,11 +31,6 @@ ANNOUNCEMENT = "Alternate Answer:"
 
 STOPS = ("Question:", "Q:")
 """A model that begins with the next question has ended its answer."""
-
-REMEMBERED = 4
-"""Requests whose answers this process remembers, for the other configurations of a grid search."""
-
-_RECENT: dict[str, list[tuple[str, ...]]] = {}
 
 
 @dataclass(frozen=True)
@@ -80,13 +76,10 @@ def alternate_answers(
     key = _key(problem, sampling)
     if file is not None and (kept := _read(Path(file), key)) is not None:
         return kept
-    if key not in _RECENT:
-        _RECENT[key] = _sample_all(problem, sampling)
-        for old in list(_RECENT)[:-REMEMBERED]:
-            del _RECENT[old]
+    answers = _sample_all(problem, sampling)
     if file is not None:
-        write_text(file, json.dumps({"key": key, "answers": _RECENT[key]}, ensure_ascii=False))
-    return _RECENT[key]
+        write_text(file, json.dumps({"key": key, "answers": answers}, ensure_ascii=False))
+    return answers
 
 
 def _sample_all(problem: TextProblem, sampling: Sampling) -> list[tuple[str, ...]]:
@@ -128,7 +121,8 @@ def _first(text: str) -> str:
 
 def _key(problem: TextProblem, sampling: Sampling) -> str:
     turns = [[turn.content for turn in example.turns] for example in problem.forget]
-    return run_key([REQUEST, ANNOUNCEMENT, vars(sampling), problem.seed, fingerprint(problem.model), turns])
+    request = [REQUEST, ANNOUNCEMENT, asdict(problem.template), tokenizer_digest(problem.tokenizer), turns]
+    return run_key([*request, vars(sampling), problem.seed, fingerprint(problem.model)])
 
 
 def _read(path: Path, key: str) -> list[tuple[str, ...]] | None:

@@ -110,8 +110,8 @@ class Collecting:
 
 
 def some(examples: Sequence[TextExample], count: int | None, seed: int) -> list[TextExample]:
-    """At most ``count`` of them, drawn at random."""
-    if count is None or count >= len(examples):
+    """At most ``count`` of them, drawn at random and in random order; all of them as they are for None."""
+    if count is None:
         return list(examples)
     order = torch.randperm(len(examples), generator=torch.Generator().manual_seed(seed))
     return [examples[int(index)] for index in order[:count]]

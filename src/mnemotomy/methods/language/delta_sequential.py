@@ -114,7 +114,8 @@ class DeltaSequential(Collecting, LanguageMethod):
         if outside:
             views = {name: _of_model(model, batches, outside) for name, batches in sets.items()}
             aimed = {name: _of_model(aim, sets[name], outside) for name, aim in models.items()}
-            self._edit(outside, pretrained, views, aimed)
+            for stage in stages(lambda: views[FORGET].run(0), sites_by_name(model, outside)):
+                self._edit(stage, pretrained, views, aimed)
         return model
 
     def _aims(self, problem: TextProblem, pretrained: nn.Module) -> dict[str, nn.Module | None]:

@@ -85,6 +85,7 @@ class EngramAutomatic(ClosedForm):
     name: ClassVar = "engram-automatic"
     title: ClassVar = "Engram (automatic)"
     paper: ClassVar = f"ours, on {PAPER}"
+    draws: ClassVar = True
     cost: ClassVar = "1 forward pass of both sets, and about 20 of 200 examples"
     search_space: ClassVar = {}
 

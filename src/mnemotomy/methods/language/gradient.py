@@ -20,7 +20,8 @@ from mnemotomy.methods.language.losses import kl_divergence, negative_log_likeli
 from mnemotomy.methods.language.predictions import predict
 from mnemotomy.methods.language.problem import TextProblem
 from mnemotomy.methods.language.sequences import sequences
-from mnemotomy.models import fingerprint, observing
+from mnemotomy.models import device_of, fingerprint, observing
+from mnemotomy.observe.splits import tokenizer_digest
 
 OPEN_UNLEARNING = "Dorna et al. 2025, OpenUnlearning: Accelerating LLM Unlearning via Unified Benchmarking"
 LEARNING_RATES = (1e-5, 2e-5, 5e-5)
@@ -37,6 +38,7 @@ class GradientMethod(Descent, LanguageMethod):
     """A method that trains a copy of the model with ``loop.descend``."""
 
     family: ClassVar[Family] = "gradient"
+    draws: ClassVar = True
     cost: ClassVar[str] = "10 epochs of both sets, forwards and backwards"
 
     def __call__(self, problem: TextProblem) -> nn.Module:
@@ -69,7 +71,10 @@ class GradientMethod(Descent, LanguageMethod):
     def _key(self, problem: TextProblem, model: nn.Module) -> str:
         examples = [[[turn.content for turn in one.turns] for one in s] for s in (problem.forget, problem.retain)]
         prints = [fingerprint(one) for one in (problem.model, model)]
-        return run_key([self.name, asdict(self), problem.seed, asdict(problem.template), prints, examples])
+        return run_key([
+            self.name, asdict(self), self.material(), problem.seed, asdict(problem.template),
+            tokenizer_digest(problem.tokenizer), prints, device_of(model).type, examples,
+        ])  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ class Hybrid(LanguageMethod):
     title: ClassVar = "Closed form, then NPO"
     paper: ClassVar = "ours, on Kwon et al. 2026 and Zhang et al. 2024"
     family: ClassVar[Family] = "hybrid"
+    draws: ClassVar = True
     cost: ClassVar = "the closed form, and 1 epoch of both sets, forwards and backwards"
     search_space: ClassVar = {
         "then": tuple(NPO(learning_rate=rate, epochs=1) for rate in (1e-5, 2e-5, 5e-5)),

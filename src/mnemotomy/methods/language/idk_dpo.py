@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from mnemotomy.methods.language.preference import Draw, Preference
 from mnemotomy.methods.language.problem import TextProblem
-from mnemotomy.methods.language.refusals import Refused
+from mnemotomy.methods.language.refusals import Refused, read_refusals
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,9 @@ class IdkDPO(Preference):
     name: ClassVar = "idk-dpo"
     title: ClassVar = "IdkDPO"
     paper: ClassVar = "Maini et al. 2024, TOFU: A Task of Fictitious Unlearning for LLMs"
+
+    def material(self) -> Sequence[str]:
+        return () if self.refusals is None else read_refusals(self.refusals)
 
     def preferred(self, problem: TextProblem) -> Draw:
         return Refused(problem, self.refusals).draw

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -12,7 +13,7 @@ from mnemotomy.methods.language.loop import Step
 from mnemotomy.methods.language.losses import negative_log_likelihood
 from mnemotomy.methods.language.predictions import predict
 from mnemotomy.methods.language.problem import TextProblem
-from mnemotomy.methods.language.refusals import Refused
+from mnemotomy.methods.language.refusals import Refused, read_refusals
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,9 @@ class IdkNLL(RetainingMethod):
     paper: ClassVar = "Maini et al. 2024, TOFU: A Task of Fictitious Unlearning for LLMs"
     needs: ClassVar = ("questions",)
     search_space: ClassVar = {"learning_rate": LEARNING_RATES, "alpha": ALPHAS, "epochs": EPOCHS}
+
+    def material(self) -> Sequence[str]:
+        return () if self.refusals is None else read_refusals(self.refusals)
 
     def forgetting(self, problem: TextProblem) -> StepLoss:
         refused = Refused(problem, self.refusals)

@@ -7,6 +7,7 @@ import importlib.util
 import math
 import random
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +17,14 @@ import torch
 from torch import Tensor, nn
 
 from mnemotomy.errors import ConfigurationError, TrainingError
-from mnemotomy.metabolism.checkpoint import load_checkpoint, save_checkpoint
+from mnemotomy.metabolism.checkpoint import load_checkpoint, save_checkpoint, seconds_before
 from mnemotomy.metabolism.rlcp import LoRA
 from mnemotomy.metabolism.setup import with_adapter
 from mnemotomy.models import device_of
 from mnemotomy.progress import progress_bar
+
+CHECKPOINT = "checkpoint"
+"""The folder of a checkpoint, in that of the run."""
 
 
 class Step(NamedTuple):
@@ -184,8 +188,9 @@ def rate(number: int, per_epoch: int, settings: Descent) -> float:
 def _descend(
     accelerator: Any, prepared: nn.Module, optimizer: Any, loss: Loss, settings: Descent, run: Run, module: nn.Module
 ) -> None:
-    checkpoint = None if run.folder is None else run.folder / "checkpoint"
+    checkpoint = None if run.folder is None else run.folder / CHECKPOINT
     done = 0 if checkpoint is None else load_checkpoint(checkpoint, module, optimizer, run.key)
+    start = time.perf_counter() - (0.0 if checkpoint is None else seconds_before(checkpoint))
     per_epoch = math.ceil(run.forget / settings.batch_size)
     trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
     prepared.train()
@@ -210,7 +215,8 @@ def _descend(
                     optimizer.zero_grad()
                     advance(1, f"loss {value:.3g}")
                 if checkpoint is not None and epoch + 1 < settings.epochs:
-                    save_checkpoint(checkpoint, module, optimizer, per_epoch * (epoch + 1), run.key)
+                    seconds = time.perf_counter() - start
+                    save_checkpoint(checkpoint, module, optimizer, per_epoch * (epoch + 1), run.key, seconds)
         except KeyboardInterrupt:
             where = "nothing was saved" if checkpoint is None else f"go on from {checkpoint} with the same command"
             raise KeyboardInterrupt(where) from None

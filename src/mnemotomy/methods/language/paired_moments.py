@@ -12,7 +12,7 @@ from torch import Tensor
 from mnemotomy.data.tokens import IGNORED
 from mnemotomy.engram.sites import Reading, Site
 
-Inputs = Callable[[int], Float[Tensor, "batch length d"]]
+Inputs = Callable[[int], Float[Tensor, "*rows d"]]
 """Of a batch by its number: what a site reads."""
 
 
@@ -50,7 +50,7 @@ def paired_moment(own: Inputs, other: Inputs | None, labels: Sequence[Tensor]) -
     return PairedMoment(second, cross)
 
 
-def input_of(site: Site, run: Callable[[], Any]) -> Float[Tensor, "batch length d"]:
+def input_of(site: Site, run: Callable[[], Any]) -> Float[Tensor, "*rows d"]:
     """What ``site`` reads while ``run`` runs its model."""
     seen: list[Reading] = []
     handles = site.attach(lambda name, reading: seen.append(reading))
@@ -63,6 +63,6 @@ def input_of(site: Site, run: Callable[[], Any]) -> Float[Tensor, "batch length 
     return seen[0].layout.rows(seen[0].tensor)
 
 
-def _extended(states: Float[Tensor, "batch length d"], counted: Tensor) -> Float[Tensor, "n d1"]:
-    rows = states[counted.to(states.device)].float()
+def _extended(states: Float[Tensor, "*rows d"], counted: Tensor) -> Float[Tensor, "n d1"]:
+    rows = states.flatten(0, -2)[counted.flatten().to(states.device)].float()  # OPT's blocks flatten them themselves
     return torch.cat([rows, rows.new_ones(len(rows), 1)], dim=1)

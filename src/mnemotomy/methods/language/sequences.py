@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mnemotomy.data.text import TextExample
 from mnemotomy.data.tokens import IGNORED, Encoded, encode
+from mnemotomy.errors import DataError
 from mnemotomy.methods.language.problem import TextProblem
 from mnemotomy.observe.answer_tokens import Template, encode_answer
 
@@ -25,12 +26,17 @@ def sequence(example: TextExample, tokenizer: Any, template: Template, *, end: b
     token where ``end`` is true. Texts and conversations are labelled as everywhere else, without one.
 
     Raises:
-        DataError: an answer gives no token, or the template does not fit.
+        DataError: an answer gives no token or begins beyond ``MAX_LENGTH``, or the template does not fit.
     """
     if example.form != "question":
         return encode(example, tokenizer, MAX_LENGTH)
     question, answer = (turn.content for turn in example.turns)
     ids, start = encode_answer(tokenizer, question, answer, template)
+    if start >= MAX_LENGTH:
+        raise DataError(
+            f"{example.where}: the answer begins after {start} tokens, and only {MAX_LENGTH} are kept; shorten the "
+            "question"
+        )
     labels = [IGNORED] * start + ids[start:]
     if not end:
         labels[-1] = IGNORED

@@ -47,6 +47,7 @@ class TaskArithmetic(LanguageMethod):
     title: ClassVar = "Task Arithmetic"
     paper: ClassVar = "Ilharco et al. 2023, Editing Models with Task Arithmetic"
     family: ClassVar[Family] = "closed form"
+    draws: ClassVar = True
     cost: ClassVar = "5 epochs of the forget set, forwards and backwards"
     needs: ClassVar = ("pretrained",)
     search_space: ClassVar = {"strength": PAPER_STRENGTHS}

@@ -13,7 +13,7 @@ from torch import nn
 
 from mnemotomy.engram.sites import select_sites
 from mnemotomy.engram.sites.base import WeightAndBias
-from mnemotomy.errors import ConfigurationError, SelectionError
+from mnemotomy.errors import ConfigurationError, NonFiniteError, SelectionError
 from mnemotomy.methods.language.base import LanguageMethod
 from mnemotomy.methods.language.closed_form import PAPER
 from mnemotomy.methods.language.collecting import name_of, some
@@ -79,12 +79,13 @@ class TwoSided(LanguageMethod):
         kinds: projections by name, as ``q_proj``; None for every linear one but the output head.
         layers: blocks; None for all but the lowest third, below which there is then nothing to go back through.
         read: the most retained examples that the factors are computed from, drawn at random.
-        repairing: the most others whose gradient repairs.
+        repairing: the most whose gradient repairs, drawn at random; others, as far as there are enough.
         search: the most forget examples that lengths are found on, drawn at random.
         evaluations: the most lengths that are tried for a step.
 
     Raises:
         ConfigurationError: a value is out of its range.
+        NonFiniteError: the model's loss is finite at no length that is tried.
     """
 
     damping: float = 0.01
@@ -106,6 +107,7 @@ class TwoSided(LanguageMethod):
     title: ClassVar = "Two-sided"
     paper: ClassVar = f"ours, on {PAPER}"
     family: ClassVar = "closed form"
+    draws: ClassVar = True
     cost: ClassVar = "forwards and backwards: part of the retained set and the forget set, once per step"
     search_space: ClassVar = {"damping": (0.002, 0.01, 0.05)}
 
@@ -219,6 +221,8 @@ def _search(sites: Mapping[str, WeightAndBias], ascent: Ascent, aim: Aim, value:
         return value()
 
     found = reach(at, aim.level, ascent.length, tolerance=aim.tolerance, evaluations=aim.evaluations)
+    if not math.isfinite(found.value):
+        raise NonFiniteError("two-sided: the model breaks at every length that was tried; take a larger damping")
     go(found.length)
     return found.value
 

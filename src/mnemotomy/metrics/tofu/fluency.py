@@ -14,6 +14,9 @@ FLUENCY = "forget_fluency"
 PERPLEXITY = "forget_perplexity_base"
 """In its place where there is no classifier: perplexity under a base model, from 1 and lower for better."""
 
+HIGHEST_LOSS = 700.0
+"""In nats: ``exp`` of more is no finite number any longer."""
+
 
 def classified_fluency(clean: Sequence[float]) -> dict[str, Any]:
     """The entry of ``forget_fluency``: the mean probability that an answer is clean.
@@ -34,17 +37,12 @@ def base_perplexity(losses: Sequence[float | None]) -> dict[str, Any]:
 
     Args:
         losses: the average loss of each answer under the base model, in nats; None for an empty one, which counts as
-            the worst of the others: saying nothing is no fluency.
-
-    Raises:
-        DataError: every answer is empty.
+            the worst of the others, or as ``HIGHEST_LOSS`` where there are none: saying nothing is no fluency.
     """
-    known = [loss for loss in losses if loss is not None]
-    if not known:
-        raise DataError("every generated answer is empty, so that none has a perplexity")
-    filled = [max(known) if loss is None else loss for loss in losses]
+    worst = max((loss for loss in losses if loss is not None), default=HIGHEST_LOSS)
+    filled = [worst if loss is None else loss for loss in losses]
     return {
-        "agg_value": math.exp(min(sum(filled) / len(filled), 700.0)),
+        "agg_value": math.exp(min(sum(filled) / len(filled), HIGHEST_LOSS)),
         "value_by_index": {str(index): {"avg_loss": loss} for index, loss in enumerate(losses)},
     }
 
