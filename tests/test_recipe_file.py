@@ -47,6 +47,16 @@ def test_yaml_numbers_and_names_mean_what_they_say(folder: Path) -> None:
     assert (found.untie, found.strength) == (True, 2.0)
 
 
+def test_the_recipe_of_the_docs_is_one(tmp_path: Path) -> None:
+    text = (Path(__file__).parent.parent / "docs" / "recipes.md").read_text(encoding="utf-8")
+    path = tmp_path / "recipe.yaml"
+    path.write_text(text.split("```yaml\n")[1].split("```")[0], encoding="utf-8")
+    for name in ("alice", "bob", "rest"):
+        write_lines(tmp_path / f"{name}.jsonl", [{"text": name}])
+    found = load_recipe(path).recipe
+    assert (found.erase, found.inject) == (("alice",), ())
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [

@@ -19,7 +19,7 @@ def pretrained(
     test: Annotated[str, typer.Option(help="The split to read accuracies from, or a part of it.")] = "validation",
     group: Annotated[int, typer.Option(min=1, help="Classes erased together, neighbours by number.")] = 20,
     kinds: Annotated[
-        str | None, typer.Option(help="Layers by name, as query,key,value; every linear one by default.")
+        str | None, typer.Option(help="Layers by name, as q_proj,k_proj,v_proj; every linear one by default.")
     ] = None,
     device: Annotated[str, typer.Option(help="Where the model runs.")] = "cpu",
     out: Annotated[Path, typer.Option(help="For results and the figure; what is there is not run again.")] = Path(

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from mnemotomy.data.text import REFERENCE
 from mnemotomy.engram.cut import CUTS, Cut, from_description
@@ -84,8 +84,8 @@ class Recipe(BaseModel):
 
     @field_validator("reference", "erase", "inject", mode="before")
     @classmethod
-    def _one_or_many(cls, value: Any) -> Any:
-        return _names(value, "it")
+    def _one_or_many(cls, value: Any, field: ValidationInfo) -> Any:
+        return () if field.field_name == "inject" and value == [] else _names(value, "it")
 
     @field_validator("sites", mode="before")
     @classmethod
