@@ -27,7 +27,7 @@ def test_diagonal_and_rest():
 
 
 def test_figures_are_written_as_png(tmp_path):
-    accuracy_heatmap({"a": [[0.0, 1.0], [1.0, 0.0]]}, ["x", "y"], tmp_path / "a.png")
+    accuracy_heatmap({"a": [[0.0, 1.0], [1.0, 0.0]]}, ["x", "y"], tmp_path / "a.png", before=[1.0, 1.0])
     subset_curves(
         [
             {"size": 1, "erased_accuracy": 0.0, "kept_accuracy": 0.9},

@@ -47,7 +47,7 @@ def pretrained(
     names = None if kinds is None else tuple(name.strip() for name in kinds.split(","))
     record = run_pretrained(out, model, Plan(data, train, test, group, names), device=check_device(device))
     write_text(out / "pretrained.json", json.dumps(record, indent=1))
-    accuracy_heatmap(record["matrices"], record["groups"], out / "matrices.png")
+    accuracy_heatmap(record["matrices"], record["groups"], out / "matrices.png", record["before"])
     if json_ is not None:
         emit_json(record, json_)
     if json_ != "-":

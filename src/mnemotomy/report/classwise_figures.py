@@ -118,4 +118,5 @@ def _correlation(found: Mapping[str, Any] | None) -> str:
         return "no variation"
     if found["low"] is None:
         return f"ρ = {found['rho']:.2f}"
-    return f"ρ = {found['rho']:.2f} [{found['low']:.2f}, {found['high']:.2f}]"
+    low, high = (round(found[end], 2) + 0.0 for end in ("low", "high"))  # no negative zero
+    return f"ρ = {found['rho']:.2f} [{low:.2f}, {high:.2f}]"

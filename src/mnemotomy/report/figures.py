@@ -21,12 +21,26 @@ _CROWDED = 14  # more columns than this and a heatmap's cells carry no numbers
 
 
 def accuracy_heatmap(
-    matrices: Mapping[str, Sequence[Sequence[float]]], classes: Sequence[str], path: str | Path
+    matrices: Mapping[str, Sequence[Sequence[float]]],
+    classes: Sequence[str],
+    path: str | Path,
+    before: Sequence[float] = (),
 ) -> None:
-    """One heatmap per title: the accuracy on each class (columns) after erasing each class (rows)."""
+    """One heatmap per title: the accuracy on each class (columns) after erasing each class (rows).
+
+    Args:
+        matrices: in [0, 1].
+        classes: of rows and columns.
+        path: of the PNG.
+        before: accuracies of the untouched model, as a first row.
+    """
     figure, axes = grid(1, len(matrices), width=4.6 * len(matrices), height=4.6)
+    names = ["(nothing)", *classes] if len(before) else list(classes)
     for axis, (title, matrix) in zip(axes, matrices.items(), strict=True):
-        _heatmap(axis, 100 * np.array(matrix), list(classes), list(classes), "{:.0f}", (0, 100))
+        rows = [before, *matrix] if len(before) else matrix
+        _heatmap(axis, 100 * np.array(rows), names, list(classes), "{:.0f}", (0, 100))
+        if len(before):
+            axis.axhline(0.5, color=INK, linewidth=1.2)
         axis.set(title=title, xlabel="accuracy on (%)", ylabel="erased")
     save(figure, path)
 

@@ -33,27 +33,32 @@ def probes_by_layer(records: Sequence[Mapping[str, Any]], path: str | Path) -> N
         axis.axhline(100 * records[0]["layers"][0]["chance"], color="#888", linestyle=":", linewidth=1)
         axis.set(title=f"{title}, fitted afterwards", xlabel="layer", ylabel="read correctly (%)", ylim=(-3, 103))
         axis.grid(axis="y", alpha=0.25)
-    axes[0].annotate("chance", (0, 100 * records[0]["layers"][0]["chance"]), xytext=(2, 4),
-                     textcoords="offset points", fontsize=8, color="#666")  # fmt: skip
+        last = records[0]["layers"][-1]
+        axis.annotate("chance", (last["layer"], 100 * last["chance"]), xytext=(0, -11), ha="right",
+                      textcoords="offset points", fontsize=8, color="#666")  # fmt: skip
     axes[1].legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
     save(figure, path)
 
 
 def states_in_the_plane(panels: Mapping[str, Mapping[str, Any]], path: str | Path) -> None:
     """t-SNE of hidden states at l*: cities coloured by country, fruits in grey (Fig. 1, 2)."""
-    figure, axes = grid(1, len(panels), width=4.4 * len(panels), height=4.4)
-    for axis, (title, panel) in zip(axes, panels.items(), strict=True):
+    columns = min(3, len(panels))
+    rows = -(-len(panels) // columns)
+    figure, axes = grid(rows, columns, width=3.4 * columns, height=3.6 * rows + 0.4)
+    for axis, (title, panel) in zip(axes, panels.items(), strict=False):
         points, kinds = np.array(panel["points"]), np.array(panel["kind"])
         answers = sorted({a for a, k in zip(panel["answer"], panel["kind"], strict=True) if k == "city"})
         colors = np.array([answers.index(a) if a in answers else -1 for a in panel["answer"]])
         fruit = kinds == "fruit"
-        axis.scatter(points[fruit, 0], points[fruit, 1], s=14, c="#b9bcc4", marker="x", linewidths=0.8, label="fruits")
-        axis.scatter(
-            points[~fruit, 0], points[~fruit, 1], s=14, c=colors[~fruit], cmap="tab20", label="cities, by country"
-        )
+        axis.scatter(points[fruit, 0], points[fruit, 1], s=14, c="#b9bcc4", marker="x", linewidths=0.8, label="fruit")
+        axis.scatter(points[~fruit, 0], points[~fruit, 1], s=14, c=colors[~fruit], cmap="tab20", label="city")
         axis.set(title=title, xticks=[], yticks=[])
         axis.set_xlabel(f"nearest neighbour of the same country: {100 * panel['identity']:.0f} %", fontsize=9)
-    axes[0].legend(frameon=False, fontsize=8, loc="upper left")
+    for axis in axes[len(panels) :]:
+        axis.set_axis_off()
+    handles, labels = axes[0].get_legend_handles_labels()
+    labels = ["questions about fruits", "questions about cities, one colour for each country"]
+    figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
     save(figure, path)
 
 
@@ -83,13 +88,14 @@ def attention_maps(panels: Mapping[str, Mapping[str, Any]], path: str | Path) ->
     tokens = next(iter(panels.values()))["tokens"]
     figure, axes = grid(len(panels), 1, width=0.5 * len(tokens) + 2.0, height=1.6 * len(panels) + 0.9)
     for axis, (title, panel) in zip(axes, panels.items(), strict=True):
-        axis.imshow(np.array(panel["weights"]), cmap="GnBu", vmin=0.0, vmax=1.0, aspect="auto")
+        image = axis.imshow(np.array(panel["weights"]), cmap="GnBu", vmin=0.0, vmax=1.0, aspect="auto")
         axis.set(title=title, ylabel="head", yticks=[])
         axis.set_xticks([])
-        for position, token in enumerate(panel["tokens"]):
-            if token.strip("Ġ ▁") == panel["answer"]:
-                axis.axvline(position, color=SECOND, linewidth=1.0, linestyle=":")
     axes[-1].set_xticks(range(len(tokens)), tokens, rotation=45, ha="right", rotation_mode="anchor")
+    for label in axes[-1].get_xticklabels():
+        if label.get_text().strip("Ġ ▁") == next(iter(panels.values()))["answer"]:  # the evidence
+            label.set(color=SECOND, fontweight="bold")
+    figure.colorbar(image, ax=axes, shrink=0.4, label="attention weight")
     save(figure, path)
 
 
@@ -98,9 +104,10 @@ def gradients_by_block(reports: Mapping[str, Mapping[str, Any]], path: str | Pat
     figure, (axis,) = grid(1, 1, width=6.4, height=3.6)
     for number, (name, report) in enumerate(reports.items()):
         blocks = report["blocks"]
-        axis.plot(range(len(blocks)), [one["cosine"] for one in blocks], marker=MARKS[number % len(MARKS)], label=name)
+        axis.plot(range(len(blocks)), [one["cosine"] for one in blocks], marker=MARKS[number % len(MARKS)], alpha=0.8,
+                  label=name)  # fmt: skip
         axis.set_xticks(range(len(blocks)), [str(one["block"]) for one in blocks], rotation=30, ha="right")
     axis.axhline(0.0, color="#888", linewidth=0.8)
-    axis.set(ylabel="cosine", title="facts against arithmetic")
+    axis.set(xlabel="block", ylabel="cosine", title="gradients of facts against those of arithmetic")
     axis.legend(frameon=False, fontsize=8)
     save(figure, path)

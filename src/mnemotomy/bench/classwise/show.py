@@ -34,7 +34,8 @@ def write_figures(records: Sequence[Record], analyses: Mapping[str, Analyses], o
         some = [record for record in records if record["case"] == name and record["cka_original"] is not None]
         if some:
             cka_scatter(some, path("cka"))
-        accuracy_heatmap(first["matrices"]["matrices"], first["matrices"]["classes"], path("matrices"))
+        erased = first["matrices"]
+        accuracy_heatmap(erased["matrices"], erased["classes"], path("matrices"), erased["before"])
         accuracy_heatmap(found["groups"]["matrices"], found["groups"]["groups"], path("groups"))
         for title, sizes in found.get("subsets", {"sizes": {}})["sizes"].items():
             subset_curves(sizes, path("subsets" if title == CHOSEN else "subsets-paper"))

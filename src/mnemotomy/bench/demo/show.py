@@ -39,7 +39,7 @@ def write_report(results: dict[str, Any], out_dir: Path) -> None:
         "paper's strength, α = 1": digits["after_paper"],
         f"α = {digits['strength']:g}, chosen on training images": digits["after"],
     }
-    accuracy_heatmap(matrices, [str(c) for c in range(10)], out_dir / "digits-erased.png")
+    accuracy_heatmap(matrices, [str(c) for c in range(10)], out_dir / "digits-erased.png", digits["before"])
     subset_curves(digits["subsets"], out_dir / "digits-subsets.png")
     filter_bars({name: language[key] for key, name in STATES.items()}, out_dir / "language-erased.png")
     trace_heatmap(pd.DataFrame(language["trace"]), out_dir / "language-trace.png")
