@@ -247,3 +247,4 @@ def test_what_a_file_says_is_part_of_a_run(tmp_path: Path):
             keys.append(method._key(asked, asked.model))
     assert len(set(keys)) == 4
     assert IdkNLL().material() == ()
+    assert Hybrid(then=IdkNLL(refusals=str(file))).material() == ("No idea.",)

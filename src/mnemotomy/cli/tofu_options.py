@@ -26,7 +26,7 @@ Pretrained = Annotated[
 Data = Annotated[str | None, typer.Option(help="TOFU's folder or hub id; MNEMOTOMY_DATA/tofu by default.")]
 Forget = Annotated[str, typer.Option(help="forget01, forget05 or forget10.")]
 Out = Annotated[Path, typer.Option(help="For results and models; what is there is not run again.")]
-Fluency = Annotated[
+Judge = Annotated[
     str | None,
     typer.Option(help="A classifier of gibberish: a folder or hub id; else perplexity under the pretrained model."),
 ]

@@ -50,14 +50,28 @@ def states_in_the_plane(panels: Mapping[str, Mapping[str, Any]], path: str | Pat
         answers = sorted({a for a, k in zip(panel["answer"], panel["kind"], strict=True) if k == "city"})
         colors = np.array([answers.index(a) if a in answers else -1 for a in panel["answer"]])
         fruit = kinds == "fruit"
-        axis.scatter(points[fruit, 0], points[fruit, 1], s=14, c="#b9bcc4", marker="x", linewidths=0.8, label="fruit")
-        axis.scatter(points[~fruit, 0], points[~fruit, 1], s=14, c=colors[~fruit], cmap="tab20", label="city")
+        axis.scatter(
+            points[fruit, 0],
+            points[fruit, 1],
+            s=14,
+            c="#b9bcc4",
+            marker="x",
+            linewidths=0.8,
+            label="questions about fruits",
+        )
+        axis.scatter(
+            points[~fruit, 0],
+            points[~fruit, 1],
+            s=14,
+            c=colors[~fruit],
+            cmap="tab20",
+            label="questions about cities, one colour for each country",
+        )
         axis.set(title=title, xticks=[], yticks=[])
         axis.set_xlabel(f"nearest neighbour of the same country: {100 * panel['identity']:.0f} %", fontsize=9)
     for axis in axes[len(panels) :]:
         axis.set_axis_off()
     handles, labels = axes[0].get_legend_handles_labels()
-    labels = ["questions about fruits", "questions about cities, one colour for each country"]
     figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
     save(figure, path)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -46,6 +47,9 @@ class Hybrid(LanguageMethod):
 
     def __call__(self, problem: TextProblem) -> nn.Module:
         return self.then.train(problem, self._start()(problem))
+
+    def material(self) -> Sequence[str]:
+        return (*self._start().material(), *self.then.material())
 
     def _start(self) -> LanguageMethod:
         from mnemotomy.methods.language.registry import LANGUAGE_METHODS  # it lists this class too
