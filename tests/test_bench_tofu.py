@@ -142,7 +142,7 @@ def test_a_broken_model_is_a_record_too(subject: Subject, folder: Path):
     assert "NaN" in record["failed"][0]["why"]
     assert record["searched"][0]["failed"]
     other = record | {"title": "another", "overall": 0.5}
-    assert markdown([record, other], "6").endswith("| Engram (ᾱ) | – |\n| another | **0.500** |\n")
+    assert markdown([record, other], "6").endswith("| Engram (ᾱ, uniform) | – |\n| another | **0.500** |\n")
 
 
 @pytest.mark.parametrize(
@@ -217,7 +217,7 @@ def test_the_reference_of_the_models_own(subject: Subject):
     assert [one["reference"] for one in found] == ["retain set", "self:6"]
     assert found[0]["overall"] == records[3]["overall"]
     assert found[0]["folder"] != found[1]["folder"]
-    assert "| Engram (ᾱ), self:6 |" in markdown(found, "reference")
+    assert "| Engram (ᾱ, uniform), self:6 |" in markdown(found, "reference")
     with pytest.raises(ConfigurationError, match="the records have none of npo"):
         compared(records, "npo")
 

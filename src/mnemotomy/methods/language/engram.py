@@ -26,7 +26,7 @@ class EngramUniform(ClosedForm):
     strength: float = 0.6
 
     name: ClassVar = "engram-uniform"
-    title: ClassVar = "Engram (ᾱ)"
+    title: ClassVar = "Engram (ᾱ, uniform)"
     paper: ClassVar = PAPER
     search_space: ClassVar = {"strength": (0.4, 0.6, 0.8, 1.0, 1.5, 2.0, 3.0, 4.0)}
 
@@ -47,7 +47,7 @@ class EngramWeightNorm(ClosedForm):
     strength: float = 1.0
 
     name: ClassVar = "engram-weight-norm"
-    title: ClassVar = "Engram (α̃)"
+    title: ClassVar = "Engram (α̃, weight norm)"
     paper: ClassVar = PAPER
     search_space: ClassVar = {"strength": (1.0, 1.5, 2.0, 3.0, 4.0, 6.0)}
 
