@@ -38,7 +38,7 @@ def _share(value: float) -> str:
 
 
 def _size(unit: float) -> Callable[[float], str]:
-    return lambda value: f"{value / unit:.3g}"
+    return lambda value: f"{value / unit:,.0f}" if value / unit >= 1000 else f"{value / unit:.3g}"
 
 
 COLUMNS: dict[str, Column] = {
