@@ -66,6 +66,15 @@ def test_an_adapter_and_another_layer(folder: Path):
     assert record["config"]["training"]["lora"]["rank"] == 2
 
 
+def test_foreign_folders_are_refused(folder: Path):
+    (folder / "out").mkdir()
+    (folder / "out" / "thesis.txt").write_text("unfinished")
+    result = invoke(folder, "--protocol", "rlcp", "--epochs", "1")
+    assert result.exit_code == 2
+    assert "holds files that mnemotomy did not write" in result.stderr
+    assert (folder / "out" / "thesis.txt").exists()
+
+
 @pytest.mark.parametrize(
     ("rows", "options", "message"),
     [

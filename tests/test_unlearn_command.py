@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,6 +16,7 @@ from mnemotomy.cli import app
 from mnemotomy.cli.settings import configured
 from mnemotomy.errors import ConfigurationError
 from mnemotomy.metabolism.rlcp import LoRA
+from mnemotomy.methods.language.engram_filtered import EngramSteep
 from mnemotomy.methods.language.hybrid import Hybrid
 from mnemotomy.methods.language.npo import NPO
 from mnemotomy.methods.language.registry import LANGUAGE_METHODS
@@ -77,7 +79,7 @@ def test_texts_of_the_models_own(models: Path, files: Path):
         ("nop", [], "there is no method 'nop'; choose among"),
         ("npo", ["--set", "epoch=1"], "npo has no setting 'epoch'; there are"),
         ("npo", ["--set", "epochs"], "is no key=value"),
-        ("npo", ["--set", "epochs=many"], "epochs is a int, not 'many'"),
+        ("npo", ["--set", "epochs=many"], "epochs must be a valid integer, not 'many'"),
         ("npo", ["--set", "beta=0"], "β is above 0"),
         ("npo", ["--retain", "self:0"], "give how many texts"),
         ("npo", ["--retain", "gone.jsonl"], "no concept file gone.jsonl"),
@@ -126,6 +128,33 @@ def test_settings_from_text():
         configured(Hybrid, ["then={learning_rate: 3e-5}"])
     with pytest.raises(ConfigurationError, match="gradient method"):
         configured(Hybrid, ["then={method: uce}"])
+
+
+@pytest.mark.parametrize(
+    ("pair", "message"),
+    [
+        ("layers=1", "layers must be a list, not 1"),
+        ("kinds=[[1]]", "kinds must be a valid string, not [[1]]"),
+        ("strength=null", "strength must be a valid number, not None"),
+        ("strength=.nan", "strength must be a finite number, not nan"),
+        ("rounds=1.5", "rounds must be a valid integer, not 1.5"),
+        ("embeddings=1", "embeddings must be a valid boolean, not 1"),
+        ("positions=first", "positions must be 'answer', 'predicting' or 'all', not 'first'"),
+    ],
+)
+def test_settings_of_other_types(pair: str, message: str):
+    with pytest.raises(ConfigurationError, match=re.escape(f"engram-steep: {message}")):
+        configured(EngramSteep, [pair])
+
+
+def test_groups_of_settings_are_no_numbers():
+    for pair in ("lora=8", "lora=[8]", "lora=rank"):
+        with pytest.raises(ConfigurationError, match="npo: lora must be a mapping, not"):
+            configured(NPO, [pair])
+    with pytest.raises(ConfigurationError, match="rank is at least 1"):
+        configured(NPO, ["lora={rank: 0}"])
+    with pytest.raises(ConfigurationError, match="rank must be a valid integer"):
+        configured(NPO, ["lora={rank: many}"])
 
 
 def test_the_methods_are_listed():

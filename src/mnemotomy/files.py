@@ -6,8 +6,10 @@ import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+
+from mnemotomy.errors import DataError
 
 
 @contextlib.contextmanager
@@ -54,6 +56,27 @@ def write_text(target: str | Path, text: str) -> None:
         return
     with replacing_file(target) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def check_replaceable(folder: Path, record: str, inputs: Iterable[str | Path] = ()) -> None:
+    """Refuse to put a result in the place of something else.
+
+    Args:
+        folder: where the result goes.
+        record: the name of a file that every result of the kind has.
+        inputs: files and folders that are read, none of which may lie in ``folder``.
+
+    Raises:
+        DataError: the folder is a file, holds other things than such a result, or an input.
+    """
+    if folder.exists():
+        if not folder.is_dir():
+            raise DataError(f"{folder} is a file; name a folder for the model")
+        if any(folder.iterdir()) and not (folder / record).is_file():
+            raise DataError(f"{folder} holds files that mnemotomy did not write; name another folder, or empty it")
+    for path in map(Path, inputs):
+        if path.exists() and path.resolve().is_relative_to(folder.resolve()):
+            raise DataError(f"{path} is in {folder}, which this run would replace; name another folder")
 
 
 def _umask() -> int:

@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from mnemotomy.errors import ModelError
-from mnemotomy.files import replacing_folder
+from mnemotomy.files import check_replaceable, replacing_folder
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
 
@@ -31,10 +31,11 @@ def load_model(name: str | Path, *, dtype: str | torch.dtype = "float32", device
         device: where to put it.
 
     Raises:
-        ModelError: the folder or id holds no model that transformers can load.
+        ModelError: the folder or id holds no model that transformers can load, or there is no such device here.
     """
     import transformers
 
+    _check_device(device)
     torch_dtype = DTYPES.get(dtype) if isinstance(dtype, str) else dtype
     if torch_dtype is None:
         raise ModelError(f"unknown dtype {dtype!r}; choose one of {', '.join(DTYPES)}")
@@ -42,9 +43,12 @@ def load_model(name: str | Path, *, dtype: str | torch.dtype = "float32", device
         config = transformers.AutoConfig.from_pretrained(str(name))
         architecture = (config.architectures or ["AutoModel"])[0]
         model_class = getattr(transformers, architecture, transformers.AutoModel)
-        model = model_class.from_pretrained(str(name), dtype=torch_dtype)
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
-        raise ModelError(f"cannot load a model from {str(name)!r}: {_first_line(error)}") from error
+        model, report = model_class.from_pretrained(str(name), dtype=torch_dtype, output_loading_info=True)
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        why = "its weights do not fit its config.json" if "mismatched" in str(error) else _first_line(error)
+        raise ModelError(f"cannot load a model from {str(name)!r}: {why}") from error
+    if missing := sorted(report["missing_keys"]):  # transformers would draw them at random
+        raise ModelError(f"{str(name)!r} lacks {len(missing)} weights of {architecture}, the first {missing[0]!r}")
     return cast(nn.Module, model.to(device))
 
 
@@ -69,10 +73,37 @@ def load_tokenizer(name: str | Path) -> Any:
     return tokenizer
 
 
+def check_language_model(model: nn.Module, tokenizer: Any) -> None:
+    """Refuse a model of transformers that predicts no tokens, or whose embedding lacks some of the tokenizer's.
+
+    Tokens that were added to a tokenizer and never to its model are let be, but for the one that pads.
+
+    Raises:
+        ModelError: it is such a model.
+    """
+    if not hasattr(model, "get_output_embeddings"):
+        return
+    named, found = type(model).__name__, cast(Any, model)
+    if found.get_output_embeddings() is None:
+        raise ModelError(f"{named} has no output head, so it predicts no token; take a causal language model")
+    known, written = found.get_input_embeddings().weight.shape[0], 1 + (tokenizer.pad_token_id or 0)
+    written = max(written, tokenizer.vocab_size)
+    if written > known:
+        raise ModelError(
+            f"the tokenizer gives {written} tokens, and {named} knows {known}; they do not belong together"
+        )
+
+
 def save_model(
     model: nn.Module, folder: str | Path, *, tokenizer: Any = None, extra: dict[str, str] | None = None
 ) -> None:
-    """Save a transformers model, its tokenizer and ``extra`` text files (name to content), all or nothing."""
+    """Save a transformers model, its tokenizer and ``extra`` text files (name to content), all or nothing.
+
+    Raises:
+        DataError: the folder holds something else than a model, which would be lost.
+        ModelError: the model cannot be saved so.
+    """
+    check_replaceable(Path(folder), "config.json")
     if not hasattr(model, "save_pretrained"):
         raise ModelError(f"{type(model).__name__} has no save_pretrained; save its state_dict yourself")
     with replacing_folder(folder) as temporary:
@@ -193,6 +224,13 @@ def quiet_transformers() -> Iterator[None]:
         hf_logging.set_verbosity(level)
         if bars:
             hf_logging.enable_progress_bar()
+
+
+def _check_device(name: str) -> None:
+    try:
+        torch.zeros(1, device=name).cpu()
+    except (RuntimeError, AssertionError) as error:  # the latter from a torch that was built without CUDA
+        raise ModelError(f"cannot use the device {name!r}: {_first_line(error)}") from error
 
 
 def _text_config(config: Any) -> Any:

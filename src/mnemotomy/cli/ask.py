@@ -49,14 +49,13 @@ def ask(
     from mnemotomy.models import load_model, load_tokenizer, quiet_transformers
     from mnemotomy.ram.reader import Reader
     from mnemotomy.ram.store import FactStore
-    from mnemotomy.recipe.collecting import check_device
     from mnemotomy.recipe.file import locate_model
 
     with FactStore(store, create=False) as opened:
         folder = locate_model(model)
         format = _format(Path(folder), in_context)
         with quiet_transformers():
-            loaded = load_model(folder, dtype=dtype, device=check_device(device))
+            loaded = load_model(folder, dtype=dtype, device=device)
             tokenizer = load_tokenizer(folder)
         reader = Reader(
             loaded,

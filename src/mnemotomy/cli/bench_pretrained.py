@@ -41,11 +41,10 @@ def pretrained(
     from rich.console import Console
 
     from mnemotomy.bench.pretrained import Plan, run_pretrained
-    from mnemotomy.recipe.collecting import check_device
     from mnemotomy.report.figures import accuracy_heatmap
 
     names = None if kinds is None else tuple(name.strip() for name in kinds.split(","))
-    record = run_pretrained(out, model, Plan(data, train, test, group, names), device=check_device(device))
+    record = run_pretrained(out, model, Plan(data, train, test, group, names), device=device)
     write_text(out / "pretrained.json", json.dumps(record, indent=1))
     accuracy_heatmap(record["matrices"], record["groups"], out / "matrices.png", record["before"])
     if json_ is not None:

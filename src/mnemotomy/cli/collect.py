@@ -44,7 +44,7 @@ def collect(
     """
     files, chosen, only = concept_files(concept, reference or []), selector(sites), blocks(layers)
     from mnemotomy.models import load_model, load_tokenizer, quiet_transformers
-    from mnemotomy.recipe.collecting import Reading, check_device, check_writable, collect_files
+    from mnemotomy.recipe.collecting import Reading, check_writable, collect_files
     from mnemotomy.recipe.file import locate_model
 
     if output.is_dir():
@@ -52,7 +52,7 @@ def collect(
     check_writable(output)
     folder = locate_model(model)
     with quiet_transformers():
-        loaded = load_model(folder, dtype=dtype, device=check_device(device))
+        loaded = load_model(folder, dtype=dtype, device=device)
         tokenizer = load_tokenizer(folder)
     moments, tokens = collect_files(
         loaded, tokenizer, files, Reading(chosen, only, batch_size, max_length, resume), output

@@ -64,6 +64,8 @@ def metabolize(
     from mnemotomy.data.fact_file import read_facts
     from mnemotomy.data.fact_templates import read_templates
     from mnemotomy.data.text import read_examples
+    from mnemotomy.files import check_replaceable
+    from mnemotomy.metabolism.metabolize import RECORD
     from mnemotomy.metabolism.metabolize import metabolize as run
     from mnemotomy.metabolism.rlcp import RLCP, LoRA
     from mnemotomy.models import load_model, load_tokenizer, quiet_transformers
@@ -87,6 +89,7 @@ def metabolize(
     listed = read_facts(facts, templates=None if templates is None else read_templates(templates))
     kept = [" ".join(turn.content for turn in one.turns) for path in retain or [] for one in read_examples(path)]
     folder = locate_model(model)
+    check_replaceable(out_dir, RECORD, [folder, facts, *(retain or [])])
     with quiet_transformers():
         loaded, tokenizer = load_model(folder), load_tokenizer(folder)
         result = run(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import json
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, get_args, get_type_hints
 
 from mnemotomy.errors import ConfigurationError
 from mnemotomy.methods.language.base import LanguageMethod
@@ -55,27 +57,31 @@ def made(kind: type[M], given: Mapping[str, Any]) -> M:
 
 
 def _fitting(value: Any, hint: Any, method: str, name: str) -> Any:
-    allowed = [one for one in getattr(hint, "__args__", ()) if one is not type(None)]
-    group = next((one for one in (hint, *allowed) if isinstance(one, type) and _is_group(one)), None)
+    """The value as the setting's type has it.
+
+    Raises:
+        ConfigurationError: it is of another type, or not finite.
+    """
+    from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+    config = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
+    kinds = get_args(hint) or (hint,)
+    group = next((one for one in kinds if isinstance(one, type) and _is_group(one)), None)
     if isinstance(value, Mapping) and group is not None:
         return _method(value, method, name) if issubclass(group, LanguageMethod) else made(group, value)
-    if isinstance(value, list):
-        return tuple(value)
-    kinds = allowed if allowed and hint not in (str, float, int, bool) else [hint]
     if isinstance(value, str) and float in kinds:
-        try:
-            return float(value)
-        except ValueError:
-            if str not in kinds:
-                raise ConfigurationError(f"{method}: {name} is a number, not {value!r}") from None
-    plain = {float: (int, float), int: (int,), bool: (bool,), str: (str,)}
-    simple = [one for one in kinds if one in plain]
-    if value is not None and simple == list(kinds):
-        fits = any(isinstance(value, plain[one]) and (one is bool or not isinstance(value, bool)) for one in simple)
-        if not fits:
-            wanted = " or ".join(one.__name__ for one in simple)
-            raise ConfigurationError(f"{method}: {name} is a {wanted}, not {value!r}")
-    return float(value) if kinds == [float] and isinstance(value, int) else value
+        with contextlib.suppress(ValueError):
+            value = float(value)
+    plain = {"a valid array": "a list", "an object": "a mapping"}
+    try:  # as JSON, in which a tuple may be written as a list, and nothing else be anything else
+        found = TypeAdapter(hint, config=config).validate_json(json.dumps(value, default=str))
+    except ValidationError as error:
+        wanted = [one["msg"].removeprefix("Input should be ") for one in error.errors()]
+        wanted = [plain.get(one, one) for one in wanted]
+        raise ConfigurationError(
+            f"{method}: {name} must be {' or '.join(dict.fromkeys(wanted))}, not {value!r}"
+        ) from error
+    return tuple(found) if isinstance(found, list) else found
 
 
 def _is_group(kind: type) -> bool:

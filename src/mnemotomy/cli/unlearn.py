@@ -10,7 +10,8 @@ import typer
 
 from mnemotomy.cli.outcome import one_line_errors
 from mnemotomy.cli.templates import DATE, SYSTEM, template_for
-from mnemotomy.errors import ConfigurationError, DataError
+from mnemotomy.errors import ConfigurationError
+from mnemotomy.files import check_replaceable
 
 if TYPE_CHECKING:
     from mnemotomy.data.text import TextExample
@@ -75,7 +76,7 @@ def unlearn(
     written = _written(retain, opening, seed)
     files = [Path(source) for source in retain if source not in written]
     examples, kept = _read(forget), _read(files)
-    _admit(out_dir, [*forget, *files, Path(folder)])
+    check_replaceable(out_dir, RECORD, [*forget, *files, folder, *([] if before is None else [before])])
     with quiet_transformers():
         tokenizer = load_tokenizer(folder)
         template = template_for(tokenizer, folder, system, date)
@@ -130,22 +131,6 @@ def _written(sources: list[str], opening: str, seed: int) -> dict[str, SelfRefer
 
     found = {source: self_reference_of(source) for source in sources}
     return {name: replace(how, opening=opening, seed=seed) for name, how in found.items() if how is not None}  # type: ignore[arg-type]
-
-
-def _admit(out_dir: Path, inputs: list[Path]) -> None:
-    """Refuse a folder that holds something else, or that the run reads from.
-
-    Raises:
-        DataError: it is such a folder.
-    """
-    if out_dir.exists():
-        if not out_dir.is_dir():
-            raise DataError(f"{out_dir} is a file; name a folder for the model")
-        if any(out_dir.iterdir()) and not (out_dir / RECORD).is_file():
-            raise DataError(f"{out_dir} holds files that this command did not write; name another folder, or empty it")
-    for path in inputs:
-        if path.exists() and path.resolve().is_relative_to(out_dir.resolve()):
-            raise DataError(f"{path} is in {out_dir}, which this run would replace; name another folder")
 
 
 def _described(method: Any) -> dict[str, Any]:

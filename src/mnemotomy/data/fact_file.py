@@ -10,6 +10,7 @@ from typing import Any
 
 from mnemotomy.data.fact import Fact, check_facts
 from mnemotomy.data.fact_templates import Templates
+from mnemotomy.data.json_lines import json_lines, parse_line
 from mnemotomy.errors import DataError
 from mnemotomy.files import replacing_file
 
@@ -30,19 +31,7 @@ def read_facts(path: str | Path, *, templates: Templates | None = None, trainabl
     Raises:
         DataError: the file is missing or empty, or a line of it is malformed; it names the line.
     """
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise DataError(f"there is no file of facts {path}") from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 ({error.reason} at byte {error.start + 1})") from error
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}") from error
-    facts = [
-        parse_fact(line, f"{path} line {number}")
-        for number, line in enumerate(text.split("\n"), start=1)
-        if line.strip()
-    ]
+    facts = [_fact(row, where) for row, where in json_lines(path, "file of facts")]
     if not facts:
         raise DataError(f'{path} is empty; write one fact a line, as in {{"subject": "Kyoto", "answer": "Japan"}}')
     if templates is not None:
@@ -56,10 +45,10 @@ def parse_fact(line: str, where: str) -> Fact:
     Raises:
         DataError: it is no such line; the message begins with ``where``.
     """
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{where}: not JSON ({error})") from error
+    return _fact(parse_line(line, where), where)
+
+
+def _fact(row: Any, where: str) -> Fact:
     if not isinstance(row, dict):
         raise DataError(f"{where}: an object was expected, with 'subject' and 'answer'")
     unknown = [key for key in row if key not in (*_TEXTS, *_LISTS)]

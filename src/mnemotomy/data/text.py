@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from mnemotomy.data.json_lines import json_lines
 from mnemotomy.errors import DataError
 
 FORMS = "'text', 'question' with 'answer', or 'messages'"
@@ -47,29 +48,13 @@ def read_examples(path: str | Path) -> list[TextExample]:
     Raises:
         DataError: the file is missing, empty or unreadable, or a line is malformed; it names the file and the line.
     """
-    try:
-        data = Path(path).read_bytes()
-    except FileNotFoundError:
-        raise DataError(f"there is no concept file {path}") from None
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}") from error
-    # not splitlines(), which also breaks at characters that may stand inside a JSON string
-    lines = data.removeprefix(b"\xef\xbb\xbf").split(b"\n")
-    examples = [_parse(line, f"{path} line {number}") for number, line in enumerate(lines, start=1) if line.strip()]
+    examples = [_example(row, where) for row, where in json_lines(path, "concept file")]
     if not examples:
         raise DataError(f"{path} is empty; write one JSON object per line with {FORMS}")
     return examples
 
 
-def _parse(line: bytes, where: str) -> TextExample:
-    try:
-        row = json.loads(line.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise DataError(f"{where}: not UTF-8 ({error.reason} at byte {error.start + 1})") from error
-    except json.JSONDecodeError as error:
-        raise DataError(f"{where}: not JSON ({error.msg} at column {error.colno})") from error
-    except (ValueError, RecursionError) as error:  # numbers too long, nesting too deep
-        raise DataError(f"{where}: not JSON that can be read ({error})") from error
+def _example(row: Any, where: str) -> TextExample:
     if not isinstance(row, dict):
         raise DataError(f"{where}: an object was expected, with {FORMS}")
     forms = list(dict.fromkeys(_FORM_OF_KEY[key] for key in _FORM_OF_KEY if key in row))
@@ -109,10 +94,6 @@ def _string(row: dict[str, Any], key: str, where: str, *, may_be_empty: bool = F
         raise DataError(f"{where}: {key!r} must be a string, not {json.dumps(value)[:40]}")
     if not may_be_empty and not value.strip():
         raise DataError(f"{where}: {key!r} is empty")
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError as error:  # JSON can spell half a surrogate pair
-        raise DataError(f"{where}: {key!r} holds half a surrogate pair, which is no text") from error
     return value
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mnemotomy.data.json_lines import json_lines
 from mnemotomy.errors import DataError
 
 HUB = "locuslab/TOFU"
@@ -66,10 +67,7 @@ def questions_of(path: str | Path) -> tuple[Question, ...]:
     Raises:
         DataError: the file is missing, empty or malformed; it names file and line.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise DataError(f"there is no file {path}")
-    questions = tuple(_question(row, where) for row, where in _rows(path))
+    questions = tuple(_question(row, where) for row, where in json_lines(path))
     if not questions:
         raise DataError(f"{path} is empty; write one JSON object per line with 'question' and 'answer'")
     _check_perturbed(questions)
@@ -115,26 +113,7 @@ def _lines(folder: Path, split: str) -> Iterable[tuple[Any, str]]:
     if not path.exists():
         found = ", ".join(sorted(file.stem for file in folder.glob("*.jsonl"))) or "no .jsonl file at all"
         raise DataError(f"{folder} has no split {split!r}; it has {found}")
-    yield from _rows(path)
-
-
-def _rows(path: Path) -> Iterable[tuple[Any, str]]:
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}") from error
-    # not splitlines(), which also breaks at characters that may stand inside a JSON string
-    for number, line in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
-        if line.strip():
-            where = f"{path} line {number}"
-            try:
-                yield json.loads(line.decode("utf-8")), where
-            except UnicodeDecodeError as error:
-                raise DataError(f"{where}: not UTF-8 ({error.reason} at byte {error.start + 1})") from error
-            except json.JSONDecodeError as error:
-                raise DataError(f"{where}: not JSON ({error.msg} at column {error.colno})") from error
-            except (ValueError, RecursionError) as error:  # numbers too long, nesting too deep
-                raise DataError(f"{where}: not JSON that can be read ({error})") from error
+    yield from json_lines(path)
 
 
 def _hub_rows(name: str, split: str) -> Iterable[tuple[Any, str]]:

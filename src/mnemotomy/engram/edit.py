@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar, cast
 
 import safetensors
+import torch
 from jaxtyping import Float
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 from mnemotomy.engram.moments import versions
 from mnemotomy.engram.moments_file import read_header
 from mnemotomy.engram.sites import Site, module_names, parameter_names, sites_by_name
-from mnemotomy.errors import ArtifactError, FingerprintError, SelectionError, TiedWeightsError
+from mnemotomy.errors import ArtifactError, FingerprintError, NonFiniteError, SelectionError, TiedWeightsError
 from mnemotomy.files import replacing_file
 from mnemotomy.models import fingerprint, tied_parameters, untie
 
@@ -130,6 +131,7 @@ class Edit:
             FingerprintError: the model is another one.
             TiedWeightsError: an edited weight is shared and ``tied`` is ``refuse``.
             SelectionError: the model lacks a site, or has it in another shape.
+            NonFiniteError: what would be added is not finite.
         """
         self._admit(model, check, tied)
         edited = copy.deepcopy(model)
@@ -259,6 +261,8 @@ class Edit:
         expected = Counter(id(site.module) for site in sites.values())
         waiting: dict[int, dict[str, Tensor]] = {}
         for name, delta in self.items():
+            if not torch.isfinite(delta).all():
+                raise NonFiniteError(f"the edit makes {name!r} infinite; choose a smaller strength or a coarser cut")
             module = id(sites[name].module)
             ready = waiting.setdefault(module, {})
             ready[name] = delta

@@ -6,6 +6,7 @@ direction that the concept shares with everything has μ = n⁺/N, and the filte
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -57,8 +58,8 @@ class Ridge:
     strength: float
 
     def __post_init__(self) -> None:
-        if not self.strength >= 0.0:
-            raise DataError(f"a ridge is at least 0, not {self.strength}")
+        if not 0.0 <= self.strength < math.inf:
+            raise DataError(f"a ridge is at least 0 and finite, not {self.strength}")
 
     def response(self, mu: Tensor, share: float) -> Tensor:
         raise DataError("Ridge is no function of μ; it damps the inverse of Σ_total instead")

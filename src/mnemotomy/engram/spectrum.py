@@ -16,6 +16,7 @@ from torch import Tensor
 
 from mnemotomy.engram.cut import Cut
 from mnemotomy.engram.filters import Filter, Linear
+from mnemotomy.errors import NonFiniteError
 
 WELL_CONDITIONED = 1e2
 """Up to this condition number float32 keeps an engram to 1e-4; beyond, the solve is in float64."""
@@ -127,7 +128,10 @@ class CholeskySpectrum(Spectrum):
     def times_inverse(self, matrix: Tensor, damping: float) -> Tensor:
         factor = self.factor
         if damping != 0.0:
-            factor = torch.linalg.cholesky(factor @ factor.mT + damping * torch.eye(self.rank).to(factor))
+            damped = factor @ factor.mT + damping * torch.eye(self.rank).to(factor)
+            factor, failed = torch.linalg.cholesky_ex(damped)
+            if failed:
+                raise NonFiniteError(f"a damping of {damping:g} outweighs all that {self.dtype} can hold")
         return torch.cholesky_solve(matrix.mT, factor).mT
 
     def roots(self) -> tuple[Tensor, Tensor]:

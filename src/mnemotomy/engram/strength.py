@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -45,7 +46,7 @@ def strengths(engram: Engram, strength: Strength) -> float | Mapping[str, float]
     """``strength`` as a number or as numbers by site.
 
     Raises:
-        DataError: an unknown rule.
+        DataError: an unknown rule, or a number that is not finite.
         SelectionError: a number for a site that the engram does not have.
     """
     if isinstance(strength, str):
@@ -59,8 +60,8 @@ def strengths(engram: Engram, strength: Strength) -> float | Mapping[str, float]
         unknown = [site for site in found if site not in engram.sites()]
         if unknown:
             raise SelectionError(f"a strength is given for {unknown[0]!r}, which is no site of this engram")
-        return {site: float(value) for site, value in found.items()}
-    return float(found)
+        return {site: _finite(value) for site, value in found.items()}
+    return _finite(found)
 
 
 def erase(
@@ -86,3 +87,9 @@ def inject(
 ) -> Edit:
     """The edit that puts ``concepts`` in: ``+strength · W⁺``. Arguments as for ``erase``."""
     return -1.0 * erase(atlas, concepts, strength, filter)
+
+
+def _finite(value: float) -> float:
+    if not math.isfinite(value):
+        raise DataError(f"a strength is a finite number, not {value}")
+    return float(value)

@@ -23,7 +23,10 @@ from mnemotomy.metabolism.objective import Objective
 from mnemotomy.metabolism.rlcp import RLCP, described
 from mnemotomy.metabolism.setup import Retained, reference_for, start_from_engram, with_adapter
 from mnemotomy.metabolism.streams import Streams
-from mnemotomy.models import fingerprint, save_model
+from mnemotomy.models import check_language_model, fingerprint, save_model
+
+RECORD = "metabolism.json"
+"""What was run, in the folder of the result."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ class Metabolized:
     def save(self, folder: str | Path) -> None:
         """A model folder that ``from_pretrained`` loads, with the record and the prompt format inside."""
         extra = {
-            "metabolism.json": json.dumps(self.record | {"stopped": self.stopped}, indent=1),
+            RECORD: json.dumps(self.record | {"stopped": self.stopped}, indent=1),
             "prompt_format.json": json.dumps(asdict(self.format), indent=1),
         }
         save_model(self.model, folder, tokenizer=self.tokenizer, extra=extra)
@@ -86,11 +89,12 @@ def metabolize(
 
     Raises:
         DataError: a fact cannot be used, or texts that are to stay are missing.
-        ModelError: the model lacks the layer to probe.
+        ModelError: the model lacks the layer to probe, predicts no tokens, or lacks some of the tokenizer's.
         ConfigurationError: a setting contradicts another, or needs a package that is missing.
     """
     if importlib.util.find_spec("accelerate") is None:
         raise ConfigurationError("training needs accelerate; get it with: pip install 'mnemotomy[train]'")
+    check_language_model(model, tokenizer)
     config, format = config or RLCP(), format or PromptFormat()
     checked, kept = check_facts(facts), Retained(retain, tokenizer)
     if config.lambda_retain > 0 and not kept.texts:
@@ -120,7 +124,7 @@ def metabolize(
     outcome = train(objective, config, Material(streams, kept, reference), Run(folder, key, progress=progress))
     result = adapted.merge_and_unload() if config.training.lora is not None else model
     if folder is not None:
-        write_text(folder / "metabolism.json", json.dumps(record, indent=1))
+        write_text(folder / RECORD, json.dumps(record, indent=1))
     return Metabolized(result.eval(), tokenizer, outcome.records, outcome.stopped, record, format)
 
 

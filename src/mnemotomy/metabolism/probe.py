@@ -48,9 +48,9 @@ def resolve_layer(model: nn.Module, layer: Layer) -> str:
             raise ModelError(f"the model has no module {layer!r}; its blocks are {_span(block_names(model))}")
         return layer
     blocks = block_names(model)
-    number = round(layer * len(blocks)) if isinstance(layer, float) else layer
     if isinstance(layer, float) and not 0.0 < layer <= 1.0:
         raise ModelError(f"layer {layer} as a share of the depth must be above 0 and at most 1")
+    number = round(layer * len(blocks)) if isinstance(layer, float) else layer
     if not 1 <= number <= len(blocks):
         raise ModelError(f"layer {layer} is out of range: the model has {len(blocks)} blocks, counted from 1")
     return blocks[number - 1]

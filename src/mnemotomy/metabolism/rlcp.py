@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, Literal
 
@@ -21,12 +22,21 @@ class LoRA:
     Attributes:
         rank, alpha, dropout: of the adapter.
         target_modules: what it adapts, as peft takes it.
+
+    Raises:
+        ConfigurationError: a value is out of its range.
     """
 
     rank: int = 16
     alpha: int = 32
     dropout: float = 0.0
     target_modules: str | tuple[str, ...] = "all-linear"
+
+    def __post_init__(self) -> None:
+        if self.rank < 1 or not 0.0 <= self.dropout < 1.0:
+            raise ConfigurationError(
+                f"an adapter's rank is at least 1 and its dropout in [0, 1), not {self.rank} and {self.dropout}"
+            )
 
 
 @dataclass(frozen=True)
@@ -70,7 +80,7 @@ class Training:
         for name in ("epochs", "batch_size", "accumulation", "save_every"):
             if getattr(self, name) < 1:
                 raise ConfigurationError(f"{name} must be at least 1, not {getattr(self, name)}")
-        if self.learning_rate <= 0 or self.clip <= 0:
+        if not 0 < self.learning_rate < math.inf or not self.clip > 0:
             raise ConfigurationError("learning_rate and clip must be above 0")
         if self.reference == "adapter" and self.lora is None:
             raise ConfigurationError("reference='adapter' needs lora=LoRA(): without one, nothing can be switched off")
@@ -125,7 +135,7 @@ class RLCP:
 
     def __post_init__(self) -> None:
         for name in ("lambda_adv", "lambda_rag", "lambda_kl", "lambda_retain"):
-            if getattr(self, name) < 0:
+            if not getattr(self, name) >= 0:
                 raise ConfigurationError(f"{name} must not be negative; it is {getattr(self, name)}")
         if not 0.0 <= self.counterfactuals <= 1.0:
             raise ConfigurationError(f"counterfactuals is a share, from 0 to 1; it is {self.counterfactuals}")

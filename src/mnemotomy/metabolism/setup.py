@@ -38,7 +38,7 @@ def with_adapter(model: nn.Module, lora: LoRA | None) -> Any:
     """The model, wrapped by peft where an adapter is wanted.
 
     Raises:
-        ConfigurationError: peft is not installed.
+        ConfigurationError: peft is not installed, or finds nothing to adapt.
     """
     if lora is None:
         return model
@@ -50,7 +50,11 @@ def with_adapter(model: nn.Module, lora: LoRA | None) -> Any:
     config = peft.LoraConfig(
         r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=targets, task_type="CAUSAL_LM"
     )
-    return peft.get_peft_model(model, config)
+    try:
+        return peft.get_peft_model(model, config)
+    except ValueError as error:
+        first = str(error).partition("\n")[0]
+        raise ConfigurationError(f"peft cannot adapt {lora.target_modules!r} in this model: {first}") from error
 
 
 def reference_for(model: Any, config: RLCP, streams: Streams, retained: Retained) -> Reference | None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mnemotomy.errors import DataError, ModelError
-from mnemotomy.models import device_of, observing, quiet_transformers
+from mnemotomy.models import check_language_model, device_of, observing, quiet_transformers
 from mnemotomy.observe.encoding import encode_prompts
 from mnemotomy.observe.greedy import takes_rows_out, write_greedily
 
@@ -67,12 +67,13 @@ def check_writes(model: nn.Module, tokenizer: Any) -> None:
 
     Raises:
         DataError: the tokenizer has no padding token.
-        ModelError: the model cannot generate.
+        ModelError: the model cannot generate, or lacks some of the tokenizer's tokens.
     """
     if not hasattr(model, "generate"):
         raise ModelError(f"{type(model).__name__} cannot generate; load a causal language model of transformers")
     if tokenizer.pad_token_id is None:
         raise DataError("the tokenizer has no padding token; set its pad_token")
+    check_language_model(model, tokenizer)
 
 
 def end_tokens(model: nn.Module, tokenizer: Any) -> list[int]:

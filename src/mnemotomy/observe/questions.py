@@ -10,6 +10,7 @@ from torch import nn
 
 from mnemotomy.data.tofu import Question
 from mnemotomy.errors import DataError
+from mnemotomy.models import check_language_model
 from mnemotomy.observe.answer_tokens import OPEN_UNLEARNING, Template
 from mnemotomy.observe.answers import AnswerObservations, answer_greedily, observe_answers
 
@@ -59,11 +60,12 @@ def observe_questions(
 
     Raises:
         DataError: there are no questions, an answer gives no token, or the template does not fit.
-        ModelError: the model cannot generate.
+        ModelError: the model cannot generate, or lacks some of the tokenizer's tokens.
         NonFiniteError: the model's logits are NaN or infinite.
     """
     if not questions:
         raise DataError("there are no questions to observe")
+    check_language_model(model, tokenizer)
     rows = [(one.question, one.answer) for one in questions]
     rows += [(one.question, one.paraphrased_answer) for one in questions if one.paraphrased_answer is not None]
     paraphrased = len(rows)

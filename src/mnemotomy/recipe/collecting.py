@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from mnemotomy.data.text import read_examples
@@ -89,19 +88,6 @@ def check_writable(output: Path) -> None:
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=output.parent):
         pass
-
-
-def check_device(name: str) -> str:
-    """``name`` if tensors can be put there.
-
-    Raises:
-        ModelError: there is no such device.
-    """
-    try:
-        torch.empty(1, device=name)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ModelError(f"cannot use the device {name!r}: {str(error).splitlines()[0]}") from error
-    return name
 
 
 def _encode(

@@ -15,10 +15,11 @@ from mnemotomy.engram.edit import Edit
 from mnemotomy.engram.moments import Moments, versions
 from mnemotomy.engram.sites import parameter_names, select_sites
 from mnemotomy.engram.strength import erase, inject
-from mnemotomy.errors import DataError, NonFiniteError, SelectionError, TiedWeightsError
+from mnemotomy.errors import NonFiniteError, SelectionError, TiedWeightsError
+from mnemotomy.files import check_replaceable
 from mnemotomy.models import fingerprint, load_model, load_tokenizer, quiet_transformers, save_model, tied_parameters
-from mnemotomy.recipe.collecting import Reading, check_device, check_writable, collect_files
-from mnemotomy.recipe.file import RecipeFile, load_recipe
+from mnemotomy.recipe.collecting import Reading, check_writable, collect_files
+from mnemotomy.recipe.file import load_recipe
 from mnemotomy.recipe.schema import Recipe
 from mnemotomy.report.model_card import model_card
 
@@ -49,8 +50,9 @@ def run_recipe(
     """
     loaded, out_dir = load_recipe(path), Path(out_dir)
     recipe, digests = loaded.recipe, loaded.digests
-    _admit_output(loaded, out_dir)
-    check_device(device)
+    inputs = [loaded.path, *(file for files in loaded.files.values() for file in files)]
+    check_replaceable(out_dir, RECORD, [*inputs, *(one for one in (loaded.model, loaded.base) if one is not None)])
+    check_writable(out_dir)
     clock = _Clock()
     with quiet_transformers():
         model = load_model(loaded.model, dtype=recipe.dtype, device=device)
@@ -104,21 +106,6 @@ class _Clock:
         now = time.perf_counter()
         self.seconds[phase] = round(now - self._last, 3)
         self._last = now
-
-
-def _admit_output(loaded: RecipeFile, out_dir: Path) -> None:
-    """Refuse a folder that holds something else, or that the run reads from."""
-    if out_dir.exists():
-        if not out_dir.is_dir():
-            raise DataError(f"{out_dir} is a file; name a folder for the edited model")
-        if any(out_dir.iterdir()) and not (out_dir / RECORD).is_file():
-            raise DataError(f"{out_dir} holds files that mnemotomy did not write; name another folder, or empty it")
-    inputs = [loaded.path, *(file for files in loaded.files.values() for file in files)]
-    inputs += [Path(folder) for folder in (loaded.model, loaded.base) if folder is not None and Path(folder).is_dir()]
-    for path in inputs:
-        if path.resolve().is_relative_to(out_dir.resolve()):
-            raise DataError(f"{path} is in {out_dir}, which this run would replace; name another folder")
-    check_writable(out_dir)
 
 
 def _check_sites(model: nn.Module, recipe: Recipe) -> list[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mnemotomy.errors import MnemotomyError
+from mnemotomy.errors import DataError, MnemotomyError
 from mnemotomy.files import replacing_file
 
 if TYPE_CHECKING:
@@ -139,6 +139,14 @@ def _heatmap(
 
 
 def save(figure: Figure, path: str | Path) -> None:
-    """Write the figure in the format of the path's suffix, all of it or nothing."""
+    """Write the figure in the format of the path's suffix, all of it or nothing.
+
+    Raises:
+        DataError: matplotlib writes no such format.
+    """
+    form = Path(path).suffix.lstrip(".") or "png"
+    known = figure.canvas.get_supported_filetypes()
+    if form not in known:
+        raise DataError(f"no figure is written as .{form}; take one of {', '.join(sorted(known))}")
     with replacing_file(path) as temporary:
-        figure.savefig(temporary, dpi=150, format=Path(path).suffix.lstrip(".") or "png")
+        figure.savefig(temporary, dpi=150, format=form)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -93,6 +94,8 @@ class DeltaSequential(Collecting, LanguageMethod):
             raise ConfigurationError(f"{self.name} edits projections; embeddings are in no block")
         if self.targets not in ("pretrained", "prefix"):
             raise ConfigurationError(f"targets are 'pretrained' or 'prefix', not {self.targets!r}")
+        if not math.isfinite(self.strength):
+            raise ConfigurationError(f"a strength is a finite number, not {self.strength}")
 
     def __call__(self, problem: TextProblem) -> nn.Module:
         pretrained = pretrained_of(problem, self.name)

@@ -92,9 +92,9 @@ class Descent:
                 raise ConfigurationError(f"{name} must be at least 1, not {getattr(self, name)}")
         if not self.learning_rate > 0.0 or not self.clip > 0.0:
             raise ConfigurationError(f"learning rate and clip are above 0, not {self.learning_rate} and {self.clip}")
-        if not self.weight_decay >= 0.0 or not self.warmup_epochs >= 0.0:
+        if not 0.0 <= self.weight_decay < math.inf or not 0.0 <= self.warmup_epochs < math.inf:
             raise ConfigurationError(
-                f"weight decay and warm-up are at least 0, not {self.weight_decay} and {self.warmup_epochs}"
+                f"weight decay and warm-up are finite and at least 0, not {self.weight_decay} and {self.warmup_epochs}"
             )
         if self.precision not in ("auto", "no", "bf16"):
             raise ConfigurationError(f"precision is 'auto', 'no' or 'bf16', not {self.precision!r}")

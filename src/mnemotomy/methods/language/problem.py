@@ -10,6 +10,7 @@ from torch import nn
 
 from mnemotomy.data.text import TextExample
 from mnemotomy.errors import ConceptError
+from mnemotomy.models import check_language_model
 from mnemotomy.observe.answer_tokens import OPEN_UNLEARNING, Template
 
 
@@ -28,6 +29,7 @@ class TextProblem:
 
     Raises:
         ConceptError: one of the sets is empty.
+        ModelError: the model predicts no tokens, or lacks some of the tokenizer's.
     """
 
     model: nn.Module
@@ -42,3 +44,4 @@ class TextProblem:
         for name, examples in (("forget", self.forget), ("retain", self.retain)):
             if not examples:
                 raise ConceptError(f"there is nothing to {name}: that set is empty; give at least one example")
+        check_language_model(self.model, self.tokenizer)
