@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModel
 
@@ -15,6 +16,7 @@ from helpers import QUIET, mlp, randn, same_state, state_of
 from mnemotomy.data.text import TextExample, Turn
 from mnemotomy.errors import ConfigurationError, DataError, ModelError, NonFiniteError
 from mnemotomy.files import check_replaceable
+from mnemotomy.metabolism.probe import hidden_states, resolve_layer
 from mnemotomy.metabolism.rlcp import RLCP, LoRA, Training
 from mnemotomy.metabolism.setup import with_adapter
 from mnemotomy.methods.language.problem import TextProblem
@@ -120,3 +122,13 @@ def test_figures_of_unknown_formats(tmp_path: Path):
     with pytest.raises(DataError, match=r"no figure is written as \.xyz; take one of"):
         accuracy_heatmap({"a": [[0.0]]}, ["x"], tmp_path / "f.xyz")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("lm_head", "is no hidden state of width 32"), ("model.layers", "is never called"), ("", "no module ''")],
+)
+def test_a_probe_sits_on_hidden_states(folder: Path, name: str, message: str):
+    model = mt.load_model(folder)
+    with pytest.raises(ModelError, match=message), hidden_states(model, [resolve_layer(model, name)]):
+        model(torch.tensor([[1, 2, 3]]))

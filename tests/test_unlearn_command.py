@@ -20,6 +20,7 @@ from mnemotomy.methods.language.engram_filtered import EngramSteep
 from mnemotomy.methods.language.hybrid import Hybrid
 from mnemotomy.methods.language.npo import NPO
 from mnemotomy.methods.language.registry import LANGUAGE_METHODS
+from mnemotomy.methods.language.task_arithmetic import TaskArithmetic
 from mnemotomy.methods.language.two_sided import TwoSided
 from mnemotomy.models import fingerprint, load_model
 from tiny_language import write_lines
@@ -151,6 +152,8 @@ def test_groups_of_settings_are_no_numbers():
     for pair in ("lora=8", "lora=[8]", "lora=rank"):
         with pytest.raises(ConfigurationError, match="npo: lora must be a mapping, not"):
             configured(NPO, [pair])
+    with pytest.raises(ConfigurationError, match="task-arithmetic: training must be a mapping, not 'abc'"):
+        configured(TaskArithmetic, ["training=abc"])
     with pytest.raises(ConfigurationError, match="rank is at least 1"):
         configured(NPO, ["lora={rank: 0}"])
     with pytest.raises(ConfigurationError, match="rank must be a valid integer"):

@@ -69,6 +69,8 @@ def _fitting(value: Any, hint: Any, method: str, name: str) -> Any:
     group = next((one for one in kinds if isinstance(one, type) and _is_group(one)), None)
     if isinstance(value, Mapping) and group is not None:
         return _method(value, method, name) if issubclass(group, LanguageMethod) else made(group, value)
+    if group is hint:
+        raise ConfigurationError(f"{method}: {name} must be a mapping, not {value!r}")
     if isinstance(value, str) and float in kinds:
         with contextlib.suppress(ValueError):
             value = float(value)

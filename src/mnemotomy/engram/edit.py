@@ -261,8 +261,7 @@ class Edit:
         expected = Counter(id(site.module) for site in sites.values())
         waiting: dict[int, dict[str, Tensor]] = {}
         for name, delta in self.items():
-            if not torch.isfinite(delta).all():
-                raise NonFiniteError(f"the edit makes {name!r} infinite; choose a smaller strength or a coarser cut")
+            check_finite(name, delta)
             module = id(sites[name].module)
             ready = waiting.setdefault(module, {})
             ready[name] = delta
@@ -277,6 +276,16 @@ class Edit:
             return []
         owners = module_names(model)
         return [name for site in sites.values() for name in parameter_names(model, site, owners) if name in shared]
+
+
+def check_finite(site: str, delta: Tensor) -> None:
+    """Refuse to add what would spoil a weight.
+
+    Raises:
+        NonFiniteError: an entry is NaN or infinite.
+    """
+    if not torch.isfinite(delta).all():
+        raise NonFiniteError(f"the edit makes {site!r} infinite; choose a smaller strength or a coarser cut")
 
 
 def _terms(value: Any) -> tuple[Term, ...] | None:

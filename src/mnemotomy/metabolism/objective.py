@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from mnemotomy.metabolism.homeostasis import kl_to_reference
-from mnemotomy.metabolism.probe import hidden_states, layers_from, resolve_layer
+from mnemotomy.metabolism.probe import hidden_size, hidden_states, layers_from, resolve_layer
 from mnemotomy.metabolism.rlcp import RLCP
 from mnemotomy.metabolism.streams import Sequences
 from mnemotomy.metabolism.suppression import IGNORED
@@ -101,9 +101,3 @@ def unwrapped(model: Any) -> nn.Module:
     """The model inside a peft wrapper, or the model."""
     get = getattr(model, "get_base_model", None)
     return get() if callable(get) else model
-
-
-def hidden_size(model: Any) -> int:
-    """The width of the hidden states."""
-    config = model.config.get_text_config() if hasattr(model.config, "get_text_config") else model.config
-    return int(config.hidden_size)

@@ -44,7 +44,7 @@ def resolve_layer(model: nn.Module, layer: Layer) -> str:
         ModelError: the model has no such layer.
     """
     if isinstance(layer, str):
-        if layer not in dict(model.named_modules()):
+        if not layer or layer not in dict(model.named_modules()):
             raise ModelError(f"the model has no module {layer!r}; its blocks are {_span(block_names(model))}")
         return layer
     blocks = block_names(model)
@@ -76,20 +76,37 @@ def block_names(model: nn.Module) -> list[str]:
     return [f"{name}.{index}" for index in range(len(blocks))]
 
 
+def hidden_size(model: Any) -> int:
+    """The width of the hidden states."""
+    config = model.config.get_text_config() if hasattr(model.config, "get_text_config") else model.config
+    return int(config.hidden_size)
+
+
 @contextlib.contextmanager
 def hidden_states(model: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tensor]]:
-    """A dict that holds the outputs ``[batch, length, d]`` of the named modules after each forward pass inside."""
+    """A dict that holds the outputs ``[batch, length, d]`` of the named modules after each forward pass inside.
+
+    Raises:
+        ModelError: a module did not run, or its output is no hidden state.
+    """
     states: dict[str, Tensor] = {}
+    width = hidden_size(model)
 
     def keep(name: str) -> Any:
         def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
-            states[name] = output[0] if isinstance(output, tuple) else output
+            found = output[0] if isinstance(output, tuple) else output
+            if not isinstance(found, Tensor) or found.dim() != 3 or found.shape[-1] != width:
+                raise ModelError(f"the output of {name!r} is no hidden state of width {width}; name a block instead")
+            states[name] = found
 
         return hook
 
     handles = [model.get_submodule(name).register_forward_hook(keep(name)) for name in names]
     try:
         yield states
+        idle = [name for name in names if name not in states]
+        if idle:
+            raise ModelError(f"{idle[0]!r} is never called, so it has no hidden state; name a block instead")
     finally:
         for handle in handles:
             handle.remove()

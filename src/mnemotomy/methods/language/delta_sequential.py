@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mnemotomy.engram.cut import RelativeCut
+from mnemotomy.engram.edit import check_finite
 from mnemotomy.engram.forward import default_forward, move
 from mnemotomy.engram.sites import parameter_names, sites_by_name
 from mnemotomy.engram.spectrum import factorise
@@ -158,7 +159,9 @@ class DeltaSequential(Collecting, LanguageMethod):
             weight, before = site.weight(), pretrained[name].weight()
             if weight.shape != before.shape:
                 raise SelectionError(f"site {name!r} has another shape in the pretrained model")
-            site.add_(self.delta(weight, before, forget.of(site), retain.of(site)))
+            delta = self.delta(weight, before, forget.of(site), retain.of(site))
+            check_finite(name, delta)
+            site.add_(delta)
 
     def delta(
         self,

@@ -14,8 +14,8 @@ from mnemotomy.data.tokens import IGNORED, Encoded
 from mnemotomy.errors import ConfigurationError
 from mnemotomy.metabolism.adversary import Reversal
 from mnemotomy.metabolism.homeostasis import kl_to_reference
-from mnemotomy.metabolism.objective import hidden_size, unwrapped
-from mnemotomy.metabolism.probe import Layer, hidden_states, resolve_layer
+from mnemotomy.metabolism.objective import unwrapped
+from mnemotomy.metabolism.probe import Layer, hidden_size, hidden_states, resolve_layer
 from mnemotomy.metabolism.schedule import Sigmoid
 from mnemotomy.metabolism.suppression import NegativeCrossEntropy
 from mnemotomy.metabolism.survival import survival_loss

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from mnemotomy.data.tokens import IGNORED, Encoded
 from mnemotomy.errors import ConfigurationError, ModelError
-from mnemotomy.metabolism.objective import hidden_size, unwrapped
-from mnemotomy.metabolism.probe import Layer, block_names, hidden_states, resolve_layer
+from mnemotomy.metabolism.objective import unwrapped
+from mnemotomy.metabolism.probe import Layer, block_names, hidden_size, hidden_states, resolve_layer
 from mnemotomy.methods.language.gradient import EPOCHS, LEARNING_RATES, RetainingMethod, StepLoss
 from mnemotomy.methods.language.loop import Step, keeping_flags
 from mnemotomy.methods.language.losses import activation_distance
