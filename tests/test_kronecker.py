@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from helpers import randn, relative
-from mnemotomy.methods.language.kronecker import KroneckerFactor, KroneckerFactors, Spectrum
-from mnemotomy.methods.language.line_search import reach
+from mnemotomy.methods.kronecker import KroneckerFactor, KroneckerFactors, Spectrum
+from mnemotomy.methods.line_search import reach
 
 
 def factor_of(inputs: Tensor, outputs: Tensor) -> KroneckerFactor:

@@ -50,6 +50,7 @@ from class_problems import digits, fit, fresh
         ("engram-grid", 16),
         ("engram-projector", 1),
         ("engram-automatic", 1),
+        ("two-sided", 6),
     ],
 )
 def test_grid_sizes(name: str, size: int):

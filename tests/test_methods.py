@@ -24,6 +24,7 @@ from mnemotomy.methods.random_label import RandomLabel
 from mnemotomy.methods.registry import METHODS
 from mnemotomy.methods.retrain import Retrain
 from mnemotomy.methods.salun import SalUn
+from mnemotomy.methods.two_sided import TwoSided
 
 pytest.importorskip("sklearn")
 from class_problems import digits, fit, fresh, images
@@ -40,8 +41,18 @@ WORKING = {
     "engram-grid": EngramGrid(strength=1.2),
     "engram-projector": EngramProjector(),
     "engram-automatic": EngramAutomatic(),
+    "two-sided": TwoSided(),
 }
-SPARES = {"retrain", "random-label", "salun", "engram", "engram-grid", "engram-projector", "engram-automatic"}
+SPARES = {
+    "retrain",
+    "random-label",
+    "salun",
+    "engram",
+    "engram-grid",
+    "engram-projector",
+    "engram-automatic",
+    "two-sided",
+}
 SLOW_TO_FORGET = {"fine-tune", "l1-sparse"}  # they never touch what is to be forgotten
 
 

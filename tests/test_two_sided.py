@@ -15,13 +15,13 @@ from helpers import relative, same_state, state_of
 from mnemotomy.data.text import TextExample, Turn
 from mnemotomy.engram.sites import select_sites
 from mnemotomy.errors import ConceptError, ConfigurationError, NonFiniteError, SelectionError
-from mnemotomy.methods.language import two_sided
+from mnemotomy.methods import ascent
 from mnemotomy.methods.language.curvature import Curvature
-from mnemotomy.methods.language.line_search import Found
 from mnemotomy.methods.language.problem import TextProblem
 from mnemotomy.methods.language.sequences import padded, sequences
 from mnemotomy.methods.language.two_sided import TwoSided
 from mnemotomy.methods.language.unseen import estimated_level, losses, questions_level
+from mnemotomy.methods.line_search import Found
 from mnemotomy.models import load_model, load_tokenizer
 from tiny_language import save_llama, save_qwen
 
@@ -272,6 +272,6 @@ def test_of_few_retained_examples_all_are_read_in_random_order(trained: TextProb
 
 
 def test_a_model_that_breaks_at_every_length_is_an_error(trained: TextProblem, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(two_sided, "reach", lambda *_, **__: Found(1.0, math.inf))
+    monkeypatch.setattr(ascent, "reach", lambda *_, **__: Found(1.0, math.inf))
     with pytest.raises(NonFiniteError, match="every length"):
         TwoSided()(trained)

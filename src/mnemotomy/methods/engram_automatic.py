@@ -17,7 +17,7 @@ from mnemotomy.errors import ConfigurationError
 from mnemotomy.methods.base import Method
 from mnemotomy.methods.classifier import head_of, read_head
 from mnemotomy.methods.erasure import FORGET, PAPER, atlas_of, check_rounds, erase_in_rounds
-from mnemotomy.methods.problem import Examples, Problem
+from mnemotomy.methods.problem import Problem
 from mnemotomy.metrics.dimensional_alignment import dimensional_alignment
 
 
@@ -113,7 +113,7 @@ class EngramAutomatic(Method):
             model: what is edited.
             atlas: of ``forget`` and ``retain`` in that model.
         """
-        read = tuple(_some(examples, self.read, problem.seed) for examples in (problem.forget, problem.retain))
+        read = tuple(examples.drawn(self.read, problem.seed) for examples in (problem.forget, problem.retain))
         share = len(problem.forget) / (len(problem.forget) + len(problem.retain))
         head = head_of(model)
         place = next(name for name, site in atlas.sites.items() if site.module is head)
@@ -176,9 +176,3 @@ def _without(head: nn.Linear, engram: Tensor, strength: float) -> Float[Tensor, 
     bias = torch.zeros(len(weight)) if getattr(head, "bias", None) is None else head.bias.detach().float().cpu()
     change = nn.functional.pad(engram.float().cpu(), (0, 1 + weight.shape[1] - engram.shape[1]))  # 0 where no bias is
     return torch.cat([weight, bias[:, None]], dim=1) - strength * change
-
-
-def _some(examples: Examples, count: int, seed: int) -> Examples:
-    """At most ``count`` of them, drawn at random."""
-    order = torch.randperm(len(examples), generator=torch.Generator().manual_seed(seed))
-    return examples[order[:count].to(examples.labels.device)]

@@ -46,6 +46,11 @@ class Examples:
     def __getitem__(self, rows: slice | Tensor) -> Examples:
         return Examples(self.inputs[rows], self.labels[rows])
 
+    def drawn(self, count: int, seed: int) -> Examples:
+        """At most ``count`` of them, drawn at random and in random order."""
+        order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
+        return self[order[:count].to(self.labels.device)]
+
     def to(self, device: torch.device) -> Examples:
         """The same examples on another device."""
         return Examples(self.inputs.to(device), self.labels.to(device))

@@ -13,6 +13,7 @@ from mnemotomy.methods.neggrad_plus import NegGradPlus
 from mnemotomy.methods.random_label import RandomLabel
 from mnemotomy.methods.retrain import Retrain
 from mnemotomy.methods.salun import SalUn
+from mnemotomy.methods.two_sided import TwoSided
 
 METHODS: dict[str, type[Method]] = {
     method.name: method
@@ -28,5 +29,6 @@ METHODS: dict[str, type[Method]] = {
         EngramGrid,
         EngramProjector,
         EngramAutomatic,
+        TwoSided,
     )
 }

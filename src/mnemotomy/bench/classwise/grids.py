@@ -17,6 +17,7 @@ from mnemotomy.methods.neggrad import NegGrad
 from mnemotomy.methods.neggrad_plus import NegGradPlus
 from mnemotomy.methods.random_label import RandomLabel
 from mnemotomy.methods.salun import SalUn
+from mnemotomy.methods.two_sided import TwoSided
 
 ORIGINAL, RETRAIN = "original", "retrain"
 
@@ -71,6 +72,7 @@ class Grid:
             ]),
             _row(EngramAutomatic, [self.automatic]),
             _row(EngramAutomatic, [replace(self.automatic, rounds=2)], "-twice", ", twice"),
+            _row(TwoSided, list(TwoSided.grid())),
         )  # fmt: skip
         return {row.name: row for row in found}
 

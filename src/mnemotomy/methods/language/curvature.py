@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -18,15 +18,14 @@ from mnemotomy.engram.sites import Reading, Site
 from mnemotomy.engram.sites.base import WeightAndBias
 from mnemotomy.engram.sites.linear import LinearSite, TransposedLinearSite
 from mnemotomy.errors import ConfigurationError, SelectionError
-from mnemotomy.methods.language.kronecker import KroneckerFactor, KroneckerFactors, Spectrum
+from mnemotomy.methods.curvature import REFERENCE, watched
+from mnemotomy.methods.kronecker import KroneckerFactor, KroneckerFactors, Spectrum
 from mnemotomy.methods.language.predictions import ROWS_AT_ONCE, predict
 from mnemotomy.methods.language.sequences import padded
 from mnemotomy.progress import progress_bar
 
 Labels = Literal["sampled", "true"]
 """``sampled`` from the model's own predictions, for the Fisher matrix; ``true``, for the empirical one."""
-
-REFERENCE = "reference"
 
 
 class Pass(NamedTuple):
@@ -187,26 +186,6 @@ def linear(sites: Mapping[str, Site]) -> dict[str, WeightAndBias]:
             raise SelectionError(f"site {name!r} is no linear layer, and only those have Kronecker factors here")
         found[name] = site
     return found
-
-
-@contextlib.contextmanager
-def watched(layers: Mapping[str, WeightAndBias]) -> Iterator[tuple[dict[str, Tensor], dict[str, Tensor]]]:
-    """By site, what it reads and what it gives in the one forward pass inside."""
-    read: dict[str, Tensor] = {}
-    given: dict[str, Tensor] = {}
-
-    def hook(name: str) -> Callable[[nn.Module, Any, Tensor], None]:
-        def keep(module: nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> None:
-            read[name], given[name] = arguments[0].detach(), output
-
-        return keep
-
-    handles = [site.module.register_forward_hook(hook(name)) for name, site in layers.items()]
-    try:
-        yield read, given
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 class _InputCollector(Collector):

@@ -6,19 +6,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import torch
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import nn
 
 from mnemotomy.data.tokens import Encoded
 from mnemotomy.engram.sites.base import WeightAndBias
 from mnemotomy.methods.language.predictions import ROWS_AT_ONCE, Predictions, predict
+from mnemotomy.methods.weight_gradients import Matrices, taken
 from mnemotomy.progress import progress_bar
 
 FLOOR = 0.05
 """Added to ``1 − p``, so that tokens the model is sure of weigh at most 20 times those that it has lost."""
-
-Matrices = dict[str, Float[Tensor, "out d"]]
 
 
 class Forgetting(NamedTuple):
@@ -64,7 +61,7 @@ class Below:
             gap, tokens = gap + float(gaps.sum()) / len(rows), tokens + float(effect.sum())
             if bool((weights > 0).any()):
                 (-(weights * logs).sum()).backward()
-        return Forgetting(_taken(model, sites), gap, tokens)
+        return Forgetting(taken(model, sites), gap, tokens)
 
 
 def loss_gradient(
@@ -73,12 +70,7 @@ def loss_gradient(
     """By site, the gradient of the summed loss on ``rows``."""
     for found in _forwards(model, rows, tokenizer, "retaining"):
         (-found.log_probabilities().sum()).backward()
-    return _taken(model, sites)
-
-
-def inner(left: Mapping[str, Tensor], right: Mapping[str, Tensor]) -> float:
-    """The inner product over all sites."""
-    return sum(float((left[name] * right[name]).sum()) for name in right)
+    return taken(model, sites)
 
 
 def _forwards(model: nn.Module, rows: Sequence[Encoded], tokenizer: Any, what: str) -> Iterator[Predictions]:
@@ -89,17 +81,3 @@ def _forwards(model: nn.Module, rows: Sequence[Encoded], tokenizer: Any, what: s
         for start in range(0, len(order), ROWS_AT_ONCE):
             yield predict(model, order[start : start + ROWS_AT_ONCE], tokenizer)
             advance(min(ROWS_AT_ONCE, len(order) - start))
-
-
-def _taken(model: nn.Module, sites: Mapping[str, WeightAndBias]) -> Matrices:
-    """The gradients of the canonical weights, zeros where there are none; the model keeps none."""
-    found = {name: _canonical(site) for name, site in sites.items()}
-    model.zero_grad(set_to_none=True)
-    return found
-
-
-def _canonical(site: WeightAndBias) -> Float[Tensor, "out d"]:
-    parts = [getattr(owner, leaf) for owner, leaf in site.parameters]
-    found = [torch.zeros_like(part) if part.grad is None else part.grad for part in parts]
-    weight = site.to_canonical(found[0]).float()
-    return torch.cat([weight, found[1].float()[:, None]], dim=1) if site.has_bias else weight

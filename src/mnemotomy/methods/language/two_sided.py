@@ -3,50 +3,29 @@
 from __future__ import annotations
 
 import copy
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal
 
-import torch
 from torch import nn
 
 from mnemotomy.engram.sites import select_sites
 from mnemotomy.engram.sites.base import WeightAndBias
-from mnemotomy.errors import ConfigurationError, NonFiniteError, SelectionError
+from mnemotomy.errors import ConfigurationError, SelectionError
+from mnemotomy.methods.ascent import Aim, Ascent, climb
+from mnemotomy.methods.kronecker import KroneckerFactors, check_damping
 from mnemotomy.methods.language.base import LanguageMethod
 from mnemotomy.methods.language.closed_form import PAPER
 from mnemotomy.methods.language.collecting import name_of, some
 from mnemotomy.methods.language.curvature import Curvature, Labels, linear
-from mnemotomy.methods.language.forgetting import Below, Matrices, inner, loss_gradient
-from mnemotomy.methods.language.kronecker import KroneckerFactors, check_damping
-from mnemotomy.methods.language.line_search import reach
+from mnemotomy.methods.language.forgetting import Below, loss_gradient
 from mnemotomy.methods.language.problem import TextProblem
 from mnemotomy.methods.language.sequences import sequences
 from mnemotomy.methods.language.unseen import Level, estimated_level, losses
+from mnemotomy.methods.weight_gradients import train_as, train_only
 
 TOLERANCE, WAYPOINT_TOLERANCE = 0.02, 0.1
 """How near to its aim the last step must come, and those before it, as a share of the level."""
-
-
-class Ascent(NamedTuple):
-    """Where one step goes.
-
-    Attributes:
-        deltas: by site, of the canonical weight.
-        length: the first to try: there the log-odds change by the step's part of the way, as the gradient foresees it.
-    """
-
-    deltas: Matrices
-    length: float
-
-
-class Aim(NamedTuple):
-    """What a step's length is searched for: a loss, how near to it is near enough, and the most lengths to try."""
-
-    level: float
-    tolerance: float
-    evaluations: int
 
 
 @dataclass(frozen=True)
@@ -125,13 +104,12 @@ class TwoSided(LanguageMethod):
         level = estimated_level(problem, self.search) if self.level is None else Level(self.level, problem)
         model = copy.deepcopy(problem.model).eval()
         sites = self.sites(model)
-        _train_only(model, sites)
+        train_only(model, sites)
         run = _Run(self, problem, model, sites, level)
         for number in range(self.steps):
             if not run.step(number):
                 break
-        for parameter, original in zip(model.parameters(), problem.model.parameters(), strict=True):
-            parameter.requires_grad_(original.requires_grad)
+        train_as(model, problem.model)
         return model
 
     def sites(self, model: nn.Module) -> dict[str, WeightAndBias]:
@@ -175,61 +153,28 @@ class _Run:
         """One step; false where nothing is left to do."""
         if self.now >= self.level.start:
             return False
-        share = 1.0 / (self.method.steps - number)
-        ascent = self.ascent(share, first=number == 0)
-        if ascent is None:
-            return False
-        last = number + 1 == self.method.steps
-        tolerance = self.level.start * (TOLERANCE if last else WAYPOINT_TOLERANCE)
-        aim = Aim(self.now + share * (self.level.start - self.now), tolerance, self.method.evaluations)
-        self.now = _search(self.sites, ascent, aim, self.loss)
-        return True
-
-    def ascent(self, share: float, *, first: bool) -> Ascent | None:
-        """The direction at the model as it is by now; None where none raises the loss."""
         level = self.level.start + self.level.rise(self.model)
-        aim = Below(level, log_odds=self.method.log_odds and first)
-        forgetting = aim.gradient(self.model, self.sites, self.forget, self.problem.tokenizer)
-        deltas = self.factors.solve(forgetting.gradients, self.method.damping)
-        slope = inner(deltas, forgetting.gradients)
-        if not slope > 0.0:
-            return None
-        if self.method.repair and not first:
-            gradients = loss_gradient(self.model, self.sites, self.retain, self.problem.tokenizer)
-            repairing = self.factors.solve(gradients, self.method.damping)
-            square = inner(repairing, gradients)
-            ratio = self.method.repair * math.sqrt(slope / square) if square > 0.0 else 0.0
-            repaired = {name: delta - ratio * repairing[name] for name, delta in deltas.items()}
-            if inner(repaired, forgetting.gradients) > 0.0:  # else repairing undoes the forgetting
-                deltas, slope = repaired, inner(repaired, forgetting.gradients)
-        return Ascent(deltas, share * forgetting.gap * forgetting.tokens / slope)
-
-
-def _search(sites: Mapping[str, WeightAndBias], ascent: Ascent, aim: Aim, value: Callable[[], float]) -> float:
-    """Move along an ascent to where ``value`` is what is aimed at, and give the value there."""
-    start = {place: getattr(*place).detach().clone() for site in sites.values() for place in site.parameters}
-
-    def go(length: float) -> None:
-        with torch.no_grad():
-            for (owner, leaf), weight in start.items():
-                getattr(owner, leaf).copy_(weight)
-        for name, site in sites.items():
-            site.add_(length * ascent.deltas[name])
-
-    def at(length: float) -> float:
-        go(length)
-        return value()
-
-    found = reach(at, aim.level, ascent.length, tolerance=aim.tolerance, evaluations=aim.evaluations)
-    if not math.isfinite(found.value):
-        raise NonFiniteError("two-sided: the model breaks at every length that was tried; take a larger damping")
-    go(found.length)
-    return found.value
-
-
-def _train_only(model: nn.Module, sites: Mapping[str, WeightAndBias]) -> None:
-    """Gradients for the weights of the sites and for nothing else."""
-    model.requires_grad_(False)
-    for site in sites.values():
-        for owner, leaf in site.parameters:
-            getattr(owner, leaf).requires_grad_(True)
+        below = Below(level, log_odds=self.method.log_odds and number == 0)
+        forgetting = below.gradient(self.model, self.sites, self.forget, self.problem.tokenizer)
+        ascent = Ascent.of(forgetting.gradients, self.factors, self.method.damping)
+        if not ascent.slope > 0.0:
+            return False
+        if self.method.repair and number:
+            retaining = loss_gradient(self.model, self.sites, self.retain, self.problem.tokenizer)
+            ascent = ascent.repairing(
+                forgetting.gradients, retaining, self.factors, self.method.damping, self.method.repair
+            )
+        share = 1.0 / (self.method.steps - number)
+        last = number + 1 == self.method.steps
+        self.now = climb(
+            self.sites,
+            ascent,
+            Aim(
+                self.now + share * (self.level.start - self.now),
+                self.level.start * (TOLERANCE if last else WAYPOINT_TOLERANCE),
+                self.method.evaluations,
+                share * forgetting.gap * forgetting.tokens / ascent.slope,
+            ),
+            self.loss,
+        )
+        return True
