@@ -7,7 +7,7 @@ import torch
 
 from mnemotomy.bench.classwise.anatomy import Anatomy, class_atlas
 from mnemotomy.bench.classwise.degradation import degradation, mean_cosines, rank_correlation
-from mnemotomy.bench.classwise.matrices import OnMoments, automatic_matrix, grouped, judged, matrices
+from mnemotomy.bench.classwise.matrices import OnMoments, automatic_matrix, grouped, judged, matrices, two_sided_matrix
 from mnemotomy.bench.classwise.observing import see
 from mnemotomy.bench.classwise.spectrum import overlaps, spectra
 from mnemotomy.bench.classwise.subject import Subject
@@ -40,6 +40,13 @@ def test_matrices_and_groups(anatomy):
     no_superclasses = Anatomy(anatomy.subject)
     no_superclasses.subject = type("Named", (), {"superclasses": {}, "class_names": tuple("abcd"), "classes": 4})()
     assert no_superclasses.groups() == {"a, b": (0, 1), "c, d": (2, 3)}
+
+
+def test_the_two_sided_edit_of_every_class(anatomy):
+    found = two_sided_matrix(anatomy, {"read": 200, "repairing": 200, "overshoot": 0.6})
+    assert torch.tensor(found["matrices"]["two-sided"]).shape == (10, 10)
+    assert found["summary"]["two-sided"]["erased_mean"] < 0.05
+    assert found["summary"]["two-sided"]["others_lost_mean"] < 0.05
 
 
 def test_ours_on_shared_moments_is_ours(anatomy):

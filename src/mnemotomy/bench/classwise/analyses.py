@@ -11,10 +11,11 @@ from mnemotomy.bench.classwise.anatomy import Anatomy
 from mnemotomy.bench.classwise.cells import cached
 from mnemotomy.bench.classwise.cost import cost, extraction
 from mnemotomy.bench.classwise.degradation import degradation
-from mnemotomy.bench.classwise.matrices import automatic_matrix, every_subset, grouped, matrices
+from mnemotomy.bench.classwise.matrices import automatic_matrix, every_subset, grouped, matrices, two_sided_matrix
 from mnemotomy.bench.classwise.spectrum import spectra
 from mnemotomy.bench.classwise.subject import Subject
 from mnemotomy.bench.classwise.sufficiency import sufficiency
+from mnemotomy.methods.two_sided import TwoSided
 from mnemotomy.metrics.interval import mean_and_spread
 
 Record = dict[str, Any]
@@ -36,10 +37,12 @@ def analyse(out_dir: Path, subjects: Iterable[Subject], records: Sequence[Record
     for subject in subjects:
         anatomy, case = Anatomy(subject), subject.case
         erased = _part(out_dir, anatomy, "matrices", matrices)
-        if case.automatic_seeds is None or len(seeds) < case.automatic_seeds:
-            ours = _part(out_dir, anatomy, "automatic", automatic_matrix)
-            erased |= {key: erased[key] | ours[key] for key in ("matrices", "summary")}
+        every = case.automatic_seeds is None or len(seeds) < case.automatic_seeds
+        if every:
+            _join(erased, _part(out_dir, anatomy, "automatic", automatic_matrix))
         drops = _part(out_dir, anatomy, "degradation", degradation, erased["before"], erased["matrices"])
+        if every:
+            _join(erased, _part(out_dir, anatomy, "two-sided", two_sided_matrix, asdict(TwoSided())))
         seeds.append({"seed": subject.seed, "matrices": erased, "degradation": drops})
         if not case.matrices_only:
             seeds[-1]["extraction"] = _part(out_dir, anatomy, "extraction class by class", extraction)
@@ -51,6 +54,11 @@ def analyse(out_dir: Path, subjects: Iterable[Subject], records: Sequence[Record
                 first["subsets"] = _part(out_dir, anatomy, "subsets", every_subset, erased["strengths"])
     costs = {"cost": cost(_mean_extraction(seeds), records)} if "extraction" in seeds[0] else {}
     return {"seeds": seeds, **first, **over_seeds(seeds), **costs}
+
+
+def _join(erased: Record, more: Record) -> None:
+    for key in ("matrices", "summary"):
+        erased[key] = erased[key] | more[key]
 
 
 def over_seeds(seeds: Sequence[Record]) -> Record:

@@ -21,10 +21,11 @@ from mnemotomy.methods.engram import STRENGTHS
 from mnemotomy.methods.engram_automatic import EngramAutomatic
 from mnemotomy.methods.erasure import FORGET, RETAIN
 from mnemotomy.methods.problem import Problem
+from mnemotomy.methods.two_sided import TwoSided
 
 Record = dict[str, Any]
 
-PAPER, CHOSEN, AUTOMATIC = "α = 1", "α chosen", "automatic"
+PAPER, CHOSEN, AUTOMATIC, TWO_SIDED = "α = 1", "α chosen", "automatic", "two-sided"
 CHOSEN_ON = 500
 """Training examples of each class on which its α is chosen."""
 
@@ -59,6 +60,14 @@ def automatic_matrix(anatomy: Anatomy) -> Record:
     """Every class erased in turn by ours, which chooses its α and τ for each class on training examples."""
     rows = [(label,) for label in range(anatomy.subject.classes)]
     return _described(anatomy, {AUTOMATIC: _automatic(anatomy, rows)})
+
+
+def two_sided_matrix(anatomy: Anatomy, settings: Record) -> Record:
+    """Every class erased in turn by the two-sided edit with these settings."""
+    subject, method = anatomy.subject, TwoSided(**settings)
+    problems = (subject.problem_of(label, examples=subject.collected) for label in range(subject.classes))
+    rows = [see(method(problem), subject.test).by_class for problem in problems]
+    return _described(anatomy, {TWO_SIDED: torch.stack(rows)})
 
 
 def grouped(anatomy: Anatomy, strengths: Sequence[float]) -> Record:
