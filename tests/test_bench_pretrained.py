@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from mnemotomy.bench import pretrained
 from mnemotomy.bench.classwise.matrices import CHOSEN, PAPER
-from mnemotomy.bench.pretrained import Classifier, Plan, grouped, run_pretrained
+from mnemotomy.bench.pretrained import PROJECTOR, Classifier, Plan, grouped, run_pretrained
 from mnemotomy.cli import app
 from mnemotomy.data.images import Images
 from mnemotomy.errors import ConfigurationError, DataError, ModelError, SelectionError
@@ -61,12 +61,16 @@ def test_groups_are_erased_in_turn(folder: Path, tmp_path: Path, monkeypatch: py
     record = run_pretrained(tmp_path, str(folder), PLAN)
     assert record["groups"] == ["0–2", "3–5", "6–8", "9"]
     assert min(record["before"]) > 0.5
-    for title in (PAPER, CHOSEN):
+    assert list(record["strengths"]) == [PAPER, CHOSEN, PROJECTOR]
+    assert record["strengths"][PAPER] == [1.0] * 4
+    for title in (PAPER, CHOSEN, PROJECTOR):
         matrix = torch.tensor(record["matrices"][title])
         assert matrix.shape == (4, 4)
         assert bool((matrix.diagonal() < torch.tensor(record["before"]) - 0.3).all())
         assert record["summary"][title]["others_lost_mean"] < 0.4
     assert record["summary"][CHOSEN]["erased_mean"] <= record["summary"][PAPER]["erased_mean"] + 0.05
+    lost = {title: summary["others_lost_mean"] for title, summary in record["summary"].items()}
+    assert lost[PROJECTOR] < lost[CHOSEN]  # what is shared is spared
     monkeypatch.setattr(pretrained, "collect", None)
     assert run_pretrained(tmp_path, str(folder), PLAN) == record  # nothing is computed again
 

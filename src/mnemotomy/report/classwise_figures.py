@@ -10,7 +10,7 @@ import numpy as np
 
 from mnemotomy.report.figures import ACCENT, INK, SECOND, grid, save
 
-MARKS = "os^DvP*X<>hp"
+MARKS = "os^DvP*X<>hpd8H"
 _SITES = 4  # panels of spectra
 _NEAR = 0.8  # methods that ruin a network would else squeeze all others into one corner
 
@@ -20,7 +20,7 @@ def cka_scatter(records: Sequence[Mapping[str, Any]], path: str | Path) -> None:
     figure, axes = grid(1, 2, width=11.0, height=4.4)
     for axis in axes:
         for number, record in enumerate(records):
-            ours = record["method"].startswith("engram")
+            ours = record["method"].startswith(("engram", "two-sided"))
             baseline = record["method"] in ("original", "retrain")
             axis.errorbar(
                 record["cka_original"],
@@ -38,9 +38,9 @@ def cka_scatter(records: Sequence[Mapping[str, Any]], path: str | Path) -> None:
         axis.grid(alpha=0.25)
     near = [one for one in records if min(one["cka_original"], one["cka_retrained"]) > _NEAR] or list(records)
     for key, limit in (("cka_original", axes[1].set_xlim), ("cka_retrained", axes[1].set_ylim)):
-        values = [one[key] for one in near]
-        margin = 0.1 * (max(values) - min(values)) + 0.005
-        limit(min(values) - margin, max(values) + margin)
+        reach = [(one[key], one.get(f"{key}_spread") or 0.0) for one in near]
+        low, high = min(value - spread for value, spread in reach), max(value + spread for value, spread in reach)
+        limit(low - 0.05 * (high - low) - 0.005, high + 0.05 * (high - low) + 0.005)
     axes[1].set(title="the upper right corner of the left panel")
     axes[1].legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
     save(figure, path)
