@@ -10,7 +10,7 @@ import numpy as np
 
 from mnemotomy.report.figures import ACCENT, INK, SECOND, grid, save
 
-MARKS = "os^DvP*X<>hpd8H"
+MARKS = (*"os^DvP*X<>hpd8", "$2$")
 _SITES = 4  # panels of spectra
 _NEAR = 0.8  # methods that ruin a network would else squeeze all others into one corner
 
