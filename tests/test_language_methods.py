@@ -162,6 +162,33 @@ def test_rlcp_reads_the_first_token_of_the_answer_where_it_is_predicted():
         assert float(RLCPObjective(method, asked)(asked.model, step).detach()) == pytest.approx(0.0, abs=1e-6)
 
 
+def test_rlcp_counts_the_answers_tokens_alike():
+    """The terms on answers read from context and on retained ones, against whole forward passes of each example."""
+    asked, off = problem(), {"lambda_adv": 0.0, "suppression": 0.0}
+    step = next(iter(steps_of_epoch(Run("test", 2, 4), Descent(), 0)))
+    model = copy.deepcopy(asked.model)
+    with torch.no_grad():
+        model.lm_head.weight.add_(0.05 * torch.randn(model.lm_head.weight.shape, generator=torch.manual_seed(0)))
+
+    def whole(of: nn.Module, row: Any) -> torch.Tensor:
+        counted = torch.tensor(row.labels[1:]) != IGNORED
+        return of(torch.tensor([row.input_ids])).logits[0, :-1][counted].log_softmax(-1)
+
+    objective = RLCPObjective(RLCPUnlearning(**off, lambda_kl=0.0, lambda_rag=1.0), asked)
+    told = [objective.told[index] for index in step.forget]
+    targets = torch.tensor([label for row in told for label in row.labels if label != IGNORED])
+    spoken = torch.cat([whole(model, row) for row in told])
+    expected = nn.functional.nll_loss(spoken, targets)
+    torch.testing.assert_close(objective(model, step), expected, atol=1e-5, rtol=1e-4)
+
+    objective = RLCPObjective(RLCPUnlearning(**off, lambda_kl=1.0, lambda_rag=0.0), asked)
+    kept = [objective.kept[index] for index in step.retain]
+    found, reference = (torch.cat([whole(of, row) for row in kept]) for of in (model, asked.model))
+    expected = (reference.exp() * (reference - found)).sum(-1).mean()
+    assert float(expected.detach()) > 1e-3
+    torch.testing.assert_close(objective(model, step), expected, atol=1e-5, rtol=1e-4)
+
+
 def test_kl_holds_the_retained_answers():
     asked = problem()
     model = GradDiff(**FAST, retain_loss="KL", alpha=5.0)(asked)

@@ -18,9 +18,10 @@ from mnemotomy.metabolism.objective import unwrapped
 from mnemotomy.metabolism.probe import Layer, hidden_size, hidden_states, resolve_layer
 from mnemotomy.metabolism.schedule import Sigmoid
 from mnemotomy.metabolism.suppression import NegativeCrossEntropy
-from mnemotomy.metabolism.survival import survival_loss
-from mnemotomy.methods.language.gradient import EPOCHS, LEARNING_RATES, GradientMethod
+from mnemotomy.methods.language.gradient import EPOCHS, LEARNING_RATES, GradientMethod, reference_logits
 from mnemotomy.methods.language.loop import Loss, Step
+from mnemotomy.methods.language.losses import kl_divergence, negative_log_likelihood
+from mnemotomy.methods.language.predictions import predict
 from mnemotomy.methods.language.problem import TextProblem
 from mnemotomy.methods.language.refusals import answered, question_of
 from mnemotomy.methods.language.sequences import padded, sequences
@@ -119,22 +120,18 @@ class RLCPObjective(nn.Module):
         verdict = self.adversary(self.probes, probed, labels, torch.zeros_like(labels), alpha)
         total = method.lambda_adv * verdict.loss + NegativeCrossEntropy(method.suppression)(*asked)
         if method.lambda_rag:
-            told = self._forward(model, [self.told[index] for index in step.forget])
-            total = total + method.lambda_rag * survival_loss(*told)
+            told = predict(model, [self.told[index] for index in step.forget], self.problem.tokenizer)
+            total = total + method.lambda_rag * negative_log_likelihood(told.log_probabilities())
         return total + method.lambda_kl * self._divergence(model, asked, rows, step) if method.lambda_kl else total
 
     def _divergence(self, model: nn.Module, asked: _Asked, rows: Sequence[Encoded], step: Step) -> Tensor:
-        if self.method.kl_on == "asked":
-            found = asked
-        else:
-            rows = [self.kept[index] for index in step.retain]
-            found = self._forward(model, rows)
+        if self.method.kl_on == "retain":
+            kept = [self.kept[index] for index in step.retain]
+            found = predict(model, kept, self.problem.tokenizer).logits
+            return kl_divergence(found, reference_logits(self.problem, kept))
         with observing(self.problem.model):
             reference = self._forward(self.problem.model, rows).logits
-        counted = found.labels != IGNORED
-        if self.method.kl_on == "asked":
-            counted = self._batch(rows)["attention_mask"].bool()
-        return kl_to_reference(reference, found.logits, counted)
+        return kl_to_reference(reference, asked.logits, self._batch(rows)["attention_mask"].bool())
 
     def _forward(self, model: nn.Module, rows: Sequence[Encoded]) -> _Asked:
         batch = self._batch(rows)
