@@ -67,6 +67,17 @@ def test_a_model_and_a_tokenizer_that_do_not_belong_together(folder: Path):
         check_language_model(model, tokenizer())
 
 
+def test_an_embedding_that_transformers_cannot_name_is_let_be(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    model = mt.load_model(folder)
+    model.resize_token_embeddings(20)
+
+    def unnamed() -> None:
+        raise NotImplementedError
+
+    monkeypatch.setattr(model, "get_input_embeddings", unnamed)
+    check_language_model(model, tokenizer())
+
+
 def test_a_model_without_a_head_cannot_be_asked(folder: Path):
     example = TextExample("text", (Turn("assistant", "Kyoto"),), "here")
     with pytest.raises(ModelError, match="LlamaModel has no output head"):

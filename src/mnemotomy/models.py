@@ -84,14 +84,24 @@ def check_language_model(model: nn.Module, tokenizer: Any) -> None:
     if not hasattr(model, "get_output_embeddings"):
         return
     named, found = type(model).__name__, cast(Any, model)
-    if found.get_output_embeddings() is None:
+    if found.get_output_embeddings() is None and not found.can_generate():  # the former alone may be a head unnamed
         raise ModelError(f"{named} has no output head, so it predicts no token; take a causal language model")
-    known, written = found.get_input_embeddings().weight.shape[0], 1 + (tokenizer.pad_token_id or 0)
-    written = max(written, tokenizer.vocab_size)
-    if written > known:
-        raise ModelError(
-            f"the tokenizer gives {written} tokens, and {named} knows {known}; they do not belong together"
-        )
+    check_tokens(model, max(tokenizer.vocab_size - 1, tokenizer.pad_token_id or 0))
+
+
+def check_tokens(model: nn.Module, largest: int) -> None:
+    """Refuse tokens that the model's embedding lacks; one that transformers cannot name is let be.
+
+    Raises:
+        ModelError: ``largest`` is beyond it.
+    """
+    try:
+        known = int(cast(Any, model).get_input_embeddings().weight.shape[0])
+    except (AttributeError, NotImplementedError):
+        return
+    if largest >= known:
+        named = type(model).__name__
+        raise ModelError(f"the tokenizer gives token {largest}, and {named} knows {known}; they do not belong together")
 
 
 def save_model(

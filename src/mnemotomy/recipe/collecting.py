@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import glob
 import hashlib
 import json
@@ -21,7 +20,7 @@ from mnemotomy.engram.moments import Moments
 from mnemotomy.engram.rows import is_encoder_decoder
 from mnemotomy.engram.sites import Selector, select_sites
 from mnemotomy.errors import ConceptError, ModelError
-from mnemotomy.models import fingerprint
+from mnemotomy.models import check_tokens, fingerprint
 
 _SUFFIX = ".checkpoint"
 
@@ -105,13 +104,7 @@ def _encode(
     for name, paths in files.items():
         examples = [example for path in paths for example in read_examples(path)]
         data[name] = batches(examples, tokenizer, batch_size=reading.batch_size, max_length=length)
-    largest = max(int(batch["input_ids"].max()) for parts in data.values() for batch in parts)
-    with contextlib.suppress(AttributeError, NotImplementedError):  # models whose embedding transformers cannot name
-        rows = int(getattr(model, "get_input_embeddings")().weight.shape[0])  # noqa: B009 - unknown to nn.Module
-        if largest >= rows:
-            raise ModelError(
-                f"the tokenizer gives token {largest}, and the model knows {rows}; they do not belong together"
-            )
+    check_tokens(model, max(int(batch["input_ids"].max()) for parts in data.values() for batch in parts))
     return data
 
 
