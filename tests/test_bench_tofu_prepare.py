@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from mnemotomy.bench.tofu import prepare
 from mnemotomy.bench.tofu.prepare import FreshBase, Preparation, prepare_pair
 from mnemotomy.bench.tofu.texts import Texts
+from mnemotomy.data.tokens import Encoded
 from mnemotomy.errors import ConfigurationError
 from mnemotomy.models import fingerprint, load_model
 from tiny_language import write_lines
@@ -23,19 +27,19 @@ def test_preparing_a_pair_goes_on_where_it_was(tmp_path: Path, monkeypatch: pyte
     base = FreshBase(str(folder / "base"), hidden=64, layers=1, epochs=1, general=1)
     settings = Preparation(epochs=2, batch_size=8)
     texts = Texts(folder / "tofu")
+    few = replace(base, problems=2)
+    fewer = prepare_pair(tmp_path / "few", texts, base=few, settings=settings, only=["full"], gsm8k=problems)
     made = prepare_pair(tmp_path / "pair", texts, base=base, settings=settings, gsm8k=problems)
     assert list(made) == ["base", "full", "retain90"]
     prints = [fingerprint(load_model(path)) for path in made.values()]
-    assert len(set(prints)) == 3
+    assert len({*prints, fingerprint(load_model(fewer["base"]))}) == 4
     assert not list((tmp_path / "pair").glob("*.training"))
     again = prepare_pair(tmp_path / "pair", texts, base=base, settings=settings, only=["full"], gsm8k=problems)
     assert fingerprint(load_model(again["full"])) == prints[1]
     with pytest.raises(ConfigurationError, match="made otherwise"):
         prepare_pair(tmp_path / "pair", texts, base=str(made["base"]), settings=Preparation(epochs=1, batch_size=8))
 
-    from mnemotomy.bench.tofu import prepare as module
-
-    save, calls = module.predict, []
+    save, calls = prepare.predict, []
 
     def interrupt(*arguments: Any) -> Any:
         calls.append(arguments)
@@ -43,8 +47,20 @@ def test_preparing_a_pair_goes_on_where_it_was(tmp_path: Path, monkeypatch: pyte
             raise KeyboardInterrupt
         return save(*arguments)
 
-    monkeypatch.setattr(module, "predict", interrupt)
+    monkeypatch.setattr(prepare, "predict", interrupt)
     with pytest.raises(KeyboardInterrupt):
         prepare_pair(tmp_path / "second", texts, base=str(made["base"]), settings=settings, only=["full"])
     second = prepare_pair(tmp_path / "second", texts, base=str(made["base"]), settings=settings, only=["full"])
     assert fingerprint(load_model(second["full"])) == prints[1]
+
+
+def test_batches_hold_every_row_once_beside_rows_of_like_length():
+    generator = torch.Generator().manual_seed(0)
+    lengths = torch.randint(10, 100, (1003,), generator=generator).tolist()
+    rows = [Encoded([0] * length, [0] * length) for length in lengths]
+    batches = prepare._batches(rows, 8, generator)
+    assert sorted(id(row) for batch in batches for row in batch) == sorted(map(id, rows))
+    assert all(len(batch) == 8 for batch in batches if batch is not min(batches, key=len))
+    widest = [max(len(row.input_ids) for row in batch) for batch in batches]
+    assert sum(width * len(batch) for width, batch in zip(widest, batches, strict=True)) < 1.15 * sum(lengths)
+    assert sorted(widest) != widest  # short and long ones take turns

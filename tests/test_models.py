@@ -110,6 +110,19 @@ def test_a_failed_write_leaves_the_old_content(tmp_path: Path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["d", "f.txt"]
 
 
+def test_others_may_read_what_the_umask_lets_them(tmp_path: Path):
+    save_qwen(tmp_path / "made")
+    mt.save_model(mt.load_model(tmp_path / "made"), tmp_path / "saved", extra={"a.txt": "a"})
+    with replacing_folder(tmp_path / "nested") as temporary:
+        (temporary / "deep").mkdir(mode=0o700)
+    (tmp_path / "plain").write_text("")
+    (tmp_path / "plain folder").mkdir()
+    modes = {path.stat().st_mode for path in (tmp_path / "saved").iterdir()}
+    assert modes == {(tmp_path / "plain").stat().st_mode}
+    folders = [tmp_path / name for name in ("plain folder", "saved", "nested", "nested/deep")]
+    assert len({path.stat().st_mode for path in folders}) == 1
+
+
 def test_a_tokenizer_splits_words_as_its_folder_says(tmp_path):
     from mnemotomy.data.world import small_world
     from mnemotomy.data.world_tokenizer import world_tokenizer

@@ -36,7 +36,7 @@ def replacing_folder(target: str | Path) -> Iterator[Path]:
     temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
         yield temporary
-        os.chmod(temporary, 0o777 & ~_umask())
+        _share(temporary)
         if target.exists():
             retired = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
             os.replace(target, retired / target.name)
@@ -77,6 +77,14 @@ def check_replaceable(folder: Path, record: str, inputs: Iterable[str | Path] = 
     for path in map(Path, inputs):
         if path.exists() and path.resolve().is_relative_to(folder.resolve()):
             raise DataError(f"{path} is in {folder}, which this run would replace; name another folder")
+
+
+def _share(folder: Path) -> None:
+    """Let others read a folder as the umask has it: mkdtemp and safetensors write for their owner alone."""
+    mask = _umask()
+    for path in (folder, *folder.rglob("*")):
+        if not path.is_symlink():
+            path.chmod((0o777 if path.is_dir() else 0o666) & ~mask)
 
 
 def _umask() -> int:

@@ -22,6 +22,7 @@ def prepare(
     only: Annotated[list[str] | None, typer.Option(help="full or retain, to run them side by side.")] = None,
     hidden: Annotated[int, typer.Option(min=32, help="Width of a base that is made.")] = 512,
     layers: Annotated[int, typer.Option(min=1, help="Its blocks.")] = 3,
+    problems: Annotated[int | None, typer.Option(min=1, help="Of GSM8K, for its training; all by default.")] = None,
     epochs: Annotated[int, typer.Option(min=1, help="Over TOFU.")] = 16,
     learning_rate: Annotated[float, typer.Option(help="Of AdamW; large models want about 1e-5.")] = 1e-3,
     batch_size: Annotated[int, typer.Option(min=1, help="Questions in an update.")] = 32,
@@ -46,7 +47,7 @@ def prepare(
     if base is None:
         if tokenizer is None:
             raise DataError("give --base, or --tokenizer for a base that is made here")
-        fresh = FreshBase(tokenizer=locate_model(tokenizer), hidden=hidden, layers=layers)
+        fresh = FreshBase(tokenizer=locate_model(tokenizer), hidden=hidden, layers=layers, problems=problems)
     settings = Preparation(epochs, learning_rate, batch_size, general, seed, device)
     texts = Texts(data or default_source(), forget)
     made = prepare_pair(out_dir, texts, base=fresh or locate_model(str(base)), settings=settings, only=only or ())

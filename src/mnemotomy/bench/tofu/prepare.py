@@ -29,6 +29,8 @@ from mnemotomy.observe.answer_tokens import OPEN_UNLEARNING
 
 BASE, FULL, RECORD = "base", "full", "preparation.json"
 GENERAL = ("real_authors", "world_facts")
+SORTED = 16
+"""Batches whose rows are sorted by length together."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,7 @@ class FreshBase:
         layers: blocks.
         epochs: over the solutions; the questions come ``general`` times in each.
         general: times that real authors and world facts join an epoch.
+        problems: the first so many of GSM8K; None for all, which is most of the work of a pair.
     """
 
     tokenizer: str
@@ -76,6 +79,7 @@ class FreshBase:
     layers: int = 3
     epochs: int = 2
     general: int = 4
+    problems: int | None = None
 
     def model(self, vocabulary: int, tokenizer: Any, seed: int) -> nn.Module:
         """Untrained.
@@ -160,7 +164,7 @@ def _base(folder: Path, texts: Texts, base: FreshBase, settings: Preparation, gs
     path = gsm8k or Path(os.environ.get(VARIABLE, "")) / "gsm8k" / "train.jsonl"
     if not path.is_file():
         raise DataError(f"a base is trained on GSM8K: there is no {path}; set {VARIABLE}, or give --base")
-    rows = _rows(read_examples(path), tokenizer)
+    rows = _rows(read_examples(path)[: base.problems], tokenizer)
     for split in GENERAL:
         rows += _rows(examples(load_tofu(texts.source, split)), tokenizer) * base.general
     model = base.model(len(tokenizer), tokenizer, settings.seed)
@@ -194,9 +198,7 @@ def _train(
     )
 
     def run_epoch(_: int, generator: torch.Generator) -> None:
-        order = torch.randperm(len(rows), generator=generator).tolist()
-        for start in range(0, len(order), settings.batch_size):
-            batch = [rows[place] for place in order[start : start + settings.batch_size]]
+        for batch in _batches(rows, settings.batch_size, generator):
             (-predict(model, batch, tokenizer).log_probabilities().mean()).backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
@@ -219,6 +221,17 @@ def _train(
     model.to("cpu")
     save_model(model, folder, tokenizer=tokenizer, extra={RECORD: json.dumps(record, indent=1) + "\n"})
     shutil.rmtree(training)
+
+
+def _batches(rows: Sequence[Encoded], size: int, generator: torch.Generator) -> list[list[Encoded]]:
+    """All rows in random order, those of like length among some batches' together: half of a batch would be padding."""
+    order = torch.randperm(len(rows), generator=generator).tolist()
+    found = []
+    for start in range(0, len(order), SORTED * size):
+        pool = sorted(order[start : start + SORTED * size], key=lambda place: len(rows[place].input_ids))
+        found += [pool[first : first + size] for first in range(0, len(pool), size)]
+    shuffled = torch.randperm(len(found), generator=generator).tolist()
+    return [[rows[place] for place in found[number]] for number in shuffled]
 
 
 class _OneName(nn.Module):

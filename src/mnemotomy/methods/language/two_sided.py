@@ -143,17 +143,20 @@ class _Run:
         self.tried = sequences(problem, some(problem.forget, method.search, problem.seed))
         settings = Curvature(method.labels, method.factors, problem.seed, method.smoothing)
         self.factors: KroneckerFactors = settings.collect(model, sites, read, problem.tokenizer)
-        self.now = self.loss()
+        self.now = self._loss()  # before the edit the level has not risen
 
-    def loss(self) -> float:
+    def above_rise(self) -> float:
         """The mean loss of the forget set by now, without what the level has risen by."""
-        return float(losses(self.model, self.tried, self.problem).mean()) - self.level.rise(self.model)
+        return self._loss() - self.level.rise(self.model)
+
+    def _loss(self) -> float:
+        return float(losses(self.model, self.tried, self.problem).mean())
 
     def step(self, number: int) -> bool:
         """One step; false where nothing is left to do."""
         if self.now >= self.level.start:
             return False
-        level = self.level.start + self.level.rise(self.model)
+        level = self.level.start + (self.level.rise(self.model) if number else 0.0)
         below = Below(level, log_odds=self.method.log_odds and number == 0)
         forgetting = below.gradient(self.model, self.sites, self.forget, self.problem.tokenizer)
         ascent = Ascent.of(forgetting.gradients, self.factors, self.method.damping)
@@ -175,6 +178,6 @@ class _Run:
                 self.method.evaluations,
                 share * forgetting.gap * forgetting.tokens / ascent.slope,
             ),
-            self.loss,
+            self.above_rise,
         )
         return True
