@@ -1,18 +1,20 @@
-"""Kronecker factors of a classifier over the examples that are to stay, from forward passes and one backward pass."""
+"""Kronecker factors of a classifier over the examples that are to stay, from one forward and backward pass of each."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mnemotomy.engram.collect import Collection, collect
+from mnemotomy.engram.collector import Collector
 from mnemotomy.engram.products import add_gram_, full_precision, mirror_
-from mnemotomy.engram.sites import select_sites
+from mnemotomy.engram.rows import RowLabels
+from mnemotomy.engram.sites import Reading, select_sites
 from mnemotomy.engram.sites.base import WeightAndBias
 from mnemotomy.engram.sites.convolution import ConvolutionSite, TransposedConvolutionSite
 from mnemotomy.engram.sites.linear import LinearSite, TransposedLinearSite
@@ -57,28 +59,62 @@ def kronecker_factors(
     Raises:
         NonFiniteError: the model overflows.
     """
-    batches = {REFERENCE: (batch.inputs for batch in examples.batches(batch_size))}
-    moments = collect(model, batches, sites=list(sites), options=Collection(progress=False))
+    collector = InputCollector(model, sites, [REFERENCE], share=True, dtype=torch.float32)
     outputs: dict[str, Tensor] = {}
     draws, device = torch.Generator().manual_seed(seed), device_of(model)
-    with full_precision():
+    with full_precision(), collector.attached():
         for batch in examples.batches(batch_size):
-            with watched(sites) as (_, given):
+            labels = RowLabels(torch.zeros(len(batch), dtype=torch.long), whole=0)
+            with watched(sites) as (_, given), collector.batch(labels):
                 found = logits(model, batch.inputs.to(device)).float()
             drawn = torch.multinomial(found.detach().softmax(-1).cpu(), 1, generator=draws)[:, 0].to(device)
             loss = nn.functional.cross_entropy(found, drawn, reduction="sum")
             for name, gradient in zip(given, torch.autograd.grad(loss, list(given.values())), strict=True):
-                rows = _rows(sites[name], gradient)
-                if name not in outputs:
-                    outputs[name] = rows.new_zeros(rows.shape[1], rows.shape[1])
-                add_gram_(outputs[name], rows)
-    factors: dict[str, KroneckerFactor] = {}
+                add_output_(outputs, name, _rows(sites[name], gradient))
+    return KroneckerFactors(factors_of(collector, sites, outputs, len(examples)), len(examples))
+
+
+class InputCollector(Collector):
+    """Sums over inputs that belong to a graph, of which the sums are to be no part."""
+
+    def _observe(self, name: str, reading: Reading) -> None:
+        with torch.no_grad():
+            super()._observe(name, replace(reading, tensor=reading.tensor.detach()))
+
+
+def add_output_(outputs: dict[str, Tensor], name: str, gradients: Float[Tensor, "rows out"]) -> None:
+    """Add the rows of a gradient at what one site gave to its second moment, in float32; the upper triangle counts."""
+    if name not in outputs:
+        outputs[name] = gradients.new_zeros(gradients.shape[1], gradients.shape[1], dtype=torch.float32)
+    add_gram_(outputs[name], gradients.float())
+
+
+def factors_of(
+    collector: Collector, sites: Mapping[str, WeightAndBias], outputs: Mapping[str, Tensor], count: int | None = None
+) -> dict[str, KroneckerFactor]:
+    """The spectra of what was summed, one for each distinct input.
+
+    Args:
+        collector: of the inputs of ``REFERENCE``; A is their mean over rows.
+        sites: of both.
+        outputs: by ``add_output_``.
+        count: what G is the mean over; the rows of the inputs by default.
+
+    Raises:
+        NonFiniteError: the model overflowed.
+    """
+    statistics = collector.statistics()
+    spectra: dict[tuple[str, bool], Spectrum] = {}
+    found: dict[str, KroneckerFactor] = {}
     for name, site in sites.items():
-        moment = moments.moment(name, REFERENCE)
-        inputs = moment.extended(site.has_bias).to(outputs[name]) / moment.count
+        owner = collector.readers[name]
+        moment, shared = statistics[owner][REFERENCE], (owner, site.has_bias)
+        if shared not in spectra:
+            moment.pack_()
+            spectra[shared] = Spectrum.of(moment.extended(site.has_bias) / moment.count)
         mirror_(outputs[name])
-        factors[name] = KroneckerFactor(Spectrum.of(inputs), Spectrum.of(outputs[name] / len(examples)))
-    return KroneckerFactors(factors, len(examples))
+        found[name] = KroneckerFactor(spectra[shared], Spectrum.of(outputs[name] / (count or moment.count)))
+    return found
 
 
 @contextlib.contextmanager
@@ -105,4 +141,4 @@ def _rows(site: WeightAndBias, gradient: Tensor) -> Float[Tensor, "rows out"]:
     """Channels of convolutions come second, those of linear layers last."""
     if not isinstance(site, LinearSite | TransposedLinearSite):
         gradient = gradient.flatten(2).transpose(1, 2)
-    return gradient.flatten(0, -2).float()
+    return gradient.flatten(0, -2)

@@ -12,14 +12,14 @@ from torch import Tensor, nn
 
 from mnemotomy.data.tokens import Encoded
 from mnemotomy.engram.collector import Collector
-from mnemotomy.engram.products import add_gram_, full_precision, mirror_
+from mnemotomy.engram.products import full_precision
 from mnemotomy.engram.rows import TEXT, RowLabels
-from mnemotomy.engram.sites import Reading, Site
+from mnemotomy.engram.sites import Site
 from mnemotomy.engram.sites.base import WeightAndBias
 from mnemotomy.engram.sites.linear import LinearSite, TransposedLinearSite
 from mnemotomy.errors import ConfigurationError, SelectionError
-from mnemotomy.methods.curvature import REFERENCE, watched
-from mnemotomy.methods.kronecker import KroneckerFactor, KroneckerFactors, Spectrum
+from mnemotomy.methods.curvature import REFERENCE, InputCollector, add_output_, factors_of, watched
+from mnemotomy.methods.kronecker import KroneckerFactor, KroneckerFactors
 from mnemotomy.methods.language.predictions import ROWS_AT_ONCE, predict
 from mnemotomy.methods.language.sequences import padded
 from mnemotomy.progress import progress_bar
@@ -88,28 +88,17 @@ class Curvature:
             NonFiniteError: the model overflows.
         """
         layers = linear(sites)
-        collector = _InputCollector(model, sites, [REFERENCE], share=True, dtype=torch.float32)
+        collector = InputCollector(model, sites, [REFERENCE], share=True, dtype=torch.float32)
         outputs: dict[str, Tensor] = {}
 
         def add(seen: Pass) -> None:
             for name, gradient in seen.gradients.items():
-                if name not in outputs:
-                    outputs[name] = gradient.new_zeros(gradient.shape[1], gradient.shape[1], dtype=torch.float32)
-                add_gram_(outputs[name], gradient.float())
+                add_output_(outputs, name, gradient)
 
         with collector.attached():
             self._run(model, layers, examples, tokenizer, add, collector)
-        statistics, rows, spectra = collector.statistics(), 0, dict[tuple[str, bool], Spectrum]()
-        found: dict[str, KroneckerFactor] = {}
-        for name, site in layers.items():
-            owner = collector.readers[name]
-            moment = statistics[owner][REFERENCE]
-            rows, shared = moment.count, (owner, site.has_bias)
-            if shared not in spectra:
-                moment.pack_()
-                spectra[shared] = Spectrum.of(moment.extended(site.has_bias) / rows)
-            mirror_(outputs[name])
-            found[name] = KroneckerFactor(spectra[shared], Spectrum.of(outputs[name] / rows))
+        found = factors_of(collector, layers, outputs)
+        rows = next(iter(collector.statistics().values()))[REFERENCE].count
         if self.kind == "ekfac":
             found = self._corrected(model, layers, examples, tokenizer, found, rows)
         return KroneckerFactors(found, rows)
@@ -186,11 +175,3 @@ def linear(sites: Mapping[str, Site]) -> dict[str, WeightAndBias]:
             raise SelectionError(f"site {name!r} is no linear layer, and only those have Kronecker factors here")
         found[name] = site
     return found
-
-
-class _InputCollector(Collector):
-    """Sums over inputs that belong to a graph, of which the sums are to be no part."""
-
-    def _observe(self, name: str, reading: Reading) -> None:
-        with torch.no_grad():
-            super()._observe(name, replace(reading, tensor=reading.tensor.detach()))
