@@ -56,6 +56,31 @@ def test_factors_of_a_convolution_are_of_positions():
     assert relative(moment(found.outputs.vectors, found.outputs.values), rows.T @ rows / len(examples)) < 1e-4
 
 
+def test_layers_that_the_logits_do_not_depend_on_are_left_alone():
+    problem = digits()
+
+    class WithHeads(nn.Module):
+        """A classifier with a head that is never called, and one whose output nobody reads."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = problem.model
+            self.idle, self.unread = nn.Linear(3, 2), nn.Linear(10, 2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            found = self.inner(x)
+            self.unread(found)
+            return found
+
+    model = WithHeads()
+    factors = kronecker_factors(model, factored_sites(model), problem.retain[slice(0, 60)], seed=0, batch_size=32)
+    assert set(factors.sites) == {f"inner.{name}" for name in factored_sites(problem.model)}
+    found = TwoSided()(replace(problem, model=model))
+    assert accuracy(found, problem.forget) < 0.02
+    assert same_state(found.idle, state_of(model.idle))
+    assert same_state(found.unread, state_of(model.unread))
+
+
 def test_batches_make_no_difference():
     model, examples = digits().model, digits().retain[slice(0, 90)]
     one, other = (kronecker_factors(model, factored_sites(model), examples, seed=0, batch_size=n) for n in (90, 16))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -177,6 +178,16 @@ def test_only_the_chosen_layers_change(trained: TextProblem):
     before = state_of(trained.model)
     changed = [name for name, value in edited.state_dict().items() if not torch.equal(value, before[name])]
     assert changed == ["model.layers.1.mlp.up_proj.weight"]
+
+
+def test_layers_that_no_text_passes_through_are_left_alone(trained: TextProblem):
+    model = copy.deepcopy(trained.model)
+    model.model.layers[0].tower = torch.nn.Linear(4, 4)  # as the vision tower of a model that reads texts as well
+    found = TwoSided(damping=0.05, layers=[0, 1])(replace(trained, model=model))
+    assert same_state(found.model.layers[0].tower, state_of(model.model.layers[0].tower))
+    assert mean_loss(trained, found, FORGET) > mean_loss(trained, model, FORGET) + 1.0
+    with pytest.raises(SelectionError, match="depend on none"):
+        TwoSided(kinds=["tower"], layers=[0])(replace(trained, model=model))
 
 
 def test_the_output_head_is_refused(trained: TextProblem):

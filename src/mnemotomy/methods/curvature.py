@@ -51,7 +51,7 @@ def kronecker_factors(
 
     Args:
         model: in evaluation mode; the weights of the sites require gradients.
-        sites: of ``factored_sites``.
+        sites: of ``factored_sites``; those that the logits do not depend on, as an auxiliary head, have no factors.
         examples: the reference.
         seed: of the labels.
         batch_size: of the passes.
@@ -69,9 +69,12 @@ def kronecker_factors(
                 found = logits(model, batch.inputs.to(device)).float()
             drawn = torch.multinomial(found.detach().softmax(-1).cpu(), 1, generator=draws)[:, 0].to(device)
             loss = nn.functional.cross_entropy(found, drawn, reduction="sum")
-            for name, gradient in zip(given, torch.autograd.grad(loss, list(given.values())), strict=True):
-                add_output_(outputs, name, _rows(sites[name], gradient))
-    return KroneckerFactors(factors_of(collector, sites, outputs, len(examples)), len(examples))
+            gradients = torch.autograd.grad(loss, list(given.values()), allow_unused=True) if given else ()
+            for name, gradient in zip(given, gradients, strict=True):
+                if gradient is not None:
+                    add_output_(outputs, name, _rows(sites[name], gradient))
+    reached = {name: site for name, site in sites.items() if name in outputs}
+    return KroneckerFactors(factors_of(collector, reached, outputs, len(examples)), len(examples))
 
 
 class InputCollector(Collector):

@@ -96,13 +96,12 @@ class _Run:
 
     def __init__(self, method: TwoSided, problem: Problem, model: nn.Module) -> None:
         self.method, self.model = method, model
-        self.sites = factored_sites(model)
-        train_only(model, self.sites)
+        sites = factored_sites(model)
+        train_only(model, sites)
         self.forget = problem.forget.drawn(method.read, problem.seed)
         kept = problem.retain.drawn(method.read + method.repairing, problem.seed)
-        self.factors = kronecker_factors(
-            model, self.sites, kept[slice(0, method.read)], problem.seed, method.batch_size
-        )
+        self.factors = kronecker_factors(model, sites, kept[slice(0, method.read)], problem.seed, method.batch_size)
+        self.sites = {name: sites[name] for name in self.factors.sites}
         self.retain = kept[slice(-method.repairing, None)]
         self.level = -method.overshoot * max(0.0, float(self.margins().max()))
 

@@ -75,7 +75,7 @@ class Curvature:
     def collect(
         self, model: nn.Module, sites: Mapping[str, Site], examples: Sequence[Encoded], tokenizer: Any
     ) -> KroneckerFactors:
-        """The factors of ``sites`` over ``examples``.
+        """The factors of those ``sites`` that the predictions depend on, over ``examples``.
 
         Args:
             model: in evaluation mode; the weights of the sites require gradients.
@@ -84,7 +84,7 @@ class Curvature:
             tokenizer: the model's.
 
         Raises:
-            SelectionError: a site is no linear layer.
+            SelectionError: a site is no linear layer, or the predictions depend on none.
             NonFiniteError: the model overflows.
         """
         layers = linear(sites)
@@ -97,6 +97,9 @@ class Curvature:
 
         with collector.attached():
             self._run(model, layers, examples, tokenizer, add, collector)
+        layers = {name: site for name, site in layers.items() if name in outputs}
+        if not layers:
+            raise SelectionError("the predictions depend on none of the sites; choose layers that text passes through")
         found = factors_of(collector, layers, outputs)
         rows = next(iter(collector.statistics().values()))[REFERENCE].count
         if self.kind == "ekfac":
@@ -155,10 +158,11 @@ class Curvature:
                     shares = (1.0 - self.smoothing) * shares + self.smoothing / shares.shape[-1]
                     targets = torch.multinomial(shares, 1, generator=draws)[:, 0].to(targets.device)
                 loss = nn.functional.cross_entropy(predicted.logits.float(), targets, reduction="sum")
-                gradients = torch.autograd.grad(loss, list(given.values()))
+                gradients = torch.autograd.grad(loss, list(given.values()), allow_unused=True) if given else ()
+                at = {name: g for name, g in zip(given, gradients, strict=True) if g is not None}
                 add(Pass(
-                    {name: x[kept.to(x.device)] for name, x in read.items()},
-                    {name: g[kept.to(g.device)] for name, g in zip(given, gradients, strict=True)},
+                    {name: read[name][kept.to(g.device)] for name, g in at.items()},
+                    {name: g[kept.to(g.device)] for name, g in at.items()},
                 ))  # fmt: skip
                 advance(len(some))
 

@@ -136,13 +136,14 @@ class _Run:
     def __init__(
         self, method: TwoSided, problem: TextProblem, model: nn.Module, sites: dict[str, WeightAndBias], level: Level
     ) -> None:
-        self.method, self.problem, self.model, self.sites, self.level = method, problem, model, sites, level
+        self.method, self.problem, self.model, self.level = method, problem, model, level
         self.forget = sequences(problem, problem.forget)
         drawn = some(problem.retain, method.read + method.repairing, problem.seed)
         read, self.retain = (sequences(problem, part) for part in (drawn[: method.read], drawn[-method.repairing :]))
         self.tried = sequences(problem, some(problem.forget, method.search, problem.seed))
         settings = Curvature(method.labels, method.factors, problem.seed, method.smoothing)
         self.factors: KroneckerFactors = settings.collect(model, sites, read, problem.tokenizer)
+        self.sites = {name: sites[name] for name in self.factors.sites}  # not the vision tower of a model of texts
         self.now = self._loss()  # before the edit the level has not risen
 
     def above_rise(self) -> float:
