@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import sqlite3
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -17,6 +20,7 @@ from mnemotomy.bench.store import places, run_store
 from mnemotomy.data.fact import Fact
 from mnemotomy.data.fact_file import format_fact
 from mnemotomy.errors import DataError
+from mnemotomy.ram import schema
 from mnemotomy.ram.store import FactStore
 from small_facts import KYOTO, PARIS, ROME
 
@@ -153,6 +157,27 @@ def test_two_processes_add_at_once(tmp_path: Path) -> None:
         assert len(store) == 120
         assert len(store.search("left", 100)) == len(store.search("right", 100)) == 40
         assert len({fact.subject for fact in store}) == 120
+
+
+def test_a_store_that_another_makes_while_it_is_opened(tmp_path: Path) -> None:
+    path = tmp_path / "facts.db"
+    others: list[threading.Thread] = []
+
+    class Interrupted(sqlite3.Connection):
+        def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
+            result = super().execute(sql, *parameters)
+            if "application_id" in sql and not others:  # what is read next must belong to the same state of the file
+                others.append(threading.Thread(target=lambda: schema.connect(path).close()))
+                others[0].start()
+                others[0].join(0.5)
+            return result
+
+    connection = sqlite3.connect(path, isolation_level=None, factory=Interrupted)
+    schema._prepare(connection, path)
+    connection.close()
+    others[0].join(60)
+    with FactStore(path) as store:
+        assert store.add([KYOTO]) == 1
 
 
 def test_one_connection_sees_what_another_wrote(tmp_path: Path, store: FactStore) -> None:

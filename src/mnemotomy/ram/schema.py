@@ -6,6 +6,7 @@ import contextlib
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 from mnemotomy.errors import StoreError
 
@@ -60,9 +61,12 @@ def connect(path: str | Path, *, create: bool = True) -> sqlite3.Connection:
 
 
 @contextlib.contextmanager
-def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """Write all of what happens inside, or nothing; other processes wait for their turn."""
-    connection.execute("BEGIN IMMEDIATE")
+def transaction(connection: sqlite3.Connection, kind: Literal["DEFERRED", "IMMEDIATE"] = "IMMEDIATE") -> Iterator[None]:
+    """Write all of what happens inside, or nothing; other processes wait for their turn.
+
+    ``"DEFERRED"`` is for what only reads: it sees one state of the store throughout, and writers wait until it ends.
+    """
+    connection.execute(f"BEGIN {kind}")
     try:
         yield
         connection.execute("COMMIT")
@@ -97,8 +101,9 @@ _MEANINGS = {
 
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
-    if _is_store(connection, path):
-        return
+    with transaction(connection, "DEFERRED"):  # else another process could make the store between two of the reads
+        if _is_store(connection, path):
+            return
     with transaction(connection):
         if _is_store(connection, path):  # another process was faster
             return
