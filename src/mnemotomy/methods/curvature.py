@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from mnemotomy.engram.collector import Collector
@@ -67,12 +67,8 @@ def kronecker_factors(
             labels = RowLabels(torch.zeros(len(batch), dtype=torch.long), whole=0)
             with watched(sites) as (_, given), collector.batch(labels):
                 found = logits(model, batch.inputs.to(device)).float()
-            drawn = torch.multinomial(found.detach().softmax(-1).cpu(), 1, generator=draws)[:, 0].to(device)
-            loss = nn.functional.cross_entropy(found, drawn, reduction="sum")
-            gradients = torch.autograd.grad(loss, list(given.values()), allow_unused=True) if given else ()
-            for name, gradient in zip(given, gradients, strict=True):
-                if gradient is not None:
-                    add_output_(outputs, name, _rows(sites[name], gradient))
+            for name, gradient in gradients_at(given, found, drawn(found, draws)).items():
+                add_output_(outputs, name, _rows(sites[name], gradient))
     reached = {name: site for name, site in sites.items() if name in outputs}
     return KroneckerFactors(factors_of(collector, reached, outputs, len(examples)), len(examples))
 
@@ -83,6 +79,22 @@ class InputCollector(Collector):
     def _observe(self, name: str, reading: Reading) -> None:
         with torch.no_grad():
             super()._observe(name, replace(reading, tensor=reading.tensor.detach()))
+
+
+def drawn(scores: Float[Tensor, "n classes"], draws: torch.Generator, smoothing: float = 0.0) -> Int[Tensor, " n"]:
+    """A class for each row, from the model's prediction; a share of ``smoothing`` from all classes alike."""
+    shares = scores.detach().float().softmax(-1).cpu()
+    shares = (1.0 - smoothing) * shares + smoothing / shares.shape[-1]
+    return torch.multinomial(shares, 1, generator=draws)[:, 0].to(scores.device)
+
+
+def gradients_at(
+    given: Mapping[str, Tensor], scores: Float[Tensor, "n classes"], targets: Int[Tensor, " n"]
+) -> dict[str, Tensor]:
+    """By site, the gradient of the summed cross-entropy at what it gave; of those that the scores depend on."""
+    loss = nn.functional.cross_entropy(scores.float(), targets, reduction="sum")
+    found = torch.autograd.grad(loss, list(given.values()), allow_unused=True) if given else ()
+    return {name: gradient for name, gradient in zip(given, found, strict=True) if gradient is not None}
 
 
 def add_output_(outputs: dict[str, Tensor], name: str, gradients: Float[Tensor, "rows out"]) -> None:

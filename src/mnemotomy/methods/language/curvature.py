@@ -18,7 +18,7 @@ from mnemotomy.engram.sites import Site
 from mnemotomy.engram.sites.base import WeightAndBias
 from mnemotomy.engram.sites.linear import LinearSite, TransposedLinearSite
 from mnemotomy.errors import ConfigurationError, SelectionError
-from mnemotomy.methods.curvature import REFERENCE, InputCollector, add_output_, factors_of, watched
+from mnemotomy.methods.curvature import REFERENCE, InputCollector, add_output_, drawn, factors_of, gradients_at, watched
 from mnemotomy.methods.kronecker import KroneckerFactor, KroneckerFactors
 from mnemotomy.methods.language.predictions import ROWS_AT_ONCE, predict
 from mnemotomy.methods.language.sequences import padded
@@ -101,7 +101,7 @@ class Curvature:
         if not layers:
             raise SelectionError("the predictions depend on none of the sites; choose layers that text passes through")
         found = factors_of(collector, layers, outputs)
-        rows = next(iter(collector.statistics().values()))[REFERENCE].count
+        rows = collector.statistics()[collector.readers[next(iter(layers))]][REFERENCE].count
         if self.kind == "ekfac":
             found = self._corrected(model, layers, examples, tokenizer, found, rows)
         return KroneckerFactors(found, rows)
@@ -154,12 +154,8 @@ class Curvature:
                     predicted = predict(model, some, tokenizer)
                 targets = predicted.targets
                 if self.labels == "sampled":
-                    shares = predicted.logits.detach().float().softmax(-1).cpu()
-                    shares = (1.0 - self.smoothing) * shares + self.smoothing / shares.shape[-1]
-                    targets = torch.multinomial(shares, 1, generator=draws)[:, 0].to(targets.device)
-                loss = nn.functional.cross_entropy(predicted.logits.float(), targets, reduction="sum")
-                gradients = torch.autograd.grad(loss, list(given.values()), allow_unused=True) if given else ()
-                at = {name: g for name, g in zip(given, gradients, strict=True) if g is not None}
+                    targets = drawn(predicted.logits, draws, self.smoothing)
+                at = gradients_at(given, predicted.logits, targets)
                 add(Pass(
                     {name: read[name][kept.to(g.device)] for name, g in at.items()},
                     {name: g[kept.to(g.device)] for name, g in at.items()},
