@@ -2,23 +2,49 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 
-def counted_flops(call: Callable[[], Any]) -> int:
+def counted_flops(call: Callable[[], Any], *, dry: bool = False) -> int:
     """The operations of one call.
 
     What torch does not count is added: products that are summed in place, attention on a CPU, and factorisations with
     9 d³ for eigenvectors and d³/3 for Cholesky's (Golub & Van Loan, Matrix Computations, 4th ed., 8.3 and 4.2).
+
+    Args:
+        call: what to count.
+        dry: count matrix products without carrying them out, all of their numbers being 0: for a call that takes the
+            same operations whatever the numbers are, as training for a fixed number of steps does.
     """
-    with _counter() as counter:
+    products: contextlib.AbstractContextManager[Any]
+    products = _Dry() if dry else contextlib.nullcontext()  # type: ignore[no-untyped-call]
+    with products, _counter() as counter:
         call()
     return counter.get_total_flops()
+
+
+class _Dry(TorchDispatchMode):
+    """Matrix products give zeros."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        aten = torch.ops.aten
+        if func in (aten.mm.default, aten.bmm.default):
+            return _zeros(*args)
+        if func is aten.addmm.default:
+            return _zeros(*args[1:])
+        return func(*args, **(kwargs or {}))
+
+
+def _zeros(left: Tensor, right: Tensor) -> Tensor:
+    return left.new_zeros(*left.shape[:-1], right.shape[-1])
 
 
 def _counter() -> FlopCounterMode:

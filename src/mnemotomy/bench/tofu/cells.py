@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
@@ -24,7 +23,7 @@ from mnemotomy.files import write_text
 from mnemotomy.metabolism.checkpoint import seconds_before
 from mnemotomy.methods.language.base import LanguageMethod
 from mnemotomy.methods.language.gradient import GradientMethod
-from mnemotomy.methods.language.loop import CHECKPOINT
+from mnemotomy.methods.language.loop import CHECKPOINT, Loss
 from mnemotomy.methods.language.problem import TextProblem
 from mnemotomy.metrics.tofu.evaluation import Evaluation
 from mnemotomy.metrics.tofu.scores import scores
@@ -34,8 +33,6 @@ from mnemotomy.observe.splits import Observed
 
 Record = dict[str, Any]
 BROKEN = (TrainingError, NonFiniteError)
-THINNED = 8
-"""Gradient methods are counted on every eighth example in batches an eighth as large, and the count is multiplied."""
 
 
 def treated_cell(subject: Subject, method: LanguageMethod, seed: int) -> Record:
@@ -116,23 +113,21 @@ def row(subject: Subject, evaluation: Evaluation) -> Record:
 
 
 def flops_cell(subject: Subject, method: LanguageMethod) -> int | None:
-    """The operations of one run of ``method``, counted in a run of its own; None where that diverged."""
+    """The operations of one whole run of ``method``, counted in a run of its own; None where that diverged."""
 
     def run() -> Record:
         problem = subject.problem(0)
         try:
             if not isinstance(method, GradientMethod):
                 return {"flops": counted_flops(lambda: method(problem))}
-            thin = dataclasses.replace(problem, forget=_thinned(problem.forget), retain=_thinned(problem.retain))
-            # at this rate nothing can diverge, and the count does not depend on it
-            size = max(1, round(method.batch_size / THINNED))
-            calm = dataclasses.replace(method, batch_size=size, learning_rate=1e-9)
-            share = len(thin.forget) / len(problem.forget)
-            return {"flops": round(counted_flops(lambda: calm(thin)) / share)}
+            loss: list[Loss] = []
+            found = counted_flops(lambda: loss.append(method.objective(problem)))
+            model = copy.deepcopy(problem.model)
+            return {"flops": found + counted_flops(lambda: method.minimise(loss[0], problem, model), dry=True)}
         except BROKEN:
             return {"flops": None}
 
-    path = subject.out / "flops" / f"{cell_key(subject, method, 0)}.json"
+    path = subject.out / "operations" / f"{cell_key(subject, method, 0)}.json"
     found = cached(path, run, _named(method, 0))["flops"]
     return None if found is None else int(found)
 
@@ -174,7 +169,3 @@ def _treat(method: LanguageMethod, problem: TextProblem, folder: Path) -> nn.Mod
     if isinstance(method, GradientMethod):
         return method.train(problem, copy.deepcopy(problem.model), folder)
     return method(problem)
-
-
-def _thinned(examples: Sequence[Any]) -> Sequence[Any]:
-    return examples[::THINNED]

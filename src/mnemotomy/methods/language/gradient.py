@@ -59,9 +59,14 @@ class GradientMethod(Descent, LanguageMethod):
             DataError: an example has not what the method needs.
             TrainingError: a loss is no longer finite; the model is then spoilt.
         """
+        return self.minimise(self.objective(problem), problem, model, folder)
+
+    def minimise(
+        self, loss: Loss, problem: TextProblem, model: nn.Module, folder: str | Path | None = None
+    ) -> nn.Module:
+        """``train`` with an objective that was computed before."""
         path, key = (None, "") if folder is None else (Path(folder), self._key(problem, model))
         run = Run(self.name, len(problem.forget), len(problem.retain), problem.seed, path, key)
-        loss = self.objective(problem)
         return descend(model, loss, self, run, companion=loss if isinstance(loss, nn.Module) else None)
 
     @abstractmethod

@@ -15,7 +15,7 @@ from mnemotomy.errors import ConfigurationError, ModelError
 from mnemotomy.metabolism.objective import unwrapped
 from mnemotomy.metabolism.probe import Layer, block_names, hidden_size, hidden_states, resolve_layer
 from mnemotomy.methods.language.gradient import EPOCHS, LEARNING_RATES, RetainingMethod, StepLoss
-from mnemotomy.methods.language.loop import Step, keeping_flags
+from mnemotomy.methods.language.loop import Loss, Step, keeping_flags
 from mnemotomy.methods.language.losses import activation_distance
 from mnemotomy.methods.language.predictions import keeping
 from mnemotomy.methods.language.problem import TextProblem
@@ -68,15 +68,17 @@ class RMU(RetainingMethod):
         if not self.steering > 0.0:
             raise ConfigurationError(f"the steering coefficient is above 0, not {self.steering}")
 
-    def train(self, problem: TextProblem, model: nn.Module, folder: str | Path | None = None) -> nn.Module:
+    def minimise(
+        self, loss: Loss, problem: TextProblem, model: nn.Module, folder: str | Path | None = None
+    ) -> nn.Module:
         """As of every gradient method; what is not to be trained is frozen meanwhile."""
         if self.trains == "all" or self.lora is not None:
-            return super().train(problem, model, folder)
+            return super().minimise(loss, problem, model, folder)
         wanted = down_projections(model, self.layer)
         with keeping_flags(model):
             for name, parameter in model.named_parameters():
                 parameter.requires_grad_(parameter.requires_grad and name in wanted)
-            return super().train(problem, model, folder)
+            return super().minimise(loss, problem, model, folder)
 
     def forgetting(self, problem: TextProblem) -> StepLoss:
         forgotten = sequences(problem, problem.forget)
