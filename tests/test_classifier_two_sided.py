@@ -25,18 +25,14 @@ def drawn_labels(model: nn.Module, examples: Examples, seed: int) -> torch.Tenso
     return torch.multinomial(model(examples.inputs).detach().softmax(-1), 1, generator=draws)[:, 0]
 
 
-def moment(vectors: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-    return vectors @ torch.diag(values) @ vectors.T
-
-
 def test_factors_of_a_linear_layer_are_second_moments():
     model, examples = nn.Linear(5, 3), Examples(randn(40, 5), torch.arange(40) % 3)
     found = kronecker_factors(model, factored_sites(model), examples, seed=4, batch_size=64).sites[""]
     x = torch.cat([examples.inputs, torch.ones(40, 1)], 1)
     labels = nn.functional.one_hot(drawn_labels(model, examples, 4), 3)
     g = model(examples.inputs).detach().softmax(-1) - labels
-    assert relative(moment(found.inputs.vectors, found.inputs.values), x.T @ x / 40) < 1e-5
-    assert relative(moment(found.outputs.vectors, found.outputs.values), g.T @ g / 40) < 1e-5
+    assert relative(found.inputs.moment, x.T @ x / 40) < 1e-5
+    assert relative(found.outputs.moment, g.T @ g / 40) < 1e-5
 
 
 def test_factors_of_a_convolution_are_of_positions():
@@ -44,7 +40,7 @@ def test_factors_of_a_convolution_are_of_positions():
     model, examples = problem.model, problem.retain
     found = kronecker_factors(model, factored_sites(model), examples, seed=0, batch_size=64).sites["conv"]
     patches = nn.functional.unfold(examples.inputs, 3, padding=1).transpose(1, 2).reshape(-1, 9)
-    assert relative(moment(found.inputs.vectors, found.inputs.values), patches.T @ patches / len(patches)) < 1e-5
+    assert relative(found.inputs.moment, patches.T @ patches / len(patches)) < 1e-5
     given: list[torch.Tensor] = []
     handle = model.conv.register_forward_hook(lambda _m, _i, output: given.append(output))
     labels = drawn_labels(model, examples, 0)
@@ -53,7 +49,7 @@ def test_factors_of_a_convolution_are_of_positions():
     handle.remove()
     (g,) = torch.autograd.grad(loss, given)
     rows = g.permute(0, 2, 3, 1).reshape(-1, 4)
-    assert relative(moment(found.outputs.vectors, found.outputs.values), rows.T @ rows / len(examples)) < 1e-4
+    assert relative(found.outputs.moment, rows.T @ rows / len(examples)) < 1e-4
 
 
 def test_layers_that_the_logits_do_not_depend_on_are_left_alone():
@@ -85,7 +81,7 @@ def test_batches_make_no_difference():
     model, examples = digits().model, digits().retain[slice(0, 90)]
     one, other = (kronecker_factors(model, factored_sites(model), examples, seed=0, batch_size=n) for n in (90, 16))
     for name in one.sites:
-        gradient = randn(*one.sites[name].outputs.vectors.shape[:1], len(one.sites[name].inputs.values))
+        gradient = randn(len(one.sites[name].outputs.moment), len(one.sites[name].inputs.moment))
         assert relative(one.sites[name].solve(gradient, 0.1), other.sites[name].solve(gradient, 0.1)) < 1e-3
 
 

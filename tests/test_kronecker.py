@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from helpers import randn, relative
-from mnemotomy.methods.kronecker import KroneckerFactor, KroneckerFactors, Spectrum
+from mnemotomy.methods.kronecker import KroneckerFactor, KroneckerFactors, Side
 from mnemotomy.methods.line_search import reach
 
 
 def factor_of(inputs: Tensor, outputs: Tensor) -> KroneckerFactor:
-    return KroneckerFactor(*(Spectrum.of(rows.T @ rows / len(rows)) for rows in (inputs, outputs)))
+    return KroneckerFactor(*(Side(rows.T @ rows / len(rows)) for rows in (inputs, outputs)))
 
 
 @pytest.mark.parametrize("damping", [0.0, 0.1])
@@ -28,10 +28,21 @@ def test_the_inverse_is_that_of_the_kronecker_product(damping: float):
 
 def test_corrected_eigenvalues_stand_in_for_the_products():
     factor = factor_of(randn(30, 4), randn(30, 3, seed=1))
-    product = factor.outputs.values[:, None] * factor.inputs.values
+    product = factor.outputs.spectrum.values[:, None] * factor.inputs.spectrum.values
     corrected = KroneckerFactor(factor.inputs, factor.outputs, product)
     gradient = randn(3, 4, seed=2)
     assert relative(corrected.solve(gradient, 0.0), factor.solve(gradient, 0.0)) < 1e-4
+
+
+@pytest.mark.parametrize("damping", [1e-3, 0.1])
+def test_the_inverse_by_cholesky_is_the_one_by_the_spectrum(damping: float):
+    factor = factor_of(randn(7, 10).double(), randn(30, 5, seed=1).double())  # A is singular
+    a, g = factor.inputs.spectrum, factor.outputs.spectrum
+    curvature = [side.values + damping * side.values.mean() for side in (g, a)]
+    gradient = randn(5, 10, seed=2).double()
+    rotated = g.vectors.T @ gradient @ a.vectors / curvature[0][:, None] / curvature[1]
+    assert relative(factor.solve(gradient, damping), g.vectors @ rotated @ a.vectors.T) < 1e-9
+    assert relative(factor.solve(gradient, 2 * damping), factor.solve(gradient, damping)) > 0.01
 
 
 def test_directions_without_curvature_are_left_out_where_nothing_damps_them():
@@ -47,7 +58,7 @@ def test_on_least_squares_one_step_is_retraining_without_the_forgotten():
     forget, retain, variance = slice(0, 7), slice(7, 60), 0.25
     full = torch.linalg.lstsq(x, y).solution.T
     retrained = torch.linalg.lstsq(x[retain], y[retain]).solution.T
-    factor = KroneckerFactor(Spectrum.of(x[retain].T @ x[retain] / 53), Spectrum.of(torch.eye(3).double() / variance))
+    factor = KroneckerFactor(Side(x[retain].T @ x[retain] / 53), Side(torch.eye(3).double() / variance))
     factors = KroneckerFactors({"layer": factor}, rows=53)
     gradient = (full @ x[forget].T - y[forget].T) @ x[forget] / variance  # of the forgotten rows' loss
     step = factors.solve({"layer": gradient}, 0.0)["layer"] / factors.rows

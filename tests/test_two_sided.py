@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
 from dataclasses import replace
@@ -17,6 +18,7 @@ from mnemotomy.data.text import TextExample, Turn
 from mnemotomy.engram.sites import select_sites
 from mnemotomy.errors import ConceptError, ConfigurationError, NonFiniteError, SelectionError
 from mnemotomy.methods import ascent
+from mnemotomy.methods.language import two_sided
 from mnemotomy.methods.language.curvature import Curvature
 from mnemotomy.methods.language.problem import TextProblem
 from mnemotomy.methods.language.sequences import padded, sequences
@@ -80,10 +82,11 @@ def test_the_factors_are_the_second_moments_of_every_token(tmp_path: Path, save:
         if sites[name].has_bias:
             read = torch.cat([read, torch.ones(len(read), 1)], dim=1)
         factor = factors.sites[name]
-        for spectrum, seen in ((factor.inputs, read), (factor.outputs, given)):
-            rebuilt = spectrum.vectors @ spectrum.values.diag() @ spectrum.vectors.T
-            assert relative(rebuilt, seen.T @ seen / len(seen)) < 1e-4
-        each = torch.einsum("no,ni->noi", given @ factor.outputs.vectors, read @ factor.inputs.vectors)
+        for side, seen in ((factor.inputs, read), (factor.outputs, given)):
+            assert relative(side.moment, seen.T @ seen / len(seen)) < 1e-4
+        each = torch.einsum(
+            "no,ni->noi", given @ factor.outputs.spectrum.vectors, read @ factor.inputs.spectrum.vectors
+        )
         assert relative(factor.corrected, each.square().mean(0)) < 1e-3
 
 
@@ -120,8 +123,8 @@ def test_sampled_labels_are_those_of_the_seed(tmp_path: Path):
         Curvature(seed=seed).collect(problem.model, sites, rows, problem.tokenizer).sites for seed in (0, 0, 1)
     )
     for name in sites:
-        assert torch.equal(first[name].outputs.values, same[name].outputs.values)
-        assert not torch.equal(first[name].outputs.values, other[name].outputs.values)
+        assert torch.equal(first[name].outputs.moment, same[name].outputs.moment)
+        assert not torch.equal(first[name].outputs.moment, other[name].outputs.moment)
 
 
 def test_smoothed_labels_give_curvature_to_what_is_never_expected(trained: TextProblem):
@@ -130,7 +133,7 @@ def test_smoothed_labels_give_curvature_to_what_is_never_expected(trained: TextP
 
     def trace(smoothing: float) -> float:
         found = Curvature(smoothing=smoothing).collect(trained.model, sites, rows, trained.tokenizer)
-        return float(next(iter(found.sites.values())).outputs.values.sum())
+        return float(next(iter(found.sites.values())).outputs.moment.trace())
 
     assert trace(0.0) < trace(0.5) < trace(1.0)
     assert trace(1.0) > 3 * trace(0.0)
@@ -286,3 +289,10 @@ def test_a_model_that_breaks_at_every_length_is_an_error(trained: TextProblem, m
     monkeypatch.setattr(ascent, "reach", lambda *_, **__: Found(1.0, math.inf))
     with pytest.raises(NonFiniteError, match="every length"):
         TwoSided()(trained)
+
+
+def test_remembering_the_lower_blocks_changes_nothing(trained: TextProblem, monkeypatch: pytest.MonkeyPatch):
+    method = TwoSided(damping=0.1, layers=[1])
+    remembered = method(trained)
+    monkeypatch.setattr(two_sided, "lower_blocks_once", lambda *_: contextlib.nullcontext())
+    assert same_state(method(trained), state_of(remembered))

@@ -20,7 +20,7 @@ from mnemotomy.engram.sites.convolution import ConvolutionSite, TransposedConvol
 from mnemotomy.engram.sites.linear import LinearSite, TransposedLinearSite
 from mnemotomy.errors import SelectionError
 from mnemotomy.methods.classifier import logits
-from mnemotomy.methods.kronecker import KroneckerFactor, KroneckerFactors, Spectrum
+from mnemotomy.methods.kronecker import KroneckerFactor, KroneckerFactors, Side
 from mnemotomy.methods.problem import Examples
 from mnemotomy.models import device_of
 
@@ -107,7 +107,7 @@ def add_output_(outputs: dict[str, Tensor], name: str, gradients: Float[Tensor, 
 def factors_of(
     collector: Collector, sites: Mapping[str, WeightAndBias], outputs: Mapping[str, Tensor], count: int | None = None
 ) -> dict[str, KroneckerFactor]:
-    """The spectra of what was summed, one for each distinct input.
+    """The factors of what was summed, one of A for each distinct input.
 
     Args:
         collector: of the inputs of ``REFERENCE``; A is their mean over rows.
@@ -119,16 +119,16 @@ def factors_of(
         NonFiniteError: the model overflowed.
     """
     statistics = collector.statistics()
-    spectra: dict[tuple[str, bool], Spectrum] = {}
+    inputs: dict[tuple[str, bool], Side] = {}
     found: dict[str, KroneckerFactor] = {}
     for name, site in sites.items():
         owner = collector.readers[name]
         moment, shared = statistics[owner][REFERENCE], (owner, site.has_bias)
-        if shared not in spectra:
+        if shared not in inputs:
             moment.pack_()
-            spectra[shared] = Spectrum.of(moment.extended(site.has_bias) / moment.count)
+            inputs[shared] = Side(moment.extended(site.has_bias) / moment.count)
         mirror_(outputs[name])
-        found[name] = KroneckerFactor(spectra[shared], Spectrum.of(outputs[name] / (count or moment.count)))
+        found[name] = KroneckerFactor(inputs[shared], Side(outputs[name] / (count or moment.count)))
     return found
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -12,8 +14,7 @@ from torch import Tensor
 from mnemotomy.errors import ConfigurationError, NonFiniteError
 
 
-@dataclass(frozen=True)
-class Spectrum:
+class Spectrum(NamedTuple):
     """A second moment by its eigenvalues, none below 0, and its eigenvectors as columns.
 
     Attributes:
@@ -24,17 +25,41 @@ class Spectrum:
     values: Float[Tensor, " d"]
     vectors: Float[Tensor, "d d"]
 
-    @classmethod
-    def of(cls, moment: Float[Tensor, "d d"]) -> Spectrum:
-        """The spectrum of a symmetric matrix, factorised in float64 and kept in its own dtype.
 
-        Raises:
-            NonFiniteError: the matrix is not finite.
-        """
+class Side:
+    """One of the two factors: a second moment, factorised in float64 and kept in its own dtype.
+
+    Args:
+        moment: symmetric.
+
+    Raises:
+        NonFiniteError: the matrix is not finite.
+    """
+
+    def __init__(self, moment: Float[Tensor, "d d"]) -> None:
         if not bool(torch.isfinite(moment).all()):
             raise NonFiniteError("a second moment is not finite: the model overflows; try float32 or bfloat16 weights")
-        values, vectors = torch.linalg.eigh(moment.double())
-        return cls(values.clamp_min(0.0).to(moment.dtype), vectors.to(moment.dtype))
+        self.moment = moment
+        self._inverse: tuple[float, Float[Tensor, "d d"] | None] | None = None
+
+    @cached_property
+    def spectrum(self) -> Spectrum:
+        """Of the moment."""
+        values, vectors = torch.linalg.eigh(self.moment.double())
+        return Spectrum(values.clamp_min(0.0).to(self.moment), vectors.to(self.moment))
+
+    def inverse(self, damping: float) -> Float[Tensor, "d d"] | None:
+        """``(M + δ m̄ I)⁻¹`` with m̄ the mean eigenvalue, by Cholesky's factors: a ninth of the work of a spectrum.
+
+        None where nothing damps directions without curvature. The last one is kept.
+        """
+        if self._inverse is None or self._inverse[0] != damping:
+            damped = self.moment.double()
+            damped = damped + damping * damped.diagonal().mean() * torch.eye(len(damped)).to(damped)
+            triangle, failed = torch.linalg.cholesky_ex(damped)
+            singular = damping == 0.0 or bool(failed)
+            self._inverse = damping, None if singular else torch.cholesky_inverse(triangle).to(self.moment)
+        return self._inverse[1]
 
 
 @dataclass(frozen=True)
@@ -48,8 +73,8 @@ class KroneckerFactor:
             EKFAC), in place of the products of eigenvalues; None for K-FAC.
     """
 
-    inputs: Spectrum
-    outputs: Spectrum
+    inputs: Side
+    outputs: Side
     corrected: Float[Tensor, "out d"] | None = None
 
     def solve(self, gradient: Float[Tensor, "out d"], damping: float) -> Float[Tensor, "out d"]:
@@ -62,12 +87,17 @@ class KroneckerFactor:
             gradient: of the canonical weight.
             damping: δ, at least 0.
         """
-        a, g = self.inputs, self.outputs
+        gradient = gradient.to(self.inputs.moment)
+        if self.corrected is None:
+            left, right = self.outputs.inverse(damping), self.inputs.inverse(damping)
+            if left is not None and right is not None:
+                return left @ gradient @ right
+        a, g = self.inputs.spectrum, self.outputs.spectrum
         if self.corrected is None:
             curvature = _damped(g.values, damping)[:, None] * _damped(a.values, damping)
         else:
             curvature = _damped(self.corrected, damping)
-        rotated = g.vectors.T @ gradient.to(curvature) @ a.vectors
+        rotated = g.vectors.T @ gradient @ a.vectors
         return g.vectors @ torch.where(curvature > 0.0, rotated / curvature, 0.0) @ a.vectors.T
 
 

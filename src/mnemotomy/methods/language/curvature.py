@@ -116,7 +116,7 @@ class Curvature:
         rows: int,
     ) -> dict[str, KroneckerFactor]:
         """The factors with the mean squares of each row's gradient ``g xᵀ`` along the pairs of eigenvectors."""
-        squares = {name: torch.zeros(len(f.outputs.values), len(f.inputs.values)) for name, f in factors.items()}
+        squares = {name: torch.zeros(len(f.outputs.moment), len(f.inputs.moment)) for name, f in factors.items()}
 
         def add(seen: Pass) -> None:
             for name, gradient in seen.gradients.items():
@@ -124,7 +124,7 @@ class Curvature:
                 if layers[name].has_bias:
                     x = torch.cat([x, x.new_ones(len(x), 1)], dim=1)
                 squared = [(part @ vectors).square() for part, vectors in (
-                    (gradient.float(), factor.outputs.vectors), (x, factor.inputs.vectors)
+                    (gradient.float(), factor.outputs.spectrum.vectors), (x, factor.inputs.spectrum.vectors)
                 )]  # fmt: skip
                 squares[name] = squares[name].to(x) + squared[0].T @ squared[1]
 

@@ -19,6 +19,7 @@ from mnemotomy.methods.language.closed_form import PAPER
 from mnemotomy.methods.language.collecting import name_of, some
 from mnemotomy.methods.language.curvature import Curvature, Labels, linear
 from mnemotomy.methods.language.forgetting import Below, loss_gradient
+from mnemotomy.methods.language.lower_blocks import lower_blocks_once
 from mnemotomy.methods.language.problem import TextProblem
 from mnemotomy.methods.language.sequences import sequences
 from mnemotomy.methods.language.unseen import Level, estimated_level, losses
@@ -105,10 +106,11 @@ class TwoSided(LanguageMethod):
         model = copy.deepcopy(problem.model).eval()
         sites = self.sites(model)
         train_only(model, sites)
-        run = _Run(self, problem, model, sites, level)
-        for number in range(self.steps):
-            if not run.step(number):
-                break
+        with lower_blocks_once(model, sites):
+            run = _Run(self, problem, model, sites, level)
+            for number in range(self.steps):
+                if not run.step(number):
+                    break
         train_as(model, problem.model)
         return model
 
@@ -144,11 +146,15 @@ class _Run:
         settings = Curvature(method.labels, method.factors, problem.seed, method.smoothing)
         self.factors: KroneckerFactors = settings.collect(model, sites, read, problem.tokenizer)
         self.sites = {name: sites[name] for name in self.factors.sites}  # not the vision tower of a model of texts
-        self.now = self._loss()  # before the edit the level has not risen
+        self.now = self._loss()
+        self.rises = {self.now: 0.0}  # before the edit the level has not risen
 
     def above_rise(self) -> float:
         """The mean loss of the forget set by now, without what the level has risen by."""
-        return self._loss() - self.level.rise(self.model)
+        rise = self.level.rise(self.model)
+        found = self._loss() - rise
+        self.rises[found] = rise
+        return found
 
     def _loss(self) -> float:
         return float(losses(self.model, self.tried, self.problem).mean())
@@ -157,7 +163,7 @@ class _Run:
         """One step; false where nothing is left to do."""
         if self.now >= self.level.start:
             return False
-        level = self.level.start + (self.level.rise(self.model) if number else 0.0)
+        level = self.level.start + self.rises[self.now]
         below = Below(level, log_odds=self.method.log_odds and number == 0)
         forgetting = below.gradient(self.model, self.sites, self.forget, self.problem.tokenizer)
         ascent = Ascent.of(forgetting.gradients, self.factors, self.method.damping)

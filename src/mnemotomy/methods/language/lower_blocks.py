@@ -1,0 +1,120 @@
+"""What the blocks below an edit give: computed once for each batch, however often that is forwarded while editing."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from mnemotomy.engram.sites import Site
+
+LIMIT = 2**30
+"""Bytes that are remembered at most; what comes after is computed each time."""
+
+
+class _Kept(NamedTuple):
+    """An output, its tensors, and how often these had been written to: what was changed in place is not used again."""
+
+    output: Any
+    tensors: list[Tensor]
+    versions: list[int]
+
+
+@contextlib.contextmanager
+def lower_blocks_once(model: nn.Module, sites: Mapping[str, Site], limit: int = LIMIT) -> Iterator[None]:
+    """Inside, blocks below the lowest one with a site run once for each distinct input of the first block.
+
+    They must stay as they are meanwhile, and in evaluation mode. Where the sites lie in several stacks of blocks or
+    outside of any, everything runs as ever.
+
+    Args:
+        model: a stack of blocks, each of which reads what the one before gives.
+        sites: what changes.
+        limit: bytes to remember.
+    """
+    blocks = _below(model, sites)
+    memory = _Memory(limit)
+    before = [vars(block).get("forward") for block in blocks]
+    try:
+        for block in blocks:
+            block.forward = partial(memory.run, block.forward, block is blocks[0], block is blocks[-1])
+        yield
+    finally:
+        for block, forward in zip(blocks, before, strict=True):
+            if forward is None:
+                vars(block).pop("forward", None)
+            else:
+                block.forward = forward
+
+
+def _below(model: nn.Module, sites: Mapping[str, Site]) -> list[nn.Module]:
+    """The blocks before the first with a site, in order."""
+    found = [re.match(r"(.*?\b(?:layers|layer|blocks|block|h))\.(\d+)(?:\.|$)", name) for name in sites]
+    stacks = {match and match[1] for match in found}
+    if len(stacks) != 1 or None in stacks:
+        return []
+    lowest = min(int(match[2]) for match in found if match)
+    return [model.get_submodule(f"{stacks.copy().pop()}.{number}") for number in range(lowest)]
+
+
+class _Memory:
+    """Outputs of the last of the lower blocks by what the first one read."""
+
+    def __init__(self, limit: int) -> None:
+        self.left = limit
+        self.kept: dict[bytes, _Kept] = {}
+        self.key: bytes | None = None
+
+    def run(self, forward: Callable[..., Any], first: bool, last: bool, *args: Any, **kwargs: Any) -> Any:
+        """One block: what is remembered of the last one, or its own output."""
+        if first:
+            self.key = _key([*args, *kwargs.items()])
+        if (found := self.kept.get(self.key or b"")) is not None:
+            if found.versions == [tensor._version for tensor in found.tensors]:
+                return found.output
+            del self.kept[self.key or b""]
+        output = forward(*args, **kwargs)
+        if last and self.key is not None:
+            self._keep(self.key, output)
+        return output
+
+    def _keep(self, key: bytes, output: Any) -> None:
+        tensors = list(_tensors(output))
+        size = sum(tensor.nbytes for tensor in tensors)
+        if size <= self.left and not any(tensor.requires_grad for tensor in tensors):
+            self.left -= size
+            self.kept[key] = _Kept(output, tensors, [tensor._version for tensor in tensors])
+
+
+def _key(values: Iterable[Any]) -> bytes | None:
+    """A hash of all that a block reads; None where something in it is neither a tensor nor plain."""
+    content = hashlib.sha256()
+    for value in _leaves(values):
+        if isinstance(value, Tensor):
+            content.update(f"{value.shape} {value.dtype}".encode())
+            content.update(value.detach().contiguous().cpu().flatten().view(torch.uint8).numpy().data)
+        elif value is None or isinstance(value, str | bool | int | float):
+            content.update(f"{type(value)} {value}".encode())
+        else:
+            return None
+    return content.digest()
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    yield from (leaf for leaf in _leaves([value]) if isinstance(leaf, Tensor))
+
+
+def _leaves(values: Iterable[Any]) -> Iterator[Any]:
+    for value in values:
+        if isinstance(value, list | tuple):
+            yield from _leaves(value)
+        elif isinstance(value, dict):
+            yield from _leaves(value.items())
+        else:
+            yield value
