@@ -24,7 +24,7 @@ from mnemotomy.bench.tofu.show import write_figures, write_tables
 from mnemotomy.bench.tofu.speed import run_evaluation_speed
 from mnemotomy.bench.tofu.subject import Subject
 from mnemotomy.bench.tofu.sweeps import run_sweep, weight_norms
-from mnemotomy.bench.tofu.table import markdown, places
+from mnemotomy.bench.tofu.table import columns, markdown, places
 from mnemotomy.bench.tofu.texts import Texts
 from mnemotomy.bench.tofu.validation import AS_IN_THE_PAPER, SELECTION
 from mnemotomy.cli import app
@@ -146,6 +146,42 @@ def test_a_broken_model_is_a_record_too(subject: Subject, folder: Path):
     assert markdown([record, other], "6").endswith("| Engram (ᾱ, uniform) | – |\n| another | **0.500** |\n")
 
 
+def test_a_method_that_the_model_does_not_suit_is_left_out(subject: Subject):
+    @dataclass(frozen=True)
+    class Unsuitable(EngramUniform):
+        name: ClassVar = "unsuitable"
+
+        def __call__(self, problem: Any) -> nn.Module:
+            raise ModelError("no such blocks")
+
+    plan = Plan({"unsuitable": (Unsuitable(),)}, seeds=(0,), attacks=None, flops=False)
+    with pytest.raises(ModelError, match="no such blocks"):
+        run_tofu(subject, plan)
+    both = replace(plan, methods={**plan.methods, "engram-uniform": (EngramUniform(),)})
+    unsuitable, engram = run_tofu(subject, both)[2:]
+    assert unsuitable["failed"] == [{"seed": None, "why": "no such blocks"}]
+    assert engram["overall"] is not None
+    chosen = replace(both, chosen=[unsuitable, engram])
+    assert run_tofu(subject, chosen)[3]["selection"].startswith("chosen on the pair")
+
+
+def test_figures_of_what_was_not_run(tmp_path: Path):
+    write_figures([], [{"kind": "q_proj", "layer": 0, "weight_norm": 0.5}], tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["weight-norms.png"]
+
+
+def test_a_table_as_records_has_its_rows_and_columns():
+    common = {"title": "A", "pair": "p", "forget": "forget10", "seeds": [0, 1], "raw": {"em": 1.0}}
+    records = [
+        {"method": "npo", "family": "gradient", "overall": 0.4, "overall_spread": 0.1, "seconds": 2.0} | common,
+        {"method": "uce", "family": "closed form", "overall": 0.3, "mu": None} | common,
+    ]
+    (closed,) = columns(records, "4")
+    assert closed == {"method": "uce", "overall": 0.3} | {key: common[key] for key in common if key != "raw"}
+    assert columns(records, "7")[0]["overall_spread"] == 0.1
+    assert [one["method"] for one in columns(records, "6")] == ["npo", "uce"]
+
+
 @pytest.mark.parametrize(
     "methods",
     [(EngramUniform(strength=0.5), EngramUniform(strength=2.0)), (EngramWeightNorm(), EngramWeightNorm(cut=1e-3))],
@@ -248,6 +284,12 @@ def test_observing_once_gives_the_numbers_of_a_pass_per_metric(folder: Path):
     assert record["seconds"].keys() == {"once", "per_metric"}
 
 
+def _json_of(*command: str) -> str:
+    result = CliRunner().invoke(app, ["bench", "tofu", *command, "--json", "-"])
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
 def test_the_command(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     models = ["--models", str(folder), "--data", str(folder / "tofu"), "--out", str(tmp_path)]
     options = ["--method", "gradient-ascent", "--no-flops", "--no-attacks", "--seed", "0", "--max-new-tokens", "3"]
@@ -265,6 +307,23 @@ def test_the_command(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     result = CliRunner().invoke(app, ["bench", "tofu", "table", "3", "--out", str(tmp_path / "empty")])
     assert result.exit_code == 2
     assert "there are no records" in result.stderr
+    assert list(json.loads(_json_of("table", "4", "--out", str(tmp_path)))[-1])[:2] == ["method", "title"]
+    for content in ('[{"method": "npo"}]', '[{"method": "npo", "overall": "x"}]'):
+        (tmp_path / "bad" / "tofu.json").parent.mkdir(exist_ok=True)
+        (tmp_path / "bad" / "tofu.json").write_text(content)
+        result = CliRunner().invoke(app, ["bench", "tofu", "table", "6", "--out", str(tmp_path / "bad")])
+        assert result.exit_code == 2
+        assert "holds no records" in result.stderr
+    result = CliRunner().invoke(app, ["bench", "tofu", "run", *models, *again, "--name", "another"])
+    assert result.exit_code == 2
+    assert "give --out another folder" in result.stderr
+    result = CliRunner().invoke(app, ["bench", "tofu", "run", *models, *again, "--json", str(tmp_path)])
+    assert result.exit_code == 2
+    assert "is a folder; name a file" in result.stderr
+    for method, why in (("two-sided", "no one-sided closed form"), ("rmu", "run it first")):
+        result = CliRunner().invoke(app, ["bench", "tofu", "figure", *models, "--method", method])
+        assert result.exit_code == 2
+        assert why in result.stderr
     result = CliRunner().invoke(app, ["bench", "tofu", "run", "--method", "npo"])
     assert result.exit_code == 2
     assert "give --models FOLDER" in result.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,7 +10,8 @@ import torch
 from torch import nn
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from mnemotomy.bench.tofu.attacks import Relearning, attacked, quantise, relearn, round_to_nearest
+from mnemotomy.bench.tofu import attacks
+from mnemotomy.bench.tofu.attacks import Attacks, Relearning, attacked, quantise, relearn, round_to_nearest
 from mnemotomy.bench.tofu.subject import Subject
 from mnemotomy.models import fingerprint, load_model
 from tiny_subject import MILD, save_bench, subject_in
@@ -38,6 +40,17 @@ def test_relearning_teaches_and_leaves_the_model(subject: Subject):
     assert before == subject.full.fingerprint
     found = attacked(subject, subject.retain, MILD)
     assert found.keys() >= {"relearned_em", "bits8_memorization", "paraphrased_em_raw"}
+
+
+@pytest.mark.parametrize("examples", [1, 3, 20])
+def test_something_is_left_to_ask_after_relearning(subject: Subject, monkeypatch: pytest.MonkeyPatch, examples: int):
+    taught: list[Any] = []
+    monkeypatch.setattr(attacks, "relearn", lambda _s, model, _r, shown: taught.append(shown) or model)
+    found = attacked(
+        replace(subject, out=subject.out / str(examples)), subject.retain, Attacks(Relearning(examples), ())
+    )
+    assert taught[0] == {1: [0], 3: [0, 2], 20: [0, 2]}[examples]  # of four questions
+    assert found["relearned_memorization"] == pytest.approx(1.0)
 
 
 def test_rounding_to_nearest():

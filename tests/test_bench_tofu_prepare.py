@@ -13,7 +13,7 @@ from mnemotomy.bench.tofu import prepare
 from mnemotomy.bench.tofu.prepare import FreshBase, Preparation, prepare_pair
 from mnemotomy.bench.tofu.texts import Texts
 from mnemotomy.data.tokens import Encoded
-from mnemotomy.errors import ConfigurationError
+from mnemotomy.errors import ConfigurationError, ModelError
 from mnemotomy.models import fingerprint, load_model
 from tiny_language import write_lines
 from tiny_subject import save_bench
@@ -38,6 +38,14 @@ def test_preparing_a_pair_goes_on_where_it_was(tmp_path: Path, monkeypatch: pyte
     assert fingerprint(load_model(again["full"])) == prints[1]
     with pytest.raises(ConfigurationError, match="made otherwise"):
         prepare_pair(tmp_path / "pair", texts, base=str(made["base"]), settings=Preparation(epochs=1, batch_size=8))
+
+    record = made["full"] / "preparation.json"
+    for damaged in ("{", "{}", "[]"):
+        record.write_text(damaged)
+        with pytest.raises(ConfigurationError, match="made otherwise"):
+            prepare_pair(tmp_path / "pair", texts, base=str(made["base"]), settings=settings, only=["full"])
+    with pytest.raises(ModelError, match="cannot use the device 'nonsense'"):
+        prepare_pair(tmp_path / "third", texts, base=str(made["base"]), settings=replace(settings, device="nonsense"))
 
     save, calls = prepare.predict, []
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassification
 from typer.testing import CliRunner
 
-from mnemotomy.bench.tofu.evaluating import Fluency, evaluation_of
+from mnemotomy.bench.tofu.evaluating import Fluency, _judge_digest, evaluation_of
 from mnemotomy.bench.tofu.texts import Texts
 from mnemotomy.cli import app
 from mnemotomy.data.tofu import Question
@@ -205,6 +206,22 @@ def test_fluency_by_a_classifier(folder: Path, tmp_path: Path):
     written = [row["generation"] for row in rated["forget_Q_A_ROUGE"]["value_by_index"].values()]
     assert rated[FLUENCY]["agg_value"] == pytest.approx(sum(probability_clean(judge, written)) / len(written))
     assert scores(rated, rated, rated).utility["ff"] == 1.0
+
+
+def test_a_judge_is_told_by_its_weights_and_refused_before_anything_is_observed(folder: Path, tmp_path: Path):
+    judge, splits = tmp_path / "judge", Texts(folder / "tofu").evaluation
+    shutil.copytree(folder / "base", judge)
+    first, alike = Fluency(base=str(judge)).digest(), Fluency(base=str(folder / "base")).digest()
+    assert first == alike != ()
+    assert Fluency().digest() == ()
+    _judge_digest.cache_clear()
+    shutil.rmtree(judge)
+    shutil.copytree(folder / "retain90", judge)
+    assert Fluency(base=str(judge)).digest() != first
+    wrong = Fluency(base=str(classifier(tmp_path / "classifier")))
+    with pytest.raises(ModelError, match="take a causal language model"):
+        evaluation_of(observed(folder), splits, QUICK, fluency=wrong, folder=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_fluency_under_a_base_model_is_named_as_what_it_is(folder: Path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from transformers import OPTConfig, OPTForCausalLM
 from helpers import relative, same_state, state_of
 from mnemotomy.data.text import TextExample, Turn
 from mnemotomy.engram.sites import all_sites
-from mnemotomy.errors import ConfigurationError
+from mnemotomy.errors import ConfigurationError, SelectionError
 from mnemotomy.methods.language.delta import DeltaWeights
 from mnemotomy.methods.language.delta_sequential import DeltaSequential
 from mnemotomy.methods.language.loop import Descent
@@ -105,6 +106,14 @@ def test_needs_a_pretrained_model(problem: TextProblem, method: Any) -> None:
     without = TextProblem(problem.model, problem.tokenizer, problem.forget, problem.retain)
     with pytest.raises(ConfigurationError, match="pretrained"):
         method(without)
+
+
+@pytest.mark.parametrize("method", [DeltaWeights(), DeltaSequential(), TaskArithmetic()])
+def test_a_pretrained_model_of_another_shape_is_refused(problem: TextProblem, method: Any) -> None:
+    deeper = copy.deepcopy(problem.pretrained)
+    deeper.model.layers.append(copy.deepcopy(deeper.model.layers[0]))
+    with pytest.raises(SelectionError, match="the pretrained model has other weights"):
+        method(replace(problem, pretrained=deeper))
 
 
 def test_layers_outside_the_blocks_are_edited_each_from_its_own_input() -> None:

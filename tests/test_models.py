@@ -10,11 +10,18 @@ import torch
 from torch import nn
 
 import mnemotomy as mt
-from helpers import mlp, text_batch, tiny_llama
-from mnemotomy.errors import ModelError
-from mnemotomy.files import replacing_file, replacing_folder, write_text
-from mnemotomy.models import device_of, observing
+from helpers import mlp, seq2seq, text_batch, tiny_llama
+from mnemotomy.cli.outcome import check_json
+from mnemotomy.errors import DataError, ModelError
+from mnemotomy.files import check_replaceable, replacing_file, replacing_folder, write_text
+from mnemotomy.models import check_language_model, device_of, observing
 from tiny_language import save_qwen
+
+
+def masked() -> Any:
+    from transformers import BertConfig, BertForMaskedLM
+
+    return BertForMaskedLM(BertConfig(vocab_size=90, hidden_size=8, num_hidden_layers=1, num_attention_heads=1))
 
 
 def test_a_fingerprint_is_of_the_numbers():
@@ -82,6 +89,10 @@ def test_what_cannot_be_loaded_or_saved(tmp_path: Path):
         mt.load_model(tmp_path)
     with pytest.raises(ModelError, match="cannot load a tokenizer"):
         mt.load_tokenizer(tmp_path)
+    (tmp_path / "config.json").write_text("[]")
+    for load in (mt.load_model, mt.load_tokenizer):
+        with pytest.raises(ModelError, match="cannot load a"):
+            load(tmp_path)
     with pytest.raises(ModelError, match="unknown dtype 'x'"):
         mt.load_model(tmp_path, dtype="x")
     with pytest.raises(ModelError, match="has no save_pretrained"):
@@ -108,6 +119,29 @@ def test_a_failed_write_leaves_the_old_content(tmp_path: Path):
         (temporary / "y").write_text("new")
     assert [path.name for path in folder.iterdir()] == ["y"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["d", "f.txt"]
+
+
+def test_where_nothing_can_be_written_is_said_before(tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(IsADirectoryError, match="name a file"):
+        write_text(tmp_path / "folder", "x")
+    with pytest.raises(DataError, match="lies below"):
+        check_replaceable(tmp_path / "file" / "a" / "b", "config.json")
+    check_replaceable(tmp_path / "new" / "a", "config.json")
+    for target, why in (("folder", "is a folder"), ("file/x.json", "lies below")):
+        with pytest.raises(DataError, match=why):
+            check_json(str(tmp_path / target))
+    for fine in (None, "-", str(tmp_path / "new" / "x.json"), str(tmp_path / "file")):
+        check_json(fine)
+
+
+@pytest.mark.parametrize("make", [lambda: seq2seq("t5"), masked], ids=["encoder and decoder", "masked"])
+def test_only_causal_language_models_predict_what_follows(tmp_path: Path, make: Any):
+    words = mt.load_tokenizer(save_qwen(tmp_path / "made"))
+    with pytest.raises(ModelError, match="take a causal language model"):
+        check_language_model(make(), words)
+    check_language_model(mt.load_model(tmp_path / "made"), words)
 
 
 def test_others_may_read_what_the_umask_lets_them(tmp_path: Path):

@@ -232,6 +232,19 @@ def test_what_is_already_at_the_level_is_left_alone(trained: TextProblem):
     assert same_state(edited, state_of(trained.model))
 
 
+def test_a_level_that_is_not_reached_is_said(trained: TextProblem):
+    with pytest.warns(UserWarning, match="has reached .* of 1000.00 nats"):
+        TwoSided(level=1000.0, steps=1, evaluations=1)(trained)
+
+
+def test_weights_that_are_not_finite_are_an_error(trained: TextProblem):
+    model = copy.deepcopy(trained.model)
+    with torch.no_grad():
+        model.model.norm.weight.fill_(math.nan)
+    with pytest.raises(NonFiniteError, match="predictions are not finite"):
+        TwoSided(level=1.0)(replace(trained, model=model))
+
+
 def test_repairing_retains_more_at_the_same_level(trained: TextProblem):
     base = TwoSided(level=2.0, smoothing=0.0, evaluations=20)  # in the metric of the Fisher matrix itself
     repaired, not_repaired = (replace(base, repair=repair)(trained) for repair in (1.0, 0.0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import tempfile
@@ -16,6 +17,8 @@ from mnemotomy.errors import DataError
 def replacing_file(target: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside ``target``; on success it takes the target's place."""
     target = Path(target)
+    if target.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "is a folder; name a file", str(target))
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=target.suffix, dir=target.parent)
     os.close(handle)
@@ -69,6 +72,9 @@ def check_replaceable(folder: Path, record: str, inputs: Iterable[str | Path] = 
     Raises:
         DataError: the folder is a file, holds other things than such a result, or an input.
     """
+    above = next((path for path in folder.parents if path.exists()), folder)
+    if not above.is_dir() and above != folder:
+        raise DataError(f"{folder} lies below {above}, which is a file; name another folder")
     if folder.exists():
         if not folder.is_dir():
             raise DataError(f"{folder} is a file; name a folder for the model")

@@ -35,7 +35,7 @@ def load_model(name: str | Path, *, dtype: str | torch.dtype = "float32", device
     """
     import transformers
 
-    _check_device(device)
+    check_device(device)
     torch_dtype = DTYPES.get(dtype) if isinstance(dtype, str) else dtype
     if torch_dtype is None:
         raise ModelError(f"unknown dtype {dtype!r}; choose one of {', '.join(DTYPES)}")
@@ -44,7 +44,7 @@ def load_model(name: str | Path, *, dtype: str | torch.dtype = "float32", device
         architecture = (config.architectures or ["AutoModel"])[0]
         model_class = getattr(transformers, architecture, transformers.AutoModel)
         model, report = model_class.from_pretrained(str(name), dtype=torch_dtype, output_loading_info=True)
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         why = "its weights do not fit its config.json" if "mismatched" in str(error) else _first_line(error)
         raise ModelError(f"cannot load a model from {str(name)!r}: {why}") from error
     if missing := sorted(report["missing_keys"]):  # transformers would draw them at random
@@ -64,7 +64,7 @@ def load_tokenizer(name: str | Path) -> Any:
         generic = declared in ("TokenizersBackend", "PreTrainedTokenizerFast")
         loader = transformers.PreTrainedTokenizerFast if generic else transformers.AutoTokenizer
         tokenizer = loader.from_pretrained(str(name))
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"cannot load a tokenizer from {str(name)!r}: {_first_line(error)}") from error
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
@@ -74,7 +74,7 @@ def load_tokenizer(name: str | Path) -> Any:
 
 
 def check_language_model(model: nn.Module, tokenizer: Any) -> None:
-    """Refuse a model of transformers that predicts no tokens, or whose embedding lacks some of the tokenizer's.
+    """Refuse a model of transformers that is no causal one, or whose embedding lacks some of the tokenizer's tokens.
 
     Tokens that were added to a tokenizer and never to its model are let be, but for the one that pads.
 
@@ -84,8 +84,10 @@ def check_language_model(model: nn.Module, tokenizer: Any) -> None:
     if not hasattr(model, "get_output_embeddings"):
         return
     named, found = type(model).__name__, cast(Any, model)
-    if found.get_output_embeddings() is None and not found.can_generate():  # the former alone may be a head unnamed
-        raise ModelError(f"{named} has no output head, so it predicts no token; take a causal language model")
+    if not found.can_generate():
+        raise ModelError(f"{named} predicts no next token; take a causal language model")
+    if getattr(found.config, "is_encoder_decoder", False):
+        raise ModelError(f"{named} reads one text and writes another; take a causal language model")
     check_tokens(model, max(tokenizer.vocab_size - 1, tokenizer.pad_token_id or 0))
 
 
@@ -236,7 +238,12 @@ def quiet_transformers() -> Iterator[None]:
             hf_logging.enable_progress_bar()
 
 
-def _check_device(name: str) -> None:
+def check_device(name: str) -> None:
+    """Refuse a device that is not here.
+
+    Raises:
+        ModelError: torch cannot use it.
+    """
     try:
         torch.zeros(1, device=name).cpu()
     except (RuntimeError, AssertionError) as error:  # the latter from a torch that was built without CUDA
@@ -249,4 +256,5 @@ def _text_config(config: Any) -> Any:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0] if not lines[0].endswith(":") else " ".join(line.strip() for line in lines)[:300]

@@ -9,9 +9,10 @@ from typing import Annotated, Any
 import typer
 
 from mnemotomy.cli.bench_tofu_pair import prepare, speed
-from mnemotomy.cli.outcome import emit_json, one_line_errors
+from mnemotomy.cli.outcome import check_json, emit_json, one_line_errors
 from mnemotomy.cli.tofu_options import (
     DEFAULT_OUT,
+    LARGEST_SEED,
     RECORDS,
     Data,
     Device,
@@ -24,6 +25,7 @@ from mnemotomy.cli.tofu_options import (
     Out,
     Pretrained,
     Retain,
+    check_same_pair,
     closed_form_of,
     pair_of,
     records_of,
@@ -64,7 +66,9 @@ def run(
     data: Data = None,
     forget: Forget = "forget10",
     method: Annotated[list[str] | None, typer.Option(help="A method by its name; all by default; repeatable.")] = None,
-    seed: Annotated[list[int] | None, typer.Option(help="0, 1 and 2 by default; may be repeated.")] = None,
+    seed: Annotated[
+        list[int] | None, typer.Option(min=0, max=LARGEST_SEED, help="0, 1 and 2 by default; may be repeated.")
+    ] = None,
     scale: Annotated[Scale, typer.Option(help="Of the grids: for millions of parameters, or for a billion.")] = (
         Scale.SMALL
     ),
@@ -103,6 +107,7 @@ def run(
     from mnemotomy.bench.tofu.show import joined, write_tables
     from mnemotomy.bench.tofu.table import print_table
 
+    check_json(json_)
     pair = pair_of(models, full, retain, pretrained, forget, device, name)
     subject = subject_of(pair, data, forget, out, fluency, max_new_tokens)
     plan = Plan(
@@ -114,9 +119,11 @@ def run(
         flops=flops,
         as_in_the_paper=as_in_the_paper,
     )
+    before = records_of(out / RECORDS) if (out / RECORDS).is_file() else []
+    check_same_pair(before, pair, forget, out)
     records = run_tofu(subject, plan)
-    if method and (out / RECORDS).is_file():
-        records = joined(records, records_of(out / RECORDS))
+    if method:
+        records = joined(records, before)
     write_text(out / RECORDS, json.dumps(records, indent=1))
     write_tables(records, out)
     if json_ is not None:
@@ -161,8 +168,9 @@ def table(
     from mnemotomy.bench.tofu.references import compared, run_references
     from mnemotomy.bench.tofu.show import write_references, write_sweep, write_tables
     from mnemotomy.bench.tofu.sweeps import run_sweep
-    from mnemotomy.bench.tofu.table import print_table
+    from mnemotomy.bench.tofu.table import columns, print_table
 
+    check_json(json_)
     if which in (TableName.EIGHT, TableName.NINE):
         pair = pair_of(models, full, retain, pretrained, forget, device)
         subject = subject_of(pair, data, forget, out, fluency, max_new_tokens)
@@ -181,7 +189,7 @@ def table(
         records = records_of(out / RECORDS)
         write_tables(records, out)
     if json_ is not None:
-        emit_json(records, json_)
+        emit_json(columns(records, which.value), json_)
     if json_ != "-":
         print_table(records, which.value, Console())
 
@@ -217,6 +225,7 @@ def figure(
     from mnemotomy.bench.tofu.show import write_figures, write_sweep
     from mnemotomy.bench.tofu.sweeps import run_sweep, weight_norms
 
+    check_json(json_)
     pair = pair_of(models, full, retain, pretrained, forget, device)
     subject = subject_of(pair, data, forget, out, fluency, max_new_tokens)
     base = closed_form_of(out, method)

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from mnemotomy.cli.outcome import emit_json, one_line_errors
-from mnemotomy.cli.tofu_options import Data, Device, Forget, Json
+from mnemotomy.cli.outcome import check_json, emit_json, one_line_errors
+from mnemotomy.cli.tofu_options import LARGEST_SEED, Data, Device, Forget, Json
 from mnemotomy.errors import DataError
 
 
@@ -27,7 +27,7 @@ def prepare(
     learning_rate: Annotated[float, typer.Option(help="Of AdamW; large models want about 1e-5.")] = 1e-3,
     batch_size: Annotated[int, typer.Option(min=1, help="Questions in an update.")] = 32,
     general: Annotated[int, typer.Option(min=0, help="Times real authors and world facts join an epoch.")] = 1,
-    seed: Annotated[int, typer.Option(help="Of weights and order.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Of weights and order.")] = 0,
     device: Device = "cpu",
 ) -> None:
     """Fine-tune a pair from any base model: one on all of TOFU, one without the forget set, on answers only.
@@ -76,6 +76,7 @@ def speed(
     from mnemotomy.observe.splits import Asking
     from mnemotomy.recipe.file import locate_model
 
+    check_json(json_)
     texts = Texts(data or default_source(), forget)
     record = run_evaluation_speed(
         locate_model(model), texts, questions=questions or None, asking=Asking(batch_size=batch_size), repeats=repeats

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mnemotomy.cli.outcome import emit_json, one_line_errors
+from mnemotomy.cli.outcome import check_json, emit_json, one_line_errors
 from mnemotomy.cli.templates import DATE, SYSTEM, template_for
 from mnemotomy.errors import DataError
 from mnemotomy.files import write_text
@@ -73,6 +73,9 @@ def evaluate(
 
     if full is not None and gold is None:
         raise DataError("--full has a use beside --gold: scores are rescaled between the two; give both")
+    check_json(json_)
+    if out is not None and out.exists() and not out.is_dir():
+        raise DataError(f"--out {out} is a file; name a folder")
     splits = _splits(data, forget, retain, holdout)
     judge = Fluency(*(None if one is None else locate_model(one) for one in (fluency, fluency_base)))
     named = {name: locate_model(one) for name, one in (("model", model), ("full", full), ("gold", gold)) if one}

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import safetensors
 import typer
 
 from mnemotomy.cli.extras import EXTRAS
-from mnemotomy.errors import MnemotomyError
+from mnemotomy.errors import DataError, MnemotomyError
 from mnemotomy.files import write_text
 
 FAILED, INTERRUPTED = 2, 130
@@ -38,6 +39,21 @@ def one_line_errors() -> Iterator[None]:
         raise _exit(f"{extra.package} is missing; get it with: {extra.command}", FAILED) from None
     except KeyboardInterrupt as interrupt:
         raise _exit(f"interrupted; {interrupt}" if interrupt.args else "interrupted", INTERRUPTED) from None
+
+
+def check_json(target: str | None) -> None:
+    """Refuse a file for ``emit_json`` that cannot be written, before hours of work.
+
+    Raises:
+        DataError: it is a folder, or lies below a file.
+    """
+    if target is None or target == "-":
+        return
+    if Path(target).is_dir():
+        raise DataError(f"--json {target} is a folder; name a file")
+    above = next(path for path in Path(target).absolute().parents if path.exists())
+    if not above.is_dir():
+        raise DataError(f"--json {target} lies below {above}, which is a file; name another")
 
 
 def emit_json(data: Any, target: str) -> None:

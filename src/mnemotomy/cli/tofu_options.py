@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from mnemotomy.bench.tofu.subject import Subject
 
 RECORDS, DEFAULT_OUT = "tofu.json", Path("runs/bench/tofu")
+LARGEST_SEED = 2**63 - 1
 
 Models = Annotated[
     Path | None, typer.Option(help="A folder with the pair: full, retain90 and, where there is one, base.")
@@ -108,9 +109,29 @@ def records_of(path: Path) -> list[dict[str, Any]]:
         raise DataError(f"there are no records {path}; make them with 'mnemotomy bench tofu run'") from None
     except ValueError as error:
         raise DataError(f"{path} is no JSON: {error}") from error
-    if not isinstance(found, list) or not all(isinstance(one, dict) and "method" in one for one in found):
+    if not isinstance(found, list) or not all(isinstance(one, dict) and _whole(one) for one in found):
         raise DataError(f"{path} holds no records of 'mnemotomy bench tofu run'")
     return found
+
+
+def _whole(record: dict[str, Any]) -> bool:
+    """Whether a record names what it is of, and its score is one."""
+    named = all(isinstance(record.get(key), str) for key in ("method", "title", "family", "pair", "forget"))
+    return named and isinstance(record.get("overall"), int | float | None)
+
+
+def check_same_pair(records: list[dict[str, Any]], pair: Pair, forget: str, out: Path) -> None:
+    """Refuse to put a run in the place of one on another pair or forget set.
+
+    Raises:
+        DataError: the records are of another one.
+    """
+    for one in records:
+        if (one["pair"], one["forget"]) != (pair.name, forget):
+            raise DataError(
+                f"{out / RECORDS} is of {one['forget']} on the pair {one['pair']!r}, and this run is of {forget} on "
+                f"{pair.name!r}; give --out another folder"
+            )
 
 
 def closed_form_of(out: Path, method: str | None) -> Any:
@@ -125,6 +146,8 @@ def closed_form_of(out: Path, method: str | None) -> Any:
     if method is None:
         return None
     found = chosen_configuration(records_of(out / RECORDS), method)
+    if found is None:
+        raise DataError(f"{out / RECORDS} has no method {method!r}; run it first, or leave --method out")
     if not isinstance(found, ClosedForm):
-        raise DataError(f"{out / RECORDS} has no closed form {method!r}; run it first, or leave --method out")
+        raise DataError(f"{method} is no one-sided closed form, whose settings are shown here; choose such a one")
     return found

@@ -10,6 +10,7 @@ import typer
 
 from mnemotomy.cli.outcome import one_line_errors
 from mnemotomy.cli.templates import DATE, SYSTEM, template_for
+from mnemotomy.cli.tofu_options import LARGEST_SEED
 from mnemotomy.errors import ConfigurationError
 from mnemotomy.files import check_replaceable
 
@@ -39,7 +40,7 @@ def unlearn(
     opening: Annotated[
         str, typer.Option(help="Of the model's own texts: question, or answer for models that write no questions.")
     ] = "question",
-    seed: Annotated[int, typer.Option(help="Of whatever the method draws at random.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Of whatever the method draws at random.")] = 0,
     system: Annotated[str | None, SYSTEM] = None,
     date: Annotated[str | None, DATE] = None,
     device: Annotated[str, typer.Option(help="As cpu, cuda or cuda:1.")] = "cpu",

@@ -18,7 +18,7 @@ from mnemotomy.engram.sites import Reading, select_sites
 from mnemotomy.engram.sites.base import WeightAndBias
 from mnemotomy.engram.sites.convolution import ConvolutionSite, TransposedConvolutionSite
 from mnemotomy.engram.sites.linear import LinearSite, TransposedLinearSite
-from mnemotomy.errors import SelectionError
+from mnemotomy.errors import NonFiniteError, SelectionError
 from mnemotomy.methods.classifier import logits
 from mnemotomy.methods.kronecker import KroneckerFactor, KroneckerFactors, Side
 from mnemotomy.methods.problem import Examples
@@ -82,7 +82,13 @@ class InputCollector(Collector):
 
 
 def drawn(scores: Float[Tensor, "n classes"], draws: torch.Generator, smoothing: float = 0.0) -> Int[Tensor, " n"]:
-    """A class for each row, from the model's prediction; a share of ``smoothing`` from all classes alike."""
+    """A class for each row, from the model's prediction; a share of ``smoothing`` from all classes alike.
+
+    Raises:
+        NonFiniteError: the predictions are not finite.
+    """
+    if not bool(torch.isfinite(scores).all()):
+        raise NonFiniteError("the model's predictions are not finite; try float32 or bfloat16 weights, or others")
     shares = scores.detach().float().softmax(-1).cpu()
     shares = (1.0 - smoothing) * shares + smoothing / shares.shape[-1]
     return torch.multinomial(shares, 1, generator=draws)[:, 0].to(scores.device)

@@ -112,5 +112,5 @@ def _fill(tokenizer: Any, messages: list[dict[str, str]], template: Template, *,
     except (TemplateError, ValueError, TypeError, KeyError) as error:
         raise DataError(
             f"the chat template refuses these messages: {error}; where it knows no system message, give "
-            "Template(system=None)"
+            "Template(system=None), on the command line --system ''"
         ) from error

@@ -32,14 +32,8 @@ def probability_clean(classifier: str | Path, texts: Sequence[str], *, batch_siz
     Raises:
         ModelError: there is no such model, it is no classifier, or none of its classes is ``clean``.
     """
-    model, tokenizer = cast(Any, load_model(classifier)), load_tokenizer(classifier)
-    names = {str(name).lower(): int(index) for index, name in (getattr(model.config, "id2label", None) or {}).items()}
-    if not type(model).__name__.endswith("ForSequenceClassification") or CLEAN not in names:
-        found = ", ".join(names) or "none"
-        raise ModelError(
-            f"{classifier} cannot judge fluency: a sequence classifier with a class {CLEAN!r} is needed, as "
-            f"{GIBBERISH_DETECTOR}; this is a {type(model).__name__} with the classes {found}"
-        )
+    model, tokenizer = load_classifier(classifier)
+    clean = _classes(model)[CLEAN]
     encoded = [tokenizer(text, truncation=True, max_length=_MAX_LENGTH)["input_ids"] for text in texts]
     found_by = dict.fromkeys(range(len(texts)), 0.0)
     spoken = [index for index, text in enumerate(texts) if text.strip()]
@@ -48,8 +42,25 @@ def probability_clean(classifier: str | Path, texts: Sequence[str], *, batch_siz
             indices = [spoken[place] for place in group]
             ids = torch.tensor([encoded[index] for index in indices], device=device_of(model))
             chances = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits.float().softmax(dim=-1)
-            found_by |= dict(zip(indices, chances[:, names[CLEAN]].tolist(), strict=True))
+            found_by |= dict(zip(indices, chances[:, clean].tolist(), strict=True))
     return list(found_by.values())
+
+
+def load_classifier(classifier: str | Path) -> tuple[Any, Any]:
+    """The model and its tokenizer.
+
+    Raises:
+        ModelError: there is no such model, it is no classifier, or none of its classes is ``clean``.
+    """
+    model, tokenizer = cast(Any, load_model(classifier)), load_tokenizer(classifier)
+    names = _classes(model)
+    if not type(model).__name__.endswith("ForSequenceClassification") or CLEAN not in names:
+        found = ", ".join(names) or "none"
+        raise ModelError(
+            f"{classifier} cannot judge fluency: a sequence classifier with a class {CLEAN!r} is needed, as "
+            f"{GIBBERISH_DETECTOR}; this is a {type(model).__name__} with the classes {found}"
+        )
+    return model, tokenizer
 
 
 def losses_under(base: nn.Module, tokenizer: Any, texts: Sequence[str], *, batch_size: int = 32) -> list[float | None]:
@@ -70,6 +81,10 @@ def losses_under(base: nn.Module, tokenizer: Any, texts: Sequence[str], *, batch
             for index, loss in zip(indices, _losses(base, ids).tolist(), strict=True):
                 found[index] = loss
     return found
+
+
+def _classes(model: Any) -> dict[str, int]:
+    return {str(name).lower(): int(index) for index, name in (getattr(model.config, "id2label", None) or {}).items()}
 
 
 def _losses(model: nn.Module, ids: Tensor) -> Float[Tensor, " rows"]:

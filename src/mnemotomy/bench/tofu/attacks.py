@@ -104,13 +104,13 @@ def summaries(subject: Subject, observed: Observed, settings: Attacks) -> dict[s
 def _attacks(subject: Subject, observed: Observed, settings: Attacks) -> dict[str, tuple[Any, Callable[[], Attacked]]]:
     """By name, how strong the attack is, and what gives the attacked model and what it is then asked."""
     forget, model = subject.texts.evaluation["forget"], observed.model
-    shown = range(0, len(forget), max(1, len(forget) // settings.relearning.examples))
+    count = min(settings.relearning.examples, len(forget) // 2)
+    shown = [place * len(forget) // count for place in range(count)]
     others = [one for place, one in enumerate(forget) if place not in shown]
-    found: dict[str, tuple[Any, Callable[[], Attacked]]] = {
-        "relearned": (
-            asdict(settings.relearning), lambda: (relearn(subject, model, settings.relearning, shown), others)
-        ),
-    }  # fmt: skip
+    found: dict[str, tuple[Any, Callable[[], Attacked]]] = {}
+    if shown:
+        again = functools.partial(relearn, subject, model, settings.relearning, shown)
+        found["relearned"] = (asdict(settings.relearning), lambda: (again(), others))
     for bits in settings.bits:
         found[f"bits{bits}"] = (bits, functools.partial(lambda bits: (quantise(model, bits), forget), bits))
     asked = [replace(one, question=one.paraphrased_question) for one in forget if one.paraphrased_question]

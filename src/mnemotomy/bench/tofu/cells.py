@@ -142,7 +142,7 @@ def cell_key(subject: Subject, method: LanguageMethod, seed: int) -> str:
 
 def row_key(subject: Subject, method: LanguageMethod, seed: int) -> str:
     """A hash of all that the method's ``row`` depends on: its model, the gold standard, and how both are asked."""
-    asked = [subject.retain.fingerprint, subject.asking.max_new_tokens, asdict(subject.fluency)]
+    asked = [subject.retain.fingerprint, subject.asking.max_new_tokens, subject.fluency.digest()]
     text = json.dumps([cell_key(subject, method, seed), *asked], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:20]
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,17 @@ from mnemotomy.metrics.tofu.evaluation import Evaluation, evaluate
 from mnemotomy.metrics.tofu.fluency import FLUENCY, PERPLEXITY, base_perplexity, classified_fluency
 from mnemotomy.metrics.tofu.model_utility import PARTS
 from mnemotomy.metrics.tofu.summary import EVALUATION, read_evaluation, write_evaluation
-from mnemotomy.models import load_model, load_tokenizer
-from mnemotomy.observe.fluency import losses_under, probability_clean
-from mnemotomy.observe.splits import Asking, Observed, Splits, observe_splits, observing_versions, splits_digest
+from mnemotomy.models import check_language_model, fingerprint, load_model, load_tokenizer, quiet_transformers
+from mnemotomy.observe.fluency import load_classifier, losses_under, probability_clean
+from mnemotomy.observe.splits import (
+    Asking,
+    Observed,
+    Splits,
+    observe_splits,
+    observing_versions,
+    splits_digest,
+    tokenizer_digest,
+)
 
 OBSERVATIONS, EVALUATIONS = "observations", "evaluations"
 
@@ -40,12 +49,35 @@ class Fluency:
             ModelError: the classifier or the base model cannot be loaded.
         """
         texts = [row["generation"] for row in evaluation.get("forget_Q_A_ROUGE", {}).get("value_by_index", {}).values()]
-        if texts and self.classifier is not None:
-            return evaluation | {FLUENCY: classified_fluency(probability_clean(self.classifier, texts))}
-        if texts and self.base is not None:
-            losses = losses_under(load_model(self.base), load_tokenizer(self.base), texts)
-            return evaluation | {PERPLEXITY: base_perplexity(losses)}
-        return evaluation
+        with quiet_transformers():
+            if texts and self.classifier is not None:
+                return evaluation | {FLUENCY: classified_fluency(probability_clean(self.classifier, texts))}
+            if texts and self.base is not None:
+                losses = losses_under(load_model(self.base), load_tokenizer(self.base), texts)
+                return evaluation | {PERPLEXITY: base_perplexity(losses)}
+            return evaluation
+
+    def digest(self) -> Sequence[str]:
+        """What tells one judge from another: the kind, and the fingerprints of model and tokenizer.
+
+        Raises:
+            ModelError: the classifier or the base model cannot be loaded, or is of another kind.
+        """
+        return _judge_digest(self)
+
+
+@functools.lru_cache(maxsize=8)
+def _judge_digest(judge: Fluency) -> tuple[str, ...]:
+    with quiet_transformers():
+        if judge.classifier is not None:
+            model, tokenizer = load_classifier(judge.classifier)
+        elif judge.base is not None:
+            model, tokenizer = load_model(judge.base), load_tokenizer(judge.base)
+            check_language_model(model, tokenizer)
+        else:
+            return ()
+    kind = "base" if judge.classifier is None else "classifier"
+    return kind, fingerprint(model), tokenizer_digest(tokenizer)
 
 
 def evaluation_of(
@@ -69,10 +101,11 @@ def evaluation_of(
         DataError, ModelError, NonFiniteError, ArtifactError: as ``observe_splits`` and ``evaluate``.
     """
     asking, fluency = asking or Asking(), fluency or Fluency()
+    judged_by = fluency.digest()  # before anything is observed
     if folder is None:
         return fluency.rated(evaluate(observe_splits(observed, splits, asking)))
     identity = [observed.fingerprint, splits_digest(splits), asdict(asking.template), asking.max_new_tokens]
-    text = json.dumps([*identity, asdict(fluency), observing_versions()], sort_keys=True)
+    text = json.dumps([*identity, judged_by, observing_versions()], sort_keys=True)
     kept = folder / EVALUATIONS / hashlib.sha256(text.encode()).hexdigest()[:24]
     if (kept / EVALUATION).is_file():
         return read_evaluation(kept)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
@@ -24,7 +25,15 @@ from mnemotomy.engram.moments import versions
 from mnemotomy.errors import ConfigurationError, DataError
 from mnemotomy.methods.language.predictions import predict
 from mnemotomy.methods.language.sequences import sequence
-from mnemotomy.models import fingerprint, load_model, load_tokenizer, save_model
+from mnemotomy.models import (
+    check_device,
+    check_language_model,
+    fingerprint,
+    load_model,
+    load_tokenizer,
+    quiet_transformers,
+    save_model,
+)
 from mnemotomy.observe.answer_tokens import OPEN_UNLEARNING
 
 BASE, FULL, RECORD = "base", "full", "preparation.json"
@@ -135,6 +144,7 @@ def prepare_pair(
         TrainingError: the training diverges.
     """
     settings = settings or Preparation()
+    check_device(settings.device)
     kept = retained_split(texts.forget)
     unknown = [name for name in only if name not in (FULL, "retain")]
     if unknown:
@@ -151,7 +161,9 @@ def prepare_pair(
     for name, split in ((FULL, FULL), ("retain", kept)):
         if only and name not in only:
             continue
-        start = load_model(source)
+        with quiet_transformers():
+            start = load_model(source)
+        check_language_model(start, tokenizer)
         identity = {"settings": asdict(settings), "start": fingerprint(start), "texts": _digest(rows[split] + common)}
         folder = out_dir / split
         _train(start, [*rows[split], *common], tokenizer, folder, settings, identity)
@@ -184,8 +196,9 @@ def _train(
 ) -> None:
     """Train and save, unless the folder already holds the result of the same."""
     if (folder / RECORD).is_file():
-        if json.loads((folder / RECORD).read_text(encoding="utf-8"))["identity"] == identity:
-            return
+        with contextlib.suppress(ValueError, KeyError, TypeError):  # a record that is damaged is of something else
+            if json.loads((folder / RECORD).read_text(encoding="utf-8"))["identity"] == identity:
+                return
         raise ConfigurationError(f"{folder} holds a model that was made otherwise; remove it, or name another folder")
     if folder.exists() and any(folder.iterdir()):
         raise ConfigurationError(f"{folder} holds files that this command did not write; name another folder")

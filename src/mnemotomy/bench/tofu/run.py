@@ -14,7 +14,7 @@ from mnemotomy.bench.tofu.sharing import Sharing
 from mnemotomy.bench.tofu.subject import Subject
 from mnemotomy.bench.tofu.validation import AS_IN_THE_PAPER, SELECTION
 from mnemotomy.engram.moments import versions
-from mnemotomy.errors import ConfigurationError
+from mnemotomy.errors import ConfigurationError, DataError, MnemotomyError, ModelError, SelectionError
 from mnemotomy.methods.language.base import LanguageMethod
 from mnemotomy.metrics.interval import averaged
 from mnemotomy.models import single_threaded
@@ -24,6 +24,8 @@ from mnemotomy.progress import progress_bar
 Record = dict[str, Any]
 FULL, RETAIN = "full", "retain"
 BASELINES = {FULL: "Init Fine.", RETAIN: "Retain"}
+UNSUITABLE = (ConfigurationError, SelectionError, ModelError, DataError)
+"""What a method says of a model or of texts that it cannot work with."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ class Plan:
         else:
             grid = {name: configurations(kind, self.scale) for name, kind in chosen_methods(self.methods).items()}
         for record in self.chosen:
-            if record["method"] in grid:
+            if record["method"] in grid and "configuration" in record:  # else it was left out there
                 found = [one for one in grid[record["method"]] if repr(one) == record["configuration"]]
                 if not found:
                     raise ConfigurationError(
@@ -82,7 +84,7 @@ def run_tofu(subject: Subject, plan: Plan | None = None) -> list[Record]:
 
     Raises:
         ConfigurationError: there is no method of such a name.
-        DataError, ModelError: data or models are not there, or do not fit.
+        DataError, ModelError: data or models are not there, or do not fit. A method that alone does not is left out.
     """
     plan = plan or Plan()
     grid, pair = plan.grid(), subject.pair
@@ -92,10 +94,18 @@ def run_tofu(subject: Subject, plan: Plan | None = None) -> list[Record]:
         for name, observed in ((FULL, subject.full), (RETAIN, subject.retain)):
             records.append(_baseline(subject, plan, name, observed))
             advance(1, name)
+        refused: list[MnemotomyError] = []
         for name, some in grid.items():
-            missing = [what for what in some[0].needs if what == "pretrained" and pair.pretrained is None]
-            records.append(_left_out(subject, some[0]) if missing else method_record(subject, plan, some))
+            try:
+                if "pretrained" in some[0].needs and pair.pretrained is None:
+                    raise ConfigurationError("the pair has no pretrained model; give one with --pretrained")
+                records.append(method_record(subject, plan, some))
+            except UNSUITABLE as error:
+                refused.append(error)
+                records.append(_left_out(subject, some[0], str(error)))
             advance(len(some), name)
+        if refused and len(refused) == len(grid):
+            raise refused[0]
     return records
 
 
@@ -162,16 +172,15 @@ def _searched(subject: Subject, method: LanguageMethod, seed: int, sharing: Shar
 
 def _selection(plan: Plan, method: LanguageMethod, some: Sequence[LanguageMethod]) -> str:
     for record in plan.chosen:
-        if record["method"] == method.name:
+        if record["method"] == method.name and "configuration" in record:
             return f"chosen on the pair {record['pair']!r}, by: {record['selection']}"
     if len(some) == 1:
         return "none: one configuration"
     return AS_IN_THE_PAPER if plan.as_in_the_paper else SELECTION
 
 
-def _left_out(subject: Subject, method: LanguageMethod) -> Record:
-    """The record of a method that the pair has not enough for."""
-    why = "the pair has no pretrained model; give one with --pretrained"
+def _left_out(subject: Subject, method: LanguageMethod, why: str) -> Record:
+    """The record of a method that the pair or its texts do not suit."""
     return _titled(subject, method.name, method.title) | {
         "family": method.family,
         "selection": "none",

@@ -60,7 +60,8 @@ def write_references(records: Sequence[Record], out_dir: Path) -> None:
 
 
 def write_figures(records: Sequence[Record], norms: Sequence[Mapping[str, Any]], out_dir: Path) -> None:
-    """``pareto.png`` and ``weight-norms.png``."""
-    pareto(records, out_dir / "pareto.png")
+    """``pareto.png`` and ``weight-norms.png``, each where there is something to show."""
+    if any(record.get("utility") is not None for record in records):
+        pareto(records, out_dir / "pareto.png")
     if norms:
         weight_norm_heatmap(norms, out_dir / "weight-norms.png")

@@ -57,7 +57,8 @@ def run_evaluation_speed(
     Raises:
         TrainingError: an aggregate differs by more than ``TOLERANCE``.
     """
-    observed = Observed(load_model(model), load_tokenizer(model))
+    with quiet_transformers():
+        observed = Observed(load_model(model), load_tokenizer(model))
     splits = {name: tuple(some)[:questions] for name, some in texts.evaluation.items()}
     asking = asking or Asking()
     ways: dict[str, Callable[[], dict[str, float]]] = {

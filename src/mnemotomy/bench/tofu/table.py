@@ -99,6 +99,15 @@ def keys_of(table: Table, records: Sequence[Record]) -> list[str]:
     return [key for key in table.keys if any(record.get(key) is not None for record in records)]
 
 
+def columns(records: Sequence[Record], name: str) -> list[dict[str, Any]]:
+    """The numbers of a table by its name: a record for each row, with the columns as keys, and their spread."""
+    table = TABLES[name]
+    some = [record for record in records if table.shows(record)]
+    keys = [key for column in keys_of(table, some) for key in (column, f"{column}_spread")]
+    named = ("method", "title", "pair", "forget", "sweep", "value", "reference", "seeds")
+    return [{key: record[key] for key in (*named, *keys) if key in record} for record in some]
+
+
 def places(records: Sequence[Record], key: str) -> list[int]:
     """1 for the best of a column, 2 for the second best, 0 for the rest; equals share a place, baselines have none."""
     sign = -1.0 if COLUMNS[key].better == "↓" else 1.0

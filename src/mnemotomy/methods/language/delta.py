@@ -12,7 +12,7 @@ from mnemotomy.engram.cut import RelativeCut
 from mnemotomy.engram.edit import Edit
 from mnemotomy.engram.moments import Moments
 from mnemotomy.engram.strength import erase
-from mnemotomy.errors import ConfigurationError
+from mnemotomy.errors import ConfigurationError, SelectionError
 from mnemotomy.methods.language.closed_form import PAPER, ClosedForm
 from mnemotomy.methods.language.collecting import FORGET
 from mnemotomy.methods.language.problem import TextProblem
@@ -54,9 +54,17 @@ def pretrained_of(problem: TextProblem, method: str) -> nn.Module:
 
     Raises:
         ConfigurationError: it has none.
+        SelectionError: it is of another shape than the problem's model.
     """
     if problem.pretrained is None:
         raise ConfigurationError(
             f"{method} starts from the model before it learned what is to be forgotten; give that pretrained model"
+        )
+    own, other = ({k: v.shape for k, v in model.state_dict().items()} for model in (problem.model, problem.pretrained))
+    if own != other:
+        differs = next(name for name in [*own, *other] if own.get(name) != other.get(name))
+        raise SelectionError(
+            f"the pretrained model has other weights than the model, the first {differs!r}; give the one that it was "
+            "before it learned"
         )
     return problem.pretrained

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -111,6 +112,12 @@ class TwoSided(LanguageMethod):
             for number in range(self.steps):
                 if not run.step(number):
                     break
+            if run.now < level.start * (1.0 - WAYPOINT_TOLERANCE):
+                warnings.warn(
+                    f"two-sided: the loss on the forget set has reached {run.now:.2f} of {level.start:.2f} nats; take "
+                    "a smaller damping, or more steps or evaluations",
+                    stacklevel=2,
+                )
         train_as(model, problem.model)
         return model
 
