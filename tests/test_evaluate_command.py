@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassification
+from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassification
 from typer.testing import CliRunner
 
 from mnemotomy.bench.tofu.evaluating import Fluency, _judge_digest, evaluation_of
@@ -23,7 +23,9 @@ from mnemotomy.metrics.tofu.scores import scores
 from mnemotomy.metrics.tofu.summary import read_evaluation, summary
 from mnemotomy.models import load_model, load_tokenizer
 from mnemotomy.observe import splits as splits_module
+from mnemotomy.observe.answers import observe_answers
 from mnemotomy.observe.fluency import losses_under, probability_clean
+from mnemotomy.observe.generation import continue_greedily
 from mnemotomy.observe.greedy import takes_rows_out
 from mnemotomy.observe.splits import Asking, Observed, observe_splits, tokenizer_digest
 from tiny_language import save_llama, tokenizer, write_lines
@@ -159,6 +161,18 @@ def test_bad_files_are_one_line(folder: Path, tmp_path: Path):
 def test_an_answer_without_a_token_is_refused(folder: Path):
     with pytest.raises(DataError, match="gives no token"):
         observe_splits(observed(folder), {"forget": [Question("Rome ?", " \u2003 ")]}, QUICK)
+
+
+def test_texts_beyond_the_window(folder: Path, tmp_path: Path):
+    words = load_tokenizer(folder / "full")
+    torch.manual_seed(0)
+    config = GPT2Config(n_layer=1, n_embd=8, n_head=1, vocab_size=len(words), n_positions=12, eos_token_id=None)
+    model = GPT2LMHeadModel(config).eval()
+    assert continue_greedily(model, words, ["Paris is"], 200)[0]
+    with pytest.raises(ModelError, match="window of 12 tokens leaves no room"):
+        continue_greedily(model, words, ["Paris " * 12], 200)
+    with pytest.raises(ModelError, match="longer than the 12 tokens that GPT2LMHeadModel reads"):
+        observe_answers(model, words, ["Paris " * 9], ["Rome " * 9])
 
 
 def test_tokenizers_are_told_apart(folder: Path):

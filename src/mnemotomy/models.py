@@ -210,6 +210,29 @@ def observing(model: nn.Module) -> Iterator[None]:
             module.training = training
 
 
+def window_of(model: nn.Module) -> int | None:
+    """The most tokens that the model reads, where it says so."""
+    config = _text_config(getattr(model, "config", None))
+    found: int | None = getattr(config, "max_position_embeddings", None)
+    return found
+
+
+@contextlib.contextmanager
+def within_window(model: nn.Module) -> Iterator[None]:
+    """Say of a text that has more tokens than a model has positions that it is too long.
+
+    Raises:
+        ModelError: a forward pass on a CPU was given such a text.
+    """
+    try:
+        yield
+    except IndexError as error:
+        if window_of(model) is None:
+            raise
+        named = type(model).__name__
+        raise ModelError(f"a text is longer than the {window_of(model)} tokens that {named} reads") from error
+
+
 @contextlib.contextmanager
 def single_threaded() -> Iterator[None]:
     """One thread inside. Small matrices gain little from more, and lose tenfold where other work shares the cores."""

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from mnemotomy.errors import DataError
-from mnemotomy.models import observing
+from mnemotomy.models import observing, within_window
 from mnemotomy.observe.answer_logits import read_one_by_one, read_sharing_prompts, shares_prompts
 from mnemotomy.observe.answer_tokens import (
     OPEN_UNLEARNING,
@@ -102,13 +102,14 @@ def observe_answers(
 
     Raises:
         DataError: there are no questions, an answer is missing or gives no token, or the template does not fit.
+        ModelError: a question with its answer has more tokens than the model has positions.
         NonFiniteError: the model's logits are NaN or infinite.
     """
     if not questions or len(questions) != len(answers):
         raise DataError(f"{len(questions)} questions came with {len(answers)} answers; give one answer for each")
     pairs = zip(questions, answers, strict=True)
     encoded = [encode_answer(tokenizer, question, answer, template) for question, answer in pairs]
-    with observing(model):
+    with observing(model), within_window(model):
         read = read_sharing_prompts if shares_prompts(model, encoded) else read_one_by_one
         log_probability, hit, mean, deviation = torch.cat(read(model, encoded, batch_size), dim=1)
     return AnswerObservations(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mnemotomy.errors import DataError, ModelError
-from mnemotomy.models import check_language_model, device_of, observing, quiet_transformers
+from mnemotomy.models import check_language_model, device_of, observing, quiet_transformers, window_of
 from mnemotomy.observe.encoding import encode_prompts
 from mnemotomy.observe.greedy import takes_rows_out, write_greedily
 
@@ -31,7 +31,7 @@ def continue_greedily(
         model: a causal language model of transformers.
         tokenizer: the model's, with a padding token.
         prompts: of any length; the batches are padded on the left.
-        max_new_tokens: per prompt; an end token ends earlier.
+        max_new_tokens: per prompt; an end token ends earlier, and so does the model's window.
         batch_size: the most prompts in a batch.
         special_tokens: whether the tokenizer adds its own; not where a chat template has done so.
 
@@ -40,7 +40,7 @@ def continue_greedily(
 
     Raises:
         DataError: there are no prompts, or the tokenizer has no padding token.
-        ModelError: the model cannot generate.
+        ModelError: the model cannot generate, or its window leaves no room.
     """
     check_writes(model, tokenizer)
     encoded = encode_prompts(tokenizer, prompts, special_tokens=special_tokens)
@@ -51,10 +51,11 @@ def continue_greedily(
         for start in range(0, len(order), batch_size):
             indices = order[start : start + batch_size]
             batch = pad_left([encoded[index] for index in indices], tokenizer.pad_token_id, device_of(model))
+            room = room_after(model, batch["input_ids"].shape[1], max_new_tokens)
             if quick:
-                written = write_greedily(model, **batch, ends=ends, max_new_tokens=max_new_tokens)
+                written = write_greedily(model, **batch, ends=ends, max_new_tokens=room)
             else:
-                config = _greedy(model, tokenizer, max_new_tokens, ends)
+                config = _greedy(model, tokenizer, room, ends)
                 found = cast(Any, model).generate(**batch, generation_config=config)
                 written = found[:, batch["input_ids"].shape[1] :].tolist()
             for index, tokens in zip(indices, written, strict=True):
@@ -74,6 +75,19 @@ def check_writes(model: nn.Module, tokenizer: Any) -> None:
     if tokenizer.pad_token_id is None:
         raise DataError("the tokenizer has no padding token; set its pad_token")
     check_language_model(model, tokenizer)
+
+
+def room_after(model: nn.Module, length: int, wanted: int) -> int:
+    """How many tokens can follow a prompt, at most so many as are wanted.
+
+    Raises:
+        ModelError: the model's window leaves no room.
+    """
+    window = window_of(model)
+    room = wanted if window is None else min(wanted, window - length)
+    if room < 1:
+        raise ModelError(f"the model's window of {window} tokens leaves no room after a prompt of {length}")
+    return room
 
 
 def end_tokens(model: nn.Module, tokenizer: Any) -> list[int]:

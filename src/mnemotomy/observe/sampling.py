@@ -8,9 +8,8 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from mnemotomy.errors import ModelError
 from mnemotomy.models import device_of, observing, quiet_transformers
-from mnemotomy.observe.generation import check_writes, end_tokens, pad_left
+from mnemotomy.observe.generation import check_writes, end_tokens, pad_left, room_after
 
 
 def continue_sampled(
@@ -39,10 +38,8 @@ def continue_sampled(
     from transformers import GenerationConfig
 
     check_writes(model, tokenizer)
-    longest, window = max(map(len, prompts)), window_of(model)
-    room = max_new_tokens if window is None else min(max_new_tokens, window - longest)
-    if room < 1:
-        raise ModelError(f"the model's window of {window} tokens leaves no room after a prompt of {longest}")
+    longest = max(map(len, prompts))
+    room = room_after(model, longest, max_new_tokens)
     # every choice spelled out: what is left open, transformers takes from the model's own configuration
     config = GenerationConfig(
         max_new_tokens=room,
@@ -64,9 +61,3 @@ def continue_sampled(
     rows = [row[: int(torch.isin(row, stops).int().argmax())] if bool(torch.isin(row, stops).any()) else row
             for row in written]  # fmt: skip
     return [str(text).strip() for text in tokenizer.batch_decode(rows, skip_special_tokens=True)]
-
-
-def window_of(model: nn.Module) -> int | None:
-    """The most tokens that the model reads, where it says so."""
-    found: int | None = getattr(cast(Any, model).config.get_text_config(), "max_position_embeddings", None)
-    return found

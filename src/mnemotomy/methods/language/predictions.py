@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from mnemotomy.data.tokens import IGNORED, Encoded
 from mnemotomy.metabolism.objective import unwrapped
 from mnemotomy.methods.language.sequences import padded
-from mnemotomy.models import device_of, observing
+from mnemotomy.models import device_of, observing, within_window
 
 ROWS_AT_ONCE = 8
 """On a CPU: examples of like length that are forwarded together, so that little is computed for padding."""
@@ -96,6 +96,8 @@ def _forward(model: nn.Module, examples: Sequence[Encoded], tokenizer: Any) -> P
     # the prompt's logits would outweigh everything else for a large vocabulary
     first = int(counted.any(0).int().argmax()) if bool(counted.any()) else 0
     tail = keeping(model, labels.shape[1] + 1 - first)
-    logits = model(**batch, use_cache=False, **tail).logits[:, first - labels.shape[1] - 1 : -1]
+    with within_window(model):
+        logits = model(**batch, use_cache=False, **tail).logits
+    logits = logits[:, first - labels.shape[1] - 1 : -1]
     labels, counted = labels[:, first:], counted[:, first:]
     return Predictions(logits[counted], labels[counted], counted.nonzero()[:, 0], len(examples))

@@ -15,11 +15,11 @@ from torch import nn
 
 from mnemotomy.data.text import TextExample, Turn
 from mnemotomy.errors import ConfigurationError, DataError, ModelError
-from mnemotomy.models import device_of
+from mnemotomy.models import device_of, window_of
 from mnemotomy.observe.answer_tokens import OPEN_UNLEARNING, Template, has_chat_template, prompt_of
 from mnemotomy.observe.encoding import encode_prompt
 from mnemotomy.observe.generation import check_writes
-from mnemotomy.observe.sampling import continue_sampled, window_of
+from mnemotomy.observe.sampling import continue_sampled
 from mnemotomy.progress import progress_bar
 
 _MARK = "mnemotomy-question"
