@@ -32,6 +32,7 @@ from mnemotomy.engram.atlas import Atlas
 from mnemotomy.errors import ConfigurationError, ModelError
 from mnemotomy.methods.language.closed_form import ClosedForm
 from mnemotomy.methods.language.engram import EngramUniform, EngramWeightNorm
+from mnemotomy.methods.language.engram_automatic import EngramAutomatic
 from mnemotomy.methods.language.gradient import GradientMethod
 from mnemotomy.methods.language.npo import NPO
 from mnemotomy.methods.language.registry import LANGUAGE_METHODS
@@ -241,6 +242,12 @@ def test_the_sweep_over_kinds_and_cuts(subject: Subject):
     assert kinds[0]["config"]["kinds"] is None
     assert "up_proj" in kinds[3]["config"]["kinds"]
     assert "Q/K only" in markdown(kinds, "8")
+    variants = run_sweep(subject, "variants", EngramUniform(strength=0.5))
+    assert [one["title"] for one in variants] == ["1 round", "2 rounds", "3 rounds", "with embedding rows"]
+    assert [one["config"]["rounds"] for one in variants] == [1, 2, 3, 1]
+    assert len({one["raw"]["forget_Q_A_Prob"] for one in variants}) == 4
+    with pytest.raises(ConfigurationError, match="has no strength to sweep"):
+        run_sweep(subject, "strengths", EngramAutomatic())
     with pytest.raises(ConfigurationError, match="there is no sweep 'shapes'"):
         run_sweep(subject, "shapes")
 

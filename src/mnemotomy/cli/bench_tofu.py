@@ -204,7 +204,8 @@ def figure(
     data: Data = None,
     forget: Forget = "forget10",
     sweep: Annotated[
-        list[str] | None, typer.Option(help="strengths, cuts or filters; all three by default; repeatable.")
+        list[str] | None,
+        typer.Option(help="strengths, cuts, filters or variants; the first three by default; repeatable."),
     ] = None,
     method: Annotated[
         str | None, typer.Option(help="The closed form that is swept, as 'run' has chosen it; the paper's by default.")

@@ -16,6 +16,7 @@ TITLES = {
     "strengths": "strength α",
     "cuts": "spectral cut, relative to λmax",
     "filters": "functions of μ",
+    "variants": "rounds, and embedding rows",
     "kinds": "kinds of projection",
     "blocks": "block",
     "instantiations": "instantiations",

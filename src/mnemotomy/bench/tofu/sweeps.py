@@ -1,4 +1,4 @@
-"""One setting of the closed form after another: strengths, cuts, filters, projections, blocks, instantiations."""
+"""One setting of the closed form after another: strengths, cuts, filters, rounds, projections, instantiations."""
 
 from __future__ import annotations
 
@@ -78,6 +78,13 @@ def blocks(subject: Subject, method: ClosedForm) -> Labelled:
     return [(f"block {layer}", float(layer), replace(method, layers=(layer,))) for layer in sorted(layers)]  # type: ignore[type-var, arg-type]
 
 
+def variants(_: Subject, method: ClosedForm) -> Labelled:
+    """The same collected and erased again, from what the edits before have left; and with the rows of embeddings."""
+    for rounds in (1, 2, 3):
+        yield f"{rounds} round{'s' if rounds > 1 else ''}", None, replace(method, rounds=rounds)
+    yield "with embedding rows", None, replace(method, embeddings=True)
+
+
 def instantiations(subject: Subject, method: ClosedForm) -> Labelled:
     """Table 9: the whole weight, and the difference to the pretrained one put in its place or solved layer by layer."""
     yield "ΔW = W_ft (tabula rasa)", None, method
@@ -91,6 +98,7 @@ SWEEPS: Mapping[str, Callable[[Subject, ClosedForm], Labelled]] = {
     "strengths": strengths,
     "cuts": cuts,
     "filters": filters,
+    "variants": variants,
     "kinds": kinds,
     "blocks": blocks,
     "instantiations": instantiations,
