@@ -138,6 +138,13 @@ def test_bad_options_are_one_line(folder: Path, changes: list[str], message: str
     assert len(result.stderr.strip().splitlines()) == 1
 
 
+def test_how_questions_are_asked_is_said_where_no_chat_template_says_it(folder: Path, tmp_path: Path):
+    bare, data = str(save_llama(tmp_path / "bare", template=None)), str(folder / "tofu")
+    options = ["--data", data, "--forget", "forget10", "--max-new-tokens", "0"]
+    with pytest.warns(UserWarning, match="no chat template; questions are asked as 'Question: … Answer: …'"):
+        assert CliRunner().invoke(app, ["evaluate", bare, *options]).exit_code == 0
+
+
 def test_bad_files_are_one_line(folder: Path, tmp_path: Path):
     good = write_lines(tmp_path / "good.jsonl", [{"question": "Rome ?", "answer": "Italy"}])
     blank = write_lines(tmp_path / "blank.jsonl", [{"question": "Rome ?", "answer": "  "}])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +12,17 @@ from mnemotomy.errors import DataError
 
 SYSTEM = typer.Option(help="The system message of a chat template; empty for none. OpenUnlearning's by default.")
 DATE = typer.Option(help="What a chat template writes as today's date. OpenUnlearning's by default.")
+
+
+def say_how_questions_are_asked(tokenizer: Any, name: str) -> None:
+    """Warn where there is no chat template: scores depend on what stands around questions."""
+    from mnemotomy.observe.answer_tokens import has_chat_template
+
+    if not has_chat_template(tokenizer):
+        warnings.warn(
+            f"the tokenizer of {name} has no chat template; questions are asked as 'Question: … Answer: …'",
+            stacklevel=2,
+        )
 
 
 def template_for(tokenizer: Any, name: str, system: str | None, date: str | None) -> Any:
@@ -32,4 +44,5 @@ def template_for(tokenizer: Any, name: str, system: str | None, date: str | None
             f"the tokenizer of {name} has no chat template, where {options} would stand; leave it out: questions are "
             "then asked as 'Question: … Answer: …'"
         )
+    say_how_questions_are_asked(tokenizer, name)
     return replace(OPEN_UNLEARNING, **changes)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mnemotomy.cli.templates import say_how_questions_are_asked
 from mnemotomy.errors import DataError
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def pair_of(
         raise DataError("give --models FOLDER with full and retain90 in it, or --full and --retain")
     base = None if pretrained is None else locate_model(pretrained)
     pair = Pair(locate_model(full), locate_model(retain), base, name or _pair_name(full), device)
-    pair.tokenizer  # noqa: B018  # of all three models alike, before any work is done
+    say_how_questions_are_asked(pair.tokenizer, pair.full)  # of all three models alike, before any work is done
     return pair
 
 

@@ -22,7 +22,7 @@ from mnemotomy.data.text import TextExample, read_examples
 from mnemotomy.data.tofu import load_tofu, retained_split
 from mnemotomy.data.tokens import Encoded
 from mnemotomy.engram.moments import versions
-from mnemotomy.errors import ConfigurationError, DataError
+from mnemotomy.errors import ConfigurationError, DataError, TrainingError
 from mnemotomy.methods.language.predictions import predict
 from mnemotomy.methods.language.sequences import sequence
 from mnemotomy.models import (
@@ -221,15 +221,19 @@ def _train(
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
     training = folder.parent / f"{folder.name}.training"
     training.mkdir(parents=True, exist_ok=True)
-    usage = fit(
-        _OneName(model),
-        training / f"{key}.safetensors",
-        run_epoch,
-        epochs=settings.epochs,
-        seed=settings.seed,
-        state={"optimizer": optimizer, "schedule": schedule},
-        name=folder.name,
-    )
+    try:
+        usage = fit(
+            _OneName(model),
+            training / f"{key}.safetensors",
+            run_epoch,
+            epochs=settings.epochs,
+            seed=settings.seed,
+            state={"optimizer": optimizer, "schedule": schedule},
+            name=folder.name,
+        )
+    except TrainingError:  # it would diverge again from its last epoch
+        shutil.rmtree(training)
+        raise
     record = {"identity": dict(identity), **vars(usage), "versions": versions()}
     model.to("cpu")
     save_model(model, folder, tokenizer=tokenizer, extra={RECORD: json.dumps(record, indent=1) + "\n"})
