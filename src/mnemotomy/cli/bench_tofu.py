@@ -126,6 +126,9 @@ def run(
         records = joined(records, before)
     write_text(out / RECORDS, json.dumps(records, indent=1))
     write_tables(records, out)
+    for one in records:
+        for failed in one.get("failed", []):
+            typer.echo(f"mnemotomy: {one['method']} failed: {failed['why']}", err=True)
     if json_ is not None:
         emit_json(records, json_)
     if json_ != "-":
