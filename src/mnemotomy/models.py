@@ -85,7 +85,8 @@ def check_language_model(model: nn.Module, tokenizer: Any) -> None:
         return
     named, found = type(model).__name__, cast(Any, model)
     if not found.can_generate():
-        raise ModelError(f"{named} predicts no next token; take a causal language model")
+        why = "has no output head, so it" if found.get_output_embeddings() is None else "fills gaps in a text, and"
+        raise ModelError(f"{named} {why} predicts no next token; take a causal language model")
     if getattr(found.config, "is_encoder_decoder", False):
         raise ModelError(f"{named} reads one text and writes another; take a causal language model")
     check_tokens(model, max(tokenizer.vocab_size - 1, tokenizer.pad_token_id or 0))
