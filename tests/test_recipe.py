@@ -178,7 +178,7 @@ def test_folders_that_are_not_ours_are_not_replaced(folder: Path) -> None:
         run_recipe(path, folder)
     with pytest.raises(DataError, match="is a file"):
         run_recipe(path, folder / "kyoto.jsonl")
-    with pytest.raises(DataError, match="lies below .*kyoto.jsonl, which is a file"):
+    with pytest.raises(DataError, match=r"lies below .*kyoto\.jsonl, which is a file"):
         run_recipe(path, folder / "kyoto.jsonl" / "out")
     run_recipe(path, folder / "out", progress=False)
     with pytest.raises(DataError, match="which this run would replace"):
