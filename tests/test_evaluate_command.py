@@ -138,11 +138,36 @@ def test_bad_options_are_one_line(folder: Path, changes: list[str], message: str
     assert len(result.stderr.strip().splitlines()) == 1
 
 
-def test_how_questions_are_asked_is_said_where_no_chat_template_says_it(folder: Path, tmp_path: Path):
+def test_what_stands_around_questions_is_never_chosen_in_silence(folder: Path, tmp_path: Path):
     bare, data = str(save_llama(tmp_path / "bare", template=None)), str(folder / "tofu")
     options = ["--data", data, "--forget", "forget10", "--max-new-tokens", "0"]
-    with pytest.warns(UserWarning, match="no chat template; questions are asked as 'Question: … Answer: …'"):
-        assert CliRunner().invoke(app, ["evaluate", bare, *options]).exit_code == 0
+    result = CliRunner().invoke(app, ["evaluate", bare, *options])
+    assert result.exit_code == 2
+    assert "has no chat template; give --tags to ask as 'Question: … Answer: …'" in result.stderr
+    result = CliRunner().invoke(app, ["evaluate", bare, *options, "--tags"])
+    assert result.exit_code == 0, result.output
+    result = CliRunner().invoke(app, ["evaluate", str(folder / "full"), *options, "--tags"])
+    assert result.exit_code == 2
+    assert "--tags is for tokenizers without a chat template" in result.stderr
+    pair = ["--full", bare, "--retain", bare, "--data", data, "--out", str(tmp_path / "out")]
+    for command in (
+        ["run", *pair],
+        ["figure", *pair],
+        ["speed", bare],
+        ["prepare", str(tmp_path / "p"), "--base", bare],
+    ):
+        result = CliRunner().invoke(app, ["bench", "tofu", *command])
+        assert result.exit_code == 2
+        assert "give --tags" in result.stderr
+    text = write_lines(tmp_path / "text.jsonl", [{"text": "Rome"}])
+    asked = write_lines(tmp_path / "asked.jsonl", [{"question": "Rome ?", "answer": "Italy"}])
+    method = ["--method", "engram-uniform", "--retain", str(text), str(tmp_path / "unlearned")]
+    result = CliRunner().invoke(app, ["unlearn", bare, "--forget", str(asked), *method])
+    assert result.exit_code == 2
+    assert "give --tags" in result.stderr
+    for forget, tags in ((text, []), (asked, ["--tags"])):
+        result = CliRunner().invoke(app, ["unlearn", bare, "--forget", str(forget), *method, *tags])
+        assert result.exit_code == 0, result.output
 
 
 def test_bad_files_are_one_line(folder: Path, tmp_path: Path):

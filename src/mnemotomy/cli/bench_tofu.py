@@ -10,6 +10,7 @@ import typer
 
 from mnemotomy.cli.bench_tofu_pair import prepare, speed
 from mnemotomy.cli.outcome import check_json, emit_json, one_line_errors
+from mnemotomy.cli.templates import check_template
 from mnemotomy.cli.tofu_options import (
     DEFAULT_OUT,
     LARGEST_SEED,
@@ -25,6 +26,7 @@ from mnemotomy.cli.tofu_options import (
     Out,
     Pretrained,
     Retain,
+    Tags,
     check_same_pair,
     closed_form_of,
     pair_of,
@@ -84,6 +86,7 @@ def run(
     max_new_tokens: NewTokens = 200,
     name: Annotated[str | None, typer.Option(help="Of the pair, in records.")] = None,
     device: Device = "cpu",
+    tags: Tags = False,
     out: Out = DEFAULT_OUT,
     json_: Json = None,
 ) -> None:
@@ -109,6 +112,7 @@ def run(
 
     check_json(json_)
     pair = pair_of(models, full, retain, pretrained, forget, device, name)
+    check_template(pair.tokenizer, pair.full, tags)
     subject = subject_of(pair, data, forget, out, fluency, max_new_tokens)
     plan = Plan(
         methods=method or (),
@@ -153,6 +157,7 @@ def table(
     fluency: Judge = None,
     max_new_tokens: NewTokens = 200,
     device: Device = "cpu",
+    tags: Tags = False,
     out: Annotated[Path, typer.Option(help="The folder of 'run'.")] = DEFAULT_OUT,
     json_: Json = None,
 ) -> None:
@@ -176,6 +181,7 @@ def table(
     check_json(json_)
     if which in (TableName.EIGHT, TableName.NINE):
         pair = pair_of(models, full, retain, pretrained, forget, device)
+        check_template(pair.tokenizer, pair.full, tags)
         subject = subject_of(pair, data, forget, out, fluency, max_new_tokens)
         base = closed_form_of(out, method)
         records = []
@@ -185,6 +191,7 @@ def table(
             records += found
     elif which == TableName.REFERENCE:
         pair = pair_of(models, full, retain, pretrained, forget, device)
+        check_template(pair.tokenizer, pair.full, tags)
         subject = subject_of(pair, data, forget, out, fluency, max_new_tokens)
         records = run_references(subject, compared(records_of(out / RECORDS), method))
         write_references(records, out)
@@ -216,6 +223,7 @@ def figure(
     fluency: Judge = None,
     max_new_tokens: NewTokens = 200,
     device: Device = "cpu",
+    tags: Tags = False,
     out: Annotated[Path, typer.Option(help="The folder of 'run'.")] = DEFAULT_OUT,
     json_: Json = None,
 ) -> None:
@@ -231,6 +239,7 @@ def figure(
 
     check_json(json_)
     pair = pair_of(models, full, retain, pretrained, forget, device)
+    check_template(pair.tokenizer, pair.full, tags)
     subject = subject_of(pair, data, forget, out, fluency, max_new_tokens)
     base = closed_form_of(out, method)
     records: list[dict[str, Any]] = []

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from mnemotomy.cli.outcome import check_json, emit_json, one_line_errors
-from mnemotomy.cli.tofu_options import LARGEST_SEED, Data, Device, Forget, Json
+from mnemotomy.cli.templates import check_template
+from mnemotomy.cli.tofu_options import LARGEST_SEED, Data, Device, Forget, Json, Tags
 from mnemotomy.errors import DataError
 
 
@@ -29,6 +30,7 @@ def prepare(
     general: Annotated[int, typer.Option(min=0, help="Times real authors and world facts join an epoch.")] = 1,
     seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Of weights and order.")] = 0,
     device: Device = "cpu",
+    tags: Tags = False,
 ) -> None:
     """Fine-tune a pair from any base model: one on all of TOFU, one without the forget set, on answers only.
 
@@ -41,6 +43,7 @@ def prepare(
     """
     from mnemotomy.bench.tofu.prepare import FreshBase, Preparation, prepare_pair
     from mnemotomy.bench.tofu.texts import Texts, default_source
+    from mnemotomy.models import load_tokenizer
     from mnemotomy.recipe.file import locate_model
 
     fresh = None
@@ -48,9 +51,11 @@ def prepare(
         if tokenizer is None:
             raise DataError("give --base, or --tokenizer for a base that is made here")
         fresh = FreshBase(tokenizer=locate_model(tokenizer), hidden=hidden, layers=layers, problems=problems)
+    source = locate_model(str(base or tokenizer))
+    check_template(load_tokenizer(source), source, tags)
     settings = Preparation(epochs, learning_rate, batch_size, general, seed, device)
     texts = Texts(data or default_source(), forget)
-    made = prepare_pair(out_dir, texts, base=fresh or locate_model(str(base)), settings=settings, only=only or ())
+    made = prepare_pair(out_dir, texts, base=fresh or source, settings=settings, only=only or ())
     for name, folder in made.items():
         typer.echo(f"{name}: {folder}")
 
@@ -63,6 +68,7 @@ def speed(
     questions: Annotated[int, typer.Option(min=0, help="Of each split; 0 for all.")] = 100,
     batch_size: Annotated[int, typer.Option(min=1, help="The most rows in a batch, of both.")] = 32,
     repeats: Annotated[int, typer.Option(min=1, help="Medians are reported.")] = 1,
+    tags: Tags = False,
     json_: Json = None,
 ) -> None:
     """The whole evaluation of one model, beside a forward pass or a generation for each metric; same numbers.
@@ -73,13 +79,16 @@ def speed(
     """
     from mnemotomy.bench.tofu.speed import run_evaluation_speed
     from mnemotomy.bench.tofu.texts import Texts, default_source
+    from mnemotomy.models import load_tokenizer
     from mnemotomy.observe.splits import Asking
     from mnemotomy.recipe.file import locate_model
 
     check_json(json_)
+    folder = locate_model(model)
+    check_template(load_tokenizer(folder), folder, tags)
     texts = Texts(data or default_source(), forget)
     record = run_evaluation_speed(
-        locate_model(model), texts, questions=questions or None, asking=Asking(batch_size=batch_size), repeats=repeats
+        folder, texts, questions=questions or None, asking=Asking(batch_size=batch_size), repeats=repeats
     )
     if json_ is not None:
         emit_json(record, json_)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mnemotomy.cli.outcome import check_json, emit_json, one_line_errors
-from mnemotomy.cli.templates import DATE, SYSTEM, template_for
+from mnemotomy.cli.templates import DATE, SYSTEM, TAGS, check_template, template_for
 from mnemotomy.errors import DataError
 from mnemotomy.files import write_text
 
@@ -43,6 +43,7 @@ def evaluate(
     batch_size: Annotated[int, typer.Option(min=1, help="The most rows in a batch.")] = 32,
     system: Annotated[str | None, SYSTEM] = None,
     date: Annotated[str | None, DATE] = None,
+    tags: Annotated[bool, TAGS] = False,
     device: Annotated[str, typer.Option(help="As cpu, cuda or cuda:1.")] = "cpu",
     json_: Annotated[
         str | None, typer.Option("--json", metavar="FILE", help="Write the metrics as JSON; - for standard output.")
@@ -84,6 +85,7 @@ def evaluate(
         for other in list(named.values())[1:]:
             check_same_tokenizer(named["model"], tokenizer, other, load_tokenizer(other))
         asking = Asking(template_for(tokenizer, named["model"], system, date), max_new_tokens, batch_size)
+        check_template(tokenizer, named["model"], tags)
         evaluations = {
             name: evaluation_of(
                 Observed(load_model(folder, device=device), tokenizer), splits, asking, fluency=judge, folder=out

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import replace
 from typing import Any
 
@@ -12,17 +11,23 @@ from mnemotomy.errors import DataError
 
 SYSTEM = typer.Option(help="The system message of a chat template; empty for none. OpenUnlearning's by default.")
 DATE = typer.Option(help="What a chat template writes as today's date. OpenUnlearning's by default.")
+TAGS = typer.Option("--tags", help="Ask as 'Question: … Answer: …': for tokenizers without a chat template.")
 
 
-def say_how_questions_are_asked(tokenizer: Any, name: str) -> None:
-    """Warn where there is no chat template: scores depend on what stands around questions."""
+def check_template(tokenizer: Any, name: str, tags: bool) -> None:
+    """Refuse to choose in silence what stands around questions: scores depend on it.
+
+    Raises:
+        DataError: the tokenizer has no chat template and tags were not asked for, or it has one and they were.
+    """
     from mnemotomy.observe.answer_tokens import has_chat_template
 
-    if not has_chat_template(tokenizer):
-        warnings.warn(
-            f"the tokenizer of {name} has no chat template; questions are asked as 'Question: … Answer: …'",
-            stacklevel=2,
+    if not has_chat_template(tokenizer) and not tags:
+        raise DataError(
+            f"the tokenizer of {name} has no chat template; give --tags to ask as 'Question: … Answer: …', or set one"
         )
+    if has_chat_template(tokenizer) and tags:
+        raise DataError(f"--tags is for tokenizers without a chat template, and that of {name} has one; leave it out")
 
 
 def template_for(tokenizer: Any, name: str, system: str | None, date: str | None) -> Any:
@@ -41,8 +46,7 @@ def template_for(tokenizer: Any, name: str, system: str | None, date: str | None
     if changes and not has_chat_template(tokenizer):
         options = " and ".join(f"--{option}" for option in changes)
         raise DataError(
-            f"the tokenizer of {name} has no chat template, where {options} would stand; leave it out: questions are "
-            "then asked as 'Question: … Answer: …'"
+            f"the tokenizer of {name} has no chat template, where {options} would stand; leave it out, and give --tags "
+            "to ask as 'Question: … Answer: …'"
         )
-    say_how_questions_are_asked(tokenizer, name)
     return replace(OPEN_UNLEARNING, **changes)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mnemotomy.cli.templates import say_how_questions_are_asked
+from mnemotomy.cli.templates import TAGS
 from mnemotomy.errors import DataError
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ Judge = Annotated[
 ]
 NewTokens = Annotated[int, typer.Option("--max-new-tokens", min=1, help="Of an answer that a model writes.")]
 Device = Annotated[str, typer.Option(help="As cpu, cuda or cuda:1.")]
+Tags = Annotated[bool, TAGS]
 Json = Annotated[
     str | None, typer.Option("--json", metavar="FILE", help="Write the records as JSON; - for standard output.")
 ]
@@ -67,7 +68,7 @@ def pair_of(
         raise DataError("give --models FOLDER with full and retain90 in it, or --full and --retain")
     base = None if pretrained is None else locate_model(pretrained)
     pair = Pair(locate_model(full), locate_model(retain), base, name or _pair_name(full), device)
-    say_how_questions_are_asked(pair.tokenizer, pair.full)  # of all three models alike, before any work is done
+    pair.tokenizer  # noqa: B018  # of all three models alike, before any work is done
     return pair
 
 

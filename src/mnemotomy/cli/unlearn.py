@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mnemotomy.cli.outcome import one_line_errors
-from mnemotomy.cli.templates import DATE, SYSTEM, template_for
+from mnemotomy.cli.templates import DATE, SYSTEM, TAGS, check_template, template_for
 from mnemotomy.cli.tofu_options import LARGEST_SEED
 from mnemotomy.errors import ConfigurationError
 from mnemotomy.files import check_replaceable
@@ -43,6 +43,7 @@ def unlearn(
     seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Of whatever the method draws at random.")] = 0,
     system: Annotated[str | None, SYSTEM] = None,
     date: Annotated[str | None, DATE] = None,
+    tags: Annotated[bool, TAGS] = False,
     device: Annotated[str, typer.Option(help="As cpu, cuda or cuda:1.")] = "cpu",
 ) -> None:
     """Make a language model forget what is in one file and keep what is in another.
@@ -81,6 +82,8 @@ def unlearn(
     with quiet_transformers():
         tokenizer = load_tokenizer(folder)
         template = template_for(tokenizer, folder, system, date)
+        if tags or written or any(one.form == "question" for one in [*examples, *kept]):
+            check_template(tokenizer, folder, tags)
         loaded = load_model(folder, device=device)
         base = None if before is None else load_model(before, device=device)
         if before is not None and tokenizer_digest(load_tokenizer(before)) != tokenizer_digest(tokenizer):
