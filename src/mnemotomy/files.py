@@ -72,9 +72,7 @@ def check_replaceable(folder: Path, record: str, inputs: Iterable[str | Path] = 
     Raises:
         DataError: the folder is a file, holds other things than such a result, or an input.
     """
-    above = next((path for path in folder.parents if path.exists()), folder)
-    if not above.is_dir() and above != folder:
-        raise DataError(f"{folder} lies below {above}, which is a file; name another folder")
+    check_above(folder)
     if folder.exists():
         if not folder.is_dir():
             raise DataError(f"{folder} is a file; name a folder for the model")
@@ -83,6 +81,17 @@ def check_replaceable(folder: Path, record: str, inputs: Iterable[str | Path] = 
     for path in map(Path, inputs):
         if path.exists() and path.resolve().is_relative_to(folder.resolve()):
             raise DataError(f"{path} is in {folder}, which this run would replace; name another folder")
+
+
+def check_above(path: Path) -> None:
+    """Refuse a path for which no folder could be made.
+
+    Raises:
+        DataError: it lies below a file.
+    """
+    above = next(one for one in path.absolute().parents if one.exists())
+    if not above.is_dir():
+        raise DataError(f"{path} lies below {above}, which is a file; name another path")
 
 
 def _share(folder: Path) -> None:

@@ -100,7 +100,7 @@ def check_tokens(model: nn.Module, largest: int) -> None:
     """
     try:
         known = int(cast(Any, model).get_input_embeddings().weight.shape[0])
-    except (AttributeError, NotImplementedError):
+    except (AttributeError, NotImplementedError):  # what transformers says where it cannot name the embedding
         return
     if largest >= known:
         named = type(model).__name__

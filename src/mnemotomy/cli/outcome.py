@@ -13,7 +13,7 @@ import typer
 
 from mnemotomy.cli.extras import EXTRAS
 from mnemotomy.errors import DataError, MnemotomyError
-from mnemotomy.files import write_text
+from mnemotomy.files import check_above, write_text
 
 FAILED, INTERRUPTED = 2, 130
 
@@ -51,9 +51,7 @@ def check_json(target: str | None) -> None:
         return
     if Path(target).is_dir():
         raise DataError(f"--json {target} is a folder; name a file")
-    above = next(path for path in Path(target).absolute().parents if path.exists())
-    if not above.is_dir():
-        raise DataError(f"--json {target} lies below {above}, which is a file; name another")
+    check_above(Path(target))
 
 
 def emit_json(data: Any, target: str) -> None:

@@ -20,7 +20,7 @@ from mnemotomy.engram.moments import Moments
 from mnemotomy.engram.rows import is_encoder_decoder
 from mnemotomy.engram.sites import Selector, select_sites
 from mnemotomy.errors import ConceptError, ModelError
-from mnemotomy.models import check_tokens, fingerprint
+from mnemotomy.models import check_tokens, fingerprint, window_of
 
 _SUFFIX = ".checkpoint"
 
@@ -97,9 +97,7 @@ def _encode(
             f"{type(model).__name__} reads one text and writes another, which concept files do not tell apart; make "
             "the batches yourself and call mnemotomy.collect"
         )
-    config: Any = getattr(model, "config", None)
-    config = config.get_text_config() if hasattr(config, "get_text_config") else config
-    length = min(reading.max_length, getattr(config, "max_position_embeddings", None) or reading.max_length)
+    length = min(reading.max_length, window_of(model) or reading.max_length)
     data = {}
     for name, paths in files.items():
         examples = [example for path in paths for example in read_examples(path)]
