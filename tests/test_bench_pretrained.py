@@ -38,7 +38,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     classifier = Classifier(str(folder))
     images = classifier.load("digits", "train")
     optimizer = torch.optim.AdamW(classifier.model.parameters(), lr=3e-3)
-    for _ in range(12):
+    for _ in range(30):
         for inputs, labels in classifier.batches(images, 64):
             optimizer.zero_grad()
             torch.nn.functional.cross_entropy(classifier.model(inputs).logits, labels).backward()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from helpers import relative
 from mnemotomy.bench.tofu import prepare
 from mnemotomy.bench.tofu.prepare import FreshBase, Preparation, prepare_pair
 from mnemotomy.bench.tofu.texts import Texts
@@ -60,6 +62,33 @@ def test_preparing_a_pair_goes_on_where_it_was(tmp_path: Path, monkeypatch: pyte
         prepare_pair(tmp_path / "second", texts, base=str(made["base"]), settings=settings, only=["full"])
     second = prepare_pair(tmp_path / "second", texts, base=str(made["base"]), settings=settings, only=["full"])
     assert fingerprint(load_model(second["full"])) == prints[1]
+
+
+def test_a_pair_in_bfloat16_learns_the_same(tmp_path: Path):
+    folder = save_bench(tmp_path / "bench")
+    settings = Preparation(epochs=2, batch_size=8, precision="no")
+
+    def trained(precision: Any) -> tuple[str, torch.Tensor]:
+        made = prepare_pair(
+            tmp_path / precision,
+            Texts(folder / "tofu"),
+            base=str(folder / "base"),
+            settings=replace(settings, precision=precision),
+            only=["full"],
+        )
+        record = json.loads((made["full"] / "preparation.json").read_text())
+        return record["precision"], weights(made["full"])
+
+    start, (exact, plain), (coarse, halved) = weights(folder / "base"), trained("no"), trained("bf16")
+    assert (exact, coarse) == ("no", "bf16")
+    assert 0.0 < relative(halved - start, plain - start) < 0.3
+    assert trained("auto")[0] in ("no", "bf16")
+    with pytest.raises(ConfigurationError, match="precision is 'auto', 'no' or 'bf16'"):
+        replace(settings, precision="half")
+
+
+def weights(folder: Path) -> torch.Tensor:
+    return torch.cat([value.detach().float().flatten() for value in load_model(folder).parameters()])
 
 
 def test_batches_hold_every_row_once_beside_rows_of_like_length():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from helpers import relative
 from mnemotomy.bench.classwise.anatomy import Anatomy, class_atlas
 from mnemotomy.bench.classwise.degradation import degradation, mean_cosines, rank_correlation
 from mnemotomy.bench.classwise.matrices import OnMoments, automatic_matrix, grouped, judged, matrices, two_sided_matrix
@@ -53,7 +54,10 @@ def test_ours_on_shared_moments_is_ours(anatomy):
     subject, settings = anatomy.subject, {"excesses": (0.2,), "strengths": (0.6, 1.0), "read": 100}
     alone = see(EngramAutomatic(**settings)(subject.problem), subject.test)
     shared = see(OnMoments(**settings).erased(subject.problem, anatomy.atlas.moments), subject.test)
-    torch.testing.assert_close(shared.logits, alone.logits, atol=0.1, rtol=0.1)
+    before = see(subject.original, subject.test)
+    # the order of sums moves directions at the cut: a few logits by much, and the edit by little
+    assert relative(shared.logits - before.logits, alone.logits - before.logits) < 0.05
+    assert float((shared.logits.argmax(1) == alone.logits.argmax(1)).float().mean()) > 0.98
 
 
 def test_a_matrix_is_judged_by_its_diagonal_and_the_rest():

@@ -128,7 +128,7 @@ def test_a_pair_without_a_recipe_is_refused():
 )
 def test_training_learns_and_is_not_done_twice(tmp_path, network, optimizer, rate):
     examples, path = colours(), tmp_path / "one.safetensors"
-    recipe = replace(BRIEF, optimizer=optimizer, learning_rate=rate, epochs=8, padding=1)
+    recipe = replace(BRIEF, optimizer=optimizer, learning_rate=rate, epochs=16, padding=1)
     model = build_classifier(network, "other", (3, 8, 8), 2, width=0.125)
     usage = train_classifier(model, examples, recipe, seed=0, path=path)
     assert accuracy(model, examples) > 0.9

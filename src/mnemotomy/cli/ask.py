@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mnemotomy.cli.facts import hit_line, hit_record
-from mnemotomy.cli.outcome import emit_json, one_line_errors
+from mnemotomy.cli.outcome import emit_json, json_option, one_line_errors
 
 if TYPE_CHECKING:
     from mnemotomy.data.fact import PromptFormat
@@ -34,9 +34,7 @@ def ask(
     chat: Annotated[bool, typer.Option("--chat", help="Use the tokenizer's chat template.")] = False,
     dtype: Annotated[str, typer.Option(help="Of the model: float32, bfloat16, float16 or float64.")] = "float32",
     device: Annotated[str, typer.Option(help="Where to compute, as in cuda or cuda:1.")] = "cpu",
-    json_: Annotated[
-        str | None, typer.Option("--json", metavar="FILE", help="Write the answer as JSON; - for standard output.")
-    ] = None,
+    json_: Annotated[str | None, json_option("the answer")] = None,
 ) -> None:
     """Answer a question from the facts of a store, and show the facts used.
 

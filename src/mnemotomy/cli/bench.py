@@ -15,7 +15,7 @@ from mnemotomy.cli.bench_metabolism import metabolism
 from mnemotomy.cli.bench_pretrained import pretrained
 from mnemotomy.cli.bench_store import store
 from mnemotomy.cli.bench_tofu import tofu
-from mnemotomy.cli.outcome import emit_json, one_line_errors
+from mnemotomy.cli.outcome import emit_json, json_option, one_line_errors
 
 bench = typer.Typer(no_args_is_help=True, help="Run the experiments, and measure time and memory.")
 
@@ -53,9 +53,7 @@ def speed(
     ] = None,
     repeats: Annotated[int, typer.Option(min=1, help="Interleaved repetitions; medians are reported.")] = 3,
     out: Annotated[Path | None, typer.Option(help="A JSON file, rewritten after each case.")] = None,
-    json_: Annotated[
-        str | None, typer.Option("--json", metavar="FILE", help="Write the records as JSON; - for standard output.")
-    ] = None,
+    json_: Annotated[str | None, json_option("the records")] = None,
 ) -> None:
     """Time and peak memory of one and of ten concepts, beside the floor and beside ai-engram.
 

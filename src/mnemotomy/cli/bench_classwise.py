@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from mnemotomy.cli.outcome import emit_json, one_line_errors
+from mnemotomy.cli.outcome import emit_json, json_option, one_line_errors
 from mnemotomy.files import write_text
 
 
@@ -37,9 +37,7 @@ def classwise(
         typer.Option(help="A case, or a method (then no figures); may be repeated."),
     ] = None,
     figures: Annotated[bool, typer.Option(help="Whether to draw, and to measure what the figures show.")] = True,
-    json_: Annotated[
-        str | None, typer.Option("--json", metavar="FILE", help="Write the records as JSON; - for standard output.")
-    ] = None,
+    json_: Annotated[str | None, json_option("the records")] = None,
 ) -> None:
     """Make classifiers forget a class with every method, and measure what they forget, keep and cost.
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mnemotomy.cli.bench_metabolism import Scale
-from mnemotomy.cli.outcome import emit_json, one_line_errors
+from mnemotomy.cli.outcome import emit_json, json_option, one_line_errors
 from mnemotomy.files import write_text
 
 
@@ -20,9 +20,7 @@ def decouple(
         "runs/bench/metabolism"
     ),
     seed: Annotated[list[int] | None, typer.Option(help="In place of the scale's; may be repeated.")] = None,
-    json_: Annotated[
-        str | None, typer.Option("--json", metavar="FILE", help="Write the records as JSON; - for standard output.")
-    ] = None,
+    json_: Annotated[str | None, json_option("the records")] = None,
 ) -> None:
     """Put 15 facts into a store, take them out of the model, then change and delete them in the store.
 

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from mnemotomy.cli.outcome import emit_json, one_line_errors
+from mnemotomy.cli.outcome import emit_json, json_option, one_line_errors
 from mnemotomy.files import write_text
 
 
@@ -31,9 +31,7 @@ def metabolism(
     seed: Annotated[list[int] | None, typer.Option(help="In place of the scale's; may be repeated.")] = None,
     only: Annotated[list[str] | None, typer.Option(help="A configuration by its name; may be repeated.")] = None,
     figures: Annotated[bool, typer.Option(help="Whether to draw, and to measure what the figures show.")] = True,
-    json_: Annotated[
-        str | None, typer.Option("--json", metavar="FILE", help="Write the records as JSON; - for standard output.")
-    ] = None,
+    json_: Annotated[str | None, json_option("the records")] = None,
 ) -> None:
     """Take 15 facts out of a model with every configuration, and measure what it recalls, reads and keeps.
 

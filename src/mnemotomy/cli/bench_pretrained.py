@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mnemotomy.cli.outcome import emit_json, one_line_errors
+from mnemotomy.cli.outcome import emit_json, json_option, one_line_errors
 from mnemotomy.files import write_text
 
 
@@ -25,9 +25,7 @@ def pretrained(
     out: Annotated[Path, typer.Option(help="For results and the figure; what is there is not run again.")] = Path(
         "runs/bench/pretrained"
     ),
-    json_: Annotated[
-        str | None, typer.Option("--json", metavar="FILE", help="Write the record as JSON; - for standard output.")
-    ] = None,
+    json_: Annotated[str | None, json_option("the record")] = None,
 ) -> None:
     """Erase every group of classes in turn from a pretrained image classifier, and measure what is left of each.
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mnemotomy.cli.outcome import emit_json, one_line_errors
+from mnemotomy.cli.outcome import emit_json, json_option, one_line_errors
 
 
 @one_line_errors()
@@ -18,9 +18,7 @@ def store(
     folder: Annotated[
         Path | None, typer.Option(help="Where the store lies meanwhile; default: a temporary one.")
     ] = None,
-    json_: Annotated[
-        str | None, typer.Option("--json", metavar="FILE", help="Write the record as JSON; - for standard output.")
-    ] = None,
+    json_: Annotated[str | None, json_option("the record")] = None,
 ) -> None:
     """Time and size of a fact store: building it, and searching it in one process.
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from mnemotomy.cli.bench_tofu_pair import prepare, speed
-from mnemotomy.cli.outcome import check_json, emit_json, one_line_errors
+from mnemotomy.cli.outcome import emit_json, one_line_errors
 from mnemotomy.cli.templates import check_template
 from mnemotomy.cli.tofu_options import (
     DEFAULT_OUT,
@@ -110,7 +110,6 @@ def run(
     from mnemotomy.bench.tofu.show import joined, write_tables
     from mnemotomy.bench.tofu.table import print_table
 
-    check_json(json_)
     pair = pair_of(models, full, retain, pretrained, forget, device, name)
     check_template(pair.tokenizer, pair.full, tags)
     subject = subject_of(pair, data, forget, out, fluency, max_new_tokens)
@@ -178,7 +177,6 @@ def table(
     from mnemotomy.bench.tofu.sweeps import run_sweep
     from mnemotomy.bench.tofu.table import columns, print_table
 
-    check_json(json_)
     if which in (TableName.EIGHT, TableName.NINE):
         pair = pair_of(models, full, retain, pretrained, forget, device)
         check_template(pair.tokenizer, pair.full, tags)
@@ -237,7 +235,6 @@ def figure(
     from mnemotomy.bench.tofu.show import write_figures, write_sweep
     from mnemotomy.bench.tofu.sweeps import run_sweep, weight_norms
 
-    check_json(json_)
     pair = pair_of(models, full, retain, pretrained, forget, device)
     check_template(pair.tokenizer, pair.full, tags)
     subject = subject_of(pair, data, forget, out, fluency, max_new_tokens)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, cast
 
 import typer
 
-from mnemotomy.cli.outcome import check_json, emit_json, one_line_errors
+from mnemotomy.cli.outcome import emit_json, one_line_errors
 from mnemotomy.cli.templates import check_template
 from mnemotomy.cli.tofu_options import LARGEST_SEED, Data, Device, Forget, Json, Tags
 from mnemotomy.errors import DataError
@@ -30,6 +30,7 @@ def prepare(
     general: Annotated[int, typer.Option(min=0, help="Times real authors and world facts join an epoch.")] = 1,
     seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Of weights and order.")] = 0,
     device: Device = "cpu",
+    precision: Annotated[str, typer.Option(help="bf16, no, or auto: bf16 where the device has it.")] = "auto",
     tags: Tags = False,
 ) -> None:
     """Fine-tune a pair from any base model: one on all of TOFU, one without the forget set, on answers only.
@@ -53,7 +54,7 @@ def prepare(
         fresh = FreshBase(tokenizer=locate_model(tokenizer), hidden=hidden, layers=layers, problems=problems)
     source = locate_model(str(base or tokenizer))
     check_template(load_tokenizer(source), source, tags)
-    settings = Preparation(epochs, learning_rate, batch_size, general, seed, device)
+    settings = Preparation(epochs, learning_rate, batch_size, general, seed, device, cast(Any, precision))
     texts = Texts(data or default_source(), forget)
     made = prepare_pair(out_dir, texts, base=fresh or source, settings=settings, only=only or ())
     for name, folder in made.items():
@@ -83,7 +84,6 @@ def speed(
     from mnemotomy.observe.splits import Asking
     from mnemotomy.recipe.file import locate_model
 
-    check_json(json_)
     folder = locate_model(model)
     check_template(load_tokenizer(folder), folder, tags)
     texts = Texts(data or default_source(), forget)

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from mnemotomy.cli.outcome import emit_json, one_line_errors
+from mnemotomy.cli.outcome import emit_json, json_option, one_line_errors
 
 
 @one_line_errors()
@@ -17,9 +17,7 @@ def demo(
     out: Annotated[Path, typer.Option(help="The folder for report, figures and numbers.")] = Path("runs/demo"),
     seed: Annotated[int, typer.Option(help="Of the training and the split into held-out phrasings.")] = 0,
     report: Annotated[bool, typer.Option(help="Draw the figures and write report.html.")] = True,
-    json_: Annotated[
-        str | None, typer.Option("--json", metavar="FILE", help="Write the numbers as JSON; - for standard output.")
-    ] = None,
+    json_: Annotated[str | None, json_option("the numbers")] = None,
 ) -> None:
     """Train two small models on the spot, decompose them, erase from them, and show that it worked.
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from mnemotomy.cli.extras import EXTRAS
-from mnemotomy.cli.outcome import FAILED, emit_json, one_line_errors
+from mnemotomy.cli.outcome import FAILED, emit_json, json_option, one_line_errors
 
 REQUIRED = (
     "torch",
@@ -30,9 +30,7 @@ REQUIRED = (
 
 @one_line_errors()
 def doctor(
-    json_: Annotated[
-        str | None, typer.Option("--json", metavar="FILE", help="Write the findings as JSON; - for standard output.")
-    ] = None,
+    json_: Annotated[str | None, json_option("the findings")] = None,
 ) -> None:
     """Show versions, devices and memory, and what is missing together with the command that gets it.
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mnemotomy.cli.outcome import check_json, emit_json, one_line_errors
+from mnemotomy.cli.outcome import emit_json, json_option, one_line_errors
 from mnemotomy.cli.templates import DATE, SYSTEM, TAGS, check_template, template_for
 from mnemotomy.errors import DataError
 from mnemotomy.files import write_text
@@ -45,9 +45,7 @@ def evaluate(
     date: Annotated[str | None, DATE] = None,
     tags: Annotated[bool, TAGS] = False,
     device: Annotated[str, typer.Option(help="As cpu, cuda or cuda:1.")] = "cpu",
-    json_: Annotated[
-        str | None, typer.Option("--json", metavar="FILE", help="Write the metrics as JSON; - for standard output.")
-    ] = None,
+    json_: Annotated[str | None, json_option("the metrics")] = None,
 ) -> None:
     """Every metric of TOFU and OpenUnlearning, each split being observed once.
 
@@ -74,7 +72,6 @@ def evaluate(
 
     if full is not None and gold is None:
         raise DataError("--full has a use beside --gold: scores are rescaled between the two; give both")
-    check_json(json_)
     if out is not None and out.exists() and not out.is_dir():
         raise DataError(f"--out {out} is a file; name a folder")
     splits = _splits(data, forget, retain, holdout)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mnemotomy.cli.outcome import emit_json, one_line_errors
+from mnemotomy.cli.outcome import emit_json, json_option, one_line_errors
 
 if TYPE_CHECKING:
     from mnemotomy.ram.retriever import Hit
@@ -96,9 +96,7 @@ def search(
     store: Store,
     query: Annotated[str, typer.Argument(help="Words or a question.")],
     k: Annotated[int, typer.Option("-k", min=1, help="The most facts to show.")] = 5,
-    json_: Annotated[
-        str | None, typer.Option("--json", metavar="FILE", help="Write the hits as JSON; - for standard output.")
-    ] = None,
+    json_: Annotated[str | None, json_option("the hits")] = None,
 ) -> None:
     """Find facts by their words, best first, with score and relevance.
 

@@ -6,16 +6,14 @@ from typing import Annotated, Any
 
 import typer
 
-from mnemotomy.cli.outcome import emit_json, one_line_errors
+from mnemotomy.cli.outcome import emit_json, json_option, one_line_errors
 
 CLASSIFIERS, LANGUAGE = "classifiers", "language models"
 
 
 @one_line_errors()
 def methods(
-    json_: Annotated[
-        str | None, typer.Option("--json", metavar="FILE", help="Write the methods as JSON; - for standard output.")
-    ] = None,
+    json_: Annotated[str | None, json_option("the methods")] = None,
 ) -> None:
     """The unlearning methods for classifiers and for language models: names, papers, cost class.
 

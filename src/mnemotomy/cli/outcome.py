@@ -41,17 +41,10 @@ def one_line_errors() -> Iterator[None]:
         raise _exit(f"interrupted; {interrupt}" if interrupt.args else "interrupted", INTERRUPTED) from None
 
 
-def check_json(target: str | None) -> None:
-    """Refuse a file for ``emit_json`` that cannot be written, before hours of work.
-
-    Raises:
-        DataError: it is a folder, or lies below a file.
-    """
-    if target is None or target == "-":
-        return
-    if Path(target).is_dir():
-        raise DataError(f"--json {target} is a folder; name a file")
-    check_above(Path(target))
+def json_option(what: str) -> Any:
+    """``--json FILE`` for ``emit_json``; a file that cannot be written is refused before hours of work."""
+    text = f"Write {what} as JSON; - for standard output."
+    return typer.Option("--json", metavar="FILE", help=text, callback=_check_json)
 
 
 def emit_json(data: Any, target: str) -> None:
@@ -66,6 +59,16 @@ def emit_json(data: Any, target: str) -> None:
 def one_line_warning(message: Warning | str, *_: object, **__: object) -> str:
     """For ``warnings.formatwarning``: no path and no source line."""
     return f"mnemotomy: warning: {' '.join(str(message).split())}\n"
+
+
+@one_line_errors()
+def _check_json(target: str | None) -> str | None:
+    if target is None or target == "-":
+        return target
+    if Path(target).is_dir():
+        raise DataError(f"--json {target} is a folder; name a file")
+    check_above(Path(target))
+    return target
 
 
 def _exit(message: str, status: int) -> typer.Exit:

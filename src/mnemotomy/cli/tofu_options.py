@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mnemotomy.cli.outcome import json_option
 from mnemotomy.cli.templates import TAGS
 from mnemotomy.errors import DataError
 
@@ -35,9 +36,7 @@ Judge = Annotated[
 NewTokens = Annotated[int, typer.Option("--max-new-tokens", min=1, help="Of an answer that a model writes.")]
 Device = Annotated[str, typer.Option(help="As cpu, cuda or cuda:1.")]
 Tags = Annotated[bool, TAGS]
-Json = Annotated[
-    str | None, typer.Option("--json", metavar="FILE", help="Write the records as JSON; - for standard output.")
-]
+Json = Annotated[str | None, json_option("the records")]
 
 
 def pair_of(

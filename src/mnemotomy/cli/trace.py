@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mnemotomy.cli.options import choice
-from mnemotomy.cli.outcome import emit_json, one_line_errors
+from mnemotomy.cli.outcome import emit_json, json_option, one_line_errors
 from mnemotomy.data.text import REFERENCE
 
 if TYPE_CHECKING:
@@ -30,9 +30,7 @@ def trace(
     ] = "soft",
     csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write every site as CSV.")] = None,
     png: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw a heatmap, block by kind.")] = None,
-    json_: Annotated[
-        str | None, typer.Option("--json", metavar="FILE", help="Write every site as JSON; - for standard output.")
-    ] = None,
+    json_: Annotated[str | None, json_option("every site")] = None,
 ) -> None:
     """Show how much of each site's weight carries a concept: the ratio of norms, by block and kind of projection.
 

@@ -110,7 +110,7 @@ def _attacks(subject: Subject, observed: Observed, settings: Attacks) -> dict[st
     found: dict[str, tuple[Any, Callable[[], Attacked]]] = {}
     if shown:
         again = functools.partial(relearn, subject, model, settings.relearning, shown)
-        found["relearned"] = (asdict(settings.relearning), lambda: (again(), others))
+        found["relearned"] = (asdict(settings.relearning) | {"shown": shown}, lambda: (again(), others))
     for bits in settings.bits:
         found[f"bits{bits}"] = (bits, functools.partial(lambda bits: (quantise(model, bits), forget), bits))
     asked = [replace(one, question=one.paraphrased_question) for one in forget if one.paraphrased_question]

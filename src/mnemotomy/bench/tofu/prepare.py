@@ -9,13 +9,14 @@ import math
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import torch
 from torch import nn
 
+from mnemotomy.bench.precision import Precision, autocast, resolved
 from mnemotomy.bench.tofu.texts import VARIABLE, Texts, examples
 from mnemotomy.bench.vision.fitting import fit
 from mnemotomy.data.text import TextExample, read_examples
@@ -53,6 +54,7 @@ class Preparation:
         general: times that real authors and world facts join each epoch; a small model would forget them otherwise.
         seed: of the order, and of a base that is made.
         device: where it is trained.
+        precision: ``bf16`` autocast or ``no``; ``auto`` takes bf16 where the device has instructions for it.
 
     Raises:
         ConfigurationError: a value is out of its range.
@@ -64,10 +66,13 @@ class Preparation:
     general: int = 1
     seed: int = 0
     device: str = "cpu"
+    precision: Precision = "auto"
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch_size < 1 or self.general < 0 or not self.learning_rate > 0.0:
             raise ConfigurationError("epochs and batch size are at least 1, general at least 0, the rate above 0")
+        if self.precision not in get_args(Precision):
+            raise ConfigurationError(f"precision is 'auto', 'no' or 'bf16', not {self.precision!r}")
 
 
 @dataclass(frozen=True)
@@ -180,7 +185,7 @@ def _base(folder: Path, texts: Texts, base: FreshBase, settings: Preparation, gs
     for split in GENERAL:
         rows += _rows(examples(load_tofu(texts.source, split)), tokenizer) * base.general
     model = base.model(len(tokenizer), tokenizer, settings.seed)
-    chosen = Preparation(base.epochs, settings.learning_rate, settings.batch_size, 0, settings.seed, settings.device)
+    chosen = replace(settings, epochs=base.epochs, general=0)
     identity = {"settings": asdict(chosen), "start": asdict(base), "texts": _digest(rows)}
     _train(model, rows, tokenizer, folder, chosen, identity)
     return folder
@@ -202,7 +207,8 @@ def _train(
         raise ConfigurationError(f"{folder} holds a model that was made otherwise; remove it, or name another folder")
     if folder.exists() and any(folder.iterdir()):
         raise ConfigurationError(f"{folder} holds files that this command did not write; name another folder")
-    model.to(settings.device)
+    device = torch.device(settings.device)
+    model.to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, weight_decay=0.01)
     each = math.ceil(len(rows) / settings.batch_size)
     total = each * settings.epochs
@@ -212,7 +218,8 @@ def _train(
 
     def run_epoch(_: int, generator: torch.Generator) -> None:
         for batch in _batches(rows, settings.batch_size, generator):
-            (-predict(model, batch, tokenizer).log_probabilities().mean()).backward()
+            with autocast(device, settings.precision):
+                (-predict(model, batch, tokenizer).log_probabilities().mean()).backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             schedule.step()
@@ -234,7 +241,8 @@ def _train(
     except TrainingError:  # it would diverge again from its last epoch
         shutil.rmtree(training)
         raise
-    record = {"identity": dict(identity), **vars(usage), "versions": versions()}
+    precision = resolved(settings.precision, device)
+    record = {"identity": dict(identity), "precision": precision, **vars(usage), "versions": versions()}
     model.to("cpu")
     save_model(model, folder, tokenizer=tokenizer, extra={RECORD: json.dumps(record, indent=1) + "\n"})
     shutil.rmtree(training)

@@ -32,9 +32,7 @@ def joined(new: Sequence[Record], old: Sequence[Record]) -> list[Record]:
     """
     from mnemotomy.methods.language.registry import LANGUAGE_METHODS
 
-    here = {(one["pair"], one["forget"]) for one in new}
-    found = {one["method"]: one for one in old if (one["pair"], one["forget"]) in here}
-    found |= {one["method"]: one for one in new}
+    found = {one["method"]: one for one in [*old, *new]}
     order = [*BASELINES, *LANGUAGE_METHODS]
     return sorted(found.values(), key=lambda one: order.index(one["method"]) if one["method"] in order else len(order))
 

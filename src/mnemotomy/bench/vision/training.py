@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from mnemotomy.bench.precision import autocast
 from mnemotomy.bench.resources import Usage
 from mnemotomy.bench.vision.augment import flipped, resized, shifted
 from mnemotomy.bench.vision.fitting import fit
@@ -60,12 +60,6 @@ def train_classifier(model: nn.Module, examples: Examples, recipe: Recipe, *, se
         model, path, run_epoch, epochs=recipe.epochs, seed=seed,
         state={"optimizer": optimizer, "schedule": schedule}, name=f"training {path.stem}",
     )  # fmt: skip
-
-
-def autocast(device: torch.device) -> contextlib.AbstractContextManager[object]:
-    """bfloat16 where it is fast: on GPUs, and on processors with instructions for it."""
-    native = device.type != "cpu" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return torch.autocast(device.type, torch.bfloat16) if native else contextlib.nullcontext()
 
 
 def _shown(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any, NamedTuple
@@ -13,6 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from mnemotomy.engram.sites import Site
+from mnemotomy.errors import ModelError
+from mnemotomy.methods.language.propagation import blocks_of, local_names
 
 LIMIT = 2**30
 """Bytes that are remembered at most; what comes after is computed each time."""
@@ -55,12 +56,12 @@ def lower_blocks_once(model: nn.Module, sites: Mapping[str, Site], limit: int = 
 
 def _below(model: nn.Module, sites: Mapping[str, Site]) -> list[nn.Module]:
     """The blocks before the first with a site, in order."""
-    found = [re.match(r"(.*?\b(?:layers|layer|blocks|block|h))\.(\d+)(?:\.|$)", name) for name in sites]
-    stacks = {match and match[1] for match in found}
-    if len(stacks) != 1 or None in stacks:
+    try:
+        inside, outside = local_names(model, list(sites))
+    except ModelError:  # no blocks
         return []
-    lowest = min(int(match[2]) for match in found if match)
-    return [model.get_submodule(f"{stacks.copy().pop()}.{number}") for number in range(lowest)]
+    lowest = next((number for number, names in enumerate(inside) if names), 0)
+    return [] if outside else blocks_of(model)[:lowest]
 
 
 class _Memory:

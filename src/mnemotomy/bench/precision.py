@@ -1,0 +1,35 @@
+"""bfloat16 where it is fast: on GPUs, and on processors with instructions for it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Literal
+
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+Precision = Literal["auto", "no", "bf16"]
+
+
+def resolved(precision: Precision, device: torch.device) -> Precision:
+    """``bf16`` or ``no`` in place of ``auto``."""
+    if precision != "auto":
+        return precision
+    native = device.type != "cpu" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return "bf16" if native else "no"
+
+
+@contextlib.contextmanager
+def autocast(device: torch.device, precision: Precision = "auto") -> Iterator[None]:
+    """Forward and backward in bfloat16, or as they are.
+
+    On a processor attention then goes by plain products: the blockwise backward of torch 2.13 takes as long as all the
+    rest of a small model.
+    """
+    if resolved(precision, device) == "no":
+        yield
+        return
+    plain = sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else contextlib.nullcontext()
+    with torch.autocast(device.type, torch.bfloat16), plain:
+        yield
