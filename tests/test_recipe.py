@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,14 @@ import pytest
 import torch
 import yaml
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from typer.testing import CliRunner
 
 import mnemotomy as mt
+from mnemotomy.cli import app
 from mnemotomy.data.text import read_examples
 from mnemotomy.data.tokens import batches
-from mnemotomy.engram.collect import _Run
+from mnemotomy.engram.collect import Collection, _Run
+from mnemotomy.engram.moments import Moments
 from mnemotomy.errors import (
     ConceptError,
     DataError,
@@ -28,8 +32,8 @@ from mnemotomy.errors import (
     TiedWeightsError,
 )
 from mnemotomy.models import fingerprint
-from mnemotomy.recipe import load_recipe, run_recipe
-from mnemotomy.recipe.collecting import Reading, collect_files
+from mnemotomy.recipe import collecting, load_recipe, run_recipe
+from mnemotomy.recipe.collecting import Reading, collect_files, remove_checkpoints
 from recipe_file import recipe
 from tiny_language import concept_files, save_llama, save_qwen, write_lines
 
@@ -208,6 +212,8 @@ def test_an_interrupted_collection_resumes_with_the_same_numbers(folder: Path, m
     for name in whole.statistics:
         for concept in whole.concepts:
             assert torch.equal(resumed.statistics[name][concept].second, whole.statistics[name][concept].second)
+    assert list(folder.glob(".*.checkpoint"))  # until the moments are saved
+    remove_checkpoints(output)
     assert not list(folder.glob(".*.checkpoint"))
 
 
@@ -230,7 +236,30 @@ def test_a_checkpoint_of_other_data_is_not_gone_on_from(folder: Path, monkeypatc
     found, _ = collect_files(model, made, files, reading, output)
     assert found.origin.examples == {"kyoto": 2, "reference": 6}
     assert found.count(next(iter(found.readers)), "kyoto") == 4
+    remove_checkpoints(output)
     assert not stale.exists()
+
+
+def test_moments_that_cannot_be_saved_leave_what_the_same_command_goes_on_from(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(collecting, "Collection", partial(Collection, checkpoint_seconds=0.0))
+    arguments = ["collect", str(folder / "models/llama"), "--concept", f"kyoto={folder / 'kyoto.jsonl'}"]
+    arguments += ["--reference", str(folder / "rest.jsonl"), "-o", str(folder / "m.safetensors"), "--batch-size", "1"]
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Moments, "save", full)
+        failed = CliRunner().invoke(app, arguments)
+    assert (failed.exit_code, failed.stderr.count("\n")) == (2, 1)
+    add, seen = _Run._add, []
+    monkeypatch.setattr(_Run, "_add", lambda *found: (seen.append(found), add(*found)))
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+    assert not seen  # every batch was in the checkpoint
+    assert Moments.load(folder / "m.safetensors").origin.examples == {"kyoto": 2, "reference": 6}
+    assert not list(folder.glob(".*.checkpoint"))
 
 
 def test_models_that_concept_files_do_not_fit_are_refused(folder: Path) -> None:

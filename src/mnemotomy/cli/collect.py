@@ -44,7 +44,7 @@ def collect(
     """
     files, chosen, only = concept_files(concept, reference or []), selector(sites), blocks(layers)
     from mnemotomy.models import load_model, load_tokenizer, quiet_transformers
-    from mnemotomy.recipe.collecting import Reading, check_writable, collect_files
+    from mnemotomy.recipe.collecting import Reading, check_writable, collect_files, remove_checkpoints
     from mnemotomy.recipe.file import locate_model
 
     if output.is_dir():
@@ -58,6 +58,7 @@ def collect(
         loaded, tokenizer, files, Reading(chosen, only, batch_size, max_length, resume), output
     )
     moments.save(output)
+    remove_checkpoints(output)
     for name, examples in moments.origin.examples.items():
         typer.echo(f"{name}: {examples} examples, {tokens[name]} tokens")
     typer.echo(f"{output}: {len(moments.readers)} sites, {len(moments.statistics)} distinct inputs")

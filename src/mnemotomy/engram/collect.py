@@ -46,6 +46,7 @@ class Collection:
         checkpoint: a file that the sums are written to now and then, and continued from if it is there; each process
             of a group keeps its own beside it.
         checkpoint_seconds: how often.
+        keep_checkpoint: leave that file where it is for the caller, who removes it once the moments are saved.
         progress: show a bar on a terminal.
     """
 
@@ -54,6 +55,7 @@ class Collection:
     dtype: torch.dtype = torch.float32
     checkpoint: str | Path | None = None
     checkpoint_seconds: float = 60.0
+    keep_checkpoint: bool = False
     progress: bool = True
 
     def __post_init__(self) -> None:
@@ -167,7 +169,7 @@ class _Run:
         self._check_counts(statistics, readers, examples)
         origin = replace(self.origin, examples=examples)
         in_order = {name: readers[name] for name in self.sites if name in readers}
-        if self.checkpoint is not None:
+        if self.checkpoint is not None and not self.options.keep_checkpoint:
             self.checkpoint.unlink(missing_ok=True)
         return Moments(statistics, in_order, tuple(examples), origin)
 

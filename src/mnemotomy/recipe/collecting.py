@@ -51,7 +51,7 @@ def collect_files(
     """The moments of every concept's files, and how many tokens of each counted.
 
     The checkpoint lies beside ``output`` and is named after all that the numbers depend on, so that it is only gone
-    on from by the same collection.
+    on from by the same collection. It stays until ``remove_checkpoints``, which is for when the result is saved.
 
     Raises:
         DataError: a file or a line is malformed.
@@ -66,16 +66,20 @@ def collect_files(
     checkpoint = output.parent / f".{output.name}.{_key(fingerprint(model), data, reading)[:16]}{_SUFFIX}"
     if not reading.resume:
         checkpoint.unlink(missing_ok=True)
-    options = Collection(checkpoint=checkpoint, progress=reading.progress)
+    options = Collection(checkpoint=checkpoint, keep_checkpoint=True, progress=reading.progress)
     try:
         moments = collect(model, data, sites=reading.sites, layers=reading.layers, options=options)
     except KeyboardInterrupt:
         where = f"the same command goes on from {checkpoint}" if checkpoint.exists() else "nothing was kept"
         raise KeyboardInterrupt(where) from None
-    for stale in output.parent.glob(f".{glob.escape(output.name)}.*{_SUFFIX}"):
-        stale.unlink(missing_ok=True)
     tokens = {name: sum(int((b["labels"] != IGNORED).sum()) for b in parts) for name, parts in data.items()}
     return moments, tokens
+
+
+def remove_checkpoints(output: Path) -> None:
+    """Remove what collections for ``output`` have left beside it."""
+    for stale in output.parent.glob(f".{glob.escape(output.name)}.*{_SUFFIX}"):
+        stale.unlink(missing_ok=True)
 
 
 def check_writable(output: Path) -> None:

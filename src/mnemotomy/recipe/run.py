@@ -18,7 +18,7 @@ from mnemotomy.engram.strength import erase, inject
 from mnemotomy.errors import NonFiniteError, SelectionError, TiedWeightsError
 from mnemotomy.files import check_replaceable
 from mnemotomy.models import fingerprint, load_model, load_tokenizer, quiet_transformers, save_model, tied_parameters
-from mnemotomy.recipe.collecting import Reading, check_writable, collect_files
+from mnemotomy.recipe.collecting import Reading, check_writable, collect_files, remove_checkpoints
 from mnemotomy.recipe.file import load_recipe
 from mnemotomy.recipe.schema import Recipe
 from mnemotomy.report.model_card import model_card
@@ -91,6 +91,7 @@ def run_recipe(
     }
     with quiet_transformers():
         save_model(model, out_dir, tokenizer=tokenizer, extra=extra)
+    remove_checkpoints(out_dir)
     return record
 
 
