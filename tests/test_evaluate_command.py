@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from mnemotomy.bench.tofu.evaluating import Fluency, _judge_digest, evaluation_o
 from mnemotomy.bench.tofu.texts import Texts
 from mnemotomy.cli import app
 from mnemotomy.data.tofu import Question
-from mnemotomy.errors import DataError, ModelError
+from mnemotomy.errors import ConfigurationError, DataError, ModelError
 from mnemotomy.metrics.tofu.fluency import FLUENCY, PERPLEXITY, base_perplexity, relative_fluency
 from mnemotomy.metrics.tofu.scores import scores
 from mnemotomy.metrics.tofu.summary import read_evaluation, summary
@@ -101,6 +102,18 @@ def test_the_same_weights_and_data_are_observed_once(folder: Path, tmp_path: Pat
         next(again.model.parameters()).add_(1e-3)
     with pytest.raises(AssertionError):
         evaluation_of(Observed(again.model, again.tokenizer), splits, QUICK, folder=tmp_path)
+
+
+def test_bfloat16_is_near_and_kept_apart(folder: Path, tmp_path: Path):
+    splits, model = Texts(folder / "tofu").evaluation, observed(folder)
+    exact = summary(evaluation_of(model, splits, QUICK, folder=tmp_path))
+    coarse = summary(evaluation_of(model, splits, replace(QUICK, precision="bf16"), folder=tmp_path))
+    assert exact != coarse
+    assert coarse["forget_Q_A_Prob"] == pytest.approx(exact["forget_Q_A_Prob"], rel=0.05)
+    assert coarse["exact_memorization"] == pytest.approx(exact["exact_memorization"], abs=0.05)
+    assert summary(evaluation_of(model, splits, replace(QUICK, precision="no"), folder=tmp_path)) == exact
+    with pytest.raises(ConfigurationError, match="precision is 'auto', 'no' or 'bf16'"):
+        replace(QUICK, precision="half")
 
 
 def test_the_users_own_files(folder: Path, tmp_path: Path):

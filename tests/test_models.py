@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from typer.testing import CliRunner
 
 import mnemotomy as mt
 from helpers import mlp, seq2seq, text_batch, tiny_llama
-from mnemotomy.cli.outcome import check_json
+from mnemotomy.cli import app
 from mnemotomy.errors import DataError, ModelError
 from mnemotomy.files import check_replaceable, replacing_file, replacing_folder, write_text
 from mnemotomy.models import check_language_model, device_of, observing
@@ -130,10 +131,11 @@ def test_where_nothing_can_be_written_is_said_before(tmp_path: Path):
         check_replaceable(tmp_path / "file" / "a" / "b", "config.json")
     check_replaceable(tmp_path / "new" / "a", "config.json")
     for target, why in (("folder", "is a folder"), ("file/x.json", "lies below")):
-        with pytest.raises(DataError, match=why):
-            check_json(str(tmp_path / target))
-    for fine in (None, "-", str(tmp_path / "new" / "x.json"), str(tmp_path / "file")):
-        check_json(fine)
+        refused = CliRunner().invoke(app, ["methods", "--json", str(tmp_path / target)])
+        assert (refused.exit_code, refused.stdout, refused.stderr.count("\n")) == (2, "", 1)
+        assert why in refused.stderr
+    for fine in ("-", str(tmp_path / "new" / "x.json"), str(tmp_path / "file")):
+        assert CliRunner().invoke(app, ["methods", "--json", fine]).exit_code == 0
 
 
 @pytest.mark.parametrize("make", [lambda: seq2seq("t5"), masked], ids=["encoder and decoder", "masked"])

@@ -24,9 +24,12 @@ from mnemotomy.cli.tofu_options import (
     Models,
     NewTokens,
     Out,
+    Precise,
+    PrecisionName,
     Pretrained,
     Retain,
     Tags,
+    asking_of,
     check_same_pair,
     closed_form_of,
     pair_of,
@@ -84,6 +87,7 @@ def run(
     flops: Annotated[bool, typer.Option(help="Whether operations are counted, in runs of their own.")] = True,
     fluency: Judge = None,
     max_new_tokens: NewTokens = 200,
+    precision: Precise = PrecisionName.NO,
     name: Annotated[str | None, typer.Option(help="Of the pair, in records.")] = None,
     device: Device = "cpu",
     tags: Tags = False,
@@ -112,7 +116,7 @@ def run(
 
     pair = pair_of(models, full, retain, pretrained, forget, device, name)
     check_template(pair.tokenizer, pair.full, tags)
-    subject = subject_of(pair, data, forget, out, fluency, max_new_tokens)
+    subject = subject_of(pair, data, forget, out, fluency, asking_of(max_new_tokens, precision))
     plan = Plan(
         methods=method or (),
         scale=scale.value,
@@ -155,6 +159,7 @@ def table(
     ] = None,
     fluency: Judge = None,
     max_new_tokens: NewTokens = 200,
+    precision: Precise = PrecisionName.NO,
     device: Device = "cpu",
     tags: Tags = False,
     out: Annotated[Path, typer.Option(help="The folder of 'run'.")] = DEFAULT_OUT,
@@ -180,7 +185,7 @@ def table(
     if which in (TableName.EIGHT, TableName.NINE):
         pair = pair_of(models, full, retain, pretrained, forget, device)
         check_template(pair.tokenizer, pair.full, tags)
-        subject = subject_of(pair, data, forget, out, fluency, max_new_tokens)
+        subject = subject_of(pair, data, forget, out, fluency, asking_of(max_new_tokens, precision))
         base = closed_form_of(out, method)
         records = []
         for sweep in ("kinds", "blocks") if which == TableName.EIGHT else ("instantiations",):
@@ -190,7 +195,7 @@ def table(
     elif which == TableName.REFERENCE:
         pair = pair_of(models, full, retain, pretrained, forget, device)
         check_template(pair.tokenizer, pair.full, tags)
-        subject = subject_of(pair, data, forget, out, fluency, max_new_tokens)
+        subject = subject_of(pair, data, forget, out, fluency, asking_of(max_new_tokens, precision))
         records = run_references(subject, compared(records_of(out / RECORDS), method))
         write_references(records, out)
     else:
@@ -220,6 +225,7 @@ def figure(
     ] = None,
     fluency: Judge = None,
     max_new_tokens: NewTokens = 200,
+    precision: Precise = PrecisionName.NO,
     device: Device = "cpu",
     tags: Tags = False,
     out: Annotated[Path, typer.Option(help="The folder of 'run'.")] = DEFAULT_OUT,
@@ -237,7 +243,7 @@ def figure(
 
     pair = pair_of(models, full, retain, pretrained, forget, device)
     check_template(pair.tokenizer, pair.full, tags)
-    subject = subject_of(pair, data, forget, out, fluency, max_new_tokens)
+    subject = subject_of(pair, data, forget, out, fluency, asking_of(max_new_tokens, precision))
     base = closed_form_of(out, method)
     records: list[dict[str, Any]] = []
     for name in sweep or ("strengths", "cuts", "filters"):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated
 
 import typer
 
 from mnemotomy.cli.outcome import emit_json, one_line_errors
 from mnemotomy.cli.templates import check_template
-from mnemotomy.cli.tofu_options import LARGEST_SEED, Data, Device, Forget, Json, Tags
+from mnemotomy.cli.tofu_options import LARGEST_SEED, Data, Device, Forget, Json, Precise, PrecisionName, Tags
 from mnemotomy.errors import DataError
 
 
@@ -30,7 +30,7 @@ def prepare(
     general: Annotated[int, typer.Option(min=0, help="Times real authors and world facts join an epoch.")] = 1,
     seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Of weights and order.")] = 0,
     device: Device = "cpu",
-    precision: Annotated[str, typer.Option(help="bf16, no, or auto: bf16 where the device has it.")] = "auto",
+    precision: Precise = PrecisionName.AUTO,
     tags: Tags = False,
 ) -> None:
     """Fine-tune a pair from any base model: one on all of TOFU, one without the forget set, on answers only.
@@ -54,7 +54,7 @@ def prepare(
         fresh = FreshBase(tokenizer=locate_model(tokenizer), hidden=hidden, layers=layers, problems=problems)
     source = locate_model(str(base or tokenizer))
     check_template(load_tokenizer(source), source, tags)
-    settings = Preparation(epochs, learning_rate, batch_size, general, seed, device, cast(Any, precision))
+    settings = Preparation(epochs, learning_rate, batch_size, general, seed, device, precision.value)
     texts = Texts(data or default_source(), forget)
     made = prepare_pair(out_dir, texts, base=fresh or source, settings=settings, only=only or ())
     for name, folder in made.items():

@@ -9,6 +9,7 @@ import typer
 
 from mnemotomy.cli.outcome import emit_json, json_option, one_line_errors
 from mnemotomy.cli.templates import DATE, SYSTEM, TAGS, check_template, template_for
+from mnemotomy.cli.tofu_options import Precise, PrecisionName
 from mnemotomy.errors import DataError
 from mnemotomy.files import write_text
 
@@ -44,6 +45,7 @@ def evaluate(
     system: Annotated[str | None, SYSTEM] = None,
     date: Annotated[str | None, DATE] = None,
     tags: Annotated[bool, TAGS] = False,
+    precision: Precise = PrecisionName.NO,
     device: Annotated[str, typer.Option(help="As cpu, cuda or cuda:1.")] = "cpu",
     json_: Annotated[str | None, json_option("the metrics")] = None,
 ) -> None:
@@ -81,7 +83,9 @@ def evaluate(
         tokenizer = load_tokenizer(named["model"])
         for other in list(named.values())[1:]:
             check_same_tokenizer(named["model"], tokenizer, other, load_tokenizer(other))
-        asking = Asking(template_for(tokenizer, named["model"], system, date), max_new_tokens, batch_size)
+        asking = Asking(
+            template_for(tokenizer, named["model"], system, date), max_new_tokens, batch_size, precision.value
+        )
         check_template(tokenizer, named["model"], tags)
         evaluations = {
             name: evaluation_of(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,9 +15,19 @@ from mnemotomy.errors import DataError
 if TYPE_CHECKING:
     from mnemotomy.bench.tofu.pairs import Pair
     from mnemotomy.bench.tofu.subject import Subject
+    from mnemotomy.observe.splits import Asking
 
 RECORDS, DEFAULT_OUT = "tofu.json", Path("runs/bench/tofu")
 LARGEST_SEED = 2**63 - 1
+
+
+class PrecisionName(enum.StrEnum):
+    """Of forward passes."""
+
+    AUTO = "auto"
+    NO = "no"
+    BF16 = "bf16"
+
 
 Models = Annotated[
     Path | None, typer.Option(help="A folder with the pair: full, retain90 and, where there is one, base.")
@@ -34,6 +45,9 @@ Judge = Annotated[
     typer.Option(help="A classifier of gibberish: a folder or hub id; else perplexity under the pretrained model."),
 ]
 NewTokens = Annotated[int, typer.Option("--max-new-tokens", min=1, help="Of an answer that a model writes.")]
+Precise = Annotated[
+    PrecisionName, typer.Option("--precision", help="bf16 autocast, no, or auto: bf16 where the device has it.")
+]
 Device = Annotated[str, typer.Option(help="As cpu, cuda or cuda:1.")]
 Tags = Annotated[bool, TAGS]
 Json = Annotated[str | None, json_option("the records")]
@@ -71,9 +85,7 @@ def pair_of(
     return pair
 
 
-def subject_of(
-    pair: Pair, data: str | None, forget: str, out: Path, fluency: str | None, max_new_tokens: int
-) -> Subject:
+def subject_of(pair: Pair, data: str | None, forget: str, out: Path, fluency: str | None, asking: Asking) -> Subject:
     """The pair with TOFU's texts and the folder of results; without a classifier its base model judges fluency.
 
     Raises:
@@ -82,12 +94,17 @@ def subject_of(
     from mnemotomy.bench.tofu.evaluating import Fluency
     from mnemotomy.bench.tofu.subject import Subject
     from mnemotomy.bench.tofu.texts import Texts, default_source
-    from mnemotomy.observe.splits import Asking
     from mnemotomy.recipe.file import locate_model
 
     judge = Fluency(base=pair.pretrained) if fluency is None else Fluency(locate_model(fluency))
-    asking = Asking(max_new_tokens=max_new_tokens)
     return Subject(pair, Texts(data or default_source(), forget), out, asking, judge)
+
+
+def asking_of(max_new_tokens: int, precision: PrecisionName) -> Asking:
+    """How the pair's models are asked."""
+    from mnemotomy.observe.splits import Asking
+
+    return Asking(max_new_tokens=max_new_tokens, precision=precision.value)
 
 
 def _pair_name(full: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,10 @@ import torch
 from torch import nn
 
 from mnemotomy.data.tofu import Question
-from mnemotomy.models import fingerprint
+from mnemotomy.models import device_of, fingerprint
 from mnemotomy.observe.answer_tokens import OPEN_UNLEARNING, Template
 from mnemotomy.observe.generation import end_tokens
+from mnemotomy.observe.precision import Precision, autocast, check_precision, resolved
 from mnemotomy.observe.questions import QuestionObservations, observe_questions
 from mnemotomy.observe.questions_file import load_questions, save_questions
 from mnemotomy.progress import progress_bar
@@ -39,11 +40,20 @@ class Asking:
         template: what stands around questions and answers.
         max_new_tokens: per answer that a model writes; 0 for none. OpenUnlearning's default.
         batch_size: the most rows in a batch; no number depends on it.
+        precision: ``bf16`` autocast, as published evaluations have it, or ``no``; ``auto`` takes bf16 where the device
+            has instructions for it.
+
+    Raises:
+        ConfigurationError: there is no such precision.
     """
 
     template: Template = OPEN_UNLEARNING
     max_new_tokens: int = 200
     batch_size: int = 32
+    precision: Precision = "no"
+
+    def __post_init__(self) -> None:
+        check_precision(self.precision)
 
 
 @dataclass(frozen=True)
@@ -81,26 +91,27 @@ def observe_splits(
         ArtifactError: a file of the folder is damaged.
     """
     asking = asking or Asking()
-    found = {}
+    device, found = device_of(observed.model), {}
     with progress_bar("observing", sum(map(len, splits.values()))) as advance:
         for name, questions in splits.items():
             written = 0 if name == HOLDOUT else asking.max_new_tokens
             path = (
                 None
                 if folder is None
-                else folder / f"{_key(observed, questions, asking.template, written)}.safetensors"
+                else folder / f"{_key(observed, questions, replace(asking, max_new_tokens=written))}.safetensors"
             )
             if path is not None and path.is_file():
                 found[name] = load_questions(path)
             else:
-                found[name] = observe_questions(
-                    observed.model,
-                    observed.tokenizer,
-                    questions,
-                    template=asking.template,
-                    batch_size=asking.batch_size,
-                    max_new_tokens=written,
-                )
+                with autocast(device, asking.precision):
+                    found[name] = observe_questions(
+                        observed.model,
+                        observed.tokenizer,
+                        questions,
+                        template=asking.template,
+                        batch_size=asking.batch_size,
+                        max_new_tokens=written,
+                    )
                 if path is not None:
                     save_questions(found[name], path)
             advance(len(questions), name)
@@ -137,8 +148,14 @@ def _configuration(model: nn.Module, tokenizer: Any) -> Any:
     return [{key: value for key, value in settings.items() if key not in _INCIDENTAL}, end_tokens(model, tokenizer)]
 
 
-def _key(observed: Observed, questions: Sequence[Question], template: Template, written: int) -> str:
-    identity = [observed.fingerprint, _texts(questions), asdict(template), written, observing_versions()]
+def asked(observed: Observed, asking: Asking) -> list[Any]:
+    """What observations depend on beside the model and its texts."""
+    rounded = resolved(asking.precision, device_of(observed.model))
+    return [asdict(asking.template), asking.max_new_tokens, *([] if rounded == "no" else [rounded])]
+
+
+def _key(observed: Observed, questions: Sequence[Question], asking: Asking) -> str:
+    identity = [observed.fingerprint, _texts(questions), *asked(observed, asking), observing_versions()]
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:24]
 
 

@@ -27,7 +27,7 @@ from mnemotomy.metrics.tofu.harmonic_mean import harmonic_mean
 from mnemotomy.metrics.tofu.rescaling import rescaled_memorization
 from mnemotomy.metrics.tofu.scores import MEMORIZATION
 from mnemotomy.metrics.tofu.summary import summary
-from mnemotomy.observe.splits import Observed
+from mnemotomy.observe.splits import Observed, asked
 
 Record = dict[str, Any]
 Attacked = tuple[nn.Module, Sequence[Question]]
@@ -89,7 +89,7 @@ def summaries(subject: Subject, observed: Observed, settings: Attacks) -> dict[s
     identity = {
         "model": observed.fingerprint,
         "texts": subject.texts.digest,
-        "template": asdict(subject.asking.template),
+        "asked": asked(observed, replace(subject.asking, max_new_tokens=0)),
         "versions": versions(),
     }
     found = {}

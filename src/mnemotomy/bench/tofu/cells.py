@@ -29,7 +29,7 @@ from mnemotomy.metrics.tofu.evaluation import Evaluation
 from mnemotomy.metrics.tofu.scores import scores
 from mnemotomy.metrics.tofu.summary import summary
 from mnemotomy.models import device_of, save_model
-from mnemotomy.observe.splits import Observed
+from mnemotomy.observe.splits import Observed, asked
 
 Record = dict[str, Any]
 BROKEN = (TrainingError, NonFiniteError)
@@ -142,8 +142,8 @@ def cell_key(subject: Subject, method: LanguageMethod, seed: int) -> str:
 
 def row_key(subject: Subject, method: LanguageMethod, seed: int) -> str:
     """A hash of all that the method's ``row`` depends on: its model, the gold standard, and how both are asked."""
-    asked = [subject.retain.fingerprint, subject.asking.max_new_tokens, subject.fluency.digest()]
-    text = json.dumps([cell_key(subject, method, seed), *asked], sort_keys=True)
+    measured_by = [subject.retain.fingerprint, *asked(subject.full, subject.asking), subject.fluency.digest()]
+    text = json.dumps([cell_key(subject, method, seed), *measured_by], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:20]
 
 

@@ -6,7 +6,7 @@ import functools
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from mnemotomy.observe.splits import (
     Asking,
     Observed,
     Splits,
+    asked,
     observe_splits,
     observing_versions,
     splits_digest,
@@ -104,7 +105,7 @@ def evaluation_of(
     judged_by = fluency.digest()  # before anything is observed
     if folder is None:
         return fluency.rated(evaluate(observe_splits(observed, splits, asking)))
-    identity = [observed.fingerprint, splits_digest(splits), asdict(asking.template), asking.max_new_tokens]
+    identity = [observed.fingerprint, splits_digest(splits), *asked(observed, asking)]
     text = json.dumps([*identity, judged_by, observing_versions()], sort_keys=True)
     kept = folder / EVALUATIONS / hashlib.sha256(text.encode()).hexdigest()[:24]
     if (kept / EVALUATION).is_file():

@@ -11,12 +11,11 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, cast
 
 import torch
 from torch import nn
 
-from mnemotomy.bench.precision import Precision, autocast, resolved
 from mnemotomy.bench.tofu.texts import VARIABLE, Texts, examples
 from mnemotomy.bench.vision.fitting import fit
 from mnemotomy.data.text import TextExample, read_examples
@@ -36,6 +35,7 @@ from mnemotomy.models import (
     save_model,
 )
 from mnemotomy.observe.answer_tokens import OPEN_UNLEARNING
+from mnemotomy.observe.precision import Precision, autocast, check_precision, resolved
 
 BASE, FULL, RECORD = "base", "full", "preparation.json"
 GENERAL = ("real_authors", "world_facts")
@@ -71,8 +71,7 @@ class Preparation:
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch_size < 1 or self.general < 0 or not self.learning_rate > 0.0:
             raise ConfigurationError("epochs and batch size are at least 1, general at least 0, the rate above 0")
-        if self.precision not in get_args(Precision):
-            raise ConfigurationError(f"precision is 'auto', 'no' or 'bf16', not {self.precision!r}")
+        check_precision(self.precision)
 
 
 @dataclass(frozen=True)

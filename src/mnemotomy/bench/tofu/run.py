@@ -191,7 +191,8 @@ def _left_out(subject: Subject, method: LanguageMethod, why: str) -> Record:
 
 
 def _titled(subject: Subject, name: str, title: str) -> Record:
-    return {"method": name, "title": title, "pair": subject.pair.name, "forget": subject.texts.forget}
+    told = {"pair": subject.pair.name, "forget": subject.texts.forget, "precision": subject.asking.precision}
+    return {"method": name, "title": title, **told}
 
 
 def _is_number(value: Any) -> bool:

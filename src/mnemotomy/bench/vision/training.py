@@ -8,7 +8,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mnemotomy.bench.precision import autocast
 from mnemotomy.bench.resources import Usage
 from mnemotomy.bench.vision.augment import flipped, resized, shifted
 from mnemotomy.bench.vision.fitting import fit
@@ -17,6 +16,7 @@ from mnemotomy.errors import ConfigurationError
 from mnemotomy.methods.classifier import logits
 from mnemotomy.methods.problem import Examples
 from mnemotomy.models import device_of
+from mnemotomy.observe.precision import autocast
 
 
 def train_classifier(model: nn.Module, examples: Examples, recipe: Recipe, *, seed: int, path: Path) -> Usage:

@@ -4,12 +4,24 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from mnemotomy.errors import ConfigurationError
+
 Precision = Literal["auto", "no", "bf16"]
+
+
+def check_precision(precision: str) -> None:
+    """Refuse what is no precision.
+
+    Raises:
+        ConfigurationError: it is another word.
+    """
+    if precision not in get_args(Precision):
+        raise ConfigurationError(f"precision is 'auto', 'no' or 'bf16', not {precision!r}")
 
 
 def resolved(precision: Precision, device: torch.device) -> Precision:
