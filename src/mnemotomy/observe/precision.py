@@ -33,15 +33,15 @@ def resolved(precision: Precision, device: torch.device) -> Precision:
 
 
 @contextlib.contextmanager
-def autocast(device: torch.device, precision: Precision = "auto") -> Iterator[None]:
-    """Forward and backward in bfloat16, or as they are.
+def autocast(device: torch.device, precision: Precision = "auto", *, backward: bool = False) -> Iterator[None]:
+    """Passes in bfloat16, or as they are.
 
-    On a processor attention then goes by plain products: the blockwise backward of torch 2.13 takes as long as all the
-    rest of a small model.
+    Where a ``backward`` follows, attention goes by plain products on a processor: the blockwise backward of torch 2.13
+    takes as long as all the rest of a small model.
     """
     if resolved(precision, device) == "no":
         yield
         return
-    plain = sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else contextlib.nullcontext()
+    plain = sdpa_kernel(SDPBackend.MATH) if backward and device.type == "cpu" else contextlib.nullcontext()
     with torch.autocast(device.type, torch.bfloat16), plain:
         yield

@@ -217,7 +217,7 @@ def _train(
 
     def run_epoch(_: int, generator: torch.Generator) -> None:
         for batch in _batches(rows, settings.batch_size, generator):
-            with autocast(device, settings.precision):
+            with autocast(device, settings.precision, backward=True):
                 (-predict(model, batch, tokenizer).log_probabilities().mean()).backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()

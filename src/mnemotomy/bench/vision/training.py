@@ -47,7 +47,7 @@ def train_classifier(model: nn.Module, examples: Examples, recipe: Recipe, *, se
         side = recipe.side(epoch / recipe.epochs)
         for batch in examples.batches(recipe.batch_size, generator):
             images = _shown(batch.inputs.to(device), recipe, side, generator).contiguous(memory_format=layout)
-            with autocast(device):
+            with autocast(device, backward=True):
                 loss = nn.functional.cross_entropy(
                     logits(model, images), batch.labels.to(device), label_smoothing=recipe.label_smoothing
                 )
