@@ -10,7 +10,6 @@ from typing import Any, ClassVar
 import pytest
 import torch
 from torch import nn
-from typer.testing import CliRunner
 
 from mnemotomy.bench.flops import counted_flops
 from mnemotomy.bench.tofu import cells as cells_module
@@ -27,7 +26,6 @@ from mnemotomy.bench.tofu.sweeps import run_sweep, weight_norms
 from mnemotomy.bench.tofu.table import columns, markdown, places
 from mnemotomy.bench.tofu.texts import Texts
 from mnemotomy.bench.tofu.validation import AS_IN_THE_PAPER, SELECTION
-from mnemotomy.cli import app
 from mnemotomy.engram.atlas import Atlas
 from mnemotomy.errors import ConfigurationError, ModelError
 from mnemotomy.methods.language.closed_form import ClosedForm
@@ -289,48 +287,3 @@ def test_observing_once_gives_the_numbers_of_a_pass_per_metric(folder: Path):
     )
     assert record["largest_difference"] < 2e-3
     assert record["seconds"].keys() == {"once", "per_metric"}
-
-
-def _json_of(*command: str) -> str:
-    result = CliRunner().invoke(app, ["bench", "tofu", *command, "--json", "-"])
-    assert result.exit_code == 0, result.output
-    return result.stdout
-
-
-def test_the_command(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    models = ["--models", str(folder), "--data", str(folder / "tofu"), "--out", str(tmp_path)]
-    options = ["--method", "gradient-ascent", "--no-flops", "--no-attacks", "--seed", "0", "--max-new-tokens", "3"]
-    result = CliRunner().invoke(app, ["bench", "tofu", "run", *models, *options, "--json", "-"])
-    assert result.exit_code == 0, result.output
-    assert [one["method"] for one in json.loads(result.stdout)] == ["full", "retain", "gradient-ascent"]
-    again = ["--method", "two-sided", "--no-flops", "--no-attacks", "--max-new-tokens", "3"]
-    monkeypatch.setattr(TwoSided, "search_space", {})
-    result = CliRunner().invoke(app, ["bench", "tofu", "run", *models, *again, "--json", "-"])
-    assert result.exit_code == 0, result.output
-    assert [one["method"] for one in json.loads(result.stdout)] == ["full", "retain", "gradient-ascent", "two-sided"]
-    result = CliRunner().invoke(app, ["bench", "tofu", "table", "6", "--out", str(tmp_path)])
-    assert result.exit_code == 0, result.output
-    assert "Overall" in result.stdout
-    result = CliRunner().invoke(app, ["bench", "tofu", "table", "3", "--out", str(tmp_path / "empty")])
-    assert result.exit_code == 2
-    assert "there are no records" in result.stderr
-    assert list(json.loads(_json_of("table", "4", "--out", str(tmp_path)))[-1])[:2] == ["method", "title"]
-    for content in ('[{"method": "npo"}]', '[{"method": "npo", "overall": "x"}]'):
-        (tmp_path / "bad" / "tofu.json").parent.mkdir(exist_ok=True)
-        (tmp_path / "bad" / "tofu.json").write_text(content)
-        result = CliRunner().invoke(app, ["bench", "tofu", "table", "6", "--out", str(tmp_path / "bad")])
-        assert result.exit_code == 2
-        assert "holds no records" in result.stderr
-    result = CliRunner().invoke(app, ["bench", "tofu", "run", *models, *again, "--name", "another"])
-    assert result.exit_code == 2
-    assert "give --out another folder" in result.stderr
-    result = CliRunner().invoke(app, ["bench", "tofu", "run", *models, *again, "--json", str(tmp_path)])
-    assert result.exit_code == 2
-    assert "is a folder; name a file" in result.stderr
-    for method, why in (("two-sided", "no one-sided closed form"), ("rmu", "run it first")):
-        result = CliRunner().invoke(app, ["bench", "tofu", "figure", *models, "--method", method])
-        assert result.exit_code == 2
-        assert why in result.stderr
-    result = CliRunner().invoke(app, ["bench", "tofu", "run", "--method", "npo"])
-    assert result.exit_code == 2
-    assert "give --models FOLDER" in result.stderr

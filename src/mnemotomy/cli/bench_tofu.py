@@ -34,6 +34,7 @@ from mnemotomy.cli.tofu_options import (
     closed_form_of,
     pair_of,
     records_of,
+    records_so_far,
     subject_of,
 )
 from mnemotomy.files import write_text
@@ -126,11 +127,10 @@ def run(
         flops=flops,
         as_in_the_paper=as_in_the_paper,
     )
-    before = records_of(out / RECORDS) if (out / RECORDS).is_file() else []
-    check_same_pair(before, pair, forget, out)
+    check_same_pair(records_so_far(out), pair, forget, out)
     records = run_tofu(subject, plan)
-    if method:
-        records = joined(records, before)
+    if method:  # read again: another process may have run other methods meanwhile
+        records = joined(records, records_so_far(out))
     write_text(out / RECORDS, json.dumps(records, indent=1))
     write_tables(records, out)
     for one in records:
@@ -250,8 +250,7 @@ def figure(
         found = run_sweep(subject, name, base)
         write_sweep(found, out)
         records += found
-    done = records_of(out / RECORDS) if (out / RECORDS).is_file() else []
-    write_figures(done, weight_norms(subject), out)
+    write_figures(records_so_far(out), weight_norms(subject), out)
     if json_ is not None:
         emit_json(records, json_)
     if json_ != "-":

@@ -132,6 +132,15 @@ def records_of(path: Path) -> list[dict[str, Any]]:
     return found
 
 
+def records_so_far(out: Path) -> list[dict[str, Any]]:
+    """The records in the folder of ``run``; none where nothing was run.
+
+    Raises:
+        DataError: the file holds something else.
+    """
+    return records_of(out / RECORDS) if (out / RECORDS).is_file() else []
+
+
 def _whole(record: dict[str, Any]) -> bool:
     """Whether a record names what it is of, and its score is one."""
     named = all(isinstance(record.get(key), str) for key in ("method", "title", "family", "pair", "forget"))
