@@ -79,3 +79,4 @@ def test_what_another_process_wrote_meanwhile_stays(folder: Path, tmp_path: Path
     found = json.loads(_json_of("run", *models, "--method", "gradient-ascent", *QUICK))
     assert [one["method"] for one in found] == ["full", "retain", "gradient-ascent", "uce"]
     assert json.loads((tmp_path / "tofu.json").read_text()) == found
+    assert {one["precision"] for one in found} == {"no"}

@@ -40,8 +40,7 @@ class Asking:
         template: what stands around questions and answers.
         max_new_tokens: per answer that a model writes; 0 for none. OpenUnlearning's default.
         batch_size: the most rows in a batch; no number depends on it.
-        precision: ``bf16`` autocast, as published evaluations have it, or ``no``; ``auto`` takes bf16 where the device
-            has instructions for it.
+        precision: ``bf16`` autocast or ``no``; ``auto`` takes bf16 where the device has instructions for it.
 
     Raises:
         ConfigurationError: there is no such precision.

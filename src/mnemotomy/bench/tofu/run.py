@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
+
 from mnemotomy.bench.tofu.attacks import Attacks, attacked
 from mnemotomy.bench.tofu.cells import evaluated_cell, flops_cell, remove_model, row, treated_cell, validated_cell
 from mnemotomy.bench.tofu.grids import Scale, chosen_methods, configurations
@@ -18,6 +20,7 @@ from mnemotomy.errors import ConfigurationError, DataError, MnemotomyError, Mode
 from mnemotomy.methods.language.base import LanguageMethod
 from mnemotomy.metrics.interval import averaged
 from mnemotomy.models import single_threaded
+from mnemotomy.observe.precision import resolved
 from mnemotomy.observe.splits import Observed
 from mnemotomy.progress import progress_bar
 
@@ -191,7 +194,8 @@ def _left_out(subject: Subject, method: LanguageMethod, why: str) -> Record:
 
 
 def _titled(subject: Subject, name: str, title: str) -> Record:
-    told = {"pair": subject.pair.name, "forget": subject.texts.forget, "precision": subject.asking.precision}
+    precision = resolved(subject.asking.precision, torch.device(subject.pair.device))
+    told = {"pair": subject.pair.name, "forget": subject.texts.forget, "precision": precision}
     return {"method": name, "title": title, **told}
 
 
