@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 
 from helpers import relative
+from mnemotomy.bench.classwise import anatomy as anatomies
 from mnemotomy.bench.classwise.anatomy import Anatomy, class_atlas
 from mnemotomy.bench.classwise.degradation import degradation, mean_cosines, rank_correlation
 from mnemotomy.bench.classwise.matrices import OnMoments, automatic_matrix, grouped, judged, matrices, two_sided_matrix
@@ -13,6 +16,8 @@ from mnemotomy.bench.classwise.observing import see
 from mnemotomy.bench.classwise.spectrum import overlaps, spectra
 from mnemotomy.bench.classwise.subject import Subject
 from mnemotomy.bench.classwise.sufficiency import sufficiency
+from mnemotomy.engram.collect import Collection, collect
+from mnemotomy.methods import erasure
 from mnemotomy.methods.engram_automatic import EngramAutomatic
 from tiny_classwise import CASE
 
@@ -50,14 +55,16 @@ def test_the_two_sided_edit_of_every_class(anatomy):
     assert found["summary"]["two-sided"]["others_lost_mean"] < 0.05
 
 
-def test_ours_on_shared_moments_is_ours(anatomy):
-    subject, settings = anatomy.subject, {"excesses": (0.2,), "strengths": (0.6, 1.0), "read": 100}
+def test_ours_on_shared_moments_is_ours(subject, monkeypatch):
+    for module in (anatomies, erasure):  # in float32 the order of sums would move directions at the cut
+        monkeypatch.setattr(module, "collect", partial(collect, options=Collection(dtype=torch.float64)))
+    settings = {"excesses": (0.2,), "strengths": (0.6, 1.0), "read": 100}
     alone = see(EngramAutomatic(**settings)(subject.problem), subject.test)
-    shared = see(OnMoments(**settings).erased(subject.problem, anatomy.atlas.moments), subject.test)
+    moments = class_atlas(subject.original, subject.collected).moments
+    shared = see(OnMoments(**settings).erased(subject.problem, moments), subject.test)
+    torch.testing.assert_close(shared.logits, alone.logits, atol=0.1, rtol=0.1)
     before = see(subject.original, subject.test)
-    # the order of sums moves directions at the cut: a few logits by much, and the edit by little
     assert relative(shared.logits - before.logits, alone.logits - before.logits) < 0.05
-    assert float((shared.logits.argmax(1) == alone.logits.argmax(1)).float().mean()) > 0.98
 
 
 def test_a_matrix_is_judged_by_its_diagonal_and_the_rest():
