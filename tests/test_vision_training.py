@@ -109,8 +109,8 @@ def test_resizing_keeps_what_has_the_size():
 
 
 def test_images_grow_with_the_epochs():
-    assert [QUICK.side(epoch / QUICK.epochs) for epoch in range(10)] == [20] * 3 + [24] * 3 + [32] * 4
-    assert QUICK.whole_epochs(32) == pytest.approx((3 * 400 + 3 * 576 + 4 * 1024) / 1024)
+    assert [QUICK.side(epoch / QUICK.epochs) for epoch in range(16)] == [20] * 5 + [24] * 5 + [32] * 6
+    assert QUICK.whole_epochs(32) == pytest.approx((5 * 400 + 5 * 576 + 6 * 1024) / 1024)
     assert RECIPES["mlp", "mnist"].side(0.5) is None
     assert RECIPES["mlp", "mnist"].whole_epochs(28) == 10
 
