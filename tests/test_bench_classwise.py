@@ -165,6 +165,24 @@ def test_thinned_counts_are_the_whole_counts(subject):
 # cells and records
 
 
+@pytest.mark.parametrize("native", [True, False])
+def test_gradient_methods_run_in_bfloat16_where_that_is_fast(tmp_path, subject, monkeypatch, native):
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: native)
+    halved = Subject(replace(CASE, bfloat16=True), 0, subject.cache_dir)
+    assert halved.bfloat16 == native
+    assert (halved.identity == subject.identity) != native
+    seen = []
+
+    def look(method, problem):
+        seen.append(torch.is_autocast_enabled("cpu"))
+        return problem.model
+
+    for kind in (NegGrad, EngramPaper):
+        monkeypatch.setattr(kind, "__call__", look)
+    records = [method_cell(tmp_path, halved, method) for method in (NegGrad(0.01, 1), EngramPaper())]
+    assert seen == [record["bfloat16"] for record in records] == [native, False]
+
+
 def test_a_cell_is_run_once(subject, folder, monkeypatch):
     first = method_cell(folder, subject, EngramPaper())
     monkeypatch.setattr(cells_module, "measure", lambda *_: pytest.fail("a cached cell ran again"))

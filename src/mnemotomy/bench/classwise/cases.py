@@ -43,7 +43,7 @@ class Case:
         automatic_seeds: on so many seeds, ours erases every class in turn; None for all.
         features: of so many examples to forget the features are clustered, with as many retained.
         subset_images: at most so many test images are read for each of the 2ⁿ − 1 subsets; None for all.
-        bfloat16: gradient methods run under autocast.
+        bfloat16: gradient methods run under autocast, where the device has instructions for it.
         matrices_only: no table: every class and group erased in turn from the original models, nothing retrained.
         relearning: how relearning is tried.
         single: one thread, for networks so small that more only get into each other's way.
@@ -89,7 +89,7 @@ MNIST = Case(
 CIFAR10_QUARTER = Case(
     "cifar10-resnet18-quarter", "cifar10", "resnet18", width=0.25, recipe=QUICK, single=True, seeds=(0, 1, 2),
     superclasses=CIFAR10,
-    read=2000, test_images=5000, collected=2000, retained=20000, automatic_seeds=1, subset_images=100,
+    read=2000, test_images=5000, collected=2000, retained=20000, automatic_seeds=1, subset_images=100, bfloat16=True,
     grid=Grid(
         rates=(0.01, 0.001), epochs=1, plus_epochs=(1,), gammas=(1e-5,), forgetting_rates=(0.01, 0.001, 3e-4, 1e-4),
         strengths=(0.5, 0.6, 0.8, 1.0, 1.2, 1.4), thresholds=(0.3, 0.5), projector_strengths=(1.0,),

@@ -7,8 +7,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
-import torch
-
 from mnemotomy.bench.cells import cached as by_content
 from mnemotomy.bench.classwise.flops import method_flops, training_flops
 from mnemotomy.bench.classwise.grids import ORIGINAL, RETRAIN
@@ -19,6 +17,7 @@ from mnemotomy.bench.resources import measured
 from mnemotomy.errors import TrainingError
 from mnemotomy.methods.base import Method
 from mnemotomy.methods.gradient import GradientMethod
+from mnemotomy.observe.precision import autocast
 
 Record = dict[str, Any]
 
@@ -27,11 +26,11 @@ def method_cell(folder: Path, subject: Subject, method: Method) -> Record:
     """The record of one configuration; ``failed`` says why there are no numbers where training diverged."""
 
     def run() -> Record:
-        halved = subject.case.bfloat16 and isinstance(method, GradientMethod)
+        halved = subject.bfloat16 and isinstance(method, GradientMethod)
         problem = subject.problem_for(method)
         with measured(subject.device) as usage:
             try:
-                with torch.autocast(subject.device.type, torch.bfloat16, enabled=halved):
+                with autocast(subject.device, "auto" if halved else "no", backward=True):
                     model = method(problem)
             except TrainingError as error:
                 return {"failed": str(error)}
@@ -39,7 +38,9 @@ def method_cell(folder: Path, subject: Subject, method: Method) -> Record:
             record = measure(model, subject, references(subject))
         except TrainingError as error:
             return {"failed": str(error)}
-        return record | {"failed": None, "seconds": usage.seconds, "peak_bytes": usage.peak_bytes}
+        return record | {
+            "failed": None, "bfloat16": halved, "seconds": usage.seconds, "peak_bytes": usage.peak_bytes,
+        }  # fmt: skip
 
     return cached(folder, subject, {"method": method.name, "config": asdict(cast(Any, method))}, run)
 

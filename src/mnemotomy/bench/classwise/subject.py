@@ -21,6 +21,7 @@ from mnemotomy.methods.gradient import GradientMethod
 from mnemotomy.methods.problem import Examples, Problem
 from mnemotomy.metrics.tug_of_war import Accuracies
 from mnemotomy.models import fingerprint
+from mnemotomy.observe.precision import resolved
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,11 @@ class Subject:
             raise DataError(f"class {case.forget} is none of 0 … {self.classes - 1}; name one that is there")
 
     @property
+    def bfloat16(self) -> bool:
+        """Whether gradient methods run under autocast."""
+        return self.case.bfloat16 and resolved("auto", self.device) == "bf16"
+
+    @property
     def classes(self) -> int:
         """How many the network tells apart."""
         return len(self.class_names)
@@ -85,7 +91,7 @@ class Subject:
         """What results depend on beside the method: the models and how they are measured."""
         case = self.case
         return {
-            "case": [case.name, case.data, case.forget, case.features, case.bfloat16],
+            "case": [case.name, case.data, case.forget, case.features, self.bfloat16],
             "read": [case.read, case.test_images, case.collected, case.retained, case.subset_images],
             "relearning": asdict(case.relearning),
             "models": [fingerprint(model) for model in self._models],

@@ -37,7 +37,7 @@ def summary(case: Case, cells: Sequence[Record], retrained: Sequence[Record]) ->
             record[f"{key}_gap"] = abs(record[key] - sum(cell[key] for cell in retrained) / len(retrained))
     record["config"] = cells[0].get("config")
     record["diverged_seeds"] = [cell["seed"] for cell in cells if cell["failed"]]
-    record["settings"] = settings(case)
+    record["settings"] = settings(case) | {"bfloat16": cells[0].get("bfloat16", False)}
     return record
 
 
@@ -56,7 +56,6 @@ def settings(case: Case) -> Record:
         "retained_by_gradient_methods": case.retained,
         "examples_clustered": case.features,
         "subset_images": case.subset_images,
-        "bfloat16": case.bfloat16,
         "grid": {key: value for key, value in vars(grid).items() if key != "automatic"},
         "automatic": asdict(grid.automatic),
         "relearning": asdict(case.relearning) | {"mode": "evaluation"},
