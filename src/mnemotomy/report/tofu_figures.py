@@ -75,31 +75,38 @@ def sweep_curves(records: Sequence[Record], title: str, path: str | Path) -> Non
 
 
 def pareto(records: Sequence[Record], path: str | Path) -> None:
-    """Forgetting against utility, once as Mem. and once as Priv.; the area of a mark goes with log FLOPs."""
+    """Forgetting against utility, once as Mem. and once as Priv.; the area of a mark goes with log FLOPs.
+
+    Where they were not counted, the mark is hollow.
+    """
     some = [record for record in records if record.get("utility") is not None]
     areas = _areas(some)
+
+    def counted(record: Record) -> bool:
+        return bool(record.get("flops")) or record["family"] == "baseline"
+
     figure, axes = grid(1, 2, width=14.0, height=0.18 * len(some) + 3.4)
     left = min(0.9, *(record["utility"] for record in some)) - 0.06
     for axis, key, label in zip(axes, ("memorization", "privacy"), ("Mem.", "Priv."), strict=True):
         for family, color in FAMILIES.items():
             chosen = [place for place, record in enumerate(some) if record["family"] == family]
             if chosen:
+                faces = [(color, 0.55 if counted(some[place]) else 0.0) for place in chosen]
                 axis.scatter(
                     [some[place]["utility"] for place in chosen],
                     [some[place][key] for place in chosen],
                     s=[areas[place] for place in chosen],
-                    c=color,
-                    alpha=0.55,
-                    edgecolors="white",
-                    label=family,
+                    facecolors=faces,
+                    edgecolors=["white" if alpha else color for _, alpha in faces],
                 )
         axis.set(xlabel="Util. (1 is best)", ylabel=f"{label} (1 is best)", xlim=(left, 1.06), ylim=(-0.08, 1.1))
         axis.grid(alpha=0.25)
         _name(axis, [(record["utility"], record[key], record["title"], record["family"]) for record in some])
-    axes[1].set_title("area: log FLOPs of one run", fontsize=9, loc="left")
-    legend = axes[0].legend(frameon=False, fontsize=9, ncols=4, loc="lower left", bbox_to_anchor=(-0.02, 1.0))
-    for handle in legend.legend_handles:
-        handle.set_sizes([80.0])  # type: ignore[union-attr]
+    hollow = "" if all(map(counted, some)) else "; hollow: not counted"
+    axes[1].set_title(f"area: log FLOPs of one run{hollow}", fontsize=9, loc="left")
+    shown = [family for family in FAMILIES if any(record["family"] == family for record in some)]
+    marks = [axes[0].scatter([], [], s=80.0, color=FAMILIES[family], alpha=0.55) for family in shown]
+    axes[0].legend(marks, shown, frameon=False, fontsize=9, ncols=4, loc="lower left", bbox_to_anchor=(-0.02, 1.0))
     save(figure, path)
 
 
