@@ -11,6 +11,7 @@ from jinja2 import TemplateError
 from torch import Tensor
 
 from mnemotomy.data.text import TextExample, Turn
+from mnemotomy.data.tokenizing import tokenized
 from mnemotomy.errors import DataError
 
 IGNORED = -100  # transformers' label of positions that do not count
@@ -166,8 +167,8 @@ def _fill(turns: Sequence[Turn], tokenizer: Any, where: str) -> str:
 
 def _by_offsets(rendered: _Rendered, tokenizer: Any) -> tuple[list[int], list[bool]]:
     """The tokens, and which of them share a character with the content."""
-    encoding = tokenizer(
-        rendered.text, add_special_tokens=rendered.add_special_tokens, return_offsets_mapping=True, verbose=False
+    encoding = tokenized(
+        tokenizer, rendered.text, add_special_tokens=rendered.add_special_tokens, return_offsets_mapping=True
     )
     shares = [
         any(start < last and first < end for first, last in rendered.spans)
@@ -180,7 +181,7 @@ def _by_prefixes(rendered: _Rendered, tokenizer: Any) -> tuple[list[int], list[b
     """The same for tokenizers without offsets, by comparing with the tokens of the text up to each border."""
 
     def tokens(text: str) -> list[int]:
-        return list(tokenizer(text, add_special_tokens=rendered.add_special_tokens, verbose=False)["input_ids"])
+        return list(tokenized(tokenizer, text, add_special_tokens=rendered.add_special_tokens)["input_ids"])
 
     ids = tokens(rendered.text)
     shares = [False] * len(ids)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from jinja2 import TemplateError
 
+from mnemotomy.data.tokenizing import tokenized
 from mnemotomy.data.tokens import DATE
 from mnemotomy.errors import DataError
 from mnemotomy.observe.encoding import encode_prompt
@@ -77,7 +78,7 @@ def encode_answer(tokenizer: Any, question: str, answer: str, template: Template
     end = tokenizer.eos_token_id
     if end is None:
         raise DataError("the tokenizer has no end token; set its eos_token")
-    if not answer.strip() or not tokenizer(answer.strip(), add_special_tokens=False, verbose=False)["input_ids"]:
+    if not answer.strip() or not tokenized(tokenizer, answer.strip(), add_special_tokens=False)["input_ids"]:
         raise DataError(f"the answer {answer!r} to {question!r} gives no token; give one that does, or leave it out")
     chat = has_chat_template(tokenizer)
     prompt = prompt_of(tokenizer, question, template)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from mnemotomy.data.tokenizing import tokenized
 from mnemotomy.errors import DataError
 
 
@@ -17,9 +18,9 @@ def encode_prompt(tokenizer: Any, prompt: str, *, special_tokens: bool = True) -
         special_tokens: whether the tokenizer adds what it puts before a text; not where a chat template has done so.
 
     Raises:
-        DataError: the prompt gives no token.
+        DataError: the prompt gives no token, or has a word that the tokenizer cannot read.
     """
-    ids = list(tokenizer(prompt, add_special_tokens=special_tokens, verbose=False)["input_ids"])
+    ids = list(tokenized(tokenizer, prompt, add_special_tokens=special_tokens)["input_ids"])
     if special_tokens and ids and ids[-1] == tokenizer.eos_token_id:
         ids.pop()
     if not ids:

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mnemotomy.data.lengths import equal_lengths
+from mnemotomy.data.tokenizing import tokenized
 from mnemotomy.errors import ModelError
 from mnemotomy.models import device_of, load_model, load_tokenizer, observing
 
@@ -34,7 +35,7 @@ def probability_clean(classifier: str | Path, texts: Sequence[str], *, batch_siz
     """
     model, tokenizer = load_classifier(classifier)
     clean = _classes(model)[CLEAN]
-    encoded = [tokenizer(text, truncation=True, max_length=_MAX_LENGTH)["input_ids"] for text in texts]
+    encoded = [tokenized(tokenizer, text, truncation=True, max_length=_MAX_LENGTH)["input_ids"] for text in texts]
     found_by = dict.fromkeys(range(len(texts)), 0.0)
     spoken = [index for index, text in enumerate(texts) if text.strip()]
     with observing(model):
@@ -69,9 +70,7 @@ def losses_under(base: nn.Module, tokenizer: Any, texts: Sequence[str], *, batch
     The text stands alone after the end token, which says that something new begins; it has no question before it.
     """
     start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
-    encoded = [
-        tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"][: _MAX_LENGTH - 1] for text in texts
-    ]
+    encoded = [tokenized(tokenizer, text, add_special_tokens=False)["input_ids"][: _MAX_LENGTH - 1] for text in texts]
     found: list[float | None] = [None] * len(texts)
     spoken = [index for index, ids in enumerate(encoded) if ids]
     with observing(base):

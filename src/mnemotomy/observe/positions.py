@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from mnemotomy.data.tokenizing import tokenized
 from mnemotomy.errors import DataError
 
 
@@ -25,7 +26,7 @@ def token_positions(tokenizer: Any, text: str, span: str, *, within: str | None 
     if not getattr(tokenizer, "is_fast", False):
         raise DataError("token positions need a fast tokenizer, which knows where its tokens stand in the text")
     start, end = _last_occurrence(text, span, within)
-    offsets = tokenizer(text, return_offsets_mapping=True, verbose=False)["offset_mapping"]
+    offsets = tokenized(tokenizer, text, return_offsets_mapping=True)["offset_mapping"]
     positions = [position for position, (first, last) in enumerate(offsets) if first < end and start < last]
     if not positions:
         raise DataError(f"no token of {text!r} covers {span!r}")

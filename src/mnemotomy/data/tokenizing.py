@@ -1,0 +1,28 @@
+"""One call of a tokenizer, whose own errors become ours."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mnemotomy.errors import DataError
+
+
+def tokenized(tokenizer: Any, text: str, **options: Any) -> Any:
+    """What ``tokenizer`` makes of a text, without warnings of its length.
+
+    Args:
+        tokenizer: of transformers.
+        text: to be cut into tokens.
+        options: of the call, as ``add_special_tokens``.
+
+    Raises:
+        DataError: the text has a word outside the vocabulary, and the tokenizer no token for unknown ones.
+    """
+    try:
+        return tokenizer(text, verbose=False, **options)
+    except Exception as error:
+        if type(error) is not Exception:  # the tokenizers library raises the bare class, and nothing narrower
+            raise
+        raise DataError(
+            f"the tokenizer cannot read {text!r}: {error}; give it an unknown token, or leave the text out"
+        ) from error
