@@ -36,12 +36,13 @@ def resolved(precision: Precision, device: torch.device) -> Precision:
 def autocast(device: torch.device, precision: Precision = "auto", *, backward: bool = False) -> Iterator[None]:
     """Passes in bfloat16, or as they are.
 
-    Where a ``backward`` follows, attention goes by plain products on a processor: the blockwise backward of torch 2.13
-    takes as long as all the rest of a small model.
+    Where a ``backward`` follows, weights may change inside, and attention goes by plain products on a processor: the
+    blockwise backward of torch 2.13 takes as long as all the rest of a small model.
     """
     if resolved(precision, device) == "no":
         yield
         return
     plain = sdpa_kernel(SDPBackend.MATH) if backward and device.type == "cpu" else contextlib.nullcontext()
-    with torch.autocast(device.type, torch.bfloat16), plain:
+    # the cache of autocast would keep showing the weights as they were at the first step
+    with torch.autocast(device.type, torch.bfloat16, cache_enabled=not backward), plain:
         yield
