@@ -29,6 +29,6 @@ def test_a_word_that_no_token_stands_for_is_named(model):
         encode_answer(tokenizer, "a", "b", Template())
 
 
-def test_errors_of_ours_and_of_callers_stay_as_they_are():
+def test_other_errors_stay_as_they_are():
     with pytest.raises(TypeError):
         tokenized(tokenizer_of(WordLevel({"a": 0})), "a", no_such_option=object(), max_length="x", truncation=True)
