@@ -12,7 +12,7 @@ from helpers import same_state, state_of
 from mnemotomy.engram.atlas import Atlas
 from mnemotomy.engram.collect import collect
 from mnemotomy.engram.edit import Edit, Term
-from mnemotomy.engram.filters import Hard
+from mnemotomy.engram.filters import Hard, Power
 from mnemotomy.engram.strength import erase
 from mnemotomy.methods.classifier import accuracy, cross_entropy, read_head
 from mnemotomy.methods.engram import EngramGrid, EngramPaper
@@ -28,6 +28,7 @@ from mnemotomy.methods.problem import Problem
 from mnemotomy.methods.random_label import RandomLabel, other_labels
 from mnemotomy.methods.registry import METHODS
 from mnemotomy.methods.salun import SalUn, saliency_mask
+from mnemotomy.metrics.clustering import separability
 from mnemotomy.metrics.dimensional_alignment import dimensional_alignment
 
 pytest.importorskip("sklearn")
@@ -48,6 +49,7 @@ from class_problems import digits, fit, fresh
         ("salun", 7),
         ("engram", 1),
         ("engram-grid", 16),
+        ("engram-recalibrated", 16),
         ("engram-projector", 1),
         ("engram-automatic", 1),
         ("two-sided", 6),
@@ -165,32 +167,33 @@ def test_the_automatic_choice_follows_its_rule():
     method = EngramAutomatic(
         excesses=(0.1, 0.4), strengths=(0.4, 0.8), head_strengths=(0.0, 0.6, 1.2, 1.8), read=10_000
     )
+    sets = [examples.drawn(10_000, problem.seed) for examples in (problem.forget, problem.retain)]
     share = len(problem.forget) / (len(problem.forget) + len(problem.retain))
     atlas = atlas_of(problem.model, problem, 128)
     *layers, head = atlas.sites
     candidates = []
-    for excess in (0.4, 0.1):
-        deltas = atlas.engram(FORGET, Hard(share + excess * (1 - share))).materialize().terms[0].deltas
+    for filter in (Power(2.0), Hard(share + 0.4 * (1 - share)), Hard(share + 0.1 * (1 - share))):
+        deltas = atlas.engram(FORGET, filter).materialize().terms[0].deltas
         for strength in (0.4, 0.8):
             found = []
             for last in (0.0, 0.6, 1.2, 1.8):
                 edit = Edit((Term(dict.fromkeys(layers, -strength), deltas), Term({head: -last}, deltas)))
                 model = edit.apply(problem.model, check=False)
-                features = [read_head(model, examples).inputs for examples in (problem.forget, problem.retain)]
+                features = [read_head(model, examples).inputs for examples in sets]
                 kept = accuracy(model, problem.retain)
                 left = accuracy(model, problem.forget)
-                found.append((left, last, kept, dimensional_alignment(*features), excess, strength))
+                mixed = dimensional_alignment(*features), separability(*features, draws=3)
+                found.append((left, last, kept, mixed, filter, strength))
                 if left <= 0.002:
                     break
-            candidates.append(found[-1] if found[-1][0] <= 0.002 else min(found))
+            candidates.append(found[-1] if found[-1][0] <= 0.002 else min(found, key=lambda one: one[:2]))
     best = max((1 - left) * kept for left, _, kept, *_ in candidates)
     close = [one for one in candidates if (1 - one[0]) * one[2] >= best - 0.015]
-    left, last, kept, alignment, excess, strength = max(close, key=lambda candidate: candidate[3])
+    left, last, kept, mixed, filter, strength = max(close, key=lambda one: one[3][0] * (1 - one[3][1]))
     choice = method.choose(problem)
     assert (choice.retain, choice.forget) == pytest.approx((kept, left))
-    assert choice.alignment == pytest.approx(alignment, abs=1e-4)
-    assert choice.threshold == pytest.approx(share + excess * (1 - share))
-    assert (choice.strength, choice.head_strength) == (strength, last)
+    assert (choice.alignment, choice.separability) == pytest.approx(mixed, abs=1e-2)
+    assert (choice.filter, choice.strength, choice.head_strength) == (filter, strength, last)
     edited = method(problem)
     assert (accuracy(edited, problem.retain), accuracy(edited, problem.forget)) == pytest.approx((kept, left))
 

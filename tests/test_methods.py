@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 
 import pytest
@@ -9,11 +10,13 @@ import torch
 from torch import nn
 
 from helpers import same_state, state_of
+from mnemotomy.engram.recalibrate import recalibrate_
 from mnemotomy.errors import ConceptError, ConfigurationError, DataError, TrainingError
 from mnemotomy.methods.classifier import accuracy, cross_entropy, logits
 from mnemotomy.methods.engram import EngramGrid, EngramPaper
 from mnemotomy.methods.engram_automatic import EngramAutomatic
 from mnemotomy.methods.engram_projector import EngramProjector
+from mnemotomy.methods.engram_recalibrated import EngramRecalibrated
 from mnemotomy.methods.fine_tune import FineTune
 from mnemotomy.methods.l1_sparse import L1Sparse
 from mnemotomy.methods.loop import Descent, descend
@@ -39,6 +42,7 @@ WORKING = {
     "salun": SalUn(),
     "engram": EngramPaper(),
     "engram-grid": EngramGrid(strength=1.2),
+    "engram-recalibrated": EngramRecalibrated(strength=1.2),
     "engram-projector": EngramProjector(),
     "engram-automatic": EngramAutomatic(),
     "two-sided": TwoSided(),
@@ -49,6 +53,7 @@ SPARES = {
     "salun",
     "engram",
     "engram-grid",
+    "engram-recalibrated",
     "engram-projector",
     "engram-automatic",
     "two-sided",
@@ -117,9 +122,15 @@ def test_batch_normalisation_stays_valid(name: str):
     found = WORKING[name](problem)
     assert not found.training
     assert bool(torch.isfinite(logits(found, problem.forget.inputs)).all())
-    if name.startswith("engram"):  # the running statistics belong to the network that is edited
-        for key, buffer in problem.model.named_buffers():
-            assert torch.equal(dict(found.named_buffers())[key], buffer)
+    if name.startswith("engram"):
+        before, after = (
+            [buffer for key, buffer in model.named_buffers() if "running" in key] for model in (problem.model, found)
+        )
+        same = all(map(torch.equal, before, after))
+        assert same != (name in ("engram-recalibrated", "engram-automatic"))
+        again = recalibrate_(copy.deepcopy(found), [problem.retain.inputs])
+        expected = [buffer for key, buffer in again.named_buffers() if "running" in key]
+        assert same or all(torch.allclose(left, right, rtol=0.1) for left, right in zip(after, expected, strict=True))
     if name == "engram":
         assert not torch.equal(found.conv.weight, problem.model.conv.weight)
         assert not torch.equal(found.head.weight, problem.model.head.weight)
@@ -174,7 +185,9 @@ def test_labels_must_fit_their_inputs():
         (lambda: SalUn(sparsity=1.0), "sparsity"),
         (lambda: RandomLabel(momentum=1.0), "momentum"),
         (lambda: EngramPaper(rounds=0), "rounds"),
-        (lambda: EngramAutomatic(excesses=()), "excesses"),
+        (lambda: EngramAutomatic(excesses=(), exponents=()), "no filter to try"),
+        (lambda: EngramAutomatic(excesses=(1.0,)), "excesses"),
+        (lambda: EngramAutomatic(exponents=(0.0,)), "exponents"),
         (lambda: EngramAutomatic(strengths=(0.0,)), "strengths"),
         (lambda: EngramAutomatic(head_strengths=(-0.1,)), "strengths of the head"),
         (lambda: EngramAutomatic(read=0), "at least one example"),

@@ -1,8 +1,8 @@
-"""Engram automatic: the projector, with its threshold and strengths chosen on the training examples alone."""
+"""Engram automatic: a spectral filter, with its kind and strengths chosen on the training examples alone."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -12,62 +12,85 @@ from torch import Tensor, nn
 
 from mnemotomy.engram.atlas import Atlas
 from mnemotomy.engram.edit import Edit, Term
-from mnemotomy.engram.filters import Hard
+from mnemotomy.engram.filters import Filter, Hard, Power
+from mnemotomy.engram.recalibrate import recalibrated
 from mnemotomy.errors import ConfigurationError
 from mnemotomy.methods.base import Method
 from mnemotomy.methods.classifier import head_of, read_head
-from mnemotomy.methods.erasure import FORGET, PAPER, atlas_of, check_rounds, erase_in_rounds
+from mnemotomy.methods.erasure import FORGET, PAPER, atlas_of, check_rounds, erase_in_rounds, inputs_of
 from mnemotomy.methods.problem import Problem
+from mnemotomy.metrics.clustering import separability
 from mnemotomy.metrics.dimensional_alignment import dimensional_alignment
+
+CLUSTERED = 500
+"""Examples to forget whose features are clustered, with as many others: k-means takes longer than all else."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A threshold with the strengths chosen for it, and what they leave on the training examples read.
+    """A filter with the strengths chosen for it, and what they leave on the training examples read.
 
     Attributes:
-        threshold: τ on μ.
+        filter: of μ: a threshold or a power.
         strength: α of the layers before the head.
         head_strength: α of the head.
         forget: accuracy on examples to forget, in [0, 1].
         retain: accuracy on examples to keep, in [0, 1].
         alignment: Dimensional Alignment of what the head reads, in [0, 1].
+        separability: NMI of two clusters of what the head reads with the two sets, in [0, 1].
     """
 
-    threshold: float
+    filter: Filter
     strength: float
     head_strength: float
     forget: float
     retain: float
     alignment: float
+    separability: float
 
     @property
     def accuracy(self) -> float:
         """1 where nothing of the one set is recognised and everything of the other."""
         return (1.0 - self.forget) * self.retain
 
+    @property
+    def mixing(self) -> float:
+        """1 where what the head reads of the one set lies among what it reads of the other."""
+        return self.alignment * (1.0 - self.separability)
+
 
 @dataclass(frozen=True)
 class EngramAutomatic(Method):
-    """``EngramProjector`` with τ and α chosen without any test example and without a retrained model.
+    """An engram filtered by μ, the filter and α chosen without any test example and without a retrained model.
 
     The layers before the head and the head have an α each. A class whose features are pushed too far away becomes a
     cluster of its own, one that is pushed too little is masked by the head alone; so the rule is: the layers before the
     head are edited as far as the features of what is forgotten come to lie where those of the rest do, and the head as
     little as it takes from there to leave at most ``erased_at_most`` of the training examples to forget recognised.
-    Of all τ and α of the layers whose ``Choice.accuracy`` is within ``tolerance`` of the highest, the pair with the
-    greatest Dimensional Alignment is taken. A model that never saw the class recognises none of it: ``erased_at_most``
-    is what that means on training examples.
+    Of all filters and α of the layers whose ``Choice.accuracy`` is within ``tolerance`` of the highest, the pair with
+    the greatest ``Choice.mixing`` is taken. A model that never saw the class recognises none of it: ``erased_at_most``
+    is what that means on training examples. Batch normalisation is recalibrated on the examples to retain
+    (``recalibrate_``), for the choice and at the end.
 
-    At most ``read`` examples of each set are read. A τ is given as a part of the way from ``n⁺/N`` (in examples), the μ
-    of a direction that the forget set shares with everything, to 1, the μ of one that is the forget set's own.
+    Attributes:
+        excesses: a threshold τ each (``filters.Hard``), as a part of the way from ``n⁺/N`` (in examples), the μ of a
+            direction that the forget set shares with everything, to 1, the μ of one that is the forget set's own.
+        exponents: of μ, a filter each (``filters.Power``).
+        strengths: α of the layers before the head that are tried.
+        head_strengths: α of the head that are tried, the smallest first.
+        erased_at_most: the share of the training examples to forget that may stay recognised.
+        tolerance: how much accuracy is given for features that mix.
+        read: at most so many examples of each set are read.
+        rounds: how often to collect and erase.
+        batch_size: of all passes.
 
     Raises:
         ConfigurationError: a value is out of its range.
     """
 
     excesses: Sequence[float] = (0.1, 0.3, 0.5, 0.7)
-    strengths: Sequence[float] = (0.4, 0.5, 0.6, 0.7, 0.8, 1.0, 1.2, 1.4)
+    exponents: Sequence[float] = (2.0,)
+    strengths: Sequence[float] = (0.4, 0.5, 0.6, 0.7, 0.8, 1.0, 1.2, 1.4, 2.0)
     head_strengths: Sequence[float] = tuple(tenths / 10 for tenths in range(41))
     erased_at_most: float = 0.002
     tolerance: float = 0.015
@@ -81,8 +104,12 @@ class EngramAutomatic(Method):
 
     def __post_init__(self) -> None:
         check_rounds(self.rounds, self.batch_size)
-        if not self.excesses or not all(0.0 <= excess < 1.0 for excess in self.excesses):
+        if not (self.excesses or self.exponents):
+            raise ConfigurationError("there is no filter to try; give excesses or exponents")
+        if not all(0.0 <= excess < 1.0 for excess in self.excesses):
             raise ConfigurationError(f"excesses over n⁺/N lie in [0, 1), not {list(self.excesses)}")
+        if not all(exponent > 0.0 for exponent in self.exponents):
+            raise ConfigurationError(f"exponents of μ are above 0, not {list(self.exponents)}")
         if not self.strengths or not all(strength > 0.0 for strength in self.strengths):
             raise ConfigurationError(f"strengths are above 0, not {list(self.strengths)}")
         if not self.head_strengths or not all(strength >= 0.0 for strength in self.head_strengths):
@@ -99,10 +126,10 @@ class EngramAutomatic(Method):
         def edit(model: nn.Module, atlas: Atlas) -> Edit:
             return self.choose_edit(problem, model, atlas)[1]
 
-        return erase_in_rounds(problem, edit, self.rounds, self.batch_size)
+        return erase_in_rounds(problem, edit, self.rounds, self.batch_size, recalibrate=True)
 
     def choose(self, problem: Problem) -> Choice:
-        """The threshold and strengths of the first round, and what they leave of the training examples."""
+        """The filter and strengths of the first round, and what they leave of the training examples."""
         return self.choose_edit(problem, problem.model, atlas_of(problem.model, problem, self.batch_size))[0]
 
     def choose_edit(self, problem: Problem, model: nn.Module, atlas: Atlas) -> tuple[Choice, Edit]:
@@ -114,27 +141,29 @@ class EngramAutomatic(Method):
             atlas: of ``forget`` and ``retain`` in that model.
         """
         read = tuple(examples.drawn(self.read, problem.seed) for examples in (problem.forget, problem.retain))
-        share = len(problem.forget) / (len(problem.forget) + len(problem.retain))
         head = head_of(model)
         place = next(name for name, site in atlas.sites.items() if site.module is head)
         layers = [name for name in atlas.sites if name != place]
         found: list[tuple[Choice, Edit]] = []
-        for excess in sorted(self.excesses, reverse=True):
-            threshold = share + excess * (1.0 - share)
-            deltas = atlas.engram(FORGET, Hard(threshold)).materialize().terms[0].deltas
+        for filter in self._filters(problem):
+            deltas = atlas.engram(FORGET, filter).materialize().terms[0].deltas
             for strength in sorted(self.strengths) if layers else [0.0]:
                 edit = Edit((Term(dict.fromkeys(layers, -strength), deltas),))
-                with edit.on(model, check=False):
+                with edit.on(model, check=False), recalibrated(model, inputs_of(read[1], self.batch_size)):
                     forget, retain = (read_head(model, examples).inputs for examples in read)
                 reading = _Reading(forget, retain, read[0].labels.cpu(), read[1].labels.cpu())
                 head_strength, left = self._head_strength(reading, head, deltas[place])
                 kept = reading.retained(_without(head, deltas[place], head_strength))
-                choice = Choice(
-                    threshold, strength, head_strength, left, kept, dimensional_alignment(forget, retain)
-                )  # fmt: skip
+                mixed = dimensional_alignment(forget, retain), separability(forget[:CLUSTERED], retain, draws=3)
+                choice = Choice(filter, strength, head_strength, left, kept, *mixed)
                 found.append((choice, edit + Edit((Term({place: -head_strength}, deltas),))))
         enough = max(choice.accuracy for choice, _ in found) - self.tolerance
-        return max((one for one in found if one[0].accuracy >= enough), key=lambda one: one[0].alignment)
+        return max((one for one in found if one[0].accuracy >= enough), key=lambda one: one[0].mixing)
+
+    def _filters(self, problem: Problem) -> Iterator[Filter]:
+        share = len(problem.forget) / (len(problem.forget) + len(problem.retain))
+        yield from (Power(exponent) for exponent in self.exponents)
+        yield from (Hard(share + excess * (1.0 - share)) for excess in sorted(self.excesses, reverse=True))
 
     def _head_strength(self, reading: _Reading, head: nn.Linear, engram: Float[Tensor, "out d"]) -> tuple[float, float]:
         """The smallest strength that erases, or the one that leaves least, and the accuracy that it leaves."""

@@ -6,6 +6,7 @@ from mnemotomy.methods.base import Method
 from mnemotomy.methods.engram import EngramGrid, EngramPaper
 from mnemotomy.methods.engram_automatic import EngramAutomatic
 from mnemotomy.methods.engram_projector import EngramProjector
+from mnemotomy.methods.engram_recalibrated import EngramRecalibrated
 from mnemotomy.methods.fine_tune import FineTune
 from mnemotomy.methods.l1_sparse import L1Sparse
 from mnemotomy.methods.neggrad import NegGrad
@@ -27,6 +28,7 @@ METHODS: dict[str, type[Method]] = {
         SalUn,
         EngramPaper,
         EngramGrid,
+        EngramRecalibrated,
         EngramProjector,
         EngramAutomatic,
         TwoSided,

@@ -65,6 +65,15 @@ def forget_retain_nmi(
     return clustering_nmi(torch.cat([forget.flatten(1), retain.flatten(1)]), labels, 2, seed=seed)
 
 
+def separability(forget: Float[Tensor, "n d"], retain: Float[Tensor, "m d"], *, draws: int = 5) -> float:
+    """The mean of ``forget_retain_nmi`` over several draws: with two clusters, single ones differ by half the scale.
+
+    Raises:
+        DataError: as ``clustering_nmi``.
+    """
+    return sum(forget_retain_nmi(forget, retain, seed=draw) for draw in range(draws)) / draws
+
+
 def _drawn(rows: Tensor, size: int, seed: int) -> Tensor:
     order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))
     return rows[order[:size].sort().values.to(rows.device)]

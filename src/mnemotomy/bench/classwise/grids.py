@@ -10,6 +10,7 @@ from mnemotomy.methods.base import Method
 from mnemotomy.methods.engram import STRENGTHS, EngramGrid, EngramPaper
 from mnemotomy.methods.engram_automatic import EngramAutomatic
 from mnemotomy.methods.engram_projector import EngramProjector
+from mnemotomy.methods.engram_recalibrated import EngramRecalibrated
 from mnemotomy.methods.fine_tune import FineTune
 from mnemotomy.methods.gradient import LEARNING_RATES
 from mnemotomy.methods.l1_sparse import L1Sparse
@@ -41,7 +42,12 @@ class Row:
 
 @dataclass(frozen=True)
 class Grid:
-    """What is searched; the defaults are Table 5's. ``forgetting_rates`` are NegGrad's, which the rest would ruin."""
+    """What is searched; the defaults are Table 5's.
+
+    Attributes:
+        forgetting_rates: NegGrad's, which the rest would ruin.
+        batch_norm: whether the network normalises batches, so that recalibrating makes a difference, and a row.
+    """
 
     rates: Sequence[float] = LEARNING_RATES
     epochs: int = 10
@@ -52,6 +58,7 @@ class Grid:
     projector_strengths: Sequence[float] = (0.6, 0.8, 1.0, 1.2, 1.4)
     forgetting_rates: Sequence[float] | None = None
     automatic: EngramAutomatic = field(default_factory=EngramAutomatic)
+    batch_norm: bool = True
 
     def rows(self) -> dict[str, Row]:
         """Every method of the table by name, in the paper's order, ours last."""
@@ -66,6 +73,7 @@ class Grid:
             _row(EngramPaper, [EngramPaper()]),
             _row(EngramGrid, [EngramGrid(strength=strength) for strength in self.strengths]),
             _row(EngramPaper, [EngramPaper(rounds=2)], "-twice", ", twice"),
+            *self._recalibrated(),
             _row(EngramProjector, [
                 EngramProjector(threshold, strength)
                 for threshold, strength in itertools.product(self.thresholds, self.projector_strengths)
@@ -75,6 +83,10 @@ class Grid:
             _row(TwoSided, list(TwoSided.grid())),
         )  # fmt: skip
         return {row.name: row for row in found}
+
+    def _recalibrated(self) -> tuple[Row, ...]:
+        methods = [EngramRecalibrated(strength=strength) for strength in self.strengths]
+        return (_row(EngramRecalibrated, methods),) if self.batch_norm else ()
 
 
 def _row(kind: type[Method], methods: Sequence[Method], suffix: str = "", note: str = "") -> Row:

@@ -17,9 +17,10 @@ from mnemotomy.data.digits import Split
 from mnemotomy.engram.atlas import Atlas
 from mnemotomy.engram.edit import Edit
 from mnemotomy.engram.moments import Moments
+from mnemotomy.engram.recalibrate import recalibrate_
 from mnemotomy.methods.engram import STRENGTHS
 from mnemotomy.methods.engram_automatic import EngramAutomatic
-from mnemotomy.methods.erasure import FORGET, RETAIN
+from mnemotomy.methods.erasure import FORGET, RETAIN, inputs_of
 from mnemotomy.methods.problem import Problem
 from mnemotomy.methods.two_sided import TwoSided
 
@@ -38,7 +39,8 @@ class OnMoments(EngramAutomatic):
         forgotten = [str(label) for label in problem.forget.labels.unique().tolist()]
         kept = [concept for concept in moments.concepts if concept not in forgotten]
         atlas = Atlas(problem.model, moments.group({FORGET: forgotten, RETAIN: kept}))
-        return self.choose_edit(problem, problem.model, atlas)[1].apply(problem.model, check=False).eval()
+        edited = self.choose_edit(problem, problem.model, atlas)[1].apply(problem.model, check=False).eval()
+        return recalibrate_(edited, inputs_of(problem.retain, self.batch_size))
 
 
 def matrices(anatomy: Anatomy) -> Record:

@@ -11,7 +11,7 @@ from mnemotomy.bench.classwise.observing import see
 from mnemotomy.bench.classwise.relearning import relearn
 from mnemotomy.bench.classwise.subject import Subject, View
 from mnemotomy.errors import TrainingError
-from mnemotomy.metrics.clustering import forget_retain_nmi
+from mnemotomy.metrics.clustering import separability
 from mnemotomy.metrics.dimensional_alignment import dimensional_alignment
 from mnemotomy.metrics.membership import membership_accuracy, membership_efficacy
 from mnemotomy.metrics.similarity import linear_cka
@@ -57,7 +57,7 @@ def measure(model: nn.Module, subject: Subject, against: References) -> Record:
         "test_retain": others.accuracy,
         "tow": tug_of_war(view.accuracies, against.retrained.accuracies),
         "da": dimensional_alignment(view.forget.features, view.retain.features),
-        "nmi": _nmi(view, case.features),
+        "nmi": separability(view.forget.features[: case.features], view.retain.features, draws=NMI_DRAWS),
         "cka_original": linear_cka(view.test.features, against.original.test.features),
         "cka_retrained": linear_cka(view.test.features, against.retrained.test.features),
         "membership_accuracy": membership_accuracy(view.forget.losses, own.losses),
@@ -67,9 +67,3 @@ def measure(model: nn.Module, subject: Subject, against: References) -> Record:
     record["relearned_forget"] = taught[forgotten].accuracy
     record["relearned_retain"] = taught[~forgotten].accuracy
     return record
-
-
-def _nmi(view: View, count: int) -> float:
-    """The mean over several draws of the retained features: with two clusters, single ones differ by half the scale."""
-    forget = view.forget.features[:count]
-    return sum(forget_retain_nmi(forget, view.retain.features, seed=draw) for draw in range(NMI_DRAWS)) / NMI_DRAWS

@@ -1,0 +1,99 @@
+"""Batch normalisation after an edit: its running statistics read again from what is to be kept."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeVar
+
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from mnemotomy.engram.forward import Forward, default_forward, move
+from mnemotomy.errors import DataError
+from mnemotomy.models import device_of, observing
+
+Model = TypeVar("Model", bound=nn.Module)
+
+
+def recalibrate_(model: Model, batches: Iterable[Any], *, forward: Forward | None = None) -> Model:
+    """Replace the running statistics of every batch normalisation by those of ``batches``, in one pass, and return it.
+
+    Running statistics describe the activations of the network before an edit. An edit that scales down all of a layer's
+    input, as Eq. 4 does by ``n⁺/N`` where classes share it, leaves every later layer shifted by a mean that no longer
+    holds. No weight changes and no label is read (Li et al. 2016, Revisiting Batch Normalization; Izmailov et al. 2018
+    do so after averaging weights). Batches count alike, whatever their size; all else stays in evaluation mode, which
+    ``torch.optim.swa_utils.update_bn`` does not. A model without batch normalisation is left as it is.
+
+    Args:
+        model: edited before.
+        batches: of what is to be kept, as ``collect`` takes them; 128 examples and more each are best.
+        forward: calls the model on a batch; by default by the batch's form.
+
+    Raises:
+        DataError: there is no batch, or one has a single value per channel, which has no variance. The statistics are
+            then what they were.
+    """
+    layers = _layers(model)
+    if not layers:
+        return model
+    call = forward or default_forward(model, [name for name, _ in model.named_modules()])
+    momenta, device, read = {name: layer.momentum for name, layer in layers.items()}, device_of(model), 0
+    with _kept_on_error(layers), observing(model):
+        try:
+            for layer in layers.values():
+                layer.reset_running_stats()
+                layer.momentum = None  # the mean over batches
+                layer.training = True
+            for batch in batches:
+                call(model, move(batch, device))
+                read += 1
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            raise DataError("a batch has one value per channel, which has no variance; give more examples") from error
+        finally:
+            for name, layer in layers.items():
+                layer.momentum = momenta[name]
+        if not read:
+            raise DataError("there is no batch to read statistics from; give examples of what is to be kept")
+    return model
+
+
+@contextlib.contextmanager
+def recalibrated(model: Model, batches: Iterable[Any], *, forward: Forward | None = None) -> Iterator[Model]:
+    """The model recalibrated inside, its own statistics back on leaving. Arguments and errors as ``recalibrate_``."""
+    before = _statistics(_layers(model))
+    try:
+        yield recalibrate_(model, batches, forward=forward)
+    finally:
+        _restore(before)
+
+
+@contextlib.contextmanager
+def _kept_on_error(layers: dict[str, _BatchNorm]) -> Iterator[None]:
+    before = _statistics(layers)
+    try:
+        yield
+    except BaseException:
+        _restore(before)
+        raise
+
+
+def _layers(model: nn.Module) -> dict[str, _BatchNorm]:
+    """Those that normalise by running statistics; without, a layer uses each batch's own."""
+    return {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, _BatchNorm) and module.running_mean is not None
+    }
+
+
+def _statistics(layers: dict[str, _BatchNorm]) -> list[tuple[Tensor, Tensor]]:
+    """Each buffer with a copy of what it holds."""
+    return [(buffer, buffer.clone()) for layer in layers.values() for buffer in layer.buffers(recurse=False)]
+
+
+def _restore(statistics: list[tuple[Tensor, Tensor]]) -> None:
+    for buffer, value in statistics:
+        buffer.copy_(value)
