@@ -10,6 +10,7 @@ from transformers.pytorch_utils import Conv1D
 import mnemotomy as mt
 from helpers import QUIET, captured, gram, only_site, randn, random_delta, relative, rows_of, total
 from mnemotomy.engram.sites import Site, all_sites
+from mnemotomy.engram.sites.image_rows import patch_moments
 
 LINEAR = {
     "2d": (lambda: nn.Linear(5, 4), (6, 5)),
@@ -161,6 +162,37 @@ def test_many_rows_are_cut_in_the_quicker_order():
     assert quick.shape == rows.shape
     assert layout.quick_rows(randn(1, 3, 8, 8)) is None  # 64 rows of 27 do not make up for it
     assert only_site(nn.Conv2d(4, 4, 3, groups=2)).layout().quick_rows(randn(99, 4, 8, 8)) is None
+
+
+@pytest.mark.parametrize("shape", [(3, 2, 1, 1), (2, 3, 2, 5), (4, 5, 7, 3), (1, 4, 8, 8)])
+def test_moments_of_patches_without_the_patches(shape: tuple[int, ...]):
+    layout, images = only_site(nn.Conv2d(shape[1], 4, 3, padding=1)).layout(), randn(*shape).double()
+    rows = layout.rows(images).flatten(0, -2)
+    second, first = (layout.in_order(sums) for sums in patch_moments(images))
+    torch.testing.assert_close(second, rows.T @ rows)
+    torch.testing.assert_close(first, rows.sum(0))
+
+
+def test_patches_are_spared_where_that_is_quicker():
+    def spares(module: nn.Module, *shape: int) -> bool:
+        return only_site(module).layout().quick_moments(randn(*shape)) is not None
+
+    usual = nn.Conv2d(3, 4, 3, padding=1)
+    assert spares(usual, 2, 3, 8, 8)
+    assert not spares(usual, 9, 3, 4, 4)  # low images
+    assert not spares(nn.Conv2d(128, 4, 3, padding=1), 2, 128, 8, 8)  # few rows
+    for other in (
+        nn.Conv2d(3, 4, 3, padding=1, stride=2), nn.Conv2d(3, 4, 3), nn.Conv2d(3, 3, 3, padding=1, groups=3),
+        nn.Conv2d(3, 4, 3, padding=2, dilation=2), nn.Conv2d(3, 4, 3, padding=1, padding_mode="reflect"),
+        nn.Conv2d(3, 4, 5, padding=2), nn.ConvTranspose2d(3, 4, 3, stride=2, padding=1),
+    ):  # fmt: skip
+        assert not spares(other, 2, 3, 8, 8)
+    assert spares(nn.ConvTranspose2d(3, 4, 3, padding=1), 2, 3, 8, 8)  # a convolution with its kernel turned
+
+
+@pytest.mark.parametrize("make", [nn.Conv2d, nn.ConvTranspose2d])
+def test_moments_without_patches_are_collected_by_concept(make: type[nn.Module]):
+    check_moments(make(3, 4, 3, padding=1), randn(6, 3, 8, 7))
 
 
 def test_output_size_of_one_call_does_not_reach_the_next():

@@ -126,27 +126,38 @@ def add_input_(
     """
     if not layout.batched:
         _add_rows(moment_of, layout, layout.rows(tensor), concepts)
-        return
-    bytes_per_example = 4 * (tensor.numel() // max(1, tensor.shape[0])) * layout.expansion()
+    elif isinstance(concepts, int):
+        _add_examples(moment_of(concepts), layout, tensor)
+    else:  # example by example: a part of the input is a fraction of its rows
+        labels = concepts.to(tensor.device)
+        there = [concept for concept in torch.unique(labels).tolist() if concept >= 0]
+        for concept in there:
+            chosen = labels == concept
+            _add_examples(moment_of(concept), layout, tensor if bool(chosen.all()) else tensor[chosen])
+
+
+def _add_examples(moment: SecondMoment, layout: Layout, tensor: Tensor) -> None:
+    """Add all rows of all examples, so many examples at a time."""
+    tensor = tensor.to(moment.second.dtype)
+    bytes_per_example = tensor.element_size() * (tensor.numel() // max(1, tensor.shape[0])) * layout.expansion()
     step = max(1, _CHUNK_BYTES // max(1, bytes_per_example))
-    for start in range(0, tensor.shape[0], step):
-        part = concepts if isinstance(concepts, int) else concepts[start : start + step]
-        chunk = tensor[start : start + step]
-        quick = layout.quick_rows(chunk)
-        _add_rows(moment_of, layout, layout.rows(chunk) if quick is None else quick, part, quick=quick is not None)
+    for chunk in tensor.split(step):
+        summed = layout.quick_moments(chunk)
+        if summed is None:
+            quick = layout.quick_rows(chunk)
+            rows = layout.rows(chunk) if quick is None else quick
+            _add_selected(moment, layout, _flat(layout, rows), quick is not None)
+        else:
+            second, first = (layout.in_order(sums) for sums in summed)
+            moment.second.add_(second)
+            moment.first.add_(first)
+            moment.count += chunk[:, 0].numel()
 
 
-def _add_rows(
-    moment_of: Callable[[int], SecondMoment],
-    layout: Layout,
-    rows: Tensor,
-    concepts: int | Tensor,
-    *,
-    quick: bool = False,
-) -> None:
+def _add_rows(moment_of: Callable[[int], SecondMoment], layout: Layout, rows: Tensor, concepts: int | Tensor) -> None:
     flat = _flat(layout, rows)
     if isinstance(concepts, int):
-        _add_selected(moment_of(concepts), layout, flat, quick)
+        _add_selected(moment_of(concepts), layout, flat)
         return
     lead = rows.shape[: rows.dim() - flat.dim() + 1]
     labels = concepts.reshape(*concepts.shape, *(1,) * (len(lead) - concepts.dim())).expand(lead).reshape(-1)
@@ -154,7 +165,7 @@ def _add_rows(
     there = torch.unique(labels).tolist()
     for concept in there:
         if concept >= 0:
-            _add_selected(moment_of(concept), layout, flat if len(there) == 1 else flat[labels == concept], quick)
+            _add_selected(moment_of(concept), layout, flat if len(there) == 1 else flat[labels == concept])
 
 
 def _flat(layout: Layout, rows: Tensor) -> Tensor:
@@ -163,7 +174,7 @@ def _flat(layout: Layout, rows: Tensor) -> Tensor:
     return rows.reshape(-1, *rows.shape[rows.dim() - kept :])
 
 
-def _add_selected(moment: SecondMoment, layout: Layout, rows: Tensor, quick: bool) -> None:
+def _add_selected(moment: SecondMoment, layout: Layout, rows: Tensor, quick: bool = False) -> None:
     if isinstance(layout, OneHot):
         moment.second.add_(torch.bincount(rows, minlength=layout.size).to(moment.second.dtype))
     else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -10,7 +10,10 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from mnemotomy.engram.sites.image_rows import KERNEL, patch_moments
+
 _MANY = 16  # times as many rows as columns
+_HIGH = 6  # pixels; below this the rows of zeros that ``patch_moments`` adds take what it saves
 
 
 class Layout(Protocol):
@@ -30,6 +33,9 @@ class Layout(Protocol):
     def quick_rows(self, tensor: Tensor) -> Tensor | None:
         """The same rows with the entries of each in an order that is quicker to cut out; None where there is none."""
 
+    def quick_moments(self, tensor: Tensor) -> tuple[Tensor, Tensor] | None:
+        """The sums of ``quick_rows`` and of their products without cutting them; None where that is not quicker."""
+
     def in_order(self, sums: Tensor) -> Tensor:
         """A sum ``[d]`` or ``[d, d]`` over ``quick_rows`` as it is over ``rows``."""
 
@@ -41,6 +47,9 @@ class _OneOrder:
     """A layout whose rows are cut in one way."""
 
     def quick_rows(self, tensor: Tensor) -> None:
+        return None
+
+    def quick_moments(self, tensor: Tensor) -> None:
         return None
 
     def in_order(self, sums: Tensor) -> Tensor:
@@ -117,6 +126,13 @@ class Patches:
         windows = self._windows(x.contiguous(), first=1)  # [B, *positions, C, *kernel]
         return windows.movedim(1 + len(self.kernel), -1).reshape(x.shape[0], -1, width)
 
+    def quick_moments(self, tensor: Tensor) -> tuple[Tensor, Tensor] | None:
+        """For 3 × 3 kernels that keep the size of images, where those are high enough, and enough for ``in_order``."""
+        usual = replace(self, upsample=()) == Patches(KERNEL, (1, 1), (1, 1), (1, 1, 1, 1)) and not self._spreads
+        if not usual or tensor.shape[2] < _HIGH or 2 * tensor[:, 0].numel() < _product(self.kernel) * tensor.shape[1]:
+            return None
+        return patch_moments(tensor)
+
     def in_order(self, sums: Tensor) -> Tensor:
         for axis in range(sums.dim()):
             sums = sums.unflatten(axis, (_product(self.kernel), -1)).transpose(axis, axis + 1).flatten(axis, axis + 1)
@@ -135,8 +151,12 @@ class Patches:
     def expansion(self) -> int:
         return max(1, _product(self.kernel) * _product(self.upsample or (1,)) // _product(self.stride))
 
+    @property
+    def _spreads(self) -> bool:
+        return bool(self.upsample) and _product(self.upsample) > 1
+
     def _spread(self, x: Tensor) -> Tensor:
-        if not self.upsample or _product(self.upsample) == 1:
+        if not self._spreads:
             return x
         sizes = [(n - 1) * step + 1 for n, step in zip(x.shape[2:], self.upsample, strict=True)]
         spread = x.new_zeros(*x.shape[:2], *sizes)
