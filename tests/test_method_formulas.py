@@ -18,6 +18,7 @@ from mnemotomy.methods.classifier import accuracy, cross_entropy, read_head
 from mnemotomy.methods.engram import EngramGrid, EngramPaper
 from mnemotomy.methods.engram_automatic import EngramAutomatic
 from mnemotomy.methods.engram_projector import EngramProjector
+from mnemotomy.methods.engram_recalibrated import EngramRecalibrated
 from mnemotomy.methods.erasure import FORGET, atlas_of
 from mnemotomy.methods.fine_tune import FineTune
 from mnemotomy.methods.gradient import LEARNING_RATES
@@ -49,7 +50,7 @@ from class_problems import digits, fit, fresh
         ("salun", 7),
         ("engram", 1),
         ("engram-grid", 16),
-        ("engram-recalibrated", 16),
+        ("engram-recalibrated", 48),
         ("engram-projector", 1),
         ("engram-automatic", 1),
         ("two-sided", 6),
@@ -152,6 +153,19 @@ def test_engrams_are_erased_at_every_layer(method: EngramGrid, strength: float, 
     expected = erase(atlas, "forget", strength, filter).apply(problem.model)
     for left, right in zip(method(problem).parameters(), expected.parameters(), strict=True):
         torch.testing.assert_close(left, right, rtol=1e-4, atol=1e-5)
+
+
+def test_the_head_has_a_strength_of_its_own():
+    problem = digits()  # without batch normalisation, so that nothing is recalibrated
+    layers = [EngramGrid(strength=strength)(problem) for strength in (0.6, 1.4)]
+    found = EngramRecalibrated(strength=0.6, head_strength=1.4)(problem)
+    pairs = zip(found.parameters(), *(model.parameters() for model in layers), strict=True)
+    *rest, weight, bias = pairs
+    for mine, weak, strong in rest:
+        torch.testing.assert_close(mine, weak)
+        assert not torch.allclose(weak, strong)
+    for mine, _, strong in (weight, bias):
+        torch.testing.assert_close(mine, strong)
 
 
 def test_a_second_round_erases_from_the_first():

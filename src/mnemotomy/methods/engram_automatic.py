@@ -17,7 +17,7 @@ from mnemotomy.engram.recalibrate import recalibrated
 from mnemotomy.errors import ConfigurationError
 from mnemotomy.methods.base import Method
 from mnemotomy.methods.classifier import head_of, read_head
-from mnemotomy.methods.erasure import FORGET, PAPER, atlas_of, check_rounds, erase_in_rounds, inputs_of
+from mnemotomy.methods.erasure import FORGET, PAPER, atlas_of, check_rounds, erase_in_rounds, head_site, inputs_of
 from mnemotomy.methods.problem import Problem
 from mnemotomy.metrics.clustering import separability
 from mnemotomy.metrics.dimensional_alignment import dimensional_alignment
@@ -141,8 +141,7 @@ class EngramAutomatic(Method):
             atlas: of ``forget`` and ``retain`` in that model.
         """
         read = tuple(examples.drawn(self.read, problem.seed) for examples in (problem.forget, problem.retain))
-        head = head_of(model)
-        place = next(name for name, site in atlas.sites.items() if site.module is head)
+        head, place = head_of(model), head_site(model, atlas)
         layers = [name for name in atlas.sites if name != place]
         found: list[tuple[Choice, Edit]] = []
         for filter in self._filters(problem):

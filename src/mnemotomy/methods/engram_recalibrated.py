@@ -7,26 +7,42 @@ from typing import ClassVar
 
 from torch import nn
 
-from mnemotomy.methods.engram import EngramGrid
-from mnemotomy.methods.erasure import PAPER, erase_in_rounds
+from mnemotomy.engram.atlas import Atlas
+from mnemotomy.engram.edit import Edit
+from mnemotomy.engram.strength import erase
+from mnemotomy.methods.engram import STRENGTHS, EngramPaper
+from mnemotomy.methods.erasure import FORGET, PAPER, erase_in_rounds, head_site
 from mnemotomy.methods.problem import Problem
 
 
 @dataclass(frozen=True)
-class EngramRecalibrated(EngramGrid):
-    """``EngramGrid``, after which ``recalibrate_`` reads the examples to retain once more.
+class EngramRecalibrated(EngramPaper):
+    """``EngramPaper`` with an α of the head's own, after which ``recalibrate_`` reads the examples to retain once more.
 
     Where classes share a direction its μ is ``n⁺/N``, so that every layer's input is scaled down by about that much. A
-    network with batch normalisation does not mind the scale, once its statistics are those of the edited layers. One
-    without it comes out as from ``EngramGrid``.
+    network with batch normalisation does not mind the scale, once its statistics are those of the edited layers. The
+    head, which nothing normalises, then has to say less of the class than the layers before it have to lose.
+
+    Attributes:
+        strength: α of the layers before the head.
+        head_strength: α of the head; None for the same.
 
     Raises:
         ConfigurationError: rounds or batch size are below 1.
     """
 
+    head_strength: float | None = None
+
     name: ClassVar = "engram-recalibrated"
     title: ClassVar = "Engram (best α), recalibrated"
-    paper: ClassVar = f"{PAPER}; the recalibration is ours"
+    paper: ClassVar = f"ours, on {PAPER}"
+    search_space: ClassVar = {"strength": STRENGTHS, "head_strength": (None, 1.2, 1.6)}
 
     def __call__(self, problem: Problem) -> nn.Module:
         return erase_in_rounds(problem, self._edit, self.rounds, self.batch_size, recalibrate=True)
+
+    def _edit(self, model: nn.Module, atlas: Atlas) -> Edit:
+        if self.head_strength is None:
+            return erase(atlas, FORGET, self.strength)
+        strengths = dict.fromkeys(atlas.sites, self.strength) | {head_site(model, atlas): self.head_strength}
+        return erase(atlas, FORGET, strengths)

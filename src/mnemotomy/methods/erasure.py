@@ -12,6 +12,7 @@ from mnemotomy.engram.collect import collect
 from mnemotomy.engram.edit import Edit
 from mnemotomy.engram.recalibrate import recalibrate_
 from mnemotomy.errors import ConfigurationError
+from mnemotomy.methods.classifier import head_of
 from mnemotomy.methods.problem import Examples, Problem
 
 FORGET, RETAIN = "forget", "retain"
@@ -26,6 +27,12 @@ def atlas_of(model: nn.Module, problem: Problem, batch_size: int) -> Atlas:
     sets = ((FORGET, problem.forget), (RETAIN, problem.retain))
     batches = {name: inputs_of(examples, batch_size) for name, examples in sets}
     return Atlas(model, collect(model, batches, sites="all"))
+
+
+def head_site(model: nn.Module, atlas: Atlas) -> str:
+    """The name of the site that is the model's head."""
+    head = head_of(model)
+    return next(name for name, site in atlas.sites.items() if site.module is head)
 
 
 def erase_in_rounds(

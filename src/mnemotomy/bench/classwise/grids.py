@@ -85,7 +85,8 @@ class Grid:
         return {row.name: row for row in found}
 
     def _recalibrated(self) -> tuple[Row, ...]:
-        methods = [EngramRecalibrated(strength=strength) for strength in self.strengths]
+        found = itertools.product(self.strengths, EngramRecalibrated.search_space["head_strength"])
+        methods = [EngramRecalibrated(strength=strength, head_strength=last) for strength, last in found]
         return (_row(EngramRecalibrated, methods),) if self.batch_norm else ()
 
 
