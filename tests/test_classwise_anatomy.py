@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from functools import partial
 
 import pytest
@@ -36,13 +37,14 @@ def anatomy(subject):
 
 def test_matrices_and_groups(anatomy):
     found = matrices(anatomy)
-    ours = automatic_matrix(anatomy)
+    settings = asdict(CASE.grid.automatic)
+    ours = automatic_matrix(anatomy, settings)
     assert set(found["matrices"]) == set(found["summary"])
     for matrix in (found["matrices"] | ours["matrices"]).values():
         assert torch.tensor(matrix).shape == (10, 10)
     assert found["summary"]["α chosen"]["erased_mean"] < 0.2
     assert len(found["strengths"]) == 10
-    assert len(grouped(anatomy, found["strengths"])["matrices"]["automatic"]) == 2
+    assert len(grouped(anatomy, found["strengths"], settings)["matrices"]["automatic"]) == 2
     no_superclasses = Anatomy(anatomy.subject)
     no_superclasses.subject = type("Named", (), {"superclasses": {}, "class_names": tuple("abcd"), "classes": 4})()
     assert no_superclasses.groups() == {"a, b": (0, 1), "c, d": (2, 3)}

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mnemotomy.engram.engram import Engram
     from mnemotomy.engram.filters import Balanced, Excess, Hard, Power, Ridge, Soft
     from mnemotomy.engram.moments import Moments
+    from mnemotomy.engram.recalibrate import recalibrate_, recalibrated
     from mnemotomy.engram.strength import erase, inject
     from mnemotomy.errors import MnemotomyError
     from mnemotomy.metabolism.metabolize import Metabolized, metabolize
@@ -69,6 +70,8 @@ __all__ = [
     "necessity",
     "null_state",
     "read_facts",
+    "recalibrate_",
+    "recalibrated",
     "save_model",
     "sufficiency",
     "write_facts",
@@ -83,6 +86,7 @@ _HOMES = {
     "engram.engram": ("Engram",),
     "engram.filters": ("Balanced", "Excess", "Hard", "Power", "Ridge", "Soft"),
     "engram.moments": ("Moments",),
+    "engram.recalibrate": ("recalibrate_", "recalibrated"),
     "engram.strength": ("erase", "inject"),
     "errors": ("MnemotomyError",),
     "data.fact": ("Fact", "PromptFormat"),

@@ -36,19 +36,17 @@ def analyse(out_dir: Path, subjects: Iterable[Subject], records: Sequence[Record
     first: Record = {}
     for subject in subjects:
         anatomy, case = Anatomy(subject), subject.case
+        ours = asdict(case.grid.automatic)
         erased = _part(out_dir, anatomy, "matrices", matrices)
-        every = case.automatic_seeds is None or len(seeds) < case.automatic_seeds
-        if every:
-            _join(erased, _part(out_dir, anatomy, "automatic", automatic_matrix))
+        _join(erased, _part(out_dir, anatomy, "automatic", automatic_matrix, ours))
         drops = _part(out_dir, anatomy, "degradation", degradation, erased["before"], erased["matrices"])
-        if every:
-            _join(erased, _part(out_dir, anatomy, "two-sided", two_sided_matrix, asdict(TwoSided())))
+        _join(erased, _part(out_dir, anatomy, "two-sided", two_sided_matrix, asdict(TwoSided())))
         seeds.append({"seed": subject.seed, "matrices": erased, "degradation": drops})
         if not case.matrices_only:
-            seeds[-1]["extraction"] = _part(out_dir, anatomy, "extraction class by class", extraction)
+            seeds[-1]["extraction"] = _part(out_dir, anatomy, "extraction of all classes", extraction)
             seeds[-1]["sufficiency"] = _part(out_dir, anatomy, "sufficiency", sufficiency)
         if not first:
-            first["groups"] = _part(out_dir, anatomy, "groups", grouped, erased["strengths"])
+            first["groups"] = _part(out_dir, anatomy, "groups", grouped, erased["strengths"], ours)
             first["spectra"] = _part(out_dir, anatomy, "spectra", spectra)
             if not case.matrices_only:
                 first["subsets"] = _part(out_dir, anatomy, "subsets", every_subset, erased["strengths"])
@@ -77,7 +75,6 @@ def _part(out_dir: Path, anatomy: Anatomy, name: str, run: Callable[..., Any], *
     subject = anatomy.subject
     what = {
         "analysis": name,
-        "automatic": asdict(subject.case.grid.automatic),
         "superclasses": {key: list(members) for key, members in subject.superclasses.items()},
         "arguments": list(arguments),
     }

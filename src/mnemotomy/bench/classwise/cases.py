@@ -40,7 +40,6 @@ class Case:
         test_images: at most so many test images are read; None for all.
         collected: closed-form methods collect from so many training examples; None for all.
         retained: gradient methods see at most so many of the examples retained, and all to forget; None for all.
-        automatic_seeds: on so many seeds, ours erases every class in turn; None for all.
         features: of so many examples to forget the features are clustered, with as many retained.
         subset_images: at most so many test images are read for each of the 2ⁿ − 1 subsets; None for all.
         bfloat16: gradient methods run under autocast, where the device has instructions for it.
@@ -62,7 +61,6 @@ class Case:
     test_images: int | None = None
     collected: int | None = None
     retained: int | None = None
-    automatic_seeds: int | None = None
     features: int = 1000
     subset_images: int | None = None
     bfloat16: bool = False
@@ -89,7 +87,7 @@ MNIST = Case(
 CIFAR10_QUARTER = Case(
     "cifar10-resnet18-quarter", "cifar10", "resnet18", width=0.25, recipe=QUICK, single=True, seeds=(0, 1, 2),
     superclasses=CIFAR10,
-    read=2000, test_images=5000, collected=2000, retained=20000, automatic_seeds=1, subset_images=100, bfloat16=True,
+    read=2000, test_images=5000, collected=2000, retained=20000, subset_images=100, bfloat16=True,
     grid=Grid(
         rates=(0.01, 0.001), epochs=1, plus_epochs=(1,), gammas=(1e-5,), forgetting_rates=(0.01, 0.001, 3e-4, 1e-4),
         strengths=(0.5, 0.6, 0.8, 1.0, 1.2, 1.4), thresholds=(0.3, 0.5), projector_strengths=(1.0,),

@@ -58,10 +58,10 @@ def matrices(anatomy: Anatomy) -> Record:
     }
 
 
-def automatic_matrix(anatomy: Anatomy) -> Record:
-    """Every class erased in turn by ours, which chooses its α and τ for each class on training examples."""
+def automatic_matrix(anatomy: Anatomy, settings: Record) -> Record:
+    """Every class erased in turn by ours with these settings; filter and α chosen by class on training examples."""
     rows = [(label,) for label in range(anatomy.subject.classes)]
-    return _described(anatomy, {AUTOMATIC: _automatic(anatomy, rows)})
+    return _described(anatomy, {AUTOMATIC: _automatic(anatomy, rows, settings)})
 
 
 def two_sided_matrix(anatomy: Anatomy, settings: Record) -> Record:
@@ -72,12 +72,12 @@ def two_sided_matrix(anatomy: Anatomy, settings: Record) -> Record:
     return _described(anatomy, {TWO_SIDED: torch.stack(rows)})
 
 
-def grouped(anatomy: Anatomy, strengths: Sequence[float]) -> Record:
-    """Every group of classes erased in turn, and the accuracy on each group; α by class."""
+def grouped(anatomy: Anatomy, strengths: Sequence[float], settings: Record) -> Record:
+    """Every group of classes erased in turn, and the accuracy on each group; α by class, and ours with ``settings``."""
     groups, engrams = anatomy.groups(), _scaled(anatomy, strengths)
     found = {
         CHOSEN: anatomy.after([combined(engrams, members, 1.0) for members in groups.values()]),
-        AUTOMATIC: _automatic(anatomy, list(groups.values())),
+        AUTOMATIC: _automatic(anatomy, list(groups.values()), settings),
     }
 
     def by_group(rows: Tensor) -> list[list[float]]:
@@ -143,10 +143,9 @@ def _described(anatomy: Anatomy, found: dict[str, Tensor]) -> Record:
     }
 
 
-def _automatic(anatomy: Anatomy, sets: Sequence[Sequence[int]]) -> Float[Tensor, "sets classes"]:
+def _automatic(anatomy: Anatomy, sets: Sequence[Sequence[int]], settings: Record) -> Float[Tensor, "sets classes"]:
     """The accuracies after ours has erased each set of classes; all of them from one collection."""
-    subject = anatomy.subject
-    ours = OnMoments(**vars(subject.case.grid.automatic))
+    subject, ours = anatomy.subject, OnMoments(**settings)
     rows = []
     for labels in sets:
         edited = ours.erased(subject.problem_of(*labels, examples=subject.collected), anatomy.atlas.moments)
