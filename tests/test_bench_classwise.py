@@ -13,14 +13,14 @@ from typer.testing import CliRunner
 from mnemotomy.bench.classwise import cells as cells_module
 from mnemotomy.bench.classwise.anatomy import Anatomy
 from mnemotomy.bench.classwise.cases import DIGITS, cases
-from mnemotomy.bench.classwise.cells import cached, method_cell
+from mnemotomy.bench.classwise.cells import best_place, cached, method_cell
 from mnemotomy.bench.classwise.cost import cost, extraction
 from mnemotomy.bench.classwise.degradation import degradation
 from mnemotomy.bench.classwise.flops import counted_flops, method_flops, training_flops
 from mnemotomy.bench.classwise.grids import ORIGINAL, RETRAIN, Grid
 from mnemotomy.bench.classwise.observing import see
 from mnemotomy.bench.classwise.relearning import Relearning, relearn
-from mnemotomy.bench.classwise.run import best_place, chosen_cases, run_case
+from mnemotomy.bench.classwise.run import chosen_cases, run_case
 from mnemotomy.bench.classwise.spectrum import spectra
 from mnemotomy.bench.classwise.subject import Subject, some
 from mnemotomy.bench.classwise.table import COLUMNS, markdown, places, text

@@ -50,7 +50,7 @@ from class_problems import digits, fit, fresh
         ("salun", 7),
         ("engram", 1),
         ("engram-grid", 16),
-        ("engram-recalibrated", 48),
+        ("engram-recalibrated", 64),
         ("engram-projector", 1),
         ("engram-automatic", 1),
         ("two-sided", 6),

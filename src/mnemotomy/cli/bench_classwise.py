@@ -36,6 +36,9 @@ def classwise(
         list[str] | None,
         typer.Option(help="A case, or a method (then no figures); may be repeated."),
     ] = None,
+    jobs: Annotated[
+        int, typer.Option(min=1, help="Processes at a time, a core each is best; seconds are then taken beside others.")
+    ] = 1,
     figures: Annotated[bool, typer.Option(help="Whether to draw, and to measure what the figures show.")] = True,
     json_: Annotated[str | None, json_option("the records")] = None,
 ) -> None:
@@ -45,6 +48,7 @@ def classwise(
     Example:
       mnemotomy bench classwise --scale tiny
       mnemotomy bench classwise --scale tiny --only neggrad --only engram-automatic --json -
+      mnemotomy bench classwise --scale small --jobs 2
       mnemotomy bench classwise --scale paper --only cifar10-resnet18 --data ../shared/data
     """
     import json
@@ -57,11 +61,11 @@ def classwise(
     from mnemotomy.bench.classwise.table import print_records
 
     names = only or []
-    records = run_classwise(out, scale=scale.value, seeds=seed, only=names, data=data)
+    records = run_classwise(out, scale=scale.value, seeds=seed, only=names, data=data, jobs=jobs)
     write_text(out / "classwise.json", json.dumps(records, indent=1))
     write_tables(records, out)
     if figures and all(name in cases(scale.value, data) for name in names):
-        analyses = run_analyses(out, records, scale=scale.value, seeds=seed, only=names, data=data)
+        analyses = run_analyses(out, records, scale=scale.value, seeds=seed, only=names, data=data, jobs=jobs)
         write_text(out / "analyses.json", json.dumps(analyses, indent=1))
         write_figures(records, analyses, out)
     if json_ is not None:

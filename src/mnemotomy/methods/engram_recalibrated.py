@@ -36,7 +36,7 @@ class EngramRecalibrated(EngramPaper):
     name: ClassVar = "engram-recalibrated"
     title: ClassVar = "Engram (best α), recalibrated"
     paper: ClassVar = f"ours, on {PAPER}"
-    search_space: ClassVar = {"strength": STRENGTHS, "head_strength": (None, 1.2, 1.6)}
+    search_space: ClassVar = {"strength": STRENGTHS, "head_strength": (None, 1.2, 1.6, 2.0)}
 
     def __call__(self, problem: Problem) -> nn.Module:
         return erase_in_rounds(problem, self._edit, self.rounds, self.batch_size, recalibrate=True)

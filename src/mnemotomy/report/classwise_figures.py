@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ import numpy as np
 
 from mnemotomy.report.figures import ACCENT, INK, SECOND, grid, save
 
-MARKS = (*"os^DvP*X<>hpd8", "$2$")
+MARKS = "os^DvP*X<>hpd8"
+_LETTERS = {"two-sided": "$2$", "engram-recalibrated": "$R$"}
 _SITES = 4  # panels of spectra
 _NEAR = 0.8  # methods that ruin a network would else squeeze all others into one corner
 
@@ -19,7 +21,8 @@ def cka_scatter(records: Sequence[Mapping[str, Any]], path: str | Path) -> None:
     """CKA to the original (x) against CKA to the retrained model (y), by method (Fig. 6): top left is ideal."""
     figure, axes = grid(1, 2, width=11.0, height=4.4)
     for axis in axes:
-        for number, record in enumerate(records):
+        marks = itertools.cycle(MARKS)
+        for record in records:
             ours = record["method"].startswith(("engram", "two-sided"))
             baseline = record["method"] in ("original", "retrain")
             axis.errorbar(
@@ -28,7 +31,7 @@ def cka_scatter(records: Sequence[Mapping[str, Any]], path: str | Path) -> None:
                 xerr=record.get("cka_original_spread"),
                 yerr=record.get("cka_retrained_spread"),
                 linestyle="none",
-                marker=MARKS[number % len(MARKS)],
+                marker=_LETTERS.get(record["method"]) or next(marks),
                 color=INK if baseline else ACCENT if ours else SECOND,
                 markersize=7,
                 alpha=0.85,

@@ -35,23 +35,45 @@ def analyse(out_dir: Path, subjects: Iterable[Subject], records: Sequence[Record
     seeds: list[Record] = []
     first: Record = {}
     for subject in subjects:
-        anatomy, case = Anatomy(subject), subject.case
-        ours = asdict(case.grid.automatic)
-        erased = _part(out_dir, anatomy, "matrices", matrices)
-        _join(erased, _part(out_dir, anatomy, "automatic", automatic_matrix, ours))
-        drops = _part(out_dir, anatomy, "degradation", degradation, erased["before"], erased["matrices"])
-        _join(erased, _part(out_dir, anatomy, "two-sided", two_sided_matrix, asdict(TwoSided())))
-        seeds.append({"seed": subject.seed, "matrices": erased, "degradation": drops})
-        if not case.matrices_only:
-            seeds[-1]["extraction"] = _part(out_dir, anatomy, "extraction of all classes", extraction)
-            seeds[-1]["sufficiency"] = _part(out_dir, anatomy, "sufficiency", sufficiency)
-        if not first:
-            first["groups"] = _part(out_dir, anatomy, "groups", grouped, erased["strengths"], ours)
-            first["spectra"] = _part(out_dir, anatomy, "spectra", spectra)
-            if not case.matrices_only:
-                first["subsets"] = _part(out_dir, anatomy, "subsets", every_subset, erased["strengths"])
+        anatomy = Anatomy(subject)
+        seeds.append(of_seed(out_dir, anatomy))
+        first = first or of_first(out_dir, anatomy)
     costs = {"cost": cost(_mean_extraction(seeds), records)} if "extraction" in seeds[0] else {}
     return {"seeds": seeds, **first, **over_seeds(seeds), **costs}
+
+
+def of_seed(out_dir: Path, anatomy: Anatomy) -> Record:
+    """Matrices and degradation of one seed; extraction and sufficiency where the case has a table."""
+    subject, case = anatomy.subject, anatomy.subject.case
+    erased = _erased(out_dir, anatomy)
+    drops = _part(out_dir, anatomy, "degradation", degradation, erased["before"], erased["matrices"])
+    _join(erased, _part(out_dir, anatomy, "two-sided", two_sided_matrix, asdict(TwoSided())))
+    found: Record = {"seed": subject.seed, "matrices": erased, "degradation": drops}
+    if not case.matrices_only:
+        found["extraction"] = _part(out_dir, anatomy, "extraction of all classes", extraction)
+        found["sufficiency"] = _part(out_dir, anatomy, "sufficiency", sufficiency)
+    return found
+
+
+def of_first(out_dir: Path, anatomy: Anatomy) -> Record:
+    """Groups and spectra; subsets where the case has a table. One seed is enough to show them."""
+    case = anatomy.subject.case
+    strengths = _erased(out_dir, anatomy)["strengths"]
+    found = {
+        "groups": _part(out_dir, anatomy, "groups", grouped, strengths, asdict(case.grid.automatic)),
+        "spectra": _part(out_dir, anatomy, "spectra", spectra),
+    }
+    if not case.matrices_only:
+        found["subsets"] = _part(out_dir, anatomy, "subsets", every_subset, strengths)
+    return found
+
+
+def _erased(out_dir: Path, anatomy: Anatomy) -> Record:
+    """Every class erased in turn by the paper's estimator and by ours."""
+    erased: Record = _part(out_dir, anatomy, "matrices", matrices)
+    ours = asdict(anatomy.subject.case.grid.automatic)
+    _join(erased, _part(out_dir, anatomy, "automatic", automatic_matrix, ours))
+    return erased
 
 
 def _join(erased: Record, more: Record) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
@@ -80,6 +80,11 @@ def baseline_cell(folder: Path, subject: Subject, name: str) -> Record:
 
     assert name in (ORIGINAL, RETRAIN)
     return cached(folder, subject, {"method": name, "partner": partner.seed}, run)
+
+
+def best_place(cells: Sequence[Record]) -> int:
+    """The configuration with the highest Tug-of-War among those that did not diverge; the first where all did."""
+    return max(range(len(cells)), key=lambda place: -1.0 if cells[place]["failed"] else cells[place]["tow"])
 
 
 def cached(folder: Path, subject: Subject, what: Record, run: Callable[[], Record]) -> Record:

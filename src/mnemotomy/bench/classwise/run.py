@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,13 +9,13 @@ from typing import Any
 
 from mnemotomy.bench.classwise.analyses import Analyses, analyse
 from mnemotomy.bench.classwise.cases import Case, Scale, cases
-from mnemotomy.bench.classwise.cells import baseline_cell, flops_cell, method_cell
+from mnemotomy.bench.classwise.cells import baseline_cell, best_place, flops_cell, method_cell
 from mnemotomy.bench.classwise.grids import ORIGINAL, RETRAIN, Row
-from mnemotomy.bench.classwise.subject import Subject
+from mnemotomy.bench.classwise.parallel import Workers, fill_analyses, fill_table
+from mnemotomy.bench.classwise.subject import Subject, threads
 from mnemotomy.bench.classwise.summary import summary
 from mnemotomy.errors import ConfigurationError
 from mnemotomy.methods.base import Method
-from mnemotomy.models import single_threaded
 from mnemotomy.progress import progress_bar
 
 Record = dict[str, Any]
@@ -30,6 +29,7 @@ def run_classwise(
     seeds: Sequence[int] | None = None,
     only: Sequence[str] = (),
     data: Path | None = None,
+    jobs: int = 1,
 ) -> list[Record]:
     """One record per case and method: means over the seeds, ``…_spread`` and ``…_gap`` (to the retrained models).
 
@@ -41,6 +41,7 @@ def run_classwise(
         seeds: in place of the scale's.
         only: names of cases, of methods, or of both; all by default.
         data: the folder of data sets; ``MNEMOTOMY_DATA`` where not given.
+        jobs: processes at a time; what is timed is then timed beside others.
 
     Raises:
         ConfigurationError: there is no case and no method of such a name.
@@ -52,7 +53,11 @@ def run_classwise(
             continue
         rows = case.grid.rows()
         methods = [name for name in (*BASELINES, *rows) if name in only] or [*BASELINES, *rows]
-        records += run_case(out_dir, case, {name: row for name, row in rows.items() if name in methods}, methods, data)
+        chosen = {name: row for name, row in rows.items() if name in methods}
+        if jobs > 1:
+            with Workers(jobs, case, out_dir, data) as workers:
+                fill_table(workers, chosen)
+        records += run_case(out_dir, case, chosen, methods, data)
     return records
 
 
@@ -94,6 +99,7 @@ def run_analyses(
     seeds: Sequence[int] | None = None,
     only: Sequence[str] = (),
     data: Path | None = None,
+    jobs: int = 1,
 ) -> dict[str, Analyses]:
     """By case, what the figures show: matrices, groups, subsets, degradation, sufficiency, spectra and cost.
 
@@ -101,6 +107,9 @@ def run_analyses(
     """
     found = {}
     for case in chosen_cases(scale, seeds, only, data):
+        if jobs > 1:
+            with Workers(jobs, case, out_dir, data) as workers:
+                fill_analyses(workers)
         with threads(case):
             subjects = (Subject(case, seed, out_dir / "models", data) for seed in case.seeds)
             found[case.name] = analyse(out_dir, subjects, [one for one in records if one["case"] == case.name])
@@ -120,16 +129,6 @@ def chosen_cases(scale: Scale, seeds: Sequence[int] | None, only: Sequence[str],
             raise ConfigurationError(f"there is no case or method {name!r}; choose among {', '.join(known)}")
     named = [case for name, case in there.items() if name in only] or list(there.values())
     return tuple(replace(case, seeds=tuple(seeds)) if seeds else case for case in named)
-
-
-def best_place(cells: Sequence[Record]) -> int:
-    """The configuration with the highest Tug-of-War among those that did not diverge; the first where all did."""
-    return max(range(len(cells)), key=lambda place: -1.0 if cells[place]["failed"] else cells[place]["tow"])
-
-
-def threads(case: Case) -> contextlib.AbstractContextManager[None]:
-    """One thread where the case asks for it."""
-    return single_threaded() if case.single else contextlib.nullcontext()
 
 
 def _record(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -20,7 +21,7 @@ from mnemotomy.methods.base import Method
 from mnemotomy.methods.gradient import GradientMethod
 from mnemotomy.methods.problem import Examples, Problem
 from mnemotomy.metrics.tug_of_war import Accuracies
-from mnemotomy.models import fingerprint
+from mnemotomy.models import fingerprint, single_threaded
 from mnemotomy.observe.precision import resolved
 
 
@@ -184,3 +185,8 @@ def some(examples: Examples, count: int | None) -> Examples:
         return examples
     order = torch.randperm(len(examples), generator=torch.Generator().manual_seed(0))[:count]
     return examples[order.to(examples.labels.device)]
+
+
+def threads(case: Case) -> contextlib.AbstractContextManager[None]:
+    """One thread where the case asks for it."""
+    return single_threaded() if case.single else contextlib.nullcontext()

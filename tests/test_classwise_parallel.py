@@ -1,0 +1,44 @@
+"""The class-wise bench by several processes: the cache that they fill is the one that the run reads."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from mnemotomy.bench.classwise.analyses import analyse
+from mnemotomy.bench.classwise.parallel import Task, Workers, fill_analyses, fill_table
+from mnemotomy.bench.classwise.run import run_case
+from mnemotomy.bench.classwise.subject import Subject
+from mnemotomy.errors import DataError
+from tiny_classwise import CASE, FEW
+
+pytest.importorskip("sklearn", reason="scikit-learn is not installed; it comes with the extra demo")
+
+ROWS = {name: row for name, row in FEW.rows().items() if name in ("engram", "engram-grid")}
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.slow
+def test_what_processes_fill_is_what_the_run_reads(tmp_path):
+    case = replace(CASE, seeds=(0, 1), subset_images=20)
+    with Workers(2, case, tmp_path, None) as workers:
+        fill_table(workers, ROWS)
+        fill_analyses(workers)
+    before = contents(tmp_path)
+    assert len(list((tmp_path / "models").glob("*.safetensors"))) == 4
+    records = run_case(tmp_path, case, ROWS, list(ROWS))
+    assert [record["seeds"] for record in records] == [[0, 1], [0, 1]]
+    found = analyse(tmp_path, [Subject(case, seed, tmp_path / "models") for seed in case.seeds], records)
+    assert len(found["seeds"]) == 2
+    assert contents(tmp_path) == before  # nothing was missing
+
+
+def test_an_error_in_a_process_is_the_callers(tmp_path):
+    case = replace(CASE, data="nowhere")
+    with pytest.raises(DataError, match="nowhere"), Workers(2, case, tmp_path, tmp_path) as workers:
+        workers.do("nothing", [Task(0, run_case)])
