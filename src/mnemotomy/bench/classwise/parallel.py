@@ -47,6 +47,7 @@ class Workers:
 
     def __enter__(self) -> Self:
         context = multiprocessing.get_context("spawn")  # a fork would share torch's threads
+        self._others = multiprocessing.active_children()
         self._pool = ProcessPoolExecutor(self.jobs, context, _start, (self.jobs,))
         return self
 
@@ -56,7 +57,8 @@ class Workers:
         self._pool.shutdown(wait=kind is None, cancel_futures=True)
         if kind is not None:
             for child in multiprocessing.active_children():
-                child.terminate()
+                if child not in self._others:
+                    child.terminate()
 
     def do(self, what: str, tasks: Iterable[Task]) -> list[Any]:
         """What each task gives, in their order; the first error of any of them is raised."""
