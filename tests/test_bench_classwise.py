@@ -73,6 +73,8 @@ def test_the_papers_grids_are_table_5():
     assert len(rows["l1-sparse"].methods) == 21
     assert len(rows["neggrad-plus"].methods) == 14
     assert all(method in rows["salun"].methods for method in METHODS["salun"].grid())
+    assert list(rows["engram-recalibrated"].methods) == list(METHODS["engram-recalibrated"].grid())
+    assert "engram-recalibrated" not in Grid(batch_norm=False).rows()
     assert rows["engram-automatic-twice"].methods[0].rounds == 2
     assert "no test example" in rows["engram-automatic"].selection
     assert "sees test accuracy" in rows["engram-grid"].selection

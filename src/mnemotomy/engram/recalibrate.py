@@ -37,7 +37,7 @@ def recalibrate_(model: Model, batches: Iterable[Any], *, forward: Forward | Non
     layers = _layers(model)
     if not layers:
         return model
-    call = forward or default_forward(model, [name for name, _ in model.named_modules()])
+    call = forward or default_forward(model, layers)
     momenta, device, read = {name: layer.momentum for name, layer in layers.items()}, device_of(model), 0
     with _kept_on_error(layers), observing(model):
         try:
