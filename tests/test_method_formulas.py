@@ -50,7 +50,7 @@ from class_problems import digits, fit, fresh
         ("salun", 7),
         ("engram", 1),
         ("engram-grid", 16),
-        ("engram-recalibrated", 64),
+        ("engram-recalibrated", 128),
         ("engram-projector", 1),
         ("engram-automatic", 1),
         ("two-sided", 6),
@@ -160,6 +160,9 @@ def test_the_head_has_a_strength_of_its_own():
     layers = [EngramGrid(strength=strength)(problem) for strength in (0.6, 1.4)]
     found = EngramRecalibrated(strength=0.6, head_strength=1.4)(problem)
     pairs = zip(found.parameters(), *(model.parameters() for model in layers), strict=True)
+    squared = EngramRecalibrated(strength=0.6, exponent=2.0)(problem)
+    expected = erase(atlas_of(problem.model, problem, 128), FORGET, 0.6, Power(2.0)).apply(problem.model)
+    assert same_state(squared, state_of(expected))
     *rest, weight, bias = pairs
     for mine, weak, strong in rest:
         torch.testing.assert_close(mine, weak)

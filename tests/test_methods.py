@@ -185,6 +185,7 @@ def test_labels_must_fit_their_inputs():
         (lambda: SalUn(sparsity=1.0), "sparsity"),
         (lambda: RandomLabel(momentum=1.0), "momentum"),
         (lambda: EngramPaper(rounds=0), "rounds"),
+        (lambda: EngramRecalibrated(rounds=0), "rounds"),
         (lambda: EngramAutomatic(excesses=(), exponents=()), "no filter to try"),
         (lambda: EngramAutomatic(excesses=(1.0,)), "excesses"),
         (lambda: EngramAutomatic(exponents=(0.0,)), "exponents"),
@@ -197,6 +198,11 @@ def test_labels_must_fit_their_inputs():
 def test_hyperparameters_out_of_range(make, message: str):
     with pytest.raises(ConfigurationError, match=message):
         make()
+
+
+def test_an_exponent_out_of_range():
+    with pytest.raises(DataError, match="exponent"):
+        EngramRecalibrated(exponent=0.0)
 
 
 def test_a_threshold_out_of_range():

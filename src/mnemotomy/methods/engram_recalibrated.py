@@ -1,4 +1,4 @@
-"""Engram recalibrated: the paper's estimator, then batch normalisation's statistics read again."""
+"""Engram recalibrated: a power of μ erased, then batch normalisation's statistics read again."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from torch import nn
 
 from mnemotomy.engram.atlas import Atlas
 from mnemotomy.engram.edit import Edit
+from mnemotomy.engram.filters import Power
 from mnemotomy.engram.strength import erase
 from mnemotomy.methods.engram import STRENGTHS, EngramPaper
 from mnemotomy.methods.erasure import FORGET, PAPER, erase_in_rounds, head_site
@@ -26,23 +27,31 @@ class EngramRecalibrated(EngramPaper):
     Attributes:
         strength: α of the layers before the head.
         head_strength: α of the head; None for the same.
+        exponent: of μ (``filters.Power``); 1 is the paper's estimator.
 
     Raises:
+        DataError: the exponent is not above 0.
         ConfigurationError: rounds or batch size are below 1.
     """
 
     head_strength: float | None = None
+    exponent: float = 1.0
 
     name: ClassVar = "engram-recalibrated"
-    title: ClassVar = "Engram (best α), recalibrated"
+    title: ClassVar = "Engram (recalibrated)"
     paper: ClassVar = f"ours, on {PAPER}"
-    search_space: ClassVar = {"strength": STRENGTHS, "head_strength": (None, 1.2, 1.6, 2.0)}
+    search_space: ClassVar = {"strength": STRENGTHS, "head_strength": (None, 1.2, 1.6, 2.0), "exponent": (1.0, 2.0)}
+
+    def __post_init__(self) -> None:
+        Power(self.exponent)  # its own check, before any work is done
+        super().__post_init__()
 
     def __call__(self, problem: Problem) -> nn.Module:
         return erase_in_rounds(problem, self._edit, self.rounds, self.batch_size, recalibrate=True)
 
     def _edit(self, model: nn.Module, atlas: Atlas) -> Edit:
+        filter = None if self.exponent == 1.0 else Power(self.exponent)
         if self.head_strength is None:
-            return erase(atlas, FORGET, self.strength)
+            return erase(atlas, FORGET, self.strength, filter)
         strengths = dict.fromkeys(atlas.sites, self.strength) | {head_site(model, atlas): self.head_strength}
-        return erase(atlas, FORGET, strengths)
+        return erase(atlas, FORGET, strengths, filter)

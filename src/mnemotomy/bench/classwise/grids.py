@@ -85,8 +85,7 @@ class Grid:
         return {row.name: row for row in found}
 
     def _recalibrated(self) -> tuple[Row, ...]:
-        found = itertools.product(self.strengths, EngramRecalibrated.search_space["head_strength"])
-        methods = [EngramRecalibrated(strength=strength, head_strength=last) for strength, last in found]
+        methods = [method for method in EngramRecalibrated.grid() if method.strength in self.strengths]
         return (_row(EngramRecalibrated, methods),) if self.batch_norm else ()
 
 
