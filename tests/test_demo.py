@@ -10,13 +10,22 @@ import pytest
 import torch
 from torch import nn
 
-from mnemotomy.bench.demo.digits import DigitsConfig, combined, digits_demo, erasure_matrix, subsets, train_classifier
+from mnemotomy.bench.demo.digits import (
+    DigitsConfig,
+    accuracies,
+    combined,
+    digits_demo,
+    erasure_matrix,
+    subsets,
+    train_classifier,
+)
 from mnemotomy.bench.demo.language import LanguageConfig, example_prompts
 from mnemotomy.bench.demo.run import run_demo
 from mnemotomy.data.digits import load_digits
 from mnemotomy.data.world import GROUPS, small_world
 from mnemotomy.engram.atlas import Atlas
 from mnemotomy.engram.collect import collect
+from mnemotomy.engram.recalibrate import recalibrate_
 
 README = Path(__file__).parent.parent / "README.md"
 
@@ -58,6 +67,26 @@ def test_subsets_of_size_one_are_the_matrix(short):
     assert first["subsets"] == 10
     assert first["erased_accuracy"] == pytest.approx(float(matrix.diagonal().mean()))
     assert first["kept_accuracy"] == pytest.approx(float(matrix[off].mean()))
+
+
+def test_subsets_are_recalibrated_on_the_classes_kept():
+    train, test = load_digits()
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(64, 12), nn.BatchNorm1d(12), nn.ReLU(), nn.Linear(12, 10))
+    recalibrate_(model.eval(), [train.images])
+    atlas = Atlas(model, collect(model, [(train.images, train.labels)], concepts=lambda batch: batch[1]))
+    engrams = [atlas[digit].materialize() for digit in range(10)]
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    one, ten = subsets(model, engrams, 1.0, test, sizes=[1, 10], recalibrate=train)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    kept = []
+    for digit in range(10):
+        edited = recalibrate_(combined(engrams, [digit], 1.0).apply(model), [train.images[train.labels != digit]])
+        scores = accuracies(edited, test)
+        kept.append(float(torch.cat([scores[:digit], scores[digit + 1 :]]).mean()))
+    assert one["kept_accuracy"] == pytest.approx(sum(kept) / 10)
+    assert one != subsets(model, engrams, 1.0, test, sizes=[1])[0]
+    assert ten == subsets(model, engrams, 1.0, test, sizes=[10])[0]  # nothing is kept to recalibrate on
 
 
 def test_training_leaves_the_random_state():

@@ -60,6 +60,11 @@ def recalibrate_(model: Model, batches: Iterable[Any], *, forward: Forward | Non
     return model
 
 
+def has_batch_norm(model: nn.Module) -> bool:
+    """Whether there is anything to recalibrate."""
+    return bool(_layers(model))
+
+
 @contextlib.contextmanager
 def recalibrated(model: Model, batches: Iterable[Any], *, forward: Forward | None = None) -> Iterator[Model]:
     """The model recalibrated inside, its own statistics back on leaving. Arguments and errors as ``recalibrate_``."""

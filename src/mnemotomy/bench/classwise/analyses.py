@@ -11,7 +11,14 @@ from mnemotomy.bench.classwise.anatomy import Anatomy
 from mnemotomy.bench.classwise.cells import cached
 from mnemotomy.bench.classwise.cost import cost, extraction
 from mnemotomy.bench.classwise.degradation import degradation
-from mnemotomy.bench.classwise.matrices import automatic_matrix, every_subset, grouped, matrices, two_sided_matrix
+from mnemotomy.bench.classwise.matrices import (
+    automatic_matrix,
+    every_subset,
+    every_subset_recalibrated,
+    grouped,
+    matrices,
+    two_sided_matrix,
+)
 from mnemotomy.bench.classwise.spectrum import spectra
 from mnemotomy.bench.classwise.subject import Subject
 from mnemotomy.bench.classwise.sufficiency import sufficiency
@@ -65,6 +72,8 @@ def of_first(out_dir: Path, anatomy: Anatomy) -> Record:
     }
     if not case.matrices_only:
         found["subsets"] = _part(out_dir, anatomy, "subsets", every_subset, strengths)
+        recalibrated = _part(out_dir, anatomy, "subsets, recalibrated", every_subset_recalibrated)
+        found["subsets"]["sizes"] |= recalibrated["sizes"]
     return found
 
 

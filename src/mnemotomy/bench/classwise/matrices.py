@@ -17,7 +17,7 @@ from mnemotomy.data.digits import Split
 from mnemotomy.engram.atlas import Atlas
 from mnemotomy.engram.edit import Edit
 from mnemotomy.engram.moments import Moments
-from mnemotomy.engram.recalibrate import recalibrate_
+from mnemotomy.engram.recalibrate import has_batch_norm, recalibrate_
 from mnemotomy.methods.engram import STRENGTHS
 from mnemotomy.methods.engram_automatic import EngramAutomatic
 from mnemotomy.methods.erasure import FORGET, RETAIN, inputs_of
@@ -27,8 +27,9 @@ from mnemotomy.methods.two_sided import TwoSided
 Record = dict[str, Any]
 
 PAPER, CHOSEN, AUTOMATIC, TWO_SIDED = "α = 1", "α chosen", "automatic", "two-sided"
+RECALIBRATED = "α = 1, recalibrated"
 CHOSEN_ON = 500
-"""Training examples of each class on which its α is chosen."""
+"""Training examples of each class on which its α is chosen, and of all on which subsets are recalibrated."""
 
 
 class OnMoments(EngramAutomatic):
@@ -96,6 +97,16 @@ def every_subset(anatomy: Anatomy, strengths: Sequence[float]) -> Record:
         for title, engrams in ((PAPER, anatomy.engrams), (CHOSEN, _scaled(anatomy, strengths)))
     }
     return {"images": len(read), "sizes": sizes}
+
+
+def every_subset_recalibrated(anatomy: Anatomy) -> Record:
+    """The same at α = 1 with batch normalisation recalibrated each time, on training images of the classes kept."""
+    subject = anatomy.subject
+    if subject.classes != CLASSES or not has_batch_norm(anatomy.model):
+        return {"sizes": {}}
+    read, kept = some(subject.test, subject.case.subset_images), some(subject.collected, CHOSEN_ON)
+    splits = [Split(examples.inputs, examples.labels) for examples in (read, kept)]
+    return {"sizes": {RECALIBRATED: subsets(anatomy.model, anatomy.engrams, 1.0, splits[0], recalibrate=splits[1])}}
 
 
 def chosen_strengths(anatomy: Anatomy) -> list[float]:

@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from mnemotomy.bench.classwise.analyses import Analyses
-from mnemotomy.bench.classwise.matrices import CHOSEN
+from mnemotomy.bench.classwise.matrices import CHOSEN, PAPER, RECALIBRATED
 from mnemotomy.bench.classwise.table import markdown
 from mnemotomy.files import write_text
 from mnemotomy.report.classwise_figures import cka_scatter, cost_bars, degradation_scatter, spectra_panels
 from mnemotomy.report.figures import accuracy_heatmap, subset_curves
 
 Record = dict[str, Any]
+
+_SUBSETS = {PAPER: "subsets-paper", CHOSEN: "subsets", RECALIBRATED: "subsets-recalibrated"}
 
 
 def write_tables(records: Sequence[Record], out_dir: Path) -> None:
@@ -38,7 +40,7 @@ def write_figures(records: Sequence[Record], analyses: Mapping[str, Analyses], o
         accuracy_heatmap(erased["matrices"], erased["classes"], path("matrices"), erased["before"])
         accuracy_heatmap(found["groups"]["matrices"], found["groups"]["groups"], path("groups"))
         for title, sizes in found.get("subsets", {"sizes": {}})["sizes"].items():
-            subset_curves(sizes, path("subsets" if title == CHOSEN else "subsets-paper"))
+            subset_curves(sizes, path(_SUBSETS[title]))
         degradation_scatter(first["degradation"], path("degradation"))
         spectra_panels(found["spectra"], first["matrices"]["classes"], path("spectra"))
         if found.get("cost", {"baselines": {}})["baselines"]:

@@ -7,6 +7,7 @@ import itertools
 import math
 import operator
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,7 @@ from mnemotomy.data.digits import Split, load_digits
 from mnemotomy.engram.atlas import Atlas
 from mnemotomy.engram.collect import collect
 from mnemotomy.engram.edit import Edit
+from mnemotomy.engram.recalibrate import recalibrated
 from mnemotomy.metrics.accuracy import class_accuracies, diagonal_and_rest
 from mnemotomy.progress import progress_bar
 
@@ -106,14 +108,25 @@ def subsets(
     strength: float,
     split: Split,
     sizes: Sequence[int] = range(1, CLASSES + 1),
+    recalibrate: Split | None = None,
 ) -> list[dict[str, Any]]:
-    """The unlearned states of Eq. 7, 2¹⁰ − 1 in all: mean accuracy on the erased and on the kept classes, by size."""
+    """The unlearned states of Eq. 7, 2¹⁰ − 1 in all: mean accuracy on the erased and on the kept classes, by size.
+
+    Args:
+        model: edited for a while each time.
+        engrams: of every class.
+        strength: α of all.
+        split: that accuracies are read from.
+        sizes: of the subsets.
+        recalibrate: images whose kept classes batch normalisation is recalibrated on; not at all by default.
+    """
     found = []
     with progress_bar("digits: subsets", sum(math.comb(CLASSES, size) for size in sizes)) as advance:
         for size in sizes:
             erased, kept = [], []
             for subset in itertools.combinations(range(CLASSES), size):
-                with combined(engrams, subset, strength).on(model, check=False):
+                edit = combined(engrams, subset, strength)
+                with edit.on(model, check=False), _recalibrated(model, recalibrate, subset):
                     scores = accuracies(model, split)
                 inside = torch.zeros(CLASSES, dtype=torch.bool)
                 inside[list(subset)] = True
@@ -130,6 +143,13 @@ def subsets(
                 }
             )
     return found
+
+
+def _recalibrated(model: nn.Module, images: Split | None, erased: Sequence[int]) -> AbstractContextManager[Any]:
+    """On the images of the other classes, where there are any."""
+    if images is None or len(erased) == CLASSES:
+        return nullcontext()
+    return recalibrated(model, [images.images[~torch.isin(images.labels, torch.tensor(erased))]])
 
 
 def combined(engrams: Sequence[Edit], subset: Iterable[int], strength: float) -> Edit:
