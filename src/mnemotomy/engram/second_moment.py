@@ -138,10 +138,10 @@ def add_input_(
 
 def _add_examples(moment: SecondMoment, layout: Layout, tensor: Tensor) -> None:
     """Add all rows of all examples, so many examples at a time."""
-    tensor = tensor.to(moment.second.dtype)
-    bytes_per_example = tensor.element_size() * (tensor.numel() // max(1, tensor.shape[0])) * layout.expansion()
+    bytes_per_example = moment.second.element_size() * (tensor.numel() // max(1, tensor.shape[0])) * layout.expansion()
     step = max(1, _CHUNK_BYTES // max(1, bytes_per_example))
-    for chunk in tensor.split(step):
+    for part in tensor.split(step):
+        chunk = part.to(moment.second.dtype)  # exact for bfloat16 and float16 activations
         summed = layout.quick_moments(chunk)
         if summed is None:
             quick = layout.quick_rows(chunk)

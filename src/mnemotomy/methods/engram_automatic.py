@@ -86,6 +86,7 @@ class EngramAutomatic(Method):
 
     Raises:
         ConfigurationError: a value is out of its range.
+        DataError: when it is called, and scikit-learn, which clusters, is not installed.
     """
 
     excesses: Sequence[float] = (0.1, 0.3, 0.5, 0.7)

@@ -21,8 +21,8 @@ class EngramRecalibrated(EngramPaper):
     """``EngramPaper`` with an α of the head's own, after which ``recalibrate_`` reads the examples to retain once more.
 
     Where classes share a direction its μ is ``n⁺/N``, so that every layer's input is scaled down by about that much. A
-    network with batch normalisation does not mind the scale, once its statistics are those of the edited layers. The
-    head, which nothing normalises, then has to say less of the class than the layers before it have to lose.
+    network with batch normalisation does not mind the scale, once its statistics are those of the edited layers. Less
+    is then lost before the head, which has to be edited more.
 
     Attributes:
         strength: α of the layers before the head.
