@@ -94,11 +94,10 @@ def over_seeds(seeds: Sequence[Record]) -> Record:
     """``erasure``: what is left of erased classes and lost by others, the mean and spread over seeds, by matrix."""
     found: Record = {}
     for title, numbers in seeds[0]["matrices"]["summary"].items():
-        having = [seed["matrices"]["summary"][title] for seed in seeds if title in seed["matrices"]["summary"]]
-        found[title] = {"seeds": len(having)}
+        found[title] = {"seeds": len(seeds)}
         for key in numbers:
-            mean, spread = mean_and_spread([one[key] for one in having])
-            found[title] |= {key: mean} | ({f"{key}_spread": spread} if len(having) > 1 else {})
+            mean, spread = mean_and_spread([seed["matrices"]["summary"][title][key] for seed in seeds])
+            found[title] |= {key: mean} | ({f"{key}_spread": spread} if len(seeds) > 1 else {})
     return {"erasure": found}
 
 

@@ -72,14 +72,14 @@ class Workers:
 
 def fill_table(workers: Workers, rows: Mapping[str, Row]) -> None:
     """Train the models of every seed, search every method on the first, and run what was found on all."""
-    case, seeds = workers.case, workers.case.seeds
+    seeds = workers.case.seeds
     train_models(workers)
     searched = [Task(seeds[0], method_cell, (method,)) for row in rows.values() for method in row.methods]
     held = [Task(seed, baseline_cell, (name,)) for seed in seeds for name in (ORIGINAL, RETRAIN)]
     found = iter(workers.do("search", [*searched, *held])[: len(searched)])
     best = [row.methods[best_place([next(found) for _ in row.methods])] for row in rows.values()]
     counted = [Task(seeds[0], flops_cell, (method,)) for method in best]
-    workers.do("seeds", [Task(seed, method_cell, (m,)) for seed in case.seeds[1:] for m in best] + counted)
+    workers.do("seeds", [Task(seed, method_cell, (m,)) for seed in seeds[1:] for m in best] + counted)
 
 
 def fill_analyses(workers: Workers) -> None:
