@@ -51,6 +51,7 @@ from class_problems import digits, fit, fresh
         ("engram", 1),
         ("engram-grid", 16),
         ("engram-recalibrated", 128),
+        ("engram-outputs", 16),
         ("engram-projector", 1),
         ("engram-automatic", 1),
         ("two-sided", 6),

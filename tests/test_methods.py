@@ -15,6 +15,7 @@ from mnemotomy.errors import ConceptError, ConfigurationError, DataError, Traini
 from mnemotomy.methods.classifier import accuracy, cross_entropy, logits
 from mnemotomy.methods.engram import EngramGrid, EngramPaper
 from mnemotomy.methods.engram_automatic import EngramAutomatic
+from mnemotomy.methods.engram_outputs import EngramOutputs
 from mnemotomy.methods.engram_projector import EngramProjector
 from mnemotomy.methods.engram_recalibrated import EngramRecalibrated
 from mnemotomy.methods.fine_tune import FineTune
@@ -43,6 +44,7 @@ WORKING = {
     "engram": EngramPaper(),
     "engram-grid": EngramGrid(strength=1.2),
     "engram-recalibrated": EngramRecalibrated(strength=1.2),
+    "engram-outputs": EngramOutputs(strength=1.2, head_strength=2.0),
     "engram-projector": EngramProjector(),
     "engram-automatic": EngramAutomatic(),
     "two-sided": TwoSided(),
@@ -54,6 +56,7 @@ SPARES = {
     "engram",
     "engram-grid",
     "engram-recalibrated",
+    "engram-outputs",
     "engram-projector",
     "engram-automatic",
     "two-sided",
@@ -127,7 +130,7 @@ def test_batch_normalisation_stays_valid(name: str):
             [buffer for key, buffer in model.named_buffers() if "running" in key] for model in (problem.model, found)
         )
         same = all(map(torch.equal, before, after))
-        assert same != (name in ("engram-recalibrated", "engram-automatic"))
+        assert same != (name in ("engram-recalibrated", "engram-outputs", "engram-automatic"))
         again = recalibrate_(copy.deepcopy(found), [problem.retain.inputs])
         expected = [buffer for key, buffer in again.named_buffers() if "running" in key]
         assert same or all(torch.allclose(left, right, rtol=0.1) for left, right in zip(after, expected, strict=True))

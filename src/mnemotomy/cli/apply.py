@@ -35,6 +35,7 @@ def apply(
       sites: all-linear                        # default
       cut: {kind: relative, ratio: 1e-6}       # default
       filter: {kind: hard, threshold: 0.5}     # default: soft
+      outputs: true                            # default: false; spare what does not write the concept
       strength: 1.0                            # default; or weight-norm, effective-rank, a number for each site
     """
     from mnemotomy.recipe import run_recipe

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -16,12 +16,14 @@ from mnemotomy.engram.filters import Filter, Soft
 from mnemotomy.engram.moments import Moments
 from mnemotomy.engram.products import full_precision
 from mnemotomy.engram.sites import Site, module_names, parameter_names, sites_by_name
-from mnemotomy.engram.spectrum import Spectrum, factorise
+from mnemotomy.engram.spectrum import Spectrum, factorise, second_moment_of_outputs
 from mnemotomy.errors import ConceptError, FingerprintError, NonFiniteError, SelectionError
 from mnemotomy.models import digest, digests, fingerprint_of
 
 if TYPE_CHECKING:
     import pandas as pd
+
+Key = TypeVar("Key")
 
 
 class Atlas:
@@ -65,6 +67,7 @@ class Atlas:
         self.base_sites = None if base is None else sites_by_name(base, moments.readers)
         self._keep = keep
         self._spectra: OrderedDict[tuple[str, bool], Spectrum] = OrderedDict()
+        self._output_spectra: OrderedDict[str, Spectrum] = OrderedDict()
         owners = module_names(model)
         self._parameters = {name: parameter_names(model, site, owners) for name, site in self.sites.items()}
         self._versions = {name: _version(tensor) for site in self.sites for name, tensor in self._tensors(site)}
@@ -90,9 +93,16 @@ class Atlas:
     def __contains__(self, concept: object) -> bool:
         return concept in self.concepts
 
-    def engram(self, concepts: str | int | Sequence[str], filter: Filter | None = None) -> Engram:
+    def engram(
+        self, concepts: str | int | Sequence[str], filter: Filter | None = None, *, outputs: bool = False
+    ) -> Engram:
         """The engram of the union of ``concepts``; their moments are merged first, which only ``Soft`` and ``Ridge``
         could do without.
+
+        Args:
+            concepts: one or several.
+            filter: of μ; ``Soft`` by default.
+            outputs: only what also writes in the concept's directions: ``W⁺ = P_out W P`` (``output_operator``).
 
         Raises:
             ConceptError: one of them is unknown, or together they leave no reference.
@@ -106,7 +116,7 @@ class Atlas:
             raise ConceptError("an engram needs at least one concept")
         if len(names) == len(self.concepts):
             raise ConceptError(f"concept {names[0]!r} has no reference: nothing is left beside {len(names)} concepts")
-        return Engram(self, names, filter if filter is not None else Soft())
+        return Engram(self, names, filter if filter is not None else Soft(), outputs)
 
     def weight(self, site: str) -> Float[Tensor, "out d"]:
         """The canonical weight that engrams of ``site`` are parts of: ``W``, or ``W − W₀`` where a base was given.
@@ -142,10 +152,9 @@ class Atlas:
         key = (self.moments.readers[site], self.sites[site].has_bias)
         if key not in self._spectra:
             with full_precision():
-                self._spectra[key] = factorise(self.second_moment(site, self.concepts), self.cut, self.precision)
+                found = factorise(self.second_moment(site, self.concepts), self.cut, self.precision)
+                self._remember(self._spectra, key, found)
         self._spectra.move_to_end(key)
-        while self._keep is not None and len(self._spectra) > max(1, self._keep):
-            self._spectra.popitem(last=False)
         return self._spectra[key]
 
     def share(self, site: str, concepts: Sequence[str]) -> float:
@@ -160,6 +169,23 @@ class Atlas:
         moment = self.second_moment(site, engram.concepts)
         with full_precision():
             return spectrum.operator(moment, engram.filter, self.share(site, engram.concepts))
+
+    def output_operator(self, site: str, concepts: str | Sequence[str]) -> Float[Tensor, "*groups out out"]:
+        """``P_out = Γ⁺ (Γ⁺ + Γ⁻)†`` with ``Γ = W Σ Wᵀ``, the second moments of what ``site`` puts out.
+
+        To outputs it is what ``P`` is to inputs: of all maps ``A``, the one with the least ``‖A Z⁺ − Z⁺‖² + ‖A Z⁻‖²``.
+        It needs no pass of its own.
+        """
+        names = self.engram(concepts).concepts
+        weight = self._grouped(site)
+        if site not in self._output_spectra:
+            with full_precision():
+                total = second_moment_of_outputs(weight, self.second_moment(site, self.concepts))
+                self._remember(self._output_spectra, site, factorise(total, self.cut, self.precision))
+        spectrum = self._output_spectra[site]
+        with full_precision():
+            concept = second_moment_of_outputs(weight, self.second_moment(site, names))
+            return spectrum.operator(concept, Soft(), self.share(site, names))
 
     def complement(self, site: str) -> Tensor:
         """``Q = I − Σᵢ Pᵢ`` (Section 6.3): what belongs to no concept, the directions below the cut."""
@@ -179,6 +205,16 @@ class Atlas:
         from mnemotomy.engram.trace import trace
 
         return trace(self, concepts if concepts is not None else self.concepts, filter)
+
+    def _grouped(self, site: str) -> Float[Tensor, "*groups out d"]:
+        groups = self.sites[site].groups
+        weight = self.weight(site)
+        return weight.unflatten(0, (groups, -1)) if groups > 1 else weight
+
+    def _remember(self, spectra: OrderedDict[Key, Spectrum], key: Key, spectrum: Spectrum) -> None:
+        spectra[key] = spectrum
+        while self._keep is not None and len(spectra) > max(1, self._keep):
+            spectra.popitem(last=False)
 
     def _device(self, site: str) -> torch.device:
         return self.moments.moment(site, self.concepts[0]).first.device

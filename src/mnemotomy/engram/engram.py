@@ -22,13 +22,15 @@ class Engram:
     """The weights of ``concepts`` (merged into one), computed site by site when asked for.
 
     ``engram[site]`` is ``W⁺ [out, d]`` in float32, the bias as its last column. Engrams add and scale into edits:
-    ``-0.6 * atlas["alice"] + atlas["bob"]``.
+    ``-0.6 * atlas["alice"] + atlas["bob"]``. With ``outputs`` it is ``W⁺ = P_out W P``: what reads the concept and
+    writes it too (``Atlas.output_operator``).
     """
 
-    def __init__(self, atlas: Atlas, concepts: tuple[str, ...], filter: Filter) -> None:
+    def __init__(self, atlas: Atlas, concepts: tuple[str, ...], filter: Filter, outputs: bool = False) -> None:
         self.atlas = atlas
         self.concepts = concepts
         self.filter = filter
+        self.outputs = outputs
 
     @property
     def fingerprint(self) -> str:
@@ -90,6 +92,7 @@ class Engram:
             "of": list(self.atlas.concepts),
             "cut": describe(self.atlas.cut, CUTS),
             "filter": describe(self.filter, FILTERS),
+            "outputs": self.outputs,
             "delta": self.atlas.base_sites is not None,
         }
 
@@ -121,4 +124,7 @@ class Engram:
             found = atlas.spectrum(names[0]).project(
                 weights, atlas.second_moment(names[0], self.concepts), self.filter, atlas.share(names[0], self.concepts)
             )
+            if self.outputs:
+                operators = [atlas.output_operator(name, self.concepts) for name in names]
+                found = [operator @ delta.to(operator.dtype) for operator, delta in zip(operators, found, strict=True)]
         return [(w.flatten(0, 1) if groups > 1 else w).float() for w in found]

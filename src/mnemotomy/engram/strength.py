@@ -65,7 +65,12 @@ def strengths(engram: Engram, strength: Strength) -> float | Mapping[str, float]
 
 
 def erase(
-    atlas: Atlas, concepts: str | int | Sequence[str], strength: Strength = 1.0, filter: Filter | None = None
+    atlas: Atlas,
+    concepts: str | int | Sequence[str],
+    strength: Strength = 1.0,
+    filter: Filter | None = None,
+    *,
+    outputs: bool = False,
 ) -> Edit:
     """The edit that takes ``concepts`` out: ``−strength · W⁺`` (Eq. 7).
 
@@ -77,16 +82,22 @@ def erase(
         concepts: one or several.
         strength: α, or α per site.
         filter: of μ; ``Soft`` by default.
+        outputs: only what also writes in the concepts' directions (``Atlas.output_operator``).
     """
-    engram = atlas.engram(concepts, filter)
+    engram = atlas.engram(concepts, filter, outputs=outputs)
     return Edit((Term(strengths(engram, strength), engram).scaled(-1.0),))
 
 
 def inject(
-    atlas: Atlas, concepts: str | int | Sequence[str], strength: Strength = 1.0, filter: Filter | None = None
+    atlas: Atlas,
+    concepts: str | int | Sequence[str],
+    strength: Strength = 1.0,
+    filter: Filter | None = None,
+    *,
+    outputs: bool = False,
 ) -> Edit:
     """The edit that puts ``concepts`` in: ``+strength · W⁺``. Arguments as for ``erase``."""
-    return -1.0 * erase(atlas, concepts, strength, filter)
+    return -1.0 * erase(atlas, concepts, strength, filter, outputs=outputs)
 
 
 def _finite(value: float) -> float:

@@ -16,47 +16,10 @@ from mnemotomy.engram.filters import Filter, Hard, Power
 from mnemotomy.engram.recalibrate import recalibrated
 from mnemotomy.errors import ConfigurationError
 from mnemotomy.methods.base import Method
+from mnemotomy.methods.choice import Choice, Reading
 from mnemotomy.methods.classifier import head_of, read_head
 from mnemotomy.methods.erasure import FORGET, PAPER, atlas_of, check_rounds, erase_in_rounds, head_site, inputs_of
 from mnemotomy.methods.problem import Problem
-from mnemotomy.metrics.clustering import separability
-from mnemotomy.metrics.dimensional_alignment import dimensional_alignment
-
-CLUSTERED = 500
-"""Examples to forget whose features are clustered, with as many others: k-means takes longer than all else."""
-
-
-@dataclass(frozen=True)
-class Choice:
-    """A filter with the strengths chosen for it, and what they leave on the training examples read.
-
-    Attributes:
-        filter: of μ: a threshold or a power.
-        strength: α of the layers before the head.
-        head_strength: α of the head.
-        forget: accuracy on examples to forget, in [0, 1].
-        retain: accuracy on examples to keep, in [0, 1].
-        alignment: Dimensional Alignment of what the head reads, in [0, 1].
-        separability: NMI of two clusters of what the head reads with the two sets, in [0, 1].
-    """
-
-    filter: Filter
-    strength: float
-    head_strength: float
-    forget: float
-    retain: float
-    alignment: float
-    separability: float
-
-    @property
-    def accuracy(self) -> float:
-        """1 where nothing of the one set is recognised and everything of the other."""
-        return (1.0 - self.forget) * self.retain
-
-    @property
-    def mixing(self) -> float:
-        """1 where what the head reads of the one set lies among what it reads of the other."""
-        return self.alignment * (1.0 - self.separability)
 
 
 @dataclass(frozen=True)
@@ -76,6 +39,7 @@ class EngramAutomatic(Method):
         excesses: a threshold τ each (``filters.Hard``), as a part of the way from ``n⁺/N`` (in examples), the μ of a
             direction that the forget set shares with everything, to 1, the μ of one that is the forget set's own.
         exponents: of μ, a filter each (``filters.Power``).
+        outputs: erase only what also writes in the class's directions (``Atlas.output_operator``).
         strengths: α of the layers before the head that are tried.
         head_strengths: α of the head that are tried, the smallest first.
         erased_at_most: the share of the training examples to forget that may stay recognised.
@@ -90,7 +54,8 @@ class EngramAutomatic(Method):
     """
 
     excesses: Sequence[float] = (0.1, 0.3, 0.5, 0.7)
-    exponents: Sequence[float] = (2.0,)
+    exponents: Sequence[float] = (1.0,)
+    outputs: bool = True
     strengths: Sequence[float] = (0.4, 0.5, 0.6, 0.7, 0.8, 1.0, 1.2, 1.4, 2.0)
     head_strengths: Sequence[float] = tuple(tenths / 10 for tenths in range(41))
     erased_at_most: float = 0.002
@@ -146,16 +111,15 @@ class EngramAutomatic(Method):
         layers = [name for name in atlas.sites if name != place]
         found: list[tuple[Choice, Edit]] = []
         for filter in self._filters(problem):
-            deltas = atlas.engram(FORGET, filter).materialize().terms[0].deltas
+            deltas = atlas.engram(FORGET, filter, outputs=self.outputs).materialize().terms[0].deltas
             for strength in sorted(self.strengths) if layers else [0.0]:
                 edit = Edit((Term(dict.fromkeys(layers, -strength), deltas),))
                 with edit.on(model, check=False), recalibrated(model, inputs_of(read[1], self.batch_size)):
                     forget, retain = (read_head(model, examples).inputs for examples in read)
-                reading = _Reading(forget, retain, read[0].labels.cpu(), read[1].labels.cpu())
+                reading = Reading(forget, retain, read[0].labels.cpu(), read[1].labels.cpu())
                 head_strength, left = self._head_strength(reading, head, deltas[place])
                 kept = reading.retained(_without(head, deltas[place], head_strength))
-                mixed = dimensional_alignment(forget, retain), separability(forget[:CLUSTERED], retain, draws=3)
-                choice = Choice(filter, strength, head_strength, left, kept, *mixed)
+                choice = Choice(filter, strength, head_strength, left, kept, reading)
                 found.append((choice, edit + Edit((Term({place: -head_strength}, deltas),))))
         enough = max(choice.accuracy for choice, _ in found) - self.tolerance
         return max((one for one in found if one[0].accuracy >= enough), key=lambda one: one[0].mixing)
@@ -165,7 +129,7 @@ class EngramAutomatic(Method):
         yield from (Power(exponent) for exponent in self.exponents)
         yield from (Hard(share + excess * (1.0 - share)) for excess in sorted(self.excesses, reverse=True))
 
-    def _head_strength(self, reading: _Reading, head: nn.Linear, engram: Float[Tensor, "out d"]) -> tuple[float, float]:
+    def _head_strength(self, reading: Reading, head: nn.Linear, engram: Float[Tensor, "out d"]) -> tuple[float, float]:
         """The smallest strength that erases, or the one that leaves least, and the accuracy that it leaves."""
         tried: list[tuple[float, float]] = []
         for strength in sorted(self.head_strengths):
@@ -174,29 +138,6 @@ class EngramAutomatic(Method):
                 return strength, tried[-1][0]
         left, strength = min(tried)
         return strength, left
-
-
-@dataclass(frozen=True)
-class _Reading:
-    """What the head reads of both sets, and their classes."""
-
-    forget: Float[Tensor, "n d"]
-    retain: Float[Tensor, "m d"]
-    forget_labels: Tensor
-    retain_labels: Tensor
-
-    def forgotten(self, weight: Float[Tensor, "out d_plus_1"]) -> float:
-        """The accuracy on what is to be forgotten with this canonical weight of the head."""
-        return _accuracy(self.forget, self.forget_labels, weight)
-
-    def retained(self, weight: Float[Tensor, "out d_plus_1"]) -> float:
-        """The accuracy on what is to be kept."""
-        return _accuracy(self.retain, self.retain_labels, weight)
-
-
-def _accuracy(inputs: Float[Tensor, "n d"], labels: Tensor, weight: Float[Tensor, "out d_plus_1"]) -> float:
-    predicted = (inputs @ weight[:, :-1].T + weight[:, -1]).argmax(-1)
-    return float((predicted == labels).double().mean())
 
 
 def _without(head: nn.Linear, engram: Tensor, strength: float) -> Float[Tensor, "out d_plus_1"]:

@@ -10,7 +10,7 @@ from torch import nn
 from mnemotomy.engram.atlas import Atlas
 from mnemotomy.engram.edit import Edit
 from mnemotomy.engram.filters import Power
-from mnemotomy.engram.strength import erase
+from mnemotomy.engram.strength import Strength, erase
 from mnemotomy.methods.engram import STRENGTHS, EngramPaper
 from mnemotomy.methods.erasure import FORGET, PAPER, erase_in_rounds, head_site
 from mnemotomy.methods.problem import Problem
@@ -40,6 +40,7 @@ class EngramRecalibrated(EngramPaper):
     name: ClassVar = "engram-recalibrated"
     title: ClassVar = "Engram (recalibrated)"
     paper: ClassVar = f"ours, on {PAPER}"
+    outputs: ClassVar = False
     search_space: ClassVar = {"strength": STRENGTHS, "head_strength": (None, 1.2, 1.6, 2.0), "exponent": (1.0, 2.0)}
 
     def __post_init__(self) -> None:
@@ -51,7 +52,7 @@ class EngramRecalibrated(EngramPaper):
 
     def _edit(self, model: nn.Module, atlas: Atlas) -> Edit:
         filter = None if self.exponent == 1.0 else Power(self.exponent)
-        if self.head_strength is None:
-            return erase(atlas, FORGET, self.strength, filter)
-        strengths = dict.fromkeys(atlas.sites, self.strength) | {head_site(model, atlas): self.head_strength}
-        return erase(atlas, FORGET, strengths, filter)
+        strength: Strength = self.strength
+        if self.head_strength is not None:
+            strength = dict.fromkeys(atlas.sites, self.strength) | {head_site(model, atlas): self.head_strength}
+        return erase(atlas, FORGET, strength, filter, outputs=self.outputs)

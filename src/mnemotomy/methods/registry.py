@@ -5,6 +5,7 @@ from __future__ import annotations
 from mnemotomy.methods.base import Method
 from mnemotomy.methods.engram import EngramGrid, EngramPaper
 from mnemotomy.methods.engram_automatic import EngramAutomatic
+from mnemotomy.methods.engram_outputs import EngramOutputs
 from mnemotomy.methods.engram_projector import EngramProjector
 from mnemotomy.methods.engram_recalibrated import EngramRecalibrated
 from mnemotomy.methods.fine_tune import FineTune
@@ -29,6 +30,7 @@ METHODS: dict[str, type[Method]] = {
         EngramPaper,
         EngramGrid,
         EngramRecalibrated,
+        EngramOutputs,
         EngramProjector,
         EngramAutomatic,
         TwoSided,

@@ -132,7 +132,7 @@ def _edit(model: nn.Module, base: nn.Module | None, moments: Moments, recipe: Re
     keep = None if recipe.strength == "weight-norm" else 1
     atlas = Atlas(model, moments, recipe.make_cut(), base, keep=keep)
     parts = [
-        make(atlas, concepts, recipe.strength, recipe.make_filter())
+        make(atlas, concepts, recipe.strength, recipe.make_filter(), outputs=recipe.outputs)
         for make, concepts in ((erase, recipe.erase), (inject, recipe.inject))
         if concepts
     ]

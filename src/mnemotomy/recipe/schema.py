@@ -30,6 +30,7 @@ class Recipe(BaseModel):
         layers: only these blocks.
         cut: which eigendirections of Σ_total are inverted.
         filter: what becomes of a direction that the concept shares with the rest.
+        outputs: take only what also writes in the concepts' directions (``Atlas.output_operator``).
         strength: a number, a rule, or a number for each site.
         batch_size: examples in one forward pass.
         max_length: tokens of an example; what is beyond is cut off.
@@ -49,6 +50,7 @@ class Recipe(BaseModel):
     layers: tuple[int, ...] | None = None
     cut: dict[str, Any] = {"kind": "relative", "ratio": 1e-6}
     filter: dict[str, Any] = {"kind": "soft"}
+    outputs: bool = False
     strength: float | str | dict[str, float] = 1.0
     batch_size: int = Field(default=16, ge=1)
     max_length: int = Field(default=512, ge=1)

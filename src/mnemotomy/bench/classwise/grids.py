@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from mnemotomy.methods.base import Method
 from mnemotomy.methods.engram import STRENGTHS, EngramGrid, EngramPaper
 from mnemotomy.methods.engram_automatic import EngramAutomatic
+from mnemotomy.methods.engram_outputs import EngramOutputs
 from mnemotomy.methods.engram_projector import EngramProjector
 from mnemotomy.methods.engram_recalibrated import EngramRecalibrated
 from mnemotomy.methods.fine_tune import FineTune
@@ -74,6 +75,7 @@ class Grid:
             _row(EngramGrid, [EngramGrid(strength=strength) for strength in self.strengths]),
             _row(EngramPaper, [EngramPaper(rounds=2)], "-twice", ", twice"),
             *self._recalibrated(),
+            _row(EngramOutputs, list(EngramOutputs.grid())),
             _row(EngramProjector, [
                 EngramProjector(threshold, strength)
                 for threshold, strength in itertools.product(self.thresholds, self.projector_strengths)
