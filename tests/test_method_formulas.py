@@ -190,8 +190,8 @@ def test_the_automatic_choice_follows_its_rule():
     atlas = atlas_of(problem.model, problem, 128)
     *layers, head = atlas.sites
     candidates = []
-    for filter in (Power(2.0), Hard(share + 0.4 * (1 - share)), Hard(share + 0.1 * (1 - share))):
-        deltas = atlas.engram(FORGET, filter).materialize().terms[0].deltas
+    for filter in (Power(1.0), Hard(share + 0.4 * (1 - share)), Hard(share + 0.1 * (1 - share))):
+        deltas = atlas.engram(FORGET, filter, outputs=True).materialize().terms[0].deltas
         for strength in (0.4, 0.8):
             found = []
             for last in (0.0, 0.6, 1.2, 1.8):
