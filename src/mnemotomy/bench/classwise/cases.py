@@ -90,7 +90,8 @@ CIFAR10_QUARTER = Case(
     read=2000, test_images=5000, collected=2000, retained=20000, subset_images=100, bfloat16=True,
     grid=Grid(
         rates=(0.01, 0.001), epochs=1, plus_epochs=(1,), gammas=(1e-5,), forgetting_rates=(0.01, 0.001, 3e-4, 1e-4),
-        strengths=(0.5, 0.6, 0.8, 1.0, 1.2, 1.4), thresholds=(0.3, 0.5), projector_strengths=(1.0,),
+        strengths=(0.5, 0.6, 0.8, 1.0, 1.2, 1.4), recalibrated_strengths=(0.5, 0.8, 1.2), thresholds=(0.3, 0.5),
+        projector_strengths=(1.0,),
         automatic=EngramAutomatic(excesses=(0.4,), strengths=(0.7, 1.0, 1.4, 2.0), read=1000),
     ),
 )  # fmt: skip

@@ -47,6 +47,7 @@ class Grid:
 
     Attributes:
         forgetting_rates: NegGrad's, which the rest would ruin.
+        recalibrated_strengths: α before the head with batch normalisation recalibrated; None for ``strengths``.
         batch_norm: whether the network normalises batches, so that recalibrating makes a difference, and a row.
     """
 
@@ -58,6 +59,7 @@ class Grid:
     thresholds: Sequence[float] = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
     projector_strengths: Sequence[float] = (0.6, 0.8, 1.0, 1.2, 1.4)
     forgetting_rates: Sequence[float] | None = None
+    recalibrated_strengths: Sequence[float] | None = None
     automatic: EngramAutomatic = field(default_factory=EngramAutomatic)
     batch_norm: bool = True
 
@@ -87,7 +89,8 @@ class Grid:
         return {row.name: row for row in found}
 
     def _recalibrated(self) -> tuple[Row, ...]:
-        methods = [method for method in EngramRecalibrated.grid() if method.strength in self.strengths]
+        strengths = self.recalibrated_strengths or self.strengths
+        methods = [method for method in EngramRecalibrated.grid() if method.strength in strengths]
         return (_row(EngramRecalibrated, methods),) if self.batch_norm else ()
 
 
