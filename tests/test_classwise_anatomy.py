@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from class_problems import images
 from helpers import relative
 from mnemotomy.bench.classwise import anatomy as anatomies
 from mnemotomy.bench.classwise.anatomy import Anatomy, class_atlas
@@ -18,8 +20,10 @@ from mnemotomy.bench.classwise.spectrum import overlaps, spectra
 from mnemotomy.bench.classwise.subject import Subject
 from mnemotomy.bench.classwise.sufficiency import sufficiency
 from mnemotomy.engram.collect import Collection, collect
+from mnemotomy.engram.recalibrate import recalibrated
 from mnemotomy.methods import erasure
 from mnemotomy.methods.engram_automatic import EngramAutomatic
+from mnemotomy.methods.problem import Examples
 from tiny_classwise import CASE
 
 pytest.importorskip("sklearn", reason="scikit-learn is not installed; it comes with the extra demo")
@@ -108,6 +112,25 @@ def test_engrams_suffice(anatomy):
     assert whole["after"] == pytest.approx(whole["original"], abs=0.02)
     assert found["retrained"]["recall_before"] == 0.0
     assert found["retrained"]["class"] == "0"
+
+
+def test_engrams_are_scored_behind_statistics_of_their_own():
+    problem = images()
+    parts = problem.forget, problem.retain
+    everything = Examples(torch.cat([one.inputs for one in parts]), torch.cat([one.labels for one in parts]))
+    classes = problem.classes
+    subject = SimpleNamespace(
+        original=problem.model, retrained=problem.model, collected=everything, test=everything, classes=classes,
+        class_names=list(map(str, range(classes))), case=SimpleNamespace(forget=0),
+        original_view=SimpleNamespace(test=see(problem.model, everything)),
+    )  # fmt: skip
+    before = {name: value.clone() for name, value in problem.model.state_dict().items()}
+    stale, fresh = (sufficiency(Anatomy(subject), recalibrate) for recalibrate in (False, True))
+    assert stale["null_state"] != fresh["null_state"]
+    assert [one["auc_before"] for one in fresh["null_state"]] == [0.5] * classes
+    with recalibrated(problem.model, [everything.inputs]):
+        assert fresh["all_engrams"]["after"] == see(problem.model, everything).accuracy
+    assert all(torch.equal(value, before[name]) for name, value in problem.model.state_dict().items())
 
 
 def test_spectra_add_up(anatomy):

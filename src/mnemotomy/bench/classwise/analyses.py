@@ -22,6 +22,7 @@ from mnemotomy.bench.classwise.matrices import (
 from mnemotomy.bench.classwise.spectrum import spectra
 from mnemotomy.bench.classwise.subject import Subject
 from mnemotomy.bench.classwise.sufficiency import sufficiency
+from mnemotomy.engram.recalibrate import has_batch_norm
 from mnemotomy.methods.two_sided import TwoSided
 from mnemotomy.metrics.interval import mean_and_spread
 
@@ -59,6 +60,8 @@ def of_seed(out_dir: Path, anatomy: Anatomy) -> Record:
     if not case.matrices_only:
         found["extraction"] = _part(out_dir, anatomy, "extraction of all classes", extraction)
         found["sufficiency"] = _part(out_dir, anatomy, "sufficiency", sufficiency)
+        if has_batch_norm(anatomy.model):
+            found["sufficiency, recalibrated"] = _part(out_dir, anatomy, "sufficiency, recalibrated", sufficiency, True)
     return found
 
 
