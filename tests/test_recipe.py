@@ -84,6 +84,7 @@ def moments_of(model: Any, source: Path, folder: Path, **selection: Any) -> mt.M
         {"model": "models/tied", "sites": ["lm_head"], "untie": True, "strength": {"lm_head": 0.5}},
         {"model": "models/tied"},
         {"model": "models/llama", "dtype": "bfloat16"},
+        {"model": "models/llama", "outputs": True, "erase": ["kyoto"], "strength": "weight-norm"},
     ],
 )
 def test_what_is_saved_is_the_edited_model(folder: Path, fields: dict[str, Any]) -> None:
@@ -99,7 +100,7 @@ def test_what_is_saved_is_the_edited_model(folder: Path, fields: dict[str, Any])
     moments = moments_of(model, source, folder, sites=written.sites, layers=written.layers)
     atlas = mt.Atlas(model, moments, written.make_cut(), base)
     edit = sum(
-        make(atlas, names, written.strength, written.make_filter())
+        make(atlas, names, written.strength, written.make_filter(), outputs=written.outputs)
         for make, names in ((mt.erase, written.erase), (mt.inject, written.inject))
         if names
     )
