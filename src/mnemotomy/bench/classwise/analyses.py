@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mnemotomy.bench.classwise.anatomy import Anatomy
+from mnemotomy.bench.classwise.cases import Case
 from mnemotomy.bench.classwise.cells import cached
 from mnemotomy.bench.classwise.cost import cost, extraction
 from mnemotomy.bench.classwise.degradation import degradation
@@ -52,17 +53,11 @@ def analyse(out_dir: Path, subjects: Iterable[Subject], records: Sequence[Record
 
 def of_seed(out_dir: Path, anatomy: Anatomy) -> Record:
     """Matrices and degradation of one seed; extraction and sufficiency where the case has a table."""
-    subject, case = anatomy.subject, anatomy.subject.case
     erased = _erased(out_dir, anatomy)
     drops = _part(out_dir, anatomy, "degradation", degradation, erased["before"], erased["matrices"])
-    _join(erased, _part(out_dir, anatomy, "two-sided", two_sided_matrix, asdict(TwoSided())))
-    found: Record = {"seed": subject.seed, "matrices": erased, "degradation": drops}
-    if not case.matrices_only:
-        found["extraction"] = _part(out_dir, anatomy, "extraction of all classes", extraction)
-        found["sufficiency"] = _part(out_dir, anatomy, "sufficiency", sufficiency)
-        if has_batch_norm(anatomy.model):
-            found["sufficiency, recalibrated"] = _part(out_dir, anatomy, "sufficiency, recalibrated", sufficiency, True)
-    return found
+    _join(erased, _two_sided(out_dir, anatomy))
+    found: Record = {"seed": anatomy.subject.seed, "matrices": erased, "degradation": drops}
+    return found if anatomy.subject.case.matrices_only else found | _injected(out_dir, anatomy)
 
 
 def of_first(out_dir: Path, anatomy: Anatomy) -> Record:
@@ -71,12 +66,45 @@ def of_first(out_dir: Path, anatomy: Anatomy) -> Record:
     strengths = _erased(out_dir, anatomy)["strengths"]
     found = {
         "groups": _part(out_dir, anatomy, "groups", grouped, strengths, asdict(case.grid.automatic)),
-        "spectra": _part(out_dir, anatomy, "spectra", spectra),
+        "spectra": _spectra(out_dir, anatomy),
     }
     if not case.matrices_only:
         found["subsets"] = _part(out_dir, anatomy, "subsets", every_subset, strengths)
-        recalibrated = _part(out_dir, anatomy, "subsets, recalibrated", every_subset_recalibrated)
-        found["subsets"]["sizes"] |= recalibrated["sizes"]
+        found["subsets"]["sizes"] |= _recalibrated_subsets(out_dir, anatomy)["sizes"]
+    return found
+
+
+def independent(case: Case, *, first: bool) -> tuple[Callable[[Path, Anatomy], Record], ...]:
+    """The parts of one seed that need no other part, for processes to share: most of ``of_seed`` and ``of_first``."""
+    parts = (_erased, _two_sided) if case.matrices_only else (_erased, _two_sided, _injected)
+    if not first:
+        return parts
+    return (*parts, _spectra) if case.matrices_only else (*parts, _recalibrated_subsets, _spectra)
+
+
+def _two_sided(out_dir: Path, anatomy: Anatomy) -> Record:
+    found: Record = _part(out_dir, anatomy, "two-sided", two_sided_matrix, asdict(TwoSided()))
+    return found
+
+
+def _injected(out_dir: Path, anatomy: Anatomy) -> Record:
+    """What all engrams cost, and what they do where nothing was."""
+    found = {
+        "extraction": _part(out_dir, anatomy, "extraction of all classes", extraction),
+        "sufficiency": _part(out_dir, anatomy, "sufficiency", sufficiency),
+    }
+    if has_batch_norm(anatomy.model):
+        found["sufficiency, recalibrated"] = _part(out_dir, anatomy, "sufficiency, recalibrated", sufficiency, True)
+    return found
+
+
+def _spectra(out_dir: Path, anatomy: Anatomy) -> Record:
+    found: Record = _part(out_dir, anatomy, "spectra", spectra)
+    return found
+
+
+def _recalibrated_subsets(out_dir: Path, anatomy: Anatomy) -> Record:
+    found: Record = _part(out_dir, anatomy, "subsets, recalibrated", every_subset_recalibrated)
     return found
 
 

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import torch
 
-from mnemotomy.bench.classwise.analyses import of_first, of_seed
+from mnemotomy.bench.classwise.analyses import independent, of_first, of_seed
 from mnemotomy.bench.classwise.anatomy import Anatomy
 from mnemotomy.bench.classwise.cases import Case
 from mnemotomy.bench.classwise.cells import baseline_cell, best_place, flops_cell, method_cell
@@ -87,8 +87,13 @@ def fill_analyses(workers: Workers) -> None:
     case = workers.case
     if case.matrices_only:
         train_models(workers)
-    workers.do("figures", [Task(seed, _analyse, (of_seed,)) for seed in case.seeds])
-    workers.do("figures of the first seed", [Task(case.seeds[0], _analyse, (of_first,))])
+    first, *others = case.seeds
+    alone = [
+        Task(seed, _analyse, (part,)) for seed in case.seeds for part in independent(case, first=seed == first)
+    ]  # fmt: skip
+    workers.do("figures, part by part", alone)
+    rest = [Task(first, _analyse, (part,)) for part in (of_first, of_seed)]
+    workers.do("figures", rest + [Task(seed, _analyse, (of_seed,)) for seed in others])
 
 
 def train_models(workers: Workers) -> None:
