@@ -51,6 +51,19 @@ def test_a_weight_of_full_row_rank_has_the_same_shares_on_either_side():
     assert relative(atlas.engram("b", outputs=True)["0"], atlas.engram("b", mt.Power(2))["0"]) < 1e-4
 
 
+def test_many_outputs_are_weighed_in_the_directions_that_are_written():
+    """Whole and thin forms agree where outputs outnumber inputs, a weight of deficient rank among them."""
+    model = nn.Sequential(nn.Linear(5, 30))
+    model[0].weight.data[:, 4] = model[0].weight.data[:, 3]
+    atlas = atlas_of(model)
+    z = {name: outputs(model[0], None, name) for name in ROWS}
+    gram = {name: x.mT @ x for name, x in z.items()}
+    expected = gram["a"] @ torch.linalg.pinv(sum(gram.values()), rtol=1e-6, hermitian=True)
+    operator = atlas.output_operator("0", "a")
+    assert relative(operator, expected) < 1e-4
+    assert relative(atlas.engram("a", outputs=True)["0"], operator @ atlas["a"]["0"].double()) < 1e-4
+
+
 def test_outputs_that_the_concept_does_not_write_are_spared():
     """Two outputs, each of which one of two concepts alone writes: the other's row stays, whatever the inputs share."""
     model = nn.Sequential(nn.Linear(3, 2, bias=False))

@@ -14,9 +14,10 @@ from mnemotomy.engram.cut import Cut, RelativeCut
 from mnemotomy.engram.engram import Engram
 from mnemotomy.engram.filters import Filter, Soft
 from mnemotomy.engram.moments import Moments
+from mnemotomy.engram.outputs import Written
 from mnemotomy.engram.products import full_precision
 from mnemotomy.engram.sites import Site, module_names, parameter_names, sites_by_name
-from mnemotomy.engram.spectrum import Spectrum, factorise, second_moment_of_outputs
+from mnemotomy.engram.spectrum import Spectrum, factorise
 from mnemotomy.errors import ConceptError, FingerprintError, NonFiniteError, SelectionError
 from mnemotomy.models import digest, digests, fingerprint_of
 
@@ -171,21 +172,24 @@ class Atlas:
             return spectrum.operator(moment, engram.filter, self.share(site, engram.concepts))
 
     def output_operator(self, site: str, concepts: str | Sequence[str]) -> Float[Tensor, "*groups out out"]:
-        """``P_out = Γ⁺ (Γ⁺ + Γ⁻)†`` with ``Γ = W Σ Wᵀ``, the second moments of what ``site`` puts out.
+        """``P_out = Γ⁺ (Γ⁺ + Γ⁻)†`` with ``Γ = W Σ Wᵀ``, the second moments of what ``site`` writes.
 
         To outputs it is what ``P`` is to inputs: of all maps ``A``, the one with the least ``‖A Z⁺ − Z⁺‖² + ‖A Z⁻‖²``.
         It needs no pass of its own.
+
+        Raises:
+            ConceptError: one of ``concepts`` is unknown, or together they leave no reference.
         """
         names = self.engram(concepts).concepts
-        weight = self._grouped(site)
-        if site not in self._output_spectra:
-            with full_precision():
-                total = second_moment_of_outputs(weight, self.second_moment(site, self.concepts))
-                self._remember(self._output_spectra, site, factorise(total, self.cut, self.precision))
-        spectrum = self._output_spectra[site]
-        with full_precision():
-            concept = second_moment_of_outputs(weight, self.second_moment(site, names))
-            return spectrum.operator(concept, Soft(), self.share(site, names))
+        written = self._written(site)
+        return written.operator(self.second_moment(site, names), self._output_spectrum(site, written))
+
+    def written(
+        self, site: str, concepts: Sequence[str], delta: Float[Tensor, "*groups out d"]
+    ) -> Float[Tensor, "*groups out d"]:
+        """``P_out delta``, without the whole ``P_out`` of a site that has more outputs than inputs."""
+        written = self._written(site)
+        return written.project(delta, self.second_moment(site, concepts), self._output_spectrum(site, written))
 
     def complement(self, site: str) -> Tensor:
         """``Q = I − Σᵢ Pᵢ`` (Section 6.3): what belongs to no concept, the directions below the cut."""
@@ -206,10 +210,17 @@ class Atlas:
 
         return trace(self, concepts if concepts is not None else self.concepts, filter)
 
-    def _grouped(self, site: str) -> Float[Tensor, "*groups out d"]:
-        groups = self.sites[site].groups
-        weight = self.weight(site)
-        return weight.unflatten(0, (groups, -1)) if groups > 1 else weight
+    def _written(self, site: str) -> Written:
+        groups, weight = self.sites[site].groups, self.weight(site)
+        return Written.by(weight.unflatten(0, (groups, -1)) if groups > 1 else weight)
+
+    def _output_spectrum(self, site: str, written: Written) -> Spectrum:
+        if site not in self._output_spectra:
+            total = written.moment(self.second_moment(site, self.concepts))
+            with full_precision():
+                self._remember(self._output_spectra, site, factorise(total, self.cut, self.precision))
+        self._output_spectra.move_to_end(site)
+        return self._output_spectra[site]
 
     def _remember(self, spectra: OrderedDict[Key, Spectrum], key: Key, spectrum: Spectrum) -> None:
         spectra[key] = spectrum

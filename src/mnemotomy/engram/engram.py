@@ -124,7 +124,6 @@ class Engram:
             found = atlas.spectrum(names[0]).project(
                 weights, atlas.second_moment(names[0], self.concepts), self.filter, atlas.share(names[0], self.concepts)
             )
-            if self.outputs:
-                operators = [atlas.output_operator(name, self.concepts) for name in names]
-                found = [operator @ delta.to(operator.dtype) for operator, delta in zip(operators, found, strict=True)]
+        if self.outputs:
+            found = [atlas.written(name, self.concepts, delta) for name, delta in zip(names, found, strict=True)]
         return [(w.flatten(0, 1) if groups > 1 else w).float() for w in found]

@@ -197,14 +197,6 @@ def factorise(total: Tensor, cut: Cut, precision: torch.dtype | None = None) -> 
     return EigenSpectrum(total.to(precision or torch.float64), cut)
 
 
-def second_moment_of_outputs(weight: Float[Tensor, "*groups out d"], moment: Tensor) -> Tensor:
-    """``Γ = W Σ Wᵀ`` ``[*groups, out, out]`` in float64: of the outputs ``Z = W X``; a diagonal Σ is ``[d]``."""
-    weight, moment = weight.double(), moment.double()
-    read = weight * moment if moment.dim() == 1 else weight @ moment
-    found = read @ weight.mT
-    return (found + found.mT) / 2
-
-
 def _exceeds(total: Float[Tensor, "d d"], floor: float, dtype: torch.dtype) -> bool:
     """Whether every eigenvalue is above ``floor``: whether Cholesky succeeds on ``Σ − floor · I``."""
     shifted = total.to(dtype, copy=True)
