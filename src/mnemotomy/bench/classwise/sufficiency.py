@@ -11,7 +11,7 @@ from torch import nn
 from mnemotomy.bench.classwise.anatomy import BATCH_SIZE, Anatomy
 from mnemotomy.bench.classwise.observing import Seen, see
 from mnemotomy.engram.criteria import null_state
-from mnemotomy.engram.criteria import sufficiency as injected
+from mnemotomy.engram.edit import Edit
 from mnemotomy.engram.recalibrate import recalibrated
 from mnemotomy.methods.erasure import inputs_of
 from mnemotomy.metrics.membership import loss_auc
@@ -41,30 +41,28 @@ def sufficiency(anatomy: Anatomy, recalibrate: bool = False) -> Record:
         with recalibrated(model, inputs_of(subject.collected, BATCH_SIZE)):
             return see(model, subject.test)
 
-    def score(model: nn.Module, label: int) -> dict[str, float]:
-        seen = look(model)
-        own, logit = seen.labels == label, seen.logits[:, label]
-        return {"auc": loss_auc(-logit[own], -logit[~own]), "recall": seen[own].accuracy}
+    def injected(edit: Edit, naive: nn.Module) -> Seen:
+        with edit.on(naive, check=False):
+            return look(naive)
 
-    def both(naive: nn.Module, label: int) -> Record:
-        states: list[dict[str, float]] = []
-
-        def scored(model: nn.Module) -> float:
-            states.append(score(model, label))
-            return states[-1]["auc"]
-
-        injected(engrams[label], naive, scored)
-        before, after = states
-        return {
-            "class": subject.class_names[label],
-            **{f"{name}_before": value for name, value in before.items()},
-            **{f"{name}_after": value for name, value in after.items()},
+    def by_class(naive: nn.Module, before: Seen, label: int) -> Record:
+        states = {"before": before, "after": injected(engrams[label], naive)}
+        scores = {when: _scores(seen, label) for when, seen in states.items()}
+        return {"class": subject.class_names[label]} | {
+            f"{name}_{when}": value for when, found in scores.items() for name, value in found.items()
         }
 
-    empty, whole = injected(everything, null, lambda model: look(model).accuracy)
+    empty, whole = look(null), injected(everything, null)
     return {
-        "null_state": [both(null, label) for label in range(subject.classes)],
-        "retrained": both(subject.retrained, forgotten),
-        "original": {"class": subject.class_names[forgotten], **score(anatomy.model, forgotten)},
-        "all_engrams": {"before": empty, "after": whole, "original": subject.original_view.test.accuracy},
-    }
+        "null_state": [by_class(null, empty, label) for label in range(subject.classes)],
+        "retrained": by_class(subject.retrained, look(subject.retrained), forgotten),
+        "original": {"class": subject.class_names[forgotten], **_scores(look(anatomy.model), forgotten)},
+        "all_engrams": {
+            "before": empty.accuracy, "after": whole.accuracy, "original": subject.original_view.test.accuracy,
+        },
+    }  # fmt: skip
+
+
+def _scores(seen: Seen, label: int) -> dict[str, float]:
+    own, logit = seen.labels == label, seen.logits[:, label]
+    return {"auc": loss_auc(-logit[own], -logit[~own]), "recall": seen[own].accuracy}
