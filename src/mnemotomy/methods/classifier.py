@@ -12,6 +12,9 @@ from mnemotomy.errors import ModelError
 from mnemotomy.methods.problem import Examples
 from mnemotomy.models import device_of, observing
 
+BATCH_SIZE = 128
+"""Of forward passes. A processor's caches hold the activations of so many small images, and not of four times as many."""
+
 
 def logits(model: nn.Module, inputs: Float[Tensor, " n *shape"]) -> Float[Tensor, "n classes"]:
     """What the model gives for a batch: a tensor, or the ``logits`` of a transformers output."""
@@ -25,7 +28,7 @@ def cross_entropy(model: nn.Module, batch: Examples) -> Float[Tensor, ""]:
     return nn.functional.cross_entropy(logits(model, batch.inputs), batch.labels.long())
 
 
-def accuracy(model: nn.Module, examples: Examples, batch_size: int = 512) -> float:
+def accuracy(model: nn.Module, examples: Examples, batch_size: int = BATCH_SIZE) -> float:
     """The share of ``examples`` that the model classifies rightly, in evaluation mode."""
     device, hits = device_of(model), 0
     with observing(model):
@@ -42,7 +45,7 @@ class HeadReading(NamedTuple):
     logits: Float[Tensor, "n classes"]
 
 
-def read_head(model: nn.Module, examples: Examples, batch_size: int = 512) -> HeadReading:
+def read_head(model: nn.Module, examples: Examples, batch_size: int = BATCH_SIZE) -> HeadReading:
     """Forward every example once, in evaluation mode.
 
     Raises:

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from mnemotomy.methods.classifier import read_head
+from mnemotomy.methods.classifier import BATCH_SIZE, read_head
 from mnemotomy.methods.problem import Examples
 from mnemotomy.metrics.accuracy import class_accuracies
 
@@ -51,7 +51,7 @@ class Seen:
         return class_accuracies(self.logits.argmax(-1), self.labels, self.logits.shape[1])
 
 
-def see(model: nn.Module, examples: Examples, batch_size: int = 512) -> Seen:
+def see(model: nn.Module, examples: Examples, batch_size: int = BATCH_SIZE) -> Seen:
     """Forward every example once, in evaluation mode.
 
     Raises:
