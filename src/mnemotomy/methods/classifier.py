@@ -13,7 +13,7 @@ from mnemotomy.methods.problem import Examples
 from mnemotomy.models import device_of, observing
 
 BATCH_SIZE = 128
-"""Of forward passes. A processor's caches hold the activations of so many small images, and not of four times as many."""
+"""Of forward passes: a processor's caches hold the activations of so many small images, not of four times as many."""
 
 
 def logits(model: nn.Module, inputs: Float[Tensor, " n *shape"]) -> Float[Tensor, "n classes"]:

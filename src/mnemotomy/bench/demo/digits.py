@@ -19,6 +19,7 @@ from mnemotomy.engram.atlas import Atlas
 from mnemotomy.engram.collect import collect
 from mnemotomy.engram.edit import Edit
 from mnemotomy.engram.recalibrate import recalibrated
+from mnemotomy.methods.classifier import BATCH_SIZE
 from mnemotomy.metrics.accuracy import class_accuracies, diagonal_and_rest
 from mnemotomy.progress import progress_bar
 
@@ -89,7 +90,7 @@ def train_classifier(train: Split, config: DigitsConfig) -> nn.Module:
 def accuracies(model: nn.Module, split: Split) -> Tensor:
     """The accuracy on each class, ``[10]``."""
     with torch.no_grad():
-        predicted = model(split.images).argmax(-1)
+        predicted = torch.cat([model(images).argmax(-1) for images in split.images.split(BATCH_SIZE)])
     return class_accuracies(predicted, split.labels, CLASSES)
 
 
