@@ -17,6 +17,7 @@ from mnemotomy.engram.strength import erase
 from mnemotomy.methods.classifier import accuracy, cross_entropy, read_head
 from mnemotomy.methods.engram import EngramGrid, EngramPaper
 from mnemotomy.methods.engram_automatic import EngramAutomatic
+from mnemotomy.methods.engram_outputs import EngramOutputs
 from mnemotomy.methods.engram_projector import EngramProjector
 from mnemotomy.methods.engram_recalibrated import EngramRecalibrated
 from mnemotomy.methods.erasure import FORGET, atlas_of
@@ -170,6 +171,23 @@ def test_the_head_has_a_strength_of_its_own():
         assert not torch.allclose(weak, strong)
     for mine, _, strong in (weight, bias):
         torch.testing.assert_close(mine, strong)
+
+
+def test_with_outputs_erases_what_is_read_and_written():
+    problem = digits()
+    atlas = atlas_of(problem.model, problem, 128)
+    *layers, head = atlas.sites
+    found = EngramOutputs(strength=0.6, head_strength=1.4)(problem)
+    expected = copy.deepcopy(problem.model)
+    for site in atlas.sites:
+        strength = 1.4 if site == head else 0.6
+        change = strength * (atlas.output_operator(site, FORGET).float() @ atlas[FORGET][site])
+        layer = expected.get_submodule(site)
+        layer.weight.data -= change[:, :-1]
+        layer.bias.data -= change[:, -1]
+    assert len(layers) == 2
+    for mine, theirs in zip(found.parameters(), expected.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5)
 
 
 def test_a_second_round_erases_from_the_first():

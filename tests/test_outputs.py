@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import nn
@@ -43,6 +45,7 @@ def test_it_is_the_map_of_least_error_on_the_outputs(with_base: bool):
 
 def test_a_weight_of_full_row_rank_has_the_same_shares_on_either_side():
     """Where as many outputs as inputs are written, ``P_out W = W P``."""
+    torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(5, 5, bias=False))
     atlas = atlas_of(model)
     weight = model[0].weight.detach().double()
@@ -53,6 +56,7 @@ def test_a_weight_of_full_row_rank_has_the_same_shares_on_either_side():
 
 def test_many_outputs_are_weighed_in_the_directions_that_are_written():
     """Whole and thin forms agree where outputs outnumber inputs, a weight of deficient rank among them."""
+    torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(5, 30))
     model[0].weight.data[:, 4] = model[0].weight.data[:, 3]
     atlas = atlas_of(model)
@@ -79,15 +83,16 @@ def test_outputs_that_the_concept_does_not_write_are_spared():
 
 
 @pytest.mark.parametrize(
-    ("layer", "data"),
+    ("make", "data"),
     [
-        (nn.Conv2d(4, 6, 3, padding=1, groups=2), {n: randn(8, 4, 5, 5, seed=i) for i, n in enumerate("ab")}),
-        (nn.Conv2d(2, 3, 3, padding=1), {n: randn(8, 2, 5, 5, seed=i) * (1 + i) for i, n in enumerate("ab")}),
-        (nn.Embedding(9, 4), {n: torch.arange(40).reshape(4, 10) % (4 + 5 * i) for i, n in enumerate("ab")}),
+        (lambda: nn.Conv2d(4, 6, 3, padding=1, groups=2), {n: randn(8, 4, 5, 5, seed=i) for i, n in enumerate("ab")}),
+        (lambda: nn.Conv2d(2, 3, 3, padding=1), {n: randn(8, 2, 5, 5, seed=i) * (1 + i) for i, n in enumerate("ab")}),
+        (lambda: nn.Embedding(9, 4), {n: torch.arange(40).reshape(4, 10) % (4 + 5 * i) for i, n in enumerate("ab")}),
     ],
 )
-def test_every_kind_of_site_against_its_outputs(layer: nn.Module, data: dict[str, torch.Tensor]):
+def test_every_kind_of_site_against_its_outputs(make: Callable[[], nn.Module], data: dict[str, torch.Tensor]):
     torch.manual_seed(0)
+    layer = make()
     model = nn.Sequential(layer)
     atlas = atlas_of(model, data)
     groups = getattr(layer, "groups", 1)

@@ -185,11 +185,17 @@ class Atlas:
         return written.operator(self.second_moment(site, names), self._output_spectrum(site, written))
 
     def written(
-        self, site: str, concepts: Sequence[str], delta: Float[Tensor, "*groups out d"]
+        self, site: str, concept: Tensor, delta: Float[Tensor, "*groups out d"]
     ) -> Float[Tensor, "*groups out d"]:
-        """``P_out delta``, without the whole ``P_out`` of a site that has more outputs than inputs."""
+        """``P_out delta``, without the whole ``P_out`` of a site that has more outputs than inputs.
+
+        Args:
+            site: its name.
+            concept: Σ⁺ of its inputs (``second_moment``).
+            delta: canonical, per group.
+        """
         written = self._written(site)
-        return written.project(delta, self.second_moment(site, concepts), self._output_spectrum(site, written))
+        return written.project(delta, concept, self._output_spectrum(site, written))
 
     def complement(self, site: str) -> Tensor:
         """``Q = I − Σᵢ Pᵢ`` (Section 6.3): what belongs to no concept, the directions below the cut."""

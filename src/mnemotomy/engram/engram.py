@@ -120,10 +120,9 @@ class Engram:
         weights = [atlas.weight(name) for name in names]
         if groups > 1:
             weights = [weight.unflatten(0, (groups, -1)) for weight in weights]
+        concept, share = atlas.second_moment(names[0], self.concepts), atlas.share(names[0], self.concepts)
         with full_precision():
-            found = atlas.spectrum(names[0]).project(
-                weights, atlas.second_moment(names[0], self.concepts), self.filter, atlas.share(names[0], self.concepts)
-            )
+            found = atlas.spectrum(names[0]).project(weights, concept, self.filter, share)
         if self.outputs:
-            found = [atlas.written(name, self.concepts, delta) for name, delta in zip(names, found, strict=True)]
+            found = [atlas.written(name, concept, delta) for name, delta in zip(names, found, strict=True)]
         return [(w.flatten(0, 1) if groups > 1 else w).float() for w in found]

@@ -88,10 +88,8 @@ def fill_analyses(workers: Workers) -> None:
     if case.matrices_only:
         train_models(workers)
     first, *others = case.seeds
-    alone = [
-        Task(seed, _analyse, (part,)) for seed in case.seeds for part in independent(case, first=seed == first)
-    ]  # fmt: skip
-    workers.do("figures, part by part", alone)
+    parts = {seed: independent(case, first=seed == first) for seed in case.seeds}
+    workers.do("figures, part by part", [Task(seed, _analyse, (part,)) for seed in parts for part in parts[seed]])
     rest = [Task(first, _analyse, (part,)) for part in (of_first, of_seed)]
     workers.do("figures", rest + [Task(seed, _analyse, (of_seed,)) for seed in others])
 
