@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from mnemotomy.bench.classwise.analyses import analyse
-from mnemotomy.bench.classwise.parallel import Task, Workers, fill_analyses, fill_table
+from mnemotomy.bench.classwise.parallel import Place, case_plan
 from mnemotomy.bench.classwise.run import run_case
 from mnemotomy.bench.classwise.subject import Subject
+from mnemotomy.bench.pool import Workers
 from mnemotomy.errors import DataError
 from tiny_classwise import CASE, FEW
 
@@ -26,19 +27,24 @@ def contents(folder: Path) -> dict[str, bytes]:
 @pytest.mark.slow
 def test_what_processes_fill_is_what_the_run_reads(tmp_path):
     case = replace(CASE, seeds=(0, 1), subset_images=20)
-    with Workers(2, case, tmp_path, None) as workers:
-        fill_table(workers, ROWS)
-        fill_analyses(workers)
+    bare = replace(case, name="bare", matrices_only=True, seeds=(0,))
+    plans = [
+        case_plan(Place(case, tmp_path, None), ROWS, figures=True),
+        case_plan(Place(bare, tmp_path, None), {}, figures=True),
+    ]
+    with Workers(2) as workers:
+        workers.carry_out("two cases", plans)
     before = contents(tmp_path)
     assert len(list((tmp_path / "models").glob("*.safetensors"))) == 4
     records = run_case(tmp_path, case, ROWS, list(ROWS))
     assert [record["seeds"] for record in records] == [[0, 1], [0, 1]]
     found = analyse(tmp_path, [Subject(case, seed, tmp_path / "models") for seed in case.seeds], records)
     assert len(found["seeds"]) == 2
+    assert list(analyse(tmp_path, [Subject(bare, 0, tmp_path / "models")], [])["seeds"])
     assert contents(tmp_path) == before  # nothing was missing
 
 
 def test_an_error_in_a_process_is_the_callers(tmp_path):
     case = replace(CASE, data="nowhere")
-    with pytest.raises(DataError, match="nowhere"), Workers(2, case, tmp_path, tmp_path) as workers:
-        workers.do("nothing", [Task(0, run_case)])
+    with pytest.raises(DataError, match="nowhere"), Workers(2) as workers:
+        workers.carry_out("nothing", [case_plan(Place(case, tmp_path, tmp_path), ROWS, figures=False)])

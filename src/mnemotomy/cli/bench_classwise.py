@@ -56,16 +56,19 @@ def classwise(
     from rich.console import Console
 
     from mnemotomy.bench.classwise.cases import cases
-    from mnemotomy.bench.classwise.run import run_analyses, run_classwise
+    from mnemotomy.bench.classwise.run import fill, run_analyses, run_classwise
     from mnemotomy.bench.classwise.show import write_figures, write_tables
     from mnemotomy.bench.classwise.table import print_records
 
     names = only or []
-    records = run_classwise(out, scale=scale.value, seeds=seed, only=names, data=data, jobs=jobs)
+    draws = figures and all(name in cases(scale.value, data) for name in names)
+    if jobs > 1:
+        fill(out, jobs=jobs, scale=scale.value, seeds=seed, only=names, data=data, figures=draws)
+    records = run_classwise(out, scale=scale.value, seeds=seed, only=names, data=data)
     write_text(out / "classwise.json", json.dumps(records, indent=1))
     write_tables(records, out)
-    if figures and all(name in cases(scale.value, data) for name in names):
-        analyses = run_analyses(out, records, scale=scale.value, seeds=seed, only=names, data=data, jobs=jobs)
+    if draws:
+        analyses = run_analyses(out, records, scale=scale.value, seeds=seed, only=names, data=data)
         write_text(out / "analyses.json", json.dumps(analyses, indent=1))
         write_figures(records, analyses, out)
     if json_ is not None:

@@ -36,6 +36,9 @@ def generative(
         list[str] | None,
         typer.Option(help="digits, faces, or a method of the digits (then no figures); may be repeated."),
     ] = None,
+    jobs: Annotated[
+        int, typer.Option(min=1, help="Processes at a time, a core each is best; seconds are then taken beside others.")
+    ] = 1,
     figures: Annotated[bool, typer.Option(help="Whether to draw.")] = True,
     json_: Annotated[str | None, json_option("the records")] = None,
 ) -> None:
@@ -46,16 +49,19 @@ def generative(
       mnemotomy bench generative --scale tiny
       mnemotomy bench generative --scale tiny --only digits --json -
       mnemotomy bench generative --scale small --only digits --data ../shared/data
+      mnemotomy bench generative --scale small --jobs 2
     """
     import json
 
     from rich.console import Console
 
-    from mnemotomy.bench.generative.run import draw_generative, run_generative
+    from mnemotomy.bench.generative.run import draw_generative, fill, run_generative
     from mnemotomy.bench.generative.show import write_tables
     from mnemotomy.bench.generative.table import print_records
 
     names = only or []
+    if jobs > 1:
+        fill(out, jobs=jobs, scale=scale.value, seeds=seed, only=names, data=data)
     records = run_generative(out, scale=scale.value, seeds=seed, only=names, data=data)
     write_text(out / "generative.json", json.dumps(records, indent=1))
     write_tables(records, out)

@@ -62,24 +62,40 @@ def of_seed(out_dir: Path, anatomy: Anatomy) -> Record:
 
 def of_first(out_dir: Path, anatomy: Anatomy) -> Record:
     """Groups and spectra; subsets where the case has a table. One seed is enough to show them."""
-    case = anatomy.subject.case
-    strengths = _erased(out_dir, anatomy)["strengths"]
-    found = {
-        "groups": _part(out_dir, anatomy, "groups", grouped, strengths, asdict(case.grid.automatic)),
-        "spectra": _spectra(out_dir, anatomy),
-    }
-    if not case.matrices_only:
-        found["subsets"] = _part(out_dir, anatomy, "subsets", every_subset, strengths)
+    found = {"groups": _groups(out_dir, anatomy), "spectra": _spectra(out_dir, anatomy)}
+    if not anatomy.subject.case.matrices_only:
+        found["subsets"] = _subsets(out_dir, anatomy)
         found["subsets"]["sizes"] |= _recalibrated_subsets(out_dir, anatomy)["sizes"]
     return found
 
 
-def independent(case: Case, *, first: bool) -> tuple[Callable[[Path, Anatomy], Record], ...]:
+Part = Callable[[Path, Anatomy], Record]
+
+
+def independent(case: Case, *, first: bool) -> tuple[Part, ...]:
     """The parts of one seed that need no other part, for processes to share: most of ``of_seed`` and ``of_first``."""
-    parts = (_erased, _two_sided) if case.matrices_only else (_erased, _two_sided, _injected)
+    parts: tuple[Part, ...] = (_erased, _two_sided) if case.matrices_only else (_erased, _two_sided, _injected)
     if not first:
         return parts
     return (*parts, _spectra) if case.matrices_only else (*parts, _recalibrated_subsets, _spectra)
+
+
+def dependent(case: Case, *, first: bool) -> tuple[Part, ...]:
+    """The parts of one seed that need those of ``independent``; all the rest."""
+    if not first:
+        return (of_seed,)
+    return (_groups, of_seed) if case.matrices_only else (_subsets, _groups, of_seed)
+
+
+def _groups(out_dir: Path, anatomy: Anatomy) -> Record:
+    ours = asdict(anatomy.subject.case.grid.automatic)
+    found: Record = _part(out_dir, anatomy, "groups", grouped, _erased(out_dir, anatomy)["strengths"], ours)
+    return found
+
+
+def _subsets(out_dir: Path, anatomy: Anatomy) -> Record:
+    found: Record = _part(out_dir, anatomy, "subsets", every_subset, _erased(out_dir, anatomy)["strengths"])
+    return found
 
 
 def _two_sided(out_dir: Path, anatomy: Anatomy) -> Record:

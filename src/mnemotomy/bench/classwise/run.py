@@ -11,9 +11,10 @@ from mnemotomy.bench.classwise.analyses import Analyses, analyse
 from mnemotomy.bench.classwise.cases import Case, Scale, cases
 from mnemotomy.bench.classwise.cells import baseline_cell, best_place, flops_cell, method_cell
 from mnemotomy.bench.classwise.grids import ORIGINAL, RETRAIN, Row
-from mnemotomy.bench.classwise.parallel import Workers, fill_analyses, fill_table
+from mnemotomy.bench.classwise.parallel import Place, case_plan
 from mnemotomy.bench.classwise.subject import Subject, threads
 from mnemotomy.bench.classwise.summary import summary
+from mnemotomy.bench.pool import Workers
 from mnemotomy.errors import ConfigurationError
 from mnemotomy.methods.base import Method
 from mnemotomy.progress import progress_bar
@@ -29,7 +30,6 @@ def run_classwise(
     seeds: Sequence[int] | None = None,
     only: Sequence[str] = (),
     data: Path | None = None,
-    jobs: int = 1,
 ) -> list[Record]:
     """One record per case and method: means over the seeds, ``…_spread`` and ``…_gap`` (to the retrained models).
 
@@ -41,7 +41,6 @@ def run_classwise(
         seeds: in place of the scale's.
         only: names of cases, of methods, or of both; all by default.
         data: the folder of data sets; ``MNEMOTOMY_DATA`` where not given.
-        jobs: processes at a time; what is timed is then timed beside others.
 
     Raises:
         ConfigurationError: there is no case and no method of such a name.
@@ -51,14 +50,43 @@ def run_classwise(
     for case in chosen_cases(scale, seeds, only, data):
         if case.matrices_only:
             continue
-        rows = case.grid.rows()
-        methods = [name for name in (*BASELINES, *rows) if name in only] or [*BASELINES, *rows]
-        chosen = {name: row for name, row in rows.items() if name in methods}
-        if jobs > 1:
-            with Workers(jobs, case, out_dir, data) as workers:
-                fill_table(workers, chosen)
-        records += run_case(out_dir, case, chosen, methods, data)
+        rows = chosen_rows(case, only)
+        shown = [name for name in (*BASELINES, *rows) if name in only] or [*BASELINES, *rows]
+        records += run_case(out_dir, case, rows, shown, data)
     return records
+
+
+def fill(
+    out_dir: Path,
+    *,
+    jobs: int,
+    scale: Scale = "small",
+    seeds: Sequence[int] | None = None,
+    only: Sequence[str] = (),
+    data: Path | None = None,
+    figures: bool = True,
+) -> None:
+    """Do what ``run_classwise`` and ``run_analyses`` will ask for, in processes: those then find it in ``out_dir``.
+
+    Arguments and errors as for them.
+
+    Args:
+        jobs: processes at a time; what is timed is timed beside others.
+        figures: whether what the figures show is measured too.
+    """
+    plans = [
+        case_plan(Place(case, out_dir, data), chosen_rows(case, only), figures=figures)
+        for case in chosen_cases(scale, seeds, only, data)
+    ]
+    with Workers(jobs) as workers:
+        workers.carry_out("class-wise", plans)
+
+
+def chosen_rows(case: Case, only: Sequence[str]) -> dict[str, Row]:
+    """The methods of the case's table that ``only`` names, all where it names none; none where there is no table."""
+    rows = {} if case.matrices_only else case.grid.rows()
+    named = [name for name in (*BASELINES, *rows) if name in only]
+    return {name: row for name, row in rows.items() if not named or name in named}
 
 
 def run_case(
@@ -99,7 +127,6 @@ def run_analyses(
     seeds: Sequence[int] | None = None,
     only: Sequence[str] = (),
     data: Path | None = None,
-    jobs: int = 1,
 ) -> dict[str, Analyses]:
     """By case, what the figures show: matrices, groups, subsets, degradation, sufficiency, spectra and cost.
 
@@ -107,9 +134,6 @@ def run_analyses(
     """
     found = {}
     for case in chosen_cases(scale, seeds, only, data):
-        if jobs > 1:
-            with Workers(jobs, case, out_dir, data) as workers:
-                fill_analyses(workers)
         with threads(case):
             subjects = (Subject(case, seed, out_dir / "models", data) for seed in case.seeds)
             found[case.name] = analyse(out_dir, subjects, [one for one in records if one["case"] == case.name])

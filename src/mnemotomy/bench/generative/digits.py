@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from mnemotomy.bench.generative.cases import Case
 from mnemotomy.bench.generative.digit_cells import Method, baseline_cell, extraction_cell, method_cell
 from mnemotomy.bench.generative.erasing import ERASURES, Erasure
 from mnemotomy.bench.generative.measure import damage, damage_of_all
+from mnemotomy.bench.pool import Plan, Task
 from mnemotomy.metrics.interval import averaged
 from mnemotomy.models import single_threaded
 from mnemotomy.progress import progress_bar
@@ -54,6 +55,11 @@ def run_digits(
                 seeds.append(_of_seed(out_dir, subject, name))
                 advance(1, name)
     return [_record(case, name, seeds) for name, seeds in found.items()]
+
+
+def digits_plan(out_dir: Path, case: Case, methods: Sequence[str], data: Path | None) -> Plan:
+    """What processes do so that ``run_digits`` finds everything done: a task per seed."""
+    yield [Task(run_digits, (out_dir, replace(case, seeds=(seed,)), methods, data)) for seed in case.seeds]
 
 
 def _of_seed(out_dir: Path, subject: Subject, name: str) -> Record:

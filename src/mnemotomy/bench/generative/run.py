@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from mnemotomy.bench.generative.cases import Case, Scale, case_of
-from mnemotomy.bench.generative.digits import TITLES, run_digits
-from mnemotomy.bench.generative.faces.run import run_faces, write_face_figures
+from mnemotomy.bench.generative.digits import TITLES, digits_plan, run_digits
+from mnemotomy.bench.generative.faces.run import case_plan, chosen_cases, run_faces, write_face_figures
 from mnemotomy.bench.generative.show import write_digit_figures
+from mnemotomy.bench.pool import Plan, Workers
 from mnemotomy.errors import ConfigurationError
 
 Record = dict[str, Any]
@@ -42,11 +43,30 @@ def run_generative(
     parts = chosen_parts(only)
     records: list[Record] = []
     if "digits" in parts:
-        methods = [name for name in TITLES if name in only] or list(TITLES)
-        records += run_digits(out_dir, digits_case(scale, seeds), methods, data)
+        records += run_digits(out_dir, digits_case(scale, seeds), chosen_methods(only), data)
     if FACES in parts:
         records += run_faces(out_dir, scale=scale, seeds=seeds, data=data)
     return records
+
+
+def fill(
+    out_dir: Path,
+    *,
+    jobs: int,
+    scale: Scale = "small",
+    seeds: Sequence[int] | None = None,
+    only: Sequence[str] = (),
+    data: Path | None = None,
+) -> None:
+    """Do what ``run_generative`` will ask for in ``jobs`` processes; arguments and errors are its own."""
+    parts = chosen_parts(only)
+    plans: list[Plan] = []
+    if "digits" in parts:
+        plans.append(digits_plan(out_dir, digits_case(scale, seeds), chosen_methods(only), data))
+    if FACES in parts:
+        plans += [case_plan(out_dir, case) for case in chosen_cases(scale, seeds, data)]
+    with Workers(jobs) as workers:
+        workers.carry_out("generative", plans)
 
 
 def draw_generative(
@@ -82,6 +102,11 @@ def chosen_parts(only: Sequence[str]) -> tuple[str, ...]:
         return "digits", FACES
     digits = any(name != FACES for name in only)
     return (("digits",) if digits else ()) + ((FACES,) if FACES in only else ())
+
+
+def chosen_methods(only: Sequence[str]) -> list[str]:
+    """The methods of the digits that ``only`` names, all where it names none."""
+    return [name for name in TITLES if name in only] or list(TITLES)
 
 
 def digits_case(scale: Scale, seeds: Sequence[int] | None) -> Case:

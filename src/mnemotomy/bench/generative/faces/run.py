@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from mnemotomy.bench.generative.faces.methods import METHODS, FaceMethod, descri
 from mnemotomy.bench.generative.faces.pictures import write_case_figures
 from mnemotomy.bench.generative.faces.subject import FaceSubject
 from mnemotomy.bench.generative.faces.summary import TRUTH, summary
+from mnemotomy.bench.pool import Plan, Task
 from mnemotomy.models import single_threaded
 from mnemotomy.progress import progress_bar
 
@@ -74,20 +75,53 @@ def run_case(out_dir: Path, case: FaceCase) -> list[Record]:
     with _threads(), progress_bar(case.name, len(case.seeds) * len(cells)) as advance:
         for seed in case.seeds:
             subject = FaceSubject(case, seed, out_dir)
-            drawn = _cell(out_dir, subject, {"part": "autoencoder"}, measure_autoencoder)
-            truth = _cell(out_dir, subject, {"part": TRUTH}, lambda s: {"found": measure_truth(s)})["found"]
-            if truth is not None:
-                cells[TRUTH].append({"seed": seed, **drawn, **truth})
-            advance(1, TRUTH)
             chosen = chosen or choose(out_dir, subject)
-            for name, method in METHODS.items():
-                cells[name].append({"seed": seed, **drawn, **method_cell(out_dir, subject, method, chosen)})
+            for name, cell in _of_seed(out_dir, subject, chosen):
+                cells[name].append(cell)
                 advance(1, name)
     return [
         summary(case, name, found, describe(METHODS[name], case.attributes, chosen) if name in METHODS else None)
         for name, found in cells.items()
         if found
     ]
+
+
+def case_plan(out_dir: Path, case: FaceCase) -> Plan:
+    """What processes do so that ``run_case`` finds everything done."""
+    first, *others = case.seeds
+    yield [Task(_do, (out_dir, case, first, part)) for part in (_draw, _classify)]
+    yield [
+        Task(_do, (out_dir, case, first, choose)), *(Task(_do, (out_dir, case, seed, _draw)) for seed in others)
+    ]  # fmt: skip
+    yield [Task(_do, (out_dir, case, seed, _measure)) for seed in case.seeds]
+
+
+def _do(out_dir: Path, case: FaceCase, seed: int, part: Callable[[Path, FaceSubject], object]) -> None:
+    with _threads():
+        part(out_dir, FaceSubject(case, seed, out_dir))
+
+
+def _draw(_: Path, subject: FaceSubject) -> object:
+    return subject.autoencoder
+
+
+def _classify(_: Path, subject: FaceSubject) -> object:
+    return subject.classifier
+
+
+def _measure(out_dir: Path, subject: FaceSubject) -> None:
+    first = FaceSubject(subject.case, subject.case.seeds[0], out_dir)
+    dict(_of_seed(out_dir, subject, choose(out_dir, first)))
+
+
+def _of_seed(out_dir: Path, subject: FaceSubject, chosen: Sequence[Setting | Shift]) -> Iterator[tuple[str, Record]]:
+    """The numbers of one seed by method; those of ``truth`` where there is one."""
+    drawn = {"seed": subject.seed, **_cell(out_dir, subject, {"part": "autoencoder"}, measure_autoencoder)}
+    truth = _cell(out_dir, subject, {"part": TRUTH}, lambda s: {"found": measure_truth(s)})["found"]
+    if truth is not None:
+        yield TRUTH, {**drawn, **truth}
+    for name, method in METHODS.items():
+        yield name, {**drawn, **method_cell(out_dir, subject, method, chosen)}
 
 
 def choose(out_dir: Path, subject: FaceSubject) -> list[Setting | Shift]:
