@@ -63,7 +63,7 @@ class Workers:
 
     def carry_out(self, what: str, plans: Sequence[Plan]) -> None:
         """All plans at once; tasks are done in the order in which plans give them. The first error is raised."""
-        with _tuned(), progress_bar(what, None) as advance:
+        with _environment(self.jobs), progress_bar(what, None) as advance:
             stages = {plan: self._submitted(plan, None) for plan in plans}
             while stages := {plan: futures for plan, futures in stages.items() if futures}:
                 running = [future for futures in stages.values() for future in futures if not future.done()]
@@ -85,20 +85,27 @@ class Workers:
 
 
 @contextlib.contextmanager
-def _tuned() -> Iterator[None]:
-    """Processes that are started inside keep the memory that they free; where glibc is not, nothing changes."""
-    before = os.environ.get("GLIBC_TUNABLES")
-    os.environ["GLIBC_TUNABLES"] = ":".join([*TUNABLES, *([before] if before else [])])
+def _environment(jobs: int) -> Iterator[None]:
+    """For processes that are started inside: they keep the memory that they free, and share the cores in all libraries.
+
+    Where glibc is not, memory is as it was.
+    """
+    before = dict(os.environ)
+    own = before.get("GLIBC_TUNABLES")
+    os.environ["GLIBC_TUNABLES"] = ":".join([*TUNABLES, *([own] if own else [])])
+    os.environ.setdefault("OMP_NUM_THREADS", str(_threads(jobs)))
     try:
         yield
     finally:
-        if before is None:
-            del os.environ["GLIBC_TUNABLES"]
-        else:
-            os.environ["GLIBC_TUNABLES"] = before
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def _threads(jobs: int) -> int:
+    return max(1, (os.cpu_count() or 1) // jobs)
 
 
 def _start(jobs: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers
     os.environ["TTY_COMPATIBLE"] = "0"  # and shows the only progress bar
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // jobs))
+    torch.set_num_threads(_threads(jobs))
