@@ -2,9 +2,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 DATA ?= $(or $(MNEMOTOMY_DATA),../shared/data)
 MODEL ?= ../shared/models/tofu-tiny/full
+SCALE ?= small
+JOBS ?= 2
 STAMP := .venv/.installed
 
-.PHONY: demo test test-all bench lint format clean
+.PHONY: demo test test-all bench bench-vision lint format clean
 
 demo: $(STAMP)           ## train two small models, erase from them, write runs/demo/report.html
 	$(BIN)/mnemotomy demo
@@ -20,6 +22,10 @@ bench: $(STAMP)          ## speed and memory beside the reference implementation
 ifneq ($(wildcard $(MODEL)/config.json),)
 	$(BIN)/mnemotomy bench tofu speed $(MODEL) --data $(DATA)/tofu --json runs/bench/tofu-speed.json
 endif
+
+bench-vision: $(STAMP)   ## every table and figure of class-wise and generative unlearning, at SCALE, by JOBS processes
+	$(BIN)/mnemotomy bench classwise --scale $(SCALE) --jobs $(JOBS) --data $(DATA)
+	$(BIN)/mnemotomy bench generative --scale $(SCALE) --jobs $(JOBS) --data $(DATA)
 
 lint: $(STAMP)           ## style, types and the direction of imports
 	$(BIN)/ruff check .

@@ -90,15 +90,21 @@ def _environment(jobs: int) -> Iterator[None]:
 
     Where glibc is not, memory is as it was.
     """
-    before = dict(os.environ)
-    own = before.get("GLIBC_TUNABLES")
-    os.environ["GLIBC_TUNABLES"] = ":".join([*TUNABLES, *([own] if own else [])])
-    os.environ.setdefault("OMP_NUM_THREADS", str(_threads(jobs)))
+    own = os.environ.get("GLIBC_TUNABLES")
+    wanted = {
+        "GLIBC_TUNABLES": ":".join([*TUNABLES, *([own] if own else [])]),
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(_threads(jobs))),
+    }
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
     try:
         yield
     finally:
-        os.environ.clear()
-        os.environ.update(before)
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _threads(jobs: int) -> int:
