@@ -5,7 +5,11 @@ from __future__ import annotations
 import multiprocessing
 import operator
 import os
+import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -56,6 +60,49 @@ def test_an_error_ends_the_others():
         if child not in before:
             child.join(20)
             assert not child.is_alive()
+
+
+KILLED = """
+import multiprocessing, os, signal, threading, time
+from mnemotomy.bench.pool import Task, Workers
+
+def pause():
+    time.sleep(600)
+
+def plan():
+    yield [Task(os.getpid)]
+    threading.Timer(1.0, kill).start()
+    yield [Task(pause), Task(pause)]
+
+def kill():
+    print(*(child.pid for child in multiprocessing.active_children()), flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+if __name__ == "__main__":
+    with Workers(2) as workers:
+        workers.carry_out("killed", [plan()])
+"""
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return "Z" not in Path(f"/proc/{pid}/status").read_text().split("State:")[1][:4]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="reads /proc, which Linux has")
+def test_nothing_outlives_a_killed_parent(tmp_path):
+    script = tmp_path / "killed.py"
+    script.write_text(KILLED)
+    result = subprocess.run([sys.executable, str(script)], check=False, stdout=subprocess.PIPE, text=True, timeout=120)
+    assert result.returncode == -signal.SIGKILL
+    children = [int(pid) for pid in result.stdout.split()]
+    assert len(children) >= 1
+    end = time.monotonic() + 20
+    while any(is_alive(pid) for pid in children) and time.monotonic() < end:
+        time.sleep(0.1)
+    assert not any(is_alive(pid) for pid in children)
 
 
 def test_a_plan_without_tasks_is_over_at_once():

@@ -6,6 +6,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
@@ -114,4 +115,12 @@ def _threads(jobs: int) -> int:
 def _start(jobs: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers
     os.environ["TTY_COMPATIBLE"] = "0"  # and shows the only progress bar
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(_threads(jobs))
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()  # it may have been killed, and nobody else would end its workers
+    os._exit(1)
