@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
+from helpers import contents
 from mnemotomy.bench.classwise.analyses import analyse
 from mnemotomy.bench.classwise.parallel import Place, case_plan
 from mnemotomy.bench.classwise.run import run_case
@@ -18,10 +18,6 @@ from tiny_classwise import CASE, FEW
 pytest.importorskip("sklearn", reason="scikit-learn is not installed; it comes with the extra demo")
 
 ROWS = {name: row for name, row in FEW.rows().items() if name in ("engram", "engram-grid")}
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from helpers import contents
 from mnemotomy.bench.generative.cases import DIGITS
 from mnemotomy.bench.generative.digits import digits_plan, run_digits
 from mnemotomy.bench.generative.faces.cases import TINY
@@ -18,10 +19,6 @@ FACES = replace(
     batch_size=16, classified=48, classifier_width=2, classifier_epochs=1, collected=32,
 )  # fmt: skip
 CONVAE = replace(DIGITS, seeds=(0, 1), epochs=1, batch_size=32, tuned_epochs=1, read=20, test_images=200)
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.mark.slow

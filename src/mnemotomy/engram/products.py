@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 _LEAF = 256  # columns; below this a plain product is faster than two halves
+_GATHERED = 1536  # columns; beyond it copying row by row is faster than a gather, and needs no indices
 
 
 def add_gram_(upper: Float[Tensor, "d d"], rows: Float[Tensor, "n d"]) -> None:
@@ -44,7 +45,11 @@ def pack(matrix: Float[Tensor, "*groups d d"]) -> Float[Tensor, "*groups packed"
     """The upper triangle row by row, ``[*groups, d (d + 1) / 2]``; a diagonal as it is."""
     if matrix.dim() == 1:
         return matrix
-    return torch.cat([matrix[..., i, i:] for i in range(matrix.shape[-1])], dim=-1)
+    d = matrix.shape[-1]
+    if d > _GATHERED:
+        return torch.cat([matrix[..., i, i:] for i in range(d)], dim=-1)
+    row, column = torch.triu_indices(d, d, device=matrix.device)
+    return matrix.flatten(-2).index_select(-1, row * d + column)
 
 
 def unpack(packed: Float[Tensor, "*groups packed"], shape: Sequence[int]) -> Float[Tensor, "*groups d d"]:
@@ -53,10 +58,13 @@ def unpack(packed: Float[Tensor, "*groups packed"], shape: Sequence[int]) -> Flo
         return packed
     d = shape[-1]
     matrix = packed.new_empty(*shape)
-    start = 0
-    for i in range(d):
-        matrix[..., i, i:] = packed[..., start : start + d - i]
-        start += d - i
+    if d > _GATHERED:
+        start = 0
+        for i in range(d):
+            matrix[..., i, i:] = packed[..., start : start + d - i]
+            start += d - i
+    else:
+        matrix.masked_scatter_(torch.ones(d, d, dtype=torch.bool, device=packed.device).triu(), packed)
     mirror_(matrix)
     return matrix
 
