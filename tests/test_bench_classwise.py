@@ -24,7 +24,7 @@ from mnemotomy.bench.classwise.run import chosen_cases, run_case
 from mnemotomy.bench.classwise.spectrum import spectra
 from mnemotomy.bench.classwise.subject import Subject, some
 from mnemotomy.bench.classwise.table import COLUMNS, markdown, places, text
-from mnemotomy.bench.classwise.training import load_superclasses
+from mnemotomy.bench.classwise.training import load_superclasses, recipe
 from mnemotomy.bench.resources import measured
 from mnemotomy.cli import app
 from mnemotomy.errors import ConfigurationError, DataError, ModelError
@@ -81,9 +81,10 @@ def test_the_papers_grids_are_table_5():
 
 
 def test_the_cases_of_every_scale(tmp_path):
-    assert [len(cases(scale, tmp_path)) for scale in ("tiny", "small", "paper")] == [1, 3, 2]
+    assert [len(cases(scale, tmp_path)) for scale in ("tiny", "small", "paper")] == [1, 3, 4]
     (tmp_path / "cifar100").mkdir()
-    assert "cifar100-resnet50" in cases("paper", tmp_path)
+    assert {"cifar100-resnet18", "cifar100-resnet50"} < set(cases("paper", tmp_path))
+    assert all(recipe(case).epochs for scale in ("tiny", "small", "paper") for case in cases(scale, tmp_path).values())
     assert all(len(case.seeds) >= 3 for case in cases("small").values() if not case.matrices_only)
     assert chosen_cases("small", [7], ["mnist-mlp", "engram"], None)[0].seeds == (7,)
     with pytest.raises(ConfigurationError, match="no scale"):

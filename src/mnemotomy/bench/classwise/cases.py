@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -100,13 +100,18 @@ CIFAR10_VIT_SMALL = Case(
     test_images=5000, collected=2000, matrices_only=True,
     grid=Grid(automatic=EngramAutomatic(excesses=(0.1, 0.3, 0.5), strengths=(0.4, 0.6, 0.8, 1.0, 1.2), read=500)),
 )  # fmt: skip
+MNIST_PAPER = Case(
+    "mnist-mlp-paper", "mnist", "mlp", seeds=(0, 1, 2, 3, 4), subset_images=2000, grid=Grid(batch_norm=False),
+)  # fmt: skip
 CIFAR10_PAPER = Case(
     "cifar10-resnet18", "cifar10", "resnet18", seeds=(0, 1, 2, 3, 4), superclasses=CIFAR10, subset_images=2000,
     bfloat16=True,
 )  # fmt: skip
+CIFAR10_RESNET50 = replace(CIFAR10_PAPER, name="cifar10-resnet50", network="resnet50")
 CIFAR100_PAPER = Case(
     "cifar100-resnet50", "cifar100", "resnet50", seeds=(0, 1, 2, 3, 4), bfloat16=True,
 )  # fmt: skip
+CIFAR100_RESNET18 = replace(CIFAR100_PAPER, name="cifar100-resnet18", network="resnet18")
 CIFAR10_VIT = Case(
     "cifar10-vit", "cifar10", "vit", seeds=(0, 1, 2), superclasses=CIFAR10, matrices_only=True, bfloat16=True,
 )  # fmt: skip
@@ -114,7 +119,7 @@ CIFAR10_VIT = Case(
 _CASES: dict[Scale, tuple[Case, ...]] = {
     "tiny": (DIGITS,),
     "small": (MNIST, CIFAR10_QUARTER, CIFAR10_VIT_SMALL),
-    "paper": (CIFAR10_PAPER, CIFAR100_PAPER, CIFAR10_VIT),
+    "paper": (MNIST_PAPER, CIFAR10_PAPER, CIFAR100_PAPER, CIFAR10_VIT, CIFAR10_RESNET50, CIFAR100_RESNET18),
 }
 
 

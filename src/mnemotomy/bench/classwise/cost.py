@@ -42,8 +42,8 @@ def extraction(anatomy: Anatomy) -> Record:
 def cost(extracted: Mapping[str, Any], records: Sequence[Record]) -> Record:
     """How many times cheaper than each gradient method, which runs once per class.
 
-    ``times_cheaper`` is of wall time as run, ``…_flops`` of operations; ``…_published`` as if both sides had done all
-    that the paper does: Table 5's epochs against a collection from every training example.
+    ``times_cheaper`` is of wall time as run, ``…_flops`` of operations; ``…_published`` with Table 5's epochs, of the
+    examples that gradient methods read here, against a collection from every training example.
 
     Args:
         extracted: of ``extraction``, the mean over seeds.
