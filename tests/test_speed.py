@@ -7,10 +7,14 @@ import sys
 import pytest
 import torch
 
+from helpers import relative
 from mnemotomy.bench.speed import run_speed
 from mnemotomy.bench.speed.case import Case
 from mnemotomy.bench.speed.show import cells
-from mnemotomy.engram.products import add_gram_, full_precision, mirror_
+from mnemotomy.engram import products
+from mnemotomy.engram.products import add_gram_, full_precision, mirror_, products_of
+from mnemotomy.engram.second_moment import add_input_, empty_moment
+from mnemotomy.engram.sites.layout import LastDimension, Patches
 from mnemotomy.files import write_text
 
 TINY = Case(64, 1, 512, batch=(2, 64))
@@ -39,6 +43,31 @@ def test_full_precision_is_restored_after_an_error():
     with pytest.raises(RuntimeError, match="inside"):
         fail()
     assert matmul.fp32_precision == before
+
+
+@pytest.mark.parametrize(("dtype", "native", "expected"), [
+    (torch.bfloat16, True, "bf16"), (torch.bfloat16, False, "ieee"), (torch.float32, True, "ieee"),
+    (torch.float16, True, "ieee"),
+])  # fmt: skip
+def test_only_bfloat16_rows_are_multiplied_as_bfloat16(dtype, native, expected, monkeypatch):
+    monkeypatch.setattr(products, "_has_bfloat16", lambda: native)
+    with full_precision():
+        with products_of(torch.ones(2, 2, dtype=dtype)):
+            assert torch.backends.mkldnn.matmul.fp32_precision == expected
+        assert torch.backends.mkldnn.matmul.fp32_precision == "ieee"
+
+
+@pytest.mark.parametrize("layout", [LastDimension(), Patches((3, 3), (1, 1), (1, 1), (1, 1, 1, 1))])
+def test_products_of_bfloat16_rows_are_those_of_float32(layout):
+    shape = (512, 300) if isinstance(layout, LastDimension) else (64, 16, 8, 8)
+    rows = torch.randn(*shape, generator=torch.Generator().manual_seed(0)).bfloat16()
+    with full_precision():
+        moment = empty_moment(layout, rows.float(), torch.float32)
+        add_input_(lambda _: moment, layout, rows, 0)
+    mirror_(moment.second)
+    exact = layout.rows(rows).flatten(0, -2).double()
+    assert relative(moment.second, exact.T @ exact) < 1e-6
+    assert relative(moment.first, exact.sum(0)) < 1e-5
 
 
 @pytest.mark.slow

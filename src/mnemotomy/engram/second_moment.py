@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from mnemotomy.engram.products import add_gram_, mirror_, pack, unpack
+from mnemotomy.engram.products import add_gram_, mirror_, pack, products_of, unpack
 from mnemotomy.engram.sites.layout import Layout, OneHot
 
 _CHUNK_BYTES = 64 * 2**20  # the most that patches may take at a time
@@ -124,16 +124,17 @@ def add_input_(
         concepts: the one concept of all rows, or the concept of each row (−1 for none) in the shape of the rows'
             leading dimensions, or of those of the input where a layout makes several rows of one example.
     """
-    if not layout.batched:
-        _add_rows(moment_of, layout, layout.rows(tensor), concepts)
-    elif isinstance(concepts, int):
-        _add_examples(moment_of(concepts), layout, tensor)
-    else:  # example by example: a part of the input is a fraction of its rows
-        labels = concepts.to(tensor.device)
-        there = [concept for concept in torch.unique(labels).tolist() if concept >= 0]
-        for concept in there:
-            chosen = labels == concept
-            _add_examples(moment_of(concept), layout, tensor if bool(chosen.all()) else tensor[chosen])
+    with products_of(tensor):
+        if not layout.batched:
+            _add_rows(moment_of, layout, layout.rows(tensor), concepts)
+        elif isinstance(concepts, int):
+            _add_examples(moment_of(concepts), layout, tensor)
+        else:  # example by example: a part of the input is a fraction of its rows
+            labels = concepts.to(tensor.device)
+            there = [concept for concept in torch.unique(labels).tolist() if concept >= 0]
+            for concept in there:
+                chosen = labels == concept
+                _add_examples(moment_of(concept), layout, tensor if bool(chosen.all()) else tensor[chosen])
 
 
 def _add_examples(moment: SecondMoment, layout: Layout, tensor: Tensor) -> None:
