@@ -30,6 +30,7 @@ from mnemotomy.cli import app
 from mnemotomy.errors import ConfigurationError, DataError, ModelError
 from mnemotomy.methods.classifier import head_of
 from mnemotomy.methods.engram import STRENGTHS, EngramPaper
+from mnemotomy.methods.erasure import EngramMethod
 from mnemotomy.methods.fine_tune import FineTune
 from mnemotomy.methods.gradient import LEARNING_RATES
 from mnemotomy.methods.neggrad import NegGrad
@@ -77,6 +78,10 @@ def test_the_papers_grids_are_table_5():
     assert "engram-recalibrated" not in Grid(batch_norm=False).rows()
     assert rows["engram-automatic-twice"].methods[0].rounds == 2
     assert "no test example" in rows["engram-automatic"].selection
+    few = [method for row in Grid(collected=7).rows().values() for method in row.methods]
+    engrams = [method for method in few if isinstance(method, EngramMethod)]
+    assert {method.collected for method in engrams} == {7}
+    assert {type(method).name for method in engrams} == {name for name in METHODS if name.startswith("engram")}
     assert "sees test accuracy" in rows["engram-grid"].selection
 
 
@@ -252,7 +257,7 @@ def test_without_numbers_a_dash():
 
 
 def test_few_examples_are_the_same_ones(subject, folder):
-    few = Subject(replace(CASE, read=20, test_images=30, collected=100, retained=50), 0, folder / "models")
+    few = Subject(replace(CASE, read=20, test_images=30, given=100, retained=50), 0, folder / "models")
     assert len(few.test) == 30
     assert len(few.closed_form_problem.forget) + len(few.closed_form_problem.retain) == 100
     seen = few.problem_for(FineTune())

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import copy
+from dataclasses import asdict, replace
 from functools import partial
 from types import SimpleNamespace
 
@@ -14,6 +15,7 @@ from helpers import relative
 from mnemotomy.bench.classwise import anatomy as anatomies
 from mnemotomy.bench.classwise.anatomy import Anatomy, class_atlas
 from mnemotomy.bench.classwise.degradation import degradation, mean_cosines, rank_correlation
+from mnemotomy.bench.classwise.grids import Grid
 from mnemotomy.bench.classwise.matrices import OnMoments, automatic_matrix, grouped, judged, matrices, two_sided_matrix
 from mnemotomy.bench.classwise.observing import see
 from mnemotomy.bench.classwise.spectrum import overlaps, spectra
@@ -66,7 +68,7 @@ def test_ours_on_shared_moments_is_ours(subject, monkeypatch):
         monkeypatch.setattr(module, "collect", partial(collect, options=Collection(dtype=torch.float64)))
     settings = {"excesses": (0.2,), "strengths": (0.6, 1.0), "read": 100}
     alone = see(EngramAutomatic(**settings)(subject.problem), subject.test)
-    moments = class_atlas(subject.original, subject.collected).moments
+    moments = class_atlas(subject.original, subject.given).moments
     shared = see(OnMoments(**settings).erased(subject.problem, moments), subject.test)
     torch.testing.assert_close(shared.logits, alone.logits, atol=0.1, rtol=0.1)
     before = see(subject.original, subject.test)
@@ -120,8 +122,8 @@ def test_engrams_are_scored_behind_statistics_of_their_own():
     everything = Examples(torch.cat([one.inputs for one in parts]), torch.cat([one.labels for one in parts]))
     classes = problem.classes
     subject = SimpleNamespace(
-        original=problem.model, retrained=problem.model, collected=everything, test=everything, classes=classes,
-        class_names=list(map(str, range(classes))), case=SimpleNamespace(forget=0),
+        original=problem.model, retrained=problem.model, given=everything, test=everything, classes=classes,
+        class_names=list(map(str, range(classes))), case=SimpleNamespace(forget=0, grid=Grid()),
         original_view=SimpleNamespace(test=see(problem.model, everything)),
     )  # fmt: skip
     before = {name: value.clone() for name, value in problem.model.state_dict().items()}
@@ -131,6 +133,13 @@ def test_engrams_are_scored_behind_statistics_of_their_own():
     with recalibrated(problem.model, [everything.inputs]):
         assert fresh["all_engrams"]["after"] == see(problem.model, everything).accuracy
     assert all(torch.equal(value, before[name]) for name, value in problem.model.state_dict().items())
+
+
+def test_engrams_are_collected_from_as_many_images_as_asked_for(subject, anatomy):
+    few = copy.copy(subject)
+    few.case = replace(CASE, grid=replace(CASE.grid, collected=300))
+    assert sum(Anatomy(few).atlas.moments.origin.examples.values()) == 300
+    assert sum(anatomy.atlas.moments.origin.examples.values()) == len(subject.given)
 
 
 def test_spectra_add_up(anatomy):

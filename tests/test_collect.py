@@ -128,6 +128,15 @@ def test_activations_that_are_not_finite_name_concept_and_site(value: float):
         mt.collect(mlp(5, 3), {"a": [good], "b": [bad]}, options=QUIET)
 
 
+def test_sums_that_are_finite_each_but_not_together_are_kept():
+    x = torch.full((1, 3), 1.5e19)  # squares of 2.25e38 each, of 3.4e38 that float32 holds
+    model = mlp(3, 3)
+    with torch.no_grad():
+        model[0].weight.zero_()
+    moments = mt.collect(model, {"a": [x], "b": [randn(4, 3)]}, options=QUIET)
+    assert not total(moments, "0", "a").sum().isfinite()
+
+
 @pytest.mark.parametrize("batches", [[], [None]], ids=["no batch", "no token"])
 def test_an_empty_concept_names_concept_and_site(batches: list[Any]):
     text = text_batch(2)

@@ -20,7 +20,7 @@ from mnemotomy.methods.engram_automatic import EngramAutomatic
 from mnemotomy.methods.engram_outputs import EngramOutputs
 from mnemotomy.methods.engram_projector import EngramProjector
 from mnemotomy.methods.engram_recalibrated import EngramRecalibrated
-from mnemotomy.methods.erasure import FORGET, atlas_of
+from mnemotomy.methods.erasure import FORGET
 from mnemotomy.methods.fine_tune import FineTune
 from mnemotomy.methods.gradient import LEARNING_RATES
 from mnemotomy.methods.l1_sparse import L1Sparse
@@ -163,7 +163,7 @@ def test_the_head_has_a_strength_of_its_own():
     found = EngramRecalibrated(strength=0.6, head_strength=1.4)(problem)
     pairs = zip(found.parameters(), *(model.parameters() for model in layers), strict=True)
     squared = EngramRecalibrated(strength=0.6, exponent=2.0)(problem)
-    expected = erase(atlas_of(problem.model, problem, 128), FORGET, 0.6, Power(2.0)).apply(problem.model)
+    expected = erase(EngramPaper().atlas_of(problem.model, problem), FORGET, 0.6, Power(2.0)).apply(problem.model)
     assert same_state(squared, state_of(expected))
     *rest, weight, bias = pairs
     for mine, weak, strong in rest:
@@ -175,7 +175,7 @@ def test_the_head_has_a_strength_of_its_own():
 
 def test_with_outputs_erases_what_is_read_and_written():
     problem = digits()
-    atlas = atlas_of(problem.model, problem, 128)
+    atlas = EngramPaper().atlas_of(problem.model, problem)
     *layers, head = atlas.sites
     found = EngramOutputs(strength=0.6, head_strength=1.4)(problem)
     expected = copy.deepcopy(problem.model)
@@ -197,6 +197,21 @@ def test_a_second_round_erases_from_the_first():
     assert same_state(EngramPaper(strength=0.3, rounds=2)(problem), state_of(EngramPaper(strength=0.3)(again)))
 
 
+def test_moments_are_collected_from_as_many_examples_as_asked_for():
+    problem = digits()
+    sizes = {"forget": len(problem.forget), "retain": len(problem.retain)}
+    atlas = EngramPaper(collected=200).atlas_of(problem.model, problem)
+    share = 200 / sum(sizes.values())
+    assert atlas.moments.origin.examples == {name: round(share * size) for name, size in sizes.items()}
+    assert EngramPaper(collected=1).atlas_of(problem.model, problem).moments.origin.examples == {
+        "forget": 1,
+        "retain": 1,
+    }
+    assert EngramPaper(collected=10**6).atlas_of(problem.model, problem).moments.origin.examples == sizes
+    assert same_state(EngramProjector(collected=10**6)(problem), state_of(EngramProjector()(problem)))
+    assert not same_state(EngramGrid(collected=200)(problem), state_of(EngramGrid()(problem)))
+
+
 def test_the_automatic_choice_follows_its_rule():
     """Against every triple of candidates, each tried on the whole model."""
     problem = digits()
@@ -205,7 +220,7 @@ def test_the_automatic_choice_follows_its_rule():
     )
     sets = [examples.drawn(10_000, problem.seed) for examples in (problem.forget, problem.retain)]
     share = len(problem.forget) / (len(problem.forget) + len(problem.retain))
-    atlas = atlas_of(problem.model, problem, 128)
+    atlas = EngramPaper().atlas_of(problem.model, problem)
     *layers, head = atlas.sites
     candidates = []
     for filter in (Power(1.0), Hard(share + 0.4 * (1 - share)), Hard(share + 0.1 * (1 - share))):

@@ -12,7 +12,7 @@ import mnemotomy as mt
 from helpers import QUIET, gram, randn, relative
 from mnemotomy.engram.cut import CUTS, describe, from_description
 from mnemotomy.engram.filters import FILTERS
-from mnemotomy.engram.spectrum import CholeskySpectrum, EigenSpectrum, factorise
+from mnemotomy.engram.spectrum import CholeskySpectrum, EigenSpectrum, LivingSpectrum, factorise
 from mnemotomy.errors import DataError
 
 D, OUT = 6, 4
@@ -234,6 +234,39 @@ def test_cholesky_and_eigendecomposition_agree(filter: Any, condition: float):
             assert relative(left, right) < tolerance
     torch.testing.assert_close(cholesky.mu(concept).double(), eigen.mu(concept), atol=1e-4, rtol=1e-4)
     assert cholesky.degrees_of_freedom(concept) == pytest.approx(eigen.degrees_of_freedom(concept), rel=1e-4)
+
+
+@pytest.mark.parametrize("filter", [*FILTER_CASES, mt.Ridge(0.3)], ids=repr)
+@pytest.mark.parametrize("rank", [4, 3], ids=["the others in full", "the others cut"])
+@pytest.mark.parametrize("cut", [mt.RelativeCut(), mt.FloatEpsCut()], ids=repr)
+def test_inputs_that_are_always_zero_are_left_out(cut: Any, rank: int, filter: Any):
+    living = torch.tensor([0, 2, 3, 5])
+    parts = [torch.zeros(D, 20).double() for _ in range(2)]
+    for seed, part in enumerate(parts):
+        part[living] = randn(4, rank, seed=8).double() @ randn(rank, 20, seed=seed).double()
+    concept, total = gram(parts[0].T), gram(parts[0].T) + gram(parts[1].T)
+    found, whole = factorise(total, cut), EigenSpectrum(total, cut)
+    assert isinstance(found, LivingSpectrum)
+    assert found.rank == whole.rank == rank
+    assert relative(found.operator(concept, filter, 0.4), whole.operator(concept, filter, 0.4)) < 1e-4
+    for weights in ([randn(3, D).double()], [randn(3, D).double(), randn(20, D, seed=1).double()]):
+        for left, right in zip(
+            found.project(weights, concept, filter, 0.4), whole.project(weights, concept, filter, 0.4), strict=True
+        ):
+            assert relative(left, right) < 1e-4
+    root, inverse_root = found.roots()
+    assert relative(root @ root.mT, total) < 1e-4
+    assert relative(root @ inverse_root, found.operator(total, mt.Soft(), 1.0)) < 1e-4
+    torch.testing.assert_close(found.mu(concept).double(), whole.mu(concept), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(
+        torch.linalg.eigvalsh(found.whitened(concept)).double(), whole.mu(concept), atol=1e-4, rtol=1e-4
+    )
+    assert found.degrees_of_freedom(concept) == pytest.approx(whole.degrees_of_freedom(concept), rel=1e-4)
+
+
+def test_a_rank_is_of_all_inputs():
+    total = torch.diag(torch.tensor([0.0, 1.0, 2.0, 3.0]))
+    assert factorise(total, mt.RankCut(0.5)).rank == 2
 
 
 @pytest.mark.parametrize("smallest", [1e-3, 2e-6, 1.9e-6, 1.1e-6, 0.9e-6, 1e-9])

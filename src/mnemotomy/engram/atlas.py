@@ -141,12 +141,7 @@ class Atlas:
 
     def second_moment(self, site: str, concepts: Sequence[str]) -> Tensor:
         """Σ of the union of ``concepts`` as ``site`` needs it, extended by 1 where it has a bias."""
-        bias = self.sites[site].has_bias
-        total = self.moments.moment(site, concepts[0]).extended(bias)
-        for position, concept in enumerate(concepts[1:]):
-            moment = self.moments.moment(site, concept).extended(bias)
-            total = total + moment if position == 0 else total.add_(moment)  # the first may be the moments' own
-        return total
+        return self.moments.union(site, concepts).extended(self.sites[site].has_bias)
 
     def spectrum(self, site: str) -> Spectrum:
         """The factorised Σ_total of ``site``'s input, shared with every site that reads the same."""

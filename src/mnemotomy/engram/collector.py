@@ -107,7 +107,7 @@ class Collector:
         """
         for name, moments in self.moments.items():
             for index, moment in moments.items():
-                if not bool(torch.isfinite(moment.triangle).all()):
+                if not moment.finite:
                     raise NonFiniteError(
                         f"the inputs of site {name!r} are not finite for concept {self.concepts[index]!r}: the model "
                         "overflows there; try float32 or bfloat16 weights, or look at that concept's examples"

@@ -85,6 +85,10 @@ class Moments:
             raise ConceptError(f"no concept {concept!r}; there are {_some(self.concepts)}")
         return statistic[concept]
 
+    def union(self, site: str, concepts: Sequence[str]) -> SecondMoment:
+        """The second moment of ``site``'s input over the rows of all ``concepts``; errors as for ``moment``."""
+        return SecondMoment.of_all([self.moment(site, concept) for concept in concepts])
+
     def count(self, site: str, concept: str) -> int:
         """How many rows of ``concept`` reached ``site``."""
         return self.moment(site, concept).count
@@ -140,7 +144,7 @@ class Moments:
                 raise ConceptError(f"there already is a concept {name!r}, which the group of that name would replace")
         whole = {c: (c,) for c in self.concepts if c not in members} | {n: tuple(g) for n, g in groups.items()}
         statistics = {
-            name: {new: _sum([statistic[old] for old in group]) for new, group in whole.items()}
+            name: {new: SecondMoment.of_all([statistic[old] for old in group]) for new, group in whole.items()}
             for name, statistic in self.statistics.items()
         }
         examples = {new: sum(self.origin.examples.get(old, 0) for old in group) for new, group in whole.items()}
@@ -209,13 +213,6 @@ def _complete(statistic: Statistic, concepts: Sequence[str]) -> Statistic:
     """With a moment of zeros for each concept that has not reached the input."""
     like = next(iter(statistic.values()))
     return {concept: statistic.get(concept) or like.zeros_like() for concept in concepts}
-
-
-def _sum(moments: Sequence[SecondMoment]) -> SecondMoment:
-    total = moments[0]
-    for moment in moments[1:]:
-        total = total + moment
-    return total
 
 
 def _add(left: Statistic, right: Statistic) -> Statistic:

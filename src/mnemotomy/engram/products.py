@@ -8,11 +8,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 _LEAF = 256  # columns; below this a plain product is faster than two halves
-_GATHERED = 1536  # columns; beyond it copying row by row is faster than a gather, and needs no indices
+_GATHERED = 1536  # columns; beyond it copying row by row is as fast as a gather, and needs no indices
 
 
 def add_gram_(upper: Float[Tensor, "d d"], rows: Float[Tensor, "n d"]) -> None:
@@ -49,8 +49,7 @@ def pack(matrix: Float[Tensor, "*groups d d"]) -> Float[Tensor, "*groups packed"
     d = matrix.shape[-1]
     if d > _GATHERED:
         return torch.cat([matrix[..., i, i:] for i in range(d)], dim=-1)
-    row, column = torch.triu_indices(d, d, device=matrix.device)
-    return matrix.flatten(-2).index_select(-1, row * d + column)
+    return matrix.flatten(-2).index_select(-1, _places(d, matrix.device)[0])
 
 
 def unpack(packed: Float[Tensor, "*groups packed"], shape: Sequence[int]) -> Float[Tensor, "*groups d d"]:
@@ -58,16 +57,27 @@ def unpack(packed: Float[Tensor, "*groups packed"], shape: Sequence[int]) -> Flo
     if len(shape) == 1:
         return packed
     d = shape[-1]
+    if d <= _GATHERED:
+        return packed.index_select(-1, _places(d, packed.device)[1]).unflatten(-1, (d, d))
     matrix = packed.new_empty(*shape)
-    if d > _GATHERED:
-        start = 0
-        for i in range(d):
-            matrix[..., i, i:] = packed[..., start : start + d - i]
-            start += d - i
-    else:
-        matrix.masked_scatter_(torch.ones(d, d, dtype=torch.bool, device=packed.device).triu(), packed)
+    start = 0
+    for i in range(d):
+        matrix[..., i, i:] = packed[..., start : start + d - i]
+        start += d - i
     mirror_(matrix)
     return matrix
+
+
+@functools.lru_cache(maxsize=16)
+def _places(d: int, device: torch.device) -> tuple[Int[Tensor, " packed"], Int[Tensor, " d_squared"]]:
+    """Where each entry of the triangle lies in the matrix, and each of the matrix in the triangle."""
+    with torch.inference_mode(False):  # kept for other calls, which may be outside of it
+        row, column = torch.triu_indices(d, d, device=device, dtype=torch.int32)
+        inside = row * d + column
+        matrix = torch.empty(d, d, device=device, dtype=torch.int32)
+        matrix.view(-1)[inside] = torch.arange(len(inside), device=device, dtype=torch.int32)
+        mirror_(matrix)
+    return inside, matrix.flatten()
 
 
 def full_precision() -> contextlib.AbstractContextManager[None]:

@@ -63,6 +63,12 @@ class SecondMoment:
         """Whether ``second`` holds only the diagonal."""
         return len(self.shape) == 1
 
+    @property
+    def finite(self) -> bool:
+        """Whether no sum is NaN or infinite."""
+        stored = self._stored
+        return bool(stored.sum().isfinite()) or bool(stored.isfinite().all())  # the sum of all may overflow alone
+
     def pack_(self) -> None:
         """Keep the upper triangle only: half the memory."""
         self._stored, self._packed = self.triangle, True
@@ -84,9 +90,19 @@ class SecondMoment:
         extended[..., d, d] = self.count
         return extended
 
+    @classmethod
+    def of_all(cls, moments: Sequence[SecondMoment]) -> SecondMoment:
+        """The sum of one or more, the one itself where there is no other."""
+        if len(moments) == 1:
+            return moments[0]
+        triangle, first = moments[0].triangle + moments[1].triangle, moments[0].first + moments[1].first
+        for moment in moments[2:]:
+            triangle += moment.triangle
+            first += moment.first
+        return cls.from_triangle(triangle, moments[0].shape, first, sum(moment.count for moment in moments))
+
     def __add__(self, other: SecondMoment) -> SecondMoment:
-        triangle, first = self.triangle + other.triangle, self.first + other.first
-        return SecondMoment.from_triangle(triangle, self.shape, first, self.count + other.count)
+        return self.of_all([self, other])
 
     def zeros_like(self) -> SecondMoment:
         """The moment of no rows."""

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from functools import cached_property
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from mnemotomy.engram.cut import Cut
+from mnemotomy.engram.cut import Cut, RelativeCut
 from mnemotomy.engram.filters import Filter, Linear
 from mnemotomy.errors import NonFiniteError
 
@@ -139,6 +139,48 @@ class CholeskySpectrum(Spectrum):
         return self.factor, torch.linalg.solve_triangular(self.factor, identity, upper=False)
 
 
+class LivingSpectrum(Spectrum):
+    """Of the inputs that are not zero in every row: pixels of a margin and dead units need not be factorised."""
+
+    def __init__(self, inner: Spectrum, living: Int[Tensor, " k"], width: int) -> None:
+        self.dtype = inner.dtype
+        self.inner, self.living, self.width = inner, living, width
+
+    @property
+    def rank(self) -> int:
+        return self.inner.rank
+
+    def times_inverse(self, matrix: Tensor, damping: float) -> Tensor:
+        return self._columns(self.inner.times_inverse(matrix[..., self.living], damping))
+
+    def roots(self) -> tuple[Tensor, Tensor]:
+        root, inverse_root = self.inner.roots()
+        return self._columns(root.mT).mT, self._columns(inverse_root)
+
+    def operator(self, concept: Tensor, filter: Filter, share: float) -> Tensor:
+        found = self.inner.operator(self._of(concept), filter, share)
+        return self._columns(self._columns(found).mT).mT
+
+    def project(self, weights: Sequence[Tensor], concept: Tensor, filter: Filter, share: float) -> list[Tensor]:
+        read = [weight[:, self.living] for weight in weights]
+        return [self._columns(found) for found in self.inner.project(read, self._of(concept), filter, share)]
+
+    def mu(self, concept: Tensor) -> Tensor:
+        return self.inner.mu(self._of(concept))
+
+    def whitened(self, concept: Tensor) -> Tensor:
+        return self.inner.whitened(self._of(concept))
+
+    def degrees_of_freedom(self, concept: Tensor) -> float:
+        return self.inner.degrees_of_freedom(self._of(concept))
+
+    def _of(self, concept: Float[Tensor, "d d"]) -> Float[Tensor, "k k"]:
+        return concept.index_select(0, self.living).index_select(1, self.living)
+
+    def _columns(self, matrix: Float[Tensor, "rows k"]) -> Float[Tensor, "rows d"]:
+        return matrix.new_zeros(*matrix.shape[:-1], self.width).index_copy_(-1, self.living, matrix)
+
+
 class DiagonalSpectrum(Spectrum):
     """One-hot inputs: Σ_total ``[d]`` are counts, and every operator is a diagonal too."""
 
@@ -189,6 +231,10 @@ def factorise(total: Tensor, cut: Cut, precision: torch.dtype | None = None) -> 
         return DiagonalSpectrum(total if precision is None else total.to(precision), cut)
     ratio = cut.ratio_at(total.shape[-1])
     if total.dim() == 2 and ratio is not None:
+        living = total.diagonal().nonzero()[:, 0]
+        if 0 < len(living) < len(total):
+            whole = total.index_select(0, living).index_select(1, living)
+            return LivingSpectrum(factorise(whole, RelativeCut(ratio), precision), living, len(total))
         largest = _largest_eigenvalue(total)
         for dtype in (torch.float32, torch.float64) if precision is None else (precision,):
             floor = max(2 * ratio, 1 / WELL_CONDITIONED) if dtype == torch.float32 else 2 * ratio
@@ -199,6 +245,8 @@ def factorise(total: Tensor, cut: Cut, precision: torch.dtype | None = None) -> 
 
 def _exceeds(total: Float[Tensor, "d d"], floor: float, dtype: torch.dtype) -> bool:
     """Whether every eigenvalue is above ``floor``: whether Cholesky succeeds on ``Σ − floor · I``."""
+    if bool((total.diagonal() <= floor).any()):  # none is larger than the least of the diagonal
+        return False
     shifted = total.to(dtype, copy=True)
     shifted.diagonal().sub_(floor)
     return int(torch.linalg.cholesky_ex(shifted).info) == 0

@@ -10,8 +10,7 @@ from torch import nn
 from mnemotomy.engram.atlas import Atlas
 from mnemotomy.engram.edit import Edit
 from mnemotomy.engram.strength import erase
-from mnemotomy.methods.base import Method
-from mnemotomy.methods.erasure import FORGET, PAPER, check_rounds, erase_in_rounds
+from mnemotomy.methods.erasure import FORGET, PAPER, EngramMethod
 from mnemotomy.methods.problem import Problem
 
 STRENGTHS = tuple(tenths / 10 for tenths in range(5, 21))
@@ -19,26 +18,21 @@ STRENGTHS = tuple(tenths / 10 for tenths in range(5, 21))
 
 
 @dataclass(frozen=True)
-class EngramPaper(Method):
+class EngramPaper(EngramMethod):
     """``W − α W Σ⁺ (Σ⁺ + Σ⁻)†`` at every layer (Eq. 4, Appendix B.4.1), at α = 1; in one round, as the paper has it.
 
     Raises:
-        ConfigurationError: rounds or batch size are below 1.
+        ConfigurationError: as ``EngramMethod``.
     """
 
     strength: float = 1.0
-    rounds: int = 1
-    batch_size: int = 128
 
     name: ClassVar = "engram"
     title: ClassVar = "Engram (α = 1)"
     paper: ClassVar = PAPER
 
-    def __post_init__(self) -> None:
-        check_rounds(self.rounds, self.batch_size)
-
     def __call__(self, problem: Problem) -> nn.Module:
-        return erase_in_rounds(problem, self._edit, self.rounds, self.batch_size)
+        return self.erased_in_rounds(problem, self._edit)
 
     def _edit(self, model: nn.Module, atlas: Atlas) -> Edit:
         return erase(atlas, FORGET, self.strength)

@@ -15,15 +15,14 @@ from mnemotomy.engram.edit import Edit, Term
 from mnemotomy.engram.filters import Filter, Hard, Power
 from mnemotomy.engram.recalibrate import recalibrated
 from mnemotomy.errors import ConfigurationError
-from mnemotomy.methods.base import Method
 from mnemotomy.methods.choice import Choice, Reading
 from mnemotomy.methods.classifier import head_of, read_head
-from mnemotomy.methods.erasure import FORGET, PAPER, atlas_of, check_rounds, erase_in_rounds, head_site, inputs_of
+from mnemotomy.methods.erasure import FORGET, PAPER, EngramMethod, head_site, inputs_of
 from mnemotomy.methods.problem import Problem
 
 
 @dataclass(frozen=True)
-class EngramAutomatic(Method):
+class EngramAutomatic(EngramMethod):
     """An engram filtered by μ, the filter and α chosen without any test example and without a retrained model.
 
     The layers before the head and the head have an α each. A class whose features are pushed too far away becomes a
@@ -45,8 +44,6 @@ class EngramAutomatic(Method):
         erased_at_most: the share of the training examples to forget that may stay recognised.
         tolerance: how much accuracy is given for features that mix.
         read: at most so many examples of each set are read.
-        rounds: how often to collect and erase.
-        batch_size: of all passes.
 
     Raises:
         ConfigurationError: a value is out of its range.
@@ -61,15 +58,13 @@ class EngramAutomatic(Method):
     erased_at_most: float = 0.002
     tolerance: float = 0.015
     read: int = 2000
-    rounds: int = 1
-    batch_size: int = 128
 
     name: ClassVar = "engram-automatic"
     title: ClassVar = "Engram (automatic)"
     paper: ClassVar = f"ours, on {PAPER}"
 
     def __post_init__(self) -> None:
-        check_rounds(self.rounds, self.batch_size)
+        super().__post_init__()
         if not (self.excesses or self.exponents):
             raise ConfigurationError("there is no filter to try; give excesses or exponents")
         if not all(0.0 <= excess < 1.0 for excess in self.excesses):
@@ -92,11 +87,11 @@ class EngramAutomatic(Method):
         def edit(model: nn.Module, atlas: Atlas) -> Edit:
             return self.choose_edit(problem, model, atlas)[1]
 
-        return erase_in_rounds(problem, edit, self.rounds, self.batch_size, recalibrate=True)
+        return self.erased_in_rounds(problem, edit, recalibrate=True)
 
     def choose(self, problem: Problem) -> Choice:
         """The filter and strengths of the first round, and what they leave of the training examples."""
-        return self.choose_edit(problem, problem.model, atlas_of(problem.model, problem, self.batch_size))[0]
+        return self.choose_edit(problem, problem.model, self.atlas_of(problem.model, problem))[0]
 
     def choose_edit(self, problem: Problem, model: nn.Module, atlas: Atlas) -> tuple[Choice, Edit]:
         """The choice for ``model``, which may have been edited before, and the edit that follows from it.

@@ -19,7 +19,7 @@ class EngramOutputs(EngramRecalibrated):
 
     Raises:
         DataError: the exponent is not above 0.
-        ConfigurationError: rounds or batch size are below 1.
+        ConfigurationError: as ``EngramMethod``.
     """
 
     name: ClassVar = "engram-outputs"

@@ -11,24 +11,21 @@ from mnemotomy.engram.atlas import Atlas
 from mnemotomy.engram.edit import Edit
 from mnemotomy.engram.filters import Hard
 from mnemotomy.engram.strength import erase
-from mnemotomy.methods.base import Method
-from mnemotomy.methods.erasure import FORGET, PAPER, check_rounds, erase_in_rounds
+from mnemotomy.methods.erasure import FORGET, PAPER, EngramMethod
 from mnemotomy.methods.problem import Problem
 
 
 @dataclass(frozen=True)
-class EngramProjector(Method):
+class EngramProjector(EngramMethod):
     """``W − α W P`` with ``P`` the projector on the directions with ``μ > threshold`` (``filters.Hard``).
 
     Raises:
         DataError: the threshold is not in [0, 1).
-        ConfigurationError: rounds or batch size are below 1.
+        ConfigurationError: as ``EngramMethod``.
     """
 
     threshold: float = 0.5
     strength: float = 1.0
-    rounds: int = 1
-    batch_size: int = 128
 
     name: ClassVar = "engram-projector"
     title: ClassVar = "Engram (projector)"
@@ -36,10 +33,10 @@ class EngramProjector(Method):
 
     def __post_init__(self) -> None:
         Hard(self.threshold)  # its own check, before any work is done
-        check_rounds(self.rounds, self.batch_size)
+        super().__post_init__()
 
     def __call__(self, problem: Problem) -> nn.Module:
-        return erase_in_rounds(problem, self._edit, self.rounds, self.batch_size)
+        return self.erased_in_rounds(problem, self._edit)
 
     def _edit(self, model: nn.Module, atlas: Atlas) -> Edit:
         return erase(atlas, FORGET, self.strength, Hard(self.threshold))

@@ -12,7 +12,7 @@ from mnemotomy.engram.edit import Edit
 from mnemotomy.engram.filters import Power
 from mnemotomy.engram.strength import Strength, erase
 from mnemotomy.methods.engram import STRENGTHS, EngramPaper
-from mnemotomy.methods.erasure import FORGET, PAPER, erase_in_rounds, head_site
+from mnemotomy.methods.erasure import FORGET, PAPER, head_site
 from mnemotomy.methods.problem import Problem
 
 
@@ -31,7 +31,7 @@ class EngramRecalibrated(EngramPaper):
 
     Raises:
         DataError: the exponent is not above 0.
-        ConfigurationError: rounds or batch size are below 1.
+        ConfigurationError: as ``EngramMethod``.
     """
 
     head_strength: float | None = None
@@ -48,7 +48,7 @@ class EngramRecalibrated(EngramPaper):
         super().__post_init__()
 
     def __call__(self, problem: Problem) -> nn.Module:
-        return erase_in_rounds(problem, self._edit, self.rounds, self.batch_size, recalibrate=True)
+        return self.erased_in_rounds(problem, self._edit, recalibrate=True)
 
     def _edit(self, model: nn.Module, atlas: Atlas) -> Edit:
         filter = None if self.exponent == 1.0 else Power(self.exponent)

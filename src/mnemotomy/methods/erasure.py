@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 from torch import Tensor, nn
 
@@ -12,6 +13,7 @@ from mnemotomy.engram.collect import collect
 from mnemotomy.engram.edit import Edit
 from mnemotomy.engram.recalibrate import recalibrate_
 from mnemotomy.errors import ConfigurationError
+from mnemotomy.methods.base import Method
 from mnemotomy.methods.classifier import head_of
 from mnemotomy.methods.problem import Examples, Problem
 
@@ -19,14 +21,61 @@ FORGET, RETAIN = "forget", "retain"
 PAPER = "Kwon et al. 2026, AI Engram: In Search of Memory Traces in Artificial Intelligence"
 
 
-def atlas_of(model: nn.Module, problem: Problem, batch_size: int) -> Atlas:
-    """The engrams of ``forget`` and ``retain`` in ``model``, at every layer: convolutions and the head too.
+@dataclass(frozen=True, kw_only=True)
+class EngramMethod(Method):
+    """A method that collects moments of the two sets and edits by their engrams, once or again and again.
 
-    The moments are those of evaluation mode, in which batch normalisation is a fixed affine map.
+    Attributes:
+        rounds: how often to collect and erase.
+        collected: moments are collected from at most so many examples, drawn from both sets in proportion; None for
+            all. Whatever else a method reads, it reads from all.
+        batch_size: of all passes.
+
+    Raises:
+        ConfigurationError: one of them is below 1.
     """
-    sets = ((FORGET, problem.forget), (RETAIN, problem.retain))
-    batches = {name: inputs_of(examples, batch_size) for name, examples in sets}
-    return Atlas(model, collect(model, batches, sites="all"))
+
+    rounds: int = 1
+    collected: int | None = None
+    batch_size: int = 128
+
+    def __post_init__(self) -> None:
+        if self.rounds < 1 or self.batch_size < 1:
+            raise ConfigurationError(f"rounds and batch size are at least 1, not {self.rounds} and {self.batch_size}")
+        if self.collected is not None and self.collected < 1:
+            raise ConfigurationError(f"collect from at least one example, not {self.collected}; None for all")
+
+    def atlas_of(self, model: nn.Module, problem: Problem) -> Atlas:
+        """The engrams of ``forget`` and ``retain`` in ``model``, at every layer: convolutions and the head too.
+
+        The moments are those of evaluation mode, in which batch normalisation is a fixed affine map.
+        """
+        size = len(problem.forget) + len(problem.retain)
+        share = 1.0 if self.collected is None else min(1.0, self.collected / size)
+        sets = {
+            name: examples if share == 1.0 else examples.drawn(max(1, round(share * len(examples))), problem.seed)
+            for name, examples in ((FORGET, problem.forget), (RETAIN, problem.retain))
+        }
+        batches = {name: inputs_of(examples, self.batch_size) for name, examples in sets.items()}
+        return Atlas(model, collect(model, batches, sites="all"))
+
+    def erased_in_rounds(
+        self, problem: Problem, edit: Callable[[nn.Module, Atlas], Edit], *, recalibrate: bool = False
+    ) -> nn.Module:
+        """A copy of the problem's model, edited ``rounds`` times, with new moments of the edited model before each.
+
+        Args:
+            problem: what to forget.
+            edit: the edit that erases, given the model as it is by then and its atlas.
+            recalibrate: read batch normalisation's running statistics again after each edit, from the examples to
+                retain; else they stay as they are, a part of the network that the paper's estimator does not edit.
+        """
+        model = copy.deepcopy(problem.model).eval()
+        for _ in range(self.rounds):
+            edit(model, self.atlas_of(model, problem)).apply_(model, check=False)
+            if recalibrate:
+                recalibrate_(model, inputs_of(problem.retain, self.batch_size))
+        return model
 
 
 def head_site(model: nn.Module, atlas: Atlas) -> str:
@@ -35,42 +84,6 @@ def head_site(model: nn.Module, atlas: Atlas) -> str:
     return next(name for name, site in atlas.sites.items() if site.module is head)
 
 
-def erase_in_rounds(
-    problem: Problem,
-    edit: Callable[[nn.Module, Atlas], Edit],
-    rounds: int,
-    batch_size: int,
-    *,
-    recalibrate: bool = False,
-) -> nn.Module:
-    """A copy of the problem's model, edited ``rounds`` times, with new moments of the edited model before each.
-
-    Args:
-        problem: what to forget.
-        edit: the edit that erases, given the model as it is by then and its atlas.
-        rounds: how often to collect and erase.
-        batch_size: of all passes.
-        recalibrate: read batch normalisation's running statistics again after each edit, from the examples to retain;
-            else they stay as they are, a part of the network that the paper's estimator does not edit.
-    """
-    model = copy.deepcopy(problem.model).eval()
-    for _ in range(rounds):
-        edit(model, atlas_of(model, problem, batch_size)).apply_(model, check=False)
-        if recalibrate:
-            recalibrate_(model, inputs_of(problem.retain, batch_size))
-    return model
-
-
 def inputs_of(examples: Examples, batch_size: int) -> Iterator[Tensor]:
     """The inputs alone, batch by batch."""
     return (batch.inputs for batch in examples.batches(batch_size))
-
-
-def check_rounds(rounds: int, batch_size: int) -> None:
-    """Refuse to erase less than once.
-
-    Raises:
-        ConfigurationError: rounds or batch size are below 1.
-    """
-    if rounds < 1 or batch_size < 1:
-        raise ConfigurationError(f"rounds and batch size are at least 1, not {rounds} and {batch_size}")

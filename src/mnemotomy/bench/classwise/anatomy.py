@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mnemotomy.bench.classwise.observing import see
-from mnemotomy.bench.classwise.subject import Subject
+from mnemotomy.bench.classwise.subject import Subject, some
 from mnemotomy.engram.atlas import Atlas
 from mnemotomy.engram.collect import collect
 from mnemotomy.engram.edit import Edit
@@ -25,9 +25,9 @@ def class_atlas(model: nn.Module, examples: Examples) -> Atlas:
 
     Mixed batches would take MNIST three times as long, as each class has a product of its own, of a dozen rows.
     """
-    order = examples.labels.argsort(stable=True).split(BATCH_SIZE)
-    batches = ((batch.inputs, batch.labels) for batch in (examples[rows] for rows in order))
-    return Atlas(model, collect(model, batches, concepts=lambda batch: batch[1], sites="all"))
+    classes = examples.labels.unique().tolist()
+    batches = {str(label): examples[examples.labels == label].inputs.split(BATCH_SIZE) for label in classes}
+    return Atlas(model, collect(model, batches, sites="all"))
 
 
 def class_engrams(atlas: Atlas, classes: int) -> list[Edit]:
@@ -43,9 +43,14 @@ class Anatomy:
         self.model = subject.original
 
     @cached_property
+    def collected(self) -> Examples:
+        """What engrams are collected from."""
+        return some(self.subject.given, self.subject.case.grid.collected)
+
+    @cached_property
     def atlas(self) -> Atlas:
         """Of all classes."""
-        return class_atlas(self.model, self.subject.collected)
+        return class_atlas(self.model, self.collected)
 
     @cached_property
     def engrams(self) -> list[Edit]:

@@ -38,7 +38,7 @@ class Case:
         superclasses: classes by superclass, where there are any.
         read: at most so many examples to forget, and of those retained, are read by metrics; None for all.
         test_images: at most so many test images are read; None for all.
-        collected: closed-form methods collect from so many training examples; None for all.
+        given: closed-form methods are given so many training examples; None for all.
         retained: gradient methods see at most so many of the examples retained, and all to forget; None for all.
         features: of so many examples to forget the features are clustered, with as many retained.
         subset_images: at most so many test images are read for each of the 2ⁿ − 1 subsets; None for all.
@@ -59,7 +59,7 @@ class Case:
     superclasses: Mapping[str, Sequence[int]] = field(default_factory=dict)
     read: int | None = None
     test_images: int | None = None
-    collected: int | None = None
+    given: int | None = None
     retained: int | None = None
     features: int = 1000
     subset_images: int | None = None
@@ -81,23 +81,23 @@ MNIST = Case(
     "mnist-mlp", "mnist", "mlp", seeds=(0, 1, 2), single=True, read=5000, subset_images=2000,
     grid=Grid(
         rates=(0.1, 0.01), epochs=5, plus_epochs=(5,), gammas=(1e-5, 1e-4), forgetting_rates=LEARNING_RATES,
-        thresholds=(0.3, 0.5), projector_strengths=(1.0, 1.4), batch_norm=False,
+        thresholds=(0.3, 0.5), projector_strengths=(1.0, 1.4), batch_norm=False, collected=5000,
     ),
 )  # fmt: skip
 CIFAR10_QUARTER = Case(
     "cifar10-resnet18-quarter", "cifar10", "resnet18", width=0.25, recipe=QUICK, single=True, seeds=(0, 1, 2),
     superclasses=CIFAR10,
-    read=2000, test_images=5000, collected=2000, retained=20000, subset_images=100, bfloat16=True,
+    read=2000, test_images=5000, given=2000, retained=20000, subset_images=100, bfloat16=True,
     grid=Grid(
         rates=(0.01, 0.001), epochs=1, plus_epochs=(1,), gammas=(1e-5,), forgetting_rates=(0.01, 0.001, 3e-4, 1e-4),
         strengths=(0.5, 0.6, 0.8, 1.0, 1.2, 1.4), recalibrated_strengths=(0.5, 0.8, 1.2), thresholds=(0.3, 0.5),
-        projector_strengths=(1.0,),
+        projector_strengths=(1.0,), collected=500,
         automatic=EngramAutomatic(excesses=(0.4,), strengths=(0.7, 1.0, 1.4, 2.0), read=1000),
     ),
 )  # fmt: skip
 CIFAR10_VIT_SMALL = Case(
     "cifar10-vit-small", "cifar10", "vit", width=0.375, recipe=QUICK_VIT, single=True, superclasses=CIFAR10,
-    test_images=5000, collected=2000, matrices_only=True,
+    test_images=5000, given=2000, matrices_only=True,
     grid=Grid(automatic=EngramAutomatic(excesses=(0.1, 0.3, 0.5), strengths=(0.4, 0.6, 0.8, 1.0, 1.2), read=500)),
 )  # fmt: skip
 MNIST_PAPER = Case(

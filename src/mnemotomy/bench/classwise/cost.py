@@ -24,10 +24,10 @@ def extraction(anatomy: Anatomy) -> Record:
     subject, model = anatomy.subject, anatomy.model
     with measured(subject.device) as usage:
         start = time.perf_counter()
-        atlas = class_atlas(model, subject.collected)
+        atlas = class_atlas(model, anatomy.collected)
         collecting = time.perf_counter() - start
         class_engrams(atlas, subject.classes)
-    few = some(subject.collected, max(1, len(subject.collected) // THINNED))
+    few = some(anatomy.collected, max(1, len(anatomy.collected) // THINNED))
     thinned = counted_flops(lambda: class_atlas(model, few))
     return {
         "seconds": usage.seconds,
@@ -35,7 +35,7 @@ def extraction(anatomy: Anatomy) -> Record:
         "peak_bytes": usage.peak_bytes,
         "flops": thinned * THINNED + counted_flops(lambda: class_engrams(atlas, subject.classes)),
         "classes": subject.classes,
-        "share_collected": len(subject.collected) / len(subject.train),
+        "share_collected": len(anatomy.collected) / len(subject.train),
     }
 
 

@@ -12,6 +12,7 @@ from mnemotomy.methods.engram_automatic import EngramAutomatic
 from mnemotomy.methods.engram_outputs import EngramOutputs
 from mnemotomy.methods.engram_projector import EngramProjector
 from mnemotomy.methods.engram_recalibrated import EngramRecalibrated
+from mnemotomy.methods.erasure import EngramMethod
 from mnemotomy.methods.fine_tune import FineTune
 from mnemotomy.methods.gradient import LEARNING_RATES
 from mnemotomy.methods.l1_sparse import L1Sparse
@@ -49,6 +50,7 @@ class Grid:
         forgetting_rates: NegGrad's, which the rest would ruin.
         recalibrated_strengths: α before the head with batch normalisation recalibrated; None for ``strengths``.
         batch_norm: whether the network normalises batches, so that recalibrating makes a difference, and a row.
+        collected: engrams are collected from so many of the examples given; None for all.
     """
 
     rates: Sequence[float] = LEARNING_RATES
@@ -62,6 +64,7 @@ class Grid:
     recalibrated_strengths: Sequence[float] | None = None
     automatic: EngramAutomatic = field(default_factory=EngramAutomatic)
     batch_norm: bool = True
+    collected: int | None = None
 
     def rows(self) -> dict[str, Row]:
         """Every method of the table by name, in the paper's order, ours last."""
@@ -86,7 +89,10 @@ class Grid:
             _row(EngramAutomatic, [replace(self.automatic, rounds=2)], "-twice", ", twice"),
             _row(TwoSided, list(TwoSided.grid())),
         )  # fmt: skip
-        return {row.name: row for row in found}
+        return {row.name: replace(row, methods=tuple(map(self._collecting, row.methods))) for row in found}
+
+    def _collecting(self, method: Method) -> Method:
+        return replace(method, collected=self.collected) if isinstance(method, EngramMethod) else method
 
     def _recalibrated(self) -> tuple[Row, ...]:
         strengths = self.recalibrated_strengths or self.strengths

@@ -68,7 +68,7 @@ def automatic_matrix(anatomy: Anatomy, settings: Record) -> Record:
 def two_sided_matrix(anatomy: Anatomy, settings: Record) -> Record:
     """Every class erased in turn by the two-sided edit with these settings."""
     subject, method = anatomy.subject, TwoSided(**settings)
-    problems = (subject.problem_of(label, examples=subject.collected) for label in range(subject.classes))
+    problems = (subject.problem_of(label, examples=subject.given) for label in range(subject.classes))
     rows = [see(method(problem), subject.test).by_class for problem in problems]
     return _described(anatomy, {TWO_SIDED: torch.stack(rows)})
 
@@ -104,7 +104,7 @@ def every_subset_recalibrated(anatomy: Anatomy) -> Record:
     subject = anatomy.subject
     if subject.classes != CLASSES or not has_batch_norm(anatomy.model):
         return {"sizes": {}}
-    read, kept = some(subject.test, subject.case.subset_images), some(subject.collected, CHOSEN_ON)
+    read, kept = some(subject.test, subject.case.subset_images), some(subject.given, CHOSEN_ON)
     splits = [Split(examples.inputs, examples.labels) for examples in (read, kept)]
     return {"sizes": {RECALIBRATED: subsets(anatomy.model, anatomy.engrams, 1.0, splits[0], recalibrate=splits[1])}}
 
@@ -159,7 +159,7 @@ def _automatic(anatomy: Anatomy, sets: Sequence[Sequence[int]], settings: Record
     subject, ours = anatomy.subject, OnMoments(**settings)
     rows = []
     for labels in sets:
-        edited = ours.erased(subject.problem_of(*labels, examples=subject.collected), anatomy.atlas.moments)
+        edited = ours.erased(subject.problem_of(*labels, examples=subject.given), anatomy.atlas.moments)
         rows.append(see(edited, subject.test).by_class)
     return torch.stack(rows)
 

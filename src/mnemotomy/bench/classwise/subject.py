@@ -93,7 +93,7 @@ class Subject:
         case = self.case
         return {
             "case": [case.name, case.data, case.forget, case.features, self.bfloat16],
-            "read": [case.read, case.test_images, case.collected, case.retained, case.subset_images],
+            "read": [case.read, case.test_images, case.given, case.retained, case.subset_images],
             "relearning": asdict(case.relearning),
             "models": [fingerprint(model) for model in self._models],
             "device": self.device.type,
@@ -114,9 +114,9 @@ class Subject:
         return self.problem_of(self.case.forget)
 
     @cached_property
-    def collected(self) -> Examples:
-        """The training examples that closed-form methods read."""
-        return some(self.train, self.case.collected)
+    def given(self) -> Examples:
+        """The training examples that closed-form methods are given."""
+        return some(self.train, self.case.given)
 
     @property
     def _models(self) -> tuple[nn.Module, ...]:
@@ -134,7 +134,7 @@ class Subject:
     @cached_property
     def closed_form_problem(self) -> Problem:
         """The request to forget the case's class, with the examples that closed-form methods read."""
-        return self.problem_of(self.case.forget, examples=self.collected)
+        return self.problem_of(self.case.forget, examples=self.given)
 
     def problem_of(self, *classes: int, examples: Examples | None = None) -> Problem:
         """The request to forget these classes, by default with every training example."""

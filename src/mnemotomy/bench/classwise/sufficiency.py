@@ -28,7 +28,7 @@ def sufficiency(anatomy: Anatomy, recalibrate: bool = False) -> Record:
     Args:
         anatomy: of the original model.
         recalibrate: read batch normalisation's running statistics again for each state, from the training images that
-            engrams were collected from; else they are those of the network that is injected into.
+            closed-form methods are given; else they are those of the network that is injected into.
     """
     subject, engrams = anatomy.subject, anatomy.engrams
     null = null_state(anatomy.model, anatomy.atlas)
@@ -38,7 +38,7 @@ def sufficiency(anatomy: Anatomy, recalibrate: bool = False) -> Record:
     def look(model: nn.Module) -> Seen:
         if not recalibrate:
             return see(model, subject.test)
-        with recalibrated(model, inputs_of(subject.collected, BATCH_SIZE)):
+        with recalibrated(model, inputs_of(subject.given, BATCH_SIZE)):
             return see(model, subject.test)
 
     def injected(edit: Edit, naive: nn.Module) -> Seen:

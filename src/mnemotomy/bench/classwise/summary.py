@@ -52,7 +52,7 @@ def settings(case: Case) -> Record:
         "forget_class": case.forget,
         "examples_read": case.read,
         "test_images": case.test_images,
-        "collected": case.collected,
+        "given": case.given,
         "retained_by_gradient_methods": case.retained,
         "examples_clustered": case.features,
         "subset_images": case.subset_images,
