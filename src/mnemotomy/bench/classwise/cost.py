@@ -15,8 +15,6 @@ from mnemotomy.bench.resources import measured
 Record = dict[str, Any]
 PUBLISHED_EPOCHS = 10
 """Table 5."""
-WORKS = 0.9
-"""A method with this Tug-of-War has forgotten the class and kept the rest; the cheapest may have done neither."""
 
 
 def extraction(anatomy: Anatomy) -> Record:
@@ -64,10 +62,8 @@ def cost(extracted: Mapping[str, Any], records: Sequence[Record]) -> Record:
             "times_cheaper_published": classes * record["seconds"] * PUBLISHED_EPOCHS / epochs / whole,
             "times_cheaper_flops": classes * record["flops"] / extracted["flops"],
         }
-    working = [name for name, one in found.items() if one["tow"] >= WORKS]
     return {
         "extraction": dict(extracted),
         "baselines": found,
         "cheapest": min(found, key=lambda name: found[name]["times_cheaper"], default=None),
-        "cheapest_working": min(working, key=lambda name: found[name]["times_cheaper"], default=None),
     }
