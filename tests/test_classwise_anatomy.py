@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from dataclasses import asdict, replace
-from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -64,8 +63,9 @@ def test_the_two_sided_edit_of_every_class(anatomy):
 
 
 def test_ours_on_shared_moments_is_ours(subject, monkeypatch):
+    exact = Collection(dtype=torch.float64)
     for module in (anatomies, erasure):  # in float32 the order of sums would move directions at the cut
-        monkeypatch.setattr(module, "collect", partial(collect, options=Collection(dtype=torch.float64)))
+        monkeypatch.setattr(module, "collect", lambda *given, options, **more: collect(*given, options=exact, **more))
     settings = {"excesses": (0.2,), "strengths": (0.6, 1.0), "read": 100}
     alone = see(EngramAutomatic(**settings)(subject.problem), subject.test)
     moments = class_atlas(subject.original, subject.given).moments

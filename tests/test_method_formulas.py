@@ -210,6 +210,7 @@ def test_moments_are_collected_from_as_many_examples_as_asked_for():
     assert EngramPaper(collected=10**6).atlas_of(problem.model, problem).moments.origin.examples == sizes
     assert same_state(EngramProjector(collected=10**6)(problem), state_of(EngramProjector()(problem)))
     assert not same_state(EngramGrid(collected=200)(problem), state_of(EngramGrid()(problem)))
+    assert EngramPaper(rows=3).atlas_of(problem.model, problem).moments.origin.rows == 3
 
 
 def test_the_automatic_choice_follows_its_rule():

@@ -24,6 +24,7 @@ from mnemotomy.engram.moments import Moments, Origin, Statistic, versions
 from mnemotomy.engram.moments_file import load_moments, save_moments
 from mnemotomy.engram.products import full_precision
 from mnemotomy.engram.rows import is_encoder_decoder, label_rows
+from mnemotomy.engram.second_moment import Sampling
 from mnemotomy.engram.sites import Selector, Site, select_sites
 from mnemotomy.errors import ArtifactError, ConceptError, DataError
 from mnemotomy.models import device_of, fingerprint, observing
@@ -47,6 +48,8 @@ class Collection:
             of a group keeps its own beside it.
         checkpoint_seconds: how often.
         keep_checkpoint: leave that file where it is for the caller, who removes it once the moments are saved.
+        rows: of images, at most so many receptive fields of each are read at a convolution, drawn from a fixed seed;
+            all by default. Neighbours resemble each other: a few of many images tell more than all of a few.
         progress: show a bar on a terminal.
     """
 
@@ -56,6 +59,7 @@ class Collection:
     checkpoint: str | Path | None = None
     checkpoint_seconds: float = 60.0
     keep_checkpoint: bool = False
+    rows: int | None = None
     progress: bool = True
 
     def __post_init__(self) -> None:
@@ -63,6 +67,8 @@ class Collection:
             raise DataError(
                 f"moments are summed in float32 or float64, not {self.dtype}: a coarser sum destroys the edit"
             )
+        if self.rows is not None and self.rows < 1:
+            raise DataError(f"read at least one row of each example, not {self.rows}; None for all")
 
 
 def collect(
@@ -104,6 +110,7 @@ def collect(
         layers=layers,
         model_dtype=str(next(model.parameters()).dtype).removeprefix("torch."),
         moment_dtype=str(options.dtype).removeprefix("torch."),
+        rows=options.rows,
         versions=versions(),
     )
     run = _Run(model, chosen, origin, mask, options)
@@ -125,7 +132,10 @@ class _Run:
         self.options = options
         self.device = device_of(model)
         self.forward = options.forward or default_forward(model, sites)
-        self.collector = Collector(model, sites, [], share=options.share_inputs, dtype=options.dtype)
+        self.sampling = None if options.rows is None else Sampling(options.rows, torch.Generator())
+        self.collector = Collector(
+            model, sites, [], share=options.share_inputs, dtype=options.dtype, sampling=self.sampling
+        )
         self.encoder_decoder = is_encoder_decoder(model)
         self.batches = 0
         self.examples: dict[str, int] = {}
@@ -180,6 +190,8 @@ class _Run:
         mask = None if self.mask is None else self.mask(batch)
         indices = [-1 if name is None else self._index(name) for name in names]
         labels = label_rows(batch, indices, mask, self.encoder_decoder).to(self.device)
+        if self.sampling is not None:
+            self.sampling.generator.manual_seed(self.batches)  # so that a resumed collection draws the same
         with self.collector.batch(labels):
             self.forward(self.model, move(batch, self.device))
         for name in names:
@@ -219,13 +231,8 @@ class _Run:
         if path is None or not path.exists():
             return
         so_far, progress = load_moments(path)
-        same = (so_far.origin.fingerprint, so_far.origin.selector, so_far.origin.layers, so_far.origin.moment_dtype)
-        if progress is None or same != (
-            self.origin.fingerprint,
-            self.origin.selector,
-            self.origin.layers,
-            self.origin.moment_dtype,
-        ):
+        same = ("fingerprint", "selector", "layers", "moment_dtype", "rows")
+        if progress is None or any(getattr(so_far.origin, key) != getattr(self.origin, key) for key in same):
             raise ArtifactError(f"{path} is no checkpoint of this collection; delete it or name another file")
         self.batches = int(progress["batches"])
         self.examples = dict(progress["examples"])

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mnemotomy.engram.moments import Statistic
 from mnemotomy.engram.rows import ENCODER, RowLabels, stream_of, text_encoder
-from mnemotomy.engram.second_moment import SecondMoment, add_input_, empty_moment
+from mnemotomy.engram.second_moment import Sampling, SecondMoment, add_input_, empty_moment
 from mnemotomy.engram.sites import Layout, Reading, Site
 from mnemotomy.errors import NonFiniteError, SharingError
 
@@ -27,7 +27,14 @@ class Collector:
     """
 
     def __init__(
-        self, model: nn.Module, sites: Mapping[str, Site], concepts: list[str], *, share: bool, dtype: torch.dtype
+        self,
+        model: nn.Module,
+        sites: Mapping[str, Site],
+        concepts: list[str],
+        *,
+        share: bool,
+        dtype: torch.dtype,
+        sampling: Sampling | None = None,
     ):
         self.concepts = concepts
         self.moments: dict[str, dict[int, SecondMoment]] = {}
@@ -36,6 +43,7 @@ class Collector:
         self._sites = sites
         self._share = share
         self._dtype = dtype
+        self._sampling = sampling
         self._streams = {name: stream_of(model, name) for name in sites}
         self._labels: RowLabels | None = None
         self._fresh: set[str] = set()  # statistics that began in the present pass, which alone may be joined
@@ -146,7 +154,7 @@ class Collector:
 
         stream = ENCODER if self._reads_encoder(reading) else self._streams[name]
         labels, tensor = self._labels.of(reading, stream, name)
-        add_input_(moment_of, reading.layout, tensor, labels)
+        add_input_(moment_of, reading.layout, tensor, labels, self._sampling)
 
     def _check_sharing(self) -> None:
         for name, owner in self.readers.items():

@@ -30,6 +30,7 @@ class Origin:
         selector: the sites that were asked for.
         layers: the blocks that were asked for, if any.
         model_dtype, moment_dtype: of the activations and of the sums.
+        rows: at most so many of each image were read at a convolution, if not all.
         examples: how many examples each concept had.
         versions: of what computed them.
     """
@@ -40,6 +41,7 @@ class Origin:
     layers: tuple[int, ...] | None
     model_dtype: str
     moment_dtype: str
+    rows: int | None = None
     examples: dict[str, int] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
 
@@ -103,6 +105,11 @@ class Moments:
             return NotImplemented
         if self.origin.fingerprint != other.origin.fingerprint:
             raise MergeError("these moments come from two different models; only those of one model can be added")
+        if self.origin.rows != other.origin.rows:
+            raise MergeError(
+                f"these moments were collected with rows={self.origin.rows} and rows={other.origin.rows}, so that an "
+                "example of one would outweigh one of the other; collect both alike"
+            )
         same = (self.origin.selector, self.origin.layers) == (other.origin.selector, other.origin.layers)
         odd = sorted(set(self.readers) ^ set(other.readers))
         if odd and not same:  # of one selection, only sites that no row has reached (experts) can be missing

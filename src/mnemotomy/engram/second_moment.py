@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
@@ -12,6 +13,14 @@ from mnemotomy.engram.products import add_gram_, mirror_, pack, products_of, unp
 from mnemotomy.engram.sites.layout import Layout, OneHot
 
 _CHUNK_BYTES = 64 * 2**20  # the most that patches may take at a time
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """So many rows of each example, where a layout makes more of it, drawn by ``generator``."""
+
+    count: int
+    generator: torch.Generator
 
 
 class SecondMoment:
@@ -129,7 +138,11 @@ def empty_moment(layout: Layout, example: Tensor, dtype: torch.dtype) -> SecondM
 
 
 def add_input_(
-    moment_of: Callable[[int], SecondMoment], layout: Layout, tensor: Tensor, concepts: int | Int[Tensor, "*lead"]
+    moment_of: Callable[[int], SecondMoment],
+    layout: Layout,
+    tensor: Tensor,
+    concepts: int | Int[Tensor, "*lead"],
+    sampling: Sampling | None = None,
 ) -> None:
     """Add the rows of one input, each to the moment of its concept.
 
@@ -139,26 +152,32 @@ def add_input_(
         tensor: the input.
         concepts: the one concept of all rows, or the concept of each row (−1 for none) in the shape of the rows'
             leading dimensions, or of those of the input where a layout makes several rows of one example.
+        sampling: of those several; all by default.
     """
     with products_of(tensor):
         if not layout.batched:
             _add_rows(moment_of, layout, layout.rows(tensor), concepts)
         elif isinstance(concepts, int):
-            _add_examples(moment_of(concepts), layout, tensor)
+            _add_examples(moment_of(concepts), layout, tensor, sampling)
         else:  # example by example: a part of the input is a fraction of its rows
             labels = concepts.to(tensor.device)
             there = [concept for concept in torch.unique(labels).tolist() if concept >= 0]
             for concept in there:
                 chosen = labels == concept
-                _add_examples(moment_of(concept), layout, tensor if bool(chosen.all()) else tensor[chosen])
+                _add_examples(moment_of(concept), layout, tensor if bool(chosen.all()) else tensor[chosen], sampling)
 
 
-def _add_examples(moment: SecondMoment, layout: Layout, tensor: Tensor) -> None:
-    """Add all rows of all examples, so many examples at a time."""
+def _add_examples(moment: SecondMoment, layout: Layout, tensor: Tensor, sampling: Sampling | None) -> None:
+    """Add the rows of all examples, so many examples at a time."""
     bytes_per_example = moment.second.element_size() * (tensor.numel() // max(1, tensor.shape[0])) * layout.expansion()
     step = max(1, _CHUNK_BYTES // max(1, bytes_per_example))
     for part in tensor.split(step):
         chunk = part.to(moment.second.dtype)  # exact for bfloat16 and float16 activations
+        if sampling is not None:
+            drawn = layout.sampled_rows(chunk, sampling.count, sampling.generator)
+            if drawn is not None:
+                _add_selected(moment, layout, _flat(layout, drawn))
+                continue
         summed = layout.quick_moments(chunk)
         if summed is None:
             quick = layout.quick_rows(chunk)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from mnemotomy.engram.atlas import Atlas
-from mnemotomy.engram.collect import collect
+from mnemotomy.engram.collect import Collection, collect
 from mnemotomy.engram.edit import Edit
 from mnemotomy.engram.recalibrate import recalibrate_
 from mnemotomy.errors import ConfigurationError
@@ -29,6 +29,7 @@ class EngramMethod(Method):
         rounds: how often to collect and erase.
         collected: moments are collected from at most so many examples, drawn from both sets in proportion; None for
             all. Whatever else a method reads, it reads from all.
+        rows: of so many receptive fields of each example at a convolution (``Collection.rows``); None for all.
         batch_size: of all passes.
 
     Raises:
@@ -37,6 +38,7 @@ class EngramMethod(Method):
 
     rounds: int = 1
     collected: int | None = None
+    rows: int | None = None
     batch_size: int = 128
 
     def __post_init__(self) -> None:
@@ -57,7 +59,7 @@ class EngramMethod(Method):
             for name, examples in ((FORGET, problem.forget), (RETAIN, problem.retain))
         }
         batches = {name: inputs_of(examples, self.batch_size) for name, examples in sets.items()}
-        return Atlas(model, collect(model, batches, sites="all"))
+        return Atlas(model, collect(model, batches, sites="all", options=Collection(rows=self.rows)))
 
     def erased_in_rounds(
         self, problem: Problem, edit: Callable[[nn.Module, Atlas], Edit], *, recalibrate: bool = False

@@ -154,7 +154,7 @@ def _part(out_dir: Path, anatomy: Anatomy, name: str, run: Callable[..., Any], *
         "analysis": name,
         "superclasses": {key: list(members) for key, members in subject.superclasses.items()},
         "arguments": list(arguments),
-        "collected": subject.case.grid.collected,
+        "collected": [subject.case.grid.collected, subject.case.grid.fields_read],
     }
     return cached(out_dir, subject, what, lambda: {"found": run(anatomy, *arguments)})["found"]
 

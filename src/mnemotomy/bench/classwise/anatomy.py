@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from mnemotomy.bench.classwise.observing import see
 from mnemotomy.bench.classwise.subject import Subject, some
 from mnemotomy.engram.atlas import Atlas
-from mnemotomy.engram.collect import collect
+from mnemotomy.engram.collect import Collection, collect
 from mnemotomy.engram.edit import Edit
 from mnemotomy.methods.problem import Examples
 
@@ -20,14 +20,19 @@ BATCH_SIZE = 128
 """Appendix B.3."""
 
 
-def class_atlas(model: nn.Module, examples: Examples) -> Atlas:
+def class_atlas(model: nn.Module, examples: Examples, rows: int | None = None) -> Atlas:
     """The atlas of every class at every layer, from one pass over the examples, class by class.
 
     Mixed batches would take MNIST three times as long, as each class has a product of its own, of a dozen rows.
+
+    Args:
+        model: what is collected from.
+        examples: of all classes.
+        rows: of so many receptive fields of each at a convolution; all by default.
     """
     classes = examples.labels.unique().tolist()
     batches = {str(label): examples[examples.labels == label].inputs.split(BATCH_SIZE) for label in classes}
-    return Atlas(model, collect(model, batches, sites="all"))
+    return Atlas(model, collect(model, batches, sites="all", options=Collection(rows=rows)))
 
 
 def class_engrams(atlas: Atlas, classes: int) -> list[Edit]:
@@ -50,7 +55,7 @@ class Anatomy:
     @cached_property
     def atlas(self) -> Atlas:
         """Of all classes."""
-        return class_atlas(self.model, self.collected)
+        return class_atlas(self.model, self.collected, self.subject.case.grid.fields_read)
 
     @cached_property
     def engrams(self) -> list[Edit]:

@@ -81,7 +81,7 @@ MNIST = Case(
     "mnist-mlp", "mnist", "mlp", seeds=(0, 1, 2), single=True, read=5000, subset_images=2000,
     grid=Grid(
         rates=(0.1, 0.01), epochs=5, plus_epochs=(5,), gammas=(1e-5, 1e-4), forgetting_rates=LEARNING_RATES,
-        thresholds=(0.3, 0.5), projector_strengths=(1.0, 1.4), batch_norm=False, collected=5000,
+        thresholds=(0.3, 0.5), projector_strengths=(1.0, 1.4), batch_norm=False, collected=2500,
     ),
 )  # fmt: skip
 CIFAR10_QUARTER = Case(
@@ -91,7 +91,7 @@ CIFAR10_QUARTER = Case(
     grid=Grid(
         rates=(0.01, 0.001), epochs=1, plus_epochs=(1,), gammas=(1e-5,), forgetting_rates=(0.01, 0.001, 3e-4, 1e-4),
         strengths=(0.5, 0.6, 0.8, 1.0, 1.2, 1.4), recalibrated_strengths=(0.5, 0.8, 1.2), thresholds=(0.3, 0.5),
-        projector_strengths=(1.0,), collected=500,
+        projector_strengths=(1.0,), collected=1000, fields_read=8,
         automatic=EngramAutomatic(excesses=(0.4,), strengths=(0.7, 1.0, 1.4, 2.0), read=1000),
     ),
 )  # fmt: skip

@@ -19,14 +19,14 @@ PUBLISHED_EPOCHS = 10
 
 def extraction(anatomy: Anatomy) -> Record:
     """The cost of the engrams of all classes: collecting, factorising, extracting."""
-    subject, model = anatomy.subject, anatomy.model
+    subject, model, rows = anatomy.subject, anatomy.model, anatomy.subject.case.grid.fields_read
     with measured(subject.device) as usage:
         start = time.perf_counter()
-        atlas = class_atlas(model, anatomy.collected)
+        atlas = class_atlas(model, anatomy.collected, rows)
         collecting = time.perf_counter() - start
         class_engrams(atlas, subject.classes)
     few = some(anatomy.collected, max(1, len(anatomy.collected) // THINNED))
-    thinned = counted_flops(lambda: class_atlas(model, few))
+    thinned = counted_flops(lambda: class_atlas(model, few, rows))
     return {
         "seconds": usage.seconds,
         "collecting_seconds": collecting,

@@ -51,6 +51,7 @@ class Grid:
         recalibrated_strengths: α before the head with batch normalisation recalibrated; None for ``strengths``.
         batch_norm: whether the network normalises batches, so that recalibrating makes a difference, and a row.
         collected: engrams are collected from so many of the examples given; None for all.
+        fields_read: of so many receptive fields of each at a convolution; None for all.
     """
 
     rates: Sequence[float] = LEARNING_RATES
@@ -65,6 +66,7 @@ class Grid:
     automatic: EngramAutomatic = field(default_factory=EngramAutomatic)
     batch_norm: bool = True
     collected: int | None = None
+    fields_read: int | None = None
 
     def rows(self) -> dict[str, Row]:
         """Every method of the table by name, in the paper's order, ours last."""
@@ -92,7 +94,11 @@ class Grid:
         return {row.name: replace(row, methods=tuple(map(self._collecting, row.methods))) for row in found}
 
     def _collecting(self, method: Method) -> Method:
-        return replace(method, collected=self.collected) if isinstance(method, EngramMethod) else method
+        return (
+            replace(method, collected=self.collected, rows=self.fields_read)
+            if isinstance(method, EngramMethod)
+            else method
+        )
 
     def _recalibrated(self) -> tuple[Row, ...]:
         strengths = self.recalibrated_strengths or self.strengths

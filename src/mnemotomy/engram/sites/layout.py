@@ -36,6 +36,9 @@ class Layout(Protocol):
     def quick_moments(self, tensor: Tensor) -> tuple[Tensor, Tensor] | None:
         """The sums of ``quick_rows`` and of their products without cutting them; None where that is not quicker."""
 
+    def sampled_rows(self, tensor: Tensor, count: int, generator: torch.Generator) -> Tensor | None:
+        """``count`` of each example's ``rows``, drawn anew for each; None where there are no more than that."""
+
     def in_order(self, sums: Tensor) -> Tensor:
         """A sum ``[d]`` or ``[d, d]`` over ``quick_rows`` as it is over ``rows``."""
 
@@ -50,6 +53,9 @@ class _OneOrder:
         return None
 
     def quick_moments(self, tensor: Tensor) -> None:
+        return None
+
+    def sampled_rows(self, tensor: Tensor, count: int, generator: torch.Generator) -> None:
         return None
 
     def in_order(self, sums: Tensor) -> Tensor:
@@ -132,6 +138,17 @@ class Patches:
         if not usual or tensor.shape[2] < _HIGH or 2 * tensor[:, 0].numel() < _product(self.kernel) * tensor.shape[1]:
             return None
         return patch_moments(tensor)
+
+    def sampled_rows(self, tensor: Tensor, count: int, generator: torch.Generator) -> Tensor | None:
+        spatial = len(self.kernel)
+        windows = self._windows(self._padded(tensor), first=2).movedim(1, 1 + spatial)  # [B, *positions, C, *kernel]
+        positions = windows.shape[1 : 1 + spatial]
+        if count >= _product(positions):
+            return None
+        drawn = torch.rand(len(tensor), _product(positions), generator=generator).argsort(dim=1)[:, :count]
+        places = torch.unravel_index(drawn.to(tensor.device), positions)
+        rows = windows[torch.arange(len(tensor), device=tensor.device)[:, None], *places].flatten(2)
+        return rows.unflatten(-1, (self.groups, -1)) if self.groups > 1 else rows
 
     def in_order(self, sums: Tensor) -> Tensor:
         for axis in range(sums.dim()):
