@@ -18,6 +18,8 @@ from mnemotomy.methods.problem import Examples
 
 BATCH_SIZE = 128
 """Appendix B.3."""
+_AT_A_TIME = 512
+"""Images of one class; small networks spend more time between batches than in them."""
 
 
 def class_atlas(model: nn.Module, examples: Examples, rows: int | None = None) -> Atlas:
@@ -31,7 +33,7 @@ def class_atlas(model: nn.Module, examples: Examples, rows: int | None = None) -
         rows: of so many receptive fields of each at a convolution; all by default.
     """
     classes = examples.labels.unique().tolist()
-    batches = {str(label): examples[examples.labels == label].inputs.split(BATCH_SIZE) for label in classes}
+    batches = {str(label): examples[examples.labels == label].inputs.split(_AT_A_TIME) for label in classes}
     return Atlas(model, collect(model, batches, sites="all", options=Collection(rows=rows)))
 
 
