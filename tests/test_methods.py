@@ -190,6 +190,7 @@ def test_labels_must_fit_their_inputs():
         (lambda: EngramPaper(rounds=0), "rounds"),
         (lambda: EngramRecalibrated(rounds=0), "rounds"),
         (lambda: EngramProjector(collected=0), "at least one example"),
+        (lambda: EngramAutomatic(rows=0), "at least one row"),
         (lambda: EngramAutomatic(excesses=(), exponents=()), "no filter to try"),
         (lambda: EngramAutomatic(excesses=(1.0,)), "excesses"),
         (lambda: EngramAutomatic(exponents=(0.0,)), "exponents"),

@@ -44,8 +44,9 @@ class EngramMethod(Method):
     def __post_init__(self) -> None:
         if self.rounds < 1 or self.batch_size < 1:
             raise ConfigurationError(f"rounds and batch size are at least 1, not {self.rounds} and {self.batch_size}")
-        if self.collected is not None and self.collected < 1:
-            raise ConfigurationError(f"collect from at least one example, not {self.collected}; None for all")
+        for name, count in (("example", self.collected), ("row of each example", self.rows)):
+            if count is not None and count < 1:
+                raise ConfigurationError(f"collect from at least one {name}, not {count}; None for all")
 
     def atlas_of(self, model: nn.Module, problem: Problem) -> Atlas:
         """The engrams of ``forget`` and ``retain`` in ``model``, at every layer: convolutions and the head too.
