@@ -205,3 +205,48 @@ def test_sharing_that_ends_is_an_error_and_can_be_turned_off():
         mt.collect(Fickle(), {"a": [x], "b": [x]}, options=QUIET)
     moments = mt.collect(Fickle(), {"a": [x], "b": [x]}, options=mt.Collection(progress=False, share_inputs=False))
     assert relative(total(moments, "two", "b"), gram(2 * x)) < 1e-6
+
+
+class Positioned(nn.Module):
+    """Adds learnt positions, as ``wpe(arange)`` does, and reads its ids flat where asked to."""
+
+    def __init__(self, flat: bool = False) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.flat, self.words, self.places, self.out = flat, nn.Embedding(9, 4), nn.Embedding(9, 4), nn.Linear(4, 2)
+        self.distances = nn.Embedding(9, 1)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        numbers = torch.arange(ids.shape[1])
+        words = self.words(ids.reshape(-1)).view(*ids.shape, -1) if self.flat else self.words(ids)
+        weights = self.distances((numbers[:, None] - numbers).abs())[..., 0].softmax(-1)
+        return self.out(weights @ (words + self.places(numbers)))
+
+
+@pytest.mark.parametrize("flat", [False, True])
+@pytest.mark.parametrize("batch", [4, 5], ids=["", "as many examples as places"])
+def test_places_belong_to_every_example(batch: int, flat: bool):
+    ids = torch.randint(0, 9, (batch, 5), generator=torch.Generator().manual_seed(0))
+    names = ["a" if i < 2 else "b" for i in range(batch)]
+    apart = mt.collect(Positioned(), {"a": [ids[:2]], "b": [ids[2:]]}, sites="all", options=QUIET)
+    mixed = mt.collect(Positioned(flat), [ids], concepts=lambda _: names, sites="all", options=QUIET)
+    assert {site: apart.count(site, "a") for site in apart.readers} == {
+        "words": 10, "places": 10, "distances": 50, "out": 10,
+    }  # fmt: skip
+    assert equal(apart, mixed)
+
+
+def test_a_mask_of_the_patches_of_an_image():
+    import transformers
+
+    torch.manual_seed(0)
+    config = transformers.ViTConfig(
+        hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8, image_size=8, patch_size=4
+    )
+    model, x = transformers.ViTForImageClassification(config), randn(3, 3, 8, 8)
+    mask = torch.zeros(3, 5, dtype=torch.bool)  # the class token and four patches
+    mask[:, 1] = True
+    moments = mt.collect(model, {"a": [x], "b": [x]}, mask=lambda _: mask, options=QUIET)
+    counts = {site: moments.count(site, "a") for site in moments.readers}
+    assert counts.pop("classifier") == 3
+    assert set(counts.values()) == {3}

@@ -156,6 +156,23 @@ def test_sites_that_are_missing_or_of_another_shape(atlas: mt.Atlas):
         edit.apply(mlp(5, 6), check=False)
     with pytest.raises(SelectionError, match=r"site '0' has shape \[7, 6\] here and \[6, 6\]"):
         edit.apply(mlp(5, 7, 3), check=False)
+    lazy, other = mt.erase(atlas, "a"), mlp(5, 6, 4)  # its first layer would fit
+    before = state_of(other)
+    with pytest.raises(SelectionError, match=r"'2' has weights of shape \[\[4, 6\], \[4\]\] here"):
+        lazy.apply_(other, check=False)
+    assert same_state(other, before)
+    assert same_state(lazy.apply(network(), check=False), state_of(edit.apply(network(), check=False)))
+
+
+def test_weights_of_double_precision_keep_their_digits(atlas: mt.Atlas, model: nn.Sequential):
+    double = network().double()
+    with torch.no_grad():
+        for parameter in double.parameters():
+            parameter.mul_(1 + 1e-9)
+    before = {name: value.clone() for name, value in double.state_dict().items()}
+    mt.erase(atlas, "a", 1e-30).apply_(double, check=False)
+    assert same_state(double, before)
+    assert not any(value.any() for value in mt.null_state(double, atlas).parameters())
 
 
 def test_save_and_load(model: nn.Sequential, atlas: mt.Atlas, tmp_path: Path):
@@ -170,6 +187,9 @@ def test_save_and_load(model: nn.Sequential, atlas: mt.Atlas, tmp_path: Path):
     for site in ("0", "2"):
         assert torch.equal(loaded[site], edit[site])
     assert same_state(loaded.apply(model), state_of(edit.apply(model)))
+    for scaled in (-2.0 * loaded, -2.0 * edit.materialize()):  # strengths are recorded as they are in the end
+        assert scaled.describe()["terms"] == (-2.0 * edit).describe()["terms"]
+    assert mt.inject(atlas, "a").materialize().describe()["strength"] == 1.0
     assert same_state((0.5 * loaded).apply(model), state_of((0.5 * edit).apply(model)))
 
 

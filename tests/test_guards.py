@@ -124,7 +124,16 @@ def test_no_other_files_are_replaced(folder: Path, tmp_path: Path):
     with pytest.raises(DataError, match="is a file"):
         mt.save_model(mt.load_model(folder), diary)
     assert diary.read_text() == "unfinished"
-    mt.save_model(mt.load_model(folder), folder)  # a model may be saved over a model
+    mt.save_model(mt.load_model(folder), folder, extra={"note.md": "a"})  # a model may be saved over a model
+    mt.save_model(mt.load_model(folder), folder, extra={"note.md": "b"})
+    for other, kept in (("note.md", folder / "note.md"), ("thesis", folder / "thesis" / "main.tex")):
+        kept.parent.mkdir(exist_ok=True)
+        kept.write_text("unfinished")
+        with pytest.raises(DataError, match=f"did not write, as '{other}'"):  # not even beside a model
+            mt.save_model(mt.load_model(folder), folder)
+        assert kept.read_text() == "unfinished"
+        kept.unlink()
+    kept.parent.rmdir()
     with pytest.raises(DataError, match=r"config\.json is in .*, which this run would replace"):
         check_replaceable(folder, "config.json", [folder / "config.json"])
 

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import save_file
+from torch import Tensor, nn
 
 import mnemotomy as mt
 from helpers import QUIET, Network, close, identical, moments_of, randn, relative, tokens
@@ -148,6 +149,23 @@ def test_moments_are_additive_over_any_split_of_the_data(data: st.DataObject):
     assert merged.origin.examples == {c: concept.count(c) for c in merged.concepts}
     weights = [dict(mt.Atlas(model, moments)["a"].items()) for moments in (merged, whole)]
     assert all(relative(weights[0][site], weights[1][site]) < 1e-3 for site in whole.readers)
+
+
+def test_what_was_shared_on_one_side_only_can_be_saved(tmp_path: Path):
+    class Two(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.one, self.two = nn.Linear(4, 4), nn.Linear(4, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.one(x) + self.two(x)
+
+    shared = mt.collect(Two(), {"a": [randn(6, 4)]}, options=QUIET)
+    apart = mt.collect(Two(), {"b": [randn(6, 4)]}, options=mt.Collection(progress=False, share_inputs=False))
+    merged = shared + apart
+    merged.save(tmp_path / "m.safetensors")
+    assert identical(mt.Moments.load(tmp_path / "m.safetensors"), merged)
 
 
 def test_moments_of_other_sites_cannot_be_added(network: Network, moments: mt.Moments):

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,23 @@ def test_a_checkpoint_of_something_else_is_refused(network: Network, tmp_path: P
     checkpoint.write_bytes(b"junk")
     with pytest.raises(ArtifactError, match="damaged"):
         mt.collect(network, stream(), sites="all", **arguments)
+
+
+@pytest.mark.parametrize("again", [{"a": [3] * 4, "b": [6]}, {"x": [6, 6], "b": [6]}, {"a": [6]}])
+def test_a_checkpoint_of_other_batches_is_refused(network: Network, tmp_path: Path, again: dict[str, list[int]]):
+    options = mt.Collection(progress=False, checkpoint=tmp_path / "c.safetensors", checkpoint_seconds=0.0)
+
+    def stopping() -> Any:
+        yield from (tokens(6, 0), tokens(6, 1))
+        raise StopError
+
+    with pytest.raises(StopError):
+        mt.collect(network, {"a": stopping()}, options=options)
+    others = {name: [tokens(size, i) for i, size in enumerate(sizes)] for name, sizes in again.items()}
+    with pytest.raises(ArtifactError, match="collected from other batches than these"):
+        mt.collect(network, others, options=options)
+    with pytest.raises(ArtifactError, match="no checkpoint of this collection"):
+        mt.collect(network, {"a": stopping()}, options=replace(options, share_inputs=False))
 
 
 INTERRUPTED = """

@@ -319,3 +319,15 @@ def test_the_order_of_concepts_does_not_matter():
     other = atlas_of(weight, c=minus[:, 9:], a=plus, b=minus[:, :9])
     for concept in "abc":
         assert relative(one[concept][""], other[concept][""]) < 1e-6
+
+
+@pytest.mark.parametrize("filter", [mt.Hard(0.0), mt.Power(0.1)], ids=repr)
+def test_no_filter_makes_anything_of_rounding(filter: Any):
+    model = nn.Linear(50, 4, bias=False)
+    moments = mt.collect(model, {"a": [randn(3, 50)], "rest": [randn(400, 50, seed=1)]}, options=QUIET)
+    atlas = mt.Atlas(model, moments)
+    site = next(iter(atlas.sites))
+    mu = atlas.spectrum(site).mu(atlas.second_moment(site, ["a"]))
+    assert int((mu > 1e-3).sum()) == 3  # as many as the concept has rows
+    expected = float(filter.response(mu[-3:], atlas.share(site, ["a"])).sum())
+    assert float(atlas.operator(site, "a", filter).trace()) == pytest.approx(expected, rel=1e-4)

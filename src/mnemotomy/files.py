@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fnmatch
 import os
 import shutil
 import tempfile
@@ -11,6 +12,15 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from mnemotomy.errors import DataError
+
+MODEL_FILES = (
+    "config.json", "generation_config.json", "adapter_config.json", "*.safetensors", "*.safetensors.index.json",
+    "pytorch_model*.bin", "pytorch_model.bin.index.json", "tokenizer*", "special_tokens_map.json", "added_tokens.json",
+    "vocab.json", "vocab.txt", "merges.txt", "*.model", "chat_template.*", "*processor_config.json",
+    "mnemotomy.json", "metabolism.json", "unlearning.json", "prompt_format.json", "recipe.yaml",
+    "README.md", "LICENSE*", ".gitattributes",
+)  # fmt: skip
+"""What a folder with a model consists of: transformers' files and ours, by pattern. Anything else is somebody's."""
 
 
 @contextlib.contextmanager
@@ -61,13 +71,16 @@ def write_text(target: str | Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def check_replaceable(folder: Path, record: str, inputs: Iterable[str | Path] = ()) -> None:
-    """Refuse to put a result in the place of something else.
+def check_replaceable(
+    folder: Path, record: str, inputs: Iterable[str | Path] = (), *, also: Iterable[str] = ()
+) -> None:
+    """Refuse to put a model in the place of something else.
 
     Args:
-        folder: where the result goes.
+        folder: where the model goes.
         record: the name of a file that every result of the kind has.
         inputs: files and folders that are read, none of which may lie in ``folder``.
+        also: names of files that may be replaced beside ``MODEL_FILES``.
 
     Raises:
         DataError: the folder is a file, holds other things than such a result, or an input.
@@ -76,11 +89,21 @@ def check_replaceable(folder: Path, record: str, inputs: Iterable[str | Path] = 
     if folder.exists():
         if not folder.is_dir():
             raise DataError(f"{folder} is a file; name a folder for the model")
-        if any(folder.iterdir()) and not (folder / record).is_file():
-            raise DataError(f"{folder} holds files that mnemotomy did not write; name another folder, or empty it")
+        known = (*MODEL_FILES, record, *also)
+        there = sorted(folder.iterdir())
+        others = [path.name for path in there if not (path.is_file() and _any_of(known, path.name))]
+        if others or (there and not (folder / record).is_file()):
+            first = (others or [there[0].name])[0]
+            raise DataError(
+                f"{folder} holds files that mnemotomy did not write, as {first!r}; name another folder, or empty it"
+            )
     for path in map(Path, inputs):
         if path.exists() and path.resolve().is_relative_to(folder.resolve()):
             raise DataError(f"{path} is in {folder}, which this run would replace; name another folder")
+
+
+def _any_of(patterns: Iterable[str], name: str) -> bool:
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def check_above(path: Path) -> None:

@@ -112,11 +112,13 @@ def save_model(
 ) -> None:
     """Save a transformers model, its tokenizer and ``extra`` text files (name to content), all or nothing.
 
+    A model that the folder holds is replaced as a whole, its tokenizer too.
+
     Raises:
-        DataError: the folder holds something else than a model, which would be lost.
+        DataError: the folder holds something else than a model, or beside one, which would be lost.
         ModelError: the model cannot be saved so.
     """
-    check_replaceable(Path(folder), "config.json")
+    check_replaceable(Path(folder), "config.json", also=extra or ())
     if not hasattr(model, "save_pretrained"):
         raise ModelError(f"{type(model).__name__} has no save_pretrained; save its state_dict yourself")
     with replacing_folder(folder) as temporary:

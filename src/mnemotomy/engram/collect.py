@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -87,7 +88,9 @@ def collect(
         model: left exactly as found: mode, hooks, gradients, dtype, device.
         data: a mapping of concept name to its batches, or one loader together with ``concepts``.
         concepts: for a loader, the concept of each example of a batch (``None`` leaves the example out). Small batches
-            of many concepts are slow, as every concept has a product of its own: sort the examples by concept.
+            of many concepts are slow, as every concept has a product of its own: sort the examples by concept. Of
+            layers that read the sequence first, give batches of one concept: one of as many examples as tokens would
+            pass for batch first.
         sites: which maps, by the PEFT convention (``select_sites``).
         layers: only these blocks.
         mask: ``[batch, length]`` of the tokens that count. By default those with a label, where the batch has
@@ -99,6 +102,7 @@ def collect(
 
     Raises:
         SelectionError, ConceptError, NonFiniteError, RowsError, DataError: each names what was wrong and where.
+        ArtifactError: the checkpoint is of another collection, or of other batches.
     """
     options = options or Collection()
     layers = None if layers is None else (layers,) if isinstance(layers, int) else tuple(layers)
@@ -145,7 +149,7 @@ class _Run:
 
     def add_all(self, batches: Iterable[Labelled], total: int | None, in_turn: bool) -> None:
         """Every batch that no checkpoint holds yet; ``in_turn`` when each concept is done before the next begins."""
-        remaining = itertools.islice(batches, self.batches, None)
+        remaining = self._not_yet_read(iter(batches))
         with (
             progress_bar("collecting", total, enabled=self.options.progress) as advance,
             _deferred_interrupt(enabled=self.checkpoint is not None) as interrupted,
@@ -162,6 +166,15 @@ class _Run:
                 if time.monotonic() - self._saved_at > self.options.checkpoint_seconds:
                     self.collector.check_finite()
                     self._save()
+
+    def _not_yet_read(self, batches: Iterator[Labelled]) -> Iterator[Labelled]:
+        """What follows the batches of the checkpoint, which must hold the same examples of each concept again."""
+        passed = [name for names, _ in itertools.islice(batches, self.batches) for name in names if name is not None]
+        if Counter(passed) != Counter(self.examples):
+            raise ArtifactError(
+                f"{self.checkpoint} was collected from other batches than these; batch alike, or delete the file"
+            )
+        return batches
 
     def finish(self, declared: Iterable[str]) -> Moments:
         """The moments, summed over processes and checked."""
@@ -223,7 +236,9 @@ class _Run:
         self._saved_at = time.monotonic()
         if self.checkpoint is not None and self.examples:
             so_far = Moments(self.collector.statistics(), self.collector.readers, tuple(self.examples), self.origin)
-            progress = {"batches": self.batches, "examples": self.examples}
+            progress = {
+                "batches": self.batches, "examples": self.examples, "share_inputs": self.options.share_inputs,
+            }  # fmt: skip
             save_moments(so_far, self.checkpoint, progress=progress)
 
     def _resume(self) -> None:
@@ -232,7 +247,8 @@ class _Run:
             return
         so_far, progress = load_moments(path)
         same = ("fingerprint", "selector", "layers", "moment_dtype", "rows")
-        if progress is None or any(getattr(so_far.origin, key) != getattr(self.origin, key) for key in same):
+        alike = all(getattr(so_far.origin, key) == getattr(self.origin, key) for key in same)
+        if progress is None or not alike or progress.get("share_inputs") != self.options.share_inputs:
             raise ArtifactError(f"{path} is no checkpoint of this collection; delete it or name another file")
         self.batches = int(progress["batches"])
         self.examples = dict(progress["examples"])

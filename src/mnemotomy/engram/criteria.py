@@ -115,7 +115,8 @@ def null_state(model: Model, atlas: Atlas) -> Model:
     for name in {name for site in sites for name in parameter_names(copied, site)} & set(tied_parameters(copied)):
         untie(copied, name)
     for site in sites:
-        site.add_(-site.weight())
+        for _ in range(3):  # of float64 weights, weight() gives the leading 24 of 53 digits
+            site.add_(-site.weight())
     return copied
 
 

@@ -45,6 +45,9 @@ class Deltas(Protocol):
 
     def describe(self) -> dict[str, Any]: ...
 
+    def check(self, name: str, site: Site) -> None:
+        """Refuse a site of a model that has another shape than these deltas."""
+
 
 @dataclass(frozen=True)
 class Dense:
@@ -66,6 +69,11 @@ class Dense:
     def describe(self) -> dict[str, Any]:
         return dict(self.description)
 
+    def check(self, name: str, site: Site) -> None:
+        here, made = list(site.weight().shape), list(self.tensors[name].shape)
+        if here != made:
+            raise SelectionError(f"site {name!r} has shape {here} here and {made} in the edit")
+
 
 @dataclass(frozen=True)
 class Term:
@@ -83,6 +91,10 @@ class Term:
         if isinstance(self.strength, Mapping):
             return Term({site: factor * s for site, s in self.strength.items()}, self.deltas)
         return Term(factor * self.strength, self.deltas)
+
+    def describe(self) -> dict[str, Any]:
+        """How the deltas came about, with the strength that they have in the end."""
+        return _strengthened(self.deltas.describe(), self.strength)
 
 
 @dataclass(frozen=True)
@@ -172,10 +184,7 @@ class Edit:
 
     def describe(self) -> dict[str, Any]:
         """How the edit came about, for artifacts and reports."""
-        terms = [
-            {"strength": dict(t.strength) if isinstance(t.strength, Mapping) else t.strength, **t.deltas.describe()}
-            for t in self.terms
-        ]
+        terms = [term.describe() for term in self.terms]
         return {"terms": terms} if len(terms) > 1 else terms[0]
 
     def save(self, path: str | Path) -> None:
@@ -238,11 +247,9 @@ class Edit:
             )
         sites = sites_by_name(model, self.sites())
         for term in self.terms:
-            if isinstance(term.deltas, Dense):
-                for name, delta in term.deltas.items():
-                    if name in sites and sites[name].weight().shape != delta.shape:
-                        wrong = f"{list(sites[name].weight().shape)} here and {list(delta.shape)} in the edit"
-                        raise SelectionError(f"site {name!r} has shape {wrong}")
+            for name in term.deltas.sites():
+                if name in sites:
+                    term.deltas.check(name, sites[name])
         shared = self._tied(model, sites)
         if shared and tied == "refuse":
             partner = next(n for n in tied_parameters(model)[shared[0]] if n != shared[0])
@@ -286,6 +293,23 @@ def check_finite(site: str, delta: Tensor) -> None:
     """
     if not torch.isfinite(delta).all():
         raise NonFiniteError(f"the edit makes {site!r} infinite; choose a smaller strength or a coarser cut")
+
+
+def _strengthened(description: dict[str, Any], strength: float | Mapping[str, float]) -> dict[str, Any]:
+    """A description times a strength: tensors that were loaded or materialised have one of their own already."""
+    if "terms" in description:
+        return description | {"terms": [_strengthened(term, strength) for term in description["terms"]]}
+    recorded = description.get("strength", 1.0)
+    return {**description, "strength": _product(strength, recorded)}
+
+
+def _product(left: float | Mapping[str, float], right: float | Mapping[str, float]) -> float | dict[str, float]:
+    if not isinstance(left, Mapping) and not isinstance(right, Mapping):
+        return left * right
+    if isinstance(left, Mapping) and isinstance(right, Mapping):
+        return {site: left[site] * right[site] for site in left if site in right}
+    by_site, factor = (left, right) if isinstance(left, Mapping) else (right, left)
+    return {site: one * cast(float, factor) for site, one in cast(Mapping[str, float], by_site).items()}
 
 
 def _terms(value: Any) -> tuple[Term, ...] | None:

@@ -12,6 +12,7 @@ from mnemotomy.engram.cut import CUTS, describe
 from mnemotomy.engram.edit import Edit, Term
 from mnemotomy.engram.filters import FILTERS, Filter
 from mnemotomy.engram.products import full_precision
+from mnemotomy.engram.sites import Site
 from mnemotomy.errors import SelectionError
 
 if TYPE_CHECKING:
@@ -95,6 +96,19 @@ class Engram:
             "outputs": self.outputs,
             "delta": self.atlas.base_sites is not None,
         }
+
+    def check(self, name: str, site: Site) -> None:
+        """Refuse a site of a model that has another shape than the one the engram was made for.
+
+        Raises:
+            SelectionError: with both shapes.
+        """
+        own = self.atlas.sites[name]
+        if own.module is site.module:
+            return
+        here, made = ([list(getattr(owner, leaf).shape) for owner, leaf in one.parameters] for one in (site, own))
+        if here != made:
+            raise SelectionError(f"site {name!r} has weights of shape {here} here and {made} in the engram")
 
     def __mul__(self, factor: float) -> Edit:
         return Edit((Term(float(factor), self),))

@@ -24,14 +24,15 @@ def save_moments(moments: Moments, path: str | Path, *, progress: dict[str, Any]
     """Write ``moments`` to ``path``; ``progress`` marks an unfinished collection and says how far it came."""
     tensors: dict[str, Tensor] = {}
     shapes: dict[str, dict[str, Any]] = {}
+    written: set[int] = set()
     for i, (name, statistic) in enumerate(moments.statistics.items()):
         shapes[name] = {}
         for j, concept in enumerate(moments.concepts):
             if concept not in statistic:
                 continue
             moment = statistic[concept]
-            tensors[f"{i}.{j}.second"] = moment.triangle.contiguous().cpu()
-            tensors[f"{i}.{j}.first"] = moment.first.contiguous().cpu()
+            tensors[f"{i}.{j}.second"] = _own(moment.triangle, written)
+            tensors[f"{i}.{j}.first"] = _own(moment.first, written)
             shapes[name][concept] = {"key": f"{i}.{j}", "shape": list(moment.shape), "count": moment.count}
     header = {
         "origin": asdict(moments.origin),
@@ -43,6 +44,15 @@ def save_moments(moments: Moments, path: str | Path, *, progress: dict[str, Any]
     metadata = {"format": FORMAT, "version": str(VERSION), "header": json.dumps(header)}
     with replacing_file(path) as temporary:
         save_file(tensors, temporary, metadata=metadata)
+
+
+def _own(tensor: Tensor, written: set[int]) -> Tensor:
+    """The tensor on the CPU, a copy where another entry has its memory: two inputs may have one moment (a merge)."""
+    found = tensor.contiguous().cpu()
+    if found.data_ptr() in written:
+        found = found.clone()
+    written.add(found.data_ptr())
+    return found
 
 
 def load_moments(path: str | Path) -> tuple[Moments, dict[str, Any] | None]:

@@ -24,8 +24,9 @@ class RowLabels:
 
     Attributes:
         examples: the concept of each example, −1 for none.
-        tokens: per stream (``text``: the tokens that the model predicts; ``encoder``: those an encoder reads), the
-            concept of each token, −1 where it does not count.
+        tokens: per stream (``text``: the tokens that the model predicts; ``encoder``: those an encoder reads;
+            ``other``: patches of images, where a mask was given), the concept of each token, −1 where it does not
+            count.
         whole: the concept, when every row of the batch belongs to it and no token is masked.
     """
 
@@ -41,7 +42,8 @@ class RowLabels:
         """
         tensor, tokens = reading.tensor, self.tokens.get(stream)
         if reading.tokens is None:
-            labels = self._match(_leading(reading, tensor), tokens)
+            positions = tokens is not None and isinstance(reading.layout, OneHot) and _numbers_positions(tensor)
+            labels = None if positions else self._match(_leading(reading, tensor), tokens)
             if labels is None and self._serves_every_example(reading):
                 tensor = tensor.expand(len(self.examples), *tensor.shape[int(tensor.shape[:1] == (1,)) :])
                 labels = self._match(_leading(reading, tensor), tokens)
@@ -91,6 +93,14 @@ def _leading(reading: Reading, tensor: Tensor) -> torch.Size:
     return tensor.shape if isinstance(reading.layout, OneHot) else tensor.shape[:-1]
 
 
+def _numbers_positions(indices: Tensor) -> bool:
+    """Whether they tell places in a text (0, 1, 2, …, or a table of distances), the same for all examples."""
+    if indices.dim() == 1:
+        return len(indices) > 1 and torch.equal(indices, torch.arange(len(indices)).to(indices))
+    square = indices.dim() == 2 and indices.shape[0] == indices.shape[1] > 1
+    return square and torch.equal(indices[1:, 1:], indices[:-1, :-1]) and bool((indices != indices[0, 0]).any())
+
+
 def label_rows(batch: Any, concepts: Sequence[int], mask: Tensor | None, encoder_decoder: bool) -> RowLabels:
     """Labels for one batch.
 
@@ -122,6 +132,8 @@ def inputs_of(batch: Any) -> Any:
 
 def _token_masks(inputs: Any, mask: Tensor | None, encoder_decoder: bool) -> dict[str, Tensor]:
     masks: dict[str, Tensor] = {}
+    if isinstance(inputs, Tensor) and inputs.dim() == 2 and not inputs.is_floating_point():  # ids of a text
+        masks[TEXT] = torch.ones(inputs.shape, dtype=torch.bool)
     if isinstance(inputs, Mapping):
         attention, labels, read = _matrix(inputs, "attention_mask"), _matrix(inputs, "labels"), _text_shape(inputs)
         if encoder_decoder:
@@ -136,7 +148,8 @@ def _token_masks(inputs: Any, mask: Tensor | None, encoder_decoder: bool) -> dic
         elif read is not None and not encoder_decoder:
             masks[TEXT] = torch.ones(read, dtype=torch.bool)
     if mask is not None:
-        masks[TEXT] = mask
+        reads_text = isinstance(inputs, Mapping) and _text_shape(inputs) is not None
+        masks |= {TEXT: mask} if reads_text else {TEXT: mask, OTHER: mask}  # of images, tokens are patches
     return masks
 
 

@@ -21,6 +21,9 @@ from mnemotomy.errors import NonFiniteError
 WELL_CONDITIONED = 1e2
 """Up to this condition number float32 keeps an engram to 1e-4; beyond, the solve is in float64."""
 
+SMALLEST = 2.0**-20
+"""A smaller μ counts as 0: sums in float32 cannot tell it from 0, and a filter may make much of it."""
+
 
 class Spectrum(ABC):
     """A factorised Σ_total of shape ``[*groups, d, d]``."""
@@ -54,7 +57,8 @@ class Spectrum(ABC):
         if isinstance(filter, Linear):
             return self.times_inverse(concept.to(self.dtype), filter.damping)
         mu, basis = torch.linalg.eigh(self.whitened(concept))
-        kept = (basis * filter.response(mu.clamp(0, 1), share)[..., None, :]) @ basis.mT
+        mu = torch.where(mu < SMALLEST, 0.0, mu).clamp(0, 1)  # f(0) = 0, and f of what rounding leaves may be 1
+        kept = (basis * filter.response(mu, share)[..., None, :]) @ basis.mT
         root, inverse_root = self.roots()
         return root @ kept @ inverse_root
 

@@ -133,13 +133,13 @@ class WeightAndBias(Site):
 
 
 def add_rounded(target: Tensor, delta: Tensor) -> None:
-    """``target += delta`` computed in float32 and rounded once to the target's dtype."""
+    """``target += delta`` computed in the finer of their dtypes and rounded once to the target's."""
     with torch.no_grad():
         delta = delta.to(target.device)
         if target.dtype == delta.dtype:
             target.add_(delta)
         else:
-            target.copy_(target.to(delta.dtype) + delta)
+            target.copy_(target.to(torch.promote_types(target.dtype, delta.dtype)) + delta)
 
 
 def first_input(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:

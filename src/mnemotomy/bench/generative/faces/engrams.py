@@ -172,7 +172,7 @@ def attribute_engram(atlas: Atlas, place: int, setting: Setting, sites: Sequence
             tensors[name] = (_change(atlas, name, place).to(operator) @ operator).float()
         else:
             tensors[name] = engram[name]
-    return Edit((Term(setting.strength, Dense(tensors, atlas.fingerprint, {"attribute": place} | setting.describe())),))
+    return _edit(atlas, place, setting, tensors)
 
 
 def shift_engram(atlas: Atlas, place: int, setting: Shift) -> Edit:
@@ -183,9 +183,13 @@ def shift_engram(atlas: Atlas, place: int, setting: Shift) -> Edit:
     guess = spectrum.times_inverse(target.to(spectrum.dtype), 0.0).float()
     moved = atlas.weight(CODE)[:, :-1] @ (with_it - without)
     tensor = moved[:, None] * guess / float(guess @ target.T)
-    return Edit(
-        (Term(setting.strength, Dense({CODE: tensor}, atlas.fingerprint, {"attribute": place} | setting.describe())),)
-    )
+    return _edit(atlas, place, setting, {CODE: tensor})
+
+
+def _edit(atlas: Atlas, place: int, setting: Setting | Shift, tensors: dict[str, Tensor]) -> Edit:
+    """The setting's strength is the term's, and recorded with it."""
+    described = {"attribute": place} | {key: value for key, value in setting.describe().items() if key != "strength"}
+    return Edit((Term(setting.strength, Dense(tensors, atlas.fingerprint, described)),))
 
 
 def _change(atlas: Atlas, site: str, place: int) -> Float[Tensor, "out d"]:
