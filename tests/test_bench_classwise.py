@@ -116,17 +116,23 @@ def test_a_class_that_is_not_there_is_refused(folder):
         Subject(replace(CASE, forget=10), 0, folder / "models")
 
 
+def test_cells_are_of_these_test_images(folder):
+    one, other = (Subject(CASE, 0, folder / "models") for _ in range(2))
+    other.test = Examples(one.test.inputs, one.test.labels.flip(0))
+    assert one.identity != other.identity
+
+
 # observing, relearning, cost
 
 
 def test_one_pass_sees_what_the_head_reads(subject):
     seen = see(subject.original, subject.test, batch_size=100)
-    head = head_of(subject.original)
+    head = head_of(subject.original, subject.test)
     torch.testing.assert_close(head(seen.features), seen.logits)
     assert seen.accuracy == pytest.approx(float(seen.by_class @ torch.bincount(seen.labels).float()) / len(seen.labels))
     assert seen[:5].losses.shape == (5,)
     with pytest.raises(ModelError, match="no linear layer"):
-        head_of(nn.Conv2d(1, 1, 1))
+        head_of(nn.Flatten(), subject.test)
 
 
 def test_relearning_teaches_a_copy(subject):

@@ -144,3 +144,17 @@ def test_settings_out_of_range(settings: dict[str, float]):
 def test_networks_without_a_layer_that_has_factors():
     with pytest.raises(SelectionError, match="no convolution in one group"):
         factored_sites(nn.Sequential(nn.Conv2d(4, 4, 3, groups=4)))
+
+
+def test_what_is_overwritten_has_the_same_factors():
+    def network(inplace: bool) -> nn.Module:
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Linear(6, 8), nn.ReLU(inplace=inplace), nn.Linear(8, 3)).eval()
+
+    examples = Examples(randn(20, 6), torch.arange(20) % 3)
+    plain, overwritten = (
+        kronecker_factors(model, factored_sites(model), examples, 0, 20) for model in map(network, (False, True))
+    )
+    for name, factor in plain.sites.items():
+        assert torch.equal(overwritten.sites[name].outputs.moment, factor.outputs.moment)
+        assert torch.equal(overwritten.sites[name].inputs.moment, factor.inputs.moment)

@@ -11,8 +11,8 @@ from torch import nn
 
 from helpers import same_state, state_of
 from mnemotomy.engram.recalibrate import recalibrate_
-from mnemotomy.errors import ConceptError, ConfigurationError, DataError, TrainingError
-from mnemotomy.methods.classifier import accuracy, cross_entropy, logits
+from mnemotomy.errors import ConceptError, ConfigurationError, DataError, ModelError, TrainingError
+from mnemotomy.methods.classifier import accuracy, cross_entropy, head_of, logits
 from mnemotomy.methods.engram import EngramGrid, EngramPaper
 from mnemotomy.methods.engram_automatic import EngramAutomatic
 from mnemotomy.methods.engram_outputs import EngramOutputs
@@ -137,6 +137,43 @@ def test_batch_normalisation_stays_valid(name: str):
     if name == "engram":
         assert not torch.equal(found.conv.weight, problem.model.conv.weight)
         assert not torch.equal(found.head.weight, problem.model.head.weight)
+
+
+class HeadFirst(nn.Module):
+    """The network of digits, its head registered before its body and a layer that is never called after both."""
+
+    def __init__(self, model: nn.Sequential) -> None:
+        super().__init__()
+        self.head, self.body, self.unused = model[-1], model[:-1], nn.Linear(10, 2)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return self.head(self.body(inputs))
+
+
+def test_the_head_is_what_gives_the_logits():
+    problem = digits()
+    other = HeadFirst(copy.deepcopy(problem.model))
+    assert head_of(other, problem.forget) is other.head
+    method = EngramOutputs(strength=1.2, head_strength=2.0)
+    found = method(Problem(other, problem.forget, problem.retain, 10, fresh, fit))
+    torch.testing.assert_close(logits(found, problem.forget.inputs), logits(method(problem), problem.forget.inputs))
+
+
+def test_a_head_that_is_computed_from_others_is_refused():
+    problem = digits()
+    other = copy.deepcopy(problem.model)
+    nn.utils.parametrizations.weight_norm(other[-1])
+    for method in (EngramOutputs(head_strength=2.0), EngramAutomatic()):
+        with pytest.raises(ModelError, match="remove_parametrizations"):
+            method(Problem(other, problem.forget, problem.retain, 10, fresh, fit))
+
+
+def test_nothing_to_train_is_an_error():
+    problem = digits()
+    frozen = copy.deepcopy(problem.model).requires_grad_(False)
+    for method in (SalUn(), RandomLabel()):
+        with pytest.raises(TrainingError, match="no parameter requires gradients"):
+            method(Problem(frozen, problem.forget, problem.retain, 10, fresh, fit))
 
 
 # examples and bad input

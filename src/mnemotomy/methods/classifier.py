@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from jaxtyping import Float
@@ -52,7 +52,7 @@ def read_head(model: nn.Module, examples: Examples, batch_size: int = BATCH_SIZE
         ModelError: the model has no linear head.
     """
     caught: list[Tensor] = []
-    handle = head_of(model).register_forward_pre_hook(
+    handle = head_of(model, examples).register_forward_pre_hook(
         lambda _, inputs: caught.append(inputs[0].detach().flatten(1).float().cpu())
     )
     device = device_of(model)
@@ -65,13 +65,25 @@ def read_head(model: nn.Module, examples: Examples, batch_size: int = BATCH_SIZE
     return HeadReading(torch.cat(caught), torch.cat(found))
 
 
-def head_of(model: nn.Module) -> nn.Linear:
-    """The last linear layer, which gives the logits.
+def head_of(model: nn.Module, examples: Examples) -> nn.Linear:
+    """The linear layer that gives the logits of ``examples``; else the last one called that has as many outputs.
 
     Raises:
         ModelError: there is none.
     """
-    layers = [module for module in model.modules() if isinstance(module, nn.Linear)]
-    if not layers:
+    called: list[tuple[nn.Linear, Tensor]] = []
+
+    def keep(module: nn.Module, _: Any, output: Tensor) -> None:
+        called.append((cast(nn.Linear, module), output.detach().float()))
+
+    handles = [module.register_forward_hook(keep) for module in model.modules() if isinstance(module, nn.Linear)]
+    try:
+        with observing(model):
+            found = logits(model, examples[:1].inputs.to(device_of(model))).float()
+    finally:
+        for handle in handles:
+            handle.remove()
+    alike = [(module, output) for module, output in reversed(called) if output.shape == found.shape]
+    if not alike:
         raise ModelError(f"{type(model).__name__} has no linear layer that could be its head; give a classifier")
-    return layers[-1]
+    return next((module for module, output in alike if torch.equal(output, found)), alike[0][0])

@@ -65,7 +65,7 @@ def kronecker_factors(
     with full_precision(), collector.attached():
         for batch in examples.batches(batch_size):
             labels = RowLabels(torch.zeros(len(batch), dtype=torch.long), whole=0)
-            with watched(sites) as (_, given), collector.batch(labels):
+            with watched(model, sites) as (_, given), collector.batch(labels):
                 found = logits(model, batch.inputs.to(device)).float()
             for name, gradient in gradients_at(given, found, drawn(found, draws)).items():
                 add_output_(outputs, name, _rows(sites[name], gradient))
@@ -139,14 +139,18 @@ def factors_of(
 
 
 @contextlib.contextmanager
-def watched(layers: Mapping[str, WeightAndBias]) -> Iterator[tuple[dict[str, Tensor], dict[str, Tensor]]]:
+def watched(
+    model: nn.Module, layers: Mapping[str, WeightAndBias]
+) -> Iterator[tuple[dict[str, Tensor], dict[str, Tensor]]]:
     """By site, what it reads and what it gives in the one forward pass inside."""
     read: dict[str, Tensor] = {}
     given: dict[str, Tensor] = {}
+    overwritten = any(getattr(module, "inplace", False) for module in model.modules())
 
-    def hook(name: str) -> Callable[[nn.Module, Any, Tensor], None]:
-        def keep(module: nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> None:
+    def hook(name: str) -> Callable[[nn.Module, Any, Tensor], Tensor]:
+        def keep(module: nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> Tensor:
             read[name], given[name] = arguments[0].detach(), output
+            return output.clone() if overwritten else output  # else the gradient at it is that of what it became
 
         return keep
 

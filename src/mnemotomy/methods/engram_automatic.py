@@ -102,7 +102,8 @@ class EngramAutomatic(EngramMethod):
             atlas: of ``forget`` and ``retain`` in that model.
         """
         read = tuple(examples.drawn(self.read, problem.seed) for examples in (problem.forget, problem.retain))
-        head, place = head_of(model), head_site(model, atlas)
+        head = head_of(model, problem.forget)
+        place = head_site(head, atlas)
         layers = [name for name in atlas.sites if name != place]
         found: list[tuple[Choice, Edit]] = []
         for filter in self._filters(problem):

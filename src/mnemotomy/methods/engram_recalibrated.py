@@ -11,6 +11,7 @@ from mnemotomy.engram.atlas import Atlas
 from mnemotomy.engram.edit import Edit
 from mnemotomy.engram.filters import Power
 from mnemotomy.engram.strength import Strength, erase
+from mnemotomy.methods.classifier import head_of
 from mnemotomy.methods.engram import STRENGTHS, EngramPaper
 from mnemotomy.methods.erasure import FORGET, PAPER, head_site
 from mnemotomy.methods.problem import Problem
@@ -48,11 +49,13 @@ class EngramRecalibrated(EngramPaper):
         super().__post_init__()
 
     def __call__(self, problem: Problem) -> nn.Module:
-        return self.erased_in_rounds(problem, self._edit, recalibrate=True)
-
-    def _edit(self, model: nn.Module, atlas: Atlas) -> Edit:
         filter = None if self.exponent == 1.0 else Power(self.exponent)
-        strength: Strength = self.strength
-        if self.head_strength is not None:
-            strength = dict.fromkeys(atlas.sites, self.strength) | {head_site(model, atlas): self.head_strength}
-        return erase(atlas, FORGET, strength, filter, outputs=self.outputs)
+
+        def edit(model: nn.Module, atlas: Atlas) -> Edit:
+            strength: Strength = self.strength
+            if self.head_strength is not None:
+                head = head_site(head_of(model, problem.forget), atlas)
+                strength = dict.fromkeys(atlas.sites, self.strength) | {head: self.head_strength}
+            return erase(atlas, FORGET, strength, filter, outputs=self.outputs)
+
+        return self.erased_in_rounds(problem, edit, recalibrate=True)

@@ -12,9 +12,8 @@ from mnemotomy.engram.atlas import Atlas
 from mnemotomy.engram.collect import Collection, collect
 from mnemotomy.engram.edit import Edit
 from mnemotomy.engram.recalibrate import recalibrate_
-from mnemotomy.errors import ConfigurationError
+from mnemotomy.errors import ConfigurationError, ModelError
 from mnemotomy.methods.base import Method
-from mnemotomy.methods.classifier import head_of
 from mnemotomy.methods.problem import Examples, Problem
 
 FORGET, RETAIN = "forget", "retain"
@@ -81,10 +80,18 @@ class EngramMethod(Method):
         return model
 
 
-def head_site(model: nn.Module, atlas: Atlas) -> str:
-    """The name of the site that is the model's head."""
-    head = head_of(model)
-    return next(name for name, site in atlas.sites.items() if site.module is head)
+def head_site(head: nn.Linear, atlas: Atlas) -> str:
+    """The name of the site that is a model's head.
+
+    Raises:
+        ModelError: it is none of the atlas.
+    """
+    found = next((name for name, site in atlas.sites.items() if site.module is head), None)
+    if found is None:
+        raise ModelError(
+            "the head is no site: its weight is computed from others; remove_parametrizations from the layer first"
+        )
+    return found
 
 
 def inputs_of(examples: Examples, batch_size: int) -> Iterator[Tensor]:

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from mnemotomy.errors import ConfigurationError
+from mnemotomy.errors import ConfigurationError, TrainingError
 from mnemotomy.methods.classifier import cross_entropy
 from mnemotomy.methods.gradient import LEARNING_RATES, GradientMethod
 from mnemotomy.methods.loop import Mask
@@ -49,9 +49,14 @@ def saliency_mask(model: nn.Module, forget: Examples, share: float, batch_size: 
     """True at the ``share`` of the trained parameters with the largest gradient of the forget set's mean loss.
 
     Read in evaluation mode, so that the set's own statistics do not enter the gradient; leaves no gradient behind.
+
+    Raises:
+        TrainingError: there is nothing to train.
     """
     model.eval()
     parameters = {name: value for name, value in model.named_parameters() if value.requires_grad}
+    if not parameters:
+        raise TrainingError("salun: no parameter requires gradients; call requires_grad_(True) on the model")
     model.zero_grad()
     for batch in forget.batches(batch_size):
         (cross_entropy(model, batch) * len(batch)).backward()

@@ -21,7 +21,7 @@ from mnemotomy.methods.base import Method
 from mnemotomy.methods.gradient import GradientMethod
 from mnemotomy.methods.problem import Examples, Problem
 from mnemotomy.metrics.tug_of_war import Accuracies
-from mnemotomy.models import fingerprint, single_threaded
+from mnemotomy.models import digest, fingerprint, single_threaded
 from mnemotomy.observe.precision import resolved
 
 
@@ -96,6 +96,7 @@ class Subject:
             "read": [case.read, case.test_images, case.given, case.retained, case.subset_images],
             "relearning": asdict(case.relearning),
             "models": [fingerprint(model) for model in self._models],
+            "test": [digest(self.test.inputs), digest(self.test.labels)],  # what trains is in the models
             "device": self.device.type,
         }
 

@@ -150,7 +150,8 @@ def _recalibrated(model: nn.Module, images: Split | None, erased: Sequence[int])
     """On the images of the other classes, where there are any."""
     if images is None or len(erased) == CLASSES:
         return nullcontext()
-    return recalibrated(model, [images.images[~torch.isin(images.labels, torch.tensor(erased))]])
+    gone = torch.isin(images.labels, torch.tensor(erased, device=images.labels.device))
+    return recalibrated(model, [images.images[~gone]])
 
 
 def combined(engrams: Sequence[Edit], subset: Iterable[int], strength: float) -> Edit:

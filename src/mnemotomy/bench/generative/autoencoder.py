@@ -23,7 +23,7 @@ from mnemotomy.engram.collect import collect
 from mnemotomy.errors import DataError
 from mnemotomy.methods.problem import Examples
 from mnemotomy.metrics.reconstruction import class_reconstruction_errors
-from mnemotomy.models import fingerprint
+from mnemotomy.models import digest, fingerprint
 
 COLLECTING_BATCH = 128
 
@@ -81,6 +81,7 @@ class Subject:
         return {
             "case": [case.data, case.forget, case.batch_size, case.collected, case.read, case.test_images],
             "models": [fingerprint(self.original), fingerprint(self.retrained)],
+            "test": [digest(self.test.inputs), digest(self.test.labels)],  # what trains is in the models
             "seed": self.seed,
             "device": self.device.type,
         }

@@ -148,7 +148,7 @@ class Curvature:
                 some = order[start : start + ROWS_AT_ONCE]  # in the order that ``predict`` forwards them in
                 kept = padded(some, tokenizer)["attention_mask"].bool()
                 labels = RowLabels(torch.zeros(len(some), dtype=torch.long), {TEXT: kept.long() - 1})
-                with watched(layers) as (read, given), contextlib.ExitStack() as stack:
+                with watched(model, layers) as (read, given), contextlib.ExitStack() as stack:
                     if collector is not None:
                         stack.enter_context(collector.batch(labels))
                     predicted = predict(model, some, tokenizer)

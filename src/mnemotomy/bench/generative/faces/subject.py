@@ -19,7 +19,7 @@ from mnemotomy.bench.vision.networks.attribute_classifier import AttributeClassi
 from mnemotomy.bench.vision.networks.wasserstein_autoencoder import WassersteinAutoencoder
 from mnemotomy.engram.edit import Edit
 from mnemotomy.errors import DataError
-from mnemotomy.models import fingerprint, observing
+from mnemotomy.models import digest, fingerprint, observing
 
 _BATCH = 256
 
@@ -101,6 +101,9 @@ class FaceSubject:
             "case": [case.data, list(case.attributes), case.side],
             "read": [case.train, case.validation, case.test, case.collected],
             "models": [fingerprint(self.autoencoder), fingerprint(self.classifier)],
+            "faces": [  # what trains is in the models
+                digest(part) for faces in (self.validation, self.test) for part in (faces.pixels, faces.attributes)
+            ],
             "seed": self.seed,
             "device": self.device.type,
         }
