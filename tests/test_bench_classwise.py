@@ -24,9 +24,10 @@ from mnemotomy.bench.classwise.run import chosen_cases, run_case
 from mnemotomy.bench.classwise.spectrum import spectra
 from mnemotomy.bench.classwise.subject import Subject, some
 from mnemotomy.bench.classwise.table import COLUMNS, markdown, places, text
-from mnemotomy.bench.classwise.training import load_superclasses, recipe
+from mnemotomy.bench.classwise.training import load_examples, load_superclasses, recipe
 from mnemotomy.bench.resources import measured
 from mnemotomy.cli import app
+from mnemotomy.data.images import VARIABLE
 from mnemotomy.errors import ConfigurationError, DataError, ModelError
 from mnemotomy.methods.classifier import head_of
 from mnemotomy.methods.engram import STRENGTHS, EngramPaper
@@ -114,6 +115,18 @@ def test_cifar_100_brings_its_superclasses(tmp_path):
 def test_a_class_that_is_not_there_is_refused(folder):
     with pytest.raises(DataError, match="class 10 is none of"):
         Subject(replace(CASE, forget=10), 0, folder / "models")
+
+
+def test_images_that_were_replaced_are_read_again(tmp_path, monkeypatch):
+    datasets = pytest.importorskip("datasets")
+    image = pytest.importorskip("PIL.Image")
+    features = datasets.Features(image=datasets.Image(), label=datasets.ClassLabel(2))
+    for name, labels in (("one", [0, 1]), ("two", [1, 0]), ("two", [1, 1, 0])):
+        (tmp_path / name / "blobs").mkdir(parents=True, exist_ok=True)
+        rows = {"image": [image.new("L", (4, 4))] * len(labels), "label": labels}
+        datasets.Dataset.from_dict(rows, features).to_parquet(tmp_path / name / "blobs" / "test.parquet")
+        monkeypatch.setenv(VARIABLE, str(tmp_path / name))
+        assert load_examples("blobs", "test", None)[0].labels.tolist() == labels
 
 
 def test_cells_are_of_these_test_images(folder):

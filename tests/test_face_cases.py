@@ -56,3 +56,20 @@ def test_photographs_of_a_folder(tmp_path, monkeypatch):
     assert records[0]["left_Wearing_Hat"] <= 1.0
     with pytest.raises(DataError, match="the classifier alone takes 90"):
         load_portraits(replace(case, classified=90), "train", tmp_path)
+
+
+@pytest.mark.parametrize("named", ["validation", "valid"])
+def test_photographs_in_a_folder_for_each_split(tmp_path, named):
+    datasets = pytest.importorskip("datasets", reason="datasets is not installed; it comes with the extra vision")
+    image = pytest.importorskip("PIL.Image")
+    portrait = image.fromarray(np.full((12, 10, 3), 90, np.uint8))
+    features = {"image": datasets.Image(), "Hat": datasets.Value("bool")}
+    for split, count in (("train", 5), (named, 3)):
+        (tmp_path / split).mkdir()
+        rows = {"image": [portrait] * count, "Hat": [True] * count}
+        datasets.Dataset.from_dict(rows, datasets.Features(features)).to_parquet(tmp_path / split / "0000.parquet")
+    case = replace(face_cases("tiny")[0], folder=tmp_path, attributes=("Hat",), side=8, classified=2)
+    assert len(load_portraits(case, "validation", tmp_path)) == 3
+    assert len(load_portraits(case, "train", tmp_path)) == 3
+    with pytest.raises(DataError, match=r"no test\.parquet"):
+        load_portraits(case, "test", tmp_path)

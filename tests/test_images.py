@@ -11,7 +11,7 @@ import torch
 datasets = pytest.importorskip("datasets", reason="datasets is not installed; it comes with the extra vision")
 picture = pytest.importorskip("PIL.Image", reason="Pillow is not installed; it comes with the extra vision")
 
-from mnemotomy.data.images import Images, data_folder, load_attributes, load_images, normalise  # noqa: E402
+from mnemotomy.data.images import Images, centres, data_folder, load_attributes, load_images, normalise  # noqa: E402
 from mnemotomy.errors import DataError  # noqa: E402
 
 
@@ -225,3 +225,67 @@ def test_the_data_folder(tmp_path, monkeypatch):
     monkeypatch.delenv("MNEMOTOMY_DATA")
     with pytest.raises(DataError, match="set MNEMOTOMY_DATA"):
         data_folder("mnist")
+
+
+def test_a_folder_with_the_name_of_a_split(tmp_path):
+    write(tmp_path / "test" / "train.parquet", [coloured(0)] * 2, [0, 1])
+    write(tmp_path / "test" / "test.parquet", [coloured(1)], [2])
+    assert load_images(tmp_path / "test", "test").labels.tolist() == [2]
+    assert load_images(tmp_path / "test", "train").labels.tolist() == [0, 1]
+    write(tmp_path / "test" / "validation" / "0000.parquet", [coloured(2)], [1])
+    assert load_images(tmp_path / "test", "validation").labels.tolist() == [1]
+
+
+@pytest.mark.parametrize("order", ["<u2", ">u2"])
+def test_grey_images_of_16_bits_are_scaled_to_8(tmp_path, order):
+    values = np.array([[0, 128, 257], [1000, 32896, 65535]], order)
+    whole = io.BytesIO()
+    picture.fromarray(values).save(whole, "TIFF")
+    write_raw(tmp_path / "train.parquet", image=[whole.getvalue()], label=[0])
+    assert load_images(tmp_path, "train").inputs.tolist() == [[[[0, 0, 1], [4, 128, 255]]]]
+
+
+@pytest.mark.parametrize("kind", [np.int32, np.float32])
+def test_images_without_a_known_range_are_refused(tmp_path, kind):
+    odd = io.BytesIO()
+    picture.fromarray(np.zeros((2, 2), kind)).save(odd, "TIFF")
+    write_raw(tmp_path / "train.parquet", image=[png(coloured(0)), odd.getvalue()], label=[0, 1])
+    with pytest.raises(
+        DataError, match=r"row 1: pixels of mode '[IF]' have no known range; save the images with 8 bits"
+    ):
+        load_images(tmp_path, "train")
+
+
+@pytest.mark.parametrize("missing", ["image", "label"])
+def test_a_file_that_lacks_a_column_of_the_others(tmp_path, missing):
+    columns = {"image": [png(coloured(0))], "label": [0]}
+    write_raw(tmp_path / "train-0.parquet", **columns)
+    write_raw(tmp_path / "train-1.parquet", **{name: rows for name, rows in columns.items() if name != missing}, n=[1])
+    with pytest.raises(DataError, match=rf"train-1\.parquet lacks the column '{missing}' of the files before it"):
+        load_images(tmp_path, "train")
+
+
+@pytest.mark.parametrize("size", [0, -3])
+def test_a_size_below_one_is_refused(folder, size):
+    for source in (folder, "digits"):
+        with pytest.raises(DataError, match=f"cannot have {size} pixels a side; give size= as 1 or more"):
+            load_images(source, "train", size=size)
+    with pytest.raises(DataError, match="1 or more"):
+        load_attributes(folder, "train", ["label"], size=size)
+
+
+def test_the_digest_tells_pictures_and_labels_apart():
+    inputs, labels = torch.arange(600 * 3, dtype=torch.uint8).reshape(600, 1, 1, 3), torch.zeros(600, dtype=torch.long)
+    images = Images(inputs, labels, ("a", "b"))
+    assert images.digest() == Images(inputs.clone(), labels.clone(), ("a", "b")).digest()
+    assert images.where(torch.arange(599)).digest() != images.digest()
+    for place in (0, 599):
+        other = Images(inputs.clone(), labels.clone(), ("a", "b"))
+        other.inputs[place] += 1
+        assert other.digest() != images.digest()
+        relabelled = Images(inputs, labels.clone(), ("a", "b"))
+        relabelled.labels[place] = 1
+        assert relabelled.digest() != images.digest()
+    view = Images(centres(inputs.expand(-1, 3, -1, -1), 1), labels, ("a", "b"))
+    assert view.inputs.flatten(1)[1].tolist() == [4, 4, 4]
+    assert view.digest() == Images(view.inputs.contiguous(), labels, ("a", "b")).digest()

@@ -5,26 +5,23 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
-from torch import Tensor
 
 from mnemotomy.bench.cells import cached
 from mnemotomy.bench.classwise.matrices import CHOSEN, PAPER, judged, smallest_strength
-from mnemotomy.data.images import Images, load_images
+from mnemotomy.bench.image_classifier import Classifier
+from mnemotomy.data.images import Images
 from mnemotomy.engram.atlas import Atlas
 from mnemotomy.engram.collect import Collection, collect
 from mnemotomy.engram.filters import Filter, Hard, Soft
 from mnemotomy.engram.moments import versions
-from mnemotomy.errors import ConfigurationError, DataError, ModelError
-from mnemotomy.methods.classifier import logits
-from mnemotomy.metrics.accuracy import class_accuracies
-from mnemotomy.models import device_of, fingerprint, load_model, observing
+from mnemotomy.errors import ConfigurationError, DataError
+from mnemotomy.models import fingerprint
 from mnemotomy.progress import progress_bar
 
 Record = dict[str, Any]
@@ -61,59 +58,6 @@ class Plan:
             raise ConfigurationError(f"groups and batches are of 1 or more, not {self.group} and {self.batch_size}")
 
 
-class Classifier:
-    """An image classifier of transformers, and the images as its processor prepares them.
-
-    Images are scaled to the side that the processor names by their shorter side, and their centre is cut out.
-
-    Args:
-        name: a local folder or a hub id.
-        device: where the model runs.
-
-    Raises:
-        ModelError: there is no such model, or it has no image processor.
-    """
-
-    def __init__(self, name: str, device: str = "cpu") -> None:
-        from transformers import AutoImageProcessor
-
-        self.model = load_model(name, device=device).eval()
-        try:
-            processor = AutoImageProcessor.from_pretrained(name)
-        except (OSError, ValueError, ImportError) as error:
-            raise ModelError(f"cannot load an image processor from {name!r}: {str(error).splitlines()[0]}") from error
-        size = dict(processor.size)
-        self.side = int(size.get("height") or size["shortest_edge"])
-        self.mean, self.std = list(processor.image_mean), list(processor.image_std)
-
-    def load(self, data: str, split: str) -> Images:
-        """The images of a split, with as many channels as the model takes.
-
-        Raises:
-            DataError: the data is not there, or has other classes than the model.
-        """
-        images = load_images(data, split, size=self.side)
-        known = int(getattr(self.model.config, "num_labels", 0))
-        if len(images.class_names) != known:
-            raise DataError(
-                f"{data} has {len(images.class_names)} classes and the model {known}; give the data it knows"
-            )
-        inputs = images.inputs.expand(-1, len(self.mean), -1, -1) if images.inputs.shape[1] == 1 else images.inputs
-        return Images(inputs, images.labels, images.class_names)
-
-    def batches(self, images: Images, size: int) -> Iterator[tuple[Tensor, Int[Tensor, " n"]]]:
-        """Every image once, as the model reads it, with its class."""
-        for start in range(0, len(images), size):
-            some = images.where(torch.arange(start, min(start + size, len(images))))
-            yield some.normalised(self.mean, self.std).to(device_of(self.model)), some.labels
-
-    def accuracies(self, images: Images, size: int) -> Float[Tensor, " classes"]:
-        """The accuracy on each class; NaN where it has no image."""
-        with observing(self.model):
-            found = [logits(self.model, inputs).argmax(-1).cpu() for inputs, _ in self.batches(images, size)]
-        return class_accuracies(torch.cat(found), images.labels, len(images.class_names))
-
-
 def run_pretrained(out_dir: Path, name: str, plan: Plan, *, device: str = "cpu") -> Record:
     """Every group of classes erased in turn: the accuracy on each group afterwards.
 
@@ -127,8 +71,8 @@ def run_pretrained(out_dir: Path, name: str, plan: Plan, *, device: str = "cpu")
         device: where the model runs.
 
     Raises:
-        ModelError: there is no such model, or it has no image processor.
-        DataError: the data is not there, or a class of it has no image to learn from.
+        ModelError: there is no such model, or its image processor is missing or not supported (`Classifier`).
+        DataError: the data is not there, a class of it has no image to learn from, or a group none to be tested on.
         SelectionError: there is no layer of a kind.
     """
     run = _Run(out_dir, Classifier(name, device), plan)
@@ -160,8 +104,13 @@ class _Run:
         self.out_dir, self.classifier, self.plan = out_dir, classifier, plan
         self.train, self.test = (classifier.load(plan.data, split) for split in (plan.train, plan.test))
         self.groups = grouped(self.train, plan.group)
-        images = {"train": len(self.train), "test": len(self.test)}
-        self.identity = {"model": fingerprint(classifier.model), "plan": asdict(plan), "images": images}
+        check_tested(self.test, self.groups)
+        self.identity = {
+            "model": fingerprint(classifier.model),
+            "plan": asdict(plan),
+            "images": {"train": self.train.digest(), "test": self.test.digest()},
+            "preparation": [classifier.side, classifier.crop, classifier.mean, classifier.std],
+        }
 
     @property
     def key(self) -> str:
@@ -234,3 +183,18 @@ def grouped(images: Images, size: int) -> dict[str, tuple[int, ...]]:
     starts = range(0, classes, size)
     members = [tuple(range(start, min(start + size, classes))) for start in starts]
     return {str(one[0]) if len(one) == 1 else f"{one[0]}–{one[-1]}": one for one in members}
+
+
+def check_tested(images: Images, groups: dict[str, tuple[int, ...]]) -> None:
+    """Refuse test images that lack a whole group of classes; single classes may be missing.
+
+    Raises:
+        DataError: they do.
+    """
+    there = set(images.labels.tolist())
+    missing = [name for name, members in groups.items() if there.isdisjoint(members)]
+    if missing:
+        raise DataError(
+            f"{len(missing)} groups of classes have no test image, {missing[0]} among them; read a larger part of the "
+            "split"
+        )

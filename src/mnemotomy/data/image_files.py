@@ -25,7 +25,8 @@ def open_rows(name_or_path: str | Path, split: str) -> list[Any]:
         split: its name, or a part of it as ``datasets`` writes it: ``train[:1000]``, ``test[50%:]``.
 
     Raises:
-        DataError: ``datasets`` is missing, there is no such folder, id or split, or a file is damaged.
+        DataError: ``datasets`` is missing, there is no such folder, id or split, a file is damaged, or lacks a column
+            that the first one has.
     """
     try:
         import datasets
@@ -44,7 +45,7 @@ def open_rows(name_or_path: str | Path, split: str) -> list[Any]:
 
 
 def split_files(folder: str | Path, split: str) -> list[Path]:
-    """The parquet files of ``split``, sorted.
+    """The parquet files of ``split``, sorted: named by it, or in a folder so named below the given one.
 
     Raises:
         DataError: there is none; the message lists what is there.
@@ -52,7 +53,10 @@ def split_files(folder: str | Path, split: str) -> list[Path]:
     name = split.partition("[")[0]
     files = sorted(Path(folder).rglob("*.parquet"))
     found = [
-        file for file in files if file.stem == name or file.stem.startswith(f"{name}-") or file.parent.name == name
+        file
+        for file in files
+        # the given folder's own name says nothing of a split
+        if file.stem == name or file.stem.startswith(f"{name}-") or file.relative_to(folder).parent.name == name
     ]
     if not found:
         there = ", ".join(str(file.relative_to(folder)) for file in files[:8]) or "no parquet file at all"
@@ -103,12 +107,15 @@ def _local_parts(folder: Path, split: str) -> list[Any]:
         with _whole(file):
             rows.append(parquet.ParquetFile(file).metadata.num_rows)
     first, last = _bounds(split, sum(rows))
-    parts = []
+    parts: list[Any] = []
     for file, count, before in zip(files, rows, itertools.accumulate(rows, initial=0), strict=False):
         start, stop = max(0, first - before), min(count, last - before)
         if start < stop:
             with _whole(file):
                 table = parquet.read_table(file, partitioning=None).slice(start, stop - start)
+            if parts and (missing := set(parts[0].column_names) - set(table.column_names)):
+                named = ", ".join(map(repr, sorted(missing)))
+                raise DataError(f"{file} lacks the column {named} of the files before it; give all of them the same")
             # in memory: load_dataset would leave a second copy of everything in the user's cache folder
             parts.append(datasets.Dataset(datasets.table.InMemoryTable(table)))
     if not parts:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from mnemotomy.data.digits import load_digits
 from mnemotomy.data.image_files import find_image_column, find_label_column, open_rows, split_files
 from mnemotomy.data.pixels import decoded_images
 from mnemotomy.errors import DataError
+from mnemotomy.models import digest
 
 DIGITS = "digits"
 VARIABLE = "MNEMOTOMY_DATA"
@@ -42,6 +44,14 @@ class Images:
     def normalised(self, mean: Sequence[float], std: Sequence[float]) -> Float[Tensor, "n c h w"]:
         """``(inputs / 255 − mean) / std`` per channel; what a network reads."""
         return normalise(self.inputs, mean, std)
+
+    def digest(self) -> str:
+        """SHA-256 of the pictures and the labels, with their shapes."""
+        found = hashlib.sha256()
+        for tensor in (self.inputs, self.labels):
+            for chunk in tensor.split(256):  # where they are a view that must be copied, a chunk at a time is
+                found.update(digest(chunk).encode())
+        return found.hexdigest()
 
     def where(self, keep: Bool[Tensor, " n"] | Int[Tensor, " m"]) -> Images:
         """The images of a mask or of indices, with the names of all classes."""
@@ -71,6 +81,12 @@ def normalise(
     return inputs.float().mul_(scale[:, None, None]).sub_(shift[:, None, None])
 
 
+def centres(inputs: UInt8[Tensor, "n c h w"], side: int) -> UInt8[Tensor, "n c s s"]:
+    """The square of so many pixels in the middle of each image, as a view."""
+    top, left = ((length - side) // 2 for length in inputs.shape[2:])
+    return inputs[..., top : top + side, left : left + side]
+
+
 def load_images(
     name_or_path: str | Path,
     split: str,
@@ -90,11 +106,12 @@ def load_images(
 
     Raises:
         DataError: the folder, id, split or column is not there, a file or an image is damaged, a label has no class,
-            or images differ in size and ``size`` is not given.
+            images differ in size and ``size`` is not given, or it is below 1.
     """
+    _check_size(size)
     if str(name_or_path) == DIGITS:
         return _digits(split, size)
-    return _labelled(name_or_path, split, image_column, label_column, size, _state(name_or_path, split))
+    return _labelled(name_or_path, split, image_column, label_column, size, state_of(name_or_path, split))
 
 
 def load_attributes(
@@ -117,8 +134,9 @@ def load_attributes(
     Raises:
         DataError: as in `load_images`.
     """
+    _check_size(size)
     names = None if attributes is None else tuple(attributes)
-    return _attributed(name_or_path, split, names, image_column, size, _state(name_or_path, split))
+    return _attributed(name_or_path, split, names, image_column, size, state_of(name_or_path, split))
 
 
 def data_folder(name: str) -> Path:
@@ -175,6 +193,11 @@ def _attributed(
     return Images(inputs, torch.tensor(columns, dtype=torch.long).T > 0, names)
 
 
+def _check_size(size: int | None) -> None:
+    if size is not None and size < 1:
+        raise DataError(f"images cannot have {size} pixels a side; give size= as 1 or more")
+
+
 def _digits(split: str, size: int | None) -> Images:
     splits = dict(zip(("train", "test"), load_digits(), strict=True))
     if split not in splits:
@@ -186,8 +209,8 @@ def _digits(split: str, size: int | None) -> Images:
     return Images(pixels, splits[split].labels, tuple(map(str, range(10))))
 
 
-def _state(source: str | Path, split: str) -> object:
-    """Changes when a folder's files do, so that the cache does not outlive them."""
+def state_of(source: str | Path, split: str) -> object:
+    """Changes when a folder's files do, so that no cache outlives them."""
     if not Path(source).is_dir():
         return None
     stats = [(str(file), file.stat()) for file in split_files(source, split)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -13,6 +13,9 @@ from torch import Tensor
 
 from mnemotomy.data.image_files import EXTRA
 from mnemotomy.errors import DataError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 
 def decoded_images(parts: Sequence[Any], column: str, size: int | None, where: str) -> UInt8[Tensor, "n c h w"]:
@@ -25,7 +28,8 @@ def decoded_images(parts: Sequence[Any], column: str, size: int | None, where: s
         where: the source's name, for errors.
 
     Raises:
-        DataError: Pillow is missing, an image is missing or damaged, or images differ in size without ``size``.
+        DataError: Pillow is missing, an image is missing, damaged or of 32 bits per pixel and channel, or images differ
+            in size without ``size``.
     """
     pictures = [torch.from_numpy(_decode(stored, number, size, where)) for number, stored in _stored(parts, column)]
     shapes = sorted({tuple(picture.shape[1:]) for picture in pictures})
@@ -57,7 +61,7 @@ def _decode(stored: Any, number: int, size: int | None, where: str) -> UInt8[np.
         raise DataError(f"{where} row {number}: no image; the column must hold encoded images (PNG, JPEG)")
     try:
         opened = Image.open(io.BytesIO(content) if content else str(path))
-        image = opened.convert("L" if opened.mode in ("1", "L") else "RGB")
+        image = _of_bytes(opened, f"{where} row {number}")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # a truncated or foreign file
         raise DataError(f"{where} row {number}: damaged image ({error})") from error
     if size is not None and image.size != (size, size):
@@ -67,3 +71,18 @@ def _decode(stored: Any, number: int, size: int | None, where: str) -> UInt8[np.
         image = image.resize((width, height), Image.Resampling.BILINEAR).crop((left, top, left + size, top + size))
     pixels = np.array(image)
     return pixels[None] if pixels.ndim == 2 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def _of_bytes(opened: Image, row: str) -> Image:
+    """Grey or in three colours, a byte each; ``convert`` would make white of all grey values above 255.
+
+    Raises:
+        DataError: the pixels are of 32 bits, whose range the file does not tell.
+    """
+    from PIL import Image
+
+    if opened.mode.startswith("I;16"):
+        return Image.fromarray(np.rint(np.asarray(opened) / 257).astype(np.uint8))
+    if opened.mode in ("I", "F"):
+        raise DataError(f"{row}: pixels of mode {opened.mode!r} have no known range; save the images with 8 bits")
+    return opened.convert("L" if opened.mode in ("1", "L") else "RGB")

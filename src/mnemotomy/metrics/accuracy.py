@@ -6,11 +6,26 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from mnemotomy.errors import DataError
+
 
 def class_accuracies(
     predicted: Int[Tensor, " n"], labels: Int[Tensor, " n"], classes: int
 ) -> Float[Tensor, " classes"]:
-    """The share of each class's examples that are predicted as it; NaN for a class without examples."""
+    """The share of each class's examples that are predicted as it; NaN for a class without examples.
+
+    A prediction that is none of ``0 … classes − 1``, as of a model with more outputs than there are classes, is wrong.
+
+    Raises:
+        DataError: there are more or fewer predictions than labels, or a label is not in ``0 … classes − 1``.
+    """
+    if len(predicted) != len(labels):
+        raise DataError(f"{len(predicted)} predictions came with {len(labels)} labels; give one for each example")
+    outside = labels[(labels < 0) | (labels >= classes)]
+    if len(outside):
+        raise DataError(
+            f"label {int(outside[0])} is none of 0 … {classes - 1}; give as many classes as there are labels"
+        )
     hits = torch.bincount(labels[predicted == labels], minlength=classes).float()
     return hits / torch.bincount(labels, minlength=classes).float()
 

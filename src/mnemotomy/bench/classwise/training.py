@@ -17,23 +17,27 @@ from mnemotomy.bench.resources import Usage
 from mnemotomy.bench.vision.networks.build import build_classifier
 from mnemotomy.bench.vision.recipes import Recipe, recipe_for
 from mnemotomy.bench.vision.training import train_classifier
-from mnemotomy.data.images import DIGITS, data_folder, load_images
+from mnemotomy.data.images import DIGITS, data_folder, load_images, state_of
 from mnemotomy.methods.problem import Examples
 from mnemotomy.models import fingerprint
 
 
-@functools.lru_cache(maxsize=4)
 def load_examples(data: str, split: str, folder: Path | None) -> tuple[Examples, tuple[str, ...]]:
     """The images of one split as networks read them, and the names of the classes; shared between calls.
 
     Raises:
         DataError: the data is not there, or damaged.
     """
-    images = load_images(_source(data, folder), split)
-    return Examples(images.inputs.float() / 255, images.labels), images.class_names
+    source = _source(data, folder)
+    return _examples(source, split, state_of(source, split))
 
 
 @functools.lru_cache(maxsize=4)
+def _examples(source: str | Path, split: str, state: object) -> tuple[Examples, tuple[str, ...]]:
+    images = load_images(source, split)
+    return Examples(images.inputs.float() / 255, images.labels), images.class_names
+
+
 def load_superclasses(data: str, folder: Path | None) -> dict[str, tuple[int, ...]]:
     """CIFAR-100's classes by superclass, from its coarse labels; nothing for other data."""
     if data != "cifar100":

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from mnemotomy.bench.generative.faces.cases import FaceCase
 from mnemotomy.data import face_drawing
 from mnemotomy.data.faces import ATTRIBUTES, FACTORS, Faces, draw_faces, toy_faces
+from mnemotomy.data.image_files import split_files
 from mnemotomy.data.images import load_attributes
 from mnemotomy.errors import DataError
 from mnemotomy.files import replacing_file
@@ -143,10 +145,7 @@ def _key(count: int, seed: int) -> str:
 def _photographs(case: FaceCase, folder: Path, split: str) -> Portraits:
     source = "train" if split == "classifier" else split
     names = {"validation": ("validation", "valid"), "train": ("train",), "test": ("test",)}[source]
-    for name in names:
-        if list(folder.rglob(f"{name}*.parquet")) or name == names[-1]:
-            images = load_attributes(folder, name, case.attributes, size=case.side)
-            break
+    images = load_attributes(folder, _first_there(folder, names), case.attributes, size=case.side)
     faces = Portraits(images.inputs, images.labels)
     if source != "train":
         return faces[: {"validation": case.validation, "test": case.test}[source]]
@@ -156,6 +155,15 @@ def _photographs(case: FaceCase, folder: Path, split: str) -> Portraits:
         return faces[len(faces) - case.classified :]
     learned = faces[: len(faces) - case.classified]
     return learned if case.train is None else learned[: case.train]
+
+
+def _first_there(folder: Path, names: Sequence[str]) -> str:
+    """The first of the names that the folder has a split of; where there is none, the first, to be missed by."""
+    for name in names:
+        with contextlib.suppress(DataError):
+            split_files(folder, name)
+            return name
+    return names[0]
 
 
 def hue_as_point(factors: Float[Tensor, "n m"]) -> Float[Tensor, "n m+1"]:
