@@ -220,7 +220,9 @@ def test_a_group_without_a_test_image_is_refused(folder: Path, tmp_path: Path, m
     with pytest.raises(DataError, match=r"1 groups of classes have no test image, 0–1 among them; read a larger part"):
         check_tested(whole.of_classes([2, 5]), groups)
     monkeypatch.setattr(
-        pretrained, "load_images", lambda data, split, size: whole if split == "train" else whole.of_classes([0, 1, 2])
+        image_classifier,
+        "load_images",
+        lambda data, split, size: whole if split == "train" else whole.of_classes([0, 1, 2]),
     )
     with pytest.raises(DataError, match="3 groups of classes have no test image, 3–5 among them"):
         run_pretrained(tmp_path, str(folder), PLAN)
