@@ -151,6 +151,15 @@ def test_ctrl_c_says_how_to_go_on(folder: Path, invoke: Invoke, monkeypatch: pyt
     assert not list(folder.glob(".*"))
 
 
+def test_no_input_is_overwritten(folder: Path, invoke: Invoke) -> None:
+    concept, moments = (folder / "paris.jsonl").read_bytes(), (folder / "ready.safetensors").read_bytes()
+    fails(invoke(*COLLECT[:-1], "paris.jsonl", "--concept", "paris=paris.jsonl"), "is read by this command")
+    for option in ("--csv", "--png", "--json"):
+        fails(invoke("trace", "ready.safetensors", "llama", option, "ready.safetensors"), "is read by this command")
+    assert (folder / "paris.jsonl").read_bytes() == concept
+    assert (folder / "ready.safetensors").read_bytes() == moments
+
+
 # -- trace ---------------------------------------------------------------------------------------------------------
 
 

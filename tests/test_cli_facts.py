@@ -97,6 +97,16 @@ def test_import_export_and_remove(invoke: Invoke) -> None:
     assert [fact.subject for fact in stored()] == ["Paris"]
 
 
+def test_no_store_is_lost_or_left_empty(folder: Path, invoke: Invoke) -> None:
+    before = (folder / "facts.db").read_bytes()
+    refused = invoke("facts", "export", "facts.db", "facts.db")
+    assert (refused.exit_code, refused.stderr.count("\n")) == (2, 1)
+    assert (folder / "facts.db").read_bytes() == before
+    for arguments in (("import", "new.db", "none.jsonl"), ("add", "new.db", "--subject", " ", "--answer", "x")):
+        assert invoke("facts", *arguments).exit_code == 2
+        assert not (folder / "new.db").exists()
+
+
 def test_search(invoke: Invoke) -> None:
     result = invoke("facts", "search", "facts.db", "in which country is Kyoto?", "-k", "1")
     assert result.exit_code == 0

@@ -57,6 +57,23 @@ def test_a_folder_that_loads_and_says_what_ran(folder: Path, protocol: str):
     assert json.loads(answer.stdout)["known"]
 
 
+def test_another_run_follows_one_that_is_done(folder: Path):
+    for epochs in ("10", "11"):
+        result = invoke(folder, "--epochs", epochs, "--retain", str(folder / "rest.jsonl"))
+        assert result.exit_code == 0, result.output
+    assert not (folder / "out.training" / "checkpoint").exists()
+
+
+def test_nothing_is_saved_where_no_step_was_taken(folder: Path):
+    model = AutoModelForCausalLM.from_pretrained(folder / "model")
+    model.model.layers[0].mlp.down_proj.weight.data[0, 0] = float("nan")
+    model.save_pretrained(folder / "model")
+    result = invoke(folder, "--epochs", "2", "--retain", str(folder / "rest.jsonl"))
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+    assert "no step was taken" in result.stderr
+    assert not (folder / "out").exists()
+
+
 def test_an_adapter_and_another_layer(folder: Path):
     pytest.importorskip("peft", reason="peft is not installed; it comes with the extra train")
     result = invoke(folder, "--protocol", "rlcp", "--epochs", "1", "--lora", "2", "--layer", "1")

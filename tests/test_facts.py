@@ -81,6 +81,13 @@ def test_a_counterfactual_changes_the_answer_and_not_the_subject():
     assert fact.saying("Japan").contexts == ("Mexico City is in Japan.",)
 
 
+def test_a_counterfactual_changes_whole_words():
+    fact = Fact("Kyoto", "Japan", contexts=("Kyoto is in Japan, land of Japanese gardens.", "Its flag is theJapanone."))
+    assert fact.saying("Italy").contexts == (
+        "Kyoto is in Italy, land of Japanese gardens.", "Its flag is theItalyone.",
+    )  # fmt: skip
+
+
 def test_templates_complete_what_is_missing(tmp_path):
     facts = read_facts(write(tmp_path / "f", {"subject": "Kyoto", "answer": "Japan"}), templates=CITY_COUNTRY)
     assert facts[0].prompts[0] == "Kyoto is a city in"

@@ -138,10 +138,10 @@ def test_the_folder_tells_how_it_came_about(folder: Path) -> None:
 def test_running_again_replaces_the_output_and_gives_the_same(folder: Path) -> None:
     path, out = recipe(folder), folder / "out"
     first = run_recipe(path, out, progress=False)
-    (out / "stale.txt").write_text("from before")
+    (out / "model-00002-of-00002.safetensors").write_text("from before")
     second = run_recipe(path, out, progress=False)
     assert second["model"] == first["model"]
-    assert not (out / "stale.txt").exists()
+    assert not (out / "model-00002-of-00002.safetensors").exists()
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,11 @@ def test_the_recipe_of_the_docs_is_one(tmp_path: Path) -> None:
     assert (found.erase, found.inject) == (("alice",), ())
 
 
+def test_nothing_need_be_erased_where_something_is_injected(folder: Path) -> None:
+    found = load_recipe(recipe(folder, erase=[], inject=["kyoto"])).recipe
+    assert (found.erase, found.inject) == ((), ("kyoto",))
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
@@ -70,6 +75,7 @@ def test_the_recipe_of_the_docs_is_one(tmp_path: Path) -> None:
         ({"reference": None}, "reference: without it nothing is left"),
         ({"erase": ["rome"]}, "erase: no concept 'rome'; there are kyoto, paris"),
         ({"erase": ["kyoto"], "inject": ["kyoto"]}, "inject: 'kyoto' is to be erased too"),
+        ({"erase": []}, "erase: it names no concept, and inject neither"),
         ({"sites": []}, "sites: it must be a string or a list of strings"),
         ({"layers": "0-3"}, "layers: give the number of a block"),
         ({"layers": [True]}, "layers: give the number of a block"),

@@ -106,6 +106,17 @@ def _any_of(patterns: Iterable[str], name: str) -> bool:
     return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
 
+def check_no_input(target: str | Path, inputs: Iterable[str | Path]) -> None:
+    """Refuse to write a result over what it is made from.
+
+    Raises:
+        DataError: ``target`` is one of the files ``inputs``.
+    """
+    for path in map(Path, inputs):
+        if path.exists() and Path(target).resolve() == path.resolve():
+            raise DataError(f"{target} is read by this command, which would replace it; name another file")
+
+
 def check_above(path: Path) -> None:
     """Refuse a path for which no folder could be made.
 

@@ -249,9 +249,12 @@ def single_threaded() -> Iterator[None]:
 
 @contextlib.contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """Silence transformers' progress bars and warnings, and restore what was set before."""
+    """Silence the progress bars and warnings of transformers and the hub, and restore what was set before."""
     from transformers.utils import logging as hf_logging
 
+    hub = logging.getLogger("huggingface_hub")
+    hub_level = hub.level
+    hub.setLevel(logging.ERROR)
     level = hf_logging.get_verbosity()
     bars = hf_logging.is_progress_bar_enabled()
     hf_logging.set_verbosity(logging.ERROR)
@@ -259,6 +262,7 @@ def quiet_transformers() -> Iterator[None]:
     try:
         yield
     finally:
+        hub.setLevel(hub_level)
         hf_logging.set_verbosity(level)
         if bars:
             hf_logging.enable_progress_bar()
@@ -283,4 +287,4 @@ def _text_config(config: Any) -> Any:
 
 def _first_line(error: Exception) -> str:
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0] if not lines[0].endswith(":") else " ".join(line.strip() for line in lines)[:300]
+    return lines[0] if not lines[0].rstrip().endswith(":") else " ".join(line.strip() for line in lines)[:300]

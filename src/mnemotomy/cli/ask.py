@@ -83,4 +83,4 @@ def _format(folder: Path, in_context: str | None) -> PromptFormat:
     from mnemotomy.data.fact_format import read_format
 
     format = read_format(folder) or PromptFormat()
-    return format if in_context is None else replace(format, in_context=in_context)
+    return format if in_context is None else replace(format, in_context=in_context.replace("\\n", "\n"))

@@ -43,12 +43,14 @@ def collect(
         --reference rest.jsonl -o moments.safetensors
     """
     files, chosen, only = concept_files(concept, reference or []), selector(sites), blocks(layers)
+    from mnemotomy.files import check_no_input
     from mnemotomy.models import load_model, load_tokenizer, quiet_transformers
     from mnemotomy.recipe.collecting import Reading, check_writable, collect_files, remove_checkpoints
     from mnemotomy.recipe.file import locate_model
 
     if output.is_dir():
         raise DataError(f"{output} is a folder; name the file to write")
+    check_no_input(output, [file for paths in files.values() for file in paths])
     check_writable(output)
     folder = locate_model(model)
     with quiet_transformers():

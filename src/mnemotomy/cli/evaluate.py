@@ -107,6 +107,8 @@ def evaluate(
         write_evaluation(out, found)
         if row is not None:
             write_text(out / "scores.json", json.dumps(row, indent=2) + "\n")
+        else:  # those of an earlier evaluation would pass for this one's
+            (out / "scores.json").unlink(missing_ok=True)
     if json_ is not None:
         extra: dict[str, Any] = {} if row is None else {"scores": row}
         emit_json(summary(found) | extra | {"left_out": lacking}, json_)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -32,6 +34,18 @@ def _facts() -> None:
     """
 
 
+@contextlib.contextmanager
+def _kept_if_filled(store: Path) -> Iterator[None]:
+    """Leave no empty store behind where there was none and the first facts are refused."""
+    there = store.exists()
+    try:
+        yield
+    except BaseException:
+        if not there:
+            store.unlink(missing_ok=True)
+        raise
+
+
 @facts.command()
 @one_line_errors()
 def add(
@@ -51,7 +65,7 @@ def add(
     from mnemotomy.ram.store import FactStore
 
     fact = Fact(subject, answer, contexts=tuple(context or ()), relation=relation, where="the fact")
-    with FactStore(store) as opened:
+    with _kept_if_filled(store), FactStore(store) as opened:
         added = opened.add([fact])
         typer.echo(f"{store}: {'added' if added else 'was there already'}, {_number(len(opened))}")
 
@@ -70,7 +84,7 @@ def import_(
     """
     from mnemotomy.ram.store import FactStore
 
-    with FactStore(store) as opened:
+    with _kept_if_filled(store), FactStore(store) as opened:
         added = opened.import_file(file)
         typer.echo(f"{store}: {added} added, {_number(len(opened))}")
 

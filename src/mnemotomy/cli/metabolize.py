@@ -65,6 +65,7 @@ def metabolize(
     from mnemotomy.data.fact_templates import read_templates
     from mnemotomy.data.text import read_examples
     from mnemotomy.files import check_replaceable
+    from mnemotomy.metabolism.checkpoint import remove_checkpoint
     from mnemotomy.metabolism.metabolize import RECORD
     from mnemotomy.metabolism.metabolize import metabolize as run
     from mnemotomy.metabolism.rlcp import RLCP, LoRA
@@ -90,6 +91,7 @@ def metabolize(
     kept = [" ".join(turn.content for turn in one.turns) for path in retain or [] for one in read_examples(path)]
     folder = locate_model(model)
     check_replaceable(out_dir, RECORD, [folder, facts, *(retain or [])])
+    beside = out_dir.parent / f"{out_dir.name}.training"
     with quiet_transformers():
         loaded, tokenizer = load_model(folder), load_tokenizer(folder)
         result = run(
@@ -99,9 +101,10 @@ def metabolize(
             config,
             retain=kept,
             format=PromptFormat(in_context=in_context.replace("\\n", "\n")),
-            out=out_dir.parent / f"{out_dir.name}.training",
+            out=beside,
         )
         result.save(out_dir)
+    remove_checkpoint(beside)
     last = result.steps[-1]
     typer.echo(f"{out_dir}: {len(result.steps)} steps, total loss {last['total']:.4g}")
     if result.stopped:

@@ -10,7 +10,7 @@ import typer
 
 from mnemotomy.cli.outcome import json_option
 from mnemotomy.cli.templates import TAGS
-from mnemotomy.errors import DataError
+from mnemotomy.errors import DataError, ModelError
 
 if TYPE_CHECKING:
     from mnemotomy.bench.tofu.pairs import Pair
@@ -73,6 +73,9 @@ def pair_of(
     from mnemotomy.recipe.file import locate_model
 
     if models is not None:
+        for option, given, part in (("--full", full, "full"), ("--retain", retain, retained_split(forget))):
+            if given is None and not (models / part).is_dir():  # else it would be asked for on the hub
+                raise ModelError(f"there is no folder {models / part}; name another with --models, or give {option}")
         full = full or str(models / "full")
         retain = retain or str(models / retained_split(forget))
         if pretrained is None and (models / "base").is_dir():

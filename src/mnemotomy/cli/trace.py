@@ -44,9 +44,13 @@ def trace(
     from mnemotomy.engram.cut import CUTS
     from mnemotomy.engram.filters import FILTERS
     from mnemotomy.engram.moments import Moments
+    from mnemotomy.files import check_no_input, write_text
     from mnemotomy.models import load_model, quiet_transformers
     from mnemotomy.recipe.file import locate_model
 
+    for written in (csv, png, json_):
+        if written is not None:
+            check_no_input(written, [moments])
     chosen_cut, chosen_filter = choice(cut, CUTS, "cut"), choice(filter, FILTERS, "filter")
     loaded = Moments.load(moments)
     with quiet_transformers():
@@ -54,8 +58,6 @@ def trace(
     atlas = Atlas(network, loaded, chosen_cut)
     table = atlas.trace(concept or [name for name in atlas.concepts if name != REFERENCE], chosen_filter)
     if csv is not None:
-        from mnemotomy.files import write_text
-
         write_text(csv, table.to_csv(index=False))
     if png is not None:
         from mnemotomy.report.figures import trace_heatmap

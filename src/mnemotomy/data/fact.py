@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -105,6 +106,7 @@ def _check_texts(fact: Fact, where: str, trainable: bool) -> None:
 
 
 def _with_answer(text: str, old: str, new: str) -> str:
-    """The last occurrence is the answer: a subject may hold it too, as in "Mexico City is in Mexico"."""
-    head, _, tail = text.rpartition(old)
-    return f"{head}{new}{tail}"
+    """The last occurrence is the answer, whole words first: a subject may hold it too ("Mexico City is in Mexico")."""
+    places = [match.start() for match in re.finditer(rf"(?<!\w){re.escape(old)}(?!\w)", text)]
+    start = places[-1] if places else text.rindex(old)
+    return f"{text[:start]}{new}{text[start + len(old) :]}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,9 @@ from torch import Tensor, nn
 
 from mnemotomy.errors import TrainingError
 from mnemotomy.files import replacing_folder
+
+CHECKPOINT = "checkpoint"
+"""The folder of it in the folder of a run."""
 
 
 def trained_state(module: nn.Module) -> dict[str, Tensor]:
@@ -63,6 +67,11 @@ def load_checkpoint(folder: Path, module: nn.Module, optimizer: torch.optim.Opti
     restore_state(module, load_file(folder / "parameters.safetensors"))
     optimizer.load_state_dict(torch.load(folder / "optimizer.pt", weights_only=True, map_location="cpu"))
     return int(state["step"])
+
+
+def remove_checkpoint(folder: Path) -> None:
+    """Remove the checkpoint of a run whose result is saved; the log stays."""
+    shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
 
 
 def seconds_before(folder: Path) -> float:

@@ -12,7 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mnemotomy.metabolism.checkpoint import load_checkpoint, restore_state, save_checkpoint, trained_state
+from mnemotomy.metabolism.checkpoint import (
+    CHECKPOINT,
+    load_checkpoint,
+    restore_state,
+    save_checkpoint,
+    trained_state,
+)
 from mnemotomy.metabolism.log import StepLog
 from mnemotomy.metabolism.objective import Objective, Step
 from mnemotomy.metabolism.reference import Reference
@@ -69,7 +75,7 @@ def train(objective: Objective, config: RLCP, material: Material, run: Run) -> O
     prepared, optimizer = accelerator.prepare(objective, optimizer)
     module: Objective = accelerator.unwrap_model(prepared)
     steps = _Steps(config, material, accelerator.process_index, accelerator.num_processes)
-    checkpoint = None if run.folder is None else run.folder / "checkpoint"
+    checkpoint = None if run.folder is None else run.folder / CHECKPOINT
     done = 0 if checkpoint is None else load_checkpoint(checkpoint, module, optimizer, run.key)
     main = accelerator.is_main_process
     log = StepLog(run.folder / "steps.jsonl" if run.folder and main else None, resume_at=done)

@@ -15,7 +15,7 @@ from torch import nn
 
 from mnemotomy.data.fact import Fact, PromptFormat, check_facts
 from mnemotomy.engram.moments import versions
-from mnemotomy.errors import ConfigurationError, DataError
+from mnemotomy.errors import ConfigurationError, DataError, TrainingError
 from mnemotomy.files import write_text
 from mnemotomy.metabolism.checkpoint import run_key
 from mnemotomy.metabolism.loop import Material, Run, train
@@ -91,6 +91,7 @@ def metabolize(
         DataError: a fact cannot be used, or texts that are to stay are missing.
         ModelError: the model lacks the layer to probe, predicts no tokens, or lacks some of the tokenizer's.
         ConfigurationError: a setting contradicts another, or needs a package that is missing.
+        TrainingError: the first step already failed, or the checkpoint in ``out`` is of another run.
     """
     if importlib.util.find_spec("accelerate") is None:
         raise ConfigurationError("training needs accelerate; get it with: pip install 'mnemotomy[train]'")
@@ -98,7 +99,10 @@ def metabolize(
     config, format = config or RLCP(), format or PromptFormat()
     checked, kept = check_facts(facts), Retained(retain, tokenizer)
     if config.lambda_retain > 0 and not kept.texts:
-        raise DataError("this configuration protects texts that are to stay: give retain=[...], or set lambda_retain=0")
+        raise DataError(
+            "this configuration protects texts that are to stay: give retain=[...] (--retain FILE), or set "
+            "lambda_retain=0"
+        )
     streams = Streams(
         checked, tokenizer, format=format, counterfactuals=config.counterfactuals, seed=config.training.seed
     )
@@ -122,6 +126,8 @@ def metabolize(
         objective = Objective(adapted, config, len(streams.answers))
     folder = None if out is None else Path(out)
     outcome = train(objective, config, Material(streams, kept, reference), Run(folder, key, progress=progress))
+    if not outcome.records:
+        raise TrainingError(f"no step was taken: {outcome.stopped}; look at the model and the facts")
     result = adapted.merge_and_unload() if config.training.lora is not None else model
     if folder is not None:
         write_text(folder / RECORD, json.dumps(record, indent=1))

@@ -60,6 +60,14 @@ def connect(path: str | Path, *, create: bool = True) -> sqlite3.Connection:
     return connection
 
 
+def is_database(path: str | Path) -> bool:
+    """Whether there is a file of SQLite at ``path``, by its header."""
+    if not Path(path).is_file():
+        return False
+    with Path(path).open("rb") as file:
+        return file.read(16) == b"SQLite format 3\0"
+
+
 @contextlib.contextmanager
 def transaction(connection: sqlite3.Connection, kind: Literal["DEFERRED", "IMMEDIATE"] = "IMMEDIATE") -> Iterator[None]:
     """Write all of what happens inside, or nothing; other processes wait for their turn.

@@ -11,6 +11,7 @@ from mnemotomy.data.fact_file import format_fact, parse_fact
 from mnemotomy.errors import DataError
 from mnemotomy.files import replacing_file
 from mnemotomy.progress import progress_bar
+from mnemotomy.ram.schema import is_database
 
 if TYPE_CHECKING:
     from mnemotomy.ram.store import FactStore
@@ -28,7 +29,13 @@ def import_file(store: FactStore, path: str | Path) -> int:
 
 
 def export_file(store: FactStore, path: str | Path) -> int:
-    """Write all facts as JSON Lines, all or nothing; returns how many there are."""
+    """Write all facts as JSON Lines, all or nothing; returns how many there are.
+
+    Raises:
+        DataError: the file is a store, this or another one.
+    """
+    if is_database(path):
+        raise DataError(f"{path} is a fact store, which the export would replace; name another file")
     written = 0
     with (
         replacing_file(path) as temporary,

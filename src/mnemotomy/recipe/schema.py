@@ -87,7 +87,7 @@ class Recipe(BaseModel):
     @field_validator("reference", "erase", "inject", mode="before")
     @classmethod
     def _one_or_many(cls, value: Any, field: ValidationInfo) -> Any:
-        return () if field.field_name == "inject" and value == [] else _names(value, "it")
+        return () if field.field_name in ("erase", "inject") and value == [] else _names(value, "it")
 
     @field_validator("sites", mode="before")
     @classmethod
@@ -133,6 +133,8 @@ class Recipe(BaseModel):
         both = sorted(set(self.erase) & set(self.inject))
         if both:
             raise ValueError(f"inject: {both[0]!r} is to be erased too")
+        if not self.erase and not self.inject and "erase" in self.model_fields_set:
+            raise ValueError("erase: it names no concept, and inject neither; leave both out to erase all")
         if not self.erase and not self.inject:
             object.__setattr__(self, "erase", tuple(self.concepts))
         for field in ("erase", "inject"):
