@@ -216,6 +216,11 @@ def test_texts_beyond_the_window(folder: Path, tmp_path: Path):
     assert continue_greedily(model, words, ["Paris is"], 200)[0]
     with pytest.raises(ModelError, match="window of 12 tokens leaves no room"):
         continue_greedily(model, words, ["Paris " * 12], 200)
+    prompts = ["Paris", "Paris is Rome"]  # the longer one must not take the other's room where they share a batch
+    alone = [continue_greedily(model, words, [prompt], 9)[0] for prompt in prompts]
+    assert continue_greedily(model, words, prompts, 9) == alone
+        continue_greedily(model, words, [one], 9)[0] for one in prompts
+    ]
     with pytest.raises(ModelError, match="longer than the 12 tokens that GPT2LMHeadModel reads"):
         observe_answers(model, words, ["Paris " * 9], ["Rome " * 9])
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 import torch
@@ -44,14 +45,13 @@ def continue_greedily(
     """
     check_writes(model, tokenizer)
     encoded = encode_prompts(tokenizer, prompts, special_tokens=special_tokens)
-    order = sorted(range(len(encoded)), key=lambda index: len(encoded[index]))  # neighbours need little padding
+    rooms = [room_after(model, len(tokens), max_new_tokens) for tokens in encoded]
     texts = [""] * len(encoded)
     ends, quick = end_tokens(model, tokenizer), takes_rows_out(model)
     with observing(model), quiet_transformers():
-        for start in range(0, len(order), batch_size):
-            indices = order[start : start + batch_size]
+        for indices in _batches([len(tokens) for tokens in encoded], rooms, batch_size):
             batch = pad_left([encoded[index] for index in indices], tokenizer.pad_token_id, device_of(model))
-            room = room_after(model, batch["input_ids"].shape[1], max_new_tokens)
+            room = rooms[indices[0]]
             if quick:
                 written = write_greedily(model, **batch, ends=ends, max_new_tokens=room)
             else:
@@ -61,6 +61,14 @@ def continue_greedily(
             for index, tokens in zip(indices, written, strict=True):
                 texts[index] = tokenizer.decode(tokens, skip_special_tokens=True)
     return texts
+
+
+def _batches(lengths: Sequence[int], rooms: Sequence[int], batch_size: int) -> Iterator[list[int]]:
+    """Indices by length, as neighbours need little padding; together only what has as much room to write in."""
+    order = sorted(range(len(lengths)), key=lambda index: lengths[index])
+    for _, alike in itertools.groupby(order, key=lambda index: rooms[index]):
+        indices = list(alike)
+        yield from (indices[start : start + batch_size] for start in range(0, len(indices), batch_size))
 
 
 def check_writes(model: nn.Module, tokenizer: Any) -> None:

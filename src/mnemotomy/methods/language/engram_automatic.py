@@ -192,7 +192,7 @@ def _probability(model: nn.Module, rows: Sequence[Encoded], problem: TextProblem
     if not rows:
         return 0.0
     found = sequence_log_probabilities(model, rows, problem.tokenizer)
-    lengths = found.new_tensor([max(1, sum(label >= 0 for label in row.labels)) for row in rows])
+    lengths = found.new_tensor([max(1, sum(label >= 0 for label in row.labels[1:])) for row in rows])
     value = float((found / lengths).exp().mean())
     if not math.isfinite(value):
         raise NonFiniteError("the model's log-probabilities are NaN; the edit has broken it")

@@ -45,9 +45,9 @@ class GradientMethod(Descent, LanguageMethod):
         return self.train(problem, copy.deepcopy(problem.model))
 
     def train(self, problem: TextProblem, model: nn.Module, folder: str | Path | None = None) -> nn.Module:
-        """Train ``model`` in place, the problem's own or an edited copy of it, and give it back in evaluation mode.
+        """Train ``model``, a copy of the problem's own or an edited one, in place; it comes back in evaluation mode.
 
-        References, where a loss has one, are the problem's own model in any case.
+        References, where a loss has one, are the problem's own model, which must therefore stay as it is.
 
         Args:
             problem: what to forget.
@@ -55,7 +55,7 @@ class GradientMethod(Descent, LanguageMethod):
             folder: of checkpoints; a run that was interrupted there goes on.
 
         Raises:
-            ConfigurationError: a package is missing.
+            ConfigurationError: a package is missing, or ``model`` is the problem's own.
             DataError: an example has not what the method needs.
             TrainingError: a loss is no longer finite; the model is then spoilt.
         """
@@ -65,6 +65,8 @@ class GradientMethod(Descent, LanguageMethod):
         self, loss: Loss, problem: TextProblem, model: nn.Module, folder: str | Path | None = None
     ) -> nn.Module:
         """``train`` with an objective that was computed before."""
+        if model is problem.model:
+            raise ConfigurationError(f"{self.name} holds on to the problem's own model while it trains; give a copy")
         path, key = (None, "") if folder is None else (Path(folder), self._key(problem, model))
         run = Run(self.name, len(problem.forget), len(problem.retain), problem.seed, path, key)
         return descend(model, loss, self, run, companion=loss if isinstance(loss, nn.Module) else None)

@@ -13,15 +13,20 @@ Scalar = Float[Tensor, ""]
 PerExample = Float[Tensor, " n"]
 
 
+def _mean(values: Float[Tensor, " n"]) -> Scalar:
+    """0 of none, still a function of them: of a text of one token nothing is predicted."""
+    return values.mean() if len(values) else values.sum()
+
+
 def negative_log_likelihood(log_probabilities: Float[Tensor, " tokens"]) -> Scalar:
     """``−mean log p`` over the tokens of a batch, in nats; long answers weigh more, as in transformers' own loss."""
-    return -log_probabilities.mean()
+    return -_mean(log_probabilities)
 
 
 def kl_divergence(logits: Float[Tensor, "tokens vocabulary"], reference: Float[Tensor, "tokens vocabulary"]) -> Scalar:
     """``KL(reference ‖ model)``, the mean over the tokens, in nats."""
     found, expected = logits.float().log_softmax(-1), reference.float().log_softmax(-1)
-    return (expected.exp() * (expected - found)).sum(-1).mean()
+    return _mean((expected.exp() * (expected - found)).sum(-1))
 
 
 def preference_loss(margin: PerExample, beta: float) -> Scalar:
@@ -54,6 +59,8 @@ def undial_loss(
     beta: float,
 ) -> Scalar:
     """Cross-entropy to the reference's own answer with ``β`` taken off the target's logit (Dong et al. 2025, Eq. 4)."""
+    if not len(targets):
+        return logits.float().sum()
     adjusted = reference.float().clone()
     adjusted[torch.arange(len(targets), device=targets.device), targets] -= beta
     return nn.functional.cross_entropy(logits.float(), adjusted.softmax(-1))

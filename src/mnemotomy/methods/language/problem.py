@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from mnemotomy.data.text import TextExample
-from mnemotomy.errors import ConceptError
+from mnemotomy.errors import ConceptError, ModelError
 from mnemotomy.models import check_language_model
 from mnemotomy.observe.answer_tokens import OPEN_UNLEARNING, Template
 
@@ -29,7 +29,7 @@ class TextProblem:
 
     Raises:
         ConceptError: one of the sets is empty.
-        ModelError: the model predicts no tokens, or lacks some of the tokenizer's.
+        ModelError: the model predicts no tokens, lacks some of the tokenizer's, or has an adapter that is not merged.
     """
 
     model: nn.Module
@@ -45,3 +45,8 @@ class TextProblem:
             if not examples:
                 raise ConceptError(f"there is nothing to {name}: that set is empty; give at least one example")
         check_language_model(self.model, self.tokenizer)
+        if any(type(module).__module__.startswith("peft.") for module in self.model.modules()):
+            raise ModelError(
+                "the model has an adapter, each part of which would be edited on its own; merge it first, with "
+                "model.merge_and_unload() of peft"
+            )

@@ -12,6 +12,7 @@ from mnemotomy.data.text import TextExample
 from mnemotomy.data.tokens import IGNORED, Encoded, encode
 from mnemotomy.errors import DataError
 from mnemotomy.methods.language.problem import TextProblem
+from mnemotomy.models import window_of
 from mnemotomy.observe.answer_tokens import Template, encode_answer
 
 Batch = dict[str, Tensor]
@@ -19,33 +20,38 @@ MAX_LENGTH = 512
 """Tokens of an example; what is beyond is cut off, as OpenUnlearning does."""
 
 
-def sequence(example: TextExample, tokenizer: Any, template: Template, *, end: bool = True) -> Encoded:
+def sequence(
+    example: TextExample, tokenizer: Any, template: Template, *, end: bool = True, limit: int = MAX_LENGTH
+) -> Encoded:
     """The tokens of one example, and its labels.
 
     A question with its answer is written as the evaluation writes it: labels are the answer's tokens, with the end
-    token where ``end`` is true. Texts and conversations are labelled as everywhere else, without one.
+    token, and what a chat template writes behind one, where ``end`` is true. Texts and conversations are labelled as
+    everywhere else, without one. Tokens beyond ``limit`` are cut off.
 
     Raises:
-        DataError: an answer gives no token or begins beyond ``MAX_LENGTH``, or the template does not fit.
+        DataError: an answer gives no token or begins beyond ``limit``, or the template does not fit.
     """
     if example.form != "question":
-        return encode(example, tokenizer, MAX_LENGTH)
+        return encode(example, tokenizer, limit)
     question, answer = (turn.content for turn in example.turns)
     ids, start = encode_answer(tokenizer, question, answer, template)
-    if start >= MAX_LENGTH:
+    if start >= limit:
         raise DataError(
-            f"{example.where}: the answer begins after {start} tokens, and only {MAX_LENGTH} are kept; shorten the "
-            "question"
+            f"{example.where}: the answer begins after {start} tokens, and only {limit} are kept; shorten the question"
         )
     labels = [IGNORED] * start + ids[start:]
     if not end:
-        labels[-1] = IGNORED
-    return Encoded(ids[:MAX_LENGTH], labels[:MAX_LENGTH])
+        final = tokenizer.eos_token_id
+        last = ids.index(final, start) if final in ids[start:] else len(ids) - 1
+        labels[last:] = [IGNORED] * (len(ids) - last)
+    return Encoded(ids[:limit], labels[:limit])
 
 
 def sequences(problem: TextProblem, examples: Sequence[TextExample], *, end: bool = True) -> list[Encoded]:
-    """`sequence` of every example."""
-    return [sequence(example, problem.tokenizer, problem.template, end=end) for example in examples]
+    """`sequence` of every example, no longer than the model's window."""
+    limit = min(MAX_LENGTH, window_of(problem.model) or MAX_LENGTH)
+    return [sequence(example, problem.tokenizer, problem.template, end=end, limit=limit) for example in examples]
 
 
 def padded(rows: Sequence[Encoded], tokenizer: Any) -> Batch:

@@ -24,7 +24,7 @@ QUESTIONS = 200
 
 def losses(model: nn.Module, rows: Sequence[Encoded], problem: TextProblem) -> Float[Tensor, " n"]:
     """The mean loss of each example's labelled tokens, in nats."""
-    lengths = torch.tensor([sum(label >= 0 for label in row.labels) for row in rows]).clamp_min(1)
+    lengths = torch.tensor([sum(label >= 0 for label in row.labels[1:]) for row in rows]).clamp_min(1)
     return -sequence_log_probabilities(model, rows, problem.tokenizer).cpu() / lengths
 
 
