@@ -219,8 +219,6 @@ def test_texts_beyond_the_window(folder: Path, tmp_path: Path):
     prompts = ["Paris", "Paris is Rome"]  # the longer one must not take the other's room where they share a batch
     alone = [continue_greedily(model, words, [prompt], 9)[0] for prompt in prompts]
     assert continue_greedily(model, words, prompts, 9) == alone
-        continue_greedily(model, words, [one], 9)[0] for one in prompts
-    ]
     with pytest.raises(ModelError, match="longer than the 12 tokens that GPT2LMHeadModel reads"):
         observe_answers(model, words, ["Paris " * 9], ["Rome " * 9])
 
