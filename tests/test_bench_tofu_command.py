@@ -53,6 +53,9 @@ def test_the_command(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     result = CliRunner().invoke(app, ["bench", "tofu", "run", *models, *again, "--name", "another"])
     assert result.exit_code == 2
     assert "give --out another folder" in result.stderr
+    result = CliRunner().invoke(app, ["bench", "tofu", "run", *models, *again[:-1], "4"])
+    assert result.exit_code == 2
+    assert "was measured otherwise" in result.stderr
     result = CliRunner().invoke(app, ["bench", "tofu", "run", *models, *again, "--json", str(tmp_path)])
     assert result.exit_code == 2
     assert "is a folder; name a file" in result.stderr

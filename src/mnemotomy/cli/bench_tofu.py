@@ -30,7 +30,7 @@ from mnemotomy.cli.tofu_options import (
     Retain,
     Tags,
     asking_of,
-    check_same_pair,
+    check_same_subject,
     closed_form_of,
     pair_of,
     records_of,
@@ -127,7 +127,7 @@ def run(
         flops=flops,
         as_in_the_paper=as_in_the_paper,
     )
-    check_same_pair(records_so_far(out), pair, forget, out)
+    check_same_subject(records_so_far(out), subject, out)
     records = run_tofu(subject, plan)
     if method:  # read again: another process may have run other methods meanwhile
         records = joined(records, records_so_far(out))

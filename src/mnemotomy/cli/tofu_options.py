@@ -150,17 +150,26 @@ def _whole(record: dict[str, Any]) -> bool:
     return named and isinstance(record.get("overall"), int | float | None)
 
 
-def check_same_pair(records: list[dict[str, Any]], pair: Pair, forget: str, out: Path) -> None:
-    """Refuse to put a run in the place of one on another pair or forget set.
+def check_same_subject(records: list[dict[str, Any]], subject: Subject, out: Path) -> None:
+    """Refuse to put a run in the place of, or beside, one on another pair or forget set, or one measured otherwise.
 
     Raises:
         DataError: the records are of another one.
     """
+    from mnemotomy.bench.tofu.cells import subject_key
+
+    pair, forget = subject.pair.name, subject.texts.forget
+    key = subject_key(subject) if any("subject" in one for one in records) else ""
     for one in records:
-        if (one["pair"], one["forget"]) != (pair.name, forget):
+        if (one["pair"], one["forget"]) != (pair, forget):
             raise DataError(
                 f"{out / RECORDS} is of {one['forget']} on the pair {one['pair']!r}, and this run is of {forget} on "
-                f"{pair.name!r}; give --out another folder"
+                f"{pair!r}; give --out another folder"
+            )
+        if one.get("subject", key) != key:
+            raise DataError(
+                f"{out / RECORDS} is of other weights of the pair {pair!r}, other texts, or was measured otherwise "
+                "(precision, tokens, template, fluency); give --out another folder"
             )
 
 

@@ -142,9 +142,18 @@ def cell_key(subject: Subject, method: LanguageMethod, seed: int) -> str:
 
 def row_key(subject: Subject, method: LanguageMethod, seed: int) -> str:
     """A hash of all that the method's ``row`` depends on: its model, the gold standard, and how both are asked."""
-    measured_by = [subject.retain.fingerprint, *asked(subject.full, subject.asking), subject.fluency.digest()]
-    text = json.dumps([cell_key(subject, method, seed), *measured_by], sort_keys=True)
+    text = json.dumps([cell_key(subject, method, seed), *_measured_by(subject)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+def subject_key(subject: Subject) -> str:
+    """A hash of all that the records of one table have in common; only such records are put side by side."""
+    text = json.dumps([dict(subject.identity), *_measured_by(subject)], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+def _measured_by(subject: Subject) -> list[str]:
+    return [subject.retain.fingerprint, *asked(subject.full, subject.asking), subject.fluency.digest()]
 
 
 def cached(path: Path, run: Callable[[], Record], extra: Record) -> Record:

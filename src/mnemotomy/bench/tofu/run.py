@@ -10,7 +10,15 @@ from typing import Any
 import torch
 
 from mnemotomy.bench.tofu.attacks import Attacks, attacked
-from mnemotomy.bench.tofu.cells import evaluated_cell, flops_cell, remove_model, row, treated_cell, validated_cell
+from mnemotomy.bench.tofu.cells import (
+    evaluated_cell,
+    flops_cell,
+    remove_model,
+    row,
+    subject_key,
+    treated_cell,
+    validated_cell,
+)
 from mnemotomy.bench.tofu.grids import Scale, chosen_methods, configurations
 from mnemotomy.bench.tofu.sharing import Sharing
 from mnemotomy.bench.tofu.subject import Subject
@@ -196,6 +204,7 @@ def _left_out(subject: Subject, method: LanguageMethod, why: str) -> Record:
 def _titled(subject: Subject, name: str, title: str) -> Record:
     precision = resolved(subject.asking.precision, torch.device(subject.pair.device))
     told = {"pair": subject.pair.name, "forget": subject.texts.forget, "precision": precision}
+    told["subject"] = subject_key(subject)
     return {"method": name, "title": title, **told}
 
 
