@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import mnemotomy as mt
-from mnemotomy.cli import app
+from mnemotomy.cli import app, main
 
 COMMANDS = ["demo", "collect", "trace", "apply", "metabolize", "ask", "doctor"]
 
@@ -60,3 +61,31 @@ def test_the_package_is_lazy_and_complete() -> None:
         assert getattr(mt, name).__name__ == name
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
         _ = mt.nothing
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["facts", "search", "x.db", "y", "-k", "-1"], "Invalid value for '-k': Input should be greater than"),
+        (["collect"], "Missing argument 'model'; see 'mnemotomy collect --help'"),
+        (["nothing"], "No such command 'nothing'; see 'mnemotomy --help'"),
+    ],
+)
+def test_a_wrong_call_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    monkeypatch.setattr("warnings.formatwarning", warnings.formatwarning)  # main replaces it
+    monkeypatch.setattr("sys.argv", ["mnemotomy", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    printed = capsys.readouterr()
+    assert (ended.value.code, printed.out, printed.err.count("\n")) == (2, "", 1)
+    assert printed.err.startswith(f"mnemotomy: {message}")
+
+
+def test_nothing_asked_for_shows_the_help(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("warnings.formatwarning", warnings.formatwarning)  # main replaces it
+    monkeypatch.setattr("sys.argv", ["mnemotomy", "facts"])
+    with pytest.raises(SystemExit):
+        main()
+    assert "Commands:" in capsys.readouterr().err

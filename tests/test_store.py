@@ -273,3 +273,14 @@ def test_a_hundred_thousand_facts_are_found_quickly(tmp_path: Path) -> None:
     record = run_store(facts=100_000, queries=200, folder=tmp_path)
     assert all(kind["p50_ms"] < 50 for kind in record["queries"].values())
     assert record["queries"]["question"]["first"] > 0.9
+
+
+def test_a_name_is_one_however_its_accents_are_encoded(tmp_path: Path) -> None:
+    composed, decomposed = "Z\u00fcrich", "Zu\u0308rich"
+    with FactStore(tmp_path / "facts.db") as store:
+        store.add([Fact(composed, "Switzerland")])
+        assert store.add([Fact(decomposed, "Switzerland")]) == 0
+        with pytest.raises(DataError, match="has the answer 'Austria', and 'Switzerland' in the store"):
+            store.add([Fact(decomposed, "Austria")])
+        assert store.delete(decomposed) == 1
+        assert not store.search("Zürich")

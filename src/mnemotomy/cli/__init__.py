@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -21,6 +22,8 @@ from mnemotomy.cli.methods import methods
 from mnemotomy.cli.outcome import one_line_warning
 from mnemotomy.cli.trace import trace
 from mnemotomy.cli.unlearn import unlearn
+
+_UsageError: Any = typer.BadParameter.__mro__[1]  # the parent of all of its kind, for which typer has no public name
 
 app = typer.Typer(
     add_completion=False,
@@ -57,4 +60,13 @@ def _mnemotomy(
 def main() -> None:
     """The command ``mnemotomy``. Exits with 0, with 2 and one line on standard error, or with 130 after Ctrl-C."""
     warnings.formatwarning = one_line_warning
-    app()
+    try:
+        status = app(standalone_mode=False)
+    except _UsageError as error:  # typer itself would print four lines
+        message = error.format_message()
+        if not message.startswith("Usage:"):  # else nothing was asked for, and that is the help
+            where = "mnemotomy" if error.ctx is None else error.ctx.command_path
+            message = f"mnemotomy: {' '.join(message.split()).rstrip('.')}; see '{where} --help'"
+        typer.echo(message, err=True)
+        status = error.exit_code
+    sys.exit(status if isinstance(status, int) else 0)

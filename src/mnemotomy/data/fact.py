@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -79,7 +80,7 @@ def check_facts(facts: Iterable[Fact], *, trainable: bool = True) -> tuple[Fact,
     for number, fact in enumerate(checked, start=1):
         where = fact.where or f"fact {number}"
         _check_texts(fact, where, trainable)
-        key = (fact.subject.casefold().strip(), fact.relation)
+        key = (name_of(fact.subject), fact.relation)
         other, line = seen.setdefault(key, (fact, where))
         if other.answer != fact.answer:
             raise DataError(
@@ -87,6 +88,11 @@ def check_facts(facts: Iterable[Fact], *, trainable: bool = True) -> tuple[Fact,
                 "or tell them apart by 'relation'"
             )
     return checked
+
+
+def name_of(subject: str) -> str:
+    """The subject as facts are told apart by: whatever its case, and however its accents are encoded."""
+    return unicodedata.normalize("NFC", subject.casefold().strip())
 
 
 def _check_texts(fact: Fact, where: str, trainable: bool) -> None:

@@ -9,10 +9,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 
-from mnemotomy.data.fact import Fact
+from mnemotomy.data.fact import Fact, name_of
 from mnemotomy.errors import DataError, StoreError
 from mnemotomy.ram.retriever import Retriever
-from mnemotomy.ram.row import name_of
 
 _NOTE = "threshold"
 _SAMPLE, _PROMPTS, _DEPTH, _EQUAL = 1000, 4, 10, 0.01

@@ -22,11 +22,6 @@ class Indexed(NamedTuple):
     text: str
 
 
-def name_of(subject: str) -> str:
-    """The subject as facts are told apart by."""
-    return storable(subject.casefold().strip())
-
-
 def storable(text: str) -> str:
     """The text as one that UTF-8 can hold."""
     return text.encode(errors="replace").decode()

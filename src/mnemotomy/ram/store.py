@@ -6,19 +6,20 @@ import contextlib
 import json
 import random
 import threading
+import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from mnemotomy.data.fact import Fact, check_facts
+from mnemotomy.data.fact import Fact, check_facts, name_of
 from mnemotomy.errors import DataError
 from mnemotomy.ram import transfer
 from mnemotomy.ram.index import WordIndex
 from mnemotomy.ram.relevance import relevance
 from mnemotomy.ram.retriever import Hit
-from mnemotomy.ram.row import COLUMNS, from_row, indexed, name_of, storable, to_row
+from mnemotomy.ram.row import COLUMNS, from_row, indexed, storable, to_row
 from mnemotomy.ram.schema import connect, explaining, transaction
 from mnemotomy.ram.words import Splitter
 
@@ -229,7 +230,7 @@ class FactStore:
     def _add(self, fact: Fact, where: str) -> bool:
         check_facts((fact if fact.where else replace(fact, where=where),), trainable=False)
         row = to_row(fact, where)
-        name = name_of(fact.subject)
+        name = storable(name_of(fact.subject))
         query = f"INSERT OR IGNORE INTO facts (name, {COLUMNS}) VALUES (?, ?, ?, ?, ?)"
         cursor = self._connection.execute(query, (name, *row))
         if not cursor.rowcount:
@@ -249,8 +250,9 @@ class FactStore:
         self._connection.execute("DELETE FROM facts WHERE id = ?", (number,))
 
     def _rows(self, subject: str, relation: str | None) -> list[tuple[int, Fact]]:
-        query = f"SELECT id, {COLUMNS} FROM facts WHERE name = ? AND relation = ifnull(?, relation) ORDER BY id"
-        values = (name_of(subject), None if relation is None else storable(relation))
+        query = f"SELECT id, {COLUMNS} FROM facts WHERE name IN (?, ?) AND relation = ifnull(?, relation) ORDER BY id"
+        name = storable(name_of(subject))  # stores of before names were composed may hold it decomposed
+        values = (name, unicodedata.normalize("NFD", name), None if relation is None else storable(relation))
         return [(number, from_row(row)) for number, *row in self._connection.execute(query, values).fetchall()]
 
     def _page(self, after: int, most: int) -> list[tuple[int, Fact]]:
