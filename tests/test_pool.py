@@ -57,7 +57,7 @@ def test_an_error_ends_the_others():
         workers.carry_out("failing", [failing()])
     assert time.monotonic() - start < 50
     deadline = time.monotonic() + 20
-    # asked again and again: a child that the pool's own thread has just waited for seems alive until that thread says so
+    # asked again: a child that the pool's own thread has just waited for seems alive until that thread says so
     while (left := set(multiprocessing.active_children()) - set(before)) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not left
