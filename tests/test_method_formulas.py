@@ -14,7 +14,7 @@ from mnemotomy.engram.collect import collect
 from mnemotomy.engram.edit import Edit, Term
 from mnemotomy.engram.filters import Hard, Power
 from mnemotomy.engram.strength import erase
-from mnemotomy.methods.classifier import accuracy, cross_entropy, read_head
+from mnemotomy.methods.classifier import accuracy, cross_entropy, head_of, read_head
 from mnemotomy.methods.engram import EngramGrid, EngramPaper
 from mnemotomy.methods.engram_automatic import EngramAutomatic
 from mnemotomy.methods.engram_outputs import EngramOutputs
@@ -231,7 +231,7 @@ def test_the_automatic_choice_follows_its_rule():
             for last in (0.0, 0.6, 1.2, 1.8):
                 edit = Edit((Term(dict.fromkeys(layers, -strength), deltas), Term({head: -last}, deltas)))
                 model = edit.apply(problem.model, check=False)
-                features = [read_head(model, examples).inputs for examples in sets]
+                features = [read_head(model, head_of(model, examples), examples).inputs for examples in sets]
                 kept = accuracy(model, problem.retain)
                 left = accuracy(model, problem.forget)
                 mixed = dimensional_alignment(*features), separability(*features, draws=3)

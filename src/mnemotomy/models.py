@@ -232,8 +232,23 @@ def within_window(model: nn.Module) -> Iterator[None]:
     except IndexError as error:
         if window_of(model) is None:
             raise
-        named = type(model).__name__
-        raise ModelError(f"a text is longer than the {window_of(model)} tokens that {named} reads") from error
+        raise _too_long(model) from error
+
+
+def check_window(model: nn.Module, tokens: int) -> None:
+    """Refuse a text beyond the model's window, which models of rotary positions would read all the same.
+
+    Raises:
+        ModelError: it has more tokens.
+    """
+    window = window_of(model)
+    if window is not None and tokens > window:
+        raise _too_long(model)
+
+
+def _too_long(model: nn.Module) -> ModelError:
+    named = type(model).__name__
+    return ModelError(f"a text is longer than the {window_of(model)} tokens that {named} reads; shorten it")
 
 
 @contextlib.contextmanager

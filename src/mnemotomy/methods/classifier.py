@@ -45,14 +45,10 @@ class HeadReading(NamedTuple):
     logits: Float[Tensor, "n classes"]
 
 
-def read_head(model: nn.Module, examples: Examples, batch_size: int = BATCH_SIZE) -> HeadReading:
-    """Forward every example once, in evaluation mode.
-
-    Raises:
-        ModelError: the model has no linear head.
-    """
+def read_head(model: nn.Module, head: nn.Linear, examples: Examples, batch_size: int = BATCH_SIZE) -> HeadReading:
+    """Forward every example once, in evaluation mode; ``head`` is the model's, as ``head_of`` finds it."""
     caught: list[Tensor] = []
-    handle = head_of(model, examples).register_forward_pre_hook(
+    handle = head.register_forward_pre_hook(
         lambda _, inputs: caught.append(inputs[0].detach().flatten(1).float().cpu())
     )
     device = device_of(model)

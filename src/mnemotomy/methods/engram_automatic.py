@@ -111,7 +111,7 @@ class EngramAutomatic(EngramMethod):
             for strength in sorted(self.strengths) if layers else [0.0]:
                 edit = Edit((Term(dict.fromkeys(layers, -strength), deltas),))
                 with edit.on(model, check=False), recalibrated(model, inputs_of(read[1], self.batch_size)):
-                    forget, retain = (read_head(model, examples).inputs for examples in read)
+                    forget, retain = (read_head(model, head, examples).inputs for examples in read)
                 reading = Reading(forget, retain, read[0].labels.cpu(), read[1].labels.cpu())
                 head_strength, left = self._head_strength(reading, head, deltas[place])
                 kept = reading.retained(_without(head, deltas[place], head_strength))

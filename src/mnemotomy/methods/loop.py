@@ -47,6 +47,18 @@ class Descent:
             )
 
 
+def trained_parameters(model: nn.Module, name: str) -> dict[str, nn.Parameter]:
+    """By name, the parameters that require gradients.
+
+    Raises:
+        TrainingError: there are none; ``name`` says what was to train.
+    """
+    parameters = {key: value for key, value in model.named_parameters() if value.requires_grad}
+    if not parameters:
+        raise TrainingError(f"{name}: no parameter requires gradients; call requires_grad_(True) on the model")
+    return parameters
+
+
 def descend(
     model: nn.Module,
     draw: Callable[[torch.Generator], Iterable[Step]],
@@ -73,9 +85,7 @@ def descend(
     Raises:
         TrainingError: a loss or a parameter is no longer finite, or there is nothing to train.
     """
-    parameters = {key: value for key, value in model.named_parameters() if value.requires_grad}
-    if not parameters:
-        raise TrainingError(f"{name}: no parameter requires gradients; call requires_grad_(True) on the model")
+    parameters = trained_parameters(model, name)
     optimizer = torch.optim.SGD(list(parameters.values()), lr=settings.learning_rate, momentum=settings.momentum)
     generator = torch.Generator().manual_seed(seed)
     model.train()

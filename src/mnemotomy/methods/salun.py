@@ -8,10 +8,10 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from mnemotomy.errors import ConfigurationError, TrainingError
+from mnemotomy.errors import ConfigurationError
 from mnemotomy.methods.classifier import cross_entropy
 from mnemotomy.methods.gradient import LEARNING_RATES, GradientMethod
-from mnemotomy.methods.loop import Mask
+from mnemotomy.methods.loop import Mask, trained_parameters
 from mnemotomy.methods.problem import Examples, Problem
 from mnemotomy.methods.random_label import relabel
 
@@ -54,9 +54,7 @@ def saliency_mask(model: nn.Module, forget: Examples, share: float, batch_size: 
         TrainingError: there is nothing to train.
     """
     model.eval()
-    parameters = {name: value for name, value in model.named_parameters() if value.requires_grad}
-    if not parameters:
-        raise TrainingError("salun: no parameter requires gradients; call requires_grad_(True) on the model")
+    parameters = trained_parameters(model, "salun")
     model.zero_grad()
     for batch in forget.batches(batch_size):
         (cross_entropy(model, batch) * len(batch)).backward()

@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from mnemotomy.errors import DataError, ModelError
-from mnemotomy.models import observing, window_of, within_window
+from mnemotomy.errors import DataError
+from mnemotomy.models import check_window, observing
 from mnemotomy.observe.answer_logits import read_one_by_one, read_sharing_prompts, shares_prompts
 from mnemotomy.observe.answer_tokens import (
     OPEN_UNLEARNING,
@@ -109,11 +109,8 @@ def observe_answers(
         raise DataError(f"{len(questions)} questions came with {len(answers)} answers; give one answer for each")
     pairs = zip(questions, answers, strict=True)
     encoded = [encode_answer(tokenizer, question, answer, template) for question, answer in pairs]
-    window, longest = window_of(model), max(len(one.input_ids) for one in encoded)
-    if window is not None and longest > window:
-        named = type(model).__name__
-        raise ModelError(f"a question with its answer is longer than the {window} tokens that {named} reads: {longest}")
-    with observing(model), within_window(model):
+    check_window(model, max(len(one.input_ids) for one in encoded))
+    with observing(model):
         read = read_sharing_prompts if shares_prompts(model, encoded) else read_one_by_one
         log_probability, hit, mean, deviation = torch.cat(read(model, encoded, batch_size), dim=1)
     return AnswerObservations(

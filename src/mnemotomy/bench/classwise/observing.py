@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from mnemotomy.methods.classifier import BATCH_SIZE, read_head
+from mnemotomy.methods.classifier import BATCH_SIZE, head_of, read_head
 from mnemotomy.methods.problem import Examples
 from mnemotomy.metrics.accuracy import class_accuracies
 
@@ -57,4 +57,4 @@ def see(model: nn.Module, examples: Examples, batch_size: int = BATCH_SIZE) -> S
     Raises:
         ModelError: the model has no linear head.
     """
-    return Seen(*read_head(model, examples, batch_size), examples.labels.cpu().long())
+    return Seen(*read_head(model, head_of(model, examples), examples, batch_size), examples.labels.cpu().long())

@@ -204,8 +204,7 @@ def _left_out(subject: Subject, method: LanguageMethod, why: str) -> Record:
 def _titled(subject: Subject, name: str, title: str) -> Record:
     precision = resolved(subject.asking.precision, torch.device(subject.pair.device))
     told = {"pair": subject.pair.name, "forget": subject.texts.forget, "precision": precision}
-    told["subject"] = subject_key(subject)
-    return {"method": name, "title": title, **told}
+    return {"method": name, "title": title, **told, "subject": subject_key(subject)}
 
 
 def _is_number(value: Any) -> bool:

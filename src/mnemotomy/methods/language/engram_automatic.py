@@ -18,7 +18,7 @@ from mnemotomy.errors import ConfigurationError, NonFiniteError
 from mnemotomy.methods.language.closed_form import PAPER, ClosedForm
 from mnemotomy.methods.language.collecting import FORGET, some
 from mnemotomy.methods.language.engram_filtered import Steep
-from mnemotomy.methods.language.predictions import sequence_log_probabilities
+from mnemotomy.methods.language.predictions import predicted_tokens, sequence_log_probabilities
 from mnemotomy.methods.language.problem import TextProblem
 from mnemotomy.methods.language.sequences import sequences
 
@@ -192,8 +192,7 @@ def _probability(model: nn.Module, rows: Sequence[Encoded], problem: TextProblem
     if not rows:
         return 0.0
     found = sequence_log_probabilities(model, rows, problem.tokenizer)
-    lengths = found.new_tensor([max(1, sum(label >= 0 for label in row.labels[1:])) for row in rows])
-    value = float((found / lengths).exp().mean())
+    value = float((found / predicted_tokens(rows).to(found)).exp().mean())
     if not math.isfinite(value):
         raise NonFiniteError("the model's log-probabilities are NaN; the edit has broken it")
     return value

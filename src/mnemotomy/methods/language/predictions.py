@@ -47,6 +47,11 @@ class Predictions(NamedTuple):
         return torch.bincount(self.rows, minlength=self.examples).clamp_min(1).float()
 
 
+def predicted_tokens(examples: Sequence[Encoded]) -> Float[Tensor, " n"]:
+    """How many labelled tokens of each example are predicted, all but a first one; 1 where that leaves none."""
+    return torch.tensor([float(max(1, sum(label >= 0 for label in row.labels[1:]))) for row in examples])
+
+
 def predict(model: nn.Module, examples: Sequence[Encoded], tokenizer: Any) -> Predictions:
     """Forward ``examples``, with gradients where they are on.
 

@@ -47,6 +47,6 @@ class TextProblem:
         check_language_model(self.model, self.tokenizer)
         if any(type(module).__module__.startswith("peft.") for module in self.model.modules()):
             raise ModelError(
-                "the model has an adapter, each part of which would be edited on its own; merge it first, with "
+                "the model has an adapter, and methods take whole weights, not its parts; merge it first, with "
                 "model.merge_and_unload() of peft"
             )

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -14,7 +13,7 @@ from mnemotomy.data.text import TextExample, Turn
 from mnemotomy.data.tokens import Encoded
 from mnemotomy.errors import ConfigurationError
 from mnemotomy.methods.language.collecting import some
-from mnemotomy.methods.language.predictions import sequence_log_probabilities
+from mnemotomy.methods.language.predictions import predicted_tokens, sequence_log_probabilities
 from mnemotomy.methods.language.problem import TextProblem
 from mnemotomy.methods.language.sequences import sequences
 
@@ -24,8 +23,7 @@ QUESTIONS = 200
 
 def losses(model: nn.Module, rows: Sequence[Encoded], problem: TextProblem) -> Float[Tensor, " n"]:
     """The mean loss of each example's labelled tokens, in nats."""
-    lengths = torch.tensor([sum(label >= 0 for label in row.labels[1:]) for row in rows]).clamp_min(1)
-    return -sequence_log_probabilities(model, rows, problem.tokenizer).cpu() / lengths
+    return -sequence_log_probabilities(model, rows, problem.tokenizer).cpu() / predicted_tokens(rows)
 
 
 def level_of(problem: TextProblem, unseen: Sequence[TextExample]) -> float:
