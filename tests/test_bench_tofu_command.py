@@ -58,7 +58,7 @@ def test_the_command(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert "was measured otherwise" in result.stderr
     result = CliRunner().invoke(app, ["bench", "tofu", "run", *models, *again, "--json", str(tmp_path)])
     assert result.exit_code == 2
-    assert "is a folder; name a file" in result.stderr
+    assert "is a folder; name the file to write" in result.stderr
     for method, why in (("two-sided", "no one-sided closed form"), ("rmu", "run it first")):
         result = CliRunner().invoke(app, ["bench", "tofu", "figure", *models, "--method", method])
         assert result.exit_code == 2

@@ -85,6 +85,13 @@ def test_collect_writes_moments(invoke: Invoke) -> None:
     assert moments.origin.fingerprint == mt.fingerprint(mt.load_model("llama"))
 
 
+def test_collect_makes_a_folder_for_moments_alone(folder: Path, invoke: Invoke) -> None:
+    fails(invoke("collect", "./none", *COLLECT[2:], "-o", "new/m.safetensors"), "there is no model folder none")
+    assert not (folder / "new").exists()
+    assert invoke(*COLLECT, "-o", "new/m.safetensors").exit_code == 0
+    assert [path.name for path in (folder / "new").iterdir()] == ["m.safetensors"]
+
+
 def test_collect_joins_files_of_one_concept_and_takes_patterns(invoke: Invoke) -> None:
     result = invoke(*COLLECT, "--concept", "kyoto=paris.jsonl", "--sites", r".*\.0\..*_proj", "--dtype", "bfloat16")
     assert result.exit_code == 0

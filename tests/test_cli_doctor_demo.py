@@ -38,7 +38,9 @@ def test_doctor_reports(invoke: Invoke) -> None:
     assert findings["versions"]["torch"] == torch.__version__
     assert findings["devices"][0]["device"] == "cpu"
     assert findings["memory_gib"] > 0
-    assert f"torch {torch.__version__}\n" in invoke("doctor").stdout
+    text = invoke("doctor").stdout
+    assert f"torch {torch.__version__}\n" in text
+    assert findings["devices"][0]["bfloat16"] is ("so use float32" not in text)
 
 
 def test_doctor_says_how_to_get_what_is_missing(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:

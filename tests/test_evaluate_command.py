@@ -293,6 +293,9 @@ def test_fluency_under_a_base_model_is_named_as_what_it_is(folder: Path):
     assert found[1] is None
     ids = torch.tensor([[words.bos_token_id, *words(texts[0], add_special_tokens=False)["input_ids"]]])
     assert found[0] == pytest.approx(float(model(ids, labels=ids).loss.detach()), abs=1e-5)
+    words.bos_token = words.eos_token = None
+    with pytest.raises(ModelError, match="no token after which a text can begin; set its bos_token"):
+        losses_under(model, words, texts)
     entry = base_perplexity([1.0, None, 3.0])
     assert entry["agg_value"] == pytest.approx(math.exp(7 / 3))
     assert relative_fluency(20.0, 10.0) == 0.5

@@ -15,6 +15,7 @@ from mnemotomy.engram import products
 from mnemotomy.engram.products import add_gram_, full_precision, mirror_, products_of
 from mnemotomy.engram.second_moment import add_input_, empty_moment
 from mnemotomy.engram.sites.layout import LastDimension, Patches
+from mnemotomy.errors import DataError
 from mnemotomy.files import write_text
 
 TINY = Case(64, 1, 512, batch=(2, 64))
@@ -68,6 +69,11 @@ def test_products_of_bfloat16_rows_are_those_of_float32(layout):
     exact = layout.rows(rows).flatten(0, -2).double()
     assert relative(moment.second, exact.T @ exact) < 1e-6
     assert relative(moment.first, exact.sum(0)) < 1e-5
+
+
+def test_a_folder_for_the_records_is_refused_before_any_case(tmp_path):
+    with pytest.raises(DataError, match="is a folder; name the file to write"):
+        run_speed([TINY], out=tmp_path)
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ from tokenizers import Tokenizer
 from tokenizers.models import Unigram, WordLevel, WordPiece
 from transformers import PreTrainedTokenizerFast
 
-from mnemotomy.data.tokenizing import tokenized
+from mnemotomy.data.tokenizing import padding_token, tokenized
 from mnemotomy.errors import DataError
 from mnemotomy.observe.answer_tokens import Template, encode_answer
 from mnemotomy.observe.encoding import encode_prompt
@@ -32,3 +32,13 @@ def test_a_word_that_no_token_stands_for_is_named(model):
 def test_other_errors_stay_as_they_are():
     with pytest.raises(TypeError):
         tokenized(tokenizer_of(WordLevel({"a": 0})), "a", no_such_option=object(), max_length="x", truncation=True)
+
+
+def test_the_end_token_pads_where_nothing_else_does():
+    tokenizer = tokenizer_of(WordLevel({"a": 0, "<eos>": 1}))
+    assert padding_token(tokenizer) == tokenizer.eos_token_id == 1
+    tokenizer.pad_token = "a"
+    assert padding_token(tokenizer) == 0
+    tokenizer.pad_token = tokenizer.eos_token = None
+    with pytest.raises(DataError, match="has no padding token; set its pad_token"):
+        padding_token(tokenizer)

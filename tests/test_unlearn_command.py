@@ -22,6 +22,7 @@ from mnemotomy.methods.language.npo import NPO
 from mnemotomy.methods.language.registry import LANGUAGE_METHODS
 from mnemotomy.methods.language.task_arithmetic import TaskArithmetic
 from mnemotomy.methods.language.two_sided import TwoSided
+from mnemotomy.methods.registry import METHODS
 from mnemotomy.models import fingerprint, load_model
 from tiny_language import write_lines
 from tiny_tofu import save_pair
@@ -167,6 +168,10 @@ def test_the_methods_are_listed():
     names = {one["name"] for one in found if one["models"] == "language models"}
     assert names == set(LANGUAGE_METHODS)
     assert all(one["paper"] and one["cost"] and one["family"] for one in found)
+    costs = {one["name"]: one["cost"] for one in found if one["models"] == "classifiers"}
+    assert costs.keys() == METHODS.keys()
+    assert costs["engram"] == "forward passes"
+    assert "backwards" in costs["two-sided"]
     text = CliRunner().invoke(app, ["methods"]).stdout
     assert "for classifiers" in text
     assert "npo" in text

@@ -117,6 +117,17 @@ def check_no_input(target: str | Path, inputs: Iterable[str | Path]) -> None:
             raise DataError(f"{target} is read by this command, which would replace it; name another file")
 
 
+def check_file(path: Path) -> None:
+    """Refuse a path at which no file could be written.
+
+    Raises:
+        DataError: it is a folder, or lies below a file.
+    """
+    if path.is_dir():
+        raise DataError(f"{path} is a folder; name the file to write")
+    check_above(path)
+
+
 def check_above(path: Path) -> None:
     """Refuse a path for which no folder could be made.
 

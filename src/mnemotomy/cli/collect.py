@@ -9,7 +9,6 @@ import typer
 
 from mnemotomy.cli.options import blocks, concept_files, selector
 from mnemotomy.cli.outcome import one_line_errors
-from mnemotomy.errors import DataError
 
 
 @one_line_errors()
@@ -43,13 +42,12 @@ def collect(
         --reference rest.jsonl -o moments.safetensors
     """
     files, chosen, only = concept_files(concept, reference or []), selector(sites), blocks(layers)
-    from mnemotomy.files import check_no_input
+    from mnemotomy.files import check_file, check_no_input
     from mnemotomy.models import load_model, load_tokenizer, quiet_transformers
     from mnemotomy.recipe.collecting import Reading, check_writable, collect_files, remove_checkpoints
     from mnemotomy.recipe.file import locate_model
 
-    if output.is_dir():
-        raise DataError(f"{output} is a folder; name the file to write")
+    check_file(output)
     check_no_input(output, [file for paths in files.values() for file in paths])
     check_writable(output)
     folder = locate_model(model)

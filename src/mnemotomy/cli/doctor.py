@@ -91,9 +91,13 @@ def _devices() -> list[dict[str, Any]]:
     """Every device that tensors can be put on, with its memory where it has its own."""
     try:
         import torch
+
+        from mnemotomy.observe.precision import resolved
     except ImportError:
         return []
-    found: list[dict[str, Any]] = [{"device": "cpu", "name": platform.processor() or platform.machine()}]
+    processor = platform.processor() or platform.machine()
+    fast = resolved("auto", torch.device("cpu")) == "bf16"
+    found: list[dict[str, Any]] = [{"device": "cpu", "name": processor, "bfloat16": fast}]
     for index in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(index)
         memory = round(properties.total_memory / 2**30, 1)
@@ -109,7 +113,8 @@ def _print(findings: dict[str, Any]) -> None:
     typer.echo(f"{findings['cores']} cores, {'unknown' if memory is None else f'{memory} GiB of'} memory")
     for device in findings["devices"]:
         own = f", {device['memory_gib']} GiB" if "memory_gib" in device else ""
-        typer.echo(f"{device['device']}: {device['name']}{own}")
+        slow = "" if device.get("bfloat16", True) else "; no instructions for bfloat16, so use float32"
+        typer.echo(f"{device['device']}: {device['name']}{own}{slow}")
     for name, found in findings["versions"].items():
         typer.echo(f"{name} {found or 'missing'}")
     for missing in findings["missing"]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Annotated, Any, cast
 
 import typer
 
@@ -42,42 +43,24 @@ def listed() -> list[dict[str, Any]]:
     """By method ``models``, ``name``, ``title``, ``family``, ``cost``, ``needs``, ``paper`` and ``settings``."""
     import dataclasses
 
-    from mnemotomy.methods.gradient import GradientMethod
     from mnemotomy.methods.language.registry import LANGUAGE_METHODS
     from mnemotomy.methods.registry import METHODS
-    from mnemotomy.methods.retrain import Retrain
 
     def settings(kind: Any) -> dict[str, str]:
         made = kind()
         return {field.name: repr(getattr(made, field.name)) for field in dataclasses.fields(kind)}
 
-    found: list[dict[str, Any]] = []
-    for classifier in METHODS.values():
-        gradient = issubclass(classifier, GradientMethod)
-        retrains = issubclass(classifier, Retrain)
-        found.append(
-            {
-                "models": CLASSIFIERS,
-                "name": classifier.name,
-                "title": classifier.title,
-                "family": "baseline" if retrains else "gradient" if gradient else "closed form",
-                "cost": "training anew" if retrains else "epochs, backwards too" if gradient else "forward passes",
-                "needs": [],
-                "paper": classifier.paper,
-                "settings": settings(classifier),
-            }
-        )
-    found += [
+    return [
         {
-            "models": LANGUAGE,
+            "models": models,
             "name": kind.name,
             "title": kind.title,
             "family": kind.family,
             "cost": kind.cost,
-            "needs": list(kind.needs),
+            "needs": list(getattr(kind, "needs", ())),
             "paper": kind.paper,
             "settings": settings(kind),
         }
-        for kind in LANGUAGE_METHODS.values()
+        for models, registry in ((CLASSIFIERS, METHODS), (LANGUAGE, LANGUAGE_METHODS))
+        for kind in cast(Mapping[str, Any], registry).values()
     ]
-    return found

@@ -12,8 +12,8 @@ import safetensors
 import typer
 
 from mnemotomy.cli.extras import EXTRAS
-from mnemotomy.errors import DataError, MnemotomyError
-from mnemotomy.files import check_above, write_text
+from mnemotomy.errors import MnemotomyError
+from mnemotomy.files import check_file, write_text
 
 FAILED, INTERRUPTED = 2, 130
 
@@ -63,11 +63,8 @@ def one_line_warning(message: Warning | str, *_: object, **__: object) -> str:
 
 @one_line_errors()
 def _check_json(target: str | None) -> str | None:
-    if target is None or target == "-":
-        return target
-    if Path(target).is_dir():
-        raise DataError(f"--json {target} is a folder; name a file")
-    check_above(Path(target))
+    if target is not None and target != "-":
+        check_file(Path(target))
     return target
 
 

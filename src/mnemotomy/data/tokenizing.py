@@ -26,3 +26,15 @@ def tokenized(tokenizer: Any, text: str, **options: Any) -> Any:
         raise DataError(
             f"the tokenizer cannot read {text!r}: {error}; give it an unknown token, or leave the text out"
         ) from error
+
+
+def padding_token(tokenizer: Any) -> int:
+    """What fills a batch up: the tokenizer's padding token, or its end token.
+
+    Raises:
+        DataError: it has neither.
+    """
+    found = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    if found is None:
+        raise DataError("the tokenizer has no padding token; set its pad_token")
+    return int(found)

@@ -11,7 +11,7 @@ from jinja2 import TemplateError
 from torch import Tensor
 
 from mnemotomy.data.text import TextExample, Turn
-from mnemotomy.data.tokenizing import tokenized
+from mnemotomy.data.tokenizing import padding_token, tokenized
 from mnemotomy.errors import DataError
 
 IGNORED = -100  # transformers' label of positions that do not count
@@ -49,7 +49,7 @@ def batches(
 
     Args:
         examples: lines of concept files.
-        tokenizer: with a padding token.
+        tokenizer: with a padding or an end token.
         batch_size: the most examples in a batch.
         max_length: tokens of an example; what is beyond is cut off.
         max_tokens: the most tokens in a batch, padding included; a longer example is a batch of its own.
@@ -58,7 +58,7 @@ def batches(
         ``input_ids``, ``attention_mask`` and ``labels``, each ``[batch, length]`` and padded on the right.
 
     Raises:
-        DataError: an example has no content that could be kept, or a size is below 1.
+        DataError: an example has no content that could be kept, the tokenizer has no such token, or a size is below 1.
     """
     if min(batch_size, max_length, max_tokens) < 1:
         raise DataError("batch size, maximum length and tokens per batch must be at least 1")
@@ -67,7 +67,7 @@ def batches(
     found, start = [], 0
     while start < len(encoded):
         size = max(1, min(batch_size, max_tokens // len(encoded[start].input_ids)))
-        found.append(_pad(encoded[start : start + size], int(tokenizer.pad_token_id)))
+        found.append(_pad(encoded[start : start + size], padding_token(tokenizer)))
         start += size
     return found
 

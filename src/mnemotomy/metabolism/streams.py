@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from mnemotomy.data.fact import Fact, PromptFormat
+from mnemotomy.data.tokenizing import padding_token
 from mnemotomy.errors import DataError
 from mnemotomy.metabolism.suppression import IGNORED
 from mnemotomy.observe.encoding import encode_prompt
@@ -47,7 +48,7 @@ class Streams:
 
     Args:
         facts: checked, with prompts and contexts.
-        tokenizer: with a padding token.
+        tokenizer: with a padding or an end token.
         format: how prompts are joined to contexts and answers.
         counterfactuals: share of the contexts that state another fact's answer.
         seed: of the contexts drawn.
@@ -128,7 +129,7 @@ def encode_answers(pairs: Sequence[tuple[str, str]], tokenizer: Any, separator: 
         rows.append(whole)
         starts.append(start)
     length = max(map(len, rows))
-    ids = torch.full((len(rows), length), int(tokenizer.pad_token_id))
+    ids = torch.full((len(rows), length), padding_token(tokenizer))
     mask, labels = torch.zeros_like(ids), torch.full_like(ids, IGNORED)
     for number, (row, start) in enumerate(zip(rows, starts, strict=True)):
         ids[number, : len(row)] = torch.tensor(row)
@@ -141,7 +142,7 @@ def encode_texts(texts: Sequence[str], tokenizer: Any, max_length: int = 256) ->
     """Whole texts, no token of them an answer."""
     rows = [encode_prompt(tokenizer, text)[:max_length] for text in texts]
     length = max(map(len, rows))
-    ids = torch.full((len(rows), length), int(tokenizer.pad_token_id))
+    ids = torch.full((len(rows), length), padding_token(tokenizer))
     mask = torch.zeros_like(ids)
     for number, row in enumerate(rows):
         ids[number, : len(row)] = torch.tensor(row)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Self, cast
+from typing import Any, ClassVar, Literal, Self, cast
 
 from torch import nn
 
 from mnemotomy.methods.problem import Problem
+
+Family = Literal["baseline", "closed form", "gradient", "hybrid"]
 
 
 class Published(ABC):
@@ -19,12 +21,17 @@ class Published(ABC):
         name: in the registry, the command line and artifacts.
         title: as the tables of arXiv 2606.14997 spell it.
         paper: where the method comes from.
+        family: ``closed form`` adds one or a few terms to the weights, which no optimiser follows; ``hybrid`` has one
+            start from there; ``baseline`` is what the others are measured by.
+        cost: what it takes, in passes over the examples, as ``mnemotomy methods`` shows it.
         search_space: the values that a grid search tries, by field.
     """
 
     name: ClassVar[str]
     title: ClassVar[str]
     paper: ClassVar[str]
+    family: ClassVar[Family]
+    cost: ClassVar[str]
     search_space: ClassVar[Mapping[str, Sequence[Any]]] = {}
 
     @classmethod

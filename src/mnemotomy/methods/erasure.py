@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -34,6 +35,9 @@ class EngramMethod(Method):
     Raises:
         ConfigurationError: one of them is below 1.
     """
+
+    family: ClassVar = "closed form"
+    cost: ClassVar = "forward passes"
 
     rounds: int = 1
     collected: int | None = None

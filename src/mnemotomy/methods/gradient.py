@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from torch import nn
 
-from mnemotomy.methods.base import Method
+from mnemotomy.methods.base import Family, Method
 from mnemotomy.methods.loop import Descent
 from mnemotomy.methods.problem import Problem
 
@@ -20,6 +20,8 @@ LEARNING_RATES = (0.1, 0.01, 0.001, 5e-4, 3e-4, 1e-4, 5e-5)
 class GradientMethod(Descent, Method):
     """A method that trains a copy of the model further with ``loop.descend``."""
 
+    family: ClassVar[Family] = "gradient"
+    cost: ClassVar = "epochs, forwards and backwards"
     search_space: ClassVar = {"learning_rate": LEARNING_RATES}
 
     def copy_of(self, problem: Problem) -> nn.Module:

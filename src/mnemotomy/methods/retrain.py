@@ -18,6 +18,8 @@ class Retrain(Method):
     name: ClassVar = "retrain"
     title: ClassVar = "Retrain"
     paper: ClassVar = "exact unlearning (Cao & Yang 2015)"
+    family: ClassVar = "baseline"
+    cost: ClassVar = "training anew"
 
     def __call__(self, problem: Problem) -> nn.Module:
         return problem.fit(problem.fresh(), problem.retain).eval()

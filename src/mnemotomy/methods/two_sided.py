@@ -72,6 +72,8 @@ class TwoSided(Method):
     name: ClassVar = "two-sided"
     title: ClassVar = "Two-sided"
     paper: ClassVar = f"ours, on {PAPER}"
+    family: ClassVar = "closed form"
+    cost: ClassVar = "forwards and backwards: part of both sets, once per step"
     search_space: ClassVar = {"steps": (1, 2, 5), "overshoot": (0.3, 0.6)}
 
     def __post_init__(self) -> None:

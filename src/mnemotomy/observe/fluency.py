@@ -68,8 +68,13 @@ def losses_under(base: nn.Module, tokenizer: Any, texts: Sequence[str], *, batch
     """The average loss of each text under a base model, in nats; None for an empty one.
 
     The text stands alone after the end token, which says that something new begins; it has no question before it.
+
+    Raises:
+        ModelError: the tokenizer has neither a beginning nor an end token.
     """
     start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
+    if start is None:
+        raise ModelError("the base model's tokenizer has no token after which a text can begin; set its bos_token")
     encoded = [tokenized(tokenizer, text, add_special_tokens=False)["input_ids"][: _MAX_LENGTH - 1] for text in texts]
     found: list[float | None] = [None] * len(texts)
     spoken = [index for index, ids in enumerate(encoded) if ids]

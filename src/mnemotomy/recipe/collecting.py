@@ -83,13 +83,13 @@ def remove_checkpoints(output: Path) -> None:
 
 
 def check_writable(output: Path) -> None:
-    """Make the folder of ``output`` and write to it, so that hours of work do not end in an error.
+    """Write where ``output`` will lie, or its folder will, so that hours of work do not end in an error.
 
     Raises:
         OSError: it cannot be written to.
     """
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=output.parent):
+    there = next(folder for folder in output.absolute().parents if folder.exists())
+    with tempfile.TemporaryFile(dir=there):
         pass
 
 

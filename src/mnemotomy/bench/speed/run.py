@@ -15,7 +15,7 @@ from mnemotomy.bench.speed.case import Case
 from mnemotomy.bench.speed.contenders import CONTENDERS, Stopwatch
 from mnemotomy.bench.speed.memory import peak_extra_bytes
 from mnemotomy.engram.moments import versions
-from mnemotomy.files import write_text
+from mnemotomy.files import check_file, write_text
 from mnemotomy.progress import progress_bar
 
 CASES: dict[str, tuple[Case, ...]] = {
@@ -39,7 +39,12 @@ def run_speed(cases: Sequence[Case], *, repeats: int = 3, out: Path | None = Non
         cases: to run.
         repeats: interleaved repetitions of every contender.
         out: a JSON file for the records.
+
+    Raises:
+        DataError: ``out`` is a folder, or lies below a file.
     """
+    if out is not None:
+        check_file(out)
     names = [name for name in CONTENDERS if name != "peer" or importlib.util.find_spec("engram") is not None]
     records = []
     for case in cases:

@@ -4,29 +4,22 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from torch import nn
 
 from mnemotomy.methods.base import Published
 from mnemotomy.methods.language.problem import TextProblem
 
-Family = Literal["closed form", "gradient", "hybrid"]
-
 
 class LanguageMethod(Published):
     """An unlearning method for language models.
 
     Attributes:
-        family: ``closed form`` adds one or a few terms to the weights, which no optimiser follows; ``hybrid`` has one
-            start from there.
         draws: whether a result depends on the problem's seed, so that one run does not tell how much is chance.
-        cost: what it takes, in passes over the examples, as ``mnemotomy methods`` shows it.
         needs: what a problem must have beside model, tokenizer and both sets: ``pretrained``, ``questions``.
     """
 
-    family: ClassVar[Family]
-    cost: ClassVar[str]
     draws: ClassVar[bool] = False
     needs: ClassVar[tuple[str, ...]] = ()
 

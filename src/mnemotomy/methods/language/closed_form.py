@@ -14,7 +14,8 @@ from mnemotomy.engram.cut import RelativeCut
 from mnemotomy.engram.edit import Edit
 from mnemotomy.engram.moments import Moments
 from mnemotomy.errors import ConfigurationError
-from mnemotomy.methods.language.base import Family, LanguageMethod
+from mnemotomy.methods.base import Family
+from mnemotomy.methods.language.base import LanguageMethod
 from mnemotomy.methods.language.collecting import Collecting
 from mnemotomy.methods.language.problem import TextProblem
 

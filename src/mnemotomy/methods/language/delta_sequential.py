@@ -18,7 +18,8 @@ from mnemotomy.engram.forward import default_forward, move
 from mnemotomy.engram.sites import parameter_names, sites_by_name
 from mnemotomy.engram.spectrum import factorise
 from mnemotomy.errors import ConfigurationError, SelectionError
-from mnemotomy.methods.language.base import Family, LanguageMethod
+from mnemotomy.methods.base import Family
+from mnemotomy.methods.language.base import LanguageMethod
 from mnemotomy.methods.language.closed_form import PAPER
 from mnemotomy.methods.language.collecting import FORGET, RETAIN, Collecting
 from mnemotomy.methods.language.delta import pretrained_of

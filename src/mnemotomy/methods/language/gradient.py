@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from mnemotomy.data.tokens import Encoded
 from mnemotomy.errors import ConfigurationError
 from mnemotomy.metabolism.checkpoint import run_key
-from mnemotomy.methods.language.base import Family, LanguageMethod
+from mnemotomy.methods.base import Family
+from mnemotomy.methods.language.base import LanguageMethod
 from mnemotomy.methods.language.loop import Descent, Loss, Run, Step, descend
 from mnemotomy.methods.language.losses import kl_divergence, negative_log_likelihood
 from mnemotomy.methods.language.predictions import predict

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from mnemotomy.data.text import TextExample
+from mnemotomy.data.tokenizing import padding_token
 from mnemotomy.data.tokens import IGNORED, Encoded, encode
 from mnemotomy.errors import DataError
 from mnemotomy.methods.language.problem import TextProblem
@@ -57,8 +58,7 @@ def sequences(problem: TextProblem, examples: Sequence[TextExample], *, end: boo
 def padded(rows: Sequence[Encoded], tokenizer: Any) -> Batch:
     """``input_ids``, ``attention_mask`` and ``labels``, each ``[batch, length]``, padded on the right."""
     length = max(len(row.input_ids) for row in rows)
-    filler = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-    ids = torch.full((len(rows), length), int(filler))
+    ids = torch.full((len(rows), length), padding_token(tokenizer))
     mask, labels = torch.zeros_like(ids), torch.full_like(ids, IGNORED)
     for place, row in enumerate(rows):
         size = len(row.input_ids)

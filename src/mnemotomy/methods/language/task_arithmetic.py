@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from mnemotomy.engram.edit import Dense, Edit, Term
 from mnemotomy.engram.sites import sites_by_name
 from mnemotomy.errors import ConfigurationError, SelectionError
-from mnemotomy.methods.language.base import Family, LanguageMethod
+from mnemotomy.methods.base import Family
+from mnemotomy.methods.language.base import LanguageMethod
 from mnemotomy.methods.language.collecting import Collecting
 from mnemotomy.methods.language.delta import pretrained_of
 from mnemotomy.methods.language.loop import Descent, Loss, Run, Step, descend
