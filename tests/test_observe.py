@@ -6,14 +6,16 @@ from typing import Any
 
 import pytest
 import torch
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from torch import nn
+from transformers import PreTrainedTokenizerFast
 
 from helpers import same_state, state_of, tiny_llama
 from mnemotomy.data.lengths import equal_lengths
 from mnemotomy.errors import DataError, ModelError
 from mnemotomy.metrics.answers import answers_match
 from mnemotomy.observe.eager import eager_attention
-from mnemotomy.observe.encoding import encode_prompt, first_answer_token
+from mnemotomy.observe.encoding import encode_prompt, encode_with_answer
 from mnemotomy.observe.generation import continue_greedily
 from mnemotomy.observe.positions import token_positions
 from mnemotomy.observe.prompts import PromptObservations, observe_prompts
@@ -58,10 +60,9 @@ def test_each_prompt_shows_what_it_shows_alone(model: Any, tokenizer: Any, end: 
     assert found.hidden.shape == (3, len(PROMPTS), 16)
     assert sorted(found.attention) == [1, 2]
     for index, (prompt, answer) in enumerate(zip(prompts, ANSWERS, strict=True)):
-        output = alone(model, tokenizer, prompt)
+        output = alone(model, tokenizer, prompt + separator)  # this tokenizer splits a space before a word off
         log_probabilities = output.logits[0, -1].log_softmax(-1)
-        # this tokenizer splits a space before a known word off
-        target = tokenizer.convert_tokens_to_ids("Ġ" if separator else answer.split()[0])
+        target = tokenizer.convert_tokens_to_ids(answer.split()[0])
         assert found.next_token_ids[index] == log_probabilities.argmax()
         assert found.correct[index] == (log_probabilities.argmax() == target)
         torch.testing.assert_close(found.answer_log_probability[index], log_probabilities[target])
@@ -148,9 +149,39 @@ def test_prompts_lose_the_end_that_the_tokenizer_appends(tokenizer: Any):
 
 
 def test_an_answer_that_merges_with_its_prompt_is_refused(tokenizer: Any):
-    assert first_answer_token(tokenizer, "Kyoto ", "Japan", separator="") == tokenizer.convert_tokens_to_ids("Japan")
+    whole, start = encode_with_answer(tokenizer, "Kyoto ", "Japan", separator="")
+    assert tokenizer.decode(whole[start:]) == "Japan"
     with pytest.raises(DataError, match="change when"):
-        first_answer_token(tokenizer, "in Jap", "an", separator="")
+        encode_with_answer(tokenizer, "in Jap", "an", separator="")
+
+
+@pytest.mark.parametrize(
+    ("separator", "answer", "read", "first"),
+    [
+        (" ", "3", "1 + 2 = ", "3"),  # a space before a digit is a token of its own
+        (" ", "Japan", "1 + 2 =", " Japan"),  # and before a word a part of its token
+        ("\nAnswer: ", "Japan", "1 + 2 =\nAnswer:", " Japan"),
+        ("\nAnswer: ", "3", "1 + 2 =\nAnswer: ", "3"),
+        ("", "Japan", "1 + 2 =", "Japan"),
+    ],
+)
+def test_an_answer_begins_behind_its_separator(separator: str, answer: str, read: str, first: str):
+    words = gpt_like([["Ġ", "J"], ["ĠJ", "a"], ["ĠJa", "p"], ["ĠJap", "a"], ["ĠJapa", "n"]])
+    whole, start = encode_with_answer(words, "1 + 2 =", answer, separator)
+    assert words.decode(whole[:start]) == read
+    assert words.decode(whole[start:]).startswith(first)
+    assert words.decode(whole) == f"1 + 2 ={separator}{answer}"
+
+
+def gpt_like(merges: list[list[str]]) -> Any:
+    """Byte-level BPE that cuts digits off before it merges, as Qwen's does."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {token: number for number, token in enumerate([*alphabet, *("".join(pair) for pair in merges)])}
+    backend = Tokenizer(models.BPE(vocabulary, [tuple(pair) for pair in merges]))
+    split = pre_tokenizers.Split(Regex(r" ?\p{L}+|\p{N}|\s+|[^\s\p{L}\p{N}]+"), "isolated")
+    backend.pre_tokenizer = pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(False, use_regex=False)])
+    backend.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(tokenizer_object=backend)
 
 
 def test_greedy_texts_are_those_of_single_steps(model: Any, tokenizer: Any):

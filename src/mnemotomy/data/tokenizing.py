@@ -1,7 +1,8 @@
-"""One call of a tokenizer, whose own errors become ours."""
+"""What every use of a tokenizer needs: one call, whose own errors become ours, what pads, where texts part."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from mnemotomy.errors import DataError
@@ -38,3 +39,8 @@ def padding_token(tokenizer: Any) -> int:
     if found is None:
         raise DataError("the tokenizer has no padding token; set its pad_token")
     return int(found)
+
+
+def common_length(left: Sequence[int], right: Sequence[int]) -> int:
+    """The length of the longest common prefix."""
+    return next((i for i, (a, b) in enumerate(zip(left, right, strict=False)) if a != b), min(len(left), len(right)))

@@ -11,7 +11,7 @@ from jinja2 import TemplateError
 from torch import Tensor
 
 from mnemotomy.data.text import TextExample, Turn
-from mnemotomy.data.tokenizing import padding_token, tokenized
+from mnemotomy.data.tokenizing import common_length, padding_token, tokenized
 from mnemotomy.errors import DataError
 
 IGNORED = -100  # transformers' label of positions that do not count
@@ -186,17 +186,12 @@ def _by_prefixes(rendered: _Rendered, tokenizer: Any) -> tuple[list[int], list[b
     ids = tokens(rendered.text)
     shares = [False] * len(ids)
     for start, end in rendered.spans:
-        first = _common(ids, tokens(rendered.text[:start]))
+        first = common_length(ids, tokens(rendered.text[:start]))
         upto = tokens(rendered.text[:end])
-        last = _common(ids, upto)
+        last = common_length(ids, upto)
         last += last < len(upto)  # a token straddles the end
         shares[first:last] = [True] * (last - first)
     return ids, shares
-
-
-def _common(left: Sequence[int], right: Sequence[int]) -> int:
-    """The length of the longest common prefix."""
-    return next((i for i, (a, b) in enumerate(zip(left, right, strict=False)) if a != b), min(len(left), len(right)))
 
 
 def _pad(encoded: Sequence[Encoded], pad_token: int) -> Batch:

@@ -14,7 +14,7 @@ from mnemotomy.data.fact import Fact, PromptFormat
 from mnemotomy.data.tokenizing import padding_token
 from mnemotomy.errors import DataError
 from mnemotomy.metabolism.suppression import IGNORED
-from mnemotomy.observe.encoding import encode_prompt
+from mnemotomy.observe.encoding import encode_prompt, encode_with_answer
 
 
 class Sequences(NamedTuple):
@@ -118,14 +118,11 @@ def encode_answers(pairs: Sequence[tuple[str, str]], tokenizer: Any, separator: 
     """Prompts with their answers, the answers' tokens as labels of the positions before them.
 
     Raises:
-        DataError: a prompt gives no token, or an answer none after it.
+        DataError: a prompt gives no token, or an answer none of its own after it.
     """
     rows, starts = [], []
     for prompt, answer in pairs:
-        before, whole = encode_prompt(tokenizer, prompt), encode_prompt(tokenizer, f"{prompt}{separator}{answer}")
-        start = next((i for i, (a, b) in enumerate(zip(before, whole, strict=False)) if a != b), len(before))
-        if start == 0 or start >= len(whole):
-            raise DataError(f"the prompt {prompt!r} or the answer {answer!r} gives no token of its own")
+        whole, start = encode_with_answer(tokenizer, prompt, answer, separator)
         rows.append(whole)
         starts.append(start)
     length = max(map(len, rows))

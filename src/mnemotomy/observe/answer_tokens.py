@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from jinja2 import TemplateError
 
-from mnemotomy.data.tokenizing import tokenized
+from mnemotomy.data.tokenizing import common_length, tokenized
 from mnemotomy.data.tokens import DATE
 from mnemotomy.errors import DataError
 from mnemotomy.observe.encoding import encode_prompt
@@ -91,9 +91,7 @@ def encode_answer(tokenizer: Any, question: str, answer: str, template: Template
     ids = encode_prompt(tokenizer, text, special_tokens=not chat)
     if ids[-1] != end:
         ids.append(end)
-    start = next(
-        (place for place, (left, right) in enumerate(zip(before, ids, strict=False)) if left != right), len(before)
-    )
+    start = common_length(before, ids)
     if start == 0:
         raise DataError(f"nothing stands before the answer to {question!r}; begin the template with a token of its own")
     if len(ids) - start < 2:

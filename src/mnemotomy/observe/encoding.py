@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from mnemotomy.data.tokenizing import tokenized
+from mnemotomy.data.tokenizing import common_length, tokenized
 from mnemotomy.errors import DataError
 
 
@@ -39,22 +39,24 @@ def encode_prompts(tokenizer: Any, prompts: Sequence[str], *, special_tokens: bo
     return [encode_prompt(tokenizer, prompt, special_tokens=special_tokens) for prompt in prompts]
 
 
-def first_answer_token(tokenizer: Any, prompt: str, answer: str, separator: str = " ") -> int:
-    """The first token of the answer where it follows the prompt.
+def encode_with_answer(tokenizer: Any, prompt: str, answer: str, separator: str = " ") -> tuple[list[int], int]:
+    """The tokens of a prompt with its answer, and the position of the first that holds some of the answer.
 
-    Prompt and answer are tokenised together, since what a token is depends on what stands before it.
+    All is tokenised together, since what a token is depends on what stands before it. A separator's token belongs to
+    the answer where it holds some of it, as in " Japan", and else to what the model reads before: some tokenizers keep
+    a space apart from a digit, and words, as in "\\nAnswer: ", always are.
 
     Raises:
         DataError: the answer gives no token, or its first token swallows the end of the prompt, so that nothing could
             be predicted where the prompt ends.
     """
-    before = encode_prompt(tokenizer, prompt)
-    together = encode_prompt(tokenizer, prompt + separator + answer)
-    if together[: len(before)] != before:
+    before, whole = encode_prompt(tokenizer, prompt), encode_prompt(tokenizer, prompt + separator + answer)
+    start = common_length(encode_prompt(tokenizer, prompt + separator), whole)
+    if start < len(before):
         raise DataError(
             f"the tokens of {prompt!r} change when {separator + answer!r} follows; end the prompt at a word and give "
             "the space after it as the separator"
         )
-    if len(together) == len(before):
+    if start == len(whole):
         raise DataError(f"the answer {answer!r} to {prompt!r} gives no token")
-    return together[len(before)]
+    return whole, start

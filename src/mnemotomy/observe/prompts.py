@@ -16,7 +16,7 @@ from mnemotomy.data.lengths import equal_lengths
 from mnemotomy.errors import DataError, ModelError
 from mnemotomy.models import device_of, observing
 from mnemotomy.observe.eager import eager_attention
-from mnemotomy.observe.encoding import encode_prompts, first_answer_token
+from mnemotomy.observe.encoding import encode_prompts, encode_with_answer
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,8 @@ def observe_prompts(
         tokenizer: the model's.
         prompts: texts that end where the answer begins.
         answers: one per prompt; only the first token counts.
-        separator: what stands between a prompt and its answer.
+        separator: what stands between a prompt and its answer; with answers, the model reads of it what is no part of
+            an answer's first token.
         hidden: whether to keep the hidden states.
         attention_layers: blocks whose attention is kept, the first being 1.
         batch_size: the most prompts in a batch.
@@ -79,8 +80,7 @@ def observe_prompts(
         DataError: there are no prompts, an answer is missing or cannot be told from its prompt, or a block is unknown.
         ModelError: the model returns no hidden states or no attention.
     """
-    encoded = encode_prompts(tokenizer, prompts)
-    targets = _targets(tokenizer, prompts, answers, separator)
+    encoded, targets = _encoded(tokenizer, prompts, answers, separator)
     blocks = tuple(sorted(set(attention_layers)))
     if blocks and blocks[0] < 1:
         raise DataError(f"attention layers count from 1, the first block; there is no layer {blocks[0]}")
@@ -112,15 +112,18 @@ class _Part:
     attention: dict[int, Float[Tensor, "batch heads length"]]
 
 
-def _targets(
+def _encoded(
     tokenizer: Any, prompts: Sequence[str], answers: Sequence[str] | None, separator: str
-) -> Int[Tensor, " n"] | None:
+) -> tuple[list[list[int]], Int[Tensor, " n"] | None]:
+    """What the model reads of each prompt, and the first token of each answer."""
+    encoded = encode_prompts(tokenizer, prompts)
     if answers is None:
-        return None
+        return encoded, None
     if len(answers) != len(prompts):
         raise DataError(f"{len(prompts)} prompts came with {len(answers)} answers; give one for each")
     pairs = zip(prompts, answers, strict=True)
-    return torch.tensor([first_answer_token(tokenizer, prompt, answer, separator) for prompt, answer in pairs])
+    found = [encode_with_answer(tokenizer, prompt, answer, separator) for prompt, answer in pairs]
+    return [whole[:start] for whole, start in found], torch.tensor([whole[start] for whole, start in found])
 
 
 def _observe(

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from mnemotomy.bench.metabolism.subject import Pairs, Subject
 from mnemotomy.data.fact import Fact
@@ -125,8 +126,7 @@ def fresh_probes(
         The best reading from l* on by kind of probe, chance, and ``layers``: a record for each layer read.
     """
     rows = list(phrasings(subject.facts))
-    hidden = observe_prompts(model, tokenizer, [prompt for prompt, _, _ in rows], hidden=True).hidden
-    assert hidden is not None
+    hidden = states_before_answers(model, tokenizer, subject)
     first = layer_number(model, layer)
     start = 0 if every_layer else first
     layers = decodability(hidden[start:], [answer for _, answer, _ in rows], [group for _, _, group in rows])
@@ -140,6 +140,15 @@ def fresh_probes(
         "chance": layers[0]["chance"],
         "layers": layers,
     }
+
+
+def states_before_answers(model: nn.Module, tokenizer: Any, subject: Subject) -> Float[Tensor, "states n d"]:
+    """The hidden states of every phrasing at the prediction step, where training's adversary reads too."""
+    prompts, answers, _ = zip(*phrasings(subject.facts), strict=True)
+    separator = subject.format.separator
+    hidden = observe_prompts(model, tokenizer, prompts, answers=answers, separator=separator, hidden=True).hidden
+    assert hidden is not None
+    return hidden
 
 
 def phrasings(facts: Sequence[Fact]) -> Iterator[tuple[str, str, int]]:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mnemotomy.bench.metabolism.measure import asked, layer_number, phrasings, told
+from mnemotomy.bench.metabolism.measure import asked, layer_number, phrasings, states_before_answers, told
 from mnemotomy.bench.metabolism.subject import Pairs, Subject
 from mnemotomy.metabolism.adversary import spread
 from mnemotomy.metabolism.energy import metabolic_energy
@@ -90,8 +90,7 @@ def magnified(model: nn.Module, tokenizer: Any, subject: Subject, layer: Layer) 
         By layer: ``accuracy``, and ``residual``: the share of the states' squared norm that differs between subjects.
     """
     rows = list(phrasings(subject.facts))
-    hidden = observe_prompts(model, tokenizer, [prompt for prompt, _, _ in rows], hidden=True).hidden
-    assert hidden is not None
+    hidden = states_before_answers(model, tokenizer, subject)
     answers, groups = [answer for _, answer, _ in rows], [group for _, _, group in rows]
     found: Record = {}
     for number in range(layer_number(model, layer), len(hidden)):
