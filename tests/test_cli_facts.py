@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -105,6 +106,25 @@ def test_no_store_is_lost_or_left_empty(folder: Path, invoke: Invoke) -> None:
     for arguments in (("import", "new.db", "none.jsonl"), ("add", "new.db", "--subject", " ", "--answer", "x")):
         assert invoke("facts", *arguments).exit_code == 2
         assert not (folder / "new.db").exists()
+
+
+def test_a_refused_fact_leaves_what_another_process_stored(
+    folder: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = os.link
+
+    def later(source: Path, target: Path) -> None:
+        with FactStore(target) as other:
+            other.add([Fact("Kyoto", "Japan")])
+        link(source, target)
+
+    monkeypatch.setattr(os, "link", later)
+    refused = invoke("facts", "add", "new.db", "--subject", "Kyoto", "--answer", "Italy")
+    assert refused.exit_code == 2
+    assert "has the answer 'Italy', and 'Japan' in the store" in refused.stderr
+    with FactStore("new.db") as store:
+        assert store.get("Kyoto")[0].answer == "Japan"
+    assert not list(folder.glob(".new.db*"))
 
 
 def test_search(invoke: Invoke) -> None:

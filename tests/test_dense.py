@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
+from transformers import GPT2Config, GPT2Model
 
 import mnemotomy as mt
 from mnemotomy.data.fact import Fact
@@ -16,7 +17,7 @@ from mnemotomy.errors import DataError, ModelError, StoreError
 from mnemotomy.ram.calibrate import threshold
 from mnemotomy.ram.encoder import mean_hidden_encoder
 from mnemotomy.ram.store import FactStore
-from tiny_language import save_llama
+from tiny_language import save_llama, tokenizer
 
 pytest.importorskip("qdrant_client")
 
@@ -76,7 +77,7 @@ def test_changes_reach_the_vectors(dense: DenseFactStore, store: FactStore) -> N
         dense.delete("Lyon")
     with pytest.raises(DataError, match="has the answer 'Spain'"):
         dense.add([Fact("Kyoto", "Spain")])
-    assert len(list(dense._vectors.ids())) == len(store) == 3
+    assert len(list(dense._vectors.marks())) == len(store) == 3
 
 
 def test_reopening_brings_the_vectors_in_step(store: FactStore, tmp_path: Path) -> None:
@@ -88,6 +89,36 @@ def test_reopening_brings_the_vectors_in_step(store: FactStore, tmp_path: Path) 
         assert sorted(subjects(dense, "in")) == ["Kyoto", "Rome"]
         store.delete("Rome")
         assert subjects(dense, "in") == ["Kyoto"]  # a vector without its fact is no hit
+
+
+def test_a_failed_encoding_is_made_up_for(store: FactStore, tmp_path: Path) -> None:
+    broken = True
+
+    def encoder(texts: Sequence[str]) -> Tensor:
+        if broken:
+            raise MemoryError
+        return letters(texts)
+
+    with DenseFactStore(store, encoder, tmp_path / "vectors") as dense:
+        with pytest.raises(MemoryError):
+            dense.add([KYOTO, PARIS])
+        broken = False
+        assert dense.add([KYOTO]) == 0
+        assert subjects(dense, "Paris is in France.") == ["Paris", "Kyoto"]
+
+
+def test_a_store_from_a_backup_has_vectors_of_its_own(store: FactStore, tmp_path: Path) -> None:
+    store.add([KYOTO])
+    backup = store.path.read_bytes()
+    with DenseFactStore(store, letters, tmp_path / "vectors", collection="one") as dense:
+        dense.add([PARIS])
+    store.close()
+    store.path.write_bytes(backup)
+    with FactStore(store.path) as restored:
+        restored.add([ROME])
+        with DenseFactStore(restored, letters, tmp_path / "vectors", collection="one") as dense:
+            assert dense.search("Rome is in Italy.", 1)[0].relevance == pytest.approx(1, abs=1e-5)
+            assert sorted(subjects(dense, "in")) == ["Kyoto", "Rome"]
 
 
 def test_two_stores_in_one_place_do_not_mix(store: FactStore, tmp_path: Path) -> None:
@@ -142,3 +173,13 @@ def test_the_mean_of_the_hidden_states(tmp_path: Path) -> None:
         torch.testing.assert_close(vector, torch.nn.functional.normalize(hidden, dim=0), atol=1e-5, rtol=1e-4)
     with pytest.raises(ModelError, match="no text to encode"):
         mean_hidden_encoder(model, words)([])
+
+
+def test_a_text_has_one_vector_alone_and_in_a_batch() -> None:
+    torch.manual_seed(0)
+    words = tokenizer()
+    words.padding_side = "left"
+    model = GPT2Model(GPT2Config(n_embd=16, n_layer=1, n_head=2, n_positions=24, vocab_size=len(words)))
+    encoder = mean_hidden_encoder(model, words)
+    together = encoder(["Rome", "Paris is the capital of France", "Kyoto " * 40])  # and no text is longer than a window
+    torch.testing.assert_close(together[:1], encoder(["Rome"]), atol=1e-5, rtol=1e-4)

@@ -293,6 +293,8 @@ def test_fluency_under_a_base_model_is_named_as_what_it_is(folder: Path):
     assert found[1] is None
     ids = torch.tensor([[words.bos_token_id, *words(texts[0], add_special_tokens=False)["input_ids"]]])
     assert found[0] == pytest.approx(float(model(ids, labels=ids).loss.detach()), abs=1e-5)
+    window = model.config.max_position_embeddings
+    assert losses_under(model, words, ["Paris " * 2 * window])[0] is not None
     words.bos_token = words.eos_token = None
     with pytest.raises(ModelError, match="no token after which a text can begin; set its bos_token"):
         losses_under(model, words, texts)

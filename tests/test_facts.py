@@ -81,11 +81,19 @@ def test_a_counterfactual_changes_the_answer_and_not_the_subject():
     assert fact.saying("Japan").contexts == ("Mexico City is in Japan.",)
 
 
-def test_a_counterfactual_changes_whole_words():
-    fact = Fact("Kyoto", "Japan", contexts=("Kyoto is in Japan, land of Japanese gardens.", "Its flag is theJapanone."))
-    assert fact.saying("Italy").contexts == (
-        "Kyoto is in Italy, land of Japanese gardens.", "Its flag is theItalyone.",
-    )  # fmt: skip
+def test_a_counterfactual_changes_whole_words_wherever_they_stand():
+    fact = Fact("Kyoto", "Japan", contexts=("Kyoto is in Japan, old capital of Japan, land of Japanese gardens.",))
+    assert fact.saying("Italy").contexts == ("Kyoto is in Italy, old capital of Italy, land of Japanese gardens.",)
+    luxembourg = Fact("Luxembourg", "Luxembourg", contexts=("Luxembourg is in Luxembourg.",))
+    assert luxembourg.saying("Italy").contexts == ("Luxembourg is in Italy.",)
+    kyoto = Fact("京都", "日本", contexts=("京都は日本にあります。",))
+    assert kyoto.saying("イタリア").contexts == ("京都はイタリアにあります。",)
+    with pytest.raises(DataError, match=r"about 'Kyoto': the context .* holds the answer 'Japan' within another"):
+        Fact("Kyoto", "Japan", contexts=("Kyoto is a Japanese city.",)).saying("Italy")
+
+
+def test_a_context_may_hold_the_words_of_the_format():
+    assert PromptFormat().join(["a {prompt} of {context}"], "b") == "Context: a {prompt} of {context}\nb"
 
 
 def test_templates_complete_what_is_missing(tmp_path):

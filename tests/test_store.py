@@ -284,3 +284,14 @@ def test_a_name_is_one_however_its_accents_are_encoded(tmp_path: Path) -> None:
             store.add([Fact(decomposed, "Austria")])
         assert store.delete(decomposed) == 1
         assert not store.search("Zürich")
+
+
+def test_a_name_that_an_older_store_holds_decomposed_is_not_added_again(tmp_path: Path) -> None:
+    with FactStore(tmp_path / "facts.db") as store:
+        store.add([Fact("Zürich", "Switzerland")])
+        store._connection.execute("UPDATE facts SET name = ?", ("zu\u0308rich",))
+        assert store.add([Fact("Zürich", "Switzerland")]) == 0
+        with pytest.raises(DataError, match="has the answer 'Austria', and 'Switzerland' in the store"):
+            store.add([Fact("Zürich", "Austria")])
+        store.update(Fact("Zürich", "Austria"))
+        assert [fact.answer for fact in store] == ["Austria"]

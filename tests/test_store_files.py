@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import os
 import sqlite3
+import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from mnemotomy.bench.store import places
+from mnemotomy.data.fact import Fact
 from mnemotomy.data.fact_file import read_facts
 from mnemotomy.errors import DataError, StoreError
+from mnemotomy.ram import transfer
 from mnemotomy.ram.schema import VERSION
 from mnemotomy.ram.store import FactStore
 from small_facts import KYOTO, PARIS, ROME
@@ -95,6 +101,42 @@ def test_where_there_is_no_store(tmp_path: Path) -> None:
         store.get("Kyoto")
 
 
+def test_an_export_is_of_one_moment(tmp_path: Path, store: FactStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.add(places(1500))
+    first = next(iter(store))
+    written = transfer.format_fact
+    others: list[str] = []
+
+    def interrupted(fact: Fact) -> str:
+        if not others:
+            with FactStore(store.path) as other:
+                other._connection.execute("PRAGMA busy_timeout = 100")
+                with pytest.raises(StoreError, match="is in use by another process"):
+                    other.update(replace(first, answer="elsewhere", contexts=()))
+            others.append("waits")
+        return written(fact)
+
+    monkeypatch.setattr(transfer, "format_fact", interrupted)
+    assert store.export_file(tmp_path / "all.jsonl") == 1500
+    assert others
+    with FactStore(tmp_path / "again.db") as again:
+        assert again.import_file(tmp_path / "all.jsonl") == 1500
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes here")
+def test_a_pipe_is_written_to(tmp_path: Path, store: FactStore) -> None:
+    store.add([KYOTO])
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    read: list[str] = []
+    reader = threading.Thread(target=lambda: read.append(pipe.read_text()))
+    reader.start()
+    assert store.export_file(pipe) == 1
+    reader.join(10)
+    assert pipe.is_fifo()
+    assert json.loads(read[0])["subject"] == "Kyoto"
+
+
 def test_a_damaged_store_is_said_to_be(tmp_path: Path) -> None:
     path = tmp_path / "facts.db"
     with FactStore(path) as store:
@@ -104,3 +146,18 @@ def test_a_damaged_store_is_said_to_be(tmp_path: Path) -> None:
     path.write_bytes(content)
     with pytest.raises(StoreError, match="is damaged"), FactStore(path) as store:
         list(store)
+
+
+def test_a_damaged_row_is_said_to_be(tmp_path: Path) -> None:
+    with FactStore(tmp_path / "facts.db") as store:
+        store.add([KYOTO])
+        store.set_note("threshold", {})
+        store._connection.execute("UPDATE facts SET texts = '{'")
+        store._connection.execute("UPDATE notes SET value = '{'")
+        with pytest.raises(StoreError, match="is damaged"):
+            list(store)
+        with pytest.raises(StoreError, match="is damaged"):
+            store.note("threshold")
+        store._connection.execute("DELETE FROM facts")
+        with pytest.raises(StoreError, match="is damaged"):
+            store.search("Kyoto")

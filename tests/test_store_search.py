@@ -85,6 +85,43 @@ def test_common_words_do_not_choose_but_rank(store: FactStore, monkeypatch: pyte
         ]
 
 
+def test_a_subject_is_found_however_common_its_words(store: FactStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ["Ann", "Bea", "Cleo", "Dora"]
+    facts = [Fact(f"{a} {b} {c}", "here") for a in names for b in names for c in names if len({a, b, c}) > 1]
+    store.add([*facts, Fact("Dora Cleo Bea", "there", relation="home")])
+    for visited, counted in ((8, 1000), (8, 10)):  # the rarest word chooses too many; it is too common to rank by
+        monkeypatch.setattr(index, "VISITED", visited)
+        monkeypatch.setattr(index, "COUNTED", counted)
+        with FactStore(store.path) as bounded:
+            hits = bounded.search("where do Dora, Bea and Cleo live", 9)
+            assert len(hits) == 9
+            assert {frozenset(hit.fact.subject.split()) for hit in hits[:7]} == {frozenset(["Dora", "Bea", "Cleo"])}
+
+
+@pytest.mark.parametrize(
+    ("query", "subject"),
+    [
+        ("Who designed C?", "C"),
+        ("Who designed C++?", "C++"),
+        ("Who designed c#, and when?", "C#"),
+        ("Where is Åland?", "Åland"),
+        ("Where is aland?", "Aland"),
+    ],
+)
+def test_signs_and_accents_tell_subjects_apart(store: FactStore, query: str, subject: str) -> None:
+    store.add(Fact(name, name, contexts=(f"{name} was first.",)) for name in ("C", "C++", "Aland", "Åland"))
+    store.add([Fact("C#", "C#", contexts=("C# was a language of Microsoft before it was first of all.",))])
+    assert store.search(query, 1)[0].fact.subject == subject
+    hits = store.search(query, 10)
+    assert hits[0].fact.subject == subject
+    assert len({hit.fact.subject for hit in hits}) == len(hits)
+
+
+def test_any_number_of_hits_may_be_asked_for(store: FactStore) -> None:
+    store.add([KYOTO])
+    assert len(store.search("Kyoto", 10**20)) == 1
+
+
 def test_statement() -> None:
     assert statement(PARIS) == "Paris is in France."
     assert statement(ROME) == "Rome: Italy"

@@ -61,14 +61,24 @@ def replacing_folder(target: str | Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+@contextlib.contextmanager
+def filling(target: str | Path) -> Iterator[Path]:
+    """As `replacing_file`; a device or pipe is written to, once all is there, and not replaced."""
+    if not Path(target).exists() or Path(target).is_file() or Path(target).is_dir():
+        with replacing_file(target) as temporary:
+            yield temporary
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        whole = Path(folder) / "whole"
+        yield whole
+        with whole.open("rb") as source, Path(target).open("wb") as sink:
+            shutil.copyfileobj(source, sink)
+
+
 def write_text(target: str | Path, text: str) -> None:
     """Write ``text`` to ``target`` as UTF-8, all of it or nothing; a device or pipe is written to and not replaced."""
-    if Path(target).exists() and not Path(target).is_file() and not Path(target).is_dir():
-        with Path(target).open("w", encoding="utf-8") as file:
-            file.write(text)
-        return
-    with replacing_file(target) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    with filling(target) as file:
+        file.write_text(text, encoding="utf-8")
 
 
 def check_replaceable(

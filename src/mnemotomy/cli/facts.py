@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -34,18 +32,6 @@ def _facts() -> None:
     """
 
 
-@contextlib.contextmanager
-def _kept_if_filled(store: Path) -> Iterator[None]:
-    """Leave no empty store behind where there was none and the first facts are refused."""
-    there = store.exists()
-    try:
-        yield
-    except BaseException:
-        if not there:
-            store.unlink(missing_ok=True)
-        raise
-
-
 @facts.command()
 @one_line_errors()
 def add(
@@ -62,12 +48,11 @@ def add(
       mnemotomy facts add facts.db --subject Kyoto --answer Japan --context "Kyoto is in Japan."
     """
     from mnemotomy.data.fact import Fact
-    from mnemotomy.ram.store import FactStore
+    from mnemotomy.ram.making import written
 
     fact = Fact(subject, answer, contexts=tuple(context or ()), relation=relation, where="the fact")
-    with _kept_if_filled(store), FactStore(store) as opened:
-        added = opened.add([fact])
-        typer.echo(f"{store}: {'added' if added else 'was there already'}, {_number(len(opened))}")
+    added, size = written(store, lambda opened: (opened.add([fact]), len(opened)))
+    typer.echo(f"{store}: {'added' if added else 'was there already'}, {_number(size)}")
 
 
 @facts.command("import")
@@ -82,11 +67,10 @@ def import_(
     Example:
       mnemotomy facts import facts.db facts.jsonl
     """
-    from mnemotomy.ram.store import FactStore
+    from mnemotomy.ram.making import written
 
-    with _kept_if_filled(store), FactStore(store) as opened:
-        added = opened.import_file(file)
-        typer.echo(f"{store}: {added} added, {_number(len(opened))}")
+    added, size = written(store, lambda opened: (opened.import_file(file), len(opened)))
+    typer.echo(f"{store}: {added} added, {_number(size)}")
 
 
 @facts.command()

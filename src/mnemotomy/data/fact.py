@@ -33,10 +33,28 @@ class Fact:
     where: str = field(default="", compare=False)
 
     def saying(self, answer: str) -> Fact:
-        """The same fact with another answer, in its contexts too: a counterfactual."""
-        return replace(
-            self, answer=answer, contexts=tuple(_with_answer(text, self.answer, answer) for text in self.contexts)
-        )
+        """The same fact with another answer, in its contexts too, wherever they say it: a counterfactual.
+
+        Raises:
+            DataError: a context holds the answer within another word only, as "Japanese" does.
+        """
+        contexts = tuple(self._restated(text, answer) for text in self.contexts)
+        return replace(self, answer=answer, contexts=contexts)
+
+    def _restated(self, text: str, answer: str) -> str:
+        """Every occurrence changes but those in the subject ("Mexico City is in Mexico"), unless all are there."""
+        places = [found.start() for found in re.finditer(re.escape(self.answer), text) if _is_word(text, *found.span())]
+        if not places:
+            raise DataError(
+                f"{self.where or f'the fact about {self.subject!r}'}: the context {text!r} holds the answer "
+                f"{self.answer!r} within another word, so that no other can take its place; give contexts that say it"
+            )
+        names = [found.span() for found in re.finditer(re.escape(self.subject), text, re.IGNORECASE)]
+        size = len(self.answer)
+        outside = [at for at in places if not any(first <= at and at + size <= last for first, last in names)]
+        for start in reversed(outside or places[-1:]):
+            text = f"{text[:start]}{answer}{text[start + size :]}"
+        return text
 
 
 @dataclass(frozen=True)
@@ -59,7 +77,8 @@ class PromptFormat:
         """The prompt behind its contexts, or alone where there is none."""
         if not contexts:
             return prompt
-        return self.in_context.replace("{context}", " ".join(contexts)).replace("{prompt}", prompt)
+        said = " ".join(contexts)  # put in last, as it may hold braces of its own
+        return prompt.join(part.replace("{context}", said) for part in self.in_context.split("{prompt}"))
 
 
 def check_facts(facts: Iterable[Fact], *, trainable: bool = True) -> tuple[Fact, ...]:
@@ -111,8 +130,17 @@ def _check_texts(fact: Fact, where: str, trainable: bool) -> None:
             raise DataError(f"{where}: the answer {fact.answer!r} is not in its context {text!r}")
 
 
-def _with_answer(text: str, old: str, new: str) -> str:
-    """The last occurrence is the answer, whole words first: a subject may hold it too ("Mexico City is in Mexico")."""
-    places = [match.start() for match in re.finditer(rf"(?<!\w){re.escape(old)}(?!\w)", text)]
-    start = places[-1] if places else text.rindex(old)
-    return f"{text[:start]}{new}{text[start + len(old) :]}"
+_UNSPACED = ("CJK", "HIRAGANA", "KATAKANA", "HANGUL", "THAI", "LAO", "KHMER", "MYANMAR", "TIBETAN")
+"""Scripts that put no space between words, or none before particles, by the names of their characters."""
+
+
+def _is_word(text: str, start: int, end: int) -> bool:
+    """Whether a part of a text is no piece of a longer word."""
+    return not any(
+        0 < place < len(text) and re.fullmatch(r"\w\w", pair := text[place - 1 : place + 1]) and not _unspaced(pair)
+        for place in (start, end)
+    )
+
+
+def _unspaced(text: str) -> bool:
+    return any(unicodedata.name(letter, "").startswith(_UNSPACED) for letter in text)

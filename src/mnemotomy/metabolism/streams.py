@@ -62,6 +62,9 @@ class Streams:
         self.answers = sorted({fact.answer for fact in facts})
         if counterfactuals > 0 and len(self.answers) < 2:
             raise DataError("counterfactual contexts need facts with at least two different answers")
+        if counterfactuals > 0:
+            for fact in facts:  # what cannot be restated is said before hours of work
+                fact.saying(next(answer for answer in self.answers if answer != fact.answer))
         self.examples = [
             Example(number, slot, self.answers.index(fact.answer), prompt, fact.answer)
             for number, fact in enumerate(facts)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from mnemotomy.data.lengths import equal_lengths
 from mnemotomy.data.tokenizing import tokenized
 from mnemotomy.errors import ModelError
-from mnemotomy.models import device_of, load_model, load_tokenizer, observing
+from mnemotomy.models import device_of, load_model, load_tokenizer, observing, window_of
 
 GIBBERISH_DETECTOR = "madhurjindal/autonlp-Gibberish-Detector-492513457"
 """OpenUnlearning's classifier."""
@@ -75,7 +75,8 @@ def losses_under(base: nn.Module, tokenizer: Any, texts: Sequence[str], *, batch
     start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
     if start is None:
         raise ModelError("the base model's tokenizer has no token after which a text can begin; set its bos_token")
-    encoded = [tokenized(tokenizer, text, add_special_tokens=False)["input_ids"][: _MAX_LENGTH - 1] for text in texts]
+    most = min(_MAX_LENGTH, window_of(base) or _MAX_LENGTH) - 1
+    encoded = [tokenized(tokenizer, text, add_special_tokens=False)["input_ids"][:most] for text in texts]
     found: list[float | None] = [None] * len(texts)
     spoken = [index for index, ids in enumerate(encoded) if ids]
     with observing(base):

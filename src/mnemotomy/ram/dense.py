@@ -1,13 +1,16 @@
 """A fact store whose facts are found by meaning: vectors in Qdrant beside the facts in SQLite.
 
-The SQLite store is the truth. The vectors carry nothing but the ids of its facts, and whatever differs is brought in
-step: a changed fact has a new id there, so comparing ids is enough.
+The SQLite store is the truth. The vectors carry the ids of its facts and a short hash of what they state, and whatever
+differs is brought in step. A changed fact has a new id there; the hash tells of a store that came back from a backup,
+where ids may stand for other facts.
 """
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -53,40 +56,51 @@ class DenseFactStore:
         place = str(location) if isinstance(location, str | Path) else "given"
         self._vectors = Vectors(open_client(location), name, place)
         self._notes = f"dense {name} "
+        self._behind = True
         self.sync()
 
     def sync(self) -> None:
-        """Encode facts that have no vector yet, and remove vectors whose facts are gone."""
-        present, wanted = set(self._vectors.ids()), set(self.store.ids())
-        self._remove(sorted(present - wanted))
-        missing = sorted(wanted - present)
+        """Encode facts that have no vector of their own yet, and remove vectors whose facts are gone."""
+        present, last = dict(self._vectors.marks()), 0
+        missing = []
+        while page := self.store.after(last, _BATCH):
+            missing += [number for number, fact in page if present.pop(number, None) != _mark(fact)]
+            last = page[-1][0]
+        self._remove(sorted(present))
         with progress_bar("encoding facts", len(missing)) as advance:
             for start in range(0, len(missing), _BATCH):
                 facts = self.store.by_id(missing[start : start + _BATCH])
                 self._encode(facts)
                 advance(len(facts))
+        self._behind = False
 
     def add(self, facts: Iterable[Fact]) -> int:
         """As ``FactStore.add``."""
+        self._catch_up()
         last = self.store.last_id()
         added = self.store.add(facts)
-        while page := dict(self.store.after(last, _BATCH)):
-            self._encode(page)
-            last = max(page)
+        with self._in_step():
+            while page := dict(self.store.after(last, _BATCH)):
+                self._encode(page)
+                last = max(page)
         return added
 
     def update(self, fact: Fact) -> None:
         """As ``FactStore.update``."""
+        self._catch_up()
         before = self.store.ids_of(fact.subject, fact.relation)
         self.store.update(fact)
-        self._remove(before)
-        self._encode(self.store.by_id(self.store.ids_of(fact.subject, fact.relation)))
+        with self._in_step():
+            self._remove(before)
+            self._encode(self.store.by_id(self.store.ids_of(fact.subject, fact.relation)))
 
     def delete(self, subject: str, relation: str | None = None) -> int:
         """As ``FactStore.delete``; Qdrant's own files may keep a deleted vector, never a text, until it tidies up."""
+        self._catch_up()
         before = self.store.ids_of(subject, relation)
         deleted = self.store.delete(subject, relation)
-        self._remove(before)
+        with self._in_step():
+            self._remove(before)
         return deleted
 
     def search(self, query: str, k: int = 5) -> list[Hit]:
@@ -99,6 +113,7 @@ class DenseFactStore:
             raise DataError("the query is empty; give words to search for")
         if k < 1:
             raise DataError(f"cannot search for {k} facts; ask for at least 1")
+        self._catch_up()
         found = self._vectors.search(self._encoder([query])[0], k)
         facts = self.store.by_id([number for number, _ in found])
         return [Hit(facts[number], cosine, cosine) for number, cosine in found if number in facts]
@@ -130,13 +145,30 @@ class DenseFactStore:
     ) -> None:
         self.close()
 
+    def _catch_up(self) -> None:
+        if self._behind:
+            self.sync()
+
+    @contextlib.contextmanager
+    def _in_step(self) -> Iterator[None]:
+        """Bring what the store has already to the vectors; where that fails, the next call makes up for it."""
+        self._behind = True
+        yield
+        self._behind = False
+
     def _encode(self, facts: dict[int, Fact]) -> None:
         if facts:
-            self._vectors.put(list(facts), self._encoder([statement(fact) for fact in facts.values()]))
+            vectors = self._encoder([statement(fact) for fact in facts.values()])
+            self._vectors.put(list(facts), vectors, [_mark(fact) for fact in facts.values()])
 
     def _remove(self, numbers: Sequence[int]) -> None:
         for start in range(0, len(numbers), _BATCH):
             self._vectors.remove(numbers[start : start + _BATCH])
+
+
+def _mark(fact: Fact) -> str:
+    """Too short to tell of a text that is gone, long enough to tell two facts apart."""
+    return hashlib.sha256(statement(fact).encode(errors="replace")).hexdigest()[:8]
 
 
 def _identity(store: FactStore) -> str:

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mnemotomy.errors import ModelError
-from mnemotomy.models import device_of, observing
+from mnemotomy.models import device_of, observing, window_of
 
 Encoder: TypeAlias = Callable[[Sequence[str]], Float[Tensor, "n d"]]
 
@@ -24,6 +24,7 @@ def mean_hidden_encoder(model: nn.Module, tokenizer: Any, *, batch_size: int = 3
         batch_size: texts in one forward pass.
         max_length: tokens of a text; what is beyond is cut off.
     """
+    longest = min(max_length, window_of(model) or max_length)
     backbone = cast(Any, model).base_model if hasattr(model, "base_model") else model  # without the head's logits
 
     def encode(texts: Sequence[str]) -> Tensor:
@@ -33,7 +34,10 @@ def mean_hidden_encoder(model: nn.Module, tokenizer: Any, *, batch_size: int = 3
         return torch.cat(parts)
 
     def _encode(texts: Sequence[str]) -> Tensor:
-        batch = tokenizer(list(texts), padding=True, truncation=True, max_length=max_length, return_tensors="pt")
+        # on the right, so that positions are the same alone and in a batch
+        batch = tokenizer(
+            list(texts), padding=True, padding_side="right", truncation=True, max_length=longest, return_tensors="pt"
+        )
         mask = batch["attention_mask"].to(device_of(model))
         with observing(model):
             hidden = backbone(input_ids=batch["input_ids"].to(device_of(model)), attention_mask=mask).last_hidden_state

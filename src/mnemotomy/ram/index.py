@@ -3,7 +3,8 @@
 A word that most facts hold costs time and tells nothing: BM25 visits every fact that holds a word of the query, and
 "in which country is" may be in a million of them. So a query's words play three parts:
 
-- the rarest, as long as at most ``VISITED`` facts hold one of them, choose the facts that are ranked;
+- the rarest, as long as at most ``VISITED`` facts hold one of them, choose the facts that are ranked; where more hold
+  each of them, as many of them together do;
 - the others count in ranking those, if at most ``COUNTED`` facts hold them;
 - what is in more facts than that is dropped.
 
@@ -75,18 +76,31 @@ class WordIndex:
     def search(self, words: list[str], k: int) -> list[tuple[int, float]]:
         """The ids of the ``k`` best facts and their scores, −BM25, best first; among equals the oldest.
 
-        Where more than ``VISITED`` facts hold the rarest word, the oldest of them are ranked; where more than
-        ``COUNTED`` do, the oldest that hold the longest word are returned, at a score of 0.
+        Where more than ``VISITED`` facts hold the rarest word, those go first that hold as many of the rarest words
+        together as any fact does; of too many, the oldest are ranked. Where more than ``COUNTED`` do, all are returned
+        by age, at a score of 0.
         """
         known = sorted((word for word in words if self.count(word)), key=self.count)[:_MOST_WORDS]
         if not known:
             return []
-        if self.count(known[0]) > COUNTED:
+        if self.count(known[0]) <= VISITED:
+            choosing = self._choosing(known)
+            return self._ranked(_any(choosing), choosing, known, k)
+        counted = [word for word in known if self.count(word) <= COUNTED]
+        found: dict[int, float] = {}
+        for choosing in (self._together(counted or known), counted[:1] or [max(known, key=len)]):
+            if len(found) < k:
+                for number, score in self._ranked(_all(choosing), choosing, counted, k):
+                    found.setdefault(number, score)
+        return list(found.items())[:k]
+
+    def _ranked(self, match: str, choosing: list[str], known: list[str], k: int) -> list[tuple[int, float]]:
+        """The best of the facts that match, by the words that choose them and by the others that are known."""
+        if not known:  # every word is in too many facts to count in ranking
             query = "SELECT rowid, 0.0 FROM words WHERE words MATCH ? LIMIT ?"
-            return self._connection.execute(query, (_quoted(max(known, key=len)), k)).fetchall()
-        choosing = self._choosing(known)
-        ranking = [word for word in known[len(choosing) :] if self.count(word) <= COUNTED]
-        match, times = _any(choosing), 1
+            return self._connection.execute(query, (match, k)).fetchall()
+        times = 1
+        ranking = [word for word in known if word not in choosing and self.count(word) <= COUNTED]
         if ranking:  # each word stands in it twice, so that all of them weigh the same
             match, times = f"({match}) AND ({_any([*choosing, *ranking, *ranking])})", 2
         # bounds the work where the rarest word is common already
@@ -95,6 +109,14 @@ class WordIndex:
             "ORDER BY score DESC, rowid LIMIT ?"
         )
         return self._connection.execute(query, (times, match, VISITED, k)).fetchall()
+
+    def _together(self, known: list[str]) -> list[str]:
+        """As many of the rarest words as one fact holds together, one at least."""
+        query = "SELECT 1 FROM words WHERE words MATCH ? LIMIT 1"
+        for number in range(len(known), 1, -1):
+            if self._connection.execute(query, (_all(known[:number]),)).fetchone():
+                return known[:number]
+        return known[:1]
 
     def _choosing(self, known: list[str]) -> list[str]:
         """The rarest words that ``VISITED`` facts may hold together, one at least."""
@@ -119,3 +141,7 @@ def _quoted(word: str) -> str:
 
 def _any(words: list[str]) -> str:
     return " OR ".join(map(_quoted, words))
+
+
+def _all(words: list[str]) -> str:
+    return " AND ".join(map(_quoted, words))

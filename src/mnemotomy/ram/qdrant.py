@@ -14,6 +14,7 @@ from torch import Tensor
 from mnemotomy.errors import StoreError
 
 _PAGE = 1000
+_MARK = "mark"
 
 
 def open_client(location: str | Path | QdrantClient) -> QdrantClient:
@@ -42,22 +43,22 @@ class Vectors:
     def __init__(self, client: QdrantClient, collection: str, location: str) -> None:
         self._client, self._collection, self._location = client, collection, location
 
-    def ids(self) -> Iterator[int]:
-        """The ids of all vectors."""
+    def marks(self) -> Iterator[tuple[int, str]]:
+        """The id of every vector, and the mark that it was put with."""
         if not self._exists():
             return
         offset: models.ExtendedPointId | None = None
         while True:
             with explaining(self._location):
                 records, offset = self._client.scroll(
-                    self._collection, limit=_PAGE, offset=offset, with_payload=False, with_vectors=False
+                    self._collection, limit=_PAGE, offset=offset, with_payload=True, with_vectors=False
                 )
-            yield from (int(record.id) for record in records)
+            yield from ((int(record.id), str((record.payload or {}).get(_MARK, ""))) for record in records)
             if offset is None:
                 return
 
-    def put(self, numbers: Sequence[int], vectors: Float[Tensor, "n d"]) -> None:
-        """Add vectors, or replace those of the same ids.
+    def put(self, numbers: Sequence[int], vectors: Float[Tensor, "n d"], marks: Sequence[str]) -> None:
+        """Add vectors with their marks, or replace those of the same ids.
 
         Raises:
             StoreError: the collection holds vectors of another length.
@@ -69,8 +70,8 @@ class Vectors:
                 self._client.create_collection(self._collection, vectors_config=config)
             self._check(width)
             points = [
-                models.PointStruct(id=number, vector=row)
-                for number, row in zip(numbers, vectors.float().tolist(), strict=True)
+                models.PointStruct(id=number, vector=row, payload={_MARK: mark})
+                for number, row, mark in zip(numbers, vectors.float().tolist(), marks, strict=True)
             ]
             self._client.upsert(self._collection, points=points)
 

@@ -6,8 +6,9 @@ import json
 from typing import Any, NamedTuple
 
 from mnemotomy.data.fact import Fact
-from mnemotomy.errors import DataError
+from mnemotomy.errors import DataError, StoreError
 from mnemotomy.ram.retriever import statement
+from mnemotomy.ram.schema import DAMAGED
 
 COLUMNS = "subject, answer, relation, texts"
 _LISTS = ("prompts", "contexts", "heldout_prompts")
@@ -43,10 +44,17 @@ def to_row(fact: Fact, where: str) -> Row:
 
 
 def from_row(row: Row) -> Fact:
-    """The fact that ``to_row`` stored."""
+    """The fact that ``to_row`` stored.
+
+    Raises:
+        StoreError: it is not as it was stored.
+    """
     subject, answer, relation, texts = row
-    lists: dict[str, Any] = {name: tuple(values) for name, values in json.loads(texts).items()}
-    return Fact(subject, answer, relation=relation, **lists)
+    try:
+        lists: dict[str, Any] = {name: tuple(values) for name, values in json.loads(texts).items()}
+        return Fact(str(subject), str(answer), relation=str(relation), **lists)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise StoreError(f"a row of the store {DAMAGED}") from error
 
 
 def indexed(fact: Fact) -> Indexed:

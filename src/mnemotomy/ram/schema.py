@@ -6,13 +6,14 @@ import contextlib
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from mnemotomy.errors import StoreError
 
 APPLICATION, VERSION = 0x4D6E656D, 1  # "Mnem" in the file's header, and the layout below
 TOKENIZER = "tokenize = 'unicode61 remove_diacritics 2'"
 BUSY_SECONDS = 60.0
+DAMAGED = "is damaged; make the store anew from an exported file"
 
 # ids are never used twice, so that whatever refers to a fact by its id cannot come to mean another one
 _TABLES = (
@@ -28,6 +29,16 @@ _TABLES = (
     "CREATE TABLE notes (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
     f"CREATE VIRTUAL TABLE words USING fts5(subject, text, content = '', {TOKENIZER})",
 )
+
+
+class _Connection(sqlite3.Connection):
+    """One whose messages may quote what is no text any more, in a damaged file."""
+
+    def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
+        try:
+            return super().execute(sql, parameters)
+        except UnicodeDecodeError as error:
+            raise sqlite3.DatabaseError("malformed") from error
 
 
 def connect(path: str | Path, *, create: bool = True) -> sqlite3.Connection:
@@ -48,7 +59,9 @@ def connect(path: str | Path, *, create: bool = True) -> sqlite3.Connection:
     if not create and not path.exists():
         raise StoreError(f"there is no fact store {path}; make one with 'mnemotomy facts add' or 'facts import'")
     with explaining(path):
-        connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+        connection = sqlite3.connect(
+            path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False, factory=_Connection
+        )
         try:
             # while adding too: what the index sheds as it grows are copies of texts that may be deleted later
             connection.execute("PRAGMA secure_delete = ON")
@@ -100,7 +113,8 @@ def explaining(path: Path) -> Iterator[None]:
 _MEANINGS = {
     "is locked": "is in use by another process; try again when that is done",
     "not a database": "is no fact store; give another path",
-    "malformed": "is damaged; make the store anew from an exported file",
+    "malformed": DAMAGED,
+    "decode to UTF-8": DAMAGED,
     "readonly": "cannot be written; check its permissions",
     "unable to open": "cannot be opened; check its permissions",
     "closed database": "was closed; open it again",

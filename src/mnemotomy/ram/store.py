@@ -14,17 +14,20 @@ from types import TracebackType
 from typing import Any, Self
 
 from mnemotomy.data.fact import Fact, check_facts, name_of
-from mnemotomy.errors import DataError
+from mnemotomy.errors import DataError, StoreError
 from mnemotomy.ram import transfer
 from mnemotomy.ram.index import WordIndex
 from mnemotomy.ram.relevance import relevance
 from mnemotomy.ram.retriever import Hit
 from mnemotomy.ram.row import COLUMNS, from_row, indexed, storable, to_row
-from mnemotomy.ram.schema import connect, explaining, transaction
+from mnemotomy.ram.schema import DAMAGED, connect, explaining, transaction
+from mnemotomy.ram.spelling import as_written
 from mnemotomy.ram.words import Splitter
 
 _PAGE = 1000  # facts read at once, so that a slow reader holds no lock
 _WORTH_MERGING = 10_000
+_ALIKE = 10  # facts looked at beyond those asked for, whose subjects may be written more like the query
+_MOST = 10**9  # facts asked for at once; SQLite counts in 64 bits
 
 
 class FactStore:
@@ -119,6 +122,9 @@ class FactStore:
     def search(self, query: str, k: int = 5) -> list[Hit]:
         """The facts that fit a query best, by BM25 over subjects and contexts; any text is a query.
 
+        Of facts whose subjects differ in signs or accents alone, as C and C++, that comes first whose subject stands in
+        the query as it is written.
+
         Raises:
             DataError: the query is empty, or ``k`` is below 1.
         """
@@ -126,9 +132,12 @@ class FactStore:
             raise DataError("the query is empty; give words to search for")
         if k < 1:
             raise DataError(f"cannot search for {k} facts; ask for at least 1")
+        k = min(k, _MOST)
         with self._using(), self._snapshot():
             asked = self._splitter.split(query)
-            found = self._index.search(asked, k)
+            found = self._index.search(asked, k + _ALIKE)
+            order = as_written(query, self._names([number for number, _ in found]))
+            found = [found[place] for place in order[:k]]
             known = [word for word in asked if self._index.count(word)]
             return self._hits(found, known)
 
@@ -154,18 +163,6 @@ class FactStore:
             rows = {number: self._connection.execute(query, (number,)).fetchone() for number in numbers}
         return {number: from_row(row) for number, row in rows.items() if row is not None}
 
-    def ids(self) -> Iterator[int]:
-        """The ids of all facts, in order."""
-        last = 0
-        while True:
-            with self._using():
-                query = "SELECT id FROM facts WHERE id > ? ORDER BY id LIMIT ?"
-                page = self._connection.execute(query, (last, 100 * _PAGE)).fetchall()
-            if not page:
-                return
-            yield from (number for (number,) in page)
-            last = page[-1][0]
-
     def ids_of(self, subject: str, relation: str | None = None) -> list[int]:
         """The ids of the facts that ``get`` returns."""
         with self._using():
@@ -188,6 +185,12 @@ class FactStore:
         with self._using():
             return self._index.size
 
+    @contextlib.contextmanager
+    def frozen(self) -> Iterator[None]:
+        """One state of the store for all that is read inside; whoever writes meanwhile waits."""
+        with self._using(), self._snapshot():
+            yield
+
     # -- files -----------------------------------------------------------------------------------------------------
 
     def import_file(self, path: str | Path) -> int:
@@ -204,7 +207,10 @@ class FactStore:
         """What was noted under a name, or None."""
         with self._using():
             row = self._connection.execute("SELECT value FROM notes WHERE name = ?", (name,)).fetchone()
-        return None if row is None else json.loads(row[0])
+        try:
+            return None if row is None else json.loads(row[0])
+        except ValueError as error:
+            raise StoreError(f"{self.path} {DAMAGED}") from error
 
     def set_note(self, name: str, value: Any) -> None:
         """Note a JSON value in the store, such as the threshold of relevance."""
@@ -231,19 +237,18 @@ class FactStore:
         check_facts((fact if fact.where else replace(fact, where=where),), trainable=False)
         row = to_row(fact, where)
         name = storable(name_of(fact.subject))
+        stored = None if name.isascii() else next(iter(self._rows(fact.subject, fact.relation)), None)
         query = f"INSERT OR IGNORE INTO facts (name, {COLUMNS}) VALUES (?, ?, ?, ?, ?)"
-        cursor = self._connection.execute(query, (name, *row))
-        if not cursor.rowcount:
-            query = "SELECT answer FROM facts WHERE name = ? AND relation = ?"
-            (answer,) = self._connection.execute(query, (name, fact.relation)).fetchone()
-            if answer != fact.answer:
-                raise DataError(
-                    f"{where}: {fact.subject!r} has the answer {fact.answer!r}, and {answer!r} in the store or earlier "
-                    "among these facts; keep one, tell them apart by 'relation', or update the stored one"
-                )
-            return False
-        self._index.add(int(cursor.lastrowid or 0), indexed(fact))
-        return True
+        if stored is None and (cursor := self._connection.execute(query, (name, *row))).rowcount:
+            self._index.add(int(cursor.lastrowid or 0), indexed(fact))
+            return True
+        _, old = stored or self._rows(fact.subject, fact.relation)[0]
+        if old.answer != fact.answer:
+            raise DataError(
+                f"{where}: {fact.subject!r} has the answer {fact.answer!r}, and {old.answer!r} in the store or earlier "
+                "among these facts; keep one, tell them apart by 'relation', or update the stored one"
+            )
+        return False
 
     def _remove(self, number: int, fact: Fact) -> None:
         self._index.remove(number, indexed(fact))
@@ -267,6 +272,13 @@ class FactStore:
             for subject, text in zip(split[::2], split[1::2], strict=True)
         )
         return [Hit(fact, score, r) for fact, (_, score), r in zip(facts, found, relevances, strict=True)]
+
+    def _names(self, numbers: list[int]) -> list[str]:
+        query = "SELECT name FROM facts WHERE id = ?"
+        rows = [self._connection.execute(query, (number,)).fetchone() for number in numbers]
+        if not all(rows):
+            raise StoreError(f"{self.path} {DAMAGED}")
+        return [name for (name,) in rows]
 
     def _absence(self, subject: str, relation: str | None) -> str:
         others = [fact.relation for _, fact in self._rows(subject, None)]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from mnemotomy.data.fact import Fact
 from mnemotomy.data.fact_file import format_fact, parse_fact
 from mnemotomy.errors import DataError
-from mnemotomy.files import replacing_file
+from mnemotomy.files import filling
 from mnemotomy.progress import progress_bar
 from mnemotomy.ram.schema import is_database
 
@@ -29,7 +29,7 @@ def import_file(store: FactStore, path: str | Path) -> int:
 
 
 def export_file(store: FactStore, path: str | Path) -> int:
-    """Write all facts as JSON Lines, all or nothing; returns how many there are.
+    """Write all facts of one moment as JSON Lines, all or nothing; returns how many there are.
 
     Raises:
         DataError: the file is a store, this or another one.
@@ -38,7 +38,8 @@ def export_file(store: FactStore, path: str | Path) -> int:
         raise DataError(f"{path} is a fact store, which the export would replace; name another file")
     written = 0
     with (
-        replacing_file(path) as temporary,
+        filling(path) as temporary,
+        store.frozen(),
         temporary.open("w", encoding="utf-8") as file,
         progress_bar("exporting", len(store)) as advance,
     ):
