@@ -89,6 +89,29 @@ def test_a_cell_is_run_once_and_summed_up(subject, tmp_path, monkeypatch):
         assert (tmp_path / f"{name}.png").stat().st_size > 1000
 
 
+def test_a_later_seed_may_stop_early():
+    def one(seed: int, stopped: str | None) -> dict:
+        return {"seed": seed, "stopped": stopped, "recall_train": 0.5, "layers": [], "config": {}, "versions": {}}
+
+    assert runs.summary("x", [one(0, None), one(1, "the loss is not finite")])["stopped"] == ["the loss is not finite"]
+
+
+def test_reasoning_is_measured_once_there_are_problems(subject, tmp_path, monkeypatch):
+    monkeypatch.setattr(runs, "subject_for", lambda *_: subject)
+    monkeypatch.setattr(runs, "configurations", lambda *_: {ORIGINAL: None})
+    monkeypatch.setattr(runs, "_mechanism", lambda *_: {"tsne": 1})
+
+    def found(data):
+        return runs.run_mechanism(tmp_path, names=[ORIGINAL], scale="tiny", seed=0, data=data)[ORIGINAL]
+
+    runs.run_metabolism(tmp_path, scale="tiny", seeds=(0,))
+    assert found(None) == found(tmp_path / "empty") == {"tsne": 1}
+    problems = tmp_path / "data" / "gsm8k" / "test.jsonl"
+    problems.parent.mkdir(parents=True)
+    problems.write_text(json.dumps({"question": "How many clips did she sell in all of May?", "answer": "#### 48"}))
+    assert found(tmp_path / "data") == {"tsne": 1, "reasoning": {"readable": False}}
+
+
 def test_the_mechanism_is_measured(subject, loaded):
     model, tokenizer = loaded
     plane = tsne(model, tokenizer, subject, 2)

@@ -60,6 +60,8 @@ def test_unlikelihood_is_bounded_and_finite():
     loss.backward()
     assert torch.isfinite(loss)
     assert torch.isfinite(certain.grad).all()
+    assert float(loss.detach()) == pytest.approx(200.0)  # p is 1 in float32, and the loss still falls with it
+    assert certain.grad.tolist() == [[[-1.0, 1.0]]]
     gone = Unlikelihood()(torch.tensor([[[200.0, 0.0]]]), labels)
     assert float(gone) == pytest.approx(0.0, abs=1e-6)
 
@@ -240,6 +242,19 @@ def test_the_defaults_are_the_papers():
     assert (config.adversary, config.schedule) == (Reversal(), Sigmoid(10.0))
 
 
+@pytest.mark.parametrize("make", [RLCP, RLCP.stable])
+def test_an_adversary_of_weight_0_only_watches(make):
+    assert make(lambda_adv=0.0).acting == Watching()
+    assert make().acting == make().adversary != Watching()
+
+
+def test_a_spread_is_as_small_under_autocast():
+    torch.manual_seed(0)
+    alike = torch.randn(1, 64).repeat(8, 1)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert float(spread(alike, torch.zeros(8, dtype=torch.long))) < 1e-12
+
+
 def test_baselines_and_ablations_are_one_line_each():
     b, c = RLCP.just_rag(), RLCP.unlikelihood()
     assert (b.lambda_adv, b.suppression, b.lambda_kl, b.lambda_rag) == (0.0, None, 5.0, 1.0)
@@ -262,6 +277,12 @@ def test_baselines_and_ablations_are_one_line_each():
         (lambda: Training(epochs=0), "epochs"),
         (lambda: Training(learning_rate=0.0), "learning_rate"),
         (lambda: Training(reference="adapter"), "lora"),
+        (lambda: Training(reference="frozen"), "reference is one of"),
+        (lambda: Training(precision="fp16"), "precision is 'no' or 'bf16'"),
+        (lambda: Training(probe_learning_rate=0.0), "probe_learning_rate"),
+        (lambda: Training(weight_decay=-1.0), "weight_decay is at least 0"),
+        (lambda: RLCP(kl_on="prompts"), "kl_on is 'all' or 'prompt'"),
+        (lambda: RLCP(lambda_adv=0.0, lambda_rag=0.0, lambda_kl=0.0, suppression=None), "nothing to train for"),
     ],
 )
 def test_settings_out_of_range(make, message: str):

@@ -139,6 +139,18 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_the_last_good_weights(token
     assert fingerprint(result.model) == fingerprint(good.model)  # that of the last whole epoch
 
 
+def test_weights_are_good_once_a_loss_of_theirs_is_finite(tokenizer):
+    wild = Training(epochs=3, batch_size=3, learning_rate=1e25, clip=1e30)  # each step is an epoch
+    model = tiny_llama()
+    before = fingerprint(model)
+    result = run(tokenizer, config(training=wild), model)
+    assert result.stopped == "the loss of step 1 is not finite"
+    assert fingerprint(model) == before
+    result = run(tokenizer, config(training=replace(wild, epochs=1)), model)  # there is no step to find out by
+    assert result.stopped == "the loss after the last step is not finite"
+    assert fingerprint(model) == before
+
+
 @dataclass(frozen=True)
 class _Alpha(Schedule):
     """Of no progress, so that runs of different length agree step by step."""
@@ -193,6 +205,87 @@ def test_with_an_edit_before_it_an_adapter_is_no_reference(tokenizer):
         run(tokenizer, chosen, retain=RETAIN)
 
 
+def test_an_adapter_leaves_the_model_as_trainable_as_it_was(tokenizer):
+    pytest.importorskip("peft", reason="peft is not installed; it comes with the extra train")
+    model = tiny_llama()
+    model.lm_head.weight.requires_grad_(False)
+    flags = [parameter.requires_grad for parameter in model.parameters()]
+    chosen = config(training=Training(epochs=2, batch_size=3, learning_rate=1e-2, lora=LoRA(rank=2)))
+    assert run(tokenizer, chosen, model).model is model
+    assert [parameter.requires_grad for parameter in model.parameters()] == flags
+    trained = fingerprint(model)
+    run(tokenizer, config(), model)
+    assert fingerprint(model) != trained
+    with pytest.raises(ConfigurationError, match="no parameter of the model is trained"):
+        run(tokenizer, config(), model.requires_grad_(False))
+
+
+def test_an_adapter_is_drawn_by_the_seed(tokenizer):
+    pytest.importorskip("peft", reason="peft is not installed; it comes with the extra train")
+    chosen = config(training=Training(epochs=2, batch_size=3, learning_rate=1e-2, lora=LoRA(rank=2)))
+    found = []
+    for seed in (1, 2):
+        model = tiny_llama()
+        torch.manual_seed(seed)
+        found.append(fingerprint(run(tokenizer, chosen, model).model))
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("chosen", [RLCP.from_engram(layer=9), RLCP(layer=9, training=Training(lora=LoRA(rank=2)))])
+def test_a_refused_call_leaves_the_model_as_it_was(tokenizer, chosen: RLCP):
+    model = tiny_llama()
+    before, names = fingerprint(model), list(model.state_dict())
+    with pytest.raises(ModelError, match="layer 9 is out of range"):
+        run(tokenizer, chosen, model, retain=RETAIN)
+    assert (fingerprint(model), list(model.state_dict())) == (before, names)
+    assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_an_interrupted_adapter_is_taken_off_and_goes_on(tokenizer, tmp_path, monkeypatch):
+    pytest.importorskip("peft", reason="peft is not installed; it comes with the extra train")
+    chosen = config(training=Training(epochs=4, batch_size=3, learning_rate=1e-2, save_every=1, lora=LoRA(rank=2)))
+    whole = run(tokenizer, chosen, out=tmp_path / "whole")
+    calls, update, model = [], loop._update, tiny_llama()
+    names = list(model.state_dict())
+
+    def interrupted(*arguments):
+        calls.append(1)
+        if len(calls) in (1, 4):
+            raise KeyboardInterrupt
+        return update(*arguments)
+
+    monkeypatch.setattr(loop, "_update", interrupted)
+    for message in ("nothing was saved", "go on from"):
+        with pytest.raises(KeyboardInterrupt, match=message):
+            run(tokenizer, chosen, model, out=tmp_path / "part")
+        assert list(model.state_dict()) == names
+        assert not model.training
+    assert fingerprint(run(tokenizer, chosen, model, out=tmp_path / "part").model) == fingerprint(whole.model)
+
+
+def test_a_checkpoint_is_of_its_facts_wherever_they_were_read(tokenizer, tmp_path):
+    run(tokenizer, config(), out=tmp_path)
+    elsewhere = [replace(fact, where=f"/somewhere/facts.jsonl line {number}") for number, fact in enumerate(FACTS)]
+    metabolize(tiny_llama(), tokenizer, elsewhere, config(), format=FORMAT, progress=False, out=tmp_path)
+
+
+def test_a_text_beyond_the_window_is_refused_or_cut(tokenizer):
+    model = tiny_llama(max_position_embeddings=16)
+    result = run(tokenizer, RLCP.stable(layer=1, training=Training(epochs=1)), model, retain=["the sky is blue " * 9])
+    assert result.stopped is None
+    long = [replace(FACTS[0], contexts=("Kyoto is in Japan " * 5,)), *FACTS[1:]]
+    with pytest.raises(ModelError, match="longer than the 16 tokens"):
+        metabolize(model, tokenizer, long, config(), format=FORMAT, progress=False)
+
+
+def test_a_context_that_cannot_be_restated_is_refused_first(tokenizer):
+    with pytest.raises(DataError, match="within another word"):
+        Streams(
+            [replace(FACTS[0], contexts=("Kyoto is Japanese",)), *FACTS[1:]], tokenizer,
+            format=FORMAT, counterfactuals=0.5, seed=0,
+        )  # fmt: skip
+
+
 def test_accumulated_batches_are_one_large_one(tokenizer):
     large = config(training=Training(epochs=3, batch_size=4, learning_rate=1e-3), lambda_adv=0.0)
     small = replace(large, training=Training(epochs=3, batch_size=2, learning_rate=1e-3, accumulation=2))
@@ -230,6 +323,13 @@ def test_streams_hold_every_prompt_once_in_turn(tokenizer):
         assert sorted(seen) == list(range(6))
     slots = streams.labels([index for batch in streams.order(0, 2, by_slot=True) for index in batch])[1]
     assert len(set(slots.tolist())) == 1
+    more = replace(FACTS[0], prompts=(*FACTS[0].prompts, "Kyoto is", "the sky Kyoto is in"))
+    unequal = Streams([more, *FACTS[1:]], tokenizer, format=FORMAT, counterfactuals=0.0, seed=0)
+    for epoch in range(4):
+        first, *rest = unequal.labels(
+            sorted(index for batch in unequal.order(epoch, 3, by_slot=True) for index in batch)
+        )[1].tolist()
+        assert rest == [first % 2] * 2
 
 
 def test_counterfactual_contexts_carry_another_answer(tokenizer):
@@ -278,7 +378,7 @@ def test_two_processes_learn_what_one_does_with_accumulation(tokenizer, tmp_path
     import torch.multiprocessing as mp
 
     tokenizer.save_pretrained(tmp_path / "tokenizer")
-    mp.spawn(_process, args=(str(tmp_path), 29517), nprocs=2)
+    mp.spawn(_process, args=(str(tmp_path), 29517), nprocs=2)  # the bounded protocol too, whose probes must all learn
     chosen = config(training=Training(epochs=3, batch_size=1, accumulation=2, learning_rate=1e-3))
     one = run(tokenizer, chosen)
     two = torch.load(tmp_path / "two.pt")
@@ -294,6 +394,7 @@ def _process(rank: int, folder: str, port: int) -> None:
     torch.set_num_threads(1)
     tokenizer = PreTrainedTokenizerFast.from_pretrained(f"{folder}/tokenizer")
     chosen = config(training=Training(epochs=3, batch_size=1, learning_rate=1e-3))
+    run(tokenizer, RLCP.stable(layer=1, training=Training(epochs=1, batch_size=1)), retain=RETAIN)
     result = run(tokenizer, chosen)
     if rank == 0:
         torch.save(trained_state(result.model), f"{folder}/two.pt")

@@ -8,7 +8,7 @@ import pytest
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from torch import nn
-from transformers import PreTrainedTokenizerFast
+from transformers import MistralConfig, MistralForCausalLM, PreTrainedTokenizerFast
 
 from helpers import same_state, state_of, tiny_llama
 from mnemotomy.data.lengths import equal_lengths
@@ -19,6 +19,7 @@ from mnemotomy.observe.encoding import encode_prompt, encode_with_answer
 from mnemotomy.observe.generation import continue_greedily
 from mnemotomy.observe.positions import token_positions
 from mnemotomy.observe.prompts import PromptObservations, observe_prompts
+from mnemotomy.observe.sampling import continue_sampled
 from tiny_language import tokenizer as tiny_tokenizer
 
 PROMPTS = ["Kyoto lies in", "Paris", "In which country is Rome?", "Rome lies in", "the capital of", "Kyoto"]
@@ -182,6 +183,27 @@ def gpt_like(merges: list[list[str]]) -> Any:
     backend.pre_tokenizer = pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(False, use_regex=False)])
     backend.decoder = decoders.ByteLevel()
     return PreTrainedTokenizerFast(tokenizer_object=backend)
+
+
+def test_what_a_folder_says_of_generation_has_no_say(tokenizer: Any):
+    torch.manual_seed(0)
+    size = {"vocab_size": len(tokenizer), "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1}
+    windowed = MistralForCausalLM(MistralConfig(**size, num_attention_heads=4, num_key_value_heads=2, sliding_window=8))
+    prompts = [tokenizer("Kyoto lies in", add_special_tokens=False)["input_ids"]] * 4
+    found = []
+    for said in ({}, {"encoder_repetition_penalty": 5.0, "suppress_tokens": [5, 6, 7], "min_p": 0.99}):
+        windowed.generation_config.update(do_sample=True, **said)
+        own = windowed.generation_config
+        torch.manual_seed(0)
+        found.append(
+            (
+                continue_greedily(windowed, tokenizer, ["Kyoto lies in"], 6),
+                continue_sampled(windowed, tokenizer, prompts, 6),
+            )
+        )
+        assert windowed.generation_config is own
+    assert found[0] == found[1]
+    assert len(set(found[0][1])) > 1
 
 
 def test_greedy_texts_are_those_of_single_steps(model: Any, tokenizer: Any):

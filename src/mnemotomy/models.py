@@ -213,6 +213,17 @@ def observing(model: nn.Module) -> Iterator[None]:
             module.training = training
 
 
+@contextlib.contextmanager
+def keeping_flags(model: nn.Module) -> Iterator[None]:
+    """Restore on leaving which parameters require gradients; an adapter freezes all others."""
+    flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    try:
+        yield
+    finally:
+        for parameter, flag in flags:
+            parameter.requires_grad_(flag)
+
+
 def window_of(model: nn.Module) -> int | None:
     """The most tokens that the model reads, where it says so."""
     config = _text_config(getattr(model, "config", None))

@@ -73,7 +73,10 @@ class Adversary(ABC):
 
 @dataclass(frozen=True)
 class Watching(Adversary):
-    """No adversary: a probe is trained on the states and the model does not feel it. For baselines and ablations."""
+    """No adversary: a probe is trained on the states and sends nothing back. For baselines and ablations.
+
+    Its gradient counts in the norm that clipping goes by, as every probe's does.
+    """
 
     def loss(
         self, probe_loss: Tensor, probes: nn.ModuleList, states: States, labels: Tensor, slots: Tensor, alpha: float
@@ -130,6 +133,9 @@ class Collapse(Adversary):
     deeper: ClassVar[bool] = True
     floor: float = 1e-7
 
+    def probes(self, width: int, classes: int, layers: int) -> nn.ModuleList:
+        return super().probes(width, classes, 1)  # to watch; one without a gradient would stop several processes
+
     def loss(
         self, probe_loss: Tensor, probes: nn.ModuleList, states: States, labels: Tensor, slots: Tensor, alpha: float
     ) -> Tensor:
@@ -140,7 +146,8 @@ class Collapse(Adversary):
 def spread(states: Float[Tensor, "n d"], slots: Int[Tensor, " n"]) -> Tensor:
     """The squared distance of the states from the mean of their slot, relative to their squared norm."""
     same = (slots[:, None] == slots[None, :]).to(states)
-    means = same @ states / same.sum(1, keepdim=True)
+    with torch.autocast(states.device.type, enabled=False):  # small differences are what it is about
+        means = same @ states / same.sum(1, keepdim=True)
     return (states - means).square().sum() / states.detach().square().sum().clamp_min(1e-30)
 
 

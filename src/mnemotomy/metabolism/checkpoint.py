@@ -50,20 +50,30 @@ def save_checkpoint(
         )
 
 
+def check_checkpoint(folder: Path, key: str) -> None:
+    """Refuse a checkpoint of a run with another configuration, model or data.
+
+    Raises:
+        TrainingError: it is such a one.
+    """
+    state = _state(folder)
+    if state and state["run"] != key:
+        raise TrainingError(
+            f"{folder} is the checkpoint of a run with another configuration, model or facts; delete it, or train into "
+            "another folder"
+        )
+
+
 def load_checkpoint(folder: Path, module: nn.Module, optimizer: torch.optim.Optimizer, key: str) -> int:
     """Put back the state of `save_checkpoint`, and return its step; 0 where there is none.
 
     Raises:
         TrainingError: the checkpoint is of a run with another configuration, model or data.
     """
+    check_checkpoint(folder, key)
     state = _state(folder)
     if not state:
         return 0
-    if state["run"] != key:
-        raise TrainingError(
-            f"{folder} is the checkpoint of a run with another configuration, model or facts; delete it, or train into "
-            "another folder"
-        )
     restore_state(module, load_file(folder / "parameters.safetensors"))
     optimizer.load_state_dict(torch.load(folder / "optimizer.pt", weights_only=True, map_location="cpu"))
     return int(state["step"])

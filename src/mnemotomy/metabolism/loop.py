@@ -67,8 +67,8 @@ class NotFiniteError(Exception):
 def train(objective: Objective, config: RLCP, material: Material, run: Run) -> Outcome:
     """Minimise the objective over the facts' prompts.
 
-    A non-finite loss or gradient ends the run with the last good weights: those of the last epoch that was finite
-    throughout, or the present ones where the loss is finite and only its gradient is not.
+    A non-finite loss or gradient ends the run with the last good weights: the latest start of an epoch from which a
+    finite loss was computed, or the present ones where the loss is finite and only its gradient is not.
     """
     accelerator = _accelerator(config.training)
     optimizer = _optimizer(objective, config.training)
@@ -79,30 +79,34 @@ def train(objective: Objective, config: RLCP, material: Material, run: Run) -> O
     done = 0 if checkpoint is None else load_checkpoint(checkpoint, module, optimizer, run.key)
     main = accelerator.is_main_process
     log = StepLog(run.folder / "steps.jsonl" if run.folder and main else None, resume_at=done)
-    good, stopped = trained_state(module), None
+    good = begun = trained_state(module)
+    stopped = None
     prepared.train()
     with progress_bar("metabolism", steps.total, enabled=run.progress and main) as advance:
         advance(done)
         try:
             for number in range(done, steps.total):
                 record = _update(accelerator, prepared, optimizer, steps, number)
+                good = begun  # only now is it known that their loss is finite
                 log.add(record)
                 advance(1, _note(record))
                 if steps.ends_epoch(number):
-                    good = trained_state(module)
+                    begun = trained_state(module)
                     epoch = steps.epoch(number)
                     if checkpoint is not None and main and (epoch + 1) % config.training.save_every == 0:
                         save_checkpoint(checkpoint, module, optimizer, number + 1, run.key)
+            _check_end(accelerator, prepared, steps)
         except NotFiniteError as error:
             stopped = str(error)
             if "loss" in stopped:
                 restore_state(module, good)
         except KeyboardInterrupt:
-            where = "nothing was saved" if checkpoint is None else f"go on from {checkpoint} with the same command"
+            saved = checkpoint is not None and checkpoint.is_dir()
+            where = f"go on from {checkpoint} with the same command" if saved else "nothing was saved"
             raise KeyboardInterrupt(where) from None
         finally:
             log.close()
-    module.eval()
+            module.eval()
     accelerator.free_memory()
     return Outcome(log.records, stopped)
 
@@ -131,7 +135,7 @@ class _Steps:
     def parts(self, number: int, device: torch.device) -> Iterator[Step]:
         """The batches that this process adds up for update ``number``."""
         training = self.config.training
-        order = self.material.streams.order(self.epoch(number), self.batch_size, by_slot=self.config.adversary.deeper)
+        order = self.material.streams.order(self.epoch(number), self.batch_size, by_slot=self.config.acting.deeper)
         each = training.accumulation * self.processes
         first = (number % self.per_epoch) * each + self.process
         for part in range(training.accumulation):
@@ -182,12 +186,12 @@ def _update(accelerator: Any, prepared: nn.Module, optimizer: Any, steps: _Steps
         last = position == len(parts) - 1
         with contextlib.nullcontext() if last else accelerator.no_sync(prepared):
             terms = prepared(step)
-            _check_finite(accelerator, terms["total"], "loss", number)
+            _check_finite(accelerator, terms["total"], f"loss of step {number}")
             accelerator.backward(terms["total"] / len(parts))
         for name, value in terms.items():
             sums[name] = sums.get(name, 0.0) + float(value.detach()) / len(parts)
     norm = accelerator.clip_grad_norm_(prepared.parameters(), training.clip)
-    _check_finite(accelerator, norm, "gradient", number)
+    _check_finite(accelerator, norm, f"gradient of step {number}")
     optimizer.step()
     optimizer.zero_grad()
     return {
@@ -201,11 +205,18 @@ def _update(accelerator: Any, prepared: nn.Module, optimizer: Any, steps: _Steps
     }
 
 
-def _check_finite(accelerator: Any, value: Tensor, what: str, number: int) -> None:
+def _check_end(accelerator: Any, prepared: nn.Module, steps: _Steps) -> None:
+    """The last update has no next step to be found out by."""
+    with torch.no_grad():
+        for step in steps.parts(steps.total - 1, accelerator.device):
+            _check_finite(accelerator, prepared(step)["total"], "loss after the last step")
+
+
+def _check_finite(accelerator: Any, value: Tensor, what: str) -> None:
     """Every process must come to the same decision, or the others would wait forever."""
     bad = (~torch.isfinite(value.detach())).float().reshape(1).to(accelerator.device)
     if float(accelerator.reduce(bad, "sum")) > 0:
-        raise NotFiniteError(f"the {what} of step {number} is not finite")
+        raise NotFiniteError(f"the {what} is not finite")
 
 
 def _accelerator(training: Training) -> Any:

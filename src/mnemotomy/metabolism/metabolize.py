@@ -17,13 +17,14 @@ from mnemotomy.data.fact import Fact, PromptFormat, check_facts
 from mnemotomy.engram.moments import versions
 from mnemotomy.errors import ConfigurationError, DataError, TrainingError
 from mnemotomy.files import write_text
-from mnemotomy.metabolism.checkpoint import run_key
-from mnemotomy.metabolism.loop import Material, Run, train
+from mnemotomy.metabolism.checkpoint import CHECKPOINT, check_checkpoint, run_key
+from mnemotomy.metabolism.loop import Material, Outcome, Run, train
 from mnemotomy.metabolism.objective import Objective
+from mnemotomy.metabolism.probe import resolve_layer
 from mnemotomy.metabolism.rlcp import RLCP, described
 from mnemotomy.metabolism.setup import Retained, reference_for, start_from_engram, with_adapter
-from mnemotomy.metabolism.streams import Streams
-from mnemotomy.models import check_language_model, fingerprint, save_model
+from mnemotomy.metabolism.streams import LONGEST, Streams
+from mnemotomy.models import check_language_model, check_window, fingerprint, keeping_flags, save_model, window_of
 
 RECORD = "metabolism.json"
 """What was run, in the folder of the result."""
@@ -82,14 +83,16 @@ def metabolize(
         tokenizer: its own, with a padding token.
         facts: what is to be forgotten, each with prompts and contexts that hold its answer.
         config: ``RLCP()``, the published protocol, by default; see also its named configurations.
-        retain: texts that are to stay, for configurations with ``lambda_retain`` or an engram edit.
+        retain: texts that are to stay, for configurations with ``lambda_retain`` or an engram edit; the first 256
+            tokens of each are read.
         format: how contexts, prompts and answers are joined.
         out: a folder for checkpoints and ``steps.jsonl``; a run that was interrupted there goes on.
         progress: whether to show a bar.
 
     Raises:
         DataError: a fact cannot be used, or texts that are to stay are missing.
-        ModelError: the model lacks the layer to probe, predicts no tokens, or lacks some of the tokenizer's.
+        ModelError: the model lacks the layer to probe, predicts no tokens, lacks some of the tokenizer's, or reads
+            fewer than a prompt with its context has.
         ConfigurationError: a setting contradicts another, or needs a package that is missing.
         TrainingError: the first step already failed, or the checkpoint in ``out`` is of another run.
     """
@@ -97,7 +100,8 @@ def metabolize(
         raise ConfigurationError("training needs accelerate; get it with: pip install 'mnemotomy[train]'")
     check_language_model(model, tokenizer)
     config, format = config or RLCP(), format or PromptFormat()
-    checked, kept = check_facts(facts), Retained(retain, tokenizer)
+    checked = check_facts(facts)
+    kept = Retained(retain, tokenizer, min(LONGEST, window_of(model) or LONGEST))
     if config.lambda_retain > 0 and not kept.texts:
         raise DataError(
             "this configuration protects texts that are to stay: give retain=[...] (--retain FILE), or set "
@@ -114,24 +118,51 @@ def metabolize(
         "model_before": fingerprint(model),
         "versions": versions(),
     }
-    key = run_key(record)
+    run = Run(None if out is None else Path(out), _key(record), progress=progress)
+    # whatever can be refused is refused before the model is touched
+    resolve_layer(model, config.layer)
+    if run.folder is not None:
+        check_checkpoint(run.folder / CHECKPOINT, run.key)
+    check_window(model, streams.longest())
+    with keeping_flags(model):
+        outcome = _trained(model, config, streams, kept, run)
+    if run.folder is not None:
+        write_text(run.folder / RECORD, json.dumps(record, indent=1))
+    return Metabolized(model.eval(), tokenizer, outcome.records, outcome.stopped, record, format)
+
+
+def _trained(model: nn.Module, config: RLCP, streams: Streams, kept: Retained, run: Run) -> Outcome:
+    """Train in place; an adapter is merged at the end, and taken off again where there is none."""
+    lora, seed = config.training.lora, config.training.seed
+    reference = None
     if config.engram is not None:  # the reference is the model before the edit
         reference = reference_for(model, config, streams, kept)
         start_from_engram(model, config.engram, streams, kept)
-        adapted = with_adapter(model, config.training.lora)
-    else:
-        adapted = with_adapter(model, config.training.lora)
-        reference = reference_for(adapted, config, streams, kept)
-    with _seeded(config.training.seed):
-        objective = Objective(adapted, config, len(streams.answers))
-    folder = None if out is None else Path(out)
-    outcome = train(objective, config, Material(streams, kept, reference), Run(folder, key, progress=progress))
-    if not outcome.records:
-        raise TrainingError(f"no step was taken: {outcome.stopped}; look at the model and the facts")
-    result = adapted.merge_and_unload() if config.training.lora is not None else model
-    if folder is not None:
-        write_text(folder / RECORD, json.dumps(record, indent=1))
-    return Metabolized(result.eval(), tokenizer, outcome.records, outcome.stopped, record, format)
+    with _seeded(seed):
+        adapted = with_adapter(model, lora)
+    try:
+        if config.engram is None:
+            reference = reference_for(adapted, config, streams, kept)
+        if not any(parameter.requires_grad for parameter in adapted.parameters()):
+            raise ConfigurationError("no parameter of the model is trained: call model.requires_grad_(True) first")
+        with _seeded(seed):
+            objective = Objective(adapted, config, len(streams.answers))
+        outcome = train(objective, config, Material(streams, kept, reference), run)
+        if not outcome.records:
+            raise TrainingError(f"no step was taken: {outcome.stopped}; look at the model and the facts")
+    except BaseException:
+        if lora is not None:
+            adapted.unload()
+        raise
+    if lora is not None:
+        adapted.merge_and_unload()
+    return outcome
+
+
+def _key(record: dict[str, Any]) -> str:
+    """Of the run, wherever its facts were read from."""
+    facts = [{name: value for name, value in fact.items() if name != "where"} for fact in record["facts"]]
+    return run_key(record | {"facts": facts})
 
 
 @contextlib.contextmanager

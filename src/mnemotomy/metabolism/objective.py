@@ -53,9 +53,10 @@ class Objective(nn.Module):
         super().__init__()
         self.model, self.config = model, config
         base = unwrapped(model)
-        where = layers_from(base, config.layer) if config.adversary.deeper else [resolve_layer(base, config.layer)]
+        self.adversary = config.acting
+        where = layers_from(base, config.layer) if self.adversary.deeper else [resolve_layer(base, config.layer)]
         self.layers = where
-        self.probes = config.adversary.probes(hidden_size(base), classes, len(where))
+        self.probes = self.adversary.probes(hidden_size(base), classes, len(where))
 
     def forward(self, step: Step) -> dict[str, Tensor]:
         """Every term, unweighted, and their weighted sum as ``total``."""
@@ -78,9 +79,9 @@ class Objective(nn.Module):
             logits = self._logits(asked)
         rows = torch.arange(len(asked.last), device=asked.last.device)
         states = {name: output[rows, asked.last] for name, output in outputs.items()}
-        verdict = config.adversary(self.probes, states, step.labels, step.slots, step.alpha)
+        verdict = self.adversary(self.probes, states, step.labels, step.slots, step.alpha)
         terms |= {"L_P": verdict.probe_loss, "adversary": verdict.loss, "probe_accuracy": verdict.probe_accuracy}
-        # with λ_adv = 0 the probe only watches, and must learn to
+        # at 0 the probe only watches, and must learn to
         total = (config.lambda_adv or 1.0) * verdict.loss
         if config.suppression is not None:
             terms["L_L"] = config.suppression(logits, asked.labels)

@@ -62,6 +62,7 @@ class FrozenCopy(Reference):
         self._model = copy.deepcopy(model).requires_grad_(False).eval()
 
     def logits(self, stream: str, indices: Sequence[int], texts: Sequences) -> Tensor:
+        self._model.to(texts.input_ids.device)  # made before training chose its device
         with torch.no_grad():
             return _forward(self._model, texts)
 

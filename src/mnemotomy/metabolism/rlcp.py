@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, fields, is_dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from mnemotomy.errors import ConfigurationError
 from mnemotomy.metabolism.adversary import Adversary, Collapse, Reversal, Watching
@@ -13,6 +13,8 @@ from mnemotomy.metabolism.schedule import Constant, Schedule, Sigmoid
 from mnemotomy.metabolism.suppression import NegativeCrossEntropy, Suppression, Unlikelihood
 
 Ablation = Literal["reversal", "suppression", "kl", "schedule"]
+KLOn = Literal["all", "prompt"]
+Teacher = Literal["auto", "precomputed", "copy", "adapter"]
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ class Training:
     accumulation: int = 1
     precision: Literal["no", "bf16"] = "no"
     lora: LoRA | None = None
-    reference: Literal["auto", "precomputed", "copy", "adapter"] = "auto"
+    reference: Teacher = "auto"
     save_every: int = 10
     seed: int = 0
 
@@ -80,8 +82,17 @@ class Training:
         for name in ("epochs", "batch_size", "accumulation", "save_every"):
             if getattr(self, name) < 1:
                 raise ConfigurationError(f"{name} must be at least 1, not {getattr(self, name)}")
-        if not 0 < self.learning_rate < math.inf or not self.clip > 0:
-            raise ConfigurationError("learning_rate and clip must be above 0")
+        rates = (self.learning_rate, 1.0 if self.probe_learning_rate is None else self.probe_learning_rate)
+        if not all(0 < rate < math.inf for rate in rates) or not self.clip > 0:
+            raise ConfigurationError("learning_rate, probe_learning_rate and clip must be above 0")
+        if not 0 <= self.weight_decay < math.inf or not 0 <= self.warmup <= 1:
+            raise ConfigurationError(
+                f"weight_decay is at least 0 and warmup a share, not {self.weight_decay} and {self.warmup}"
+            )
+        if self.precision not in ("no", "bf16"):
+            raise ConfigurationError(f"precision is 'no' or 'bf16', not {self.precision!r}")
+        if self.reference not in get_args(Teacher):
+            raise ConfigurationError(f"reference is one of {', '.join(get_args(Teacher))}, not {self.reference!r}")
         if self.reference == "adapter" and self.lora is None:
             raise ConfigurationError("reference='adapter' needs lora=LoRA(): without one, nothing can be switched off")
 
@@ -108,7 +119,8 @@ class RLCP:
     ``L = λ_RAG · L_RAG + λ_adv · L_P + L_L + λ_KL · L_KL``, and ``λ_retain · L_retain`` where it is protected further.
 
     Attributes:
-        lambda_adv, lambda_rag, lambda_kl: weights of the adversary, the survival stream, and the KL on ``x_no``.
+        lambda_adv, lambda_rag, lambda_kl: weights of the adversary, which at 0 only watches, the survival stream, and
+            the KL on ``x_no``.
         lambda_retain: weight of the KL to the reference on texts that are to stay; the paper has none.
         layer: l*, where the probe sits: blocks passed, a share of the depth (20 of 24 by default), or a module's name.
         adversary: what pushes the facts out of the states.
@@ -128,7 +140,7 @@ class RLCP:
     adversary: Adversary = field(default_factory=Reversal)
     suppression: Suppression | None = field(default_factory=NegativeCrossEntropy)
     schedule: Schedule = field(default_factory=Sigmoid)
-    kl_on: Literal["all", "prompt"] = "all"
+    kl_on: KLOn = "all"
     counterfactuals: float = 0.0
     engram: EngramStart | None = None
     training: Training = field(default_factory=Training)
@@ -137,8 +149,17 @@ class RLCP:
         for name in ("lambda_adv", "lambda_rag", "lambda_kl", "lambda_retain"):
             if not getattr(self, name) >= 0:
                 raise ConfigurationError(f"{name} must not be negative; it is {getattr(self, name)}")
+        if self.kl_on not in get_args(KLOn):
+            raise ConfigurationError(f"kl_on is 'all' or 'prompt', not {self.kl_on!r}")
+        if not (self.needs_prompts or self.lambda_rag > 0 or self.lambda_retain > 0):
+            raise ConfigurationError("every weight is 0 and nothing is suppressed: there is nothing to train for")
         if not 0.0 <= self.counterfactuals <= 1.0:
             raise ConfigurationError(f"counterfactuals is a share, from 0 to 1; it is {self.counterfactuals}")
+
+    @property
+    def acting(self) -> Adversary:
+        """The adversary; a probe that only watches where its weight is 0."""
+        return self.adversary if self.lambda_adv > 0 else Watching()
 
     @property
     def needs_prompts(self) -> bool:

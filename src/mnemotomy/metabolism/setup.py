@@ -17,21 +17,21 @@ from mnemotomy.errors import ConfigurationError, ModelError
 from mnemotomy.metabolism.objective import unwrapped
 from mnemotomy.metabolism.reference import PRECOMPUTED_AT_MOST, AdapterOff, FrozenCopy, Precomputed, Reference
 from mnemotomy.metabolism.rlcp import RLCP, EngramStart, LoRA
-from mnemotomy.metabolism.streams import Sequences, Streams, encode_texts
+from mnemotomy.metabolism.streams import LONGEST, Sequences, Streams, encode_texts
 
 
 class Retained:
-    """Texts that are to stay, encoded when asked for."""
+    """Texts that are to stay, encoded when asked for; of each at most ``longest`` tokens, the first."""
 
-    def __init__(self, texts: Sequence[str], tokenizer: Any) -> None:
-        self.texts, self.tokenizer = tuple(texts), tokenizer
+    def __init__(self, texts: Sequence[str], tokenizer: Any, longest: int = LONGEST) -> None:
+        self.texts, self.tokenizer, self.longest = tuple(texts), tokenizer, longest
 
     def __len__(self) -> int:
         return len(self.texts)
 
     def encode(self, indices: Sequence[int]) -> Sequences:
         """The texts with these numbers."""
-        return encode_texts([self.texts[index] for index in indices], self.tokenizer)
+        return encode_texts([self.texts[index] for index in indices], self.tokenizer, self.longest)
 
 
 def with_adapter(model: nn.Module, lora: LoRA | None) -> Any:

@@ -16,6 +16,9 @@ from mnemotomy.errors import DataError
 from mnemotomy.metabolism.suppression import IGNORED
 from mnemotomy.observe.encoding import encode_prompt, encode_with_answer
 
+LONGEST = 256
+"""Tokens that are read of a text that is to stay."""
+
 
 class Sequences(NamedTuple):
     """Texts of one batch, padded on the right.
@@ -91,6 +94,16 @@ class Streams:
             pairs.append((self.format.join([draw.choice(fact.contexts)], example.prompt), fact.answer))
         return self._encode(pairs)
 
+    def longest(self) -> int:
+        """Tokens of the longest prompt with context and answer, as the facts' own contexts have it."""
+        return max(
+            len(encode_with_answer(self.tokenizer, self.format.join([context], prompt), fact.answer, separator)[0])
+            for separator in [self.format.separator]
+            for fact in self.facts
+            for context in fact.contexts
+            for prompt in [max(fact.prompts, key=len)]
+        )
+
     def labels(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Which answer (``y_probe``) and which prompt slot each example has, ``[n]`` each."""
         chosen = [self.examples[index] for index in indices]
@@ -102,14 +115,16 @@ class Streams:
         Args:
             epoch: from 0; each has its own order and prompts, and prompts take turns.
             batch_size: the last batch may be smaller.
-            by_slot: all facts are asked with the prompt of the same slot, as an adversary that compares them needs.
+            by_slot: all facts are asked with the prompt of the same slot, as an adversary that compares them needs;
+                those with fewer prompts start over.
         """
         draw = random.Random(f"{self.seed} order {epoch}")
-        chosen = []
+        chosen, most = [], max(map(len, self._prompts))
         for number, prompts in enumerate(self._prompts):
-            turn = random.Random(f"{self.seed} turn {epoch // len(prompts)} {0 if by_slot else number}")
-            cycle = turn.sample(range(len(prompts)), len(prompts))
-            chosen.append(prompts[cycle[epoch % len(prompts)]])
+            count = most if by_slot else len(prompts)
+            turn = random.Random(f"{self.seed} turn {epoch // count} {0 if by_slot else number}")
+            cycle = turn.sample(range(count), count)
+            chosen.append(prompts[cycle[epoch % count] % len(prompts)])
         shuffled = draw.sample(chosen, len(chosen))
         return [shuffled[start : start + batch_size] for start in range(0, len(shuffled), batch_size)]
 
@@ -138,8 +153,8 @@ def encode_answers(pairs: Sequence[tuple[str, str]], tokenizer: Any, separator: 
     return Sequences(ids, mask, labels, torch.tensor(starts) - 1)
 
 
-def encode_texts(texts: Sequence[str], tokenizer: Any, max_length: int = 256) -> Sequences:
-    """Whole texts, no token of them an answer."""
+def encode_texts(texts: Sequence[str], tokenizer: Any, max_length: int = LONGEST) -> Sequences:
+    """Texts of which no token is an answer; what is beyond ``max_length`` tokens is cut off."""
     rows = [encode_prompt(tokenizer, text)[:max_length] for text in texts]
     length = max(map(len, rows))
     ids = torch.full((len(rows), length), padding_token(tokenizer))

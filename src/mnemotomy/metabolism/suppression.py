@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 IGNORED = -100
+_HALF = -0.7  # log of a probability on either side of which one of two formulas is exact
 
 
 class Suppression(ABC):
@@ -38,9 +39,12 @@ class Unlikelihood(Suppression):
 
     def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
         counted = labels != IGNORED
-        log_p = logits[counted].float().log_softmax(-1).gather(-1, labels[counted][:, None])[:, 0]
-        # log(1 − p) by way of expm1: exact for small p; p = 1 is held off by the clamp
-        return -self.weight * torch.log(-torch.expm1(log_p.clamp(max=-1e-6))).mean()
+        said, answers = logits[counted].float(), labels[counted][:, None]
+        log_p = said.log_softmax(-1).gather(-1, answers)[:, 0]
+        gone = -torch.log1p(-log_p.clamp(max=_HALF).exp())
+        # from the other tokens' logits, as 1 − p is 0 in float32 where a model is sure, and would have no gradient
+        known = said.logsumexp(-1) - said.scatter(-1, answers, -torch.inf).logsumexp(-1)
+        return self.weight * torch.where(log_p < _HALF, gone, known).mean()
 
 
 def answer_cross_entropy(logits: Float[Tensor, "n length vocabulary"], labels: Int[Tensor, "n length"]) -> Tensor:

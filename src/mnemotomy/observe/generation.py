@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
@@ -55,8 +56,9 @@ def continue_greedily(
             if quick:
                 written = write_greedily(model, **batch, ends=ends, max_new_tokens=room)
             else:
-                config = _greedy(model, tokenizer, room, ends)
-                found = cast(Any, model).generate(**batch, generation_config=config)
+                config = _greedy(tokenizer, room, ends)
+                with said_by_the_call_alone(model):
+                    found = cast(Any, model).generate(**batch, generation_config=config)
                 written = found[:, batch["input_ids"].shape[1] :].tolist()
             for index, tokens in zip(indices, written, strict=True):
                 texts[index] = tokenizer.decode(tokens, skip_special_tokens=True)
@@ -105,19 +107,26 @@ def end_tokens(model: nn.Module, tokenizer: Any) -> list[int]:
     return [] if end is None else [end] if isinstance(end, int) else list(end)
 
 
-def _greedy(model: nn.Module, tokenizer: Any, max_new_tokens: int, ends: list[int]) -> Any:
-    """Every choice spelled out: what is left open, transformers takes from the model's own configuration."""
+@contextlib.contextmanager
+def said_by_the_call_alone(model: nn.Module) -> Iterator[None]:
+    """Leave out what a model's folder says of generation, from which transformers takes what a call leaves open."""
+    from transformers import GenerationConfig
+
+    owner: Any = cast(Any, model).get_base_model() if hasattr(model, "get_base_model") else model  # inside peft's
+    said = getattr(owner, "generation_config", None)
+    owner.generation_config = GenerationConfig()
+    try:
+        yield
+    finally:
+        owner.generation_config = said
+
+
+def _greedy(tokenizer: Any, max_new_tokens: int, ends: list[int]) -> Any:
     from transformers import GenerationConfig
 
     return GenerationConfig(
         max_new_tokens=max_new_tokens,
         do_sample=False,
-        num_beams=1,
-        temperature=1.0,
-        top_k=50,
-        top_p=1.0,
-        repetition_penalty=1.0,
-        no_repeat_ngram_size=0,
         pad_token_id=tokenizer.pad_token_id,
         eos_token_id=ends or None,
     )

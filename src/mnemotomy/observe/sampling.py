@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from mnemotomy.models import device_of, observing, quiet_transformers
-from mnemotomy.observe.generation import check_writes, end_tokens, pad_left, room_after
+from mnemotomy.observe.generation import check_writes, end_tokens, pad_left, room_after, said_by_the_call_alone
 
 
 def continue_sampled(
@@ -40,21 +40,16 @@ def continue_sampled(
     check_writes(model, tokenizer)
     longest = max(map(len, prompts))
     room = room_after(model, longest, max_new_tokens)
-    # every choice spelled out: what is left open, transformers takes from the model's own configuration
     config = GenerationConfig(
         max_new_tokens=room,
         do_sample=True,
-        num_beams=1,
         temperature=temperature,
-        top_k=0,
-        top_p=1.0,
-        repetition_penalty=1.0,
-        no_repeat_ngram_size=0,
+        top_k=0,  # else transformers takes the 50 likeliest
         pad_token_id=tokenizer.pad_token_id,
         eos_token_id=[*end_tokens(model, tokenizer), *ends] or None,
     )
     batch = pad_left([list(prompt) for prompt in prompts], tokenizer.pad_token_id, device_of(model))
-    with observing(model), quiet_transformers():
+    with observing(model), quiet_transformers(), said_by_the_call_alone(model):
         written = cast(Any, model).generate(**batch, generation_config=config)[:, longest:]
     stops = torch.tensor(list(ends), dtype=torch.long, device=written.device)
     # an end that is no special token would stay in the text

@@ -15,8 +15,15 @@ from mnemotomy.metrics.interval import bootstrap_interval
 from mnemotomy.metrics.structure import final_number, structure
 from mnemotomy.observe.generation import continue_greedily
 
+PROBLEMS = Path("gsm8k") / "test.jsonl"
+
 UNREADABLE = 0.05
 """Share of unknown tokens above which a tokenizer cannot read the problems."""
+
+
+def has_problems(data: Path) -> bool:
+    """Whether the data folder holds GSM8K."""
+    return (data / PROBLEMS).is_file()
 
 
 def problems(data: Path, limit: int | None = None) -> list[tuple[str, str]]:
@@ -25,7 +32,7 @@ def problems(data: Path, limit: int | None = None) -> list[tuple[str, str]]:
     Raises:
         DataError: the file is missing.
     """
-    path = data / "gsm8k" / "test.jsonl"
+    path = data / PROBLEMS
     if not path.is_file():
         raise DataError(f"there is no {path}; set MNEMOTOMY_DATA to the folder that holds gsm8k/test.jsonl")
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]

@@ -12,7 +12,7 @@ from typing import Any
 from mnemotomy.bench.metabolism.configurations import Scale, configurations
 from mnemotomy.bench.metabolism.measure import measure
 from mnemotomy.bench.metabolism.mechanism import attention_map, energy, gradients, magnified, tsne
-from mnemotomy.bench.metabolism.reasoning import problems, reasoning
+from mnemotomy.bench.metabolism.reasoning import has_problems, problems, reasoning
 from mnemotomy.bench.metabolism.subject import Subject, subject_for
 from mnemotomy.engram.moments import versions
 from mnemotomy.errors import ConfigurationError
@@ -103,7 +103,7 @@ def summary(name: str, cells: Sequence[Record]) -> Record:
     """The mean and the spread of every number over the seeds."""
     found: Record = {"configuration": name, "seeds": [one["seed"] for one in cells]}
     for key, value in cells[0].items():
-        if key == "seed" or isinstance(value, bool) or not isinstance(value, int | float | None):
+        if key in ("seed", "stopped") or isinstance(value, bool) or not isinstance(value, int | float | None):
             continue
         found |= averaged(cells, key)
     found["layers"] = [
@@ -130,32 +130,33 @@ def run_mechanism(
         data: the folder with GSM8K; without it, reasoning is left out.
     """
     found: Record = {}
+    given = problems(data, REASONING_PROBLEMS) if data is not None and has_problems(data) else None
     with single_threaded():
         subject = subject_for(model, seed, out_dir / "models")
         for name in names:
             config = configurations(scale, seed)[name]
             key = cell(out_dir, subject, name, config, seed, every_layer=scale != "tiny")["key"]
             path = out_dir / "mechanism" / f"{key}.json"
-            if not path.is_file():
+            found[name] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+            if not found[name] or (given is not None and "reasoning" not in found[name]):
                 treated, tokenizer = subject.load()
                 if config is not None:
                     folder = out_dir / "treated" / key
                     with quiet_transformers():
                         treated, tokenizer = load_model(folder), load_tokenizer(folder)
-                write_text(path, json.dumps(_mechanism(treated, tokenizer, subject, config, data), indent=1))
-            found[name] = json.loads(path.read_text(encoding="utf-8"))
+                found[name] = found[name] or _mechanism(treated, tokenizer, subject, config)
+                if given is not None:
+                    found[name]["reasoning"] = reasoning(treated, tokenizer, given)
+                write_text(path, json.dumps(found[name], indent=1))
     return found
 
 
-def _mechanism(model: Any, tokenizer: Any, subject: Subject, config: RLCP | None, data: Path | None) -> Record:
+def _mechanism(model: Any, tokenizer: Any, subject: Subject, config: RLCP | None) -> Record:
     layer = (config or RLCP()).layer
-    record = {
+    return {
         "tsne": tsne(model, tokenizer, subject, layer),
         "attention": attention_map(model, tokenizer, subject, layer),
         "magnified": magnified(model, tokenizer, subject, layer),
         "gradients": gradients(model, tokenizer, subject),
         "energy": energy(model, tokenizer, subject),
     }
-    if data is not None:
-        record["reasoning"] = reasoning(model, tokenizer, problems(data, REASONING_PROBLEMS))
-    return record

@@ -20,7 +20,7 @@ from mnemotomy.errors import ConfigurationError, TrainingError
 from mnemotomy.metabolism.checkpoint import load_checkpoint, save_checkpoint, seconds_before
 from mnemotomy.metabolism.rlcp import LoRA
 from mnemotomy.metabolism.setup import with_adapter
-from mnemotomy.models import device_of
+from mnemotomy.models import device_of, keeping_flags
 from mnemotomy.progress import progress_bar
 
 CHECKPOINT = "checkpoint"
@@ -153,17 +153,6 @@ def descend(
         raise _diverged(run.name, "a parameter is no longer finite", settings)
     result.zero_grad()
     return result.eval()
-
-
-@contextlib.contextmanager
-def keeping_flags(model: nn.Module) -> Iterator[None]:
-    """Restore on leaving which parameters require gradients; an adapter freezes all others."""
-    flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
-    try:
-        yield
-    finally:
-        for parameter, flag in flags:
-            parameter.requires_grad_(flag)
 
 
 def steps_of_epoch(run: Run, settings: Descent, epoch: int) -> Iterator[Step]:

@@ -15,12 +15,12 @@ from mnemotomy.errors import ConfigurationError, ModelError
 from mnemotomy.metabolism.objective import unwrapped
 from mnemotomy.metabolism.probe import Layer, block_names, hidden_size, hidden_states, resolve_layer
 from mnemotomy.methods.language.gradient import EPOCHS, LEARNING_RATES, RetainingMethod, StepLoss
-from mnemotomy.methods.language.loop import Loss, Step, keeping_flags
+from mnemotomy.methods.language.loop import Loss, Step
 from mnemotomy.methods.language.losses import activation_distance
 from mnemotomy.methods.language.predictions import keeping
 from mnemotomy.methods.language.problem import TextProblem
 from mnemotomy.methods.language.sequences import padded, sequences
-from mnemotomy.models import device_of, observing
+from mnemotomy.models import device_of, keeping_flags, observing
 
 BLOCKS = 3
 """That Li et al. train: the one whose output is steered, and the two before it."""
