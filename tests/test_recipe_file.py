@@ -47,6 +47,15 @@ def test_yaml_numbers_and_names_mean_what_they_say(folder: Path) -> None:
     assert (found.untie, found.strength) == (True, 2.0)
 
 
+def test_paths_may_begin_at_home(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(folder))
+    path = folder / "models" / "recipe.yaml"
+    path.write_text("model: ~/models/llama\nconcepts: {kyoto: ~/kyoto.jsonl}\nreference: ~/rest.jsonl\n")
+    found = load_recipe(path)
+    assert found.model == str(folder / "models" / "llama")
+    assert found.files == {"kyoto": [folder / "kyoto.jsonl"], "reference": [folder / "rest.jsonl"]}
+
+
 def test_the_recipe_of_the_docs_is_one(tmp_path: Path) -> None:
     text = (Path(__file__).parent.parent / "docs" / "recipes.md").read_text(encoding="utf-8")
     path = tmp_path / "recipe.yaml"

@@ -44,7 +44,8 @@ class RecipeFile:
     @property
     def files(self) -> dict[str, list[Path]]:
         """The files of every concept, the reference's last."""
-        return {name: [self.path.parent / file for file in files] for name, files in self.recipe.files.items()}
+        here = self.path.parent
+        return {name: [here / Path(file).expanduser() for file in files] for name, files in self.recipe.files.items()}
 
     @cached_property
     def digests(self) -> dict[str, list[str]]:
