@@ -122,6 +122,16 @@ def test_a_failed_write_leaves_the_old_content(tmp_path: Path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["d", "f.txt"]
 
 
+def test_what_a_link_leads_to_is_written(tmp_path: Path):
+    (tmp_path / "elsewhere").mkdir()
+    link = tmp_path / "link.txt"
+    link.symlink_to(tmp_path / "elsewhere" / "f.txt")
+    for content in ("new", "newer"):
+        write_text(link, content)
+        assert (tmp_path / "elsewhere" / "f.txt").read_text() == content
+        assert link.is_symlink()
+
+
 def test_where_nothing_can_be_written_is_said_before(tmp_path: Path):
     (tmp_path / "file").write_text("")
     (tmp_path / "folder").mkdir()

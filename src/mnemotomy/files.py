@@ -25,8 +25,8 @@ MODEL_FILES = (
 
 @contextlib.contextmanager
 def replacing_file(target: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``target``; on success it takes the target's place."""
-    target = Path(target)
+    """Yield a temporary path beside ``target``; on success it takes the target's place, and a link stays a link."""
+    target = Path(target).resolve() if Path(target).is_symlink() else Path(target)
     if target.is_dir():
         raise IsADirectoryError(errno.EISDIR, "is a folder; name a file", str(target))
     target.parent.mkdir(parents=True, exist_ok=True)
