@@ -61,7 +61,7 @@ def main() -> None:
     """The command ``mnemotomy``. Exits with 0, with 2 and one line on standard error, or with 130 after Ctrl-C."""
     warnings.formatwarning = one_line_warning
     try:
-        status = app(standalone_mode=False)
+        status = app(prog_name="mnemotomy", standalone_mode=False)
     except _UsageError as error:  # typer itself would print four lines
         message = error.format_message()
         if not message.startswith("Usage:"):  # else nothing was asked for, and that is the help
