@@ -183,6 +183,14 @@ def test_trace_prints_a_grid_and_writes_all_sites(invoke: Invoke) -> None:
     assert Path("t.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_trace_takes_a_name_for_a_name(invoke: Invoke) -> None:
+    for name in ("[/x]", "law [eu] of", "US$_$"):
+        assert invoke(*COLLECT, "--concept", f"{name}=paris.jsonl", "-o", "named.safetensors").exit_code == 0
+        result = invoke("trace", "named.safetensors", "llama", "--png", "named.png")
+        assert result.exit_code == 0
+        assert f"{name}: ‖W⁺‖/‖W‖" in result.stdout
+
+
 def test_trace_as_json_prints_nothing_else(invoke: Invoke) -> None:
     options = ["--concept", "reference", "--cut", "float-eps", "--filter", "hard=0.2"]
     rows = json.loads(invoke("trace", "ready.safetensors", "llama", "--json", "-", *options).stdout)

@@ -71,6 +71,12 @@ def test_two_layers_read_what_a_plane_cannot():
     assert two_layer.accuracy > 0.95
 
 
+def test_the_control_may_be_left_with_one_label():
+    for seed in range(20):
+        found = fresh_probe(randn(4, 3), [0, 1, 0, 1], ["a", "a", "b", "b"], seed=seed)
+        assert 0.0 <= found.shuffled <= 1.0
+
+
 def test_chance_is_the_most_frequent_label():
     labels = [0, 0, 0, 1] * 5
     assert fresh_probe(randn(20, 3), labels, [i // 4 for i in range(20)]).chance == 0.75

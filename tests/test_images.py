@@ -106,6 +106,25 @@ def test_labels_out_of_range(tmp_path):
         load_images(tmp_path, "test")
 
 
+def test_labels_that_number_the_rows(tmp_path):
+    write_raw(tmp_path / "train.parquet", image=[png(coloured(0))] * 2, label=[0, 2**62])
+    with pytest.raises(DataError, match=r"holds the label 4611686018427387904, and .* give label_column="):
+        load_images(tmp_path, "train")
+
+
+def test_photographs_are_upright(tmp_path):
+    lying, buffer = coloured(0, width=8, height=4), io.BytesIO()
+    exif = lying.getexif()
+    exif[0x0112] = 6
+    lying.save(buffer, "PNG", exif=exif)
+    write_raw(tmp_path / "train.parquet", image=[buffer.getvalue()], label=[0])
+    upright = load_images(tmp_path, "train").inputs[0].numpy().transpose(1, 2, 0)
+    features = datasets.Features(image=datasets.Image())
+    read = datasets.Dataset.from_dict({"image": [{"bytes": buffer.getvalue(), "path": None}]}, features=features)
+    assert np.array_equal(upright, np.asarray(read[0]["image"]))
+    assert upright.shape == (8, 4, 3)
+
+
 def test_a_label_beyond_the_named_classes(tmp_path):
     from pyarrow import parquet
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,55 @@ def test_a_failed_write_leaves_the_old_content(tmp_path: Path):
         (temporary / "y").write_text("new")
     assert [path.name for path in folder.iterdir()] == ["y"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["d", "f.txt"]
+
+
+def test_a_folder_that_cannot_be_replaced_stays_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    folder = tmp_path / "d"
+    with replacing_folder(folder) as temporary:
+        (temporary / "x").write_text("old")
+    replace = os.replace
+
+    def interrupted(source: Path, target: Path) -> None:
+        if Path(target) == folder and ".old." not in str(source):
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt), replacing_folder(folder) as temporary:
+        (temporary / "x").write_text("new")
+    assert (folder / "x").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["d"]
+
+
+def test_a_link_to_a_folder_stays_one(tmp_path: Path):
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "elsewhere")
+    for content in ("new", "newer"):
+        with replacing_folder(link) as temporary:
+            (temporary / "x").write_text(content)
+        assert (tmp_path / "elsewhere" / "x").read_text() == content
+        assert link.is_symlink()
+
+
+def test_the_place_one_works_in_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "volume").mkdir()
+    monkeypatch.setattr(os.path, "ismount", lambda path: path.name == "volume")
+    with pytest.raises(DataError, match="cannot be replaced as a whole"):
+        check_replaceable(tmp_path / "volume", "config.json")
+    monkeypatch.chdir(tmp_path / "volume")
+    for folder in (Path(), tmp_path / "volume"):
+        with pytest.raises(DataError, match="cannot be replaced as a whole; name a folder in it"):
+            check_replaceable(folder, "config.json")
+
+
+@pytest.mark.parametrize("name", ["moments.safetensors", "edit.safetensors", "tokenizer-notes.txt", "probe.model"])
+def test_what_is_no_part_of_a_model_is_not_replaced(tmp_path: Path, name: str):
+    for file in ("config.json", "model-00001-of-00002.safetensors", "tokenizer.json", "chat_template.jinja"):
+        (tmp_path / file).write_text("")
+    check_replaceable(tmp_path, "config.json")
+    (tmp_path / name).write_text("")
+    with pytest.raises(DataError, match=f"did not write, as '{name}'"):
+        check_replaceable(tmp_path, "config.json")
 
 
 def test_what_a_link_leads_to_is_written(tmp_path: Path):

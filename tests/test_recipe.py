@@ -214,6 +214,8 @@ def test_an_interrupted_collection_resumes_with_the_same_numbers(folder: Path, m
         for concept in whole.concepts:
             assert torch.equal(resumed.statistics[name][concept].second, whole.statistics[name][concept].second)
     assert list(folder.glob(".*.checkpoint"))  # until the moments are saved
+    remove_checkpoints(folder / "m")  # another output, whose name is the beginning of this one's
+    assert list(folder.glob(".*.checkpoint"))
     remove_checkpoints(output)
     assert not list(folder.glob(".*.checkpoint"))
 

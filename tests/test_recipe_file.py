@@ -8,9 +8,7 @@ from typing import Any
 import pytest
 
 import mnemotomy as mt
-from mnemotomy.errors import (
-    DataError,
-)
+from mnemotomy.errors import DataError, ModelError
 from mnemotomy.recipe import load_recipe
 from recipe_file import recipe
 from tiny_language import concept_files, save_llama, write_lines
@@ -45,6 +43,29 @@ def test_yaml_numbers_and_names_mean_what_they_say(folder: Path) -> None:
     assert found.cut["ratio"] == 1e-4
     assert tuple(found.concepts) == ("no", "7")
     assert (found.untie, found.strength) == (True, 2.0)
+
+
+def test_names_of_concepts_are_as_they_are_written(folder: Path) -> None:
+    path = folder / "recipe.yaml"
+    rest = "reference: rest.jsonl\nmax_length: 0100\nbatch_size: 0x10\n"
+    names = ("007", "010", "1:30", "1.50", "true")
+    path.write_text(f"model: models/llama\nconcepts: {{{', '.join(f'{n}: kyoto.jsonl' for n in names)}}}\n{rest}")
+    found = load_recipe(path).recipe
+    assert tuple(found.concepts) == names
+    assert (found.max_length, found.batch_size) == (100, 16)
+    for one, other in (("1", "'1'"), ("true", "'true'")):
+        path.write_text(f"model: models/llama\nconcepts: {{{one}: kyoto.jsonl, {other}: paris.jsonl}}\n{rest}")
+        with pytest.raises(DataError, match="is there twice"):
+            load_recipe(path)
+
+
+def test_nobodys_home_is_no_folder(folder: Path) -> None:
+    path = folder / "recipe.yaml"
+    path.write_text("model: ~nosuchuser/m\nconcepts: {a: ~nosuchuser/a.jsonl}\nreference: rest.jsonl\n")
+    with pytest.raises(ModelError, match="there is no model folder"):
+        _ = load_recipe(path).model
+    with pytest.raises(DataError, match="nosuchuser"):
+        _ = load_recipe(path).digests
 
 
 def test_paths_may_begin_at_home(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,7 +138,7 @@ def test_a_wrong_field_is_named_with_what_is_allowed(folder: Path, fields: dict[
         (b"model: [", "is no YAML: .* line 1"),
         (b"model: a\nmodel: b", "is no YAML: 'model' is there twice at line 1"),
         (b"model: \xff", "is no YAML"),
-        (b"? [a]\n: b", "is no YAML: found unhashable key at line 1"),
+        (b"? [a]\n: b", "is no YAML: a key must be a word at line 1"),
         (b"- a", "a recipe is a mapping"),
         (b"", "a recipe is a mapping"),
     ],

@@ -59,6 +59,9 @@ def test_figures_are_written_as_png(tmp_path):
         }
     )
     trace_heatmap(trace, tmp_path / "d.png")
+    for name in ("US$_$", r"a$\frac$b"):  # no formulas
+        accuracy_heatmap({name: [[0.0, 1.0], [1.0, 0.0]]}, [name, "y"], tmp_path / "a.png")
+        trace_heatmap(trace.assign(concept=name, kind=name), tmp_path / "d.png")
     for name in "abcd":
         assert (tmp_path / f"{name}.png").read_bytes().startswith(PNG)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "b.png", "c.png", "d.png"]

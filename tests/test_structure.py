@@ -97,6 +97,11 @@ def test_words():
         ("sums 1,2,3", 3.0),
         ("4 ####", 4.0),
         ("none", None),
+        ("So the answer is .5", 0.5),
+        ("#### $.75", 0.75),
+        ("#### -$5", -5.0),
+        ("it rose from 3 to $1,250.50.", 1250.5),
+        ("version v.5 of 2", 2.0),
     ],
 )
 def test_final_number(text: str, number: float | None):

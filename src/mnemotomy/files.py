@@ -14,9 +14,11 @@ from pathlib import Path
 from mnemotomy.errors import DataError
 
 MODEL_FILES = (
-    "config.json", "generation_config.json", "adapter_config.json", "*.safetensors", "*.safetensors.index.json",
-    "pytorch_model*.bin", "pytorch_model.bin.index.json", "tokenizer*", "special_tokens_map.json", "added_tokens.json",
-    "vocab.json", "vocab.txt", "merges.txt", "*.model", "chat_template.*", "*processor_config.json",
+    "config.json", "generation_config.json", "model.safetensors", "model-*-of-*.safetensors",
+    "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model-*-of-*.bin", "pytorch_model.bin.index.json",
+    "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin", "tokenizer.json", "tokenizer_config.json",
+    "tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "special_tokens_map.json", "added_tokens.json",
+    "vocab.json", "vocab.txt", "merges.txt", "chat_template.jinja", "chat_template.json", "*processor_config.json",
     "mnemotomy.json", "metabolism.json", "unlearning.json", "prompt_format.json", "recipe.yaml",
     "README.md", "LICENSE*", ".gitattributes",
 )  # fmt: skip
@@ -43,8 +45,11 @@ def replacing_file(target: str | Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def replacing_folder(target: str | Path) -> Iterator[Path]:
-    """Yield a temporary folder beside ``target``; on success it takes the target's place, old content gone."""
-    target = Path(target)
+    """Yield a temporary folder beside ``target``; on success it takes the target's place, old content gone.
+
+    Of a link, that to which it leads. Where the place cannot be taken, the old content stays.
+    """
+    target = Path(target).resolve()
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
@@ -52,9 +57,16 @@ def replacing_folder(target: str | Path) -> Iterator[Path]:
         _share(temporary)
         if target.exists():
             retired = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
-            os.replace(target, retired / target.name)
-            os.replace(temporary, target)
-            shutil.rmtree(retired, ignore_errors=True)
+            old = retired / target.name
+            try:
+                os.replace(target, old)
+                os.replace(temporary, target)
+            except BaseException:
+                if old.exists():
+                    os.replace(old, target)
+                raise
+            finally:
+                shutil.rmtree(retired, ignore_errors=True)
         else:
             os.replace(temporary, target)
     finally:
@@ -107,6 +119,8 @@ def check_replaceable(
             raise DataError(
                 f"{folder} holds files that mnemotomy did not write, as {first!r}; name another folder, or empty it"
             )
+        if os.path.ismount(folder) or folder.resolve() == Path.cwd():
+            raise DataError(f"{folder} cannot be replaced as a whole; name a folder in it")
     for path in map(Path, inputs):
         if path.exists() and path.resolve().is_relative_to(folder.resolve()):
             raise DataError(f"{path} is in {folder}, which this run would replace; name another folder")

@@ -82,10 +82,11 @@ def _print(table: pd.DataFrame) -> None:
 def _grid(concept: str, rows: pd.DataFrame) -> Table:
     """Blocks down, kinds across, ‖W⁺‖/‖W‖ in the cells: the mean where a block has several sites of one kind."""
     from rich.table import Table
+    from rich.text import Text
 
     means = rows.assign(layer=rows["layer"].fillna(-1)).groupby(["layer", "kind"], sort=False)["weight_norm"].mean()
     kinds = list(dict.fromkeys(rows["kind"]))
-    grid = Table(title=f"{concept}: ‖W⁺‖/‖W‖", title_justify="left")
+    grid = Table(title=Text(f"{concept}: ‖W⁺‖/‖W‖"), title_justify="left")
     grid.add_column("block", justify="right")
     for kind in kinds:
         grid.add_column(str(kind), justify="right", no_wrap=True)

@@ -22,6 +22,7 @@ from mnemotomy.models import digest
 
 DIGITS = "digits"
 VARIABLE = "MNEMOTOMY_DATA"
+_MOST_CLASSES = 100_000  # of labels without names; more are not classes but, say, the numbers of the rows
 
 
 @dataclass(frozen=True)
@@ -165,6 +166,12 @@ def _labelled(
     values = [value for part in parts for value in part.with_format("arrow")[:][label].to_pylist()]
     if not all(isinstance(value, int) for value in values):
         raise DataError(f"{where}: column {label!r} holds {_first_odd(values)!r}; labels must be whole numbers")
+    largest = max(values)
+    if largest >= _MOST_CLASSES and not getattr(features[label], "names", None):
+        raise DataError(
+            f"{where}: column {label!r} holds the label {largest}, and labels number the classes from 0; give "
+            "label_column= another column, or number them"
+        )
     labels = torch.tensor(values, dtype=torch.long)
     names = tuple(getattr(features[label], "names", None) or map(str, range(int(labels.max()) + 1)))
     if int(labels.min()) < 0 or int(labels.max()) >= len(names):

@@ -52,7 +52,7 @@ def _stored(parts: Sequence[Any], column: str) -> Iterator[tuple[int, Any]]:
 
 def _decode(stored: Any, number: int, size: int | None, where: str) -> UInt8[np.ndarray, "c h w"]:
     try:
-        from PIL import Image
+        from PIL import Image, ImageOps
     except ImportError as error:
         raise DataError(f"images are decoded with Pillow: {EXTRA}") from error
     content = stored.get("bytes") if isinstance(stored, dict) else stored
@@ -61,7 +61,7 @@ def _decode(stored: Any, number: int, size: int | None, where: str) -> UInt8[np.
         raise DataError(f"{where} row {number}: no image; the column must hold encoded images (PNG, JPEG)")
     try:
         opened = Image.open(io.BytesIO(content) if content else str(path))
-        image = _of_bytes(opened, f"{where} row {number}")
+        image = _of_bytes(ImageOps.exif_transpose(opened), f"{where} row {number}")  # upright, as datasets reads it
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # a truncated or foreign file
         raise DataError(f"{where} row {number}: damaged image ({error})") from error
     if size is not None and image.size != (size, size):

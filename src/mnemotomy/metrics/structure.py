@@ -13,7 +13,9 @@ _STEP = re.compile(
 )
 _SENTENCE_END = re.compile(r"[.!?]+[\"'”’)*_]*(?=\s|$)|\n")
 _EQUATION = re.compile(r"\d[\d,.]*[%)]*[^\S\n]*(?:[^\W\d_]+[^\S\n]*)?\)*[^\S\n]*=(?=[^\S\n]*[-−(]*[$€£]?\.?\d)")
-_NUMBER = re.compile(r"(?:(?<![\w)])[-−])?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?")
+_NUMBER = re.compile(
+    r"(?P<sign>(?<![\w)])[-−])?[$€£]?(?P<size>(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|(?<!\w)\.\d+)"
+)
 
 
 @dataclass(frozen=True)
@@ -63,5 +65,8 @@ def final_number(text: str) -> float | None:
     """The number after ``####``, as GSM8K marks it, or else the last one of the text; None where there is none."""
     _, mark, marked = text.partition("####")
     after = _NUMBER.search(marked) if mark else None
-    found = [after.group()] if after else _NUMBER.findall(text)
-    return float(found[-1].replace(",", "").replace("−", "-")) if found else None
+    found = [after] if after else list(_NUMBER.finditer(text))
+    if not found:
+        return None
+    size = float(found[-1]["size"].replace(",", ""))
+    return -size if found[-1]["sign"] else size

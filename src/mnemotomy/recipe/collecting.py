@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import hashlib
 import json
+import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -79,7 +80,9 @@ def collect_files(
 def remove_checkpoints(output: Path) -> None:
     """Remove what collections for ``output`` have left beside it."""
     for stale in output.parent.glob(f".{glob.escape(output.name)}.*{_SUFFIX}"):
-        stale.unlink(missing_ok=True)
+        key = stale.name.removeprefix(f".{output.name}.").removesuffix(_SUFFIX)
+        if re.fullmatch(r"[0-9a-f]{16}", key):  # else of an output whose name only begins so
+            stale.unlink(missing_ok=True)
 
 
 def check_writable(output: Path) -> None:

@@ -45,7 +45,7 @@ class RecipeFile:
     def files(self) -> dict[str, list[Path]]:
         """The files of every concept, the reference's last."""
         here = self.path.parent
-        return {name: [here / Path(file).expanduser() for file in files] for name, files in self.recipe.files.items()}
+        return {name: [_seen_from(here, file) for file in files] for name, files in self.recipe.files.items()}
 
     @cached_property
     def digests(self) -> dict[str, list[str]]:
@@ -94,7 +94,7 @@ def locate_model(name: str, folder: Path = Path()) -> str:
     Raises:
         ModelError: ``name`` can only be a folder, and there is none.
     """
-    local = folder / Path(name).expanduser()
+    local = _seen_from(folder, name)
     if local.is_dir():
         return str(local)
     if name.startswith((".", "/", "~")) or name.count("/") > 1 or local.exists():
@@ -102,22 +102,40 @@ def locate_model(name: str, folder: Path = Path()) -> str:
     return name
 
 
+def _seen_from(folder: Path, name: str) -> Path:
+    try:
+        return folder / Path(name).expanduser()
+    except RuntimeError:  # nobody of that name
+        return folder / name
+
+
 class _Loader(yaml.SafeLoader):
-    """YAML 1.2's booleans and numbers, and no key twice."""
+    """YAML 1.2's booleans and numbers, keys as they are written, and none twice."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for position, key in enumerate(keys):
-            if key in keys[:position]:
-                raise yaml.constructor.ConstructorError(None, None, f"{key!r} is there twice", node.start_mark)
-        return super().construct_mapping(node, deep)
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise yaml.constructor.ConstructorError(None, None, "a key must be a word", key.start_mark)
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} is there twice", node.start_mark)
+            seen.add(key.value)
+        self.flatten_mapping(node)
+        return {key.value: self.construct_object(value, deep=deep) for key, value in node.value}
+
+    def construct_whole(self, node: yaml.ScalarNode) -> int:
+        text = str(node.value)
+        return int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
 
 
-# PyYAML reads 1e-6 as a string, and a concept called "no" or "on" as a boolean
+# PyYAML reads 1e-6 as a string, 010 as 8, 1:30 as 90, and a concept called "no" or "on" as a boolean
+_TYPES = tuple(f"tag:yaml.org,2002:{kind}" for kind in ("float", "int", "bool"))
 _Loader.yaml_implicit_resolvers = {
-    first: [rule for rule in rules if rule[0] not in ("tag:yaml.org,2002:float", "tag:yaml.org,2002:bool")]
+    first: [rule for rule in rules if rule[0] not in _TYPES]
     for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
+_Loader.add_constructor(_TYPES[1], _Loader.construct_whole)
+_Loader.add_implicit_resolver(_TYPES[1], re.compile(r"^(?:[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+)$"), list("-+0123456789"))
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
 )

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mnemotomy.files import replacing_file
-from mnemotomy.report.figures import ACCENT, INK, SECOND, grid, save
+from mnemotomy.report.figures import ACCENT, INK, SECOND, grid, save, spell
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -104,6 +104,7 @@ def _save_in_few_colors(figure: Figure, path: str | Path) -> None:
     from PIL import Image
 
     drawn = io.BytesIO()
+    spell(figure)
     figure.savefig(drawn, dpi=150, format="png")
     picture = Image.open(drawn).convert("RGB").quantize(256, dither=Image.Dither.NONE)
     with replacing_file(path) as temporary:

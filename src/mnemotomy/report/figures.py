@@ -148,5 +148,24 @@ def save(figure: Figure, path: str | Path) -> None:
     known = figure.canvas.get_supported_filetypes()
     if form not in known:
         raise DataError(f"no figure is written as .{form}; take one of {', '.join(sorted(known))}")
+    spell(figure)
     with replacing_file(path) as temporary:
         figure.savefig(temporary, dpi=150, format=form)
+
+
+def spell(figure: Figure) -> None:
+    """Take a dollar sign for one: names come from data. The numbers at an axis stay formulas, as in 10²."""
+    from matplotlib.text import Text
+    from matplotlib.ticker import LogFormatter, ScalarFormatter
+
+    numbers = {
+        label
+        for axes in figure.axes
+        for axis in (axes.xaxis, axes.yaxis)
+        if isinstance(axis.get_major_formatter(), LogFormatter | ScalarFormatter)
+        for label in axis.findobj(Text)
+        if label is not axis.label
+    }
+    for text in figure.findobj(Text):
+        if text not in numbers:
+            text.set_parse_math(False)
