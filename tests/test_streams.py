@@ -23,8 +23,13 @@ def tokenizer():
 
 def test_a_text_beyond_the_window_is_refused_or_cut(tokenizer):
     model = tiny_llama(max_position_embeddings=16)
-    result = run(tokenizer, RLCP.stable(layer=1, training=Training(epochs=1)), model, retain=["the sky is blue " * 9])
-    assert result.stopped is None
+    lengths: list[int] = []
+    seen = model.register_forward_pre_hook(
+        lambda _, __, given: lengths.append(given["input_ids"].shape[1]), with_kwargs=True
+    )
+    run(tokenizer, RLCP.stable(layer=1, training=Training(epochs=1)), model, retain=["the sky is blue " * 9])
+    seen.remove()
+    assert max(lengths) == 16
     long = [replace(FACTS[0], contexts=("Kyoto is in Japan " * 5,)), *FACTS[1:]]
     with pytest.raises(ModelError, match="longer than the 16 tokens"):
         metabolize(model, tokenizer, long, config(), format=FORMAT, progress=False)

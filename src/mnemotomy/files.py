@@ -76,15 +76,16 @@ def replacing_folder(target: str | Path) -> Iterator[Path]:
 @contextlib.contextmanager
 def filling(target: str | Path) -> Iterator[Path]:
     """As `replacing_file`; a device or pipe is written to, once all is there, and not replaced."""
-    if not Path(target).exists() or Path(target).is_file() or Path(target).is_dir():
+    target = Path(target)
+    if target.exists() and not (target.is_file() or target.is_dir()):
+        with tempfile.TemporaryDirectory() as folder:
+            whole = Path(folder) / "whole"
+            yield whole
+            with whole.open("rb") as source, target.open("wb") as sink:
+                shutil.copyfileobj(source, sink)
+    else:
         with replacing_file(target) as temporary:
             yield temporary
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        whole = Path(folder) / "whole"
-        yield whole
-        with whole.open("rb") as source, Path(target).open("wb") as sink:
-            shutil.copyfileobj(source, sink)
 
 
 def write_text(target: str | Path, text: str) -> None:

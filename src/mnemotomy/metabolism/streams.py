@@ -96,13 +96,11 @@ class Streams:
 
     def longest(self) -> int:
         """Tokens of the longest prompt with context and answer, as the facts' own contexts have it."""
-        return max(
-            len(encode_with_answer(self.tokenizer, self.format.join([context], prompt), fact.answer, separator)[0])
-            for separator in [self.format.separator]
+        pairs = [
+            (self.format.join([max(fact.contexts, key=len)], max(fact.prompts, key=len)), fact.answer)
             for fact in self.facts
-            for context in fact.contexts
-            for prompt in [max(fact.prompts, key=len)]
-        )
+        ]
+        return self._encode(pairs).input_ids.shape[1]
 
     def labels(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Which answer (``y_probe``) and which prompt slot each example has, ``[n]`` each."""

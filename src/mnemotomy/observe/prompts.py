@@ -116,9 +116,8 @@ def _encoded(
     tokenizer: Any, prompts: Sequence[str], answers: Sequence[str] | None, separator: str
 ) -> tuple[list[list[int]], Int[Tensor, " n"] | None]:
     """What the model reads of each prompt, and the first token of each answer."""
-    encoded = encode_prompts(tokenizer, prompts)
-    if answers is None:
-        return encoded, None
+    if answers is None or not prompts:
+        return encode_prompts(tokenizer, prompts), None
     if len(answers) != len(prompts):
         raise DataError(f"{len(prompts)} prompts came with {len(answers)} answers; give one for each")
     pairs = zip(prompts, answers, strict=True)
