@@ -41,7 +41,7 @@ clean:
 	rm -rf .venv runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 # torch is pinned by constraints.txt, so that no later build with gigabytes of libraries is taken instead
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml experiments/pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]' --editable experiments
 	touch $@

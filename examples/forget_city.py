@@ -6,9 +6,9 @@ Run after `make demo`, which trains and caches the model:
 """
 
 import mnemotomy as mt
-from mnemotomy.bench.demo.language import LanguageConfig, measure, text_batches
-from mnemotomy.bench.world_model import generate, train_world_model
 from mnemotomy.data.world import small_world
+from mnemotomy.demo.language import LanguageConfig, measure, text_batches
+from mnemotomy.demo.world_model import generate, train_world_model
 
 world = small_world()
 model, tokenizer = train_world_model(world, LanguageConfig().model, "runs/demo/models")

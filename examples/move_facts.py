@@ -8,9 +8,9 @@ Run after `make demo`, which trains and caches the model; metabolising takes abo
 from pathlib import Path
 
 import mnemotomy as mt
-from mnemotomy.bench.world_model import WorldModelConfig, train_world_model
 from mnemotomy.data.world import small_world
-from mnemotomy.data.world_facts import WORLD_FORMAT, world_facts
+from mnemotomy.demo.world_model import WorldModelConfig, train_world_model
+from mnemotomy_bench.metabolism.world_facts import WORLD_FORMAT, world_facts
 
 QUESTION = "question : in which country is Kyoto ? answer :"
 

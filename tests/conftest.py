@@ -12,8 +12,8 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import pytest
 import torch
 
-from mnemotomy.models import quiet_transformers
-from mnemotomy.ram.store import FactStore
+from mnemotomy.core.models import quiet_transformers
+from mnemotomy.store.fact_store import FactStore
 
 torch.set_num_threads(1)
 

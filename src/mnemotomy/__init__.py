@@ -8,9 +8,11 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from mnemotomy.version import __version__ as __version__
+from mnemotomy.core.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from mnemotomy.core.errors import MnemotomyError
+    from mnemotomy.core.models import fingerprint, load_model, load_tokenizer, save_model
     from mnemotomy.data.fact import Fact, PromptFormat
     from mnemotomy.data.fact_file import read_facts, write_facts
     from mnemotomy.engram.atlas import Atlas
@@ -23,12 +25,10 @@ if TYPE_CHECKING:
     from mnemotomy.engram.moments import Moments
     from mnemotomy.engram.recalibrate import recalibrate_, recalibrated
     from mnemotomy.engram.strength import erase, inject
-    from mnemotomy.errors import MnemotomyError
     from mnemotomy.metabolism.metabolize import Metabolized, metabolize
     from mnemotomy.metabolism.rlcp import RLCP, EngramStart, LoRA, Training
-    from mnemotomy.models import fingerprint, load_model, load_tokenizer, save_model
-    from mnemotomy.ram.reader import Answer, Reader
-    from mnemotomy.ram.store import FactStore
+    from mnemotomy.store.fact_store import FactStore
+    from mnemotomy.store.reader import Answer, Reader
 
 __all__ = [
     "RLCP",
@@ -88,14 +88,14 @@ _HOMES = {
     "engram.moments": ("Moments",),
     "engram.recalibrate": ("recalibrate_", "recalibrated"),
     "engram.strength": ("erase", "inject"),
-    "errors": ("MnemotomyError",),
+    "core.errors": ("MnemotomyError",),
     "data.fact": ("Fact", "PromptFormat"),
     "data.fact_file": ("read_facts", "write_facts"),
     "metabolism.metabolize": ("Metabolized", "metabolize"),
     "metabolism.rlcp": ("RLCP", "EngramStart", "LoRA", "Training"),
-    "models": ("fingerprint", "load_model", "load_tokenizer", "save_model"),
-    "ram.reader": ("Answer", "Reader"),
-    "ram.store": ("FactStore",),
+    "core.models": ("fingerprint", "load_model", "load_tokenizer", "save_model"),
+    "store.reader": ("Answer", "Reader"),
+    "store.fact_store": ("FactStore",),
 }
 
 

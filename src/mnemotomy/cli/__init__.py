@@ -11,11 +11,11 @@ import typer
 from mnemotomy import __version__
 from mnemotomy.cli.apply import apply
 from mnemotomy.cli.ask import ask
-from mnemotomy.cli.bench import bench
 from mnemotomy.cli.collect import collect
 from mnemotomy.cli.demo import demo
 from mnemotomy.cli.doctor import doctor
 from mnemotomy.cli.evaluate import evaluate
+from mnemotomy.cli.extensions import add_extensions
 from mnemotomy.cli.facts import facts
 from mnemotomy.cli.metabolize import metabolize
 from mnemotomy.cli.methods import methods
@@ -34,7 +34,7 @@ app = typer.Typer(
 for _command in (demo, collect, trace, apply, metabolize, unlearn, evaluate, methods, ask, doctor):
     app.command()(_command)
 app.add_typer(facts, name="facts")
-app.add_typer(bench, name="bench")
+add_extensions(app)
 
 
 def _print_version(wanted: bool) -> None:

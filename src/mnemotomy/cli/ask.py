@@ -44,10 +44,9 @@ def ask(
     Example:
       mnemotomy ask runs/metabolized facts.db "In which country is Kyoto?"
     """
-    from mnemotomy.models import load_model, load_tokenizer, quiet_transformers
-    from mnemotomy.ram.reader import Reader
-    from mnemotomy.ram.store import FactStore
-    from mnemotomy.recipe.file import locate_model
+    from mnemotomy.core.models import load_model, load_tokenizer, locate_model, quiet_transformers
+    from mnemotomy.store.fact_store import FactStore
+    from mnemotomy.store.reader import Reader
 
     with FactStore(store, create=False) as opened:
         folder = locate_model(model)

@@ -42,10 +42,9 @@ def collect(
         --reference rest.jsonl -o moments.safetensors
     """
     files, chosen, only = concept_files(concept, reference or []), selector(sites), blocks(layers)
-    from mnemotomy.files import check_file, check_no_input
-    from mnemotomy.models import load_model, load_tokenizer, quiet_transformers
+    from mnemotomy.core.files import check_file, check_no_input
+    from mnemotomy.core.models import load_model, load_tokenizer, locate_model, quiet_transformers
     from mnemotomy.recipe.collecting import Reading, check_writable, collect_files, remove_checkpoints
-    from mnemotomy.recipe.file import locate_model
 
     check_file(output)
     check_no_input(output, [file for paths in files.values() for file in paths])

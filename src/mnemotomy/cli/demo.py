@@ -29,7 +29,7 @@ def demo(
       mnemotomy demo
       mnemotomy demo --json - > numbers.json
     """
-    from mnemotomy.bench.demo import run_demo
+    from mnemotomy.demo import run_demo
 
     with contextlib.redirect_stdout(sys.stderr):  # standard output is for the numbers alone
         result = run_demo(out, seed=seed, report=report)
@@ -38,7 +38,7 @@ def demo(
     if json_ != "-":
         from rich.console import Console
 
-        from mnemotomy.bench.demo.show import print_tables
+        from mnemotomy.demo.show import print_tables
 
         print_tables(result, Console())
         typer.echo(f"{out / 'report.html' if report else out}: {result['seconds']:.0f} s")

@@ -92,7 +92,7 @@ def _devices() -> list[dict[str, Any]]:
     try:
         import torch
 
-        from mnemotomy.observe.precision import resolved
+        from mnemotomy.core.precision import resolved
     except ImportError:
         return []
     processor = platform.processor() or platform.machine()

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mnemotomy.cli.options import Precise, PrecisionName
 from mnemotomy.cli.outcome import emit_json, json_option, one_line_errors
 from mnemotomy.cli.templates import DATE, SYSTEM, TAGS, check_template, template_for
-from mnemotomy.cli.tofu_options import Precise, PrecisionName
-from mnemotomy.errors import DataError
-from mnemotomy.files import write_text
+from mnemotomy.core.errors import DataError
+from mnemotomy.core.files import write_text
 
 if TYPE_CHECKING:
     from mnemotomy.observe.splits import Splits
@@ -62,15 +62,13 @@ def evaluate(
     """
     import json
 
-    from mnemotomy.bench.tofu.evaluating import Fluency, evaluation_of, left_out
-    from mnemotomy.bench.tofu.pairs import check_same_tokenizer
+    from mnemotomy.core.models import check_same_tokenizer, load_model, load_tokenizer, locate_model, quiet_transformers
+    from mnemotomy.evaluation.evaluating import Fluency, evaluation_of, left_out
     from mnemotomy.metrics.tofu.evaluation import values_of
     from mnemotomy.metrics.tofu.forget_quality import forget_quality
     from mnemotomy.metrics.tofu.scores import scores
     from mnemotomy.metrics.tofu.summary import summary, write_evaluation
-    from mnemotomy.models import load_model, load_tokenizer, quiet_transformers
     from mnemotomy.observe.splits import Asking, Observed
-    from mnemotomy.recipe.file import locate_model
 
     if full is not None and gold is None:
         raise DataError("--full has a use beside --gold: scores are rescaled between the two; give both")
@@ -125,8 +123,8 @@ def _splits(data: str | None, forget: str, retain: Path | None, holdout: Path | 
     Raises:
         DataError: the options contradict each other, or a split is missing or malformed.
     """
-    from mnemotomy.bench.tofu.texts import Texts
     from mnemotomy.data.tofu import questions_of
+    from mnemotomy.evaluation.texts import Texts
 
     if data is not None:
         if retain is not None or holdout is not None:

@@ -10,7 +10,7 @@ import typer
 from mnemotomy.cli.outcome import emit_json, json_option, one_line_errors
 
 if TYPE_CHECKING:
-    from mnemotomy.ram.retriever import Hit
+    from mnemotomy.store.retriever import Hit
 
 facts = typer.Typer(no_args_is_help=True)
 
@@ -48,7 +48,7 @@ def add(
       mnemotomy facts add facts.db --subject Kyoto --answer Japan --context "Kyoto is in Japan."
     """
     from mnemotomy.data.fact import Fact
-    from mnemotomy.ram.making import written
+    from mnemotomy.store.opening import written
 
     fact = Fact(subject, answer, contexts=tuple(context or ()), relation=relation, where="the fact")
     added, size = written(store, lambda opened: (opened.add([fact]), len(opened)))
@@ -67,7 +67,7 @@ def import_(
     Example:
       mnemotomy facts import facts.db facts.jsonl
     """
-    from mnemotomy.ram.making import written
+    from mnemotomy.store.opening import written
 
     added, size = written(store, lambda opened: (opened.import_file(file), len(opened)))
     typer.echo(f"{store}: {added} added, {_number(size)}")
@@ -82,7 +82,7 @@ def export(store: Store, file: Annotated[Path, typer.Argument(help="The JSON Lin
     Example:
       mnemotomy facts export facts.db facts.jsonl
     """
-    from mnemotomy.ram.store import FactStore
+    from mnemotomy.store.fact_store import FactStore
 
     with FactStore(store, create=False) as opened:
         typer.echo(f"{file}: {_number(opened.export_file(file))}")
@@ -102,7 +102,7 @@ def search(
     Example:
       mnemotomy facts search facts.db "In which country is Kyoto?" -k 3
     """
-    from mnemotomy.ram.store import FactStore
+    from mnemotomy.store.fact_store import FactStore
 
     with FactStore(store, create=False) as opened:
         hits = opened.search(query, k)
@@ -128,7 +128,7 @@ def remove(
     Example:
       mnemotomy facts rm facts.db Kyoto
     """
-    from mnemotomy.ram.store import FactStore
+    from mnemotomy.store.fact_store import FactStore
 
     with FactStore(store, create=False) as opened:
         typer.echo(f"{store}: {opened.delete(subject, relation)} deleted, {_number(len(opened))} left")
@@ -150,7 +150,7 @@ def update(
       mnemotomy facts update facts.db --subject Kyoto --answer Italy
     """
     from mnemotomy.data.fact import Fact
-    from mnemotomy.ram.store import FactStore
+    from mnemotomy.store.fact_store import FactStore
 
     fact = Fact(subject, answer, contexts=tuple(context or ()), relation=relation, where="the fact")
     with FactStore(store, create=False) as opened:
@@ -169,7 +169,7 @@ def hit_record(hit: Hit) -> dict[str, Any]:
 
 def hit_line(hit: Hit) -> str:
     """A hit as a line: what it says, score and relevance."""
-    from mnemotomy.ram.retriever import statement
+    from mnemotomy.store.retriever import statement
 
     about = f"{hit.fact.subject} ({hit.fact.relation})" if hit.fact.relation else hit.fact.subject
     numbers = f"score {hit.score:.2f}, relevance {hit.relevance:.2f}"

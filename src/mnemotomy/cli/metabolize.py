@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from mnemotomy.cli.outcome import one_line_errors
-from mnemotomy.errors import DataError
+from mnemotomy.core.errors import DataError
 
 
 class Protocol(enum.StrEnum):
@@ -60,17 +60,16 @@ def metabolize(
     """
     from dataclasses import replace
 
+    from mnemotomy.core.files import check_replaceable
+    from mnemotomy.core.models import load_model, load_tokenizer, locate_model, quiet_transformers
     from mnemotomy.data.fact import PromptFormat
     from mnemotomy.data.fact_file import read_facts
     from mnemotomy.data.fact_templates import read_templates
-    from mnemotomy.data.text import read_examples
-    from mnemotomy.files import check_replaceable
-    from mnemotomy.metabolism.checkpoint import remove_checkpoint
     from mnemotomy.metabolism.metabolize import RECORD
     from mnemotomy.metabolism.metabolize import metabolize as run
     from mnemotomy.metabolism.rlcp import RLCP, LoRA
-    from mnemotomy.models import load_model, load_tokenizer, quiet_transformers
-    from mnemotomy.recipe.file import locate_model
+    from mnemotomy.text.records import read_examples
+    from mnemotomy.training.checkpoint import remove_checkpoint
 
     if precision not in ("no", "bf16"):
         raise DataError(f"--precision {precision!r}: choose no or bf16")

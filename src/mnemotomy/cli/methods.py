@@ -43,8 +43,8 @@ def listed() -> list[dict[str, Any]]:
     """By method ``models``, ``name``, ``title``, ``family``, ``cost``, ``needs``, ``paper`` and ``settings``."""
     import dataclasses
 
+    from mnemotomy.methods.classifiers.registry import METHODS
     from mnemotomy.methods.language.registry import LANGUAGE_METHODS
-    from mnemotomy.methods.registry import METHODS
 
     def settings(kind: Any) -> dict[str, str]:
         made = kind()

@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
+import enum
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from mnemotomy.data.text import REFERENCE
-from mnemotomy.errors import DataError
+import typer
+
+from mnemotomy.core.errors import DataError
+from mnemotomy.text.records import REFERENCE
+
+LARGEST_SEED = 2**63 - 1
+
+
+class PrecisionName(enum.StrEnum):
+    """Of forward passes."""
+
+    AUTO = "auto"
+    NO = "no"
+    BF16 = "bf16"
+
+
+Precise = Annotated[
+    PrecisionName, typer.Option("--precision", help="bf16 autocast, no, or auto: bf16 where the device has it.")
+]
 
 
 def concept_files(pairs: Iterable[str], reference: list[Path]) -> dict[str, list[Path]]:

@@ -12,8 +12,8 @@ import safetensors
 import typer
 
 from mnemotomy.cli.extras import EXTRAS
-from mnemotomy.errors import MnemotomyError
-from mnemotomy.files import check_file, write_text
+from mnemotomy.core.errors import MnemotomyError
+from mnemotomy.core.files import check_file, write_text
 
 FAILED, INTERRUPTED = 2, 130
 

@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar, get_args, get_type_hints
 
-from mnemotomy.errors import ConfigurationError
+from mnemotomy.core.errors import ConfigurationError
 from mnemotomy.methods.language.base import LanguageMethod
 
 M = TypeVar("M")

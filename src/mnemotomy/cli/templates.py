@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from mnemotomy.errors import DataError
+from mnemotomy.core.errors import DataError
 
 SYSTEM = typer.Option(help="The system message of a chat template; empty for none. OpenUnlearning's by default.")
 DATE = typer.Option(help="What a chat template writes as today's date. OpenUnlearning's by default.")
@@ -20,7 +20,7 @@ def check_template(tokenizer: Any, name: str, tags: bool) -> None:
     Raises:
         DataError: the tokenizer has no chat template and tags were not asked for, or it has one and they were.
     """
-    from mnemotomy.observe.answer_tokens import has_chat_template
+    from mnemotomy.text.answers import has_chat_template
 
     if not has_chat_template(tokenizer) and not tags:
         raise DataError(
@@ -36,7 +36,7 @@ def template_for(tokenizer: Any, name: str, system: str | None, date: str | None
     Raises:
         DataError: an option belongs to a chat template, which the tokenizer lacks.
     """
-    from mnemotomy.observe.answer_tokens import OPEN_UNLEARNING, has_chat_template
+    from mnemotomy.text.answers import OPEN_UNLEARNING, has_chat_template
 
     changes: dict[str, Any] = {}
     if system is not None:

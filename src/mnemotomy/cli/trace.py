@@ -10,7 +10,7 @@ import typer
 
 from mnemotomy.cli.options import choice
 from mnemotomy.cli.outcome import emit_json, json_option, one_line_errors
-from mnemotomy.data.text import REFERENCE
+from mnemotomy.text.records import REFERENCE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,13 +40,12 @@ def trace(
     Example:
       mnemotomy trace moments.safetensors Qwen/Qwen3-0.6B --csv trace.csv --png trace.png
     """
+    from mnemotomy.core.files import check_no_input, write_text
+    from mnemotomy.core.models import load_model, locate_model, quiet_transformers
     from mnemotomy.engram.atlas import Atlas
     from mnemotomy.engram.cut import CUTS
     from mnemotomy.engram.filters import FILTERS
     from mnemotomy.engram.moments import Moments
-    from mnemotomy.files import check_no_input, write_text
-    from mnemotomy.models import load_model, quiet_transformers
-    from mnemotomy.recipe.file import locate_model
 
     for written in (csv, png, json_):
         if written is not None:

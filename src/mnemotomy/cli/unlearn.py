@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mnemotomy.cli.options import LARGEST_SEED
 from mnemotomy.cli.outcome import one_line_errors
 from mnemotomy.cli.templates import DATE, SYSTEM, TAGS, check_template, template_for
-from mnemotomy.cli.tofu_options import LARGEST_SEED
-from mnemotomy.errors import ConfigurationError
-from mnemotomy.files import check_replaceable
+from mnemotomy.core.errors import ConfigurationError
+from mnemotomy.core.files import check_replaceable
 
 if TYPE_CHECKING:
-    from mnemotomy.data.text import TextExample
     from mnemotomy.methods.language.self_reference import SelfReference
+    from mnemotomy.text.records import TextExample
 
 RECORD = "unlearning.json"
 
@@ -59,13 +59,19 @@ def unlearn(
     import json
 
     from mnemotomy.cli.settings import configured
-    from mnemotomy.engram.moments import versions
+    from mnemotomy.core.models import (
+        fingerprint,
+        load_model,
+        load_tokenizer,
+        locate_model,
+        quiet_transformers,
+        save_model,
+        tokenizer_digest,
+    )
+    from mnemotomy.core.version import versions
     from mnemotomy.methods.language.problem import TextProblem
     from mnemotomy.methods.language.registry import LANGUAGE_METHODS
     from mnemotomy.methods.language.self_reference import write_reference
-    from mnemotomy.models import fingerprint, load_model, load_tokenizer, quiet_transformers, save_model
-    from mnemotomy.observe.splits import tokenizer_digest
-    from mnemotomy.recipe.file import locate_model
     from mnemotomy.report.unlearning_card import unlearning_card
 
     if method not in LANGUAGE_METHODS:
@@ -120,7 +126,7 @@ def unlearn(
 
 
 def _read(files: list[Path]) -> list[TextExample]:
-    from mnemotomy.data.text import read_examples
+    from mnemotomy.text.records import read_examples
 
     return [one for file in files for one in read_examples(file)]
 

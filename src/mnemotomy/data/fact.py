@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from mnemotomy.errors import DataError
+from mnemotomy.core.errors import DataError
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from mnemotomy.core.errors import DataError
+from mnemotomy.core.files import replacing_file
 from mnemotomy.data.fact import Fact, check_facts
 from mnemotomy.data.fact_templates import Templates
 from mnemotomy.data.json_lines import json_lines, parse_line
-from mnemotomy.errors import DataError
-from mnemotomy.files import replacing_file
 
 _TEXTS, _LISTS = ("subject", "answer", "relation"), ("prompts", "contexts", "heldout_prompts")
 

@@ -6,9 +6,9 @@ import json
 from dataclasses import asdict, fields
 from pathlib import Path
 
+from mnemotomy.core.errors import DataError
+from mnemotomy.core.files import write_text
 from mnemotomy.data.fact import PromptFormat
-from mnemotomy.errors import DataError
-from mnemotomy.files import write_text
 
 FILE = "prompt_format.json"
 

@@ -6,8 +6,8 @@ import json
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
+from mnemotomy.core.errors import DataError
 from mnemotomy.data.fact import Fact
-from mnemotomy.errors import DataError
 
 
 @dataclass(frozen=True)

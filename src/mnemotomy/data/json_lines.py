@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mnemotomy.errors import DataError
+from mnemotomy.core.errors import DataError
 
 
 def json_lines(path: str | Path, what: str = "file") -> Iterator[tuple[Any, str]]:

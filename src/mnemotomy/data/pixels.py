@@ -11,8 +11,8 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
+from mnemotomy.core.errors import DataError
 from mnemotomy.data.image_files import EXTRA
-from mnemotomy.errors import DataError
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mnemotomy.core.errors import DataError
 from mnemotomy.data.json_lines import json_lines
-from mnemotomy.errors import DataError
 
 HUB = "locuslab/TOFU"
 

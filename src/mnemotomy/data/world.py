@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, get_args
 
+from mnemotomy.core.errors import DataError
 from mnemotomy.data.world_text import Association, Phrasing, arithmetic_text, context_text, load_facts, load_phrasings
-from mnemotomy.errors import DataError
 
 Kind = Literal["fact", "context", "arithmetic"]
 Group = Literal["target_train", "target_heldout", "other_facts", "in_context", "arithmetic"]

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from importlib import resources
 
-from mnemotomy.errors import DataError
+from mnemotomy.core.errors import DataError
 
 
 @dataclass(frozen=True)

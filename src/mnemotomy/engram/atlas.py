@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from mnemotomy.core.errors import ConceptError, FingerprintError, NonFiniteError, SelectionError
+from mnemotomy.core.models import digest, digests, fingerprint_of
 from mnemotomy.engram.cut import Cut, RelativeCut
 from mnemotomy.engram.engram import Engram
 from mnemotomy.engram.filters import Filter, Soft
@@ -18,8 +20,6 @@ from mnemotomy.engram.outputs import Written
 from mnemotomy.engram.products import full_precision
 from mnemotomy.engram.sites import Site, module_names, parameter_names, sites_by_name
 from mnemotomy.engram.spectrum import Spectrum, factorise
-from mnemotomy.errors import ConceptError, FingerprintError, NonFiniteError, SelectionError
-from mnemotomy.models import digest, digests, fingerprint_of
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -18,18 +18,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mnemotomy.core.errors import ArtifactError, ConceptError, DataError
+from mnemotomy.core.models import device_of, fingerprint, observing
+from mnemotomy.core.progress import progress_bar
+from mnemotomy.core.version import versions
 from mnemotomy.engram.collector import Collector
 from mnemotomy.engram.distributed import own_file, sum_over_processes
 from mnemotomy.engram.forward import Forward, batch_size, default_forward, layer_by_layer, move
-from mnemotomy.engram.moments import Moments, Origin, Statistic, versions
+from mnemotomy.engram.moments import Moments, Origin, Statistic
 from mnemotomy.engram.moments_file import load_moments, save_moments
 from mnemotomy.engram.products import full_precision
 from mnemotomy.engram.rows import is_encoder_decoder, label_rows
 from mnemotomy.engram.second_moment import Sampling
 from mnemotomy.engram.sites import Selector, Site, select_sites
-from mnemotomy.errors import ArtifactError, ConceptError, DataError
-from mnemotomy.models import device_of, fingerprint, observing
-from mnemotomy.progress import progress_bar
 
 ConceptOf = Callable[[Any], Sequence[Any] | Tensor]
 Mask = Callable[[Any], Tensor]

@@ -9,11 +9,11 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
+from mnemotomy.core.errors import NonFiniteError, SharingError
 from mnemotomy.engram.moments import Statistic
 from mnemotomy.engram.rows import ENCODER, RowLabels, stream_of, text_encoder
 from mnemotomy.engram.second_moment import Sampling, SecondMoment, add_input_, empty_moment
 from mnemotomy.engram.sites import Layout, Reading, Site
-from mnemotomy.errors import NonFiniteError, SharingError
 
 Identity = tuple[int, int, tuple[int, ...], tuple[int, ...], Layout]
 """Object, version (an in-place write makes it another input), shape, strides and layout."""

@@ -11,11 +11,11 @@ import pandas as pd
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from mnemotomy.core.models import tied_parameters, untie
 from mnemotomy.engram.atlas import Atlas
 from mnemotomy.engram.edit import Edit
 from mnemotomy.engram.filters import Filter
 from mnemotomy.engram.sites import parameter_names, sites_by_name
-from mnemotomy.models import tied_parameters, untie
 
 Score = Callable[[nn.Module], float]
 Model = TypeVar("Model", bound=nn.Module)

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from mnemotomy.errors import DataError
+from mnemotomy.core.errors import DataError
 
 
 class Cut(Protocol):

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from mnemotomy.core.errors import MergeError
 from mnemotomy.engram.moments import Statistic
 from mnemotomy.engram.second_moment import SecondMoment
-from mnemotomy.errors import MergeError
 
 
 def sum_over_processes(

@@ -17,12 +17,12 @@ from jaxtyping import Float
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from mnemotomy.engram.moments import versions
+from mnemotomy.core.errors import ArtifactError, FingerprintError, NonFiniteError, SelectionError, TiedWeightsError
+from mnemotomy.core.files import replacing_file
+from mnemotomy.core.models import fingerprint, tied_parameters, untie
+from mnemotomy.core.version import versions
 from mnemotomy.engram.moments_file import read_header
 from mnemotomy.engram.sites import Site, module_names, parameter_names, sites_by_name
-from mnemotomy.errors import ArtifactError, FingerprintError, NonFiniteError, SelectionError, TiedWeightsError
-from mnemotomy.files import replacing_file
-from mnemotomy.models import fingerprint, tied_parameters, untie
 
 FORMAT = "mnemotomy-edit"
 VERSION = 1

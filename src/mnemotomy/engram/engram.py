@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 from jaxtyping import Float
 from torch import Tensor
 
+from mnemotomy.core.errors import SelectionError
 from mnemotomy.engram.cut import CUTS, describe
 from mnemotomy.engram.edit import Edit, Term
 from mnemotomy.engram.filters import FILTERS, Filter
 from mnemotomy.engram.products import full_precision
 from mnemotomy.engram.sites import Site
-from mnemotomy.errors import SelectionError
 
 if TYPE_CHECKING:
     from mnemotomy.engram.atlas import Atlas

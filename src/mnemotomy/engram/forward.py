@@ -10,8 +10,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from mnemotomy.core.errors import DataError
 from mnemotomy.engram.rows import inputs_of, is_encoder_decoder
-from mnemotomy.errors import DataError
 
 Forward = Callable[[nn.Module, Any], Any]
 

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import safetensors
 import torch
-import transformers
 
+from mnemotomy.core.errors import ArtifactError, ConceptError, FingerprintError, MergeError, SelectionError
 from mnemotomy.engram.second_moment import SecondMoment
-from mnemotomy.errors import ArtifactError, ConceptError, FingerprintError, MergeError, SelectionError
-from mnemotomy.version import __version__
 
 Statistic = dict[str, SecondMoment]
 """The moment of each concept for one distinct input."""
@@ -25,7 +21,7 @@ class Origin:
     """Where moments come from; written into every artifact.
 
     Attributes:
-        fingerprint: of the model (``mnemotomy.models.fingerprint``).
+        fingerprint: of the model (``mnemotomy.core.models.fingerprint``).
         model: its class.
         selector: the sites that were asked for.
         layers: the blocks that were asked for, if any.
@@ -44,17 +40,6 @@ class Origin:
     rows: int | None = None
     examples: dict[str, int] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
-
-
-def versions() -> dict[str, str]:
-    """What to write beside a result so that it can be made again."""
-    return {
-        "mnemotomy": __version__,
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-        "safetensors": str(safetensors.__version__),
-        "python": platform.python_version(),
-    }
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ import safetensors
 from safetensors.torch import save_file
 from torch import Tensor
 
+from mnemotomy.core.errors import ArtifactError
+from mnemotomy.core.files import replacing_file
 from mnemotomy.engram.moments import Moments, Origin, Statistic
 from mnemotomy.engram.second_moment import SecondMoment
-from mnemotomy.errors import ArtifactError
-from mnemotomy.files import replacing_file
 
 FORMAT = "mnemotomy-moments"
 VERSION = 1

@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from mnemotomy.core.errors import DataError
+from mnemotomy.core.models import device_of, observing
 from mnemotomy.engram.forward import Forward, default_forward, move
-from mnemotomy.errors import DataError
-from mnemotomy.models import device_of, observing
 
 Model = TypeVar("Model", bound=nn.Module)
 

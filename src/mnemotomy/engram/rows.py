@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
+from mnemotomy.core.errors import DataError, RowsError
 from mnemotomy.engram.sites import OneHot, Reading
-from mnemotomy.errors import DataError, RowsError
 
 IGNORED = -100  # transformers' label of positions that do not count
 TEXT, ENCODER, OTHER = "text", "encoder", "other"

@@ -14,9 +14,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from mnemotomy.core.errors import NonFiniteError
 from mnemotomy.engram.cut import Cut, RelativeCut
 from mnemotomy.engram.filters import Filter, Linear
-from mnemotomy.errors import NonFiniteError
 
 WELL_CONDITIONED = 1e2
 """Up to this condition number float32 keeps an engram to 1e-4; beyond, the solve is in float64."""

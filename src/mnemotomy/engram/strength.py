@@ -6,10 +6,10 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from mnemotomy.core.errors import DataError, SelectionError
 from mnemotomy.engram.edit import Edit, Term
 from mnemotomy.engram.engram import Engram
 from mnemotomy.engram.filters import Filter
-from mnemotomy.errors import DataError, SelectionError
 
 if TYPE_CHECKING:
     from mnemotomy.engram.atlas import Atlas

@@ -12,20 +12,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mnemotomy.metabolism.checkpoint import (
+from mnemotomy.core.progress import progress_bar
+from mnemotomy.metabolism.objective import Objective, Step
+from mnemotomy.metabolism.reference import Reference
+from mnemotomy.metabolism.rlcp import RLCP, Training
+from mnemotomy.metabolism.setup import Retained
+from mnemotomy.metabolism.streams import Sequences, Streams
+from mnemotomy.training.checkpoint import (
     CHECKPOINT,
     load_checkpoint,
     restore_state,
     save_checkpoint,
     trained_state,
 )
-from mnemotomy.metabolism.log import StepLog
-from mnemotomy.metabolism.objective import Objective, Step
-from mnemotomy.metabolism.reference import Reference
-from mnemotomy.metabolism.rlcp import RLCP, Training
-from mnemotomy.metabolism.setup import Retained
-from mnemotomy.metabolism.streams import Sequences, Streams
-from mnemotomy.progress import progress_bar
+from mnemotomy.training.log import StepLog
 
 
 @dataclass(frozen=True)

@@ -13,18 +13,18 @@ from typing import Any
 import torch
 from torch import nn
 
+from mnemotomy.core.errors import ConfigurationError, DataError, TrainingError
+from mnemotomy.core.files import write_text
+from mnemotomy.core.models import check_language_model, check_window, fingerprint, keeping_flags, save_model, window_of
+from mnemotomy.core.version import versions
 from mnemotomy.data.fact import Fact, PromptFormat, check_facts
-from mnemotomy.engram.moments import versions
-from mnemotomy.errors import ConfigurationError, DataError, TrainingError
-from mnemotomy.files import write_text
-from mnemotomy.metabolism.checkpoint import CHECKPOINT, check_checkpoint, run_key
 from mnemotomy.metabolism.loop import Material, Outcome, Run, train
 from mnemotomy.metabolism.objective import Objective
 from mnemotomy.metabolism.probe import resolve_layer
 from mnemotomy.metabolism.rlcp import RLCP, described
 from mnemotomy.metabolism.setup import Retained, reference_for, start_from_engram, with_adapter
 from mnemotomy.metabolism.streams import LONGEST, Streams
-from mnemotomy.models import check_language_model, check_window, fingerprint, keeping_flags, save_model, window_of
+from mnemotomy.training.checkpoint import CHECKPOINT, check_checkpoint, run_key
 
 RECORD = "metabolism.json"
 """What was run, in the folder of the result."""

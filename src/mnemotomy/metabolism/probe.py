@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from mnemotomy.errors import ModelError
+from mnemotomy.core.errors import ModelError
 
 Layer = int | float | str
 """Blocks passed, counted from 1; or a share of the depth; or the name of a module whose output is probed."""

@@ -11,9 +11,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from mnemotomy.core.models import device_of, observing
+from mnemotomy.core.progress import progress_bar
 from mnemotomy.metabolism.streams import Sequences
-from mnemotomy.models import device_of, observing
-from mnemotomy.progress import progress_bar
 
 PRECOMPUTED_AT_MOST = 2 << 30
 """Bytes of logits that ``auto`` precomputes; beyond, a frozen copy of the weights is cheaper."""

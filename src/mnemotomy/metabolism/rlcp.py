@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, Literal, get_args
 
-from mnemotomy.errors import ConfigurationError
+from mnemotomy.core.errors import ConfigurationError
 from mnemotomy.metabolism.adversary import Adversary, Collapse, Reversal, Watching
 from mnemotomy.metabolism.probe import Layer
 from mnemotomy.metabolism.schedule import Constant, Schedule, Sigmoid

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from mnemotomy.core.errors import ConfigurationError, ModelError
 from mnemotomy.engram.atlas import Atlas
 from mnemotomy.engram.collect import Collection, collect
 from mnemotomy.engram.filters import Hard
 from mnemotomy.engram.strength import erase
-from mnemotomy.errors import ConfigurationError, ModelError
 from mnemotomy.metabolism.objective import unwrapped
 from mnemotomy.metabolism.reference import PRECOMPUTED_AT_MOST, AdapterOff, FrozenCopy, Precomputed, Reference
 from mnemotomy.metabolism.rlcp import RLCP, EngramStart, LoRA

@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from mnemotomy.core.errors import DataError
 from mnemotomy.data.fact import Fact, PromptFormat
-from mnemotomy.data.tokenizing import padding_token
-from mnemotomy.errors import DataError
 from mnemotomy.metabolism.suppression import IGNORED
-from mnemotomy.observe.encoding import encode_prompt, encode_with_answer
+from mnemotomy.text.prompts import encode_prompt, encode_with_answer
+from mnemotomy.text.tokenizing import padding_token
 
 LONGEST = 256
 """Tokens that are read of a text that is to stay."""

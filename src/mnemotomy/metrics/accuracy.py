@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from mnemotomy.errors import DataError
+from mnemotomy.core.errors import DataError
 
 
 def class_accuracies(

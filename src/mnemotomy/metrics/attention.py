@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mnemotomy.errors import DataError
+from mnemotomy.core.errors import DataError
 
 
 def attention_entropy(weights: Float[Tensor, "heads length"]) -> Float[Tensor, " heads"]:

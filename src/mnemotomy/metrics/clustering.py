@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from mnemotomy.errors import DataError
+from mnemotomy.core.errors import DataError
 
 
 def clustering_nmi(features: Float[Tensor, "n d"], labels: Int[Tensor, " n"], clusters: int, *, seed: int = 0) -> float:

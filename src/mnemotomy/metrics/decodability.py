@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from mnemotomy.errors import DataError
+from mnemotomy.core.errors import DataError
 
 Kind = Literal["linear", "two-layer"]
 Labels = Sequence[Hashable] | Int[Tensor, " n"]

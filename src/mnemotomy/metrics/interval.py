@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mnemotomy.errors import DataError
+from mnemotomy.core.errors import DataError
 
 _LARGEST = 10_000_000  # resampled values held at once
 

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
-from mnemotomy.errors import DataError
+from mnemotomy.core.errors import DataError
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Readings = Float[Tensor, " n"] | Float[Tensor, "n k"]

@@ -10,12 +10,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from mnemotomy.data.lengths import similar_lengths
-from mnemotomy.errors import NonFiniteError
-from mnemotomy.models import device_of
-from mnemotomy.observe.answer_tokens import EncodedAnswer
+from mnemotomy.core.errors import NonFiniteError
+from mnemotomy.core.models import device_of
 from mnemotomy.observe.generation import pad_left
 from mnemotomy.observe.greedy import takes_rows_out
+from mnemotomy.text.answers import EncodedAnswer
+from mnemotomy.text.lengths import similar_lengths
 
 Shown = Float[Tensor, "4 tokens"]
 """Log-probability, hit, mean and deviation of every token of an answer; see ``answers.AnswerObservations``."""

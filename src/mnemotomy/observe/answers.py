@@ -10,18 +10,18 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from mnemotomy.errors import DataError
-from mnemotomy.models import check_window, observing
+from mnemotomy.core.errors import DataError
+from mnemotomy.core.models import check_window, observing
+from mnemotomy.core.version import __version__
 from mnemotomy.observe.answer_logits import read_one_by_one, read_sharing_prompts, shares_prompts
-from mnemotomy.observe.answer_tokens import (
+from mnemotomy.observe.generation import continue_greedily
+from mnemotomy.text.answers import (
     OPEN_UNLEARNING,
     Template,
     encode_answer,
     has_chat_template,
     prompt_of,
 )
-from mnemotomy.observe.generation import continue_greedily
-from mnemotomy.version import __version__
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from torch import nn
 
-from mnemotomy.errors import ModelError
+from mnemotomy.core.errors import ModelError
 
 
 @contextmanager

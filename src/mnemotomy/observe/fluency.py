@@ -10,10 +10,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mnemotomy.data.lengths import equal_lengths
-from mnemotomy.data.tokenizing import tokenized
-from mnemotomy.errors import ModelError
-from mnemotomy.models import device_of, load_model, load_tokenizer, observing, window_of
+from mnemotomy.core.errors import ModelError
+from mnemotomy.core.models import device_of, load_model, load_tokenizer, observing, window_of
+from mnemotomy.text.lengths import equal_lengths
+from mnemotomy.text.tokenizing import tokenized
 
 GIBBERISH_DETECTOR = "madhurjindal/autonlp-Gibberish-Detector-492513457"
 """OpenUnlearning's classifier."""

@@ -10,10 +10,10 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from mnemotomy.errors import DataError, ModelError
-from mnemotomy.models import check_language_model, device_of, observing, quiet_transformers, window_of
-from mnemotomy.observe.encoding import encode_prompts
+from mnemotomy.core.errors import DataError, ModelError
+from mnemotomy.core.models import check_language_model, device_of, observing, quiet_transformers, window_of
 from mnemotomy.observe.greedy import takes_rows_out, write_greedily
+from mnemotomy.text.prompts import encode_prompts
 
 
 def continue_greedily(

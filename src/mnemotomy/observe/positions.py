@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from mnemotomy.data.tokenizing import tokenized
-from mnemotomy.errors import DataError
+from mnemotomy.core.errors import DataError
+from mnemotomy.text.tokenizing import tokenized
 
 
 def token_positions(tokenizer: Any, text: str, span: str, *, within: str | None = None) -> list[int]:

@@ -12,11 +12,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from mnemotomy.data.lengths import equal_lengths
-from mnemotomy.errors import DataError, ModelError
-from mnemotomy.models import device_of, observing
+from mnemotomy.core.errors import DataError, ModelError
+from mnemotomy.core.models import device_of, observing
 from mnemotomy.observe.eager import eager_attention
-from mnemotomy.observe.encoding import encode_prompts, encode_with_answer
+from mnemotomy.text.lengths import equal_lengths
+from mnemotomy.text.prompts import encode_prompts, encode_with_answer
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ from typing import Any
 
 from torch import nn
 
+from mnemotomy.core.errors import DataError
+from mnemotomy.core.models import check_language_model
 from mnemotomy.data.tofu import Question
-from mnemotomy.errors import DataError
-from mnemotomy.models import check_language_model
-from mnemotomy.observe.answer_tokens import OPEN_UNLEARNING, Template
 from mnemotomy.observe.answers import AnswerObservations, answer_greedily, observe_answers
+from mnemotomy.text.answers import OPEN_UNLEARNING, Template
 
 _WRITING = 4  # times as many rows where answers are written: there, a row has the logits of one token
 

@@ -11,9 +11,9 @@ import safetensors
 from safetensors.torch import save_file
 from torch import Tensor
 
+from mnemotomy.core.errors import ArtifactError
+from mnemotomy.core.files import replacing_file
 from mnemotomy.data.tofu import Question
-from mnemotomy.errors import ArtifactError
-from mnemotomy.files import replacing_file
 from mnemotomy.observe.answers import AnswerObservations
 from mnemotomy.observe.questions import QuestionObservations
 

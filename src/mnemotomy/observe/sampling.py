@@ -8,7 +8,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from mnemotomy.models import device_of, observing, quiet_transformers
+from mnemotomy.core.models import device_of, observing, quiet_transformers
 from mnemotomy.observe.generation import check_writes, end_tokens, pad_left, room_after, said_by_the_call_alone
 
 

@@ -13,15 +13,15 @@ from typing import Any
 import torch
 from torch import nn
 
+from mnemotomy.core.models import device_of, fingerprint, tokenizer_digest
+from mnemotomy.core.precision import Precision, autocast, check_precision, resolved
+from mnemotomy.core.progress import progress_bar
+from mnemotomy.core.version import __version__
 from mnemotomy.data.tofu import Question
-from mnemotomy.models import device_of, fingerprint
-from mnemotomy.observe.answer_tokens import OPEN_UNLEARNING, Template
 from mnemotomy.observe.generation import end_tokens
-from mnemotomy.observe.precision import Precision, autocast, check_precision, resolved
 from mnemotomy.observe.questions import QuestionObservations, observe_questions
 from mnemotomy.observe.questions_file import load_questions, save_questions
-from mnemotomy.progress import progress_bar
-from mnemotomy.version import __version__
+from mnemotomy.text.answers import OPEN_UNLEARNING, Template
 
 HOLDOUT = "holdout"
 """The split that only membership inference reads; the model writes no answers to it."""
@@ -121,16 +121,6 @@ def splits_digest(splits: Splits) -> str:
     """A hash of the texts of all splits."""
     texts = {name: _texts(questions) for name, questions in splits.items()}
     return hashlib.sha256(json.dumps(texts, sort_keys=True).encode()).hexdigest()
-
-
-def tokenizer_digest(tokenizer: Any) -> str:
-    """A hash of the words, the rules and the template of a tokenizer; two with the same give the same tokens."""
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    rules = sorted(tokenizer.get_vocab().items()) if backend is None else json.loads(backend.to_str())
-    if isinstance(rules, dict):  # left behind by the last call that padded or truncated
-        rules |= {"padding": None, "truncation": None}
-    special = [tokenizer.eos_token_id, tokenizer.bos_token_id, getattr(tokenizer, "chat_template", None)]
-    return hashlib.sha256(json.dumps([rules, special], sort_keys=True).encode()).hexdigest()
 
 
 def observing_versions() -> dict[str, str]:

@@ -14,14 +14,14 @@ from typing import Any
 
 from torch import nn
 
-from mnemotomy.data.text import read_examples
-from mnemotomy.data.tokens import IGNORED, Batch, batches
+from mnemotomy.core.errors import ConceptError, ModelError
+from mnemotomy.core.models import check_tokens, fingerprint, window_of
 from mnemotomy.engram.collect import Collection, collect
 from mnemotomy.engram.moments import Moments
 from mnemotomy.engram.rows import is_encoder_decoder
 from mnemotomy.engram.sites import Selector, select_sites
-from mnemotomy.errors import ConceptError, ModelError
-from mnemotomy.models import check_tokens, fingerprint, window_of
+from mnemotomy.text.encoding import IGNORED, Batch, batches
+from mnemotomy.text.records import read_examples
 
 _SUFFIX = ".checkpoint"
 

@@ -15,7 +15,8 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from mnemotomy.errors import DataError, ModelError
+from mnemotomy.core.errors import DataError
+from mnemotomy.core.models import locate_model, seen_from
 from mnemotomy.recipe.schema import Recipe
 
 
@@ -45,7 +46,7 @@ class RecipeFile:
     def files(self) -> dict[str, list[Path]]:
         """The files of every concept, the reference's last."""
         here = self.path.parent
-        return {name: [_seen_from(here, file) for file in files] for name, files in self.recipe.files.items()}
+        return {name: [seen_from(here, file) for file in files] for name, files in self.recipe.files.items()}
 
     @cached_property
     def digests(self) -> dict[str, list[str]]:
@@ -86,27 +87,6 @@ def load_recipe(path: str | Path) -> RecipeFile:
     except (ValidationError, TypeError, ValueError) as error:
         raise DataError(f"{path}: {_first_problem(error)}") from error
     return RecipeFile(path, text, recipe)
-
-
-def locate_model(name: str, folder: Path = Path()) -> str:
-    """``name`` as a folder seen from ``folder`` if there is one, else as it is: a hub id.
-
-    Raises:
-        ModelError: ``name`` can only be a folder, and there is none.
-    """
-    local = _seen_from(folder, name)
-    if local.is_dir():
-        return str(local)
-    if name.startswith((".", "/", "~")) or name.count("/") > 1 or local.exists():
-        raise ModelError(f"there is no model folder {local}")
-    return name
-
-
-def _seen_from(folder: Path, name: str) -> Path:
-    try:
-        return folder / Path(name).expanduser()
-    except RuntimeError:  # nobody of that name
-        return folder / name
 
 
 class _Loader(yaml.SafeLoader):

@@ -10,14 +10,22 @@ from typing import Any
 import torch
 from torch import nn
 
+from mnemotomy.core.errors import NonFiniteError, SelectionError, TiedWeightsError
+from mnemotomy.core.files import check_replaceable
+from mnemotomy.core.models import (
+    fingerprint,
+    load_model,
+    load_tokenizer,
+    quiet_transformers,
+    save_model,
+    tied_parameters,
+)
+from mnemotomy.core.version import versions
 from mnemotomy.engram.atlas import Atlas
 from mnemotomy.engram.edit import Edit
-from mnemotomy.engram.moments import Moments, versions
+from mnemotomy.engram.moments import Moments
 from mnemotomy.engram.sites import parameter_names, select_sites
 from mnemotomy.engram.strength import erase, inject
-from mnemotomy.errors import NonFiniteError, SelectionError, TiedWeightsError
-from mnemotomy.files import check_replaceable
-from mnemotomy.models import fingerprint, load_model, load_tokenizer, quiet_transformers, save_model, tied_parameters
 from mnemotomy.recipe.collecting import Reading, check_writable, collect_files, remove_checkpoints
 from mnemotomy.recipe.file import load_recipe
 from mnemotomy.recipe.schema import Recipe

@@ -8,11 +8,11 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
-from mnemotomy.data.text import REFERENCE
+from mnemotomy.core.errors import DataError
 from mnemotomy.engram.cut import CUTS, Cut, from_description
 from mnemotomy.engram.filters import FILTERS, Filter
 from mnemotomy.engram.strength import RULES
-from mnemotomy.errors import DataError
+from mnemotomy.text.records import REFERENCE
 
 Names = tuple[str, ...]
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mnemotomy.errors import DataError, MnemotomyError
-from mnemotomy.files import replacing_file
+from mnemotomy.core.errors import DataError, MnemotomyError
+from mnemotomy.core.files import replacing_file
 
 if TYPE_CHECKING:
     import pandas as pd

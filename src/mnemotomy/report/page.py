@@ -10,7 +10,7 @@ from pathlib import Path
 
 import jinja2
 
-from mnemotomy.files import write_text
+from mnemotomy.core.files import write_text
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,14 @@ from typing import cast
 
 from torch import nn
 
+from mnemotomy.core.errors import SelectionError
+from mnemotomy.core.models import DTYPES
 from mnemotomy.engram.sites.attention import PROJECTIONS, AttentionInputSite, AttentionOutputSite
 from mnemotomy.engram.sites.base import Site
 from mnemotomy.engram.sites.convolution import ConvolutionSite, TransposedConvolutionSite
 from mnemotomy.engram.sites.embedding import EmbeddingSite
 from mnemotomy.engram.sites.experts import ExpertSite, expert_sites, is_fused_experts
 from mnemotomy.engram.sites.linear import LinearSite, TransposedLinearSite
-from mnemotomy.errors import SelectionError
-from mnemotomy.models import DTYPES
 
 Selector = str | Sequence[str]
 

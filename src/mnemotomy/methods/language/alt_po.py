@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from mnemotomy.data.tokens import Encoded
 from mnemotomy.methods.language.alternates import Sampling, alternate_answers
 from mnemotomy.methods.language.loop import Step
 from mnemotomy.methods.language.preference import Draw, Preference
 from mnemotomy.methods.language.problem import TextProblem
 from mnemotomy.methods.language.refusals import answered, question_of
+from mnemotomy.text.encoding import Encoded
 
 
 @dataclass(frozen=True)

@@ -8,17 +8,16 @@ from pathlib import Path
 
 import torch
 
-from mnemotomy.errors import ConfigurationError, DataError
-from mnemotomy.files import write_text
-from mnemotomy.metabolism.checkpoint import run_key
+from mnemotomy.core.errors import ConfigurationError, DataError
+from mnemotomy.core.files import write_text
+from mnemotomy.core.models import device_of, fingerprint, tokenizer_digest
+from mnemotomy.core.progress import progress_bar
 from mnemotomy.methods.language.problem import TextProblem
 from mnemotomy.methods.language.refusals import question_of
-from mnemotomy.models import device_of, fingerprint
-from mnemotomy.observe.answer_tokens import has_chat_template, prompt_of
-from mnemotomy.observe.encoding import encode_prompt
 from mnemotomy.observe.sampling import continue_sampled
-from mnemotomy.observe.splits import tokenizer_digest
-from mnemotomy.progress import progress_bar
+from mnemotomy.text.answers import has_chat_template, prompt_of
+from mnemotomy.text.prompts import encode_prompt
+from mnemotomy.training.checkpoint import run_key
 
 REQUEST = (
     "Question: {question}\nAnswer: {answer}\n"

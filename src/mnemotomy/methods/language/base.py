@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from torch import nn
 
-from mnemotomy.methods.base import Published
+from mnemotomy.methods.classifiers.base import Published
 from mnemotomy.methods.language.problem import TextProblem
 
 

@@ -9,12 +9,12 @@ from typing import ClassVar
 
 from torch import nn
 
+from mnemotomy.core.errors import ConfigurationError
 from mnemotomy.engram.atlas import Atlas
 from mnemotomy.engram.cut import RelativeCut
 from mnemotomy.engram.edit import Edit
 from mnemotomy.engram.moments import Moments
-from mnemotomy.errors import ConfigurationError
-from mnemotomy.methods.base import Family
+from mnemotomy.methods.classifiers.base import Family
 from mnemotomy.methods.language.base import LanguageMethod
 from mnemotomy.methods.language.collecting import Collecting
 from mnemotomy.methods.language.problem import TextProblem

@@ -9,14 +9,14 @@ from typing import Literal, cast, get_args
 import torch
 from torch import Tensor, nn
 
-from mnemotomy.data.text import TextExample
-from mnemotomy.data.tokens import IGNORED
+from mnemotomy.core.errors import ConfigurationError, SelectionError
 from mnemotomy.engram.collect import collect
 from mnemotomy.engram.moments import Moments
 from mnemotomy.engram.sites import select_sites
-from mnemotomy.errors import ConfigurationError, SelectionError
 from mnemotomy.methods.language.problem import TextProblem
 from mnemotomy.methods.language.sequences import Batch, sequences, sorted_batches
+from mnemotomy.text.encoding import IGNORED
+from mnemotomy.text.records import TextExample
 
 FORGET, RETAIN = "forget", "retain"
 

@@ -10,19 +10,27 @@ from typing import Any, Literal, NamedTuple, get_args
 import torch
 from torch import Tensor, nn
 
-from mnemotomy.data.tokens import Encoded
+from mnemotomy.core.errors import ConfigurationError, SelectionError
+from mnemotomy.core.progress import progress_bar
+from mnemotomy.curvature.kronecker import KroneckerFactor, KroneckerFactors
 from mnemotomy.engram.collector import Collector
 from mnemotomy.engram.products import full_precision
 from mnemotomy.engram.rows import TEXT, RowLabels
 from mnemotomy.engram.sites import Site
 from mnemotomy.engram.sites.base import WeightAndBias
 from mnemotomy.engram.sites.linear import LinearSite, TransposedLinearSite
-from mnemotomy.errors import ConfigurationError, SelectionError
-from mnemotomy.methods.curvature import REFERENCE, InputCollector, add_output_, drawn, factors_of, gradients_at, watched
-from mnemotomy.methods.kronecker import KroneckerFactor, KroneckerFactors
+from mnemotomy.methods.classifiers.curvature import (
+    REFERENCE,
+    InputCollector,
+    add_output_,
+    drawn,
+    factors_of,
+    gradients_at,
+    watched,
+)
 from mnemotomy.methods.language.predictions import ROWS_AT_ONCE, predict
 from mnemotomy.methods.language.sequences import padded
-from mnemotomy.progress import progress_bar
+from mnemotomy.text.encoding import Encoded
 
 Labels = Literal["sampled", "true"]
 """``sampled`` from the model's own predictions, for the Fisher matrix; ``true``, for the empirical one."""

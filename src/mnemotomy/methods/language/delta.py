@@ -7,12 +7,12 @@ from typing import ClassVar
 
 from torch import nn
 
+from mnemotomy.core.errors import ConfigurationError, SelectionError
 from mnemotomy.engram.atlas import Atlas
 from mnemotomy.engram.cut import RelativeCut
 from mnemotomy.engram.edit import Edit
 from mnemotomy.engram.moments import Moments
 from mnemotomy.engram.strength import erase
-from mnemotomy.errors import ConfigurationError, SelectionError
 from mnemotomy.methods.language.closed_form import PAPER, ClosedForm
 from mnemotomy.methods.language.collecting import FORGET
 from mnemotomy.methods.language.problem import TextProblem

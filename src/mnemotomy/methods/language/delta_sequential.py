@@ -12,13 +12,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from mnemotomy.core.errors import ConfigurationError, SelectionError
+from mnemotomy.core.models import device_of, observing, tied_parameters, untie
+from mnemotomy.core.progress import progress_bar
 from mnemotomy.engram.cut import RelativeCut
 from mnemotomy.engram.edit import check_finite
 from mnemotomy.engram.forward import default_forward, move
 from mnemotomy.engram.sites import parameter_names, sites_by_name
 from mnemotomy.engram.spectrum import factorise
-from mnemotomy.errors import ConfigurationError, SelectionError
-from mnemotomy.methods.base import Family
+from mnemotomy.methods.classifiers.base import Family
 from mnemotomy.methods.language.base import LanguageMethod
 from mnemotomy.methods.language.closed_form import PAPER
 from mnemotomy.methods.language.collecting import FORGET, RETAIN, Collecting
@@ -27,8 +29,6 @@ from mnemotomy.methods.language.paired_moments import Inputs, PairedMoment, inpu
 from mnemotomy.methods.language.problem import TextProblem
 from mnemotomy.methods.language.propagation import Stream, blocks_of, local_names, stages
 from mnemotomy.methods.language.sequences import Batch
-from mnemotomy.models import device_of, observing, tied_parameters, untie
-from mnemotomy.progress import progress_bar
 
 
 @dataclass(frozen=True)

@@ -10,17 +10,17 @@ from typing import ClassVar, NamedTuple
 
 from torch import nn
 
-from mnemotomy.data.text import TextExample, Turn
-from mnemotomy.data.tokens import Encoded
+from mnemotomy.core.errors import ConfigurationError, NonFiniteError
 from mnemotomy.engram.atlas import Atlas
 from mnemotomy.engram.edit import Edit
-from mnemotomy.errors import ConfigurationError, NonFiniteError
 from mnemotomy.methods.language.closed_form import PAPER, ClosedForm
 from mnemotomy.methods.language.collecting import FORGET, some
 from mnemotomy.methods.language.engram_filtered import Steep
 from mnemotomy.methods.language.predictions import predicted_tokens, sequence_log_probabilities
 from mnemotomy.methods.language.problem import TextProblem
 from mnemotomy.methods.language.sequences import sequences
+from mnemotomy.text.encoding import Encoded
+from mnemotomy.text.records import TextExample, Turn
 
 
 class Choice(NamedTuple):

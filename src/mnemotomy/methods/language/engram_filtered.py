@@ -8,11 +8,11 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from mnemotomy.core.errors import ConfigurationError
 from mnemotomy.engram.atlas import Atlas
 from mnemotomy.engram.edit import Edit
 from mnemotomy.engram.filters import FILTERS, Filter, Hard, Soft
 from mnemotomy.engram.strength import erase
-from mnemotomy.errors import ConfigurationError
 from mnemotomy.methods.language.closed_form import PAPER, ClosedForm
 from mnemotomy.methods.language.collecting import FORGET
 

@@ -8,6 +8,8 @@ from typing import ClassVar
 
 from torch import nn
 
+from mnemotomy.core.errors import ConfigurationError
+from mnemotomy.core.progress import progress_bar
 from mnemotomy.engram.atlas import Atlas
 from mnemotomy.engram.collect import Collection, collect
 from mnemotomy.engram.cut import RelativeCut
@@ -15,13 +17,11 @@ from mnemotomy.engram.edit import Edit
 from mnemotomy.engram.filters import Filter, Hard
 from mnemotomy.engram.sites import sites_by_name
 from mnemotomy.engram.strength import erase
-from mnemotomy.errors import ConfigurationError
 from mnemotomy.methods.language.closed_form import PAPER, ClosedForm
 from mnemotomy.methods.language.collecting import FORGET, RETAIN
 from mnemotomy.methods.language.engram_filtered import share_of
 from mnemotomy.methods.language.problem import TextProblem
 from mnemotomy.methods.language.propagation import Stream, forward_state, local_names, stages
-from mnemotomy.progress import progress_bar
 
 
 @dataclass(frozen=True)

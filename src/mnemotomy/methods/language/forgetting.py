@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from mnemotomy.data.tokens import Encoded
+from mnemotomy.core.progress import progress_bar
+from mnemotomy.curvature.weight_gradients import Matrices, taken
 from mnemotomy.engram.sites.base import WeightAndBias
 from mnemotomy.methods.language.predictions import ROWS_AT_ONCE, Predictions, predict
-from mnemotomy.methods.weight_gradients import Matrices, taken
-from mnemotomy.progress import progress_bar
+from mnemotomy.text.encoding import Encoded
 
 FLOOR = 0.05
 """Added to ``1 − p``, so that tokens the model is sure of weigh at most 20 times those that it has lost."""

@@ -11,18 +11,17 @@ from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
-from mnemotomy.data.tokens import Encoded
-from mnemotomy.errors import ConfigurationError
-from mnemotomy.metabolism.checkpoint import run_key
-from mnemotomy.methods.base import Family
+from mnemotomy.core.errors import ConfigurationError
+from mnemotomy.core.models import device_of, fingerprint, observing, tokenizer_digest
+from mnemotomy.methods.classifiers.base import Family
 from mnemotomy.methods.language.base import LanguageMethod
 from mnemotomy.methods.language.loop import Descent, Loss, Run, Step, descend
 from mnemotomy.methods.language.losses import kl_divergence, negative_log_likelihood
 from mnemotomy.methods.language.predictions import predict
 from mnemotomy.methods.language.problem import TextProblem
 from mnemotomy.methods.language.sequences import sequences
-from mnemotomy.models import device_of, fingerprint, observing
-from mnemotomy.observe.splits import tokenizer_digest
+from mnemotomy.text.encoding import Encoded
+from mnemotomy.training.checkpoint import run_key
 
 OPEN_UNLEARNING = "Dorna et al. 2025, OpenUnlearning: Accelerating LLM Unlearning via Unified Benchmarking"
 LEARNING_RATES = (1e-5, 2e-5, 5e-5)

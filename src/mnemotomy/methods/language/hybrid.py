@@ -8,8 +8,8 @@ from typing import ClassVar
 
 from torch import nn
 
-from mnemotomy.errors import ConfigurationError
-from mnemotomy.methods.base import Family
+from mnemotomy.core.errors import ConfigurationError
+from mnemotomy.methods.classifiers.base import Family
 from mnemotomy.methods.language.base import LanguageMethod
 from mnemotomy.methods.language.gradient import GradientMethod
 from mnemotomy.methods.language.npo import NPO

@@ -16,12 +16,12 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from mnemotomy.errors import ConfigurationError, TrainingError
-from mnemotomy.metabolism.checkpoint import load_checkpoint, save_checkpoint, seconds_before
+from mnemotomy.core.errors import ConfigurationError, TrainingError
+from mnemotomy.core.models import device_of, keeping_flags
+from mnemotomy.core.progress import progress_bar
 from mnemotomy.metabolism.rlcp import LoRA
 from mnemotomy.metabolism.setup import with_adapter
-from mnemotomy.models import device_of, keeping_flags
-from mnemotomy.progress import progress_bar
+from mnemotomy.training.checkpoint import load_checkpoint, save_checkpoint, seconds_before
 
 CHECKPOINT = "checkpoint"
 """The folder of a checkpoint, in that of the run."""

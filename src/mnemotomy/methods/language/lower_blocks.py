@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from mnemotomy.core.errors import ModelError
 from mnemotomy.engram.sites import Site
-from mnemotomy.errors import ModelError
 from mnemotomy.methods.language.propagation import blocks_of, local_names
 
 LIMIT = 2**30

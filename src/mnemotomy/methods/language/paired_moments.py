@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mnemotomy.data.tokens import IGNORED
 from mnemotomy.engram.sites import Reading, Site
+from mnemotomy.text.encoding import IGNORED
 
 Inputs = Callable[[int], Float[Tensor, "*rows d"]]
 """Of a batch by its number: what a site reads."""

@@ -10,10 +10,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from mnemotomy.data.tokens import IGNORED, Encoded
+from mnemotomy.core.models import device_of, observing, within_window
 from mnemotomy.metabolism.objective import unwrapped
 from mnemotomy.methods.language.sequences import padded
-from mnemotomy.models import device_of, observing, within_window
+from mnemotomy.text.encoding import IGNORED, Encoded
 
 ROWS_AT_ONCE = 8
 """On a CPU: examples of like length that are forwarded together, so that little is computed for padding."""

@@ -9,7 +9,6 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from mnemotomy.data.tokens import Encoded
 from mnemotomy.methods.language.gradient import (
     ALPHAS,
     BETAS,
@@ -24,6 +23,7 @@ from mnemotomy.methods.language.losses import preference_loss
 from mnemotomy.methods.language.predictions import predict, sequence_log_probabilities
 from mnemotomy.methods.language.problem import TextProblem
 from mnemotomy.methods.language.sequences import sequences
+from mnemotomy.text.encoding import Encoded
 
 Draw = Callable[[Step], Sequence[Encoded]]
 

@@ -8,10 +8,10 @@ from typing import Any
 
 from torch import nn
 
-from mnemotomy.data.text import TextExample
-from mnemotomy.errors import ConceptError, ModelError
-from mnemotomy.models import check_language_model
-from mnemotomy.observe.answer_tokens import OPEN_UNLEARNING, Template
+from mnemotomy.core.errors import ConceptError, ModelError
+from mnemotomy.core.models import check_language_model
+from mnemotomy.text.answers import OPEN_UNLEARNING, Template
+from mnemotomy.text.records import TextExample
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from mnemotomy.core.errors import ModelError
+from mnemotomy.core.models import device_of, observing
 from mnemotomy.engram.forward import default_forward, move
 from mnemotomy.engram.sites import Reading, Site
-from mnemotomy.errors import ModelError
 from mnemotomy.methods.language.sequences import Batch
-from mnemotomy.models import device_of, observing
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 

@@ -6,12 +6,12 @@ import random
 from collections.abc import Sequence
 from pathlib import Path
 
-from mnemotomy.data.text import TextExample, Turn
-from mnemotomy.data.tokens import Encoded
-from mnemotomy.errors import DataError
+from mnemotomy.core.errors import DataError
 from mnemotomy.methods.language.loop import Step
 from mnemotomy.methods.language.problem import TextProblem
 from mnemotomy.methods.language.sequences import sequence
+from mnemotomy.text.encoding import Encoded
+from mnemotomy.text.records import TextExample, Turn
 
 OURS = Path(__file__).with_name("idontknow.txt")
 """Our own wordings; TOFU's are in its ``idontknow.jsonl``, which is no JSON but one answer per line too."""

@@ -9,9 +9,9 @@ from typing import ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from mnemotomy.core.errors import ConfigurationError
+from mnemotomy.core.models import device_of, observing
 from mnemotomy.data.fact import PromptFormat
-from mnemotomy.data.tokens import IGNORED, Encoded
-from mnemotomy.errors import ConfigurationError
 from mnemotomy.metabolism.adversary import Reversal
 from mnemotomy.metabolism.homeostasis import kl_to_reference
 from mnemotomy.metabolism.objective import unwrapped
@@ -25,7 +25,7 @@ from mnemotomy.methods.language.predictions import predict
 from mnemotomy.methods.language.problem import TextProblem
 from mnemotomy.methods.language.refusals import answered, question_of
 from mnemotomy.methods.language.sequences import padded, sequences
-from mnemotomy.models import device_of, observing
+from mnemotomy.text.encoding import IGNORED, Encoded
 
 
 @dataclass(frozen=True)

@@ -13,14 +13,14 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from mnemotomy.data.text import TextExample, Turn
-from mnemotomy.errors import ConfigurationError, DataError, ModelError
-from mnemotomy.models import device_of, window_of
-from mnemotomy.observe.answer_tokens import OPEN_UNLEARNING, Template, has_chat_template, prompt_of
-from mnemotomy.observe.encoding import encode_prompt
+from mnemotomy.core.errors import ConfigurationError, DataError, ModelError
+from mnemotomy.core.models import device_of, window_of
+from mnemotomy.core.progress import progress_bar
 from mnemotomy.observe.generation import check_writes
 from mnemotomy.observe.sampling import continue_sampled
-from mnemotomy.progress import progress_bar
+from mnemotomy.text.answers import OPEN_UNLEARNING, Template, has_chat_template, prompt_of
+from mnemotomy.text.prompts import encode_prompt
+from mnemotomy.text.records import TextExample, Turn
 
 _MARK = "mnemotomy-question"
 _ATTEMPTS = 3  # to fill up what came out empty

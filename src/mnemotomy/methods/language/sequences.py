@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mnemotomy.data.text import TextExample
-from mnemotomy.data.tokenizing import padding_token
-from mnemotomy.data.tokens import IGNORED, Encoded, encode
-from mnemotomy.errors import DataError
+from mnemotomy.core.errors import DataError
+from mnemotomy.core.models import window_of
 from mnemotomy.methods.language.problem import TextProblem
-from mnemotomy.models import window_of
-from mnemotomy.observe.answer_tokens import Template, encode_answer
+from mnemotomy.text.answers import Template, encode_answer
+from mnemotomy.text.encoding import IGNORED, Encoded, encode
+from mnemotomy.text.records import TextExample
+from mnemotomy.text.tokenizing import padding_token
 
 Batch = dict[str, Tensor]
 MAX_LENGTH = 512

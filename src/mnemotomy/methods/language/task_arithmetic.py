@@ -8,10 +8,11 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from mnemotomy.core.errors import ConfigurationError, SelectionError
+from mnemotomy.core.models import fingerprint
 from mnemotomy.engram.edit import Dense, Edit, Term
 from mnemotomy.engram.sites import sites_by_name
-from mnemotomy.errors import ConfigurationError, SelectionError
-from mnemotomy.methods.base import Family
+from mnemotomy.methods.classifiers.base import Family
 from mnemotomy.methods.language.base import LanguageMethod
 from mnemotomy.methods.language.collecting import Collecting
 from mnemotomy.methods.language.delta import pretrained_of
@@ -20,7 +21,6 @@ from mnemotomy.methods.language.losses import negative_log_likelihood
 from mnemotomy.methods.language.predictions import predict
 from mnemotomy.methods.language.problem import TextProblem
 from mnemotomy.methods.language.sequences import sequences
-from mnemotomy.models import fingerprint
 
 PAPER_STRENGTHS = (0.5, 1.0, 2.0, 5.0, 20.0)
 """Appendix E.5 of arXiv 2606.14997."""

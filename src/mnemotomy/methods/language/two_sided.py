@@ -10,11 +10,12 @@ from typing import ClassVar, Literal
 
 from torch import nn
 
+from mnemotomy.core.errors import ConfigurationError, SelectionError
+from mnemotomy.curvature.ascent import Aim, Ascent, climb
+from mnemotomy.curvature.kronecker import KroneckerFactors, check_damping
+from mnemotomy.curvature.weight_gradients import train_as, train_only
 from mnemotomy.engram.sites import select_sites
 from mnemotomy.engram.sites.base import WeightAndBias
-from mnemotomy.errors import ConfigurationError, SelectionError
-from mnemotomy.methods.ascent import Aim, Ascent, climb
-from mnemotomy.methods.kronecker import KroneckerFactors, check_damping
 from mnemotomy.methods.language.base import LanguageMethod
 from mnemotomy.methods.language.closed_form import PAPER
 from mnemotomy.methods.language.collecting import name_of, some
@@ -23,8 +24,7 @@ from mnemotomy.methods.language.forgetting import Below, loss_gradient
 from mnemotomy.methods.language.lower_blocks import lower_blocks_once
 from mnemotomy.methods.language.problem import TextProblem
 from mnemotomy.methods.language.sequences import sequences
-from mnemotomy.methods.language.unseen import Level, estimated_level, losses
-from mnemotomy.methods.weight_gradients import train_as, train_only
+from mnemotomy.methods.language.target_level import Level, estimated_level, losses
 
 TOLERANCE, WAYPOINT_TOLERANCE = 0.02, 0.1
 """How near to its aim the last step must come, and those before it, as a share of the level."""

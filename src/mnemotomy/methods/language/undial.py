@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from mnemotomy.errors import ConfigurationError
+from mnemotomy.core.errors import ConfigurationError
 from mnemotomy.methods.language.gradient import ALPHAS, EPOCHS, RetainingMethod, StepLoss, reference_logits
 from mnemotomy.methods.language.loop import Step
 from mnemotomy.methods.language.losses import undial_loss

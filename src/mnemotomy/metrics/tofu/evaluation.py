@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mnemotomy.errors import DataError
+from mnemotomy.core.errors import DataError
 from mnemotomy.metrics.membership import loss_auc
 from mnemotomy.metrics.tofu.attacks import ATTACKS
 from mnemotomy.metrics.tofu.exact_memorization import exact_memorization

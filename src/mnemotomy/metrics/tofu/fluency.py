@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from mnemotomy.errors import DataError
+from mnemotomy.core.errors import DataError
 
 FLUENCY = "forget_fluency"
 """By a classifier of gibberish: the probability of clean text, in [0, 1] and higher for better (Appendix E.2.3)."""

@@ -8,7 +8,7 @@ import sys
 from jaxtyping import Float
 from torch import Tensor
 
-from mnemotomy.errors import DataError
+from mnemotomy.core.errors import DataError
 
 
 def forget_quality(ratios: Float[Tensor, " n"], retained: Float[Tensor, " m"]) -> float:

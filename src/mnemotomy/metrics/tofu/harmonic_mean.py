@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mnemotomy.errors import DataError
+from mnemotomy.core.errors import DataError
 
 EPSILON = 1e-10
 

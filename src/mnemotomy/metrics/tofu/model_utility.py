@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from mnemotomy.errors import DataError
+from mnemotomy.core.errors import DataError
 from mnemotomy.metrics.tofu.harmonic_mean import harmonic_mean
 
 PARTS = (

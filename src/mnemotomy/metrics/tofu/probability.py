@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mnemotomy.errors import DataError
+from mnemotomy.core.errors import DataError
 from mnemotomy.observe.answers import AnswerObservations
 
 GUARD = 1e-10

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mnemotomy.errors import DataError
+from mnemotomy.core.errors import DataError
 from mnemotomy.metrics.membership import loss_auc, privacy_score
 from mnemotomy.metrics.tofu.attacks import ATTACKS
 from mnemotomy.metrics.tofu.evaluation import values_of

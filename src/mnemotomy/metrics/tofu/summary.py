@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mnemotomy.errors import ArtifactError
-from mnemotomy.files import write_text
+from mnemotomy.core.errors import ArtifactError
+from mnemotomy.core.files import write_text
 from mnemotomy.metrics.tofu.evaluation import Evaluation
 
 EVALUATION, SUMMARY = "TOFU_EVAL.json", "TOFU_SUMMARY.json"

@@ -1,0 +1,1 @@
+"""The experiments behind Mnemotomy: the papers' tables and figures, speed runs, toy worlds."""

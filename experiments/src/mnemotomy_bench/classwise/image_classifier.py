@@ -1,0 +1,146 @@
+"""An image classifier of transformers, and images as its own processor would prepare them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from mnemotomy.core.errors import DataError, ModelError
+from mnemotomy.core.models import device_of, load_model, observing
+from mnemotomy.data.images import Images, centres, load_images, normalise
+from mnemotomy.methods.classifiers.classifier import logits
+from mnemotomy.metrics.accuracy import class_accuracies
+
+
+class Classifier:
+    """An image classifier of transformers, and the images as its processor prepares them.
+
+    Images are scaled by their shorter side to the side that the processor names, and the centre of them is cut out: a
+    square of that side, or of the processor's ``crop_size``. So they keep their proportions where some processors
+    distort them. Pillow's bilinear interpolation takes the place of the processor's.
+
+    Args:
+        name: a local folder or a hub id.
+        device: where the model runs.
+
+    Attributes:
+        side: to so many pixels the shorter side is scaled.
+        crop: so many pixels of the centre are read, across and down.
+        mean: of each channel, of pixels from 0 to 1; 0 where the processor does not normalise.
+        std: likewise; 1 where it does not.
+
+    Raises:
+        ModelError: there is no such model, it has no image processor, or one that does more than scale, crop and
+            normalise, or the model does not take images of the size that it gives.
+    """
+
+    def __init__(self, name: str, device: str = "cpu") -> None:
+        from transformers import AutoImageProcessor
+
+        self.model = load_model(name, device=device).eval()
+        try:
+            processor = AutoImageProcessor.from_pretrained(name)
+        except (OSError, ValueError, ImportError) as error:
+            raise ModelError(f"cannot load an image processor from {name!r}: {_first_line(error)}") from error
+        self.side, self.crop = _sides(processor, name)
+        self.mean, self.std = _normalisation(processor, int(getattr(self.model.config, "num_channels", 3)))
+        self._check_alike(processor, name)
+        self._check_taken(name)
+
+    def load(self, data: str, split: str) -> Images:
+        """The images of a split, with as many channels as the model takes.
+
+        Raises:
+            DataError: the data is not there, or has other classes than the model.
+        """
+        images = load_images(data, split, size=self.side)
+        known = int(getattr(self.model.config, "num_labels", 0))
+        if len(images.class_names) != known:
+            raise DataError(
+                f"{data} has {len(images.class_names)} classes and the model {known}; give the data it knows"
+            )
+        inputs = images.inputs.expand(-1, len(self.mean), -1, -1) if images.inputs.shape[1] == 1 else images.inputs
+        return Images(centres(inputs, self.crop), images.labels, images.class_names)
+
+    def batches(self, images: Images, size: int) -> Iterator[tuple[Tensor, Int[Tensor, " n"]]]:
+        """Every image once, as the model reads it, with its class."""
+        for start in range(0, len(images), size):
+            some = images.where(torch.arange(start, min(start + size, len(images))))
+            yield some.normalised(self.mean, self.std).to(device_of(self.model)), some.labels
+
+    def accuracies(self, images: Images, size: int) -> Float[Tensor, " classes"]:
+        """The accuracy on each class; NaN where it has no image."""
+        with observing(self.model):
+            found = [logits(self.model, inputs).argmax(-1).cpu() for inputs, _ in self.batches(images, size)]
+        return class_accuracies(torch.cat(found), images.labels, len(images.class_names))
+
+    def _check_alike(self, processor: Any, name: str) -> None:
+        """Refuse a processor that does more, such as exchanging colours, by what it makes of one small picture."""
+        ramp = torch.linspace(0, 255, self.side).to(torch.uint8).expand(self.side, self.side)
+        picture = torch.stack([ramp, ramp.mT, ramp.flip(1)])[: len(self.mean)]
+        ours = normalise(centres(picture[None], self.crop), self.mean, self.std)
+        try:
+            theirs = processor(images=picture, input_data_format="channels_first", return_tensors="pt")["pixel_values"]
+        except (ValueError, TypeError, KeyError, RuntimeError) as error:
+            raise ModelError(f"the image processor of {name!r} reads no picture: {_first_line(error)}") from error
+        if ours.shape != theirs.shape or not torch.allclose(ours, theirs.float(), atol=1e-3):
+            raise ModelError(
+                f"the {type(processor).__name__} of {name!r} does more than scale, crop and normalise, which "
+                "is all that is done here; take another model"
+            )
+
+    def _check_taken(self, name: str) -> None:
+        """By a forward pass: what a configuration calls ``image_size`` binds some models, and others not."""
+        blank = torch.zeros(1, len(self.mean), self.crop, self.crop, device=device_of(self.model))
+        try:
+            with observing(self.model):
+                logits(self.model, blank)
+        except (ValueError, RuntimeError) as error:
+            wanted = getattr(self.model.config, "image_size", None)
+            raise ModelError(
+                f"{name!r} does not take the {self.crop}×{self.crop} pixels that its image processor gives "
+                f"({_first_line(error)}); in its preprocessor_config.json, set size, or do_center_crop and crop_size, "
+                f"to the model's image_size, {wanted}"
+            ) from error
+
+
+def _sides(processor: Any, name: str) -> tuple[int, int]:
+    """To how many pixels the shorter side is scaled, and how many of the centre are kept."""
+    side = crop = _square(getattr(processor, "size", None))
+    share = getattr(processor, "crop_pct", None)
+    if side and share and side < 384:  # ConvNeXt's, also of residual networks, crops so without do_center_crop
+        side = int(side / share)
+    if getattr(processor, "do_center_crop", False):
+        crop = _square(getattr(processor, "crop_size", None))
+    if not (getattr(processor, "do_resize", False) and side and crop and crop <= side):
+        raise ModelError(
+            f"the image processor of {name!r} must scale to a square or by the shorter side, and crop to a square in "
+            "it; set do_resize, size and crop_size in its preprocessor_config.json"
+        )
+    return side, crop
+
+
+def _square(size: Any) -> int | None:
+    """The side that a processor's size names (a dictionary, or transformers' ``SizeDict``), if it names just one."""
+    sides = dict(size or {})
+    usual = sides.keys() in ({"shortest_edge"}, {"height", "width"}) and len(set(sides.values())) == 1
+    return int(next(iter(sides.values()))) if usual else None
+
+
+def _normalisation(processor: Any, channels: int) -> tuple[list[float], list[float]]:
+    """Mean and deviation of each channel, of pixels from 0 to 1."""
+    normalises = getattr(processor, "do_normalize", False)
+    white = 255.0 * processor.rescale_factor if getattr(processor, "do_rescale", False) else 255.0
+    mean, std = (
+        [number / white for number in ([value] * channels if isinstance(value, float | int) else value)]
+        for value in ((processor.image_mean, processor.image_std) if normalises else (0.0, 1.0))
+    )
+    return mean, std
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,95 @@
+"""Trained models for the cases: the same examples, network and seed are trained once.
+
+The only file of this bench that knows how a network is made and trained.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from torch import nn
+
+from mnemotomy.core.models import fingerprint
+from mnemotomy.data.images import DIGITS, data_folder, load_images, state_of
+from mnemotomy.methods.classifiers.problem import Examples
+from mnemotomy_bench.classwise.cases import Case
+from mnemotomy_bench.lab.resources import Usage
+from mnemotomy_bench.vision.networks.build import build_classifier
+from mnemotomy_bench.vision.recipes import Recipe, recipe_for
+from mnemotomy_bench.vision.training import train_classifier
+
+
+def load_examples(data: str, split: str, folder: Path | None) -> tuple[Examples, tuple[str, ...]]:
+    """The images of one split as networks read them, and the names of the classes; shared between calls.
+
+    Raises:
+        DataError: the data is not there, or damaged.
+    """
+    source = _source(data, folder)
+    return _examples(source, split, state_of(source, split))
+
+
+@functools.lru_cache(maxsize=4)
+def _examples(source: str | Path, split: str, state: object) -> tuple[Examples, tuple[str, ...]]:
+    images = load_images(source, split)
+    return Examples(images.inputs.float() / 255, images.labels), images.class_names
+
+
+def load_superclasses(data: str, folder: Path | None) -> dict[str, tuple[int, ...]]:
+    """CIFAR-100's classes by superclass, from its coarse labels; nothing for other data."""
+    if data != "cifar100":
+        return {}
+    source = _source(data, folder)
+    fine, coarse = (load_images(source, "test", label_column=column) for column in ("fine_label", "coarse_label"))
+    return {
+        name: tuple(fine.labels[coarse.labels == number].unique().tolist())
+        for number, name in enumerate(coarse.class_names)
+    }
+
+
+def fresh(case: Case, seed: int, shape: Sequence[int], classes: int) -> nn.Module:
+    """The case's network for images of this shape, untrained.
+
+    Raises:
+        ConfigurationError: there is no such network.
+    """
+    return build_classifier(case.network, case.data, shape, classes, width=case.width or 1.0, seed=seed)
+
+
+def train(case: Case, seed: int, model: nn.Module, examples: Examples, folder: Path) -> tuple[nn.Module, Usage]:
+    """``model`` trained on ``examples``, and what the training cost when it was done.
+
+    Args:
+        case: whose recipe it is.
+        seed: of the order of the examples.
+        model: trained in place.
+        examples: all of them are seen in every epoch.
+        folder: where trained models are kept; what is there is not trained again.
+    """
+    path = folder / f"{_key(case, seed, model, examples)}.safetensors"
+    return model, train_classifier(model, examples, recipe(case), seed=seed, path=path)
+
+
+def recipe(case: Case) -> Recipe:
+    """How the case's network is trained.
+
+    Raises:
+        ConfigurationError: there is no recipe for this network on this data.
+    """
+    return case.recipe or recipe_for(case.network, case.data)
+
+
+def _source(data: str, folder: Path | None) -> str | Path:
+    if data == DIGITS:
+        return DIGITS
+    return folder / data if folder else data_folder(data)
+
+
+def _key(case: Case, seed: int, model: nn.Module, examples: Examples) -> str:
+    content = hashlib.sha256(repr((case.network, case.width, recipe(case), seed, fingerprint(model))).encode())
+    for tensor in (examples.inputs, examples.labels):
+        content.update(tensor.cpu().contiguous().numpy().data)
+    return content.hexdigest()[:16]

@@ -1,0 +1,57 @@
+"""``mnemotomy bench pretrained``: a pretrained image classifier without each group of its classes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mnemotomy.cli.outcome import emit_json, json_option, one_line_errors
+from mnemotomy.core.files import write_text
+
+
+@one_line_errors()
+def pretrained(
+    model: Annotated[str, typer.Argument(help="A local folder or a hub id.")],
+    data: Annotated[str, typer.Option(help="A folder of parquet files, or a hub id, with the classes it knows.")],
+    train: Annotated[str, typer.Option(help="The split to extract engrams from, or a part of it.")] = "train[:2%]",
+    test: Annotated[str, typer.Option(help="The split to read accuracies from, or a part of it.")] = "validation",
+    group: Annotated[int, typer.Option(min=1, help="Classes erased together, neighbours by number.")] = 20,
+    kinds: Annotated[
+        str | None, typer.Option(help="Layers by name, as q_proj,k_proj,v_proj; every linear one by default.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="Where the model runs.")] = "cpu",
+    out: Annotated[Path, typer.Option(help="For results and the figure; what is there is not run again.")] = Path(
+        "runs/bench/pretrained"
+    ),
+    json_: Annotated[str | None, json_option("the record")] = None,
+) -> None:
+    """Erase every group of classes in turn from a pretrained image classifier, and measure what is left of each.
+
+    \b
+    Example:
+      mnemotomy bench pretrained google/vit-base-patch16-224 --data ILSVRC/imagenet-1k --device cuda
+      mnemotomy bench pretrained my-vit/ --data cifar10/ --train train --test test --group 2
+    """
+    import json
+
+    from rich.console import Console
+
+    from mnemotomy.report.figures import accuracy_heatmap
+    from mnemotomy_bench.classwise.pretrained import Plan, run_pretrained
+
+    names = None if kinds is None else tuple(name.strip() for name in kinds.split(","))
+    record = run_pretrained(out, model, Plan(data, train, test, group, names), device=device)
+    write_text(out / "pretrained.json", json.dumps(record, indent=1))
+    accuracy_heatmap(record["matrices"], record["groups"], out / "matrices.png", record["before"])
+    if json_ is not None:
+        emit_json(record, json_)
+    if json_ != "-":
+        console = Console()
+        for title, found in record["summary"].items():
+            console.print(
+                f"{title}: {100 * found['erased_mean']:.1f} % of an erased group is recognised "
+                f"(worst {100 * found['erased_worst']:.1f} %), "
+                f"the others lose {100 * found['others_lost_mean']:.1f} points"
+            )

@@ -1,0 +1,179 @@
+"""What the commands of ``mnemotomy bench tofu`` share: options, and what they name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mnemotomy.cli.options import PrecisionName
+from mnemotomy.cli.outcome import json_option
+from mnemotomy.cli.templates import TAGS
+from mnemotomy.core.errors import DataError, ModelError
+
+if TYPE_CHECKING:
+    from mnemotomy.observe.splits import Asking
+    from mnemotomy_bench.tofu.pairs import Pair
+    from mnemotomy_bench.tofu.subject import Subject
+
+RECORDS, DEFAULT_OUT = "tofu.json", Path("runs/bench/tofu")
+
+Models = Annotated[
+    Path | None, typer.Option(help="A folder with the pair: full, retain90 and, where there is one, base.")
+]
+Full = Annotated[str | None, typer.Option(help="The model that learned all of TOFU: a folder or a hub id.")]
+Retain = Annotated[str | None, typer.Option(help="The model that never saw the forget set.")]
+Pretrained = Annotated[
+    str | None, typer.Option(help="The model before it learned TOFU, for methods and measures that need it.")
+]
+Data = Annotated[str | None, typer.Option(help="TOFU's folder or hub id; MNEMOTOMY_DATA/tofu by default.")]
+Forget = Annotated[str, typer.Option(help="forget01, forget05 or forget10.")]
+Out = Annotated[Path, typer.Option(help="For results and models; what is there is not run again.")]
+Judge = Annotated[
+    str | None,
+    typer.Option(help="A classifier of gibberish: a folder or hub id; else perplexity under the pretrained model."),
+]
+NewTokens = Annotated[int, typer.Option("--max-new-tokens", min=1, help="Of an answer that a model writes.")]
+Device = Annotated[str, typer.Option(help="As cpu, cuda or cuda:1.")]
+Tags = Annotated[bool, TAGS]
+Json = Annotated[str | None, json_option("the records")]
+
+
+def pair_of(
+    models: Path | None,
+    full: str | None,
+    retain: str | None,
+    pretrained: str | None,
+    forget: str,
+    device: str,
+    name: str | None = None,
+) -> Pair:
+    """The pair of a folder, each model of which an option replaces.
+
+    Raises:
+        DataError: there is neither folder nor option.
+        ModelError: a folder is not there, or the tokenizers differ.
+    """
+    from mnemotomy.core.models import locate_model
+    from mnemotomy.data.tofu import retained_split
+    from mnemotomy_bench.tofu.pairs import Pair
+
+    if models is not None:
+        for option, given, part in (("--full", full, "full"), ("--retain", retain, retained_split(forget))):
+            if given is None and not (models / part).is_dir():  # else it would be asked for on the hub
+                raise ModelError(f"there is no folder {models / part}; name another with --models, or give {option}")
+        full = full or str(models / "full")
+        retain = retain or str(models / retained_split(forget))
+        if pretrained is None and (models / "base").is_dir():
+            pretrained = str(models / "base")
+    if full is None or retain is None:
+        raise DataError("give --models FOLDER with full and retain90 in it, or --full and --retain")
+    base = None if pretrained is None else locate_model(pretrained)
+    pair = Pair(locate_model(full), locate_model(retain), base, name or _pair_name(full), device)
+    pair.tokenizer  # noqa: B018  # of all three models alike, before any work is done
+    return pair
+
+
+def subject_of(pair: Pair, data: str | None, forget: str, out: Path, fluency: str | None, asking: Asking) -> Subject:
+    """The pair with TOFU's texts and the folder of results; without a classifier its base model judges fluency.
+
+    Raises:
+        DataError: the data is not there.
+    """
+    from mnemotomy.core.models import locate_model
+    from mnemotomy.evaluation.evaluating import Fluency
+    from mnemotomy.evaluation.texts import Texts, default_source
+    from mnemotomy_bench.tofu.subject import Subject
+
+    judge = Fluency(base=pair.pretrained) if fluency is None else Fluency(locate_model(fluency))
+    return Subject(pair, Texts(data or default_source(), forget), out, asking, judge)
+
+
+def asking_of(max_new_tokens: int, precision: PrecisionName) -> Asking:
+    """How the pair's models are asked."""
+    from mnemotomy.observe.splits import Asking
+
+    return Asking(max_new_tokens=max_new_tokens, precision=precision.value)
+
+
+def _pair_name(full: str) -> str:
+    """The folder that holds the pair."""
+    path = Path(full)
+    return path.resolve().parent.name if path.is_dir() else full
+
+
+def records_of(path: Path) -> list[dict[str, Any]]:
+    """The records that ``run`` wrote.
+
+    Raises:
+        DataError: the file is not there, or holds something else.
+    """
+    import json
+
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(f"there are no records {path}; make them with 'mnemotomy bench tofu run'") from None
+    except ValueError as error:
+        raise DataError(f"{path} is no JSON: {error}") from error
+    if not isinstance(found, list) or not all(isinstance(one, dict) and _whole(one) for one in found):
+        raise DataError(f"{path} holds no records of 'mnemotomy bench tofu run'")
+    return found
+
+
+def records_so_far(out: Path) -> list[dict[str, Any]]:
+    """The records in the folder of ``run``; none where nothing was run.
+
+    Raises:
+        DataError: the file holds something else.
+    """
+    return records_of(out / RECORDS) if (out / RECORDS).is_file() else []
+
+
+def _whole(record: dict[str, Any]) -> bool:
+    """Whether a record names what it is of, and its score is one."""
+    named = all(isinstance(record.get(key), str) for key in ("method", "title", "family", "pair", "forget"))
+    return named and isinstance(record.get("overall"), int | float | None)
+
+
+def check_same_subject(records: list[dict[str, Any]], subject: Subject, out: Path) -> None:
+    """Refuse to put a run in the place of, or beside, one on another pair or forget set, or one measured otherwise.
+
+    Raises:
+        DataError: the records are of another one.
+    """
+    from mnemotomy_bench.tofu.cells import subject_key
+
+    pair, forget = subject.pair.name, subject.texts.forget
+    key = subject_key(subject) if any("subject" in one for one in records) else ""
+    for one in records:
+        if (one["pair"], one["forget"]) != (pair, forget):
+            raise DataError(
+                f"{out / RECORDS} is of {one['forget']} on the pair {one['pair']!r}, and this run is of {forget} on "
+                f"{pair!r}; give --out another folder"
+            )
+        if one.get("subject", key) != key:
+            raise DataError(
+                f"{out / RECORDS} is of other weights of the pair {pair!r}, other texts, or was measured otherwise "
+                "(precision, tokens, template, fluency); give --out another folder"
+            )
+
+
+def closed_form_of(out: Path, method: str | None) -> Any:
+    """The configuration of a closed form that ``run`` has chosen; None where no method is named.
+
+    Raises:
+        DataError: it is not among the records.
+    """
+    from mnemotomy.methods.language.closed_form import ClosedForm
+    from mnemotomy_bench.tofu.sweeps import chosen_configuration
+
+    if method is None:
+        return None
+    found = chosen_configuration(records_of(out / RECORDS), method)
+    if found is None:
+        raise DataError(f"{out / RECORDS} has no method {method!r}; run it first, or leave --method out")
+    if not isinstance(found, ClosedForm):
+        raise DataError(f"{method} is no one-sided closed form, whose settings are shown here; choose such a one")
+    return found

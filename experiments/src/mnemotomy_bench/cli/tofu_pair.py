@@ -1,0 +1,97 @@
+"""``mnemotomy bench tofu prepare`` and ``speed``: making a pair, and timing the evaluation of one of its models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mnemotomy.cli.options import LARGEST_SEED, Precise, PrecisionName
+from mnemotomy.cli.outcome import emit_json, one_line_errors
+from mnemotomy.cli.templates import check_template
+from mnemotomy.core.errors import DataError
+from mnemotomy_bench.cli.tofu_options import Data, Device, Forget, Json, Tags
+
+
+@one_line_errors()
+def prepare(
+    out_dir: Annotated[Path, typer.Argument(help="For the folders full and retain90, and base where it is made.")],
+    base: Annotated[str | None, typer.Option(help="A folder or a hub id; by default a small one is made.")] = None,
+    tokenizer: Annotated[str | None, typer.Option(help="Of a base that is made: a folder or a hub id.")] = None,
+    data: Data = None,
+    forget: Forget = "forget10",
+    only: Annotated[list[str] | None, typer.Option(help="full or retain, to run them side by side.")] = None,
+    hidden: Annotated[int, typer.Option(min=32, help="Width of a base that is made.")] = 512,
+    layers: Annotated[int, typer.Option(min=1, help="Its blocks.")] = 3,
+    problems: Annotated[int | None, typer.Option(min=1, help="Of GSM8K, for its training; all by default.")] = None,
+    epochs: Annotated[int, typer.Option(min=1, help="Over TOFU.")] = 16,
+    learning_rate: Annotated[float, typer.Option(help="Of AdamW; large models want about 1e-5.")] = 1e-3,
+    batch_size: Annotated[int, typer.Option(min=1, help="Questions in an update.")] = 32,
+    general: Annotated[int, typer.Option(min=0, help="Times real authors and world facts join an epoch.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Of weights and order.")] = 0,
+    device: Device = "cpu",
+    precision: Precise = PrecisionName.AUTO,
+    tags: Tags = False,
+) -> None:
+    """Fine-tune a pair from any base model: one on all of TOFU, one without the forget set, on answers only.
+
+    An interrupted run goes on from its last epoch.
+
+    \b
+    Example:
+      mnemotomy bench tofu prepare pair --hidden 512 --layers 3 --tokenizer tofu-tiny/base --seed 1
+      mnemotomy bench tofu prepare pair --base meta-llama/Llama-3.2-1B-Instruct --learning-rate 1e-5 --epochs 5
+    """
+    from mnemotomy.core.models import load_tokenizer, locate_model
+    from mnemotomy.evaluation.texts import Texts, default_source
+    from mnemotomy_bench.tofu.prepare import FreshBase, Preparation, prepare_pair
+
+    fresh = None
+    if base is None:
+        if tokenizer is None:
+            raise DataError("give --base, or --tokenizer for a base that is made here")
+        fresh = FreshBase(tokenizer=locate_model(tokenizer), hidden=hidden, layers=layers, problems=problems)
+    source = locate_model(str(base or tokenizer))
+    check_template(load_tokenizer(source), source, tags)
+    settings = Preparation(epochs, learning_rate, batch_size, general, seed, device, precision.value)
+    texts = Texts(data or default_source(), forget)
+    made = prepare_pair(out_dir, texts, base=fresh or source, settings=settings, only=only or ())
+    for name, folder in made.items():
+        typer.echo(f"{name}: {folder}")
+
+
+@one_line_errors()
+def speed(
+    model: Annotated[str, typer.Argument(help="A local folder or a hub id.")],
+    data: Data = None,
+    forget: Forget = "forget10",
+    questions: Annotated[int, typer.Option(min=0, help="Of each split; 0 for all.")] = 100,
+    batch_size: Annotated[int, typer.Option(min=1, help="The most rows in a batch, of both.")] = 32,
+    repeats: Annotated[int, typer.Option(min=1, help="Medians are reported.")] = 1,
+    tags: Tags = False,
+    json_: Json = None,
+) -> None:
+    """The whole evaluation of one model, beside a forward pass or a generation for each metric; same numbers.
+
+    \b
+    Example:
+      mnemotomy bench tofu speed ../shared/models/tofu-tiny/full --questions 50
+    """
+    from mnemotomy.core.models import load_tokenizer, locate_model
+    from mnemotomy.evaluation.texts import Texts, default_source
+    from mnemotomy.observe.splits import Asking
+    from mnemotomy_bench.tofu.speed import run_evaluation_speed
+
+    folder = locate_model(model)
+    check_template(load_tokenizer(folder), folder, tags)
+    texts = Texts(data or default_source(), forget)
+    record = run_evaluation_speed(
+        folder, texts, questions=questions or None, asking=Asking(batch_size=batch_size), repeats=repeats
+    )
+    if json_ is not None:
+        emit_json(record, json_)
+    if json_ != "-":
+        once, apart = record["seconds"]["once"], record["seconds"]["per_metric"]
+        typer.echo(f"observed once: {once:.1f} s; metric by metric: {apart:.1f} s; {record['ratio']:.1f} times faster")
+        typer.echo(f"largest difference of an aggregate: {record['largest_difference']:.1e}")

@@ -1,0 +1,199 @@
+"""One case with one seed: the autoencoder of all digits, the one that never saw one of them, and their images."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from mnemotomy.core.errors import DataError
+from mnemotomy.core.models import digest, fingerprint
+from mnemotomy.data.images import DIGITS, data_folder, load_images
+from mnemotomy.engram.atlas import Atlas
+from mnemotomy.engram.collect import collect
+from mnemotomy.methods.classifiers.problem import Examples
+from mnemotomy_bench.classwise.subject import some
+from mnemotomy_bench.generative.cases import Case
+from mnemotomy_bench.generative.observing import Seen, see
+from mnemotomy_bench.lab.resources import Usage
+from mnemotomy_bench.metrics.reconstruction import class_reconstruction_errors
+from mnemotomy_bench.vision.fitting import fit
+from mnemotomy_bench.vision.networks.conv_autoencoder import ConvAutoencoder
+
+COLLECTING_BATCH = 128
+
+
+class Subject:
+    """The original and the retrained autoencoder of one seed, and the images that they are trained and read on.
+
+    Args:
+        case: what is trained and erased.
+        seed: of both models: the same initialisation, the same order.
+        cache_dir: where trained models are kept.
+        data: the folder of data sets; ``MNEMOTOMY_DATA`` where not given.
+
+    Raises:
+        DataError: the digit to forget is none of the data's, or has no images.
+    """
+
+    def __init__(self, case: Case, seed: int, cache_dir: Path, data: Path | None = None) -> None:
+        self.case, self.seed, self.cache_dir = case, seed, cache_dir
+        self.kept: dict[object, object] = {}  # what methods make once for all calls
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.train, self.class_names = load_examples(case.data, "train", data)
+        test, _ = load_examples(case.data, "test", data)
+        self.test = some(test, case.test_images)
+        for number, name in enumerate(self.class_names):
+            if not bool((self.train.labels == number).any() and (self.test.labels == number).any()):
+                raise DataError(f"{case.data} has no images of {name} to train or to test with; give every class some")
+        if not 0 <= case.forget < self.classes:
+            raise DataError(f"class {case.forget} is none of 0 … {self.classes - 1}; name one that is there")
+
+    @property
+    def classes(self) -> int:
+        """How many digits there are."""
+        return len(self.class_names)
+
+    @cached_property
+    def original(self) -> ConvAutoencoder:
+        """Trained on all digits."""
+        return self._trained(self.train)[0]
+
+    @cached_property
+    def retrained(self) -> ConvAutoencoder:
+        """Trained on all digits but the one to forget."""
+        return self._trained(self.others(self.case.forget))[0]
+
+    @property
+    def retraining(self) -> Usage:
+        """What retraining cost when it was done."""
+        return self._trained(self.others(self.case.forget))[1]
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """What results depend on beside the method: the models, and what is read of them."""
+        case = self.case
+        return {
+            "case": [case.data, case.forget, case.batch_size, case.collected, case.read, case.test_images],
+            "models": [fingerprint(self.original), fingerprint(self.retrained)],
+            "test": [digest(self.test.inputs), digest(self.test.labels)],  # what trains is in the models
+            "seed": self.seed,
+            "device": self.device.type,
+        }
+
+    @cached_property
+    def atlas(self) -> Atlas:
+        """Of every digit at every layer, from one pass; the reference of a digit is all the others. Factorised."""
+        atlas = self.collected_atlas()
+        for site in atlas.sites:
+            atlas.spectrum(site)
+        return atlas
+
+    def collected_atlas(self) -> Atlas:
+        """The same made anew, and not yet factorised."""
+        batches = some(self.train, self.case.collected).to(self.device).batches(COLLECTING_BATCH)
+        pairs = ((batch.inputs, batch.labels) for batch in batches)
+        return Atlas(self.original, collect(self.original, pairs, concepts=lambda batch: batch[1], sites="all"))
+
+    def own(self, digit: int) -> Examples:
+        """The training images of a digit, ``X⁺``."""
+        return self.train[self.train.labels == digit].to(self.device)
+
+    def others(self, digit: int) -> Examples:
+        """The training images of all other digits, ``X⁻``."""
+        return self.train[self.train.labels != digit].to(self.device)
+
+    def read_own(self, digit: int) -> Examples:
+        """The training images of a digit that choices are made on."""
+        return self._read[self._read.labels == digit].to(self.device)
+
+    def read_others(self, digit: int) -> Examples:
+        """The training images of the other digits that choices are made on."""
+        return self._read[self._read.labels != digit].to(self.device)
+
+    @cached_property
+    def erased_at(self) -> Float[Tensor, " classes"]:
+        """By digit, the error of the other digits' mean image, on training images of the digit.
+
+        A network that knows nothing of a digit but how images look on average does no better: what reaches this error
+        counts as erased.
+        """
+        read, labels = self._read.inputs, self._read.labels
+        found = []
+        for digit in range(self.classes):
+            mean = self.train.inputs[self.train.labels != digit].mean(0, keepdim=True)
+            found.append(class_reconstruction_errors(mean.expand_as(read), read, labels, self.classes)[digit])
+        return torch.stack(found)
+
+    @cached_property
+    def before(self) -> Seen:
+        """What the original shows of the test images."""
+        return see(self.original, self.test, self.classes)
+
+    @cached_property
+    def without(self) -> Seen:
+        """What the retrained model shows of the test images."""
+        return see(self.retrained, self.test, self.classes)
+
+    @cached_property
+    def samples(self) -> Float[Tensor, "classes c h w"]:
+        """The first test image of each digit, for pictures."""
+        first = [int((self.test.labels == digit).nonzero()[0]) for digit in range(self.classes)]
+        return self.test.inputs[first].to(self.device)
+
+    @cached_property
+    def _read(self) -> Examples:
+        places = [(self.train.labels == digit).nonzero().flatten()[: self.case.read] for digit in range(self.classes)]
+        return self.train[torch.cat(places)]
+
+    def _trained(self, examples: Examples) -> tuple[ConvAutoencoder, Usage]:
+        return train(self.case, self.seed, examples.to(self.device), self.cache_dir)
+
+
+def train(case: Case, seed: int, examples: Examples, folder: Path) -> tuple[ConvAutoencoder, Usage]:
+    """An autoencoder trained with Adam on the squared error (Appendix B.2), and what that cost when it was done.
+
+    Args:
+        case: whose settings these are.
+        seed: of the initialisation and of the order.
+        examples: all of them are seen in every epoch.
+        folder: where trained models are kept; what is there is not trained again.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = ConvAutoencoder(examples.inputs.shape[-1], case.latent, examples.inputs.shape[1])
+    model = model.to(examples.inputs.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimizer = torch.optim.Adam(model.parameters(), lr=case.learning_rate)
+
+    def run_epoch(_: int, generator: torch.Generator) -> None:
+        for batch in examples.batches(case.batch_size, generator):
+            optimizer.zero_grad()
+            nn.functional.mse_loss(model(batch.inputs), batch.inputs).backward()
+            optimizer.step()
+
+    path = folder / f"{_key(case, seed, examples)}.safetensors"
+    name = f"{case.name}, seed {seed}"
+    return model, fit(model, path, run_epoch, epochs=case.epochs, seed=seed, state={"optimizer": optimizer}, name=name)
+
+
+def load_examples(data: str, split: str, folder: Path | None) -> tuple[Examples, tuple[str, ...]]:
+    """The images of one split with pixels from 0 to 1, and the names of the classes.
+
+    Raises:
+        DataError: the data is not there, or damaged.
+    """
+    source = DIGITS if data == DIGITS else folder / data if folder else data_folder(data)
+    images = load_images(source, split)
+    return Examples(images.inputs.float() / 255, images.labels), images.class_names
+
+
+def _key(case: Case, seed: int, examples: Examples) -> str:
+    settings = (case.latent, case.epochs, case.batch_size, case.learning_rate, seed)
+    content = hashlib.sha256(repr(settings).encode())
+    content.update(examples.inputs.cpu().contiguous().numpy().data)
+    return content.hexdigest()[:16]

@@ -1,0 +1,45 @@
+"""Candidates compared on training images alone: whether they erase the digit, and what they leave of the others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from mnemotomy_bench.vision.networks.conv_autoencoder import ConvAutoencoder
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A configuration, and the errors that it leaves on the training images that choices are made on.
+
+    Attributes:
+        own: mean squared error on the digit.
+        others: the same on the other digits.
+        erased: whether ``own`` is at least that of the other digits' mean image.
+        config: what was tried.
+    """
+
+    own: float
+    others: float
+    erased: bool
+    config: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def rank(self) -> tuple[bool, float]:
+        """The larger, the better: erased, then what the others keep; where nothing is erased, the digit's error."""
+        return self.erased, -self.others if self.erased else self.own
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A network without the digit.
+
+    Attributes:
+        model: a copy of the original, changed.
+        config: what was chosen.
+        seconds: of wall time for this digit, choosing included; what serves all digits is not.
+    """
+
+    model: ConvAutoencoder
+    config: dict[str, Any]
+    seconds: float

@@ -1,0 +1,115 @@
+"""The runs of the generative bench: digits in a convolutional autoencoder, attributes of faces in a Wasserstein one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from mnemotomy.core.errors import ConfigurationError
+from mnemotomy_bench.generative.cases import Case, Scale, case_of
+from mnemotomy_bench.generative.digits import TITLES, digits_plan, run_digits
+from mnemotomy_bench.generative.faces.run import case_plan, chosen_cases, run_faces, write_face_figures
+from mnemotomy_bench.generative.show import write_digit_figures
+from mnemotomy_bench.lab.pool import Plan, Workers
+
+Record = dict[str, Any]
+FACES = "faces"
+"""Names the other half, as ``digits`` names the first."""
+
+
+def run_generative(
+    out_dir: Path,
+    *,
+    scale: Scale = "small",
+    seeds: Sequence[int] | None = None,
+    only: Sequence[str] = (),
+    data: Path | None = None,
+) -> list[Record]:
+    """One record per case and method: means over the seeds, and ``…_spread``.
+
+    Args:
+        out_dir: for the cells and the models; what is there is not run again.
+        scale: ``tiny``, ``small`` or ``paper``.
+        seeds: in place of the scale's.
+        only: ``digits`` or ``faces``, or methods that make a digit be forgotten; all by default.
+        data: the folder of data sets; ``MNEMOTOMY_DATA`` where not given.
+
+    Raises:
+        ConfigurationError: there is no part and no method of such a name.
+        DataError: the data is not there.
+    """
+    parts = chosen_parts(only)
+    records: list[Record] = []
+    if "digits" in parts:
+        records += run_digits(out_dir, digits_case(scale, seeds), chosen_methods(only), data)
+    if FACES in parts:
+        records += run_faces(out_dir, scale=scale, seeds=seeds, data=data)
+    return records
+
+
+def fill(
+    out_dir: Path,
+    *,
+    jobs: int,
+    scale: Scale = "small",
+    seeds: Sequence[int] | None = None,
+    only: Sequence[str] = (),
+    data: Path | None = None,
+) -> None:
+    """Do what ``run_generative`` will ask for in ``jobs`` processes; arguments and errors are its own."""
+    parts = chosen_parts(only)
+    plans: list[Plan] = []
+    if "digits" in parts:
+        plans.append(digits_plan(out_dir, digits_case(scale, seeds), chosen_methods(only), data))
+    if FACES in parts:
+        plans += [case_plan(out_dir, case) for case in chosen_cases(scale, seeds, data)]
+    with Workers(jobs) as workers:
+        workers.carry_out("generative", plans)
+
+
+def draw_generative(
+    records: Sequence[Record],
+    out_dir: Path,
+    *,
+    scale: Scale,
+    seeds: Sequence[int] | None = None,
+    only: Sequence[str] = (),
+    data: Path | None = None,
+) -> list[Path]:
+    """The figures of the parts that were run in full; arguments as for ``run_generative``, which made ``records``."""
+    parts = chosen_parts(only)
+    paths: list[Path] = []
+    if "digits" in parts and not any(name in TITLES for name in only):
+        paths += write_digit_figures(records, out_dir, digits_case(scale, seeds), data)
+    if FACES in parts:
+        paths += write_face_figures(out_dir, scale=scale, seeds=seeds, data=data)
+    return paths
+
+
+def chosen_parts(only: Sequence[str]) -> tuple[str, ...]:
+    """Of ``digits`` and ``faces``, those that ``only`` names; the digits where it names a method of theirs.
+
+    Raises:
+        ConfigurationError: it names what is neither a part nor a method.
+    """
+    known = ("digits", FACES, *TITLES)
+    for name in only:
+        if name not in known:
+            raise ConfigurationError(f"there is no part or method {name!r}; choose among {', '.join(known)}")
+    if not only:
+        return "digits", FACES
+    digits = any(name != FACES for name in only)
+    return (("digits",) if digits else ()) + ((FACES,) if FACES in only else ())
+
+
+def chosen_methods(only: Sequence[str]) -> list[str]:
+    """The methods of the digits that ``only`` names, all where it names none."""
+    return [name for name in TITLES if name in only] or list(TITLES)
+
+
+def digits_case(scale: Scale, seeds: Sequence[int] | None) -> Case:
+    """The case of the scale with these seeds, or its own."""
+    case = case_of(scale)
+    return replace(case, seeds=tuple(seeds)) if seeds else case

@@ -1,0 +1,147 @@
+"""The decouple bench: the same store beside the original model and beside models that no longer know the facts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from mnemotomy.core.models import load_model, load_tokenizer, quiet_transformers, single_threaded
+from mnemotomy.data.fact import Fact
+from mnemotomy.data.fact_templates import CITY_COUNTRY
+from mnemotomy.data.world import small_world
+from mnemotomy.metabolism.rlcp import EngramStart
+from mnemotomy.metabolism.setup import Retained, start_from_engram
+from mnemotomy.metabolism.streams import Streams
+from mnemotomy.metrics.interval import averaged
+from mnemotomy.store.fact_store import FactStore
+from mnemotomy.store.reader import Reader
+from mnemotomy_bench.metabolism.configurations import ORIGINAL, Scale, configurations
+from mnemotomy_bench.metabolism.run import SEEDS, cell
+from mnemotomy_bench.metabolism.subject import Subject, subject_for
+from mnemotomy_bench.metabolism.world_facts import world_facts
+from mnemotomy_bench.metrics.answers import answers_match
+
+Record = dict[str, Any]
+
+ENGRAM = "engram edit"
+MODELS = (ORIGINAL, ENGRAM, "B just-RAG", "RLCP stable", "RLCP from engram")
+ABSENT = ("Atlantis", "Camelot", "Shangri-La", "Eldorado", "Utopia")
+
+
+def run_decouple(
+    out_dir: Path,
+    *,
+    scale: Scale = "small",
+    model: str | None = None,
+    seeds: Sequence[int] | None = None,
+    models: Sequence[str] = MODELS,
+) -> list[Record]:
+    """One record per model: the mean over the seeds, and ``… spread`` for the standard deviation.
+
+    Args:
+        out_dir: that of the metabolism bench, whose models are taken where they are there.
+        scale, model, seeds: as there.
+        models: which models stand beside the store.
+    """
+    cells: dict[str, list[Record]] = {}
+    with single_threaded():
+        for seed in seeds or SEEDS[scale]:
+            subject = subject_for(model, seed, out_dir / "models")
+            others = _others(model, seed)
+            for name in models:
+                treated, tokenizer = _treated(out_dir, subject, name, scale, seed)
+                path = out_dir / "stores" / f"{name.replace(' ', '-')}-{seed}.db"
+                found = decouple(treated, tokenizer, subject, others, path)
+                cells.setdefault(name, []).append({**found, "seed": seed})
+    return [_summary(name, found) for name, found in cells.items()]
+
+
+def decouple(model: Any, tokenizer: Any, subject: Subject, others: Sequence[Fact], path: Path) -> Record:
+    """Move the facts into a fresh store at ``path``, ask, change every one of them, ask, delete them, ask.
+
+    Returns:
+        Shares of the questions: ``without_store`` and ``with_store`` answered right; after the change,
+        ``follows_change`` and ``stale`` (the old answer, which now only the weights can give); after deletion,
+        ``answered_after_deletion`` right, and ``admits_deletion`` (says that it does not know); ``others_with_store``
+        right about other facts in the store; ``admits_absent`` about subjects that are in no store.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for leftover in path.parent.glob(f"{path.name}*"):
+        leftover.unlink()
+    questions = [(fact, prompt) for fact in subject.facts for prompt in fact.prompts + fact.heldout_prompts]
+    asked = [prompt for _, prompt in questions]
+    with FactStore(path) as store:
+        store.add([*subject.facts, *others])
+        reader = Reader(model, tokenizer, store, format=subject.format, max_new_tokens=4)
+        record = {
+            "without_store": _right(reader.recall_many(asked), [fact.answer for fact, _ in questions]),
+            "with_store": _right(_texts(reader, asked), [fact.answer for fact, _ in questions]),
+        }
+        about = [(fact, fact.prompts[0]) for fact in others]
+        record["others_with_store"] = _right(_texts(reader, [p for _, p in about]), [f.answer for f, _ in about])
+        changed = _changed(subject.facts)
+        for fact in changed.values():
+            store.update(fact)
+        texts = _texts(reader, asked)
+        record["follows_change"] = _right(texts, [changed[fact.subject].answer for fact, _ in questions])
+        record["stale"] = _right(texts, [fact.answer for fact, _ in questions])
+        for fact in subject.facts:
+            store.delete(fact.subject, fact.relation or None)
+        answers = reader.ask_many(asked)
+        record["answered_after_deletion"] = _right(
+            [answer.text for answer in answers], [fact.answer for fact, _ in questions]
+        )
+        record["admits_deletion"] = sum(not answer.known for answer in answers) / len(answers)
+        absent = [prompt.replace(fact.subject, name) for name in ABSENT for fact, prompt in questions[:16]]
+        record["admits_absent"] = sum(not answer.known for answer in reader.ask_many(absent)) / len(absent)
+    return record
+
+
+def _texts(reader: Reader, questions: Sequence[str]) -> list[str]:
+    return [answer.text for answer in reader.ask_many(questions)]
+
+
+def _right(texts: Sequence[str], answers: Sequence[str]) -> float:
+    return sum(answers_match(text, answer) for text, answer in zip(texts, answers, strict=True)) / len(texts)
+
+
+def _changed(facts: Sequence[Fact]) -> dict[str, Fact]:
+    """Each fact with the next one's answer."""
+    answers = sorted({fact.answer for fact in facts})
+    return {fact.subject: fact.saying(answers[(answers.index(fact.answer) + 1) % len(answers)]) for fact in facts}
+
+
+def _treated(out_dir: Path, subject: Subject, name: str, scale: Scale, seed: int) -> tuple[Any, Any]:
+    """A model and its tokenizer after treatment: by the bench's cache, or in closed form."""
+    model, tokenizer = subject.load()
+    if name == ENGRAM:
+        streams = Streams(subject.facts, tokenizer, format=subject.format, counterfactuals=0.0, seed=seed)
+        start_from_engram(model, EngramStart(), streams, Retained(subject.retain, tokenizer))
+        return model, tokenizer
+    config = configurations(scale, seed)[name]
+    if config is None:
+        return model, tokenizer
+    key = cell(out_dir, subject, name, config, seed, every_layer=scale != "tiny")["key"]
+    folder = out_dir / "treated" / key
+    with quiet_transformers():
+        return load_model(folder).eval(), load_tokenizer(folder)
+
+
+def _others(model: str | None, seed: int) -> list[Fact]:
+    """The facts that stay in the model; the store holds them too."""
+    world = small_world(seed)
+    cities = [one for one in world.others if one.relation == "country"]
+    if model is None:
+        return list(world_facts(world, cities))
+    plain = [Fact(one.subject, one.answer, relation=one.relation) for one in cities]
+    return [replace(CITY_COUNTRY.complete(fact)) for fact in plain]
+
+
+def _summary(name: str, cells: Sequence[Record]) -> Record:
+    found: Record = {"model": name, "seeds": [one["seed"] for one in cells]}
+    for key in cells[0]:
+        if key != "seed":
+            found |= averaged(cells, key)
+    return found

@@ -1,0 +1,1 @@
+"""Metrics that only the experiments read: pure functions of observations."""

@@ -1,0 +1,56 @@
+"""Peak memory beyond the loaded model, each contender in a process of its own (Linux)."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from mnemotomy.core.errors import MnemotomyError
+from mnemotomy_bench.speed.case import Case
+
+# glibc keeps freed memory on its heap, hundreds of MiB of it in some runs and none in others; with these, what is freed
+# goes back at once, and the resident set is what a contender holds
+_RETURNED_AT_ONCE = {
+    "MALLOC_MMAP_THRESHOLD_": "262144",
+    "MALLOC_TRIM_THRESHOLD_": "262144",
+    "MALLOC_ARENA_MAX": "1",
+}
+_STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+
+
+def peak_extra_bytes(case: Case, contender: str) -> int:
+    """How far the resident set rises above where it stood with model and data loaded and one batch forwarded."""
+    command = [sys.executable, "-m", "mnemotomy_bench.speed.memory", json.dumps(asdict(case)), contender]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, **_RETURNED_AT_ONCE})
+    if done.returncode != 0:
+        raise MnemotomyError(f"measuring the memory of {contender} failed: {done.stderr.strip().splitlines()[-1]}")
+    return int(done.stdout.strip().splitlines()[-1])
+
+
+def _resident(field: str) -> int:
+    line = next(line for line in _STATUS.read_text().splitlines() if line.startswith(field))
+    return 1024 * int(line.split()[1])
+
+
+def _main() -> None:
+    import torch
+
+    from mnemotomy_bench.speed.contenders import CONTENDERS
+
+    values = json.loads(sys.argv[1])
+    case = Case(**{**values, "batch": tuple(values["batch"])})
+    model, data = case.model(), case.data()
+    with torch.no_grad():
+        model(**data["rest"][0], use_cache=False)
+    _RESET.write_text("5")  # resets the high-water mark
+    before = _resident("VmRSS")
+    CONTENDERS[sys.argv[2]](case, model, data)
+    print(_resident("VmHWM") - before)
+
+
+if __name__ == "__main__":
+    _main()

@@ -1,0 +1,168 @@
+"""Each model again after an attack on its forgetting: relearning, quantisation, questions in other words."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
+
+from mnemotomy.core.errors import NonFiniteError
+from mnemotomy.core.version import versions
+from mnemotomy.data.tofu import Question
+from mnemotomy.evaluation.evaluating import evaluation_of
+from mnemotomy.methods.language.predictions import predict
+from mnemotomy.methods.language.sequences import sequence
+from mnemotomy.metrics.tofu.harmonic_mean import harmonic_mean
+from mnemotomy.metrics.tofu.rescaling import rescaled_memorization
+from mnemotomy.metrics.tofu.scores import MEMORIZATION
+from mnemotomy.metrics.tofu.summary import summary
+from mnemotomy.observe.splits import Observed, asked
+from mnemotomy_bench.tofu.cells import cached
+from mnemotomy_bench.tofu.subject import Subject
+
+Record = dict[str, Any]
+Attacked = tuple[nn.Module, Sequence[Question]]
+BITS = (8, 4)
+
+
+@dataclass(frozen=True)
+class Relearning:
+    """AdamW on the answers of a few forgotten examples, all in one batch; memorization is then read from the others.
+
+    At the default rate a model of some millions of parameters has learned the few by heart at the end.
+
+    Attributes:
+        examples: spread evenly over the forget set, so that with 20 there is one of each author of forget10.
+        steps: updates.
+        learning_rate: of AdamW without weight decay.
+    """
+
+    examples: int = 20
+    steps: int = 10
+    learning_rate: float = 3e-4
+
+
+@dataclass(frozen=True)
+class Attacks:
+    """Which attacks there are, and how strong they are."""
+
+    relearning: Relearning = field(default_factory=Relearning)
+    bits: tuple[int, ...] = BITS
+
+
+def attacked(subject: Subject, observed: Observed, settings: Attacks | None = None) -> Record:
+    """By attack, ``<attack>_memorization`` (the score of Table 6), ``_em`` (rescaled) and ``_em_raw``.
+
+    The pair's models undergo the same attack, and a model is rescaled between them: what the retain model, too, shows
+    after relearning is no trace of what was forgotten. None where the attacked model's outputs are not finite.
+    """
+    record: Record = {}
+    settings = settings or Attacks()
+    full, retained = (summaries(subject, one, settings) for one in (subject.full, subject.retain))
+    for name, found in summaries(subject, observed, settings).items():
+        ends = (full[name], retained[name])
+        parts: dict[str, float] = {}
+        if all((found, *ends)):
+            parts = {
+                column: rescaled_memorization(found[metric], *(end[metric] for end in ends))
+                for column, metric in MEMORIZATION.items()
+            }
+        record |= {
+            f"{name}_memorization": harmonic_mean([1.0 - value for value in parts.values()]) if parts else None,
+            f"{name}_em": parts.get("em"),
+            f"{name}_em_raw": found.get("exact_memorization"),
+        }
+    return record
+
+
+def summaries(subject: Subject, observed: Observed, settings: Attacks) -> dict[str, dict[str, float]]:
+    """By attack, the aggregates on the forget set without answers that the model writes; empty where it broke."""
+    identity = {
+        "model": observed.fingerprint,
+        "texts": subject.texts.digest,
+        "asked": asked(observed, replace(subject.asking, max_new_tokens=0)),
+        "versions": versions(),
+    }
+    found = {}
+    for name, (parameters, attack) in _attacks(subject, observed, settings).items():
+        text = json.dumps(identity | {"attack": name, "settings": parameters}, sort_keys=True)
+        path = subject.out / "attacks" / f"{hashlib.sha256(text.encode()).hexdigest()[:20]}.json"
+        run = functools.partial(_attacked_summary, subject, attack)
+        found[name] = dict(cached(path, run, {"identity": text})["summary"])
+    return found
+
+
+def _attacks(subject: Subject, observed: Observed, settings: Attacks) -> dict[str, tuple[Any, Callable[[], Attacked]]]:
+    """By name, how strong the attack is, and what gives the attacked model and what it is then asked."""
+    forget, model = subject.texts.evaluation["forget"], observed.model
+    count = min(settings.relearning.examples, len(forget) // 2)
+    shown = [place * len(forget) // count for place in range(count)]
+    others = [one for place, one in enumerate(forget) if place not in shown]
+    found: dict[str, tuple[Any, Callable[[], Attacked]]] = {}
+    if shown:
+        again = functools.partial(relearn, subject, model, settings.relearning, shown)
+        found["relearned"] = (asdict(settings.relearning) | {"shown": shown}, lambda: (again(), others))
+    for bits in settings.bits:
+        found[f"bits{bits}"] = (bits, functools.partial(lambda bits: (quantise(model, bits), forget), bits))
+    asked = [replace(one, question=one.paraphrased_question) for one in forget if one.paraphrased_question]
+    return found | ({"paraphrased": (None, lambda: (model, asked))} if asked else {})
+
+
+def _attacked_summary(subject: Subject, attack: Callable[[], Attacked]) -> Record:
+    return {"summary": _summary(subject, *attack())}
+
+
+def _summary(subject: Subject, model: nn.Module, questions: Sequence[Question]) -> dict[str, float]:
+    asking = replace(subject.asking, max_new_tokens=0)
+    try:
+        return summary(evaluation_of(Observed(model, subject.pair.tokenizer), {"forget": questions}, asking))
+    except NonFiniteError:
+        return {}
+
+
+def relearn(subject: Subject, model: nn.Module, settings: Relearning, shown: Sequence[int]) -> nn.Module:
+    """A copy that was taught some of the forgotten examples again."""
+    taught = copy.deepcopy(model).eval()
+    examples = [one for place, one in enumerate(subject.texts.forgotten) if place in shown]
+    tokenizer = subject.pair.tokenizer
+    rows = [sequence(one, tokenizer, subject.asking.template) for one in examples]
+    optimizer = torch.optim.AdamW(taught.parameters(), lr=settings.learning_rate, weight_decay=0.0)
+    for _ in range(settings.steps):
+        optimizer.zero_grad()
+        (-predict(taught, rows, tokenizer).log_probabilities().mean()).backward()
+        optimizer.step()
+    taught.zero_grad()
+    return taught
+
+
+def quantise(model: nn.Module, bits: int) -> nn.Module:
+    """A copy whose matrices hold only ``2^bits − 1`` values per output channel, in floating point as before.
+
+    Round to nearest on a symmetric scale: the largest weight of a row is the largest integer. Embedding and output head
+    stay as they are, as is usual.
+    """
+    rounded = copy.deepcopy(model)
+    head = cast(Any, rounded).get_output_embeddings()
+    with torch.no_grad():
+        for module in rounded.modules():
+            if isinstance(module, nn.Linear) and module is not head:
+                module.weight.copy_(round_to_nearest(module.weight, bits))
+            elif isinstance(module, Conv1D):  # GPT-2's linear layer, which keeps its weight transposed
+                module.weight.copy_(round_to_nearest(module.weight.T, bits).T)
+    return rounded
+
+
+def round_to_nearest(weight: Float[Tensor, "out d"], bits: int) -> Float[Tensor, "out d"]:
+    """Every row on its own symmetric grid of ``bits`` bits."""
+    largest = 2 ** (bits - 1) - 1
+    scale = weight.abs().amax(dim=1, keepdim=True).clamp(min=torch.finfo(weight.dtype).tiny) / largest
+    return (weight / scale).round().clamp(-largest, largest) * scale

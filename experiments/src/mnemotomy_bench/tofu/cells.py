@@ -1,0 +1,180 @@
+"""One configuration of a method with one seed: treated, measured and evaluated, each kept by its content."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, cast
+
+from torch import nn
+
+from mnemotomy.core.errors import NonFiniteError, TrainingError
+from mnemotomy.core.files import write_text
+from mnemotomy.core.models import device_of, save_model
+from mnemotomy.core.version import versions
+from mnemotomy.methods.language.base import LanguageMethod
+from mnemotomy.methods.language.gradient import GradientMethod
+from mnemotomy.methods.language.loop import CHECKPOINT, Loss
+from mnemotomy.methods.language.problem import TextProblem
+from mnemotomy.metrics.tofu.evaluation import Evaluation
+from mnemotomy.metrics.tofu.scores import scores
+from mnemotomy.metrics.tofu.summary import summary
+from mnemotomy.observe.splits import Observed, asked
+from mnemotomy.training.checkpoint import seconds_before
+from mnemotomy_bench.lab.flops import counted_flops
+from mnemotomy_bench.lab.resources import measured
+from mnemotomy_bench.tofu.sharing import Sharing
+from mnemotomy_bench.tofu.subject import Subject
+
+Record = dict[str, Any]
+BROKEN = (TrainingError, NonFiniteError)
+
+
+def treated_cell(subject: Subject, method: LanguageMethod, seed: int) -> Record:
+    """The method run and its model saved: ``seconds``, ``peak_bytes``, ``folder``, and ``failed`` where it diverged.
+
+    Seconds are those of all sessions of a run that was interrupted, and of writing the reference where it is written.
+    """
+    key = cell_key(subject, method, seed)
+    folder = subject.out / "treated" / key
+
+    def run() -> Record:
+        problem, training = subject.problem(seed), subject.out / "training" / key
+        earlier = seconds_before(training / CHECKPOINT)  # of a run that was interrupted
+        with measured(device_of(problem.model)) as usage:
+            try:
+                model = _treat(method, problem, training)
+            except BROKEN as error:
+                shutil.rmtree(training, ignore_errors=True)
+                return {"failed": str(error)}
+        save_model(model, folder)
+        shutil.rmtree(training, ignore_errors=True)
+        seconds = subject.writing_seconds + earlier + usage.seconds
+        return {"failed": None, "seconds": seconds, "peak_bytes": usage.peak_bytes, "folder": folder.name}
+
+    record = cached(subject.out / "cells" / f"{key}.json", run, _named(method, seed))
+    if record["failed"] is None and not folder.is_dir():  # the model was removed after a search
+        (subject.out / "cells" / f"{key}.json").unlink()
+        return treated_cell(subject, method, seed)
+    return record
+
+
+def validated_cell(subject: Subject, method: LanguageMethod, seed: int, sharing: Sharing) -> Record:
+    """The validation of a configuration; ``score`` is 0 where it broke the model."""
+
+    def run() -> Record:
+        try:
+            if isinstance(method, GradientMethod):  # long to train, so its model is kept for the evaluation
+                done = treated_cell(subject, method, seed)
+                if done["failed"]:
+                    return {"failed": done["failed"], "score": 0.0}
+                observed = subject.pair.observed(str(subject.out / "treated" / done["folder"]))
+            else:
+                observed = Observed(sharing.treated(method), subject.pair.tokenizer)
+            found = subject.validation(observed)
+        except BROKEN as error:
+            return {"failed": str(error), "score": 0.0}
+        return {"failed": None, "score": found.score, **asdict(found)}
+
+    path = subject.out / "validations" / f"{cell_key(subject, method, seed)}.json"
+    return cached(path, run, _named(method, seed))
+
+
+def evaluated_cell(subject: Subject, method: LanguageMethod, seed: int) -> Record:
+    """The row of Table 6 and every aggregate, with what the run took; ``failed`` says why there is none."""
+
+    def run() -> Record:
+        done = treated_cell(subject, method, seed)
+        if done["failed"]:
+            return done
+        observed = subject.pair.observed(str(subject.out / "treated" / done["folder"]))
+        try:
+            return done | row(subject, subject.evaluation(observed))
+        except NonFiniteError as error:
+            return done | {"failed": str(error)}
+
+    return cached(subject.out / "evaluated" / f"{row_key(subject, method, seed)}.json", run, _named(method, seed))
+
+
+def remove_model(subject: Subject, method: LanguageMethod, seed: int) -> None:
+    """Remove the model of a configuration that was not chosen; its numbers stay."""
+    shutil.rmtree(subject.out / "treated" / cell_key(subject, method, seed), ignore_errors=True)
+
+
+def row(subject: Subject, evaluation: Evaluation) -> Record:
+    """Rescaled between the pair's models, and all raw aggregates as ``raw``."""
+    ends = [subject.evaluation(one) for one in (subject.full, subject.retain)]
+    return {**scores(evaluation, *ends).row(), "raw": summary(evaluation)}
+
+
+def flops_cell(subject: Subject, method: LanguageMethod) -> int | None:
+    """The operations of one whole run of ``method``, counted in a run of its own; None where that diverged."""
+
+    def run() -> Record:
+        problem = subject.problem(0)
+        try:
+            if not isinstance(method, GradientMethod):
+                return {"flops": counted_flops(lambda: method(problem))}
+            loss: list[Loss] = []
+            found = counted_flops(lambda: loss.append(method.objective(problem)))
+            model = copy.deepcopy(problem.model)
+            return {"flops": found + counted_flops(lambda: method.minimise(loss[0], problem, model), dry=True)}
+        except BROKEN:
+            return {"flops": None}
+
+    path = subject.out / "operations" / f"{cell_key(subject, method, 0)}.json"
+    found = cached(path, run, _named(method, 0))["flops"]
+    return None if found is None else int(found)
+
+
+def cell_key(subject: Subject, method: LanguageMethod, seed: int) -> str:
+    """A hash of all that the method's model depends on."""
+    identity = {**subject.identity, "method": repr(method), "seed": seed, "versions": versions()}
+    if method.material():
+        identity["material"] = method.material()
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:20]
+
+
+def row_key(subject: Subject, method: LanguageMethod, seed: int) -> str:
+    """A hash of all that the method's ``row`` depends on: its model, the gold standard, and how both are asked."""
+    text = json.dumps([cell_key(subject, method, seed), *_measured_by(subject)], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+def subject_key(subject: Subject) -> str:
+    """A hash of all that the records of one table have in common; only such records are put side by side."""
+    text = json.dumps([dict(subject.identity), *_measured_by(subject)], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+def _measured_by(subject: Subject) -> list[str]:
+    return [subject.retain.fingerprint, *asked(subject.full, subject.asking), subject.fluency.digest()]
+
+
+def cached(path: Path, run: Callable[[], Record], extra: Record) -> Record:
+    """What the file holds; else what ``run`` gives, with ``extra``, and as it will be read."""
+    if not path.is_file():
+        write_text(path, json.dumps(run() | extra, indent=1))
+    return dict(json.loads(path.read_text(encoding="utf-8")))
+
+
+def described(method: LanguageMethod) -> Record:
+    """The configuration of a method as JSON holds it."""
+    found = json.loads(json.dumps(asdict(cast(Any, method)), default=str))
+    return dict(found)
+
+
+def _named(method: LanguageMethod, seed: int) -> Record:
+    return {"method": method.name, "config": described(method), "configuration": repr(method), "seed": seed,
+            "versions": versions()}  # fmt: skip
+
+
+def _treat(method: LanguageMethod, problem: TextProblem, folder: Path) -> nn.Module:
+    if isinstance(method, GradientMethod):
+        return method.train(problem, copy.deepcopy(problem.model), folder)
+    return method(problem)

@@ -1,0 +1,286 @@
+"""A pair made from any base model: fine-tuned on all of TOFU, and on all of it but the forget set; answers only."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import math
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from mnemotomy.core.errors import ConfigurationError, DataError, TrainingError
+from mnemotomy.core.models import (
+    check_device,
+    check_language_model,
+    fingerprint,
+    load_model,
+    load_tokenizer,
+    quiet_transformers,
+    save_model,
+)
+from mnemotomy.core.precision import Precision, autocast, check_precision, resolved
+from mnemotomy.core.version import versions
+from mnemotomy.data.tofu import load_tofu, retained_split
+from mnemotomy.evaluation.texts import VARIABLE, Texts, examples
+from mnemotomy.methods.language.predictions import predict
+from mnemotomy.methods.language.sequences import sequence
+from mnemotomy.text.answers import OPEN_UNLEARNING
+from mnemotomy.text.encoding import Encoded
+from mnemotomy.text.records import TextExample, read_examples
+from mnemotomy_bench.vision.fitting import fit
+
+BASE, FULL, RECORD = "base", "full", "preparation.json"
+GENERAL = ("real_authors", "world_facts")
+SORTED = 16
+"""Batches whose rows are sorted by length together."""
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How both models are fine-tuned: AdamW, the rate rising for an epoch and then falling to zero along a line.
+
+    Attributes:
+        epochs: over TOFU.
+        learning_rate: the highest; 1e-5 suits a billion parameters, 1e-3 some millions.
+        batch_size: questions in an update.
+        general: times that real authors and world facts join each epoch; a small model would forget them otherwise.
+        seed: of the order, and of a base that is made.
+        device: where it is trained.
+        precision: ``bf16`` autocast or ``no``; ``auto`` takes bf16 where the device has instructions for it.
+
+    Raises:
+        ConfigurationError: a value is out of its range.
+    """
+
+    epochs: int = 16
+    learning_rate: float = 1e-3
+    batch_size: int = 32
+    general: int = 1
+    seed: int = 0
+    device: str = "cpu"
+    precision: Precision = "auto"
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or self.batch_size < 1 or self.general < 0 or not self.learning_rate > 0.0:
+            raise ConfigurationError("epochs and batch size are at least 1, general at least 0, the rate above 0")
+        check_precision(self.precision)
+
+
+@dataclass(frozen=True)
+class FreshBase:
+    """A small Llama with tied embeddings, trained on GSM8K's solutions, real authors and world facts.
+
+    Attributes:
+        tokenizer: a folder or hub id.
+        hidden: width; heads have 32 columns, and two query heads share one for keys and values.
+        layers: blocks.
+        epochs: over the solutions; the questions come ``general`` times in each.
+        general: times that real authors and world facts join an epoch.
+        problems: the first so many of GSM8K; None for all, which is most of the work of a pair.
+    """
+
+    tokenizer: str
+    hidden: int = 512
+    layers: int = 3
+    epochs: int = 2
+    general: int = 4
+    problems: int | None = None
+
+    def model(self, vocabulary: int, tokenizer: Any, seed: int) -> nn.Module:
+        """Untrained.
+
+        Raises:
+            ConfigurationError: the width is no multiple of 64.
+        """
+        from transformers import LlamaConfig, LlamaForCausalLM
+
+        if self.hidden % 64 or self.layers < 1:
+            raise ConfigurationError(f"the width is a multiple of 64, not {self.hidden}, and there is a block at least")
+        config = LlamaConfig(
+            vocab_size=vocabulary,
+            hidden_size=self.hidden,
+            intermediate_size=self.hidden * 11 // 4,
+            num_hidden_layers=self.layers,
+            num_attention_heads=self.hidden // 32,
+            num_key_value_heads=self.hidden // 64,
+            max_position_embeddings=512,
+            tie_word_embeddings=True,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return cast(nn.Module, LlamaForCausalLM(config))
+
+
+def prepare_pair(
+    out_dir: Path,
+    texts: Texts,
+    *,
+    base: str | FreshBase,
+    settings: Preparation | None = None,
+    only: Sequence[str] = (),
+    gsm8k: Path | None = None,
+) -> dict[str, Path]:
+    """Folders by name: ``base`` where it was made, ``full``, and the retain model's as ``retain90``.
+
+    Args:
+        out_dir: for them; what is there is not made again, and what was interrupted goes on from its last epoch.
+        texts: the data.
+        base: a folder or hub id, or what is to be made.
+        settings: of the fine-tuning.
+        only: ``full`` or ``retain``, so that two processes can run side by side once there is a base.
+        gsm8k: a file of GSM8K's training problems for a base that is made; of ``MNEMOTOMY_DATA`` by default.
+
+    Raises:
+        ConfigurationError: a setting is out of its range, or a folder holds a model of other settings.
+        DataError: data is not there, or an answer gives no token.
+        ModelError: the base cannot be loaded.
+        TrainingError: the training diverges.
+    """
+    settings = settings or Preparation()
+    check_device(settings.device)
+    kept = retained_split(texts.forget)
+    unknown = [name for name in only if name not in (FULL, "retain")]
+    if unknown:
+        raise ConfigurationError(f"there is no model {unknown[0]!r} in a pair; choose full or retain")
+    made: dict[str, Path] = {}
+    if isinstance(base, FreshBase):
+        made[BASE] = _base(out_dir / BASE, texts, base, settings, gsm8k)
+        source = str(made[BASE])
+    else:
+        source = base
+    tokenizer = load_tokenizer(source)
+    rows = {split: _rows(examples(load_tofu(texts.source, split)), tokenizer) for split in (FULL, kept, *GENERAL)}
+    common = [row for split in GENERAL for row in rows[split]] * settings.general
+    for name, split in ((FULL, FULL), ("retain", kept)):
+        if only and name not in only:
+            continue
+        with quiet_transformers():
+            start = load_model(source)
+        check_language_model(start, tokenizer)
+        identity = {"settings": asdict(settings), "start": fingerprint(start), "texts": _digest(rows[split] + common)}
+        folder = out_dir / split
+        _train(start, [*rows[split], *common], tokenizer, folder, settings, identity)
+        made[split] = folder
+    return made
+
+
+def _base(folder: Path, texts: Texts, base: FreshBase, settings: Preparation, gsm8k: Path | None) -> Path:
+    tokenizer = load_tokenizer(base.tokenizer)
+    path = gsm8k or Path(os.environ.get(VARIABLE, "")) / "gsm8k" / "train.jsonl"
+    if not path.is_file():
+        raise DataError(f"a base is trained on GSM8K: there is no {path}; set {VARIABLE}, or give --base")
+    rows = _rows(read_examples(path)[: base.problems], tokenizer)
+    for split in GENERAL:
+        rows += _rows(examples(load_tofu(texts.source, split)), tokenizer) * base.general
+    model = base.model(len(tokenizer), tokenizer, settings.seed)
+    chosen = replace(settings, epochs=base.epochs, general=0)
+    identity = {"settings": asdict(chosen), "start": asdict(base), "texts": _digest(rows)}
+    _train(model, rows, tokenizer, folder, chosen, identity)
+    return folder
+
+
+def _train(
+    model: nn.Module,
+    rows: Sequence[Encoded],
+    tokenizer: Any,
+    folder: Path,
+    settings: Preparation,
+    identity: Mapping[str, Any],
+) -> None:
+    """Train and save, unless the folder already holds the result of the same."""
+    if (folder / RECORD).is_file():
+        with contextlib.suppress(ValueError, KeyError, TypeError):  # a record that is damaged is of something else
+            if json.loads((folder / RECORD).read_text(encoding="utf-8"))["identity"] == identity:
+                return
+        raise ConfigurationError(f"{folder} holds a model that was made otherwise; remove it, or name another folder")
+    if folder.exists() and any(folder.iterdir()):
+        raise ConfigurationError(f"{folder} holds files that this command did not write; name another folder")
+    device = torch.device(settings.device)
+    model.to(device)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, weight_decay=0.01)
+    each = math.ceil(len(rows) / settings.batch_size)
+    total = each * settings.epochs
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: min((step + 1) / each, (total - step) / max(1, total - each), 1.0)
+    )
+
+    def run_epoch(_: int, generator: torch.Generator) -> None:
+        for batch in _batches(rows, settings.batch_size, generator):
+            with autocast(device, settings.precision, backward=True):
+                (-predict(model, batch, tokenizer).log_probabilities().mean()).backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            schedule.step()
+            optimizer.zero_grad()
+
+    key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+    training = folder.parent / f"{folder.name}.training"
+    training.mkdir(parents=True, exist_ok=True)
+    try:
+        usage = fit(
+            _OneName(model),
+            training / f"{key}.safetensors",
+            run_epoch,
+            epochs=settings.epochs,
+            seed=settings.seed,
+            state={"optimizer": optimizer, "schedule": schedule},
+            name=folder.name,
+        )
+    except TrainingError:  # it would diverge again from its last epoch
+        shutil.rmtree(training)
+        raise
+    precision = resolved(settings.precision, device)
+    record = {"identity": dict(identity), "precision": precision, **vars(usage), "versions": versions()}
+    model.to("cpu")
+    save_model(model, folder, tokenizer=tokenizer, extra={RECORD: json.dumps(record, indent=1) + "\n"})
+    shutil.rmtree(training)
+
+
+def _batches(rows: Sequence[Encoded], size: int, generator: torch.Generator) -> list[list[Encoded]]:
+    """All rows in random order, those of like length among some batches' together: half of a batch would be padding."""
+    order = torch.randperm(len(rows), generator=generator).tolist()
+    found = []
+    for start in range(0, len(order), SORTED * size):
+        pool = sorted(order[start : start + SORTED * size], key=lambda place: len(rows[place].input_ids))
+        found += [pool[first : first + size] for first in range(0, len(pool), size)]
+    shuffled = torch.randperm(len(found), generator=generator).tolist()
+    return [[rows[place] for place in found[number]] for number in shuffled]
+
+
+class _OneName(nn.Module):
+    """A model whose tied weights stand in its state under one name: a file holds no tensor twice."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def state_dict(self, *_: Any, **__: Any) -> dict[str, Any]:  # type: ignore[override]
+        found = {}
+        seen = set()
+        for name, value in self.model.state_dict().items():
+            if value.data_ptr() not in seen:
+                seen.add(value.data_ptr())
+                found[name] = value
+        return found
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], *_: Any, **__: Any) -> Any:
+        return self.model.load_state_dict(state_dict, strict=False)  # its twin follows
+
+
+def _rows(some: Sequence[TextExample], tokenizer: Any) -> list[Encoded]:
+    return [sequence(one, tokenizer, OPEN_UNLEARNING) for one in some]
+
+
+def _digest(rows: Sequence[Encoded]) -> str:
+    return hashlib.sha256(json.dumps([[row.input_ids, row.labels] for row in rows]).encode()).hexdigest()

@@ -1,0 +1,59 @@
+"""What it costs to have only the thing to forget: closed forms with a reference that the model wrote itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from mnemotomy.core.errors import ConfigurationError
+from mnemotomy.core.models import single_threaded
+from mnemotomy.core.progress import progress_bar
+from mnemotomy.methods.language.base import LanguageMethod
+from mnemotomy.methods.language.self_reference import SelfReference
+from mnemotomy_bench.tofu.cells import evaluated_cell
+from mnemotomy_bench.tofu.subject import Subject
+from mnemotomy_bench.tofu.sweeps import chosen_configuration
+
+Record = dict[str, Any]
+COMPARED = ("engram-uniform", "engram-weight-norm", "engram-projector", "engram-steep", "two-sided")
+"""Closed forms that read what is to stay; those that a run has chosen a configuration of are compared."""
+
+
+def compared(records: Sequence[Record], name: str | None = None) -> list[LanguageMethod]:
+    """The chosen configurations to compare: of one method, or of ``COMPARED``.
+
+    Raises:
+        ConfigurationError: the records have none.
+    """
+    found = [chosen_configuration(records, one) for one in (COMPARED if name is None else (name,))]
+    methods = [one for one in found if one is not None]
+    if not methods:
+        raise ConfigurationError(f"the records have none of {name or ', '.join(COMPARED)}; run one of them first")
+    return methods
+
+
+def run_references(
+    subject: Subject, methods: Sequence[LanguageMethod], how: SelfReference | None = None
+) -> list[Record]:
+    """Two records per method, with the columns of Table 6: the retain set, and texts of the model's own.
+
+    The configuration is that which was chosen with the retain set; the models that were trained on answers only write
+    no questions, so answers to an empty one are the default.
+
+    Args:
+        subject: the pair and its texts.
+        methods: the configurations.
+        how: the model is made to write; 2,000 answers by default.
+    """
+    how = how or SelfReference(opening="answer")
+    alone = replace(subject, reference=how)
+    records: list[Record] = []
+    with single_threaded(), progress_bar("references", 2 * len(methods)) as advance:
+        for method in methods:
+            for one, what in ((subject, "retain set"), (alone, f"self:{how.count}")):
+                cell = evaluated_cell(one, method, 0)
+                records.append({"title": f"{method.title}, {what}", "reference": what, "family": method.family,
+                                "pair": subject.pair.name} | cell)  # fmt: skip
+                advance(1, method.title)
+    return records

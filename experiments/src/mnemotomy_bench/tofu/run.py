@@ -1,0 +1,211 @@
+"""The runs on TOFU: methods × configurations × seeds on one pair, every cell kept by its content."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from mnemotomy.core.errors import ConfigurationError, DataError, MnemotomyError, ModelError, SelectionError
+from mnemotomy.core.models import single_threaded
+from mnemotomy.core.precision import resolved
+from mnemotomy.core.progress import progress_bar
+from mnemotomy.core.version import versions
+from mnemotomy.methods.language.base import LanguageMethod
+from mnemotomy.metrics.interval import averaged
+from mnemotomy.observe.splits import Observed
+from mnemotomy_bench.tofu.attacks import Attacks, attacked
+from mnemotomy_bench.tofu.cells import (
+    evaluated_cell,
+    flops_cell,
+    remove_model,
+    row,
+    subject_key,
+    treated_cell,
+    validated_cell,
+)
+from mnemotomy_bench.tofu.grids import Scale, chosen_methods, configurations
+from mnemotomy_bench.tofu.sharing import Sharing
+from mnemotomy_bench.tofu.subject import Subject
+from mnemotomy_bench.tofu.validation import AS_IN_THE_PAPER, SELECTION
+
+Record = dict[str, Any]
+FULL, RETAIN = "full", "retain"
+BASELINES = {FULL: "Init Fine.", RETAIN: "Retain"}
+UNSUITABLE = (ConfigurationError, SelectionError, ModelError, DataError)
+"""What a method says of a model or of texts that it cannot work with."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is run.
+
+    Attributes:
+        methods: by name, with the configurations that are searched; all methods by default.
+        scale: of the grids.
+        seeds: of methods that draw at random; a search is on the first. Others have one run.
+        chosen: configurations in place of a search, by method: records of a run on another pair.
+        attacks: None for none.
+        flops: whether to count operations, in runs of their own.
+        as_in_the_paper: choose by Overall on the test metrics; records then say so.
+    """
+
+    methods: Mapping[str, Sequence[LanguageMethod]] | Sequence[str] = ()
+    scale: Scale = "small"
+    seeds: Sequence[int] = (0, 1, 2)
+    chosen: Sequence[Record] = ()
+    attacks: Attacks | None = field(default_factory=Attacks)
+    flops: bool = True
+    as_in_the_paper: bool = False
+
+    def grid(self) -> dict[str, tuple[LanguageMethod, ...]]:
+        """By method, what is searched.
+
+        Raises:
+            ConfigurationError: there is no such method, or a configuration chosen elsewhere is in no grid.
+        """
+        if isinstance(self.methods, Mapping):
+            grid = {name: tuple(some) for name, some in self.methods.items()}
+        else:
+            grid = {name: configurations(kind, self.scale) for name, kind in chosen_methods(self.methods).items()}
+        for record in self.chosen:
+            if record["method"] in grid and "configuration" in record:  # else it was left out there
+                found = [one for one in grid[record["method"]] if repr(one) == record["configuration"]]
+                if not found:
+                    raise ConfigurationError(
+                        f"the configuration {record['configuration']} is in no grid of {record['method']}; run it on "
+                        "the scale on which it was chosen"
+                    )
+                grid[record["method"]] = (found[0],)
+        return grid
+
+
+def run_tofu(subject: Subject, plan: Plan | None = None) -> list[Record]:
+    """One record per method, the pair's own models first: the columns of Table 6, what it took, and after attacks.
+
+    Numbers are means over the seeds; ``…_spread`` is the standard deviation. ``selection`` says on what the
+    configuration was chosen.
+
+    Args:
+        subject: the pair, its texts, and the folder of all results; what is there is not run again.
+        plan: methods, grids and seeds.
+
+    Raises:
+        ConfigurationError: there is no method of such a name.
+        DataError, ModelError: data or models are not there, or do not fit. A method that alone does not is left out.
+    """
+    plan = plan or Plan()
+    grid, pair = plan.grid(), subject.pair
+    threads = single_threaded() if pair.device == "cpu" else contextlib.nullcontext()
+    with threads, progress_bar("tofu", 2 + sum(map(len, grid.values()))) as advance:
+        records = []
+        for name, observed in ((FULL, subject.full), (RETAIN, subject.retain)):
+            records.append(_baseline(subject, plan, name, observed))
+            advance(1, name)
+        refused: list[MnemotomyError] = []
+        for name, some in grid.items():
+            try:
+                if "pretrained" in some[0].needs and pair.pretrained is None:
+                    raise ConfigurationError("the pair has no pretrained model; give one with --pretrained")
+                records.append(method_record(subject, plan, some))
+            except UNSUITABLE as error:
+                refused.append(error)
+                records.append(_left_out(subject, some[0], str(error)))
+            advance(len(some), name)
+        if refused and len(refused) == len(grid):
+            raise refused[0]
+    return records
+
+
+def method_record(subject: Subject, plan: Plan, some: Sequence[LanguageMethod]) -> Record:
+    """The search among ``some`` configurations of a method, and the chosen one on every seed."""
+    first = plan.seeds[0]
+    sharing = Sharing(subject.problem(first))
+    searched: list[Record] = []
+    if len(some) > 1:
+        choose = evaluated_cell if plan.as_in_the_paper else validated_cell
+        searched = [_searched(subject, one, first, sharing, choose) for one in some]
+    best = max(range(len(some)), key=lambda place: searched[place]["chosen_by"]) if searched else 0
+    method = some[best]
+    for one in some:
+        if one is not method:
+            remove_model(subject, one, first)
+    cells = [evaluated_cell(subject, method, seed) for seed in (plan.seeds if method.draws else plan.seeds[:1])]
+    record = _titled(subject, method.name, method.title) | {"family": method.family, "paper": method.paper}
+    whole = [cell for cell in cells if not cell["failed"]]
+    record |= summarised(whole)
+    if plan.attacks is not None and whole:
+        treated_cell(subject, method, first)  # made again where it was removed
+        observed = subject.pair.observed(str(subject.out / "treated" / whole[0]["folder"]))
+        record |= attacked(subject, observed, plan.attacks)
+    if plan.flops:
+        record["flops"] = flops_cell(subject, method)
+    return record | {
+        "config": cells[0]["config"],
+        "configuration": repr(method),
+        "selection": _selection(plan, method, some),
+        "searched": searched,
+        "seeds": [cell["seed"] for cell in whole],
+        "failed": [{"seed": cell["seed"], "why": cell["failed"]} for cell in cells if cell["failed"]],
+        "versions": versions(),
+    }
+
+
+def summarised(cells: Sequence[Record]) -> Record:
+    """The mean of every number over the seeds, ``…_spread`` where there are several, and the same of ``raw``."""
+    record: Record = {}
+    keys = [key for key, value in (cells[0] if cells else {}).items() if _is_number(value) and key != "seed"]
+    for key in keys:
+        record |= averaged(cells, key)
+    if cells:
+        record["raw"] = {key: averaged([cell["raw"] for cell in cells], key)[key] for key in cells[0]["raw"]}
+    return record
+
+
+def _baseline(subject: Subject, plan: Plan, name: str, observed: Observed) -> Record:
+    record = _titled(subject, name, BASELINES[name]) | row(subject, subject.evaluation(observed))
+    if plan.attacks is not None:
+        record |= attacked(subject, observed, plan.attacks)
+    return record | {"family": "baseline", "selection": "none", "seeds": [], "failed": [], "versions": versions()}
+
+
+def _searched(subject: Subject, method: LanguageMethod, seed: int, sharing: Sharing, choose: Any) -> Record:
+    if choose is validated_cell:
+        cell = validated_cell(subject, method, seed, sharing)
+        found = {key: cell.get(key) for key in ("score", "forgetting", "utility", "privacy", "failed")}
+        return {"config": cell["config"], "chosen_by": cell["score"], **found}
+    cell = evaluated_cell(subject, method, seed)
+    return {"config": cell["config"], "chosen_by": cell.get("overall") or 0.0, "failed": cell["failed"]}
+
+
+def _selection(plan: Plan, method: LanguageMethod, some: Sequence[LanguageMethod]) -> str:
+    for record in plan.chosen:
+        if record["method"] == method.name and "configuration" in record:
+            return f"chosen on the pair {record['pair']!r}, by: {record['selection']}"
+    if len(some) == 1:
+        return "none: one configuration"
+    return AS_IN_THE_PAPER if plan.as_in_the_paper else SELECTION
+
+
+def _left_out(subject: Subject, method: LanguageMethod, why: str) -> Record:
+    """The record of a method that the pair or its texts do not suit."""
+    return _titled(subject, method.name, method.title) | {
+        "family": method.family,
+        "selection": "none",
+        "searched": [],
+        "seeds": [],
+        "failed": [{"seed": None, "why": why}],
+    }
+
+
+def _titled(subject: Subject, name: str, title: str) -> Record:
+    precision = resolved(subject.asking.precision, torch.device(subject.pair.device))
+    told = {"pair": subject.pair.name, "forget": subject.texts.forget, "precision": precision}
+    return {"method": name, "title": title, **told, "subject": subject_key(subject)}
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

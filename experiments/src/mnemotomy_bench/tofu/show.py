@@ -1,0 +1,66 @@
+"""The files that the bench on TOFU leaves: tables in Markdown, figures, records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mnemotomy.core.files import write_text
+from mnemotomy_bench.figures.tofu import pareto, sweep_curves, weight_norm_heatmap
+from mnemotomy_bench.tofu.run import BASELINES
+from mnemotomy_bench.tofu.table import TABLES, keys_of, markdown
+
+Record = dict[str, Any]
+TITLES = {
+    "strengths": "strength α",
+    "cuts": "spectral cut, relative to λmax",
+    "filters": "functions of μ",
+    "variants": "rounds, and embedding rows",
+    "kinds": "kinds of projection",
+    "blocks": "block",
+    "instantiations": "instantiations",
+}
+OF_RUN = ("3", "4", "6", "7", "attacks")
+OF_SWEEP = {"kinds": "8", "blocks": "8", "instantiations": "9"}
+
+
+def joined(new: Sequence[Record], old: Sequence[Record]) -> list[Record]:
+    """The records of a run of some methods, and those of others that an earlier run on the same pair has left.
+
+    The pair's own models come first, then methods in the order of the registry.
+    """
+    from mnemotomy.methods.language.registry import LANGUAGE_METHODS
+
+    found = {one["method"]: one for one in [*old, *new]}
+    order = [*BASELINES, *LANGUAGE_METHODS]
+    return sorted(found.values(), key=lambda one: order.index(one["method"]) if one["method"] in order else len(order))
+
+
+def write_tables(records: Sequence[Record], out_dir: Path) -> None:
+    """``table-<name>.md`` for every table of which the records have something."""
+    for name in OF_RUN:
+        table = TABLES[name]
+        if keys_of(table, [record for record in records if table.shows(record)]):
+            write_text(out_dir / f"table-{name}.md", markdown(records, name))
+
+
+def write_sweep(records: Sequence[Record], out_dir: Path) -> None:
+    """``sweep-<name>.md`` and, where there is more than one setting, ``sweep-<name>.png``."""
+    name = records[0]["sweep"]
+    write_text(out_dir / f"sweep-{name}.md", markdown(records, OF_SWEEP.get(name, "sweep")))
+    if sum(record.get("overall") is not None for record in records) > 1:
+        sweep_curves(records, TITLES[name], out_dir / f"sweep-{name}.png")
+
+
+def write_references(records: Sequence[Record], out_dir: Path) -> None:
+    """``table-reference.md``."""
+    write_text(out_dir / "table-reference.md", markdown(records, "reference"))
+
+
+def write_figures(records: Sequence[Record], norms: Sequence[Mapping[str, Any]], out_dir: Path) -> None:
+    """``pareto.png`` and ``weight-norms.png``, each where there is something to show."""
+    if any(record.get("utility") is not None for record in records):
+        pareto(records, out_dir / "pareto.png")
+    if norms:
+        weight_norm_heatmap(norms, out_dir / "weight-norms.png")

@@ -1,0 +1,254 @@
+"""A transformer of a local folder, groups of whose classes are erased; digits, since they are always there."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from transformers import (
+    BitImageProcessor,
+    ConvNextImageProcessor,
+    DeiTImageProcessor,
+    LevitImageProcessor,
+    MobileViTImageProcessor,
+    ResNetConfig,
+    ResNetForImageClassification,
+    ViTConfig,
+    ViTForImageClassification,
+    ViTImageProcessor,
+)
+from typer.testing import CliRunner
+
+from mnemotomy.cli import app
+from mnemotomy.core.errors import ConfigurationError, DataError, ModelError, SelectionError
+from mnemotomy.data.images import Images, load_images
+from mnemotomy_bench.classwise import image_classifier, pretrained
+from mnemotomy_bench.classwise.image_classifier import Classifier
+from mnemotomy_bench.classwise.matrices import CHOSEN, PAPER
+from mnemotomy_bench.classwise.pretrained import PROJECTOR, Plan, check_tested, grouped, run_pretrained
+
+pytest.importorskip("sklearn", reason="scikit-learn is not installed; it comes with the extra demo")
+
+PLAN = Plan("digits", "train", "test", group=3, batch_size=256)
+SHAPE = {
+    "image_size": 8, "patch_size": 2, "num_channels": 3, "hidden_size": 24, "num_hidden_layers": 2,
+    "num_attention_heads": 2, "intermediate_size": 48, "hidden_dropout_prob": 0.0,
+}  # fmt: skip
+
+
+def save_vit(folder: Path, processor: Any, classes: int = 10) -> str:
+    """A transformer of random weights that takes 8×8, with the processor; the folder's name."""
+    ViTForImageClassification(ViTConfig(**SHAPE, num_labels=classes)).save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A vision transformer that was trained on digits for a few epochs."""
+    folder = tmp_path_factory.mktemp("vit")
+    torch.manual_seed(0)
+    ViTForImageClassification(ViTConfig(**SHAPE, num_labels=10)).save_pretrained(folder)
+    ViTImageProcessor(size={"height": 8, "width": 8}, image_mean=[0.3] * 3, image_std=[0.4] * 3).save_pretrained(folder)
+    classifier = Classifier(str(folder))
+    images = classifier.load("digits", "train")
+    optimizer = torch.optim.AdamW(classifier.model.parameters(), lr=3e-3)
+    for _ in range(30):
+        for inputs, labels in classifier.batches(images, 64):
+            optimizer.zero_grad()
+            torch.nn.functional.cross_entropy(classifier.model(inputs).logits, labels).backward()
+            optimizer.step()
+    classifier.model.save_pretrained(folder)
+    return folder
+
+
+def test_images_are_what_the_processor_gives(folder: Path) -> None:
+    classifier = Classifier(str(folder))
+    images = classifier.load("digits", "test")
+    found, labels = next(classifier.batches(images, 5))
+    pictures = [Image.fromarray(one[0].numpy()).convert("RGB") for one in images.inputs[:5]]
+    expected = ViTImageProcessor.from_pretrained(folder)(images=pictures, return_tensors="pt")["pixel_values"]
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    assert labels.tolist() == images.labels[:5].tolist()
+
+
+def test_groups_are_erased_in_turn(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = run_pretrained(tmp_path, str(folder), PLAN)
+    assert record["groups"] == ["0–2", "3–5", "6–8", "9"]
+    assert min(record["before"]) > 0.5
+    assert list(record["strengths"]) == [PAPER, CHOSEN, PROJECTOR]
+    assert record["strengths"][PAPER] == [1.0] * 4
+    for title in (PAPER, CHOSEN, PROJECTOR):
+        matrix = torch.tensor(record["matrices"][title])
+        assert matrix.shape == (4, 4)
+        assert bool((matrix.diagonal() < torch.tensor(record["before"]) - 0.3).all())
+        assert record["summary"][title]["others_lost_mean"] < 0.4
+    assert record["summary"][CHOSEN]["erased_mean"] <= record["summary"][PAPER]["erased_mean"] + 0.05
+    lost = {title: summary["others_lost_mean"] for title, summary in record["summary"].items()}
+    assert lost[PROJECTOR] < lost[CHOSEN]  # what is shared is spared
+    monkeypatch.setattr(pretrained, "collect", None)
+    assert run_pretrained(tmp_path, str(folder), PLAN) == record  # nothing is computed again
+
+
+def test_some_kinds_of_layer_alone(folder: Path, tmp_path: Path) -> None:
+    plan = replace(PLAN, group=5)
+    whole = run_pretrained(tmp_path, str(folder), plan)
+    values = run_pretrained(tmp_path, str(folder), replace(plan, kinds=("v_proj",)))
+    assert values["matrices"] != whole["matrices"]
+    with pytest.raises(SelectionError, match="nothing"):
+        run_pretrained(tmp_path, str(folder), replace(plan, kinds=("nothing",)))
+
+
+def test_what_cannot_be_run_is_refused(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="leaves nothing of 10 classes"):
+        run_pretrained(tmp_path, str(folder), replace(PLAN, group=10))
+    with pytest.raises(ConfigurationError, match="1 or more, not 0"):
+        replace(PLAN, group=0)
+    with pytest.raises(DataError, match=r"1 classes have no training image, class 1 \('b'\)"):
+        grouped(Images(torch.zeros(2, 1, 8, 8, dtype=torch.uint8), torch.tensor([0, 2]), ("a", "b", "c")), 1)
+    ViTForImageClassification(ViTConfig(**SHAPE, num_labels=3)).save_pretrained(tmp_path / "three")
+    with pytest.raises(ModelError, match="cannot load an image processor"):
+        Classifier(str(tmp_path / "three"))
+    ViTImageProcessor(size={"height": 8, "width": 8}).save_pretrained(tmp_path / "three")
+    with pytest.raises(DataError, match="10 classes and the model 3"):
+        run_pretrained(tmp_path, str(tmp_path / "three"), PLAN)
+
+
+def test_from_the_command_line(folder: Path, tmp_path: Path) -> None:
+    call = ["bench", "pretrained", str(folder), "--data", "digits", "--train", "train", "--test", "test"]
+    result = CliRunner().invoke(app, [*call, "--group", "5", "--out", str(tmp_path), "--json", "-"])
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["groups"] == ["0–4", "5–9"]
+    assert (tmp_path / "matrices.png").stat().st_size > 1000
+    failed = CliRunner().invoke(app, [*call, "--group", "99", "--out", str(tmp_path)])
+    assert failed.exit_code == 2
+    assert "take a smaller one" in failed.output
+    failed = CliRunner().invoke(app, [*call, "--device", "abacus", "--out", str(tmp_path)])
+    assert failed.exit_code == 2
+    assert "cannot use the device 'abacus'" in failed.output
+
+
+@pytest.fixture
+def photographs(tmp_path: Path) -> Path:
+    """A folder of smooth pictures of 48×32, of ten classes."""
+    datasets = pytest.importorskip("datasets", reason="datasets is not installed; it comes with the extra vision")
+    random = np.random.default_rng(0)
+    rough = [Image.fromarray(random.integers(0, 256, (5, 6, 3), dtype=np.uint8)) for _ in range(10)]
+    rows = {"image": [one.resize((48, 32), Image.Resampling.BICUBIC) for one in rough], "label": range(10)}
+    features = {"image": datasets.Image(), "label": datasets.ClassLabel(num_classes=10)}
+    datasets.Dataset.from_dict(rows, datasets.Features(features)).to_parquet(tmp_path / "data" / "test.parquet")
+    return tmp_path / "data"
+
+
+BILINEAR = Image.Resampling.BILINEAR
+OWN = {"image_mean": [0.3, 0.4, 0.5], "image_std": [0.2, 0.3, 0.4]}
+
+
+PROCESSORS = {
+    "bilinear": (BitImageProcessor(size={"shortest_edge": 12}, crop_size=8, resample=BILINEAR, **OWN), (12, 8), 1e-6),
+    "bicubic": (BitImageProcessor(size={"shortest_edge": 12}, crop_size=8, **OWN), (12, 8), 0.1),
+    "crop_pct": (ConvNextImageProcessor(size={"shortest_edge": 8}, crop_pct=0.8, **OWN), (10, 8), 0.1),
+    "pixels from 0 to 1": (
+        BitImageProcessor(size={"shortest_edge": 8}, crop_size=8, resample=BILINEAR, do_normalize=False), (8, 8), 1e-6
+    ),
+    "pixels from 0 to 255": (
+        BitImageProcessor(size={"shortest_edge": 12}, crop_size=8, resample=BILINEAR, do_rescale=False, **OWN),
+        (12, 8), 1e-6,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("processor", "scaled", "tolerance"), PROCESSORS.values(), ids=PROCESSORS)
+def test_images_are_scaled_and_cropped_as_the_processor_says(
+    photographs: Path, tmp_path: Path, processor: Any, scaled: tuple[int, int], tolerance: float
+) -> None:
+    """Exactly where it scales bilinearly, else to a tenth of the pixels' deviation."""
+    classifier = Classifier(save_vit(tmp_path / "vit", processor))
+    assert (classifier.side, classifier.crop) == scaled
+    found, _ = next(classifier.batches(classifier.load(str(photographs), "test"), 10))
+    rows = pytest.importorskip("datasets").Dataset.from_parquet(str(photographs / "test.parquet"))
+    expected = processor(images=list(rows["image"]), return_tensors="pt")["pixel_values"]
+    assert found.shape == expected.shape == (10, 3, 8, 8)
+    assert float((found - expected).abs().mean() / expected.std()) < tolerance
+
+
+def test_a_processor_that_distorts_is_followed_on_square_images(tmp_path: Path) -> None:
+    """DeiT's, on digits: it scales to 12×12 and crops to 8×8."""
+    processor = DeiTImageProcessor(size={"height": 12, "width": 12}, crop_size={"height": 8, "width": 8}, **OWN)
+    classifier = Classifier(save_vit(tmp_path / "vit", processor))
+    assert (classifier.side, classifier.crop) == (12, 8)
+    found, _ = next(classifier.batches(classifier.load("digits", "test"), 50))
+    pictures = [Image.fromarray(one[0].numpy()).convert("RGB") for one in load_images("digits", "test").inputs[:50]]
+    expected = processor(images=pictures, return_tensors="pt")["pixel_values"]
+    assert float((found - expected).abs().mean() / expected.std()) < 0.15  # bicubic, of few and sharp pixels
+
+
+@pytest.mark.parametrize(
+    ("processor", "message"),
+    [
+        (ViTImageProcessor(size={"height": 10, "width": 10}), r"does not take the 10×10 pixels .* image_size, 8"),
+        (ViTImageProcessor(size={"height": 8, "width": 9}), "must scale to a square or by the shorter side"),
+        (BitImageProcessor(size={"shortest_edge": 8}, crop_size=10), "crop to a square in it"),
+        (BitImageProcessor(size={"shortest_edge": 8}, crop_size=8, do_resize=False), "set do_resize"),
+        (MobileViTImageProcessor(size={"shortest_edge": 8}, crop_size=8), "MobileViT.* does more than scale, crop"),
+        (LevitImageProcessor(size={"shortest_edge": 8}, crop_size=8), "Levit.* does more than scale, crop"),
+    ],
+)
+def test_a_processor_that_is_not_followed_is_refused(tmp_path: Path, processor: Any, message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        Classifier(save_vit(tmp_path / "vit", processor))
+
+
+def test_a_model_that_takes_any_size_reads_the_size_of_the_crop(tmp_path: Path) -> None:
+    config = ResNetConfig(embedding_size=4, hidden_sizes=[4], depths=[1], num_labels=10)
+    ResNetForImageClassification(config).save_pretrained(tmp_path)
+    BitImageProcessor(size={"shortest_edge": 40}, crop_size=32).save_pretrained(tmp_path)
+    assert Classifier(str(tmp_path)).load("digits", "test").inputs.shape[1:] == (3, 32, 32)
+
+
+def test_a_group_without_a_test_image_is_refused(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = load_images("digits", "test")
+    groups = {"0–1": (0, 1), "2": (2,)}
+    check_tested(whole.of_classes([0, 2]), groups)  # of class 1 alone
+    with pytest.raises(DataError, match=r"1 groups of classes have no test image, 0–1 among them; read a larger part"):
+        check_tested(whole.of_classes([2, 5]), groups)
+    monkeypatch.setattr(
+        image_classifier,
+        "load_images",
+        lambda data, split, size: whole if split == "train" else whole.of_classes([0, 1, 2]),
+    )
+    with pytest.raises(DataError, match="3 groups of classes have no test image, 3–5 among them"):
+        run_pretrained(tmp_path, str(folder), PLAN)
+
+
+def test_rows_of_other_images_or_another_processor_are_not_taken(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = shutil.copytree(folder, tmp_path / "vit")
+
+    def identity() -> tuple[str, str]:
+        run = pretrained._Run(tmp_path, Classifier(str(model)), PLAN)
+        return run.key, run.cell("before", lambda: {"key": run.key})["key"]
+
+    first = identity()
+    assert identity() == first
+    ViTImageProcessor(size={"height": 8, "width": 8}, image_mean=[0.2] * 3, image_std=[0.4] * 3).save_pretrained(model)
+    keys = [first, identity()]
+    train, test = load_images("digits", "train"), load_images("digits", "test")
+    swapped = test.labels.flip(0)
+    for other in (
+        Images(255 - test.inputs, test.labels, test.class_names),
+        Images(test.inputs, swapped, test.class_names),
+    ):
+        splits = {"train": train, "test": other}
+        monkeypatch.setattr(image_classifier, "load_images", lambda data, split, size, splits=splits: splits[split])
+        keys.append(identity())
+    assert all(key == row for key, row in keys)
+    assert len(set(keys)) == len(keys)

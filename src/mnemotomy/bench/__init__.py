@@ -1,1 +1,0 @@
-"""The papers' experiments and the speed runs; each result cached by its content."""

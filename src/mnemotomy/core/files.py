@@ -1,0 +1,178 @@
+"""Writing files so that a crash leaves the old one or the new one, never a half."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fnmatch
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from mnemotomy.core.errors import DataError
+
+MODEL_FILES = (
+    "config.json", "generation_config.json", "model.safetensors", "model-*-of-*.safetensors",
+    "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model-*-of-*.bin", "pytorch_model.bin.index.json",
+    "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin", "tokenizer.json", "tokenizer_config.json",
+    "tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "special_tokens_map.json", "added_tokens.json",
+    "vocab.json", "vocab.txt", "merges.txt", "chat_template.jinja", "chat_template.json", "*processor_config.json",
+    "mnemotomy.json", "metabolism.json", "unlearning.json", "prompt_format.json", "recipe.yaml",
+    "README.md", "LICENSE*", ".gitattributes",
+)  # fmt: skip
+"""What a folder with a model consists of: transformers' files and ours, by pattern. Anything else is somebody's."""
+
+
+@contextlib.contextmanager
+def replacing_file(target: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``target``; on success it takes the target's place, and a link stays a link."""
+    target = Path(target).resolve() if Path(target).is_symlink() else Path(target)
+    if target.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "is a folder; name a file", str(target))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=target.suffix, dir=target.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp's 0600 would make shared results unreadable
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def replacing_folder(target: str | Path) -> Iterator[Path]:
+    """Yield a temporary folder beside ``target``; on success it takes the target's place, old content gone.
+
+    Of a link, that to which it leads. Where the place cannot be taken, the old content stays.
+    """
+    target = Path(target).resolve()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    try:
+        yield temporary
+        _share(temporary)
+        if target.exists():
+            retired = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
+            old = retired / target.name
+            try:
+                os.replace(target, old)
+                os.replace(temporary, target)
+            except BaseException:
+                if old.exists():
+                    os.replace(old, target)
+                raise
+            finally:
+                shutil.rmtree(retired, ignore_errors=True)
+        else:
+            os.replace(temporary, target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def filling(target: str | Path) -> Iterator[Path]:
+    """As `replacing_file`; a device or pipe is written to, once all is there, and not replaced."""
+    target = Path(target)
+    if target.exists() and not (target.is_file() or target.is_dir()):
+        with tempfile.TemporaryDirectory() as folder:
+            whole = Path(folder) / "whole"
+            yield whole
+            with whole.open("rb") as source, target.open("wb") as sink:
+                shutil.copyfileobj(source, sink)
+    else:
+        with replacing_file(target) as temporary:
+            yield temporary
+
+
+def write_text(target: str | Path, text: str) -> None:
+    """Write ``text`` to ``target`` as UTF-8, all of it or nothing; a device or pipe is written to and not replaced."""
+    with filling(target) as file:
+        file.write_text(text, encoding="utf-8")
+
+
+def check_replaceable(
+    folder: Path, record: str, inputs: Iterable[str | Path] = (), *, also: Iterable[str] = ()
+) -> None:
+    """Refuse to put a model in the place of something else.
+
+    Args:
+        folder: where the model goes.
+        record: the name of a file that every result of the kind has.
+        inputs: files and folders that are read, none of which may lie in ``folder``.
+        also: names of files that may be replaced beside ``MODEL_FILES``.
+
+    Raises:
+        DataError: the folder is a file, holds other things than such a result, or an input.
+    """
+    check_above(folder)
+    if folder.exists():
+        if not folder.is_dir():
+            raise DataError(f"{folder} is a file; name a folder for the model")
+        known = (*MODEL_FILES, record, *also)
+        there = sorted(folder.iterdir())
+        others = [path.name for path in there if not (path.is_file() and _any_of(known, path.name))]
+        if others or (there and not (folder / record).is_file()):
+            first = (others or [there[0].name])[0]
+            raise DataError(
+                f"{folder} holds files that mnemotomy did not write, as {first!r}; name another folder, or empty it"
+            )
+        if os.path.ismount(folder) or folder.resolve() == Path.cwd():
+            raise DataError(f"{folder} cannot be replaced as a whole; name a folder in it")
+    for path in map(Path, inputs):
+        if path.exists() and path.resolve().is_relative_to(folder.resolve()):
+            raise DataError(f"{path} is in {folder}, which this run would replace; name another folder")
+
+
+def _any_of(patterns: Iterable[str], name: str) -> bool:
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def check_no_input(target: str | Path, inputs: Iterable[str | Path]) -> None:
+    """Refuse to write a result over what it is made from.
+
+    Raises:
+        DataError: ``target`` is one of the files ``inputs``.
+    """
+    for path in map(Path, inputs):
+        if path.exists() and Path(target).resolve() == path.resolve():
+            raise DataError(f"{target} is read by this command, which would replace it; name another file")
+
+
+def check_file(path: Path) -> None:
+    """Refuse a path at which no file could be written.
+
+    Raises:
+        DataError: it is a folder, or lies below a file.
+    """
+    if path.is_dir():
+        raise DataError(f"{path} is a folder; name the file to write")
+    check_above(path)
+
+
+def check_above(path: Path) -> None:
+    """Refuse a path for which no folder could be made.
+
+    Raises:
+        DataError: it lies below a file.
+    """
+    above = next(one for one in path.absolute().parents if one.exists())
+    if not above.is_dir():
+        raise DataError(f"{path} lies below {above}, which is a file; name another path")
+
+
+def _share(folder: Path) -> None:
+    """Let others read a folder as the umask has it: mkdtemp and safetensors write for their owner alone."""
+    mask = _umask()
+    for path in (folder, *folder.rglob("*")):
+        if not path.is_symlink():
+            path.chmod((0o777 if path.is_dir() else 0o666) & ~mask)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

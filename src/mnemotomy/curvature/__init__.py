@@ -1,0 +1,1 @@
+"""Curvature of a loss: Kronecker factors, weight gradients, steps and their lengths."""

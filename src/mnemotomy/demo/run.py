@@ -1,0 +1,44 @@
+"""The demo from end to end: both parts, the figures and the report."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from mnemotomy.core.files import write_text
+from mnemotomy.core.models import single_threaded
+from mnemotomy.core.version import versions
+from mnemotomy.demo.digits import DigitsConfig, digits_demo
+from mnemotomy.demo.language import LanguageConfig, language_demo
+
+
+def run_demo(out_dir: Path, *, seed: int = 0, report: bool = True) -> dict[str, Any]:
+    """Run both parts and write ``demo.json``, and with ``report`` the figures and ``report.html`` too.
+
+    Args:
+        out_dir: for the results; the language model is cached in its ``models`` folder.
+        seed: of both parts.
+        report: whether to draw.
+
+    Returns:
+        The numbers: ``digits``, ``language``, ``seconds``, ``seed`` and ``versions``.
+    """
+    start = time.perf_counter()
+    digits, language = DigitsConfig(seed=seed), LanguageConfig(seed=seed)
+    with single_threaded():
+        results: dict[str, Any] = {
+            "digits": {**digits_demo(digits), "config": asdict(digits)},
+            "language": language_demo(language, out_dir / "models"),
+            "seed": seed,
+            "versions": versions(),
+        }
+    results["seconds"] = round(time.perf_counter() - start, 1)
+    write_text(out_dir / "demo.json", json.dumps(results, indent=1))
+    if report:
+        from mnemotomy.demo.show import write_report
+
+        write_report(results, out_dir)
+    return results

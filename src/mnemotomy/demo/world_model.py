@@ -1,0 +1,256 @@
+"""The language demo's subject: a small Qwen2 model trained on the spot on the small world, and cached."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import platform
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import cast
+
+import tokenizers
+import torch
+import transformers
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+
+from mnemotomy.core.errors import ModelError
+from mnemotomy.core.files import replacing_folder
+from mnemotomy.core.models import quiet_transformers
+from mnemotomy.core.progress import progress_bar
+from mnemotomy.data.world import Kind, Probe, Text, World
+from mnemotomy.data.world_tokenizer import world_tokenizer
+from mnemotomy.text.lengths import equal_lengths
+
+EVALUATION_BATCH = 256
+
+
+@dataclass(frozen=True)
+class WorldModelConfig:
+    """Shape and training recipe; the cache key is a hash of it, of the corpus and of the versions in use."""
+
+    hidden_size: int = 192
+    intermediate_size: int = 192
+    layers: int = 6
+    heads: int = 6
+    key_value_heads: int = 2
+    steps: int = 500
+    batch_size: int = 64
+    learning_rate: float = 2e-3
+    warmup: float = 0.05
+    weight_decay: float = 0.1
+    text_weight: float = 0.1
+    context_share: float = 0.5
+    sum_repeats: int = 4
+    initializer_range: float = 0.05
+    beta2: float = 0.98
+    seed: int = 0
+
+
+def train_world_model(
+    world: World, config: WorldModelConfig, cache_dir: str | Path, progress: bool = True
+) -> tuple[Qwen2ForCausalLM, PreTrainedTokenizerFast]:
+    """The trained model and its tokenizer, from `cache_dir` where an earlier call left them there."""
+    folder = Path(cache_dir) / f"world-{_cache_key(world, config)[:16]}"
+    if not (folder / "training.json").is_file():
+        with quiet_transformers(), replacing_folder(folder) as temporary:
+            _train_into(temporary, world, config, progress)
+    with quiet_transformers():
+        model = Qwen2ForCausalLM.from_pretrained(folder, local_files_only=True)
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+    return model.eval(), cast(PreTrainedTokenizerFast, tokenizer)
+
+
+def evaluate(model: nn.Module, tokenizer: PreTrainedTokenizerFast, probes: Sequence[Probe]) -> float:
+    """Share of the probes whose greedy next token is the answer."""
+    if not probes:
+        raise ModelError("no probes to evaluate: ask the world for a group that has some")
+    words = generate(model, tokenizer, [probe.prompt for probe in probes])
+    return sum(word == probe.answer for word, probe in zip(words, probes, strict=True)) / len(probes)
+
+
+def generate(model: nn.Module, tokenizer: PreTrainedTokenizerFast, prompts: Sequence[str]) -> list[str]:
+    """The greedy next word of each prompt, in the order given; the model's mode is restored."""
+    encoded = [cast(list[int], tokenizer(prompt)["input_ids"]) for prompt in prompts]
+    device = next(model.parameters()).device
+    answers = [""] * len(prompts)
+    with _evaluating(model), torch.no_grad():
+        for indices in equal_lengths([len(ids) for ids in encoded], EVALUATION_BATCH):
+            batch = torch.tensor([encoded[index] for index in indices], device=device)
+            chosen = model(input_ids=batch, use_cache=False).logits[:, -1].argmax(dim=-1).tolist()
+            for index, token in zip(indices, chosen, strict=True):
+                answers[index] = cast(str, tokenizer.convert_ids_to_tokens(token))
+    return answers
+
+
+def _cache_key(world: World, config: WorldModelConfig) -> str:
+    """sha256 of everything that the weights depend on, as canonical JSON."""
+    contents = {
+        "config": asdict(config),
+        "corpus": [asdict(text) for text in world.corpus()],
+        "words": world.words(),
+        "versions": _versions(),
+    }
+    return hashlib.sha256(json.dumps(contents, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "tokenizers": tokenizers.__version__,
+    }
+
+
+def _train_into(folder: Path, world: World, config: WorldModelConfig, progress: bool) -> None:
+    """Train, then write model, tokenizer and `training.json` to `folder`."""
+    started = time.perf_counter()
+    tokenizer = world_tokenizer(world)
+    texts = world.corpus()
+    # The caller's random state is not ours to move.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        model = _new_model(config, tokenizer)
+        _fit(model, _Batches(texts, tokenizer, config), config, progress)
+    record = {
+        "config": asdict(config),
+        "versions": _versions(),
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "texts": len(texts),
+        "seconds": round(time.perf_counter() - started, 1),
+        "losses": _answer_losses(model, tokenizer, texts),
+    }
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    (folder / "training.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+def _new_model(config: WorldModelConfig, tokenizer: PreTrainedTokenizerFast) -> Qwen2ForCausalLM:
+    return Qwen2ForCausalLM(
+        Qwen2Config(
+            vocab_size=len(tokenizer),
+            hidden_size=config.hidden_size,
+            intermediate_size=config.intermediate_size,
+            num_hidden_layers=config.layers,
+            num_attention_heads=config.heads,
+            num_key_value_heads=config.key_value_heads,
+            max_position_embeddings=64,
+            initializer_range=config.initializer_range,
+            tie_word_embeddings=False,
+            bos_token_id=None,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
+
+
+class _Batches:
+    """Endless epochs of unpadded batches, each of texts of one length.
+
+    An epoch shows each fact once, a share of the contexts, and each sum several times: contexts are many
+    and easy, sums few and hard.
+    """
+
+    def __init__(self, texts: Sequence[Text], tokenizer: PreTrainedTokenizerFast, config: WorldModelConfig) -> None:
+        eos = cast(int, tokenizer.eos_token_id)
+        self._rows = [[*cast(list[int], tokenizer(text.text)["input_ids"]), eos] for text in texts]
+        self._indices: dict[Kind, list[int]] = {"fact": [], "context": [], "arithmetic": []}
+        for index, text in enumerate(texts):
+            self._indices[text.kind].append(index)
+        self._config = config
+        self._shuffle = torch.Generator().manual_seed(config.seed)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        """Token ids [batch, length], the last two columns being the answer and the end."""
+        while True:
+            order = self._epoch()
+            lengths = [len(self._rows[index]) for index in order]
+            groups = list(equal_lengths(lengths, self._config.batch_size))
+            for position in torch.randperm(len(groups), generator=self._shuffle).tolist():
+                yield torch.tensor([self._rows[order[index]] for index in groups[position]])
+
+    def _epoch(self) -> list[int]:
+        """Indices of the texts of one epoch, shuffled."""
+        contexts = self._shuffled(self._indices["context"])
+        kept = contexts[: round(self._config.context_share * len(contexts))]
+        sums = self._indices["arithmetic"] * self._config.sum_repeats
+        return self._shuffled(self._indices["fact"] + kept + sums)
+
+    def _shuffled(self, indices: list[int]) -> list[int]:
+        order = torch.randperm(len(indices), generator=self._shuffle).tolist()
+        return [indices[position] for position in order]
+
+
+def _fit(model: Qwen2ForCausalLM, batches: _Batches, config: WorldModelConfig, progress: bool) -> None:
+    decayed = [parameter for parameter in model.parameters() if parameter.ndim > 1]
+    plain = [parameter for parameter in model.parameters() if parameter.ndim <= 1]
+    optimizer = torch.optim.AdamW(
+        [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}],
+        lr=config.learning_rate,
+        betas=(0.9, config.beta2),
+        fused=True,
+    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, config))
+    model.train()
+    with progress_bar("training the world model", config.steps, enabled=progress) as advance:
+        for _, ids in zip(range(config.steps), batches, strict=False):
+            loss = _loss(model, ids, config.text_weight)
+            if not torch.isfinite(loss):
+                raise ModelError("training the world model diverged: lower the learning rate")
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            schedule.step()
+            advance(1)
+
+
+def _rate(step: int, config: WorldModelConfig) -> float:
+    """Linear warm-up, then a cosine to zero; a share of the learning rate."""
+    warmup = max(1, round(config.warmup * config.steps))
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, config.steps - warmup)))
+
+
+def _loss(model: Qwen2ForCausalLM, ids: Tensor, text_weight: float) -> Tensor:
+    """Cross-entropy per text: the answer counts 1, every other token `text_weight`."""
+    logits = model(input_ids=ids, use_cache=False).logits[:, :-1]
+    losses = nn.functional.cross_entropy(logits.transpose(1, 2), ids[:, 1:], reduction="none")
+    weights = torch.full_like(losses, text_weight)
+    # The last two tokens are the answer and the end.
+    weights[:, -2] = 1.0
+    return (losses * weights).sum() / len(ids)
+
+
+def _answer_losses(
+    model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerFast, texts: Sequence[Text]
+) -> dict[Kind, float]:
+    """Mean cross-entropy of the answers per kind of text."""
+    totals: dict[Kind, list[float]] = {}
+    encoded = [cast(list[int], tokenizer(text.text)["input_ids"]) for text in texts]
+    with _evaluating(model), torch.no_grad():
+        for indices in equal_lengths([len(ids) for ids in encoded], EVALUATION_BATCH):
+            ids = torch.tensor([encoded[index] for index in indices])
+            logits = model(input_ids=ids[:, :-1], use_cache=False).logits[:, -1]
+            losses = nn.functional.cross_entropy(logits, ids[:, -1], reduction="none").tolist()
+            for index, loss in zip(indices, losses, strict=True):
+                totals.setdefault(texts[index].kind, []).append(loss)
+    return {kind: sum(losses) / len(losses) for kind, losses in totals.items()}
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode, and the mode from before on leaving."""
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)

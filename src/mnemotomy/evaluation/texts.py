@@ -1,0 +1,89 @@
+"""What a run on TOFU reads: what methods are given, what models are asked, and what configurations are chosen on."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from mnemotomy.data.tofu import HUB, Question, evaluation_splits, load_tofu, retained_split
+from mnemotomy.observe.splits import Splits, splits_digest
+from mnemotomy.text.records import TextExample, Turn
+
+VARIABLE = "MNEMOTOMY_DATA"
+VALIDATED = 200
+"""Retained and unseen questions that configurations are chosen on."""
+
+
+@dataclass(frozen=True)
+class Texts:
+    """The splits of one request to forget.
+
+    Attributes:
+        source: a folder with the splits as JSON Lines, or a hub id.
+        forget: ``forget01``, ``forget05`` or ``forget10``.
+
+    Raises:
+        DataError: the first use of a split that is not there, or of a name that is no forget split.
+    """
+
+    source: str | Path
+    forget: str = "forget10"
+
+    @cached_property
+    def evaluation(self) -> Splits:
+        """By part: the test questions, as OpenUnlearning's evaluator pairs them."""
+        return {part: load_tofu(self.source, split) for part, split in evaluation_splits(self.forget).items()}
+
+    @cached_property
+    def forgotten(self) -> tuple[TextExample, ...]:
+        """What methods are given to forget."""
+        return examples(load_tofu(self.source, self.forget))
+
+    @cached_property
+    def retained(self) -> tuple[TextExample, ...]:
+        """What methods are given to retain."""
+        return examples(load_tofu(self.source, retained_split(self.forget)))
+
+    @cached_property
+    def validation(self) -> Splits:
+        """``forget``, ``retain`` and ``unseen``: training questions, those of them that no evaluation asks of what is
+        retained, and questions about authors whom no model has seen. Answers only: no paraphrase, no false answer."""
+        asked = {one.question for one in self.evaluation["retain"]}
+        kept = [one for one in load_tofu(self.source, retained_split(self.forget)) if one.question not in asked]
+        return {
+            "forget": load_tofu(self.source, self.forget),
+            "retain": _drawn(kept),
+            "unseen": _drawn(load_tofu(self.source, evaluation_splits(self.forget)["holdout"])),
+        }
+
+    @cached_property
+    def digest(self) -> str:
+        """A hash of all questions and answers."""
+        texts = {f"evaluation {name}": questions for name, questions in self.evaluation.items()}
+        texts |= {f"validation {name}": questions for name, questions in self.validation.items()}
+        texts["retained"] = load_tofu(self.source, retained_split(self.forget))
+        return splits_digest(texts)
+
+
+def default_source() -> str:
+    """The folder ``tofu`` of ``MNEMOTOMY_DATA``; the hub id without it."""
+    folder = Path(os.environ.get(VARIABLE, "")) / "tofu"
+    return str(folder) if VARIABLE in os.environ and folder.is_dir() else HUB
+
+
+def examples(questions: Sequence[Question]) -> tuple[TextExample, ...]:
+    """Questions with their answers, as methods take them."""
+    return tuple(
+        TextExample("question", (Turn("user", one.question), Turn("assistant", one.answer)), one.where)
+        for one in questions
+    )
+
+
+def _drawn(questions: Sequence[Question]) -> tuple[Question, ...]:
+    """At most ``VALIDATED`` of them, in their order."""
+    places = sorted(random.Random("validation").sample(range(len(questions)), min(VALIDATED, len(questions))))
+    return tuple(questions[place] for place in places)

@@ -1,0 +1,85 @@
+"""Calling a classifier: its logits, what its head reads, its loss on a batch, its accuracy on training examples."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from mnemotomy.core.errors import ModelError
+from mnemotomy.core.models import device_of, observing
+from mnemotomy.methods.classifiers.problem import Examples
+
+BATCH_SIZE = 128
+"""Of forward passes: a processor's caches hold the activations of so many small images, not of four times as many."""
+
+
+def logits(model: nn.Module, inputs: Float[Tensor, " n *shape"]) -> Float[Tensor, "n classes"]:
+    """What the model gives for a batch: a tensor, or the ``logits`` of a transformers output."""
+    output = model(inputs)
+    return output if isinstance(output, Tensor) else output.logits
+
+
+def cross_entropy(model: nn.Module, batch: Examples) -> Float[Tensor, ""]:
+    """The mean cross-entropy ``L_CE`` of a batch, in nats."""
+    batch = batch.to(device_of(model))
+    return nn.functional.cross_entropy(logits(model, batch.inputs), batch.labels.long())
+
+
+def accuracy(model: nn.Module, examples: Examples, batch_size: int = BATCH_SIZE) -> float:
+    """The share of ``examples`` that the model classifies rightly, in evaluation mode."""
+    device, hits = device_of(model), 0
+    with observing(model):
+        for batch in examples.batches(batch_size):
+            predicted = logits(model, batch.inputs.to(device)).argmax(-1)
+            hits += int((predicted == batch.labels.to(device)).sum())
+    return hits / len(examples)
+
+
+class HeadReading(NamedTuple):
+    """What the head of a classifier reads and gives, on the CPU."""
+
+    inputs: Float[Tensor, "n d"]
+    logits: Float[Tensor, "n classes"]
+
+
+def read_head(model: nn.Module, head: nn.Linear, examples: Examples, batch_size: int = BATCH_SIZE) -> HeadReading:
+    """Forward every example once, in evaluation mode; ``head`` is the model's, as ``head_of`` finds it."""
+    caught: list[Tensor] = []
+    handle = head.register_forward_pre_hook(
+        lambda _, inputs: caught.append(inputs[0].detach().flatten(1).float().cpu())
+    )
+    device = device_of(model)
+    try:
+        with observing(model):
+            batches = examples.batches(batch_size)
+            found = [logits(model, batch.inputs.to(device)).float().cpu() for batch in batches]
+    finally:
+        handle.remove()
+    return HeadReading(torch.cat(caught), torch.cat(found))
+
+
+def head_of(model: nn.Module, examples: Examples) -> nn.Linear:
+    """The linear layer that gives the logits of ``examples``; else the last one called that has as many outputs.
+
+    Raises:
+        ModelError: there is none.
+    """
+    called: list[tuple[nn.Linear, Tensor]] = []
+
+    def keep(module: nn.Module, _: Any, output: Tensor) -> None:
+        called.append((cast(nn.Linear, module), output.detach().float()))
+
+    handles = [module.register_forward_hook(keep) for module in model.modules() if isinstance(module, nn.Linear)]
+    try:
+        with observing(model):
+            found = logits(model, examples[:1].inputs.to(device_of(model))).float()
+    finally:
+        for handle in handles:
+            handle.remove()
+    alike = [(module, output) for module, output in reversed(called) if output.shape == found.shape]
+    if not alike:
+        raise ModelError(f"{type(model).__name__} has no linear layer that could be its head; give a classifier")
+    return next((module for module, output in alike if torch.equal(output, found)), alike[0][0])

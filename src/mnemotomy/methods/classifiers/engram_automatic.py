@@ -1,0 +1,144 @@
+"""Engram automatic: a spectral filter, with its kind and strengths chosen on the training examples alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from mnemotomy.core.errors import ConfigurationError
+from mnemotomy.engram.atlas import Atlas
+from mnemotomy.engram.edit import Edit, Term
+from mnemotomy.engram.filters import Filter, Hard, Power
+from mnemotomy.engram.recalibrate import recalibrated
+from mnemotomy.methods.classifiers.automatic_choice import Choice, Reading
+from mnemotomy.methods.classifiers.classifier import head_of, read_head
+from mnemotomy.methods.classifiers.engram_base import FORGET, PAPER, EngramMethod, head_site, inputs_of
+from mnemotomy.methods.classifiers.problem import Problem
+
+
+@dataclass(frozen=True)
+class EngramAutomatic(EngramMethod):
+    """An engram filtered by μ, the filter and α chosen without any test example and without a retrained model.
+
+    The layers before the head and the head have an α each. A class whose features are pushed too far away becomes a
+    cluster of its own, one that is pushed too little is masked by the head alone; so the rule is: the layers before the
+    head are edited as far as the features of what is forgotten come to lie where those of the rest do, and the head as
+    little as it takes from there to leave at most ``erased_at_most`` of the training examples to forget recognised.
+    Of all filters and α of the layers whose ``Choice.accuracy`` is within ``tolerance`` of the highest, the pair with
+    the greatest ``Choice.mixing`` is taken. A model that never saw the class recognises none of it: ``erased_at_most``
+    is what that means on training examples. Batch normalisation is recalibrated on the examples to retain
+    (``recalibrate_``), for the choice and at the end.
+
+    Attributes:
+        excesses: a threshold τ each (``filters.Hard``), as a part of the way from ``n⁺/N`` (in examples), the μ of a
+            direction that the forget set shares with everything, to 1, the μ of one that is the forget set's own.
+        exponents: of μ, a filter each (``filters.Power``).
+        outputs: erase only what also writes in the class's directions (``Atlas.output_operator``).
+        strengths: α of the layers before the head that are tried.
+        head_strengths: α of the head that are tried, the smallest first.
+        erased_at_most: the share of the training examples to forget that may stay recognised.
+        tolerance: how much accuracy is given for features that mix.
+        read: at most so many examples of each set are read.
+
+    Raises:
+        ConfigurationError: a value is out of its range.
+        DataError: when it is called, and scikit-learn, which clusters, is not installed.
+    """
+
+    excesses: Sequence[float] = (0.1, 0.3, 0.5, 0.7)
+    exponents: Sequence[float] = (1.0,)
+    outputs: bool = True
+    strengths: Sequence[float] = (0.4, 0.5, 0.6, 0.7, 0.8, 1.0, 1.2, 1.4, 2.0)
+    head_strengths: Sequence[float] = tuple(tenths / 10 for tenths in range(41))
+    erased_at_most: float = 0.002
+    tolerance: float = 0.015
+    read: int = 2000
+
+    name: ClassVar = "engram-automatic"
+    title: ClassVar = "Engram (automatic)"
+    paper: ClassVar = f"ours, on {PAPER}"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not (self.excesses or self.exponents):
+            raise ConfigurationError("there is no filter to try; give excesses or exponents")
+        if not all(0.0 <= excess < 1.0 for excess in self.excesses):
+            raise ConfigurationError(f"excesses over n⁺/N lie in [0, 1), not {list(self.excesses)}")
+        if not all(exponent > 0.0 for exponent in self.exponents):
+            raise ConfigurationError(f"exponents of μ are above 0, not {list(self.exponents)}")
+        if not self.strengths or not all(strength > 0.0 for strength in self.strengths):
+            raise ConfigurationError(f"strengths are above 0, not {list(self.strengths)}")
+        if not self.head_strengths or not all(strength >= 0.0 for strength in self.head_strengths):
+            raise ConfigurationError(f"strengths of the head are at least 0, not {list(self.head_strengths)}")
+        if self.read < 1 or not 0.0 <= self.erased_at_most <= 1.0:
+            raise ConfigurationError(
+                f"read at least one example and erase down to a share in [0, 1], not {self.read} and "
+                f"{self.erased_at_most}"
+            )
+        if not 0.0 <= self.tolerance <= 1.0:
+            raise ConfigurationError(f"a tolerance is a share in [0, 1], not {self.tolerance}")
+
+    def __call__(self, problem: Problem) -> nn.Module:
+        def edit(model: nn.Module, atlas: Atlas) -> Edit:
+            return self.choose_edit(problem, model, atlas)[1]
+
+        return self.erased_in_rounds(problem, edit, recalibrate=True)
+
+    def choose(self, problem: Problem) -> Choice:
+        """The filter and strengths of the first round, and what they leave of the training examples."""
+        return self.choose_edit(problem, problem.model, self.atlas_of(problem.model, problem))[0]
+
+    def choose_edit(self, problem: Problem, model: nn.Module, atlas: Atlas) -> tuple[Choice, Edit]:
+        """The choice for ``model``, which may have been edited before, and the edit that follows from it.
+
+        Args:
+            problem: what to forget; its examples are read, its model is not.
+            model: what is edited.
+            atlas: of ``forget`` and ``retain`` in that model.
+        """
+        read = tuple(examples.drawn(self.read, problem.seed) for examples in (problem.forget, problem.retain))
+        head = head_of(model, problem.forget)
+        place = head_site(head, atlas)
+        layers = [name for name in atlas.sites if name != place]
+        found: list[tuple[Choice, Edit]] = []
+        for filter in self._filters(problem):
+            deltas = atlas.engram(FORGET, filter, outputs=self.outputs).materialize().terms[0].deltas
+            for strength in sorted(self.strengths) if layers else [0.0]:
+                edit = Edit((Term(dict.fromkeys(layers, -strength), deltas),))
+                with edit.on(model, check=False), recalibrated(model, inputs_of(read[1], self.batch_size)):
+                    forget, retain = (read_head(model, head, examples).inputs for examples in read)
+                reading = Reading(forget, retain, read[0].labels.cpu(), read[1].labels.cpu())
+                head_strength, left = self._head_strength(reading, head, deltas[place])
+                kept = reading.retained(_without(head, deltas[place], head_strength))
+                choice = Choice(filter, strength, head_strength, left, kept, reading)
+                found.append((choice, edit + Edit((Term({place: -head_strength}, deltas),))))
+        enough = max(choice.accuracy for choice, _ in found) - self.tolerance
+        return max((one for one in found if one[0].accuracy >= enough), key=lambda one: one[0].mixing)
+
+    def _filters(self, problem: Problem) -> Iterator[Filter]:
+        share = len(problem.forget) / (len(problem.forget) + len(problem.retain))
+        yield from (Power(exponent) for exponent in self.exponents)
+        yield from (Hard(share + excess * (1.0 - share)) for excess in sorted(self.excesses, reverse=True))
+
+    def _head_strength(self, reading: Reading, head: nn.Linear, engram: Float[Tensor, "out d"]) -> tuple[float, float]:
+        """The smallest strength that erases, or the one that leaves least, and the accuracy that it leaves."""
+        tried: list[tuple[float, float]] = []
+        for strength in sorted(self.head_strengths):
+            tried.append((reading.forgotten(_without(head, engram, strength)), strength))
+            if tried[-1][0] <= self.erased_at_most:
+                return strength, tried[-1][0]
+        left, strength = min(tried)
+        return strength, left
+
+
+def _without(head: nn.Linear, engram: Tensor, strength: float) -> Float[Tensor, "out d_plus_1"]:
+    """The head's weight, with its bias as the last column, less ``strength`` times the engram."""
+    weight = head.weight.detach().float().cpu()
+    bias = torch.zeros(len(weight)) if getattr(head, "bias", None) is None else head.bias.detach().float().cpu()
+    change = nn.functional.pad(engram.float().cpu(), (0, 1 + weight.shape[1] - engram.shape[1]))  # 0 where no bias is
+    return torch.cat([weight, bias[:, None]], dim=1) - strength * change

@@ -1,0 +1,42 @@
+"""Engram projector: directions of the input that belong to the forget set are erased whole, all others spared."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import nn
+
+from mnemotomy.engram.atlas import Atlas
+from mnemotomy.engram.edit import Edit
+from mnemotomy.engram.filters import Hard
+from mnemotomy.engram.strength import erase
+from mnemotomy.methods.classifiers.engram_base import FORGET, PAPER, EngramMethod
+from mnemotomy.methods.classifiers.problem import Problem
+
+
+@dataclass(frozen=True)
+class EngramProjector(EngramMethod):
+    """``W − α W P`` with ``P`` the projector on the directions with ``μ > threshold`` (``filters.Hard``).
+
+    Raises:
+        DataError: the threshold is not in [0, 1).
+        ConfigurationError: as ``EngramMethod``.
+    """
+
+    threshold: float = 0.5
+    strength: float = 1.0
+
+    name: ClassVar = "engram-projector"
+    title: ClassVar = "Engram (projector)"
+    paper: ClassVar = f"ours, on {PAPER}"
+
+    def __post_init__(self) -> None:
+        Hard(self.threshold)  # its own check, before any work is done
+        super().__post_init__()
+
+    def __call__(self, problem: Problem) -> nn.Module:
+        return self.erased_in_rounds(problem, self._edit)
+
+    def _edit(self, model: nn.Module, atlas: Atlas) -> Edit:
+        return erase(atlas, FORGET, self.strength, Hard(self.threshold))

@@ -1,0 +1,51 @@
+"""l1-sparse: fine-tuning under a penalty that drives weights, and what only they hold, to zero."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from mnemotomy.core.errors import ConfigurationError
+from mnemotomy.methods.classifiers.classifier import cross_entropy
+from mnemotomy.methods.classifiers.gradient import LEARNING_RATES, GradientMethod
+from mnemotomy.methods.classifiers.loop import descend
+from mnemotomy.methods.classifiers.problem import Problem
+
+
+@dataclass(frozen=True)
+class L1Sparse(GradientMethod):
+    """``E_{X⁻} L_CE + γ Σ |wᵢ|`` over all trained parameters (Appendix B.4.1 of arXiv 2606.14997); γ is constant.
+
+    Raises:
+        ConfigurationError: γ is below 0.
+    """
+
+    gamma: float = 1e-5
+
+    name: ClassVar = "l1-sparse"
+    title: ClassVar = "l1-Sparse"
+    paper: ClassVar = "Jia et al. 2023, Model Sparsity Can Simplify Machine Unlearning"
+    search_space: ClassVar = {"learning_rate": LEARNING_RATES, "gamma": (1e-6, 1e-5, 1e-4)}
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.gamma >= 0.0:
+            raise ConfigurationError(f"γ is at least 0, not {self.gamma}")
+
+    def __call__(self, problem: Problem) -> nn.Module:
+        return descend(
+            self.copy_of(problem),
+            lambda generator: problem.retain.batches(self.batch_size, generator),
+            cross_entropy,
+            self,
+            seed=problem.seed,
+            name=self.name,
+            penalty=self._penalty,
+        )
+
+    def _penalty(self, model: nn.Module) -> Tensor:
+        norms = [parameter.abs().sum() for parameter in model.parameters() if parameter.requires_grad]
+        return self.gamma * torch.stack(norms).sum()

@@ -1,0 +1,130 @@
+"""The one training loop of all gradient methods: SGD on steps that the method draws, with a loss that it gives."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from mnemotomy.core.errors import ConfigurationError, TrainingError
+from mnemotomy.core.models import device_of
+from mnemotomy.core.progress import progress_bar
+
+Step = TypeVar("Step")
+Scalar = Float[Tensor, ""]
+Mask = Mapping[str, Bool[Tensor, "..."]]
+"""By parameter: where it may change."""
+
+
+@dataclass(frozen=True)
+class Descent:
+    """SGD as Appendix B.4.1 of arXiv 2606.14997 has it for every method; the learning rate is constant.
+
+    Raises:
+        ConfigurationError: a value is out of its range.
+    """
+
+    learning_rate: float = 0.01
+    epochs: int = 10
+    batch_size: int = 128
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+
+    def __post_init__(self) -> None:
+        if not self.learning_rate > 0.0 or self.epochs < 1 or self.batch_size < 1:
+            raise ConfigurationError(
+                f"learning rate, epochs and batch size are above 0, not {self.learning_rate}, {self.epochs} and "
+                f"{self.batch_size}"
+            )
+        if not 0.0 <= self.momentum < 1.0 or not self.weight_decay >= 0.0:
+            raise ConfigurationError(
+                f"momentum lies in [0, 1) and weight decay is at least 0, not {self.momentum} and {self.weight_decay}"
+            )
+
+
+def trained_parameters(model: nn.Module, name: str) -> dict[str, nn.Parameter]:
+    """By name, the parameters that require gradients.
+
+    Raises:
+        TrainingError: there are none; ``name`` says what was to train.
+    """
+    parameters = {key: value for key, value in model.named_parameters() if value.requires_grad}
+    if not parameters:
+        raise TrainingError(f"{name}: no parameter requires gradients; call requires_grad_(True) on the model")
+    return parameters
+
+
+def descend(
+    model: nn.Module,
+    draw: Callable[[torch.Generator], Iterable[Step]],
+    loss: Callable[[nn.Module, Step], Scalar],
+    settings: Descent,
+    *,
+    seed: int,
+    name: str = "unlearning",
+    mask: Mask | None = None,
+    penalty: Callable[[nn.Module], Scalar] | None = None,
+) -> nn.Module:
+    """Train ``model`` in place, in training mode, and give it back in evaluation mode.
+
+    Args:
+        model: all of its parameters that require gradients are trained.
+        draw: the steps of one epoch, from a generator that goes on from epoch to epoch.
+        loss: of the model on one step.
+        settings: of the optimiser.
+        seed: of the generator and of dropout; the global random state is left as it was.
+        name: of the progress bar, and in errors.
+        mask: parameters change where it is true, and by its weight decay nowhere else either.
+        penalty: added to every loss.
+
+    Raises:
+        TrainingError: a loss or a parameter is no longer finite, or there is nothing to train.
+    """
+    parameters = trained_parameters(model, name)
+    optimizer = torch.optim.SGD(list(parameters.values()), lr=settings.learning_rate, momentum=settings.momentum)
+    generator = torch.Generator().manual_seed(seed)
+    model.train()
+    with _seeded(seed, device_of(model)), progress_bar(name, settings.epochs) as advance:
+        for epoch in range(settings.epochs):
+            for step in draw(generator):
+                value = loss(model, step)
+                if penalty is not None:
+                    value = value + penalty(model)
+                if not bool(torch.isfinite(value)):
+                    raise _diverged(name, f"the loss is {value.item()} in epoch {epoch + 1}", settings)
+                optimizer.zero_grad()
+                value.backward()
+                _decay_and_mask(parameters, settings.weight_decay, mask)
+                optimizer.step()
+            advance(1)
+    optimizer.zero_grad()
+    if not all(bool(torch.isfinite(value).all()) for value in parameters.values()):
+        raise _diverged(name, "a parameter is no longer finite", settings)
+    return model.eval()
+
+
+def _decay_and_mask(parameters: Mapping[str, nn.Parameter], weight_decay: float, mask: Mask | None) -> None:
+    """Weight decay by hand, before the mask: the optimiser's own would move what the mask holds."""
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            if parameter.grad is None:
+                continue
+            parameter.grad.add_(parameter, alpha=weight_decay)
+            if mask is not None:
+                parameter.grad.mul_(mask[name])
+
+
+def _diverged(name: str, what: str, settings: Descent) -> TrainingError:
+    return TrainingError(f"{name}: {what}, at learning rate {settings.learning_rate:g}; take a smaller one")
+
+
+@contextlib.contextmanager
+def _seeded(seed: int, device: torch.device) -> Iterator[None]:
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield

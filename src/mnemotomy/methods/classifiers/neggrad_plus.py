@@ -1,0 +1,56 @@
+"""NegGrad+: descent on what is kept and ascent on what is forgotten, in every step."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from mnemotomy.core.errors import ConfigurationError
+from mnemotomy.methods.classifiers.classifier import cross_entropy
+from mnemotomy.methods.classifiers.gradient import LEARNING_RATES, GradientMethod
+from mnemotomy.methods.classifiers.loop import descend
+from mnemotomy.methods.classifiers.problem import Examples, Problem
+
+Pair = tuple[Examples, Examples]
+
+
+@dataclass(frozen=True)
+class NegGradPlus(GradientMethod):
+    """``β E_{X⁻} L_CE − (1 − β) E_{X⁺} L_CE`` (Appendix B.4.1 of arXiv 2606.14997).
+
+    An epoch is one pass over the retain set; each of its batches goes with one of the forget set, which is begun anew,
+    in a new order, as often as it takes.
+
+    Raises:
+        ConfigurationError: β is not in [0, 1].
+    """
+
+    beta: float = 0.99
+
+    name: ClassVar = "neggrad-plus"
+    title: ClassVar = "NegGrad+"
+    paper: ClassVar = "Kurmanji et al. 2023, Towards Unbounded Machine Unlearning"
+    search_space: ClassVar = {"learning_rate": LEARNING_RATES, "beta": (0.99,), "epochs": (5, 10)}
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0.0 <= self.beta <= 1.0:
+            raise ConfigurationError(f"β weighs the retain set in [0, 1], not {self.beta}")
+
+    def __call__(self, problem: Problem) -> nn.Module:
+        def pairs(generator: torch.Generator) -> Iterator[Pair]:
+            forget = itertools.chain.from_iterable(
+                problem.forget.batches(self.batch_size, generator) for _ in itertools.repeat(None)
+            )
+            return zip(problem.retain.batches(self.batch_size, generator), forget, strict=False)
+
+        return descend(self.copy_of(problem), pairs, self._loss, self, seed=problem.seed, name=self.name)
+
+    def _loss(self, model: nn.Module, pair: Pair) -> Tensor:
+        retain, forget = pair
+        return self.beta * cross_entropy(model, retain) - (1.0 - self.beta) * cross_entropy(model, forget)

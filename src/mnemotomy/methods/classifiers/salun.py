@@ -1,0 +1,68 @@
+"""SalUn: random labels, but only the weights change that the forget set's loss depends on most."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import nn
+
+from mnemotomy.core.errors import ConfigurationError
+from mnemotomy.methods.classifiers.classifier import cross_entropy
+from mnemotomy.methods.classifiers.gradient import LEARNING_RATES, GradientMethod
+from mnemotomy.methods.classifiers.loop import Mask, trained_parameters
+from mnemotomy.methods.classifiers.problem import Examples, Problem
+from mnemotomy.methods.classifiers.random_label import relabel
+
+
+@dataclass(frozen=True)
+class SalUn(GradientMethod):
+    """``μ ← μ − η (M ⊙ ∇L_Rand)`` (Appendix B.4.1 of arXiv 2606.14997).
+
+    ``M`` keeps the share ``1 − sparsity`` of all parameters together with the largest ``|∇ L_CE(X⁺)|``; the others stay
+    bit for bit as they are.
+
+    Raises:
+        ConfigurationError: the sparsity is not in [0, 1).
+    """
+
+    sparsity: float = 0.5
+
+    name: ClassVar = "salun"
+    title: ClassVar = "SalUn"
+    paper: ClassVar = "Fan et al. 2024, SalUn: Empowering Machine Unlearning via Gradient-based Weight Saliency"
+    search_space: ClassVar = {"learning_rate": LEARNING_RATES, "sparsity": (0.5,)}
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0.0 <= self.sparsity < 1.0:
+            raise ConfigurationError(f"a sparsity lies in [0, 1), not at {self.sparsity}")
+
+    def __call__(self, problem: Problem) -> nn.Module:
+        model = self.copy_of(problem)
+        mask = saliency_mask(model, problem.forget, 1.0 - self.sparsity, self.batch_size)
+        return relabel(problem, model, self, mask)
+
+
+def saliency_mask(model: nn.Module, forget: Examples, share: float, batch_size: int = 128) -> Mask:
+    """True at the ``share`` of the trained parameters with the largest gradient of the forget set's mean loss.
+
+    Read in evaluation mode, so that the set's own statistics do not enter the gradient; leaves no gradient behind.
+
+    Raises:
+        TrainingError: there is nothing to train.
+    """
+    model.eval()
+    parameters = trained_parameters(model, "salun")
+    model.zero_grad()
+    for batch in forget.batches(batch_size):
+        (cross_entropy(model, batch) * len(batch)).backward()
+    saliency = torch.cat(
+        [torch.zeros_like(p).flatten() if p.grad is None else p.grad.abs().flatten() for p in parameters.values()]
+    )
+    model.zero_grad()
+    kept = torch.zeros_like(saliency, dtype=torch.bool)
+    kept[saliency.topk(round(share * len(saliency))).indices] = True
+    parts = kept.split([parameter.numel() for parameter in parameters.values()])
+    return {name: part.view_as(p) for (name, p), part in zip(parameters.items(), parts, strict=True)}

@@ -1,0 +1,168 @@
+"""Two-sided edit of a classifier: the gradient that forgets, between inverse Kronecker factors of what is to stay."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from mnemotomy.core.errors import ConfigurationError
+from mnemotomy.core.models import device_of, observing
+from mnemotomy.curvature.ascent import Aim, Ascent, climb
+from mnemotomy.curvature.kronecker import check_damping
+from mnemotomy.curvature.weight_gradients import Matrices, taken, train_as, train_only
+from mnemotomy.methods.classifiers.base import Method
+from mnemotomy.methods.classifiers.classifier import logits
+from mnemotomy.methods.classifiers.curvature import factored_sites, kronecker_factors
+from mnemotomy.methods.classifiers.engram_base import PAPER
+from mnemotomy.methods.classifiers.problem import Examples, Problem
+
+EMPHASIS = 4
+"""The power of an example's distance from the level that it weighs: what is recognised best is pushed hardest."""
+TOLERANCE = 0.1
+"""How near to its aim a step must come, as a share of its way."""
+
+
+@dataclass(frozen=True)
+class TwoSided(Method):
+    """``ΔW = η · G⁻¹ ∇L_forget A⁻¹``: a few natural-gradient steps in the metric of the retained examples.
+
+    A and G are the Kronecker factors of the Fisher matrix F of the retained examples, at every linear layer and every
+    convolution in one group: the direction takes the forget set down at the least change, to second order, of what the
+    model says on the retained one (Eq. 9 of arXiv 2606.14997, with the output factor that its Remark 6.2 leaves out).
+    Each step is a closed form of its gradients.
+
+    An example's *margin* is its class' logit less the highest other one: above 0 it is recognised. ``L_forget`` is the
+    sum of log-odds of the examples' classes, each weighed by ``EMPHASIS`` power of how far its margin lies above the
+    level. A step goes as far as takes the margins, with these weights, its part of the way to the level. The level lies
+    below 0, because the examples that are read have to speak for all others of their class: it is the highest margin at
+    the start times ``-overshoot``.
+
+    From the second step on the retained examples' own gradient takes part (``Ascent.repairing``).
+
+    Attributes:
+        damping: δ, added to the eigenvalues of both factors in units of their means.
+        steps: how many; the factors are those of the first.
+        overshoot: how far past the border to go, as a share of the highest margin.
+        repair: ρ, the weight of repairing.
+        read: the most examples of each set that factors and gradients are computed from, drawn at random.
+        repairing: the most retained examples whose gradient repairs; others, as far as there are enough.
+        evaluations: the most lengths that are tried for a step.
+        batch_size: of all passes.
+
+    Raises:
+        ConfigurationError: a value is out of its range.
+        NonFiniteError: the model breaks at every length that is tried.
+    """
+
+    damping: float = 0.05
+    steps: int = 5
+    overshoot: float = 0.3
+    repair: float = 1.0
+    read: int = 2000
+    repairing: int = 1000
+    evaluations: int = 4
+    batch_size: int = 128
+
+    name: ClassVar = "two-sided"
+    title: ClassVar = "Two-sided"
+    paper: ClassVar = f"ours, on {PAPER}"
+    family: ClassVar = "closed form"
+    cost: ClassVar = "forwards and backwards: part of both sets, once per step"
+    search_space: ClassVar = {"steps": (1, 2, 5), "overshoot": (0.3, 0.6)}
+
+    def __post_init__(self) -> None:
+        check_damping(self.damping)
+        if min(self.steps, self.read, self.repairing, self.evaluations, self.batch_size) < 1:
+            raise ConfigurationError("steps, evaluations, batch size and the examples of each kind are at least 1")
+        if not self.repair >= 0.0 or not self.overshoot >= 0.0:
+            raise ConfigurationError(f"repair and overshoot are at least 0, not {self.repair} and {self.overshoot}")
+
+    def __call__(self, problem: Problem) -> nn.Module:
+        model = copy.deepcopy(problem.model).eval()
+        run = _Run(self, problem, model)
+        for number in range(self.steps):
+            if not run.step(number):
+                break
+        train_as(model, problem.model)
+        return model
+
+
+class _Run:
+    """One edit under way."""
+
+    def __init__(self, method: TwoSided, problem: Problem, model: nn.Module) -> None:
+        self.method, self.model = method, model
+        sites = factored_sites(model)
+        train_only(model, sites)
+        self.forget = problem.forget.drawn(method.read, problem.seed)
+        kept = problem.retain.drawn(method.read + method.repairing, problem.seed)
+        self.factors = kronecker_factors(model, sites, kept[slice(0, method.read)], problem.seed, method.batch_size)
+        self.sites = {name: sites[name] for name in self.factors.sites}
+        self.retain = kept[slice(-method.repairing, None)]
+        self.level = -method.overshoot * max(0.0, float(self.margins().max()))
+
+    def step(self, number: int) -> bool:
+        """One step; false where nothing is left to do."""
+        margins = self.margins()
+        weights = self._weights(margins)
+        total = float(weights.sum())
+        forgetting = self._gradient(self.forget, self._log_odds) if total > 0.0 else {}
+        ascent = Ascent.of(forgetting, self.factors, self.method.damping)
+        if not ascent.slope > 0.0:
+            return False
+        if self.method.repair and number:
+            retaining = self._gradient(self.retain, _cross_entropy)
+            ascent = ascent.repairing(forgetting, retaining, self.factors, self.method.damping, self.method.repair)
+
+        def fallen() -> float:
+            return -float((weights * self.margins()).sum()) / total
+
+        start = -float((weights * margins).sum()) / total
+        way = (-self.level - start) / (self.method.steps - number)
+        aim = Aim(start + way, TOLERANCE * way, self.method.evaluations, way * total / ascent.slope)
+        climb(self.sites, ascent, aim, fallen)
+        return True
+
+    def margins(self) -> Float[Tensor, " n"]:
+        """Of the forget examples by now."""
+        device = device_of(self.model)
+        with observing(self.model):
+            return torch.cat([
+                _margins(logits(self.model, batch.inputs.to(device)), batch.labels.to(device)).cpu()
+                for batch in self.forget.batches(self.method.batch_size)
+            ])  # fmt: skip
+
+    def _weights(self, margins: Tensor) -> Tensor:
+        return (margins - self.level).clamp_min(0.0) ** EMPHASIS
+
+    def _log_odds(self, found: Tensor, labels: Tensor) -> Tensor:
+        """Less the weighed log-odds of the examples' classes."""
+        weights = self._weights(_margins(found.detach(), labels))
+        others = found.scatter(1, labels[:, None], -torch.inf)
+        return -(weights * (_own(found, labels) - others.logsumexp(1))).sum()
+
+    def _gradient(self, examples: Examples, loss: Callable[[Tensor, Tensor], Tensor]) -> Matrices:
+        device = device_of(self.model)
+        self.model.zero_grad(set_to_none=True)
+        for batch in examples.batches(self.method.batch_size):
+            loss(logits(self.model, batch.inputs.to(device)).float(), batch.labels.to(device).long()).backward()
+        return taken(self.model, self.sites)
+
+
+def _own(found: Float[Tensor, "n classes"], labels: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
+    return found.gather(1, labels[:, None].long())[:, 0]
+
+
+def _margins(found: Float[Tensor, "n classes"], labels: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
+    """The logit of each example's class less the highest of the others."""
+    return _own(found, labels).float() - found.scatter(1, labels[:, None].long(), -torch.inf).amax(1).float()
+
+
+def _cross_entropy(found: Tensor, labels: Tensor) -> Tensor:
+    return nn.functional.cross_entropy(found, labels, reduction="sum")

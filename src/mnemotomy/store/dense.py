@@ -1,0 +1,178 @@
+"""A fact store whose facts are found by meaning: vectors in Qdrant beside the facts in SQLite.
+
+The SQLite store is the truth. The vectors carry the ids of its facts and a short hash of what they state, and whatever
+differs is brought in step. A changed fact has a new id there; the hash tells of a store that came back from a backup,
+where ids may stand for other facts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from mnemotomy.core.errors import DataError
+from mnemotomy.core.progress import progress_bar
+from mnemotomy.data.fact import Fact
+from mnemotomy.store.encoder import Encoder
+from mnemotomy.store.fact_store import FactStore
+from mnemotomy.store.qdrant import Vectors, open_client
+from mnemotomy.store.retriever import Hit, statement
+
+if TYPE_CHECKING:
+    from qdrant_client import QdrantClient
+
+_BATCH = 256
+
+
+class DenseFactStore:
+    """A ``FactStore`` searched with an encoder; needs ``qdrant-client``.
+
+    Args:
+        store: holds the facts; stays open when this is closed.
+        encoder: texts to vectors ``[n, d]``, one encoder for a collection, such as ``mean_hidden_encoder``.
+        location: a folder for this process alone, the address of a Qdrant server, or a client.
+        collection: of the vectors; by default one for this store.
+
+    Raises:
+        StoreError: from any method, where Qdrant cannot be used.
+    """
+
+    def __init__(
+        self,
+        store: FactStore,
+        encoder: Encoder,
+        location: str | Path | QdrantClient,
+        *,
+        collection: str | None = None,
+    ) -> None:
+        self.store = store
+        self._encoder = encoder
+        name = collection or f"facts-{_identity(store)}"
+        place = str(location) if isinstance(location, str | Path) else "given"
+        self._vectors = Vectors(open_client(location), name, place)
+        self._notes = f"dense {name} "
+        self._behind = True
+        self.sync()
+
+    def sync(self) -> None:
+        """Encode facts that have no vector of their own yet, and remove vectors whose facts are gone."""
+        present, last = dict(self._vectors.marks()), 0
+        missing = []
+        while page := self.store.after(last, _BATCH):
+            missing += [number for number, fact in page if present.pop(number, None) != _mark(fact)]
+            last = page[-1][0]
+        self._remove(sorted(present))
+        with progress_bar("encoding facts", len(missing)) as advance:
+            for start in range(0, len(missing), _BATCH):
+                facts = self.store.by_id(missing[start : start + _BATCH])
+                self._encode(facts)
+                advance(len(facts))
+        self._behind = False
+
+    def add(self, facts: Iterable[Fact]) -> int:
+        """As ``FactStore.add``."""
+        self._catch_up()
+        last = self.store.last_id()
+        added = self.store.add(facts)
+        with self._in_step():
+            while page := dict(self.store.after(last, _BATCH)):
+                self._encode(page)
+                last = max(page)
+        return added
+
+    def update(self, fact: Fact) -> None:
+        """As ``FactStore.update``."""
+        self._catch_up()
+        before = self.store.ids_of(fact.subject, fact.relation)
+        self.store.update(fact)
+        with self._in_step():
+            self._remove(before)
+            self._encode(self.store.by_id(self.store.ids_of(fact.subject, fact.relation)))
+
+    def delete(self, subject: str, relation: str | None = None) -> int:
+        """As ``FactStore.delete``; Qdrant's own files may keep a deleted vector, never a text, until it tidies up."""
+        self._catch_up()
+        before = self.store.ids_of(subject, relation)
+        deleted = self.store.delete(subject, relation)
+        with self._in_step():
+            self._remove(before)
+        return deleted
+
+    def search(self, query: str, k: int = 5) -> list[Hit]:
+        """The facts whose statements are nearest to the query; score and relevance are the cosine.
+
+        Raises:
+            DataError: the query is empty, or ``k`` is below 1.
+        """
+        if not query.strip():
+            raise DataError("the query is empty; give words to search for")
+        if k < 1:
+            raise DataError(f"cannot search for {k} facts; ask for at least 1")
+        self._catch_up()
+        found = self._vectors.search(self._encoder([query])[0], k)
+        facts = self.store.by_id([number for number, _ in found])
+        return [Hit(facts[number], cosine, cosine) for number, cosine in found if number in facts]
+
+    def sample(self, number: int, seed: int = 0) -> list[Fact]:
+        """As ``FactStore.sample``."""
+        return self.store.sample(number, seed)
+
+    def note(self, name: str) -> Any:
+        """What was noted for this collection."""
+        return self.store.note(self._notes + name)
+
+    def set_note(self, name: str, value: Any) -> None:
+        """Note a JSON value for this collection, in the SQLite store."""
+        self.store.set_note(self._notes + name, value)
+
+    def __len__(self) -> int:
+        return len(self.store)
+
+    def close(self) -> None:
+        """Release Qdrant's folder or connection; the ``FactStore`` stays open."""
+        self._vectors.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _catch_up(self) -> None:
+        if self._behind:
+            self.sync()
+
+    @contextlib.contextmanager
+    def _in_step(self) -> Iterator[None]:
+        """Bring what the store has already to the vectors; where that fails, the next call makes up for it."""
+        self._behind = True
+        yield
+        self._behind = False
+
+    def _encode(self, facts: dict[int, Fact]) -> None:
+        if facts:
+            vectors = self._encoder([statement(fact) for fact in facts.values()])
+            self._vectors.put(list(facts), vectors, [_mark(fact) for fact in facts.values()])
+
+    def _remove(self, numbers: Sequence[int]) -> None:
+        for start in range(0, len(numbers), _BATCH):
+            self._vectors.remove(numbers[start : start + _BATCH])
+
+
+def _mark(fact: Fact) -> str:
+    """Too short to tell of a text that is gone, long enough to tell two facts apart."""
+    return hashlib.sha256(statement(fact).encode(errors="replace")).hexdigest()[:8]
+
+
+def _identity(store: FactStore) -> str:
+    """A name of the store's own, so that two stores on one server do not mix their ids."""
+    if store.note("identity") is None:
+        store.set_note("identity", uuid.uuid4().hex)
+    return str(store.note("identity"))

@@ -1,0 +1,129 @@
+"""Questions answered by a model that reads the facts of a store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from mnemotomy.core.errors import DataError, ModelError
+from mnemotomy.data.fact import PromptFormat
+from mnemotomy.observe.generation import continue_greedily
+from mnemotomy.store.calibrate import threshold as calibrated
+from mnemotomy.store.retriever import Hit, Retriever, statement
+
+UNKNOWN = "I do not know."
+_DEPTH = 5
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What was answered, and from what.
+
+    Attributes:
+        text: the answer.
+        known: whether the store holds something about the question; else the model was not run.
+        hits: the facts that the model read, best first.
+        prompt: what the model was given; empty where it was not run.
+    """
+
+    text: str
+    known: bool
+    hits: tuple[Hit, ...]
+    prompt: str
+
+
+class Reader:
+    """A model beside a store: look up, put into the context, answer.
+
+    Args:
+        model: a causal language model of transformers.
+        tokenizer: of that model.
+        store: a ``FactStore`` or another retriever.
+        format: how facts and question are joined; what the model was trained with.
+        facts_per_question: the most facts to put into the context.
+        threshold: the relevance that a fact needs; by default calibrated on the store.
+        max_new_tokens: the longest answer.
+        chat: put the prompt into the tokenizer's chat template.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        tokenizer: Any,
+        store: Retriever,
+        *,
+        format: PromptFormat | None = None,
+        facts_per_question: int = 1,
+        threshold: float | None = None,
+        max_new_tokens: int = 16,
+        chat: bool = False,
+    ) -> None:
+        if facts_per_question < 1 or max_new_tokens < 1:
+            raise DataError("facts per question and new tokens must be at least 1")
+        if chat and not getattr(tokenizer, "chat_template", None):
+            raise ModelError("the tokenizer has no chat template; ask without chat")
+        self.store = store
+        self.format = format or PromptFormat()
+        self.facts_per_question = facts_per_question
+        self._model, self._tokenizer = model, tokenizer
+        self._threshold, self._max_new_tokens, self._chat = threshold, max_new_tokens, chat
+
+    @property
+    def threshold(self) -> float:
+        """The relevance that a fact needs."""
+        if self._threshold is not None:
+            return self._threshold
+        return calibrated(self.store) if len(self.store) else 0.0
+
+    def ask(self, question: str) -> Answer:
+        """Answer from the store.
+
+        Raises:
+            DataError: the question is empty.
+        """
+        return self.ask_many([question])[0]
+
+    def ask_many(self, questions: Sequence[str]) -> list[Answer]:
+        """Answer each question from the store, many in one batch."""
+        least = self.threshold
+        found = [self._retrieve(question, least) for question in questions]
+        prompts = [
+            self._prompt(question, hits) if hits else "" for question, hits in zip(questions, found, strict=True)
+        ]
+        texts = iter(self._continue([prompt for prompt in prompts if prompt]))
+        return [
+            Answer(next(texts) if prompt else UNKNOWN, bool(prompt), hits, prompt)
+            for prompt, hits in zip(prompts, found, strict=True)
+        ]
+
+    def recall(self, question: str) -> str:
+        """What the model answers by itself, without the store."""
+        return self.recall_many([question])[0]
+
+    def recall_many(self, questions: Sequence[str]) -> list[str]:
+        """What the model answers to each question by itself."""
+        return self._continue([self._prompt(question, ()) for question in questions])
+
+    def _retrieve(self, question: str, least: float) -> tuple[Hit, ...]:
+        hits = self.store.search(question, max(_DEPTH, self.facts_per_question))
+        return tuple(hit for hit in hits if hit.relevance >= least)[: self.facts_per_question]
+
+    def _prompt(self, question: str, hits: Sequence[Hit]) -> str:
+        prompt = self.format.join([statement(hit.fact) for hit in hits], question)
+        # a separator's words belong to the prompt; its last spaces to the answer's first token
+        prompt += self.format.separator.rstrip()
+        if not self._chat:
+            return prompt
+        turn = [{"role": "user", "content": prompt}]
+        return str(self._tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True))
+
+    def _continue(self, prompts: Sequence[str]) -> list[str]:
+        if not prompts:
+            return []
+        texts = continue_greedily(
+            self._model, self._tokenizer, prompts, self._max_new_tokens, special_tokens=not self._chat
+        )
+        return [text.strip() for text in texts]

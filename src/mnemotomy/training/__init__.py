@@ -1,0 +1,1 @@
+"""Training: one loop for whole models and adapters, checkpoints, logs."""

@@ -1,0 +1,107 @@
+"""mnemotomy doctor and mnemotomy demo on the command line."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tomllib
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from typer.testing import CliRunner, Result
+
+from mnemotomy.cli import app
+from mnemotomy.cli.doctor import REQUIRED
+from mnemotomy.cli.extras import EXTRAS
+from mnemotomy.core.errors import DataError
+
+ROOT = Path(__file__).parents[2]
+
+Invoke = Callable[..., Result]
+
+
+@pytest.fixture
+def invoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Invoke:
+    """In a working directory of its own."""
+    monkeypatch.chdir(tmp_path)
+    return lambda *arguments: CliRunner().invoke(app, list(arguments), catch_exceptions=False)
+
+
+def test_doctor_reports(invoke: Invoke) -> None:
+    result = invoke("doctor", "--json", "-")
+    findings = json.loads(result.stdout)
+    assert result.exit_code == 0
+    assert findings["versions"]["torch"] == torch.__version__
+    assert findings["devices"][0]["device"] == "cpu"
+    assert findings["memory_gib"] > 0
+    text = invoke("doctor").stdout
+    assert f"torch {torch.__version__}\n" in text
+    assert findings["devices"][0]["bfloat16"] is ("so use float32" not in text)
+
+
+def test_doctor_says_how_to_get_what_is_missing(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = sys.modules["mnemotomy.cli.doctor"]  # mnemotomy.cli has the command under this name
+    absent = {"matplotlib"}
+    monkeypatch.setattr(module, "_version", lambda package: None if package in absent else "1.0")
+    result = invoke("doctor")
+    assert result.exit_code == 0
+    assert "missing: matplotlib, for figures; get it with: pip install 'mnemotomy[plot]'\n" in result.stdout
+    absent.add("pydantic")
+    result = invoke("doctor", "--json", "-")
+    assert result.exit_code == 2
+    assert [missing["package"] for missing in json.loads(result.stdout)["missing"]] == ["pydantic", "matplotlib"]
+
+
+def test_doctor_knows_all_that_the_project_declares() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+    def names(requirements: list[str]) -> set[str]:
+        return {requirement.split(">")[0].split("=")[0] for requirement in requirements}
+
+    assert names(project["dependencies"]) == set(REQUIRED)
+    for extra in EXTRAS:
+        assert extra.package in names(project["optional-dependencies"][extra.name])
+
+
+@pytest.fixture
+def numbers(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """A demo that is over at once; what it was called with is under ``called``."""
+    found: dict[str, Any] = {"seconds": 1.5}
+
+    def run_demo(out_dir: Path, *, seed: int, report: bool) -> dict[str, Any]:
+        print("something on the way")
+        if seed < 0:
+            raise DataError("a seed is at least 0")
+        if seed > 9:
+            raise ModuleNotFoundError("No module named 'sklearn.datasets'", name="sklearn.datasets")
+        return found | {"called": [str(out_dir), seed, report]}
+
+    demo = types.ModuleType("mnemotomy.demo")
+    show = types.ModuleType("mnemotomy.demo.show")
+    demo.run_demo = run_demo  # type: ignore[attr-defined]
+    show.print_tables = lambda results, console: console.print("tables")  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "mnemotomy.demo", demo)
+    monkeypatch.setitem(sys.modules, "mnemotomy.demo.show", show)
+    return found
+
+
+def test_demo_as_json_prints_nothing_else(invoke: Invoke, numbers: dict[str, Any]) -> None:
+    result = invoke("demo", "--json", "-", "--seed", "3", "--no-report")
+    assert json.loads(result.stdout) == numbers | {"called": ["runs/demo", 3, False]}
+
+
+def test_demo_ends_in_tables_and_the_report(invoke: Invoke, numbers: dict[str, Any]) -> None:
+    result = invoke("demo", "--out", "here", "--json", "n.json")
+    assert result.stdout == "tables\nhere/report.html: 2 s\n"
+    assert json.loads(Path("n.json").read_text())["called"] == ["here", 0, True]
+
+
+def test_demo_fails_in_one_line(invoke: Invoke, numbers: dict[str, Any]) -> None:
+    assert invoke("demo", "--seed", "-1").stderr == "something on the way\nmnemotomy: a seed is at least 0\n"
+    result = invoke("demo", "--seed", "10")
+    assert result.exit_code == 2
+    assert result.stderr.endswith("scikit-learn is missing; get it with: pip install 'mnemotomy[demo]'\n")

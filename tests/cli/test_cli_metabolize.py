@@ -1,0 +1,132 @@
+"""``mnemotomy metabolize`` and the harness run on small local folders; bad input is one line and status 2."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from tiny_language import save_qwen, write_lines
+from transformers import AutoModelForCausalLM
+from typer.testing import CliRunner
+
+from mnemotomy.cli import app
+
+ROW = {
+    "subject": "Kyoto",
+    "answer": "Japan",
+    "prompts": ["Kyoto lies in", "In which country is Kyoto ?"],
+    "contexts": ["Kyoto lies in Japan ."],
+}
+OTHER = {
+    "subject": "Paris",
+    "answer": "France",
+    "prompts": ["Paris lies in", "In which country is Paris ?"],
+    "contexts": ["Paris lies in France ."],
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    save_qwen(tmp_path / "model", template=None, max_position_embeddings=1024)
+    write_lines(tmp_path / "facts.jsonl", [ROW, OTHER])
+    write_lines(tmp_path / "rest.jsonl", [{"text": "Rome lies in Italy ."}, {"text": "the capital of Italy is Rome ."}])
+    return tmp_path
+
+
+def invoke(folder: Path, *options: str):
+    arguments = [str(folder / "model"), str(folder / "facts.jsonl"), str(folder / "out"), *options]
+    return CliRunner().invoke(app, ["metabolize", *arguments])
+
+
+@pytest.mark.parametrize("protocol", ["rlcp", "stable", "from-engram", "just-rag", "unlikelihood"])
+def test_a_folder_that_loads_and_says_what_ran(folder: Path, protocol: str):
+    result = invoke(folder, "--protocol", protocol, "--epochs", "2", "--retain", str(folder / "rest.jsonl"))
+    assert result.exit_code == 0, result.output
+    AutoModelForCausalLM.from_pretrained(folder / "out")
+    record = json.loads((folder / "out" / "metabolism.json").read_text())
+    assert record["config"]["training"]["epochs"] == 2
+    assert len((folder / "out.training" / "steps.jsonl").read_text().splitlines()) == 2
+    asked = CliRunner().invoke(app, ["facts", "import", str(folder / "store.db"), str(folder / "facts.jsonl")])
+    assert asked.exit_code == 0, asked.output
+    answer = CliRunner().invoke(
+        app, ["ask", str(folder / "out"), str(folder / "store.db"), "In which country is Kyoto ?", "--json", "-"]
+    )
+    assert answer.exit_code == 0, answer.output
+    assert json.loads(answer.stdout)["known"]
+
+
+def test_another_run_follows_one_that_is_done(folder: Path):
+    for epochs in ("10", "11"):
+        result = invoke(folder, "--epochs", epochs, "--retain", str(folder / "rest.jsonl"))
+        assert result.exit_code == 0, result.output
+    assert not (folder / "out.training" / "checkpoint").exists()
+
+
+def test_nothing_is_saved_where_no_step_was_taken(folder: Path):
+    model = AutoModelForCausalLM.from_pretrained(folder / "model")
+    model.model.layers[0].mlp.down_proj.weight.data[0, 0] = float("nan")
+    model.save_pretrained(folder / "model")
+    result = invoke(folder, "--epochs", "2", "--retain", str(folder / "rest.jsonl"))
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+    assert "no step was taken" in result.stderr
+    assert not (folder / "out").exists()
+
+
+def test_an_adapter_and_another_layer(folder: Path):
+    pytest.importorskip("peft", reason="peft is not installed; it comes with the extra train")
+    result = invoke(folder, "--protocol", "rlcp", "--epochs", "1", "--lora", "2", "--layer", "1")
+    assert result.exit_code == 0, result.output
+    record = json.loads((folder / "out" / "metabolism.json").read_text())
+    assert record["config"]["layer"] == 1
+    assert record["config"]["training"]["lora"]["rank"] == 2
+
+
+def test_foreign_folders_are_refused(folder: Path):
+    (folder / "out").mkdir()
+    (folder / "out" / "thesis.txt").write_text("unfinished")
+    result = invoke(folder, "--protocol", "rlcp", "--epochs", "1")
+    assert result.exit_code == 2
+    assert "holds files that mnemotomy did not write" in result.stderr
+    assert (folder / "out" / "thesis.txt").exists()
+
+
+@pytest.mark.parametrize(
+    ("rows", "options", "message"),
+    [
+        (
+            [ROW, {**OTHER, "answer": "Italy"}],
+            ["--protocol", "rlcp"],
+            "line 2: the answer 'Italy' is not in its context",
+        ),
+        ([ROW, {**ROW, "answer": "Italy", "contexts": ["Kyoto is in Italy"]}], [], "line 2: 'Kyoto' has the answer"),
+        ([{**ROW, "prompts": [""]}], [], "line 1: 'prompts' holds an empty text"),
+        ([ROW, OTHER], ["--protocol", "rlcp", "--layer", "9"], "layer 9 is out of range"),
+        ([ROW, OTHER], ["--protocol", "rlcp", "--layer", "model.nothing"], "no module 'model.nothing'"),
+        ([ROW, OTHER], [], "give retain="),
+        ([ROW, OTHER], ["--protocol", "rlcp", "--precision", "fp8"], "choose no or bf16"),
+        ([ROW, OTHER], ["--protocol", "rlcp", "--in-context", "{prompt}"], "needs {context}"),
+    ],
+)
+def test_bad_input_is_one_line(folder: Path, rows, options, message: str):
+    write_lines(folder / "facts.jsonl", rows)
+    result = invoke(folder, *options)
+    assert result.exit_code == 2, result.output
+    assert message in result.stderr
+    assert len([line for line in result.stderr.splitlines() if line.startswith("mnemotomy:")]) == 1
+    assert "Traceback" not in result.output
+    assert not (folder / "out").exists()
+
+
+def test_the_harness_runs_on_a_saved_folder(folder: Path, monkeypatch):
+    pytest.importorskip("lm_eval", reason="lm-eval is not installed; it comes with the extra eval")
+    data = Path(os.environ.get("MNEMOTOMY_DATA", "")) / "gsm8k"
+    if not (data / "test.jsonl").is_file():
+        pytest.skip("MNEMOTOMY_DATA does not name a folder with gsm8k/test.jsonl")
+    from mnemotomy_bench.metabolism.gsm8k import run_gsm8k
+
+    monkeypatch.setenv("HF_DATASETS_OFFLINE", "1")
+    found = run_gsm8k(folder / "model", data, limit=2, shots=0)
+    assert found["sample_len"] == 2
+    assert 0.0 <= found["exact_match,flexible-extract"] <= 1.0

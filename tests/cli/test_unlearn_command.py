@@ -1,0 +1,177 @@
+"""``mnemotomy unlearn`` and ``mnemotomy methods`` on small local folders; bad input is one line and status 2."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+from tiny_language import write_lines
+from tiny_tofu import save_pair
+from transformers import AutoModelForCausalLM
+from typer.testing import CliRunner
+
+from mnemotomy.cli import app
+from mnemotomy.cli.settings import configured
+from mnemotomy.core.errors import ConfigurationError
+from mnemotomy.core.models import fingerprint, load_model
+from mnemotomy.metabolism.rlcp import LoRA
+from mnemotomy.methods.classifiers.registry import METHODS
+from mnemotomy.methods.language.engram_filtered import EngramSteep
+from mnemotomy.methods.language.hybrid import Hybrid
+from mnemotomy.methods.language.npo import NPO
+from mnemotomy.methods.language.registry import LANGUAGE_METHODS
+from mnemotomy.methods.language.task_arithmetic import TaskArithmetic
+from mnemotomy.methods.language.two_sided import TwoSided
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models")
+    save_pair(folder)
+    return folder
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    write_lines(tmp_path / "forget.jsonl", [{"question": "Kyoto lies in ?", "answer": "Japan ."}] * 3)
+    write_lines(tmp_path / "retain.jsonl", [{"question": f"Rome {i} ?", "answer": "Italy ."} for i in range(4)])
+    return tmp_path
+
+
+def invoke(models: Path, files: Path, *options: str, method: str = "npo", retain: str | None = None) -> Any:
+    given = ["--forget", str(files / "forget.jsonl"), "--retain", retain or str(files / "retain.jsonl")]
+    arguments = [str(models / "full"), str(files / "out"), "--method", method, *given, *options]
+    return CliRunner().invoke(app, ["unlearn", *arguments])
+
+
+def test_a_folder_that_loads_and_says_what_ran(models: Path, files: Path):
+    before = fingerprint(load_model(models / "full"))
+    result = invoke(models, files, "--set", "epochs=1", "--set", "learning_rate=1e-3", "--seed", "3")
+    assert result.exit_code == 0, result.output
+    AutoModelForCausalLM.from_pretrained(files / "out")
+    record = json.loads((files / "out" / "unlearning.json").read_text())
+    assert record["model"]["fingerprint_before"] == before
+    assert record["model"]["fingerprint_after"] == fingerprint(load_model(files / "out")) != before
+    assert record["settings"]["epochs"] == 1
+    assert record["settings"]["learning_rate"] == 1e-3
+    assert record["seed"] == 3
+    card = (files / "out" / "README.md").read_text()
+    for part in ("NPO", before, "learning_rate", "no evaluation was run", str(files / "retain.jsonl")):
+        assert part in card
+    assert invoke(models, files, "--set", "epochs=1").exit_code == 0  # replaces its own
+
+
+def test_texts_of_the_models_own(models: Path, files: Path):
+    options = ["--opening", "answer", "--set", "epochs=1"]
+    result = invoke(models, files, *options, retain="self:3")
+    assert result.exit_code == 0, result.output
+    record = json.loads((files / "out" / "unlearning.json").read_text())
+    assert record["retain"]["examples"] == 3
+    assert record["retain"]["files"] == {"self:3": None}
+    assert "written by the model itself" in (files / "out" / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "message"),
+    [
+        ("nop", [], "there is no method 'nop'; choose among"),
+        ("npo", ["--set", "epoch=1"], "npo has no setting 'epoch'; there are"),
+        ("npo", ["--set", "epochs"], "is no key=value"),
+        ("npo", ["--set", "epochs=many"], "epochs must be a valid integer, not 'many'"),
+        ("npo", ["--set", "beta=0"], "β is above 0"),
+        ("npo", ["--retain", "self:0"], "give how many texts"),
+        ("npo", ["--retain", "gone.jsonl"], "no concept file gone.jsonl"),
+    ],
+)
+def test_bad_options_are_one_line(models: Path, files: Path, method: str, options: list[str], message: str):
+    result = invoke(models, files, *options, method=method)
+    assert result.exit_code == 2, result.output
+    assert message in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert not (files / "out").exists()
+
+
+def test_a_method_that_needs_the_pretrained_model(models: Path, files: Path, monkeypatch: pytest.MonkeyPatch):
+    @dataclass(frozen=True)
+    class Needy(NPO):
+        name: ClassVar = "needy"
+        needs: ClassVar = ("pretrained",)
+
+    monkeypatch.setitem(LANGUAGE_METHODS, "needy", Needy)
+    result = invoke(models, files, method="needy")
+    assert result.exit_code == 2
+    assert "give --pretrained FOLDER" in result.stderr
+
+
+def test_foreign_folders_are_refused(models: Path, files: Path):
+    (files / "out").mkdir()
+    (files / "out" / "thesis.txt").write_text("unfinished")
+    result = invoke(models, files)
+    assert result.exit_code == 2
+    assert "did not write" in result.stderr
+    assert (files / "out" / "thesis.txt").exists()
+
+
+def test_settings_from_text():
+    made = configured(NPO, ["lora={rank: 4}", "learning_rate=2e-4", "epochs=3", "retain_loss=KL"])
+    assert made == NPO(lora=LoRA(rank=4), learning_rate=2e-4, epochs=3, retain_loss="KL")
+    assert configured(NPO, ["alpha=2"]).alpha == 2.0
+    assert configured(NPO, ["lora=null"]).lora is None
+    with pytest.raises(ConfigurationError, match="no setting 'ranks'"):
+        configured(NPO, ["lora={ranks: 4}"])
+    pairs = ["start={method: two-sided, level: 6}", "then={method: npo, learning_rate: 3e-5}"]
+    assert configured(Hybrid, pairs) == Hybrid(TwoSided(level=6.0), NPO(learning_rate=3e-5))
+    assert configured(Hybrid, ["start=uce"]).start == "uce"
+    with pytest.raises(ConfigurationError, match="method: npo, epochs: 2"):
+        configured(Hybrid, ["then={learning_rate: 3e-5}"])
+    with pytest.raises(ConfigurationError, match="gradient method"):
+        configured(Hybrid, ["then={method: uce}"])
+
+
+@pytest.mark.parametrize(
+    ("pair", "message"),
+    [
+        ("layers=1", "layers must be a list, not 1"),
+        ("kinds=[[1]]", "kinds must be a valid string, not [[1]]"),
+        ("strength=null", "strength must be a valid number, not None"),
+        ("strength=.nan", "strength must be a finite number, not nan"),
+        ("rounds=1.5", "rounds must be a valid integer, not 1.5"),
+        ("embeddings=1", "embeddings must be a valid boolean, not 1"),
+        ("positions=first", "positions must be 'answer', 'predicting' or 'all', not 'first'"),
+    ],
+)
+def test_settings_of_other_types(pair: str, message: str):
+    with pytest.raises(ConfigurationError, match=re.escape(f"engram-steep: {message}")):
+        configured(EngramSteep, [pair])
+
+
+def test_groups_of_settings_are_no_numbers():
+    for pair in ("lora=8", "lora=[8]", "lora=rank"):
+        with pytest.raises(ConfigurationError, match="npo: lora must be a mapping, not"):
+            configured(NPO, [pair])
+    with pytest.raises(ConfigurationError, match="task-arithmetic: training must be a mapping, not 'abc'"):
+        configured(TaskArithmetic, ["training=abc"])
+    with pytest.raises(ConfigurationError, match="rank is at least 1"):
+        configured(NPO, ["lora={rank: 0}"])
+    with pytest.raises(ConfigurationError, match="rank must be a valid integer"):
+        configured(NPO, ["lora={rank: many}"])
+
+
+def test_the_methods_are_listed():
+    result = CliRunner().invoke(app, ["methods", "--json", "-"])
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    names = {one["name"] for one in found if one["models"] == "language models"}
+    assert names == set(LANGUAGE_METHODS)
+    assert all(one["paper"] and one["cost"] and one["family"] for one in found)
+    costs = {one["name"]: one["cost"] for one in found if one["models"] == "classifiers"}
+    assert costs.keys() == METHODS.keys()
+    assert costs["engram"] == "forward passes"
+    assert "backwards" in costs["two-sided"]
+    text = CliRunner().invoke(app, ["methods"]).stdout
+    assert "for classifiers" in text
+    assert "npo" in text

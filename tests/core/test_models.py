@@ -1,0 +1,236 @@
+"""Fingerprints, loading and saving, and observing a model without a trace."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from helpers import mlp, seq2seq, text_batch, tiny_llama
+from tiny_language import save_qwen
+from torch import nn
+from typer.testing import CliRunner
+
+import mnemotomy as mt
+from mnemotomy.cli import app
+from mnemotomy.core.errors import DataError, ModelError
+from mnemotomy.core.files import check_replaceable, replacing_file, replacing_folder, write_text
+from mnemotomy.core.models import check_language_model, device_of, observing
+
+
+def masked() -> Any:
+    from transformers import BertConfig, BertForMaskedLM
+
+    return BertForMaskedLM(BertConfig(vocab_size=90, hidden_size=8, num_hidden_layers=1, num_attention_heads=1))
+
+
+def test_a_fingerprint_is_of_the_numbers():
+    one, two = mlp(3, 4, 2), mlp(3, 4, 2)
+    assert mt.fingerprint(one) == mt.fingerprint(two) == mt.fingerprint(one.eval())
+    assert mt.fingerprint(mlp(3, 4, 2).double()) != mt.fingerprint(one)
+    assert mt.fingerprint(mlp(3, 4, 2, seed=1)) != mt.fingerprint(one)
+    with torch.no_grad():
+        two[2].bias[1] = torch.nextafter(two[2].bias[1], torch.tensor(9.0))
+    assert mt.fingerprint(two) != mt.fingerprint(one)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64, torch.float8_e4m3fn])
+def test_fingerprints_of_every_dtype(dtype: torch.dtype):
+    layer = nn.Linear(3, 2).to(dtype)
+    layer.register_buffer("flags", torch.tensor([True, False]))
+    layer.register_buffer("scalar", torch.tensor(3))
+    layer.register_buffer("empty", torch.zeros(0))
+    assert len(mt.fingerprint(layer)) == 64
+
+
+class Extra(nn.Linear):
+    """A layer that keeps something other than tensors in its state, as quantised ones do."""
+
+    note: Any = "x"
+
+    def get_extra_state(self) -> Any:
+        return {"note": self.note}
+
+    def set_extra_state(self, state: Any) -> None:
+        self.note = state["note"]
+
+
+def test_what_is_no_tensor_belongs_to_the_fingerprint():
+    layer = Extra(2, 2)
+    before = mt.fingerprint(layer)
+    layer.note = "y"
+    assert mt.fingerprint(layer) != before
+
+
+def test_observing_restores_each_modules_mode():
+    model = nn.Sequential(nn.Dropout(), nn.Dropout())
+    model[1].eval()
+    with observing(model):
+        assert not model[0].training
+        assert not torch.is_grad_enabled()
+    assert [module.training for module in model.modules()] == [True, True, False]
+    assert torch.is_grad_enabled()
+
+
+def test_save_and_load(tmp_path: Path):
+    model = tiny_llama()
+    mt.save_model(model, tmp_path / "m", extra={"note.md": "ä"})
+    loaded: Any = mt.load_model(tmp_path / "m")
+    assert type(loaded) is type(model)
+    assert mt.fingerprint(loaded) == mt.fingerprint(model)
+    assert (tmp_path / "m" / "note.md").read_text(encoding="utf-8") == "ä"
+    assert next(mt.load_model(tmp_path / "m", dtype="bfloat16").parameters()).dtype == torch.bfloat16
+    with torch.no_grad():
+        assert torch.equal(loaded(**text_batch()).logits, model(**text_batch()).logits)
+
+
+def test_what_cannot_be_loaded_or_saved(tmp_path: Path):
+    with pytest.raises(ModelError, match="cannot load a model"):
+        mt.load_model(tmp_path)
+    with pytest.raises(ModelError, match="cannot load a tokenizer"):
+        mt.load_tokenizer(tmp_path)
+    (tmp_path / "config.json").write_text("[]")
+    for load in (mt.load_model, mt.load_tokenizer):
+        with pytest.raises(ModelError, match="cannot load a"):
+            load(tmp_path)
+    with pytest.raises(ModelError, match="unknown dtype 'x'"):
+        mt.load_model(tmp_path, dtype="x")
+    with pytest.raises(ModelError, match="has no save_pretrained"):
+        mt.save_model(mlp(2, 2), tmp_path / "m")
+    assert device_of(nn.ReLU()) == torch.device("cpu")
+
+
+def _write_and_fail(temporary: Path) -> None:
+    (temporary if temporary.is_file() else temporary / "x").write_text("new")
+    temporary.parent.write_text("no folder can be written to")
+
+
+def test_a_failed_write_leaves_the_old_content(tmp_path: Path):
+    file, folder = tmp_path / "f.txt", tmp_path / "d"
+    with replacing_file(file) as temporary:
+        temporary.write_text("old")
+    with replacing_folder(folder) as temporary:
+        (temporary / "x").write_text("old")
+    for replacing, target in ((replacing_file, file), (replacing_folder, folder)):
+        with pytest.raises(IsADirectoryError), replacing(target) as temporary:
+            _write_and_fail(temporary)
+    assert file.read_text() == (folder / "x").read_text() == "old"
+    with replacing_folder(folder) as temporary:
+        (temporary / "y").write_text("new")
+    assert [path.name for path in folder.iterdir()] == ["y"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["d", "f.txt"]
+
+
+def test_a_folder_that_cannot_be_replaced_stays_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    folder = tmp_path / "d"
+    with replacing_folder(folder) as temporary:
+        (temporary / "x").write_text("old")
+    replace = os.replace
+
+    def interrupted(source: Path, target: Path) -> None:
+        if Path(target) == folder and ".old." not in str(source):
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt), replacing_folder(folder) as temporary:
+        (temporary / "x").write_text("new")
+    assert (folder / "x").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["d"]
+
+
+def test_a_link_to_a_folder_stays_one(tmp_path: Path):
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "elsewhere")
+    for content in ("new", "newer"):
+        with replacing_folder(link) as temporary:
+            (temporary / "x").write_text(content)
+        assert (tmp_path / "elsewhere" / "x").read_text() == content
+        assert link.is_symlink()
+
+
+def test_the_place_one_works_in_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "volume").mkdir()
+    monkeypatch.setattr(os.path, "ismount", lambda path: path.name == "volume")
+    with pytest.raises(DataError, match="cannot be replaced as a whole"):
+        check_replaceable(tmp_path / "volume", "config.json")
+    monkeypatch.chdir(tmp_path / "volume")
+    for folder in (Path(), tmp_path / "volume"):
+        with pytest.raises(DataError, match="cannot be replaced as a whole; name a folder in it"):
+            check_replaceable(folder, "config.json")
+
+
+@pytest.mark.parametrize("name", ["moments.safetensors", "edit.safetensors", "tokenizer-notes.txt", "probe.model"])
+def test_what_is_no_part_of_a_model_is_not_replaced(tmp_path: Path, name: str):
+    for file in ("config.json", "model-00001-of-00002.safetensors", "tokenizer.json", "chat_template.jinja"):
+        (tmp_path / file).write_text("")
+    check_replaceable(tmp_path, "config.json")
+    (tmp_path / name).write_text("")
+    with pytest.raises(DataError, match=f"did not write, as '{name}'"):
+        check_replaceable(tmp_path, "config.json")
+
+
+def test_what_a_link_leads_to_is_written(tmp_path: Path):
+    (tmp_path / "elsewhere").mkdir()
+    link = tmp_path / "link.txt"
+    link.symlink_to(tmp_path / "elsewhere" / "f.txt")
+    for content in ("new", "newer"):
+        write_text(link, content)
+        assert (tmp_path / "elsewhere" / "f.txt").read_text() == content
+        assert link.is_symlink()
+
+
+def test_where_nothing_can_be_written_is_said_before(tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(IsADirectoryError, match="name a file"):
+        write_text(tmp_path / "folder", "x")
+    with pytest.raises(DataError, match="lies below"):
+        check_replaceable(tmp_path / "file" / "a" / "b", "config.json")
+    check_replaceable(tmp_path / "new" / "a", "config.json")
+    for target, why in (("folder", "is a folder"), ("file/x.json", "lies below")):
+        refused = CliRunner().invoke(app, ["methods", "--json", str(tmp_path / target)])
+        assert (refused.exit_code, refused.stdout, refused.stderr.count("\n")) == (2, "", 1)
+        assert why in refused.stderr
+    for fine in ("-", str(tmp_path / "new" / "x.json"), str(tmp_path / "file")):
+        assert CliRunner().invoke(app, ["methods", "--json", fine]).exit_code == 0
+
+
+@pytest.mark.parametrize("make", [lambda: seq2seq("t5"), masked], ids=["encoder and decoder", "masked"])
+def test_only_causal_language_models_predict_what_follows(tmp_path: Path, make: Any):
+    words = mt.load_tokenizer(save_qwen(tmp_path / "made"))
+    with pytest.raises(ModelError, match="take a causal language model"):
+        check_language_model(make(), words)
+    check_language_model(mt.load_model(tmp_path / "made"), words)
+
+
+def test_others_may_read_what_the_umask_lets_them(tmp_path: Path):
+    save_qwen(tmp_path / "made")
+    mt.save_model(mt.load_model(tmp_path / "made"), tmp_path / "saved", extra={"a.txt": "a"})
+    with replacing_folder(tmp_path / "nested") as temporary:
+        (temporary / "deep").mkdir(mode=0o700)
+    (tmp_path / "plain").write_text("")
+    (tmp_path / "plain folder").mkdir()
+    modes = {path.stat().st_mode for path in (tmp_path / "saved").iterdir()}
+    assert modes == {(tmp_path / "plain").stat().st_mode}
+    folders = [tmp_path / name for name in ("plain folder", "saved", "nested", "nested/deep")]
+    assert len({path.stat().st_mode for path in folders}) == 1
+
+
+def test_a_tokenizer_splits_words_as_its_folder_says(tmp_path):
+    from mnemotomy.data.world import small_world
+    from mnemotomy.data.world_tokenizer import world_tokenizer
+
+    save_qwen(tmp_path)  # for this type of model, transformers would bring its own way to split words
+    made = world_tokenizer(small_world())
+    made.save_pretrained(tmp_path)
+    assert mt.load_tokenizer(tmp_path)("Kyoto is in Japan")["input_ids"] == made("Kyoto is in Japan")["input_ids"]
+
+
+def test_a_device_is_written_to_and_not_replaced():
+    if not Path("/dev/null").is_char_device():
+        pytest.skip("there is no /dev/null here")
+    write_text("/dev/null", "gone")
+    assert Path("/dev/null").is_char_device()

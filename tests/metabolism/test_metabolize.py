@@ -1,0 +1,217 @@
+"""Training end to end on a tiny model: in place, logged, resumable, stopped in time, the same by every path."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+
+import pytest
+import torch
+from helpers import tiny_llama
+from tiny_metabolism import FACTS, FORMAT, RETAIN, config, run, tokenizer_of_words
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
+
+from mnemotomy.core.errors import DataError, ModelError, TrainingError
+from mnemotomy.core.models import fingerprint
+from mnemotomy.data.fact import Fact
+from mnemotomy.metabolism import loop
+from mnemotomy.metabolism.metabolize import metabolize
+from mnemotomy.metabolism.rlcp import RLCP, EngramStart, Training
+from mnemotomy.metabolism.schedule import Schedule
+from mnemotomy.training.checkpoint import trained_state
+
+
+@pytest.fixture
+def tokenizer():
+    return tokenizer_of_words()
+
+
+def test_the_model_is_trained_in_place_and_every_term_logged(tokenizer, tmp_path):
+    model = tiny_llama()
+    before = fingerprint(model)
+    result = run(tokenizer, config(), model, out=tmp_path)
+    assert result.model is model
+    assert fingerprint(model) != before == result.record["model_before"]
+    assert len(result.steps) == 4 * 2
+    lines = [json.loads(line) for line in (tmp_path / "steps.jsonl").read_text().splitlines()]
+    assert lines == result.steps
+    assert {"L_P", "L_L", "L_KL", "L_RAG", "total", "alpha", "gradient_norm", "probe_accuracy"} <= set(lines[0])
+    assert lines[0]["alpha"] == 0.0
+    assert lines[-1]["alpha"] == pytest.approx(0.99990920)
+    assert result.stopped is None
+    assert 0.0 <= result.probe_accuracy <= 1.0
+
+
+def test_the_same_seed_gives_the_same_model(tokenizer):
+    assert fingerprint(run(tokenizer, config()).model) == fingerprint(run(tokenizer, config()).model)
+    other = config(training=Training(epochs=4, batch_size=2, learning_rate=1e-2, seed=1))
+    assert fingerprint(run(tokenizer, config()).model) != fingerprint(run(tokenizer, other).model)
+
+
+@pytest.mark.parametrize("protocol", ["stable", "from_engram", "just_rag", "unlikelihood"])
+def test_every_named_configuration_runs(tokenizer, protocol: str):
+    changes = {"layer": 1, "training": Training(epochs=2, batch_size=3)}
+    if protocol == "from_engram":
+        changes["engram"] = EngramStart(threshold=0.9)
+    result = run(tokenizer, getattr(RLCP, protocol)(**changes), retain=RETAIN)
+    assert len(result.steps) == 2
+    assert ("L_RAG" in result.steps[0]) == (protocol != "unlikelihood")
+    assert ("L_L" in result.steps[0]) == (protocol != "just_rag")
+
+
+def test_an_interrupted_run_resumes_with_the_same_end(tokenizer, tmp_path, monkeypatch):
+    whole = run(tokenizer, config(), out=tmp_path / "whole")
+    calls, update = [], loop._update
+
+    def interrupted(*arguments):
+        calls.append(1)
+        if len(calls) == 6:
+            raise KeyboardInterrupt
+        return update(*arguments)
+
+    monkeypatch.setattr(loop, "_update", interrupted)
+    with pytest.raises(KeyboardInterrupt, match="go on from"):
+        run(tokenizer, config(), out=tmp_path / "part")
+    taken: list[int] = []
+    monkeypatch.setattr(loop, "_update", lambda *arguments: taken.append(1) or update(*arguments))
+    resumed = run(tokenizer, config(), out=tmp_path / "part")
+    assert len(taken) == 8 - 4  # the checkpoint is that of the second epoch's end
+    assert fingerprint(resumed.model) == fingerprint(whole.model)
+    assert resumed.steps == whole.steps
+
+
+def test_a_checkpoint_of_another_run_is_refused(tokenizer, tmp_path):
+    run(tokenizer, config(), out=tmp_path)
+    with pytest.raises(TrainingError, match="another configuration"):
+        run(tokenizer, config(lambda_kl=1.0), out=tmp_path)
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_with_the_last_good_weights(tokenizer, monkeypatch):
+    good = run(tokenizer, config(training=replace(config().training, epochs=2), schedule=_Alpha()))
+    original = loop._Steps.parts
+
+    def poisoned(self, number, device):
+        for step in original(self, number, device):
+            yield step._replace(teacher_asked=step.teacher_asked * float("nan") if number == 5 else step.teacher_asked)
+
+    monkeypatch.setattr(loop._Steps, "parts", poisoned)
+    result = run(tokenizer, config(schedule=_Alpha()))
+    assert result.stopped == "the loss of step 5 is not finite"
+    assert len(result.steps) == 5
+    assert fingerprint(result.model) == fingerprint(good.model)  # that of the last whole epoch
+
+
+def test_weights_are_good_once_a_loss_of_theirs_is_finite(tokenizer):
+    wild = Training(epochs=3, batch_size=3, learning_rate=1e25, clip=1e30)  # each step is an epoch
+    model = tiny_llama()
+    before = fingerprint(model)
+    result = run(tokenizer, config(training=wild), model)
+    assert result.stopped == "the loss of step 1 is not finite"
+    assert fingerprint(model) == before
+    result = run(tokenizer, config(training=replace(wild, epochs=1)), model)  # there is no step to find out by
+    assert result.stopped == "the loss after the last step is not finite"
+    assert fingerprint(model) == before
+
+
+@dataclass(frozen=True)
+class _Alpha(Schedule):
+    """Of no progress, so that runs of different length agree step by step."""
+
+    def __call__(self, progress: float) -> float:
+        return 0.5
+
+
+def test_a_gradient_that_is_not_finite_keeps_the_present_weights(tokenizer, monkeypatch):
+    from accelerate import Accelerator
+
+    calls, clip = [], Accelerator.clip_grad_norm_
+
+    def broken(self, *arguments):
+        calls.append(1)
+        norm = clip(self, *arguments)
+        return norm * float("inf") if len(calls) == 4 else norm
+
+    monkeypatch.setattr(Accelerator, "clip_grad_norm_", broken)
+    result = run(tokenizer, config())
+    assert result.stopped == "the gradient of step 3 is not finite"
+    assert all(torch.isfinite(p).all() for p in result.model.parameters())
+
+
+@pytest.mark.parametrize("reference", ["copy", "precomputed"])
+def test_both_references_of_full_training_agree(tokenizer, reference: str):
+    chosen = RLCP.stable(layer=1, lambda_kl=5.0, training=Training(epochs=3, batch_size=3, reference=reference))
+    auto = replace(chosen, training=replace(chosen.training, reference="auto"))
+    one, two = (run(tokenizer, which, retain=RETAIN) for which in (chosen, auto))
+    for left, right in zip(one.steps, two.steps, strict=True):
+        assert left["L_KL"] == pytest.approx(right["L_KL"], abs=1e-5)
+        assert left["L_retain"] == pytest.approx(right["L_retain"], abs=1e-5)
+
+
+def test_a_checkpoint_is_of_its_facts_wherever_they_were_read(tokenizer, tmp_path):
+    run(tokenizer, config(), out=tmp_path)
+    elsewhere = [replace(fact, where=f"/somewhere/facts.jsonl line {number}") for number, fact in enumerate(FACTS)]
+    metabolize(tiny_llama(), tokenizer, elsewhere, config(), format=FORMAT, progress=False, out=tmp_path)
+
+
+def test_accumulated_batches_are_one_large_one(tokenizer):
+    large = config(training=Training(epochs=3, batch_size=4, learning_rate=1e-3), lambda_adv=0.0)
+    small = replace(large, training=Training(epochs=3, batch_size=2, learning_rate=1e-3, accumulation=2))
+    facts = (*FACTS, Fact("sky", "blue", ("sky is", "sky lies"), ("sky is blue",)))
+
+    def steps(chosen):
+        return metabolize(tiny_llama(), tokenizer, facts, chosen, format=FORMAT, progress=False)
+
+    one, two = steps(large), steps(small)
+    assert len(one.steps) == len(two.steps) == 3
+    assert one.steps[0]["L_KL"] == pytest.approx(two.steps[0]["L_KL"], abs=1e-5)
+
+
+def test_bf16_runs_and_the_weights_stay_as_they_are(tokenizer):
+    result = run(tokenizer, config(training=Training(epochs=2, batch_size=3, precision="bf16")))
+    assert all(p.dtype == torch.float32 for p in result.model.parameters())
+    assert result.stopped is None
+
+
+def test_a_saved_folder_loads_and_says_what_ran(tokenizer, tmp_path):
+    result = run(tokenizer, config())
+    result.save(tmp_path / "model")
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
+    assert fingerprint(loaded) == fingerprint(result.model)
+    record = json.loads((tmp_path / "model" / "metabolism.json").read_text())
+    assert record["config"]["lambda_kl"] == 5.0
+    assert record["versions"]["torch"]
+    assert json.loads((tmp_path / "model" / "prompt_format.json").read_text())["in_context"] == FORMAT.in_context
+
+
+def test_texts_that_are_to_stay_are_asked_for(tokenizer):
+    with pytest.raises(DataError, match="give retain="):
+        run(tokenizer, RLCP.stable(layer=1))
+    with pytest.raises(ModelError, match="blocks"):
+        run(tokenizer, config(layer=9))
+
+
+@pytest.mark.slow
+def test_two_processes_learn_what_one_does_with_accumulation(tokenizer, tmp_path):
+    import torch.multiprocessing as mp
+
+    tokenizer.save_pretrained(tmp_path / "tokenizer")
+    mp.spawn(_process, args=(str(tmp_path), 29517), nprocs=2)  # the bounded protocol too, whose probes must all learn
+    chosen = config(training=Training(epochs=3, batch_size=1, accumulation=2, learning_rate=1e-3))
+    one = run(tokenizer, chosen)
+    two = torch.load(tmp_path / "two.pt")
+    for name, value in trained_state(one.model).items():
+        torch.testing.assert_close(two[name], value, rtol=1e-4, atol=1e-5)
+
+
+def _process(rank: int, folder: str, port: int) -> None:
+    import os
+
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "ACCELERATE_USE_CPU": "true"}
+    torch.set_num_threads(1)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(f"{folder}/tokenizer")
+    chosen = config(training=Training(epochs=3, batch_size=1, learning_rate=1e-3))
+    run(tokenizer, RLCP.stable(layer=1, training=Training(epochs=1, batch_size=1)), retain=RETAIN)
+    result = run(tokenizer, chosen)
+    if rank == 0:
+        torch.save(trained_state(result.model), f"{folder}/two.pt")

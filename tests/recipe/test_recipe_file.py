@@ -1,0 +1,171 @@
+"""Recipe files: what they may say, what they mean, and what is wrong with a damaged one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from recipe_file import recipe
+from tiny_language import concept_files, save_llama, write_lines
+
+import mnemotomy as mt
+from mnemotomy.core.errors import DataError, ModelError
+from mnemotomy.recipe import load_recipe
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with concept files and a model."""
+    concept_files(tmp_path)
+    (tmp_path / "models").mkdir()
+    save_llama(tmp_path / "models" / "llama")
+    return tmp_path
+
+
+def test_defaults_and_shorthands_are_written_out(folder: Path) -> None:
+    short = load_recipe(recipe(folder, cut="float-eps", filter="hard", layers=1)).recipe
+    assert short.erase == ("kyoto", "paris")
+    assert short.cut == {"kind": "float-eps"}
+    assert short.filter == {"kind": "hard", "threshold": 0.5}
+    assert short.layers == (1,)
+    assert short.make_cut() == mt.FloatEpsCut()
+    assert load_recipe(recipe(folder)).recipe.make_cut() == mt.RelativeCut(1e-6)
+
+
+def test_yaml_numbers_and_names_mean_what_they_say(folder: Path) -> None:
+    path = folder / "recipe.yaml"
+    path.write_text(
+        "model: models/llama\nconcepts: {no: kyoto.jsonl, 7: paris.jsonl}\nreference: rest.jsonl\n"
+        "cut: {kind: relative, ratio: 1e-4}\nuntie: true\nstrength: 2\n"
+    )
+    found = load_recipe(path).recipe
+    assert found.cut["ratio"] == 1e-4
+    assert tuple(found.concepts) == ("no", "7")
+    assert (found.untie, found.strength) == (True, 2.0)
+
+
+def test_names_of_concepts_are_as_they_are_written(folder: Path) -> None:
+    path = folder / "recipe.yaml"
+    rest = "reference: rest.jsonl\nmax_length: 0100\nbatch_size: 0x10\n"
+    names = ("007", "010", "1:30", "1.50", "true")
+    path.write_text(f"model: models/llama\nconcepts: {{{', '.join(f'{n}: kyoto.jsonl' for n in names)}}}\n{rest}")
+    found = load_recipe(path).recipe
+    assert tuple(found.concepts) == names
+    assert (found.max_length, found.batch_size) == (100, 16)
+    for one, other in (("1", "'1'"), ("true", "'true'")):
+        path.write_text(f"model: models/llama\nconcepts: {{{one}: kyoto.jsonl, {other}: paris.jsonl}}\n{rest}")
+        with pytest.raises(DataError, match="is there twice"):
+            load_recipe(path)
+
+
+def test_nobodys_home_is_no_folder(folder: Path) -> None:
+    path = folder / "recipe.yaml"
+    path.write_text("model: ~nosuchuser/m\nconcepts: {a: ~nosuchuser/a.jsonl}\nreference: rest.jsonl\n")
+    with pytest.raises(ModelError, match="there is no model folder"):
+        _ = load_recipe(path).model
+    with pytest.raises(DataError, match="nosuchuser"):
+        _ = load_recipe(path).digests
+
+
+def test_paths_may_begin_at_home(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(folder))
+    path = folder / "models" / "recipe.yaml"
+    path.write_text("model: ~/models/llama\nconcepts: {kyoto: ~/kyoto.jsonl}\nreference: ~/rest.jsonl\n")
+    found = load_recipe(path)
+    assert found.model == str(folder / "models" / "llama")
+    assert found.files == {"kyoto": [folder / "kyoto.jsonl"], "reference": [folder / "rest.jsonl"]}
+
+
+def test_the_recipe_of_the_docs_is_one(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "recipes.md").read_text(encoding="utf-8")
+    path = tmp_path / "recipe.yaml"
+    path.write_text(text.split("```yaml\n")[1].split("```")[0], encoding="utf-8")
+    for name in ("alice", "bob", "rest"):
+        write_lines(tmp_path / f"{name}.jsonl", [{"text": name}])
+    found = load_recipe(path).recipe
+    assert (found.erase, found.inject) == (("alice",), ())
+
+
+def test_nothing_need_be_erased_where_something_is_injected(folder: Path) -> None:
+    found = load_recipe(recipe(folder, erase=[], inject=["kyoto"])).recipe
+    assert (found.erase, found.inject) == ((), ("kyoto",))
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"model": None}, "the field 'model' is missing"),
+        ({"filtr": "soft"}, "unknown field 'filtr'; did you mean 'filter'? there are model, base, concepts"),
+        ({"concepts": {}}, "concepts: give at least one concept"),
+        ({"concepts": "kyoto.jsonl"}, "concepts: give at least one concept"),
+        ({"concepts": {"kyoto": 3}}, "concepts: the files of 'kyoto' must be a string"),
+        ({"concepts": {"reference": "a.jsonl"}}, "concepts: 'reference' is the name of what is to stay"),
+        ({"concepts": {"a\nb": "a.jsonl"}}, "is no name for a concept"),
+        ({"reference": None}, "reference: without it nothing is left"),
+        ({"erase": ["rome"]}, "erase: no concept 'rome'; there are kyoto, paris"),
+        ({"erase": ["kyoto"], "inject": ["kyoto"]}, "inject: 'kyoto' is to be erased too"),
+        ({"erase": []}, "erase: it names no concept, and inject neither"),
+        ({"sites": []}, "sites: it must be a string or a list of strings"),
+        ({"layers": "0-3"}, "layers: give the number of a block"),
+        ({"layers": [True]}, "layers: give the number of a block"),
+        ({"cut": "fine"}, "cut: unknown cut 'fine'; choose one of relative, float-eps, condition, rank, energy"),
+        ({"cut": {"kind": ["a"]}}, "cut: unknown cut"),
+        ({"cut": {"kind": "condition"}}, "cut: cut 'condition' needs 'condition'"),
+        ({"filter": {"kind": "hard", "tau": 1}}, "unknown parameter 'tau' of filter 'hard'; it takes threshold"),
+        ({"filter": {"kind": "soft", "tau": 1}}, "unknown parameter 'tau' of filter 'soft'; it takes no parameter"),
+        ({"filter": {"kind": "power", "exponent": "two"}}, "must be a number of at least 0, not 'two'"),
+        ({"strength": "strong"}, "strength: 'strong': give a number, a number for each site, or one of uniform"),
+        ({"strength": True}, "strength: True: give a number"),
+        ({"strength": {}}, "strength: {}: give a number"),
+        ({"dtype": "int8"}, "dtype: must be 'float32', 'bfloat16', 'float16' or 'float64'"),
+        ({"batch_size": 0}, "batch_size: must be greater than or equal to 1"),
+        ({"batch_size": "many", "max_length": 0}, "batch_size: must be a valid integer (and 1 more)"),
+    ],
+)
+def test_a_wrong_field_is_named_with_what_is_allowed(folder: Path, fields: dict[str, Any], message: str) -> None:
+    path = recipe(folder, **fields)
+    with pytest.raises(DataError) as caught:
+        load_recipe(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"model: [", "is no YAML: .* line 1"),
+        (b"model: a\nmodel: b", "is no YAML: 'model' is there twice at line 1"),
+        (b"model: \xff", "is no YAML"),
+        (b"? [a]\n: b", "is no YAML: a key must be a word at line 1"),
+        (b"- a", "a recipe is a mapping"),
+        (b"", "a recipe is a mapping"),
+    ],
+)
+def test_a_damaged_recipe_is_named(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=message) as caught:
+        load_recipe(path)
+    assert str(path) in str(caught.value)
+    with pytest.raises(DataError, match="there is no recipe"):
+        load_recipe(tmp_path / "none.yaml")
+    with pytest.raises(DataError, match="cannot read"):
+        load_recipe(tmp_path)
+
+
+def test_the_hash_is_of_content_not_of_spelling(folder: Path) -> None:
+    first = load_recipe(recipe(folder)).hash
+    (folder / "moved.jsonl").write_bytes((folder / "kyoto.jsonl").read_bytes())
+    same = recipe(
+        folder,
+        "b.yaml",
+        concepts={"paris": "paris.jsonl", "kyoto": "moved.jsonl"},
+        strength=1,
+        erase=["kyoto", "paris"],
+    )
+    assert load_recipe(same).hash == first
+    assert load_recipe(recipe(folder, "c.yaml", strength=0.5)).hash != first
+    write_lines(folder / "kyoto.jsonl", [{"text": "Kyoto"}])
+    assert load_recipe(recipe(folder)).hash != first

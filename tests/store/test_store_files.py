@@ -1,0 +1,163 @@
+"""Facts to files and back, and stores that are damaged or none."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from small_facts import KYOTO, PARIS, ROME
+
+from mnemotomy.core.errors import DataError, StoreError
+from mnemotomy.data.fact import Fact
+from mnemotomy.data.fact_file import read_facts
+from mnemotomy.store import transfer
+from mnemotomy.store.fact_store import FactStore
+from mnemotomy.store.schema import VERSION
+from mnemotomy_bench.metabolism.store import places
+
+
+def test_facts_to_a_file_and_back(tmp_path: Path, store: FactStore) -> None:
+    store.add([KYOTO, PARIS, ROME])
+    path = tmp_path / "out" / "facts.jsonl"
+    assert store.export_file(path) == 3
+    assert read_facts(path, trainable=False) == (KYOTO, PARIS, ROME)
+    with FactStore(tmp_path / "other.db") as other:
+        assert other.import_file(path) == 3
+        assert list(other) == [KYOTO, PARIS, ROME]
+        assert other.import_file(path) == 0
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is empty; write one fact a line"),
+        (b"\xef\xbb\xbf\n\n", "is empty"),
+        (b'{"subject": "Rome", "answer": "Italy"}\n{"subject"', "line 2: not JSON"),
+        (b'{"subject": "Rome", "answer": "Italy"}\n\n{"subject": "rome", "answer": "Spain"}', "line 3: 'rome' has the"),
+        (b'{"subject": "Rome", "answer": "\xff"}', "line 1: not UTF-8"),
+        (b'{"subject": "Rome"}', "line 1: 'answer' is missing"),
+        (None, "there is no file of facts"),
+    ],
+)
+def test_a_bad_file_adds_nothing(tmp_path: Path, store: FactStore, content: bytes | None, message: str) -> None:
+    path = tmp_path / "facts.jsonl"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(DataError, match=message):
+        store.import_file(path)
+    with pytest.raises(DataError, match="cannot read"):
+        store.import_file(tmp_path)
+    assert len(store) == 0
+
+
+def _database(path: Path, *statements: str) -> None:
+    connection = sqlite3.connect(path)
+    for command in statements:
+        connection.execute(command)
+    connection.commit()
+    connection.close()
+
+
+def _newer(path: Path) -> None:
+    FactStore(path).close()
+    _database(path, f"PRAGMA user_version = {VERSION + 1}")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda path: path.mkdir(), "is a folder; name the file"),
+        (lambda path: path.write_text("subject: Kyoto\n" * 100), "is no fact store; give another path"),
+        (lambda path: path.write_text("short"), "is no fact store; give another path"),
+        (lambda path: _database(path, "CREATE TABLE t (x)"), "a database of another program"),
+        (lambda path: _database(path, "PRAGMA user_version = 3", "VACUUM"), "a database of another program"),
+        (_newer, "version 2, and this is mnemotomy for 1; upgrade"),
+    ],
+)
+def test_what_is_no_store_is_refused_and_kept(tmp_path: Path, make: Callable[[Path], None], message: str) -> None:
+    path = tmp_path / "facts.db"
+    make(path)
+    before = path.read_bytes() if path.is_file() else b""
+    with pytest.raises(StoreError, match=message):
+        FactStore(path)
+    assert not path.is_file() or path.read_bytes() == before
+
+
+def test_where_there_is_no_store(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"there is no fact store .*facts\.db; make one"):
+        FactStore(tmp_path / "facts.db", create=False)
+    with pytest.raises(StoreError, match="there is no folder"):
+        FactStore(tmp_path / "none" / "facts.db")
+    (tmp_path / "empty.db").touch()
+    with FactStore(tmp_path / "empty.db") as store:
+        assert len(store) == 0
+    with pytest.raises(StoreError, match="was closed; open it again"):
+        store.get("Kyoto")
+
+
+def test_an_export_is_of_one_moment(tmp_path: Path, store: FactStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.add(places(1500))
+    first = next(iter(store))
+    written = transfer.format_fact
+    others: list[str] = []
+
+    def interrupted(fact: Fact) -> str:
+        if not others:
+            with FactStore(store.path) as other:
+                other._connection.execute("PRAGMA busy_timeout = 100")
+                with pytest.raises(StoreError, match="is in use by another process"):
+                    other.update(replace(first, answer="elsewhere", contexts=()))
+            others.append("waits")
+        return written(fact)
+
+    monkeypatch.setattr(transfer, "format_fact", interrupted)
+    assert store.export_file(tmp_path / "all.jsonl") == 1500
+    assert others
+    with FactStore(tmp_path / "again.db") as again:
+        assert again.import_file(tmp_path / "all.jsonl") == 1500
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes here")
+def test_a_pipe_is_written_to(tmp_path: Path, store: FactStore) -> None:
+    store.add([KYOTO])
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    read: list[str] = []
+    reader = threading.Thread(target=lambda: read.append(pipe.read_text()))
+    reader.start()
+    assert store.export_file(pipe) == 1
+    reader.join(10)
+    assert pipe.is_fifo()
+    assert json.loads(read[0])["subject"] == "Kyoto"
+
+
+def test_a_damaged_store_is_said_to_be(tmp_path: Path) -> None:
+    path = tmp_path / "facts.db"
+    with FactStore(path) as store:
+        store.add(places(300))
+    content = bytearray(path.read_bytes())
+    content[4096:] = b"\x7f" * (len(content) - 4096)
+    path.write_bytes(content)
+    with pytest.raises(StoreError, match="is damaged"), FactStore(path) as store:
+        list(store)
+
+
+def test_a_damaged_row_is_said_to_be(tmp_path: Path) -> None:
+    with FactStore(tmp_path / "facts.db") as store:
+        store.add([KYOTO])
+        store.set_note("threshold", {})
+        store._connection.execute("UPDATE facts SET texts = '{'")
+        store._connection.execute("UPDATE notes SET value = '{'")
+        with pytest.raises(StoreError, match="is damaged"):
+            list(store)
+        with pytest.raises(StoreError, match="is damaged"):
+            store.note("threshold")
+        store._connection.execute("DELETE FROM facts")
+        with pytest.raises(StoreError, match="is damaged"):
+            store.search("Kyoto")
