@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mnemotomy.data.fact import Fact, PromptFormat
     from mnemotomy.data.fact_file import read_facts, write_facts
     from mnemotomy.engram.atlas import Atlas
-    from mnemotomy.engram.collect import Collection, collect
+    from mnemotomy.engram.collect import CollectOptions, collect
     from mnemotomy.engram.criteria import Criteria, criteria, necessity, null_state, sufficiency
     from mnemotomy.engram.cut import ConditionCut, EnergyCut, FloatEpsCut, RankCut, RelativeCut
     from mnemotomy.engram.edit import Edit
@@ -35,7 +35,7 @@ __all__ = [
     "Answer",
     "Atlas",
     "Balanced",
-    "Collection",
+    "CollectOptions",
     "ConditionCut",
     "Criteria",
     "Edit",
@@ -79,7 +79,7 @@ __all__ = [
 
 _HOMES = {
     "engram.atlas": ("Atlas",),
-    "engram.collect": ("Collection", "collect"),
+    "engram.collect": ("CollectOptions", "collect"),
     "engram.criteria": ("Criteria", "criteria", "necessity", "null_state", "sufficiency"),
     "engram.cut": ("ConditionCut", "EnergyCut", "FloatEpsCut", "RankCut", "RelativeCut"),
     "engram.edit": ("Edit",),

@@ -29,7 +29,7 @@ from mnemotomy.observe import splits as splits_module
 from mnemotomy.observe.answers import observe_answers
 from mnemotomy.observe.fluency import losses_under, probability_clean
 from mnemotomy.observe.generation import continue_greedily
-from mnemotomy.observe.greedy import takes_rows_out
+from mnemotomy.observe.greedy import supports_dropping_rows
 from mnemotomy.observe.splits import Asking, Observed, observe_splits
 
 KEYS = {
@@ -233,10 +233,10 @@ def test_tokenizers_are_told_apart(folder: Path):
 
 
 def test_rows_that_end_are_taken_out(folder: Path):
-    assert takes_rows_out(load_model(folder / "full"))
+    assert supports_dropping_rows(load_model(folder / "full"))
     sliding = LlamaForCausalLM(LlamaConfig(hidden_size=8, num_attention_heads=2, num_hidden_layers=1, vocab_size=8))
     sliding.config.is_encoder_decoder = True
-    assert not takes_rows_out(sliding)
+    assert not supports_dropping_rows(sliding)
 
 
 def classifier(folder: Path) -> Path:

@@ -49,11 +49,11 @@ def test_half_precision_models_are_summed_in_float32(dtype: torch.dtype):
 
 def test_sums_in_float64_on_request_and_in_nothing_coarser():
     model, x = mlp(4, 3), randn(50, 4)
-    options = mt.Collection(progress=False, dtype=torch.float64)
+    options = mt.CollectOptions(progress=False, dtype=torch.float64)
     moments = mt.collect(model, {"a": [x], "b": [x]}, options=options)
     assert relative(total(moments, "0", "a"), gram(x)) < 1e-14
     with pytest.raises(DataError, match="float32 or float64"):
-        mt.Collection(dtype=torch.bfloat16)
+        mt.CollectOptions(dtype=torch.bfloat16)
 
 
 def test_coarse_products_that_the_caller_allows_are_off_meanwhile():
@@ -230,7 +230,7 @@ def test_a_wrapper_and_a_bare_batch():
 def test_sites_that_no_batch_reaches_are_left_out_with_a_warning():
     model = mlp(4, 3)
     model.unused = nn.Linear(2, 2)
-    call = mt.Collection(progress=False, forward=lambda m, x: m[0](x))
+    call = mt.CollectOptions(progress=False, forward=lambda m, x: m[0](x))
     with pytest.warns(UserWarning, match="1 sites were never reached, 'unused' first"):
         moments = mt.collect(model, {"a": [randn(2, 4)], "b": [randn(2, 4)]}, options=call)
     assert list(moments.readers) == ["0"]
@@ -248,7 +248,7 @@ def test_the_output_head_is_run_only_where_it_is_a_site():
 
 def test_collecting_in_another_thread_with_a_checkpoint(tmp_path: Any):
     found: list[mt.Moments] = []
-    options = mt.Collection(progress=False, checkpoint=tmp_path / "c.safetensors")
+    options = mt.CollectOptions(progress=False, checkpoint=tmp_path / "c.safetensors")
     thread = threading.Thread(
         target=lambda: found.append(mt.collect(mlp(3, 2), {"a": [randn(2, 3)], "b": [randn(2, 3)]}, options=options))
     )

@@ -161,7 +161,7 @@ def test_sites_that_read_one_tensor_share_one_statistic():
     assert shared.readers[f"{first}.k_proj"] == shared.readers[f"{first}.v_proj"] == f"{first}.q_proj"
     assert shared.readers["model.layers.1.mlp.up_proj"] == "model.layers.1.mlp.gate_proj"
     assert len(shared.statistics) == 2 * 4
-    apart = mt.collect(model, batches, options=mt.Collection(progress=False, share_inputs=False))
+    apart = mt.collect(model, batches, options=mt.CollectOptions(progress=False, share_inputs=False))
     assert len(apart.statistics) == 2 * 7
     assert equal(shared, apart, 0.0)
     assert equal(shared + apart, apart + apart, 1e-6)
@@ -203,7 +203,7 @@ def test_sharing_that_ends_is_an_error_and_can_be_turned_off():
     x = randn(6, 4)
     with pytest.raises(SharingError, match=r"'two'.*share_inputs=False"):
         mt.collect(Fickle(), {"a": [x], "b": [x]}, options=QUIET)
-    moments = mt.collect(Fickle(), {"a": [x], "b": [x]}, options=mt.Collection(progress=False, share_inputs=False))
+    moments = mt.collect(Fickle(), {"a": [x], "b": [x]}, options=mt.CollectOptions(progress=False, share_inputs=False))
     assert relative(total(moments, "two", "b"), gram(2 * x)) < 1e-6
 
 

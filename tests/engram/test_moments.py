@@ -162,7 +162,7 @@ def test_what_was_shared_on_one_side_only_can_be_saved(tmp_path: Path):
             return self.one(x) + self.two(x)
 
     shared = mt.collect(Two(), {"a": [randn(6, 4)]}, options=QUIET)
-    apart = mt.collect(Two(), {"b": [randn(6, 4)]}, options=mt.Collection(progress=False, share_inputs=False))
+    apart = mt.collect(Two(), {"b": [randn(6, 4)]}, options=mt.CollectOptions(progress=False, share_inputs=False))
     merged = shared + apart
     merged.save(tmp_path / "m.safetensors")
     assert identical(mt.Moments.load(tmp_path / "m.safetensors"), merged)

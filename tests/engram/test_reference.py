@@ -104,7 +104,7 @@ def test_beside_the_cut_the_references_own_rounding_is_above_the_tolerance():
     torch.manual_seed(0)
     model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**SMALL | {"initializer_range": 0.02})).eval()
     forget, rest = batches(2, 0), batches(6, 1)
-    exact = mt.Collection(progress=False, dtype=torch.float64)
+    exact = mt.CollectOptions(progress=False, dtype=torch.float64)
     moments = mt.collect(model, {"forget": forget, "rest": rest}, options=exact)
     atlas = mt.Atlas(model, moments, cut=mt.FloatEpsCut(), precision=torch.float64)
     theirs = reference_engrams(model, forget, rest)

@@ -39,7 +39,7 @@ def stream(stop_after: int | None = None) -> Any:
 @pytest.mark.parametrize("stop_after", [1, 4])
 def test_an_interrupted_collection_resumes_to_the_same_bits(network: Network, tmp_path: Path, stop_after: int):
     checkpoint = tmp_path / "checkpoint.safetensors"
-    options = mt.Collection(progress=False, checkpoint=checkpoint, checkpoint_seconds=0.0)
+    options = mt.CollectOptions(progress=False, checkpoint=checkpoint, checkpoint_seconds=0.0)
     arguments: dict[str, Any] = {"concepts": lambda batch: batch[1], "sites": "all"}
     whole = mt.collect(network, stream(), options=QUIET, **arguments)
     with pytest.raises(StopError):
@@ -57,7 +57,7 @@ def test_an_interrupted_collection_resumes_to_the_same_bits(network: Network, tm
 
 def test_sharing_survives_a_resumption(tmp_path: Path):
     model, batches = tiny_llama(), [text_batch(2, seed=i) for i in range(4)]
-    options = mt.Collection(progress=False, checkpoint=tmp_path / "c", checkpoint_seconds=0.0)
+    options = mt.CollectOptions(progress=False, checkpoint=tmp_path / "c", checkpoint_seconds=0.0)
     whole = mt.collect(model, {"a": batches[:2], "b": batches[2:]}, options=QUIET)
 
     def stopping() -> Any:
@@ -71,7 +71,7 @@ def test_sharing_survives_a_resumption(tmp_path: Path):
 
 def test_a_checkpoint_of_something_else_is_refused(network: Network, tmp_path: Path):
     checkpoint = tmp_path / "c.safetensors"
-    options = mt.Collection(progress=False, checkpoint=checkpoint, checkpoint_seconds=0.0)
+    options = mt.CollectOptions(progress=False, checkpoint=checkpoint, checkpoint_seconds=0.0)
     arguments: dict[str, Any] = {"concepts": lambda batch: batch[1], "options": options}
     with pytest.raises(StopError):
         mt.collect(network, stream(2), sites="all", **arguments)
@@ -90,7 +90,7 @@ def test_a_checkpoint_of_something_else_is_refused(network: Network, tmp_path: P
 
 @pytest.mark.parametrize("again", [{"a": [3] * 4, "b": [6]}, {"x": [6, 6], "b": [6]}, {"a": [6]}])
 def test_a_checkpoint_of_other_batches_is_refused(network: Network, tmp_path: Path, again: dict[str, list[int]]):
-    options = mt.Collection(progress=False, checkpoint=tmp_path / "c.safetensors", checkpoint_seconds=0.0)
+    options = mt.CollectOptions(progress=False, checkpoint=tmp_path / "c.safetensors", checkpoint_seconds=0.0)
 
     def stopping() -> Any:
         yield from (tokens(6, 0), tokens(6, 1))
@@ -120,7 +120,7 @@ INTERRUPTED = """
                 os.kill(os.getpid(), signal.SIGINT)
             yield batch
 
-    options = mt.Collection(progress=False, checkpoint=sys.argv[1], checkpoint_seconds=1e9)
+    options = mt.CollectOptions(progress=False, checkpoint=sys.argv[1], checkpoint_seconds=1e9)
     mt.collect(Network(), interrupting(), concepts=lambda batch: batch[1], sites="all", options=options)
 """
 
@@ -136,7 +136,7 @@ def test_ctrl_c_leaves_a_checkpoint_that_resumes_to_the_same_bits(network: Netwo
     whole = mt.collect(network, stream(), options=QUIET, **arguments)
     seen: list[int] = []
     handle = network.register_forward_pre_hook(lambda module, args: seen.append(1))
-    options = mt.Collection(progress=False, checkpoint=checkpoint)
+    options = mt.CollectOptions(progress=False, checkpoint=checkpoint)
     assert identical(mt.collect(network, stream(), options=options, **arguments), whole)
     handle.remove()
     assert len(seen) == 2  # the fourth batch was finished before stopping
@@ -148,7 +148,7 @@ def in_a_group(rank: int, folder: str) -> None:
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
     model = Network()
     mine = {"a": [tokens(3, rank)], "b": [tokens(2, 5 + rank)]} | ({"c": [tokens(2, 9)]} if rank == 1 else {})
-    options = mt.Collection(
+    options = mt.CollectOptions(
         progress=False, checkpoint=f"{folder}/c.safetensors", checkpoint_seconds=0.0, dtype=torch.float64
     )
     mt.collect(model, mine, sites="all", options=options).save(f"{folder}/{rank}.safetensors")
@@ -162,7 +162,7 @@ def test_moments_are_summed_over_processes(network: Network, tmp_path: Path):
     torch.multiprocessing.spawn(in_a_group, args=(str(tmp_path),), nprocs=2)
     found = [mt.Moments.load(tmp_path / f"{rank}.safetensors") for rank in range(2)]
     data = {"a": [tokens(3, 0), tokens(3, 1)], "b": [tokens(2, 5), tokens(2, 6)], "c": [tokens(2, 9)]}
-    exact = mt.Collection(progress=False, dtype=torch.float64)
+    exact = mt.CollectOptions(progress=False, dtype=torch.float64)
     single = mt.collect(network, data, sites="all", options=exact)
     assert identical(*found)
     assert close(found[0], single)

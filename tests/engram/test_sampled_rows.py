@@ -32,7 +32,7 @@ def network() -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(4, 6, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(6 * 6 * 7, 3)).eval()
 
 
-def few(count: int | None, **more: object) -> mt.Collection:
+def few(count: int | None, **more: object) -> mt.CollectOptions:
     return replace(QUIET, rows=count, **more)
 
 
@@ -76,7 +76,7 @@ def test_the_same_rows_are_drawn_again_and_after_an_interruption(tmp_path: Path)
                 raise KeyboardInterrupt
             yield images(8, seed=i), ["a", "b"] * 4
 
-    def collected(stop: bool, options: mt.Collection) -> mt.Moments:
+    def collected(stop: bool, options: mt.CollectOptions) -> mt.Moments:
         return mt.collect(network(), stream(stop), concepts=lambda batch: batch[1], sites="all", options=options)
 
     whole, saved = collected(False, few(5)), tmp_path / "c.safetensors"
@@ -92,7 +92,7 @@ def test_the_same_rows_are_drawn_again_and_after_an_interruption(tmp_path: Path)
 
 def test_bad_numbers_of_rows_and_sums_that_do_not_fit():
     with pytest.raises(DataError, match="at least one row"):
-        mt.Collection(rows=0)
+        mt.CollectOptions(rows=0)
     data = {"a": [randn(3, 4)], "b": [randn(3, 4, seed=1)]}
     left, right = (mt.collect(mlp(4, 2), data, options=few(count)) for count in (3, None))
     with pytest.raises(MergeError, match="rows=3 and rows=None"):

@@ -113,7 +113,7 @@ def check_moments(module: nn.Module, x: Tensor, **arguments: object) -> None:
         module(x, **arguments)
     rows = rows_of(site, readings[site.name][0])
     labels = [i % 2 for i in range(x.shape[0])]
-    options = mt.Collection(progress=False, forward=lambda model, batch: model(batch, **arguments))
+    options = mt.CollectOptions(progress=False, forward=lambda model, batch: model(batch, **arguments))
     moments = mt.collect(module, [x], concepts=lambda batch: labels, sites="all", options=options)
     for concept in (0, 1):
         mine = rows[torch.tensor(labels) == concept].flatten(0, -2 if site.groups == 1 else -3)

@@ -119,7 +119,7 @@ def test_moments_of_attention_by_concept(case: str):
     sites = all_sites(model)
     with torch.no_grad(), captured(sites) as readings:
         model(x)
-    call = mt.Collection(progress=False, forward=lambda m, batch: m(batch[1:]))
+    call = mt.CollectOptions(progress=False, forward=lambda m, batch: m(batch[1:]))
     examples = torch.zeros(B)
     labels = ["a", "b", "a"]
     moments = mt.collect(model, [(examples, *x)], concepts=lambda _: labels, sites="all", options=call)
@@ -138,7 +138,7 @@ def test_self_attention_shares_one_statistic_and_unbatched_input_works():
         attention,
         {"a": [x], "b": [randn(L, E, seed=1)]},
         sites="all",
-        options=mt.Collection(progress=False, forward=lambda m, batch: m(batch, batch, batch)),
+        options=mt.CollectOptions(progress=False, forward=lambda m, batch: m(batch, batch, batch)),
     )
     assert moments.readers == {"q_proj": "q_proj", "k_proj": "q_proj", "v_proj": "q_proj", "out_proj": "out_proj"}
     assert relative(total(moments, "v_proj", "a"), gram(x)) < 1e-6
@@ -169,7 +169,7 @@ def test_encoder_layers_of_torch(padded: bool):
         concepts=lambda b: ["a", "b", "b"],
         mask=lambda b: keep,
         sites="all",
-        options=mt.Collection(progress=False, forward=call),
+        options=mt.CollectOptions(progress=False, forward=call),
     )
     assert len(moments.readers) == 2 * 6
     assert torch.backends.mha.get_fastpath_enabled() == flag
@@ -193,9 +193,9 @@ def test_decoder_layer_of_torch():
     torch.manual_seed(0)
     model = nn.TransformerDecoder(nn.TransformerDecoderLayer(E, HEADS, 12, batch_first=True), 2).eval()
     memory, target = randn(B, S, E), randn(B, L, E, seed=1)
-    options = mt.Collection(progress=False, forward=lambda m, batch: m(batch[0], batch[1]))
+    options = mt.CollectOptions(progress=False, forward=lambda m, batch: m(batch[0], batch[1]))
     causal = nn.Transformer.generate_square_subsequent_mask(L)
-    options_causal = mt.Collection(
+    options_causal = mt.CollectOptions(
         progress=False, forward=lambda m, batch: m(batch[0], batch[1], tgt_mask=causal, tgt_is_causal=True)
     )
     for chosen in (options, options_causal):
@@ -227,7 +227,7 @@ def test_in_place_edit_of_attention_reads_the_weights_before_it():
     """Query and key are slices of one tensor with different inputs: one is written while the other is computed."""
     model = Layers("packed")
     x = inputs(model.attention)
-    options = mt.Collection(progress=False, forward=lambda m, batch: m(batch[1:]))
+    options = mt.CollectOptions(progress=False, forward=lambda m, batch: m(batch[1:]))
     moments = mt.collect(
         model, [(torch.zeros(B), *x)], concepts=lambda _: ["a", "b", "b"], sites="all", options=options
     )

@@ -38,7 +38,7 @@ def model_of(weight: Tensor) -> nn.Linear:
 def atlas_of(weight: Tensor, cut: Any = None, **columns: Tensor) -> mt.Atlas:
     model = model_of(weight)
     data = {name: [x.T.float()] for name, x in columns.items()}
-    options = mt.Collection(progress=False, dtype=torch.float64)
+    options = mt.CollectOptions(progress=False, dtype=torch.float64)
     return mt.Atlas(model, mt.collect(model, data, options=options), cut=cut, precision=torch.float64)
 
 

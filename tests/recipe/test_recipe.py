@@ -30,7 +30,7 @@ from mnemotomy.core.errors import (
     TiedWeightsError,
 )
 from mnemotomy.core.models import fingerprint
-from mnemotomy.engram.collect import Collection, _Run
+from mnemotomy.engram.collect import CollectOptions, _Run
 from mnemotomy.engram.moments import Moments
 from mnemotomy.recipe import collecting, load_recipe, run_recipe
 from mnemotomy.recipe.collecting import Reading, collect_files, remove_checkpoints
@@ -246,7 +246,7 @@ def test_a_checkpoint_of_other_data_is_not_gone_on_from(folder: Path, monkeypatc
 def test_moments_that_cannot_be_saved_leave_what_the_same_command_goes_on_from(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(collecting, "Collection", partial(Collection, checkpoint_seconds=0.0))
+    monkeypatch.setattr(collecting, "CollectOptions", partial(CollectOptions, checkpoint_seconds=0.0))
     arguments = ["collect", str(folder / "models/llama"), "--concept", f"kyoto={folder / 'kyoto.jsonl'}"]
     arguments += ["--reference", str(folder / "rest.jsonl"), "-o", str(folder / "m.safetensors"), "--batch-size", "1"]
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 import mnemotomy as mt
 from mnemotomy.engram.sites import Reading, Site, all_sites
 
-QUIET = mt.Collection(progress=False)
+QUIET = mt.CollectOptions(progress=False)
 
 
 def generator(seed: int = 0) -> torch.Generator:

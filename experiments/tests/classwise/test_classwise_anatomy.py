@@ -12,7 +12,7 @@ from class_problems import images
 from helpers import relative
 from tiny_classwise import CASE
 
-from mnemotomy.engram.collect import Collection, collect
+from mnemotomy.engram.collect import CollectOptions, collect
 from mnemotomy.engram.recalibrate import recalibrated
 from mnemotomy.methods.classifiers import engram_base as erasure
 from mnemotomy.methods.classifiers.engram_automatic import EngramAutomatic
@@ -63,7 +63,7 @@ def test_the_two_sided_edit_of_every_class(anatomy):
 
 
 def test_ours_on_shared_moments_is_ours(subject, monkeypatch):
-    exact = Collection(dtype=torch.float64)
+    exact = CollectOptions(dtype=torch.float64)
     for module in (anatomies, erasure):  # in float32 the order of sums would move directions at the cut
         monkeypatch.setattr(module, "collect", lambda *given, options, **more: collect(*given, options=exact, **more))
     settings = {"excesses": (0.2,), "strengths": (0.6, 1.0), "read": 100}

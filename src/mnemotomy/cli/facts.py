@@ -48,10 +48,10 @@ def add(
       mnemotomy facts add facts.db --subject Kyoto --answer Japan --context "Kyoto is in Japan."
     """
     from mnemotomy.data.fact import Fact
-    from mnemotomy.store.opening import written
+    from mnemotomy.store.create_or_open import create_or_open
 
     fact = Fact(subject, answer, contexts=tuple(context or ()), relation=relation, where="the fact")
-    added, size = written(store, lambda opened: (opened.add([fact]), len(opened)))
+    added, size = create_or_open(store, lambda opened: (opened.add([fact]), len(opened)))
     typer.echo(f"{store}: {'added' if added else 'was there already'}, {_number(size)}")
 
 
@@ -67,9 +67,9 @@ def import_(
     Example:
       mnemotomy facts import facts.db facts.jsonl
     """
-    from mnemotomy.store.opening import written
+    from mnemotomy.store.create_or_open import create_or_open
 
-    added, size = written(store, lambda opened: (opened.import_file(file), len(opened)))
+    added, size = create_or_open(store, lambda opened: (opened.import_file(file), len(opened)))
     typer.echo(f"{store}: {added} added, {_number(size)}")
 
 

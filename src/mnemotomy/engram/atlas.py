@@ -16,7 +16,7 @@ from mnemotomy.engram.cut import Cut, RelativeCut
 from mnemotomy.engram.engram import Engram
 from mnemotomy.engram.filters import Filter, Soft
 from mnemotomy.engram.moments import Moments
-from mnemotomy.engram.outputs import Written
+from mnemotomy.engram.outputs import WeightBasis
 from mnemotomy.engram.products import full_precision
 from mnemotomy.engram.sites import Site, module_names, parameter_names, sites_by_name
 from mnemotomy.engram.spectrum import Spectrum, factorise
@@ -176,10 +176,10 @@ class Atlas:
             ConceptError: one of ``concepts`` is unknown, or together they leave no reference.
         """
         names = self.engram(concepts).concepts
-        written = self._written(site)
-        return written.operator(self.second_moment(site, names), self._output_spectrum(site, written))
+        basis = self._weight_basis(site)
+        return basis.operator(self.second_moment(site, names), self._output_spectrum(site, basis))
 
-    def written(
+    def project_outputs(
         self, site: str, concept: Tensor, delta: Float[Tensor, "*groups out d"]
     ) -> Float[Tensor, "*groups out d"]:
         """``P_out delta``, without the whole ``P_out`` of a site that has more outputs than inputs.
@@ -189,8 +189,8 @@ class Atlas:
             concept: Σ⁺ of its inputs (``second_moment``).
             delta: canonical, per group.
         """
-        written = self._written(site)
-        return written.project(delta, concept, self._output_spectrum(site, written))
+        basis = self._weight_basis(site)
+        return basis.project(delta, concept, self._output_spectrum(site, basis))
 
     def complement(self, site: str) -> Tensor:
         """``Q = I − Σᵢ Pᵢ`` (Section 6.3): what belongs to no concept, the directions below the cut."""
@@ -211,13 +211,13 @@ class Atlas:
 
         return trace(self, concepts if concepts is not None else self.concepts, filter)
 
-    def _written(self, site: str) -> Written:
+    def _weight_basis(self, site: str) -> WeightBasis:
         groups, weight = self.sites[site].groups, self.weight(site)
-        return Written.by(weight.unflatten(0, (groups, -1)) if groups > 1 else weight)
+        return WeightBasis.by(weight.unflatten(0, (groups, -1)) if groups > 1 else weight)
 
-    def _output_spectrum(self, site: str, written: Written) -> Spectrum:
+    def _output_spectrum(self, site: str, basis: WeightBasis) -> Spectrum:
         if site not in self._output_spectra:
-            total = written.moment(self.second_moment(site, self.concepts))
+            total = basis.moment(self.second_moment(site, self.concepts))
             with full_precision():
                 self._remember(self._output_spectra, site, factorise(total, self.cut, self.precision))
         self._output_spectra.move_to_end(site)

@@ -39,7 +39,7 @@ Labelled = tuple[list[str | None], Any]
 
 
 @dataclass(frozen=True)
-class Collection:
+class CollectOptions:
     """How to collect, for those who want other than the defaults.
 
     Attributes:
@@ -81,7 +81,7 @@ def collect(
     sites: Selector = "all-linear",
     layers: int | Iterable[int] | None = None,
     mask: Mask | None = None,
-    options: Collection | None = None,
+    options: CollectOptions | None = None,
 ) -> Moments:
     """Sum ``Σ = Xᵀ X`` of every site's input over every concept's rows (Eq. 19, 23 of arXiv 2606.14997).
 
@@ -105,7 +105,7 @@ def collect(
         SelectionError, ConceptError, NonFiniteError, RowsError, DataError: each names what was wrong and where.
         ArtifactError: the checkpoint is of another collection, or of other batches.
     """
-    options = options or Collection()
+    options = options or CollectOptions()
     layers = None if layers is None else (layers,) if isinstance(layers, int) else tuple(layers)
     chosen = select_sites(model, sites, layers)
     origin = Origin(
@@ -128,7 +128,7 @@ class _Run:
     """One collection under way: batches, checkpoints and the end."""
 
     def __init__(
-        self, model: nn.Module, sites: dict[str, Site], origin: Origin, mask: Mask | None, options: Collection
+        self, model: nn.Module, sites: dict[str, Site], origin: Origin, mask: Mask | None, options: CollectOptions
     ) -> None:
         self.model = model
         self.sites = sites

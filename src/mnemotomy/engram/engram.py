@@ -138,5 +138,5 @@ class Engram:
         with full_precision():
             found = atlas.spectrum(names[0]).project(weights, concept, self.filter, share)
         if self.outputs:
-            found = [atlas.written(name, concept, delta) for name, delta in zip(names, found, strict=True)]
+            found = [atlas.project_outputs(name, concept, delta) for name, delta in zip(names, found, strict=True)]
         return [(w.flatten(0, 1) if groups > 1 else w).float() for w in found]

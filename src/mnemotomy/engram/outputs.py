@@ -17,7 +17,7 @@ from mnemotomy.engram.spectrum import Spectrum
 
 
 @dataclass(frozen=True)
-class Written:
+class WeightBasis:
     """A weight in a basis of what it can write, ``W = U R``, where that is less than all outputs.
 
     An output layer over a vocabulary writes in as many directions as it reads, not in as many as there are tokens:
@@ -32,7 +32,7 @@ class Written:
     weight: Float[Tensor, "*groups r d"]
 
     @classmethod
-    def by(cls, weight: Float[Tensor, "*groups out d"]) -> Written:
+    def by(cls, weight: Float[Tensor, "*groups out d"]) -> WeightBasis:
         """What ``weight`` writes."""
         weight = weight.double()
         return cls(*torch.linalg.qr(weight)) if weight.shape[-2] > weight.shape[-1] else cls(None, weight)

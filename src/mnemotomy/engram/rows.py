@@ -42,7 +42,7 @@ class RowLabels:
         """
         tensor, tokens = reading.tensor, self.tokens.get(stream)
         if reading.tokens is None:
-            positions = tokens is not None and isinstance(reading.layout, OneHot) and _numbers_positions(tensor)
+            positions = tokens is not None and isinstance(reading.layout, OneHot) and _is_position_index(tensor)
             labels = None if positions else self._match(_leading(reading, tensor), tokens)
             if labels is None and self._serves_every_example(reading):
                 tensor = tensor.expand(len(self.examples), *tensor.shape[int(tensor.shape[:1] == (1,)) :])
@@ -93,7 +93,7 @@ def _leading(reading: Reading, tensor: Tensor) -> torch.Size:
     return tensor.shape if isinstance(reading.layout, OneHot) else tensor.shape[:-1]
 
 
-def _numbers_positions(indices: Tensor) -> bool:
+def _is_position_index(indices: Tensor) -> bool:
     """Whether they tell places in a text (0, 1, 2, …, or a table of distances), the same for all examples."""
     if indices.dim() == 1:
         return len(indices) > 1 and torch.equal(indices, torch.arange(len(indices)).to(indices))

@@ -11,7 +11,7 @@ from torch import nn
 
 from mnemotomy.core.errors import ConfigurationError, ModelError
 from mnemotomy.engram.atlas import Atlas
-from mnemotomy.engram.collect import Collection, collect
+from mnemotomy.engram.collect import CollectOptions, collect
 from mnemotomy.engram.filters import Hard
 from mnemotomy.engram.strength import erase
 from mnemotomy.metabolism.objective import unwrapped
@@ -102,7 +102,7 @@ def start_from_engram(model: nn.Module, start: EngramStart, streams: Streams, re
         "retained": batches(retained.encode, len(retained)),
     }
     base = unwrapped(model)
-    moments = collect(base, concepts, sites=start.sites, options=Collection(progress=False))
+    moments = collect(base, concepts, sites=start.sites, options=CollectOptions(progress=False))
     atlas = Atlas(base, moments)
     erase(atlas, "facts", strength=start.strength, filter=Hard(start.threshold)).apply_(base)
 

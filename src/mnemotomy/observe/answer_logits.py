@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from mnemotomy.core.errors import NonFiniteError
 from mnemotomy.core.models import device_of
 from mnemotomy.observe.generation import pad_left
-from mnemotomy.observe.greedy import takes_rows_out
+from mnemotomy.observe.greedy import supports_dropping_rows
 from mnemotomy.text.answers import EncodedAnswer
 from mnemotomy.text.lengths import similar_lengths
 
@@ -35,7 +35,7 @@ def read_one_by_one(model: nn.Module, encoded: Sequence[EncodedAnswer], batch_si
 
 def shares_prompts(model: nn.Module, encoded: Sequence[EncodedAnswer]) -> bool:
     """Whether some answers follow the same prompt, and the model's cache can be handed to several of them."""
-    return len({_prompt(one) for one in encoded}) < len(encoded) and takes_rows_out(model)
+    return len({_prompt(one) for one in encoded}) < len(encoded) and supports_dropping_rows(model)
 
 
 def read_sharing_prompts(model: nn.Module, encoded: Sequence[EncodedAnswer], batch_size: int) -> list[Shown]:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mnemotomy.core.errors import DataError, ModelError
 from mnemotomy.core.models import check_language_model, device_of, observing, quiet_transformers, window_of
-from mnemotomy.observe.greedy import takes_rows_out, write_greedily
+from mnemotomy.observe.greedy import supports_dropping_rows, write_greedily
 from mnemotomy.text.prompts import encode_prompts
 
 
@@ -48,7 +48,7 @@ def continue_greedily(
     encoded = encode_prompts(tokenizer, prompts, special_tokens=special_tokens)
     rooms = [room_after(model, len(tokens), max_new_tokens) for tokens in encoded]
     texts = [""] * len(encoded)
-    ends, quick = end_tokens(model, tokenizer), takes_rows_out(model)
+    ends, quick = end_tokens(model, tokenizer), supports_dropping_rows(model)
     with observing(model), quiet_transformers():
         for indices in _batches([len(tokens) for tokens in encoded], rooms, batch_size):
             batch = pad_left([encoded[index] for index in indices], tokenizer.pad_token_id, device_of(model))
@@ -57,7 +57,7 @@ def continue_greedily(
                 written = write_greedily(model, **batch, ends=ends, max_new_tokens=room)
             else:
                 config = _greedy(tokenizer, room, ends)
-                with said_by_the_call_alone(model):
+                with ignoring_saved_generation_config(model):
                     found = cast(Any, model).generate(**batch, generation_config=config)
                 written = found[:, batch["input_ids"].shape[1] :].tolist()
             for index, tokens in zip(indices, written, strict=True):
@@ -108,7 +108,7 @@ def end_tokens(model: nn.Module, tokenizer: Any) -> list[int]:
 
 
 @contextlib.contextmanager
-def said_by_the_call_alone(model: nn.Module) -> Iterator[None]:
+def ignoring_saved_generation_config(model: nn.Module) -> Iterator[None]:
     """Leave out what a model's folder says of generation, from which transformers takes what a call leaves open."""
     from transformers import GenerationConfig
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 _ENDED = 0.125  # the share of rows that have ended from which on it is worth copying the others
 
 
-def takes_rows_out(model: nn.Module) -> bool:
+def supports_dropping_rows(model: nn.Module) -> bool:
     """Whether ``write_greedily`` fits: a decoder whose every layer keeps plain keys and values."""
     from transformers import DynamicCache
     from transformers.cache_utils import DynamicLayer
@@ -41,7 +41,7 @@ def write_greedily(
     """The likeliest token again and again, for each row up to and without an end token.
 
     Args:
-        model: one for which ``takes_rows_out``, in evaluation mode.
+        model: one for which ``supports_dropping_rows``, in evaluation mode.
         input_ids: padded on the left.
         attention_mask: 0 at the padding.
         ends: tokens that end a row.

@@ -9,7 +9,13 @@ import torch
 from torch import nn
 
 from mnemotomy.core.models import device_of, observing, quiet_transformers
-from mnemotomy.observe.generation import check_writes, end_tokens, pad_left, room_after, said_by_the_call_alone
+from mnemotomy.observe.generation import (
+    check_writes,
+    end_tokens,
+    ignoring_saved_generation_config,
+    pad_left,
+    room_after,
+)
 
 
 def continue_sampled(
@@ -49,7 +55,7 @@ def continue_sampled(
         eos_token_id=[*end_tokens(model, tokenizer), *ends] or None,
     )
     batch = pad_left([list(prompt) for prompt in prompts], tokenizer.pad_token_id, device_of(model))
-    with observing(model), quiet_transformers(), said_by_the_call_alone(model):
+    with observing(model), quiet_transformers(), ignoring_saved_generation_config(model):
         written = cast(Any, model).generate(**batch, generation_config=config)[:, longest:]
     stops = torch.tensor(list(ends), dtype=torch.long, device=written.device)
     # an end that is no special token would stay in the text

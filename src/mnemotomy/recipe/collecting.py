@@ -16,7 +16,7 @@ from torch import nn
 
 from mnemotomy.core.errors import ConceptError, ModelError
 from mnemotomy.core.models import check_tokens, fingerprint, window_of
-from mnemotomy.engram.collect import Collection, collect
+from mnemotomy.engram.collect import CollectOptions, collect
 from mnemotomy.engram.moments import Moments
 from mnemotomy.engram.rows import is_encoder_decoder
 from mnemotomy.engram.sites import Selector, select_sites
@@ -67,7 +67,7 @@ def collect_files(
     checkpoint = output.parent / f".{output.name}.{_key(fingerprint(model), data, reading)[:16]}{_SUFFIX}"
     if not reading.resume:
         checkpoint.unlink(missing_ok=True)
-    options = Collection(checkpoint=checkpoint, keep_checkpoint=True, progress=reading.progress)
+    options = CollectOptions(checkpoint=checkpoint, keep_checkpoint=True, progress=reading.progress)
     try:
         moments = collect(model, data, sites=reading.sites, layers=reading.layers, options=options)
     except KeyboardInterrupt:

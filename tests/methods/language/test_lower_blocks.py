@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from mnemotomy.engram.sites import select_sites
-from mnemotomy.methods.language.lower_blocks import lower_blocks_once
+from mnemotomy.methods.language.lower_blocks import cached_lower_blocks
 
 
 def gpt2() -> Any:
@@ -61,7 +61,7 @@ def test_lower_blocks_run_once_and_the_numbers_are_the_same(make: Any):
 
     expected = observed()
     assert [len(one) for one in runs] == [5, 5, 5]
-    with lower_blocks_once(model, site):
+    with cached_lower_blocks(model, site):
         found = observed()
     assert [len(one) for one in runs] == [7, 7, 10]
     assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
@@ -73,7 +73,7 @@ def test_only_as_much_as_there_is_room_for_is_remembered():
     model, batch = llama(), text_batch()
     model.requires_grad_(False)
     runs = counted(model.model.layers[0].mlp)
-    with lower_blocks_once(model, select_sites(model, "all-linear", [1]), limit=100):
+    with cached_lower_blocks(model, select_sites(model, "all-linear", [1]), limit=100):
         for _ in range(2):
             model(**batch, use_cache=False)
     assert len(runs) == 2
@@ -82,7 +82,7 @@ def test_only_as_much_as_there_is_room_for_is_remembered():
 def test_what_was_written_to_or_needs_gradients_is_computed_again():
     model, batch = llama(), text_batch()
     runs = counted(model.model.layers[0].mlp)
-    with lower_blocks_once(model, select_sites(model, "all-linear", [1])):
+    with cached_lower_blocks(model, select_sites(model, "all-linear", [1])):
         for _ in range(2):
             model(**batch, use_cache=False)
         assert len(runs) == 2
@@ -98,7 +98,7 @@ def test_blocks_are_as_before_after_an_error():
     model = llama()
     plain, replaced = model.model.layers[:2]
     replaced.forward = own = replaced.forward  # as accelerate does
-    with pytest.raises(KeyError), lower_blocks_once(model, select_sites(model, "all-linear", [2])):
+    with pytest.raises(KeyError), cached_lower_blocks(model, select_sites(model, "all-linear", [2])):
         raise KeyError
     assert "forward" not in vars(plain)
     assert vars(replaced)["forward"] is own
@@ -111,5 +111,5 @@ def test_blocks_are_as_before_after_an_error():
 )
 def test_without_blocks_below_nothing_is_remembered(make: Any, selector: Any):
     model = make()
-    with lower_blocks_once(model, select_sites(model, selector)):
+    with cached_lower_blocks(model, select_sites(model, selector)):
         assert not [module for module in model.modules() if "forward" in vars(module)]

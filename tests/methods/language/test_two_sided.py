@@ -307,5 +307,5 @@ def test_a_model_that_breaks_at_every_length_is_an_error(trained: TextProblem, m
 def test_remembering_the_lower_blocks_changes_nothing(trained: TextProblem, monkeypatch: pytest.MonkeyPatch):
     method = TwoSided(damping=0.1, layers=[1])
     remembered = method(trained)
-    monkeypatch.setattr(two_sided, "lower_blocks_once", lambda *_: contextlib.nullcontext())
+    monkeypatch.setattr(two_sided, "cached_lower_blocks", lambda *_: contextlib.nullcontext())
     assert same_state(method(trained), state_of(remembered))

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mnemotomy.engram.atlas import Atlas
-from mnemotomy.engram.collect import Collection, collect
+from mnemotomy.engram.collect import CollectOptions, collect
 from mnemotomy.engram.edit import Edit
 from mnemotomy.methods.classifiers.problem import Examples
 from mnemotomy_bench.classwise.observing import see
@@ -34,7 +34,7 @@ def class_atlas(model: nn.Module, examples: Examples, rows: int | None = None) -
     """
     classes = examples.labels.unique().tolist()
     batches = {str(label): examples[examples.labels == label].inputs.split(_AT_A_TIME) for label in classes}
-    return Atlas(model, collect(model, batches, sites="all", options=Collection(rows=rows)))
+    return Atlas(model, collect(model, batches, sites="all", options=CollectOptions(rows=rows)))
 
 
 def class_engrams(atlas: Atlas, classes: int) -> list[Edit]:

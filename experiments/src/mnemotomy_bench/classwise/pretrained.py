@@ -18,7 +18,7 @@ from mnemotomy.core.progress import progress_bar
 from mnemotomy.core.version import versions
 from mnemotomy.data.images import Images
 from mnemotomy.engram.atlas import Atlas
-from mnemotomy.engram.collect import Collection, collect
+from mnemotomy.engram.collect import CollectOptions, collect
 from mnemotomy.engram.filters import Filter, Hard, Soft
 from mnemotomy_bench.classwise.image_classifier import Classifier
 from mnemotomy_bench.classwise.matrices import CHOSEN, PAPER, judged, smallest_strength
@@ -159,7 +159,7 @@ class _Run:
                 for group, members in self.groups.items()
             },
             sites="all-linear" if self.plan.kinds is None else list(self.plan.kinds),
-            options=Collection(checkpoint=self.out_dir / f"collecting-{self.key}.safetensors"),
+            options=CollectOptions(checkpoint=self.out_dir / f"collecting-{self.key}.safetensors"),
         )
         return Atlas(self.classifier.model, moments)
 

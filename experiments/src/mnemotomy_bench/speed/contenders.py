@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import LlamaForCausalLM
 
 from mnemotomy.engram.atlas import Atlas
-from mnemotomy.engram.collect import Collection, collect
+from mnemotomy.engram.collect import CollectOptions, collect
 from mnemotomy.engram.cut import FloatEpsCut
 from mnemotomy.engram.strength import erase
 from mnemotomy_bench.speed.case import SITES, Case
@@ -73,7 +73,7 @@ def ours(case: Case, model: LlamaForCausalLM, data: Data, *, compare: bool = Fal
     """
     watch = Stopwatch()
     with watch.part("collect"):
-        moments = collect(model, data, sites=list(SITES), options=Collection(progress=False))
+        moments = collect(model, data, sites=list(SITES), options=CollectOptions(progress=False))
     with watch.part("atlas"):
         atlas = Atlas(model, moments, cut=FloatEpsCut(), keep=1 if case.concepts == 1 else None)
     if case.concepts == 1:

@@ -14,7 +14,7 @@ from mnemotomy.methods.classifiers.problem import Problem
 Family = Literal["baseline", "closed form", "gradient", "hybrid"]
 
 
-class Published(ABC):
+class MethodInfo(ABC):
     """A method as registries list it; a subclass is a frozen dataclass whose fields are its hyperparameters.
 
     Attributes:
@@ -41,7 +41,7 @@ class Published(ABC):
             yield cast(Any, cls)(**dict(zip(cls.search_space, values, strict=True)))
 
 
-class Method(Published):
+class Method(MethodInfo):
     """An unlearning method for classifiers."""
 
     @abstractmethod

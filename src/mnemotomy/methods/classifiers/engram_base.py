@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mnemotomy.core.errors import ConfigurationError, ModelError
 from mnemotomy.engram.atlas import Atlas
-from mnemotomy.engram.collect import Collection, collect
+from mnemotomy.engram.collect import CollectOptions, collect
 from mnemotomy.engram.edit import Edit
 from mnemotomy.engram.recalibrate import recalibrate_
 from mnemotomy.methods.classifiers.base import Method
@@ -29,7 +29,7 @@ class EngramMethod(Method):
         rounds: how often to collect and erase.
         collected: moments are collected from at most so many examples, drawn from both sets in proportion; None for
             all. Whatever else a method reads, it reads from all.
-        rows: of so many receptive fields of each example at a convolution (``Collection.rows``); None for all.
+        rows: of so many receptive fields of each example at a convolution (``CollectOptions.rows``); None for all.
         batch_size: of all passes.
 
     Raises:
@@ -63,7 +63,7 @@ class EngramMethod(Method):
             for name, examples in ((FORGET, problem.forget), (RETAIN, problem.retain))
         }
         batches = {name: inputs_of(examples, self.batch_size) for name, examples in sets.items()}
-        return Atlas(model, collect(model, batches, sites="all", options=Collection(rows=self.rows)))
+        return Atlas(model, collect(model, batches, sites="all", options=CollectOptions(rows=self.rows)))
 
     def erased_in_rounds(
         self, problem: Problem, edit: Callable[[nn.Module, Atlas], Edit], *, recalibrate: bool = False

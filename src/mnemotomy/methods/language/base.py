@@ -8,11 +8,11 @@ from typing import ClassVar
 
 from torch import nn
 
-from mnemotomy.methods.classifiers.base import Published
+from mnemotomy.methods.classifiers.base import MethodInfo
 from mnemotomy.methods.language.problem import TextProblem
 
 
-class LanguageMethod(Published):
+class LanguageMethod(MethodInfo):
     """An unlearning method for language models.
 
     Attributes:

@@ -11,7 +11,7 @@ from torch import nn
 from mnemotomy.core.errors import ConfigurationError
 from mnemotomy.core.progress import progress_bar
 from mnemotomy.engram.atlas import Atlas
-from mnemotomy.engram.collect import Collection, collect
+from mnemotomy.engram.collect import CollectOptions, collect
 from mnemotomy.engram.cut import RelativeCut
 from mnemotomy.engram.edit import Edit
 from mnemotomy.engram.filters import Filter, Hard
@@ -86,7 +86,7 @@ class EngramLayerwise(ClosedForm):
     def _edit_block(self, streams: dict[str, Stream], names: list[str]) -> None:
         block = streams[RETAIN].block
         order = stages(lambda: streams[RETAIN].run(0), sites_by_name(block, names))
-        options = Collection(forward=forward_state, progress=False)
+        options = CollectOptions(forward=forward_state, progress=False)
         for stage in [names] if self.together else order:
             for _ in range(self.rounds):
                 batches = {name: stream.batches() for name, stream in streams.items()}

@@ -33,7 +33,7 @@ class Forgetting(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Below:
+class WeightedForgetLoss:
     """``Σ w · (−log p)`` over the tokens of a set, with weights that are held fixed while the gradient is taken.
 
     A weight is how far the example's mean loss lies under the level, as a share of it: what has reached the level is

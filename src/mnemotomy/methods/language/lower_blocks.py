@@ -28,7 +28,7 @@ class _Kept(NamedTuple):
 
 
 @contextlib.contextmanager
-def lower_blocks_once(model: nn.Module, sites: Mapping[str, Site], limit: int = LIMIT) -> Iterator[None]:
+def cached_lower_blocks(model: nn.Module, sites: Mapping[str, Site], limit: int = LIMIT) -> Iterator[None]:
     """Inside, blocks below the lowest one with a site run once for each distinct input of the first block.
 
     They must stay as they are meanwhile, and in evaluation mode. Where the sites lie in several stacks of blocks or

@@ -90,7 +90,7 @@ class Stream:
 
 
 def forward_state(_: nn.Module, batch: Mapping[str, Any]) -> Any:
-    """For ``Collection(forward=…)``: run the block that one of ``Stream.batches`` stands in front of."""
+    """For ``CollectOptions(forward=…)``: run the block that one of ``Stream.batches`` stands in front of."""
     stream, index = batch["of"]
     return stream.run(index)
 

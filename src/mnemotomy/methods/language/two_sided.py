@@ -20,8 +20,8 @@ from mnemotomy.methods.language.base import LanguageMethod
 from mnemotomy.methods.language.closed_form import PAPER
 from mnemotomy.methods.language.collecting import name_of, some
 from mnemotomy.methods.language.curvature import Curvature, Labels, linear
-from mnemotomy.methods.language.forgetting import Below, loss_gradient
-from mnemotomy.methods.language.lower_blocks import lower_blocks_once
+from mnemotomy.methods.language.forgetting import WeightedForgetLoss, loss_gradient
+from mnemotomy.methods.language.lower_blocks import cached_lower_blocks
 from mnemotomy.methods.language.problem import TextProblem
 from mnemotomy.methods.language.sequences import sequences
 from mnemotomy.methods.language.target_level import Level, estimated_level, losses
@@ -37,7 +37,7 @@ class TwoSided(LanguageMethod):
     A and G are the Kronecker factors of the retained set's Fisher matrix F: the direction raises the loss on the forget
     set at the least change, to second order, of what the model says on the retained one (Eq. 9 of the paper, with the
     output factor that its Remark 6.2 leaves out). No optimiser, no state: each step is a closed form of its gradients.
-    ``L_forget`` is that of ``forgetting.Below``: the log-odds in the first step, where what is memorised has hardly a
+    ``L_forget`` is ``WeightedForgetLoss``: the log-odds in the first step, where what is memorised has hardly a
     gradient of its loss, and the loss after it, which leaves tokens that anyone could guess more as they are.
 
     From the second step on, the retained set's own gradient, by then no longer zero, takes part: with
@@ -107,7 +107,7 @@ class TwoSided(LanguageMethod):
         model = copy.deepcopy(problem.model).eval()
         sites = self.sites(model)
         train_only(model, sites)
-        with lower_blocks_once(model, sites):
+        with cached_lower_blocks(model, sites):
             run = _Run(self, problem, model, sites, level)
             for number in range(self.steps):
                 if not run.step(number):
@@ -171,7 +171,7 @@ class _Run:
         if self.now >= self.level.start:
             return False
         level = self.level.start + self.rises[self.now]
-        below = Below(level, log_odds=self.method.log_odds and number == 0)
+        below = WeightedForgetLoss(level, log_odds=self.method.log_odds and number == 0)
         forgetting = below.gradient(self.model, self.sites, self.forget, self.problem.tokenizer)
         ascent = Ascent.of(forgetting.gradients, self.factors, self.method.damping)
         if not ascent.slope > 0.0:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from mnemotomy.core.errors import ConceptError
 from mnemotomy.engram.atlas import Atlas
-from mnemotomy.engram.collect import Collection, collect
+from mnemotomy.engram.collect import CollectOptions, collect
 from mnemotomy.engram.cut import describe
 from mnemotomy.engram.edit import Dense, Edit, Term
 from mnemotomy.engram.filters import FILTERS, Excess, Filter, Hard, Soft
@@ -158,7 +158,7 @@ def combination_atlas(model: WassersteinAutoencoder, faces: Portraits, sites: Se
             yield faces[part.to(faces.pixels.device)].images
 
     data = {name: batches(name) for name in sorted(set(names))}
-    return Atlas(model, collect(model, data, sites=sites, options=Collection(progress=False)))
+    return Atlas(model, collect(model, data, sites=sites, options=CollectOptions(progress=False)))
 
 
 def attribute_engram(atlas: Atlas, place: int, setting: Setting, sites: Sequence[str]) -> Edit:

@@ -14,7 +14,7 @@ from mnemotomy.store.fact_store import FactStore
 Result = TypeVar("Result")
 
 
-def written(path: Path, write: Callable[[FactStore], Result]) -> Result:
+def create_or_open(path: Path, write: Callable[[FactStore], Result]) -> Result:
     """What ``write`` returns, given the store at ``path``.
 
     Where there is none, one is filled beside it, and takes the name only when ``write`` is done: a refused fact leaves
