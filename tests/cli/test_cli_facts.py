@@ -66,7 +66,6 @@ def stored() -> list[Fact]:
         "facts rm",
         "facts update",
         "ask",
-        "bench store",
     ],
 )
 def test_help_shows_an_example(invoke: Invoke, command: str) -> None:
@@ -208,12 +207,3 @@ def test_ask_fails_in_one_line(invoke: Invoke, ready: Path) -> None:
     fails(invoke("ask", str(ready), "facts.db", " "), "the query is empty")
     fails(invoke("ask", str(ready), "facts.db", "Kyoto ?", "--in-context", "{prompt}"), "needs {context}, and {prompt}")
     fails(invoke("ask", str(ready), "facts.db", "Kyoto ?", "--device", "nowhere"), "'nowhere'")
-
-
-def test_bench_store(invoke: Invoke) -> None:
-    record = json.loads(invoke("bench", "store", "--facts", "200", "--queries", "10", "--json", "-").stdout)
-    assert record["facts"] == 200
-    assert record["queries"]["question"]["queries"] == 5
-    shown = invoke("bench", "store", "--facts", "200", "--queries", "10").stdout
-    assert "subject: p50 " in shown
-    fails(invoke("bench", "store", "--facts", "9", "--folder", "none"), "none")

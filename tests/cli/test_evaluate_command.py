@@ -162,16 +162,6 @@ def test_what_stands_around_questions_is_never_chosen_in_silence(folder: Path, t
     result = CliRunner().invoke(app, ["evaluate", str(folder / "full"), *options, "--tags"])
     assert result.exit_code == 2
     assert "--tags is for tokenizers without a chat template" in result.stderr
-    pair = ["--full", bare, "--retain", bare, "--data", data, "--out", str(tmp_path / "out")]
-    for command in (
-        ["run", *pair],
-        ["figure", *pair],
-        ["speed", bare],
-        ["prepare", str(tmp_path / "p"), "--base", bare],
-    ):
-        result = CliRunner().invoke(app, ["bench", "tofu", *command])
-        assert result.exit_code == 2
-        assert "give --tags" in result.stderr
     text = write_lines(tmp_path / "text.jsonl", [{"text": "Rome"}])
     asked = write_lines(tmp_path / "asked.jsonl", [{"question": "Rome ?", "answer": "Italy"}])
     method = ["--method", "engram-uniform", "--retain", str(text), str(tmp_path / "unlearned")]

@@ -10,8 +10,6 @@ from mnemotomy.core.errors import DataError
 from mnemotomy.data.fact import Fact, PromptFormat, check_facts
 from mnemotomy.data.fact_file import format_fact, parse_fact, read_facts, write_facts
 from mnemotomy.data.fact_templates import CITY_COUNTRY, Templates, read_templates
-from mnemotomy.data.world import small_world
-from mnemotomy_bench.metabolism.world_facts import WORLD_FORMAT, world_facts
 
 KYOTO = Fact("Kyoto", "Japan", ("Kyoto is in",), ("Kyoto is in Japan.",), relation="country")
 
@@ -121,17 +119,3 @@ def test_a_format_joins_context_and_prompt():
     assert PromptFormat().join([], "Where?") == "Where?"
     with pytest.raises(DataError, match=r"needs \{context\}"):
         PromptFormat("{prompt}")
-
-
-def test_the_worlds_facts_are_the_papers_fifteen_with_what_training_needs():
-    world = small_world()
-    facts = check_facts(world_facts(world))
-    assert len(facts) == len({fact.answer for fact in facts}) == 15
-    for fact in facts:
-        assert len(fact.prompts) == 12
-        assert len(fact.heldout_prompts) == 4
-        assert not set(fact.prompts) & set(fact.heldout_prompts)
-    fruits = [one for one in world.others if one.relation == "colour"]
-    assert len(fruits) == 15
-    said = WORLD_FORMAT.join(facts[0].contexts[:1], "question : in which country is Kyoto ? answer :")
-    assert said == "context : Kyoto is in Japan . question : in which country is Kyoto ? answer :"

@@ -20,7 +20,6 @@ from mnemotomy.observe.prompts import PromptObservations, observe_prompts
 from mnemotomy.observe.sampling import continue_sampled
 from mnemotomy.text.lengths import equal_lengths
 from mnemotomy.text.prompts import encode_prompt, encode_with_answer
-from mnemotomy_bench.metrics.answers import answers_match
 
 PROMPTS = ["Kyoto lies in", "Paris", "In which country is Rome?", "Rome lies in", "the capital of", "Kyoto"]
 ANSWERS = ["Japan", "France", "Italy", "Italy", "France", "is in Japan"]
@@ -227,28 +226,6 @@ def test_generation_needs_a_padding_token(model: Any):
     bare.pad_token = None
     with pytest.raises(DataError, match="pad_token"):
         continue_greedily(model, bare, PROMPTS, 1)
-
-
-@pytest.mark.parametrize(
-    ("text", "answer", "expected"),
-    [
-        (" Japan.\nContext", "Japan", True),
-        ("japan", "Japan", True),
-        ("Japanese", "Japan", False),
-        ("in Japan", "Japan", False),
-        ("the United States of", "The United States", True),
-        ("U.S. of", "U.S.", True),
-        ("", "Japan", False),
-        ("12", "1", False),
-    ],
-)
-def test_answers_match_at_word_boundaries(text: str, answer: str, expected: bool):
-    assert answers_match(text, answer) is expected
-
-
-def test_an_empty_answer_is_refused():
-    with pytest.raises(DataError, match="empty"):
-        answers_match("anything", " ")
 
 
 def test_equal_lengths_keep_every_index_once():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import sqlite3
 import threading
@@ -15,6 +14,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from invented_places import places
 from small_facts import KYOTO, PARIS, ROME
 
 from mnemotomy.core.errors import DataError
@@ -22,7 +22,6 @@ from mnemotomy.data.fact import Fact
 from mnemotomy.data.fact_file import format_fact
 from mnemotomy.store import schema
 from mnemotomy.store.fact_store import FactStore
-from mnemotomy_bench.metabolism.store import places, run_store
 
 # -- adding, changing, deleting ----------------------------------------------------------------------------------------
 
@@ -254,25 +253,6 @@ class AgainstADict(RuleBasedStateMachine):
 
 AgainstADict.TestCase.settings = settings(max_examples=40, stateful_step_count=20, deadline=None)
 TestAgainstADict = AgainstADict.TestCase
-
-
-# -- the measurement ---------------------------------------------------------------------------------------------------
-
-
-def test_the_bench_measures(tmp_path: Path) -> None:
-    record = run_store(facts=300, queries=20, folder=tmp_path)
-    assert json.loads(json.dumps(record)) == record
-    assert record["queries"]["subject"]["relevant"] == record["queries"]["question"]["relevant"] == 1
-    assert record["queries"]["unknown"]["relevant"] == 0
-    assert list(places(5)) == list(places(9))[:5]
-    assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.slow
-def test_a_hundred_thousand_facts_are_found_quickly(tmp_path: Path) -> None:
-    record = run_store(facts=100_000, queries=200, folder=tmp_path)
-    assert all(kind["p50_ms"] < 50 for kind in record["queries"].values())
-    assert record["queries"]["question"]["first"] > 0.9
 
 
 def test_a_name_is_one_however_its_accents_are_encoded(tmp_path: Path) -> None:

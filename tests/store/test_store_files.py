@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from invented_places import places
 from small_facts import KYOTO, PARIS, ROME
 
 from mnemotomy.core.errors import DataError, StoreError
@@ -19,7 +20,6 @@ from mnemotomy.data.fact_file import read_facts
 from mnemotomy.store import transfer
 from mnemotomy.store.fact_store import FactStore
 from mnemotomy.store.schema import VERSION
-from mnemotomy_bench.metabolism.store import places
 
 
 def test_facts_to_a_file_and_back(tmp_path: Path, store: FactStore) -> None:

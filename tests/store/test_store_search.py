@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from invented_places import places
 from small_facts import KYOTO, PARIS, ROME, world_facts
 
 from mnemotomy.core.errors import DataError
@@ -17,7 +18,6 @@ from mnemotomy.store.calibrate import calibrate, separating, threshold
 from mnemotomy.store.fact_store import FactStore
 from mnemotomy.store.relevance import relevance
 from mnemotomy.store.retriever import statement
-from mnemotomy_bench.metabolism.store import places
 
 # -- searching ---------------------------------------------------------------------------------------------------------
 

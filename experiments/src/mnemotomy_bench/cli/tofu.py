@@ -19,13 +19,13 @@ from mnemotomy_bench.cli.tofu_options import (
     Device,
     Forget,
     Full,
+    Gold,
     Json,
     Judge,
     Models,
     NewTokens,
     Out,
     Pretrained,
-    Retain,
     Tags,
     asking_of,
     check_same_subject,
@@ -65,7 +65,7 @@ class TableName(enum.StrEnum):
 def run(
     models: Models = None,
     full: Full = None,
-    retain: Retain = None,
+    gold: Gold = None,
     pretrained: Pretrained = None,
     data: Data = None,
     forget: Forget = "forget10",
@@ -95,14 +95,14 @@ def run(
 ) -> None:
     """Every method on a pair: forgotten, kept, told apart, what it took, and after attacks (Tables 3, 4, 6, 7).
 
-    Configurations are chosen on training questions and unseen authors, without the retain model. With --method, the
+    Configurations are chosen on training questions and unseen authors, without the gold model. With --method, the
     records of other methods on the same pair stay as they are.
 
     \b
     Example:
       mnemotomy bench tofu run --models ../shared/models/tofu-tiny
-      mnemotomy bench tofu run --full full --retain retain90 --method npo --method engram-projector --json -
-      mnemotomy bench tofu run --full full2 --retain retain2 --chosen runs/bench/tofu/tofu.json --out runs/second
+      mnemotomy bench tofu run --full full --gold retain90 --method npo --method engram-projector --json -
+      mnemotomy bench tofu run --full full2 --gold retain2 --chosen runs/bench/tofu/tofu.json --out runs/second
     """
     import json
 
@@ -113,7 +113,7 @@ def run(
     from mnemotomy_bench.tofu.show import joined, write_tables
     from mnemotomy_bench.tofu.table import print_table
 
-    pair = pair_of(models, full, retain, pretrained, forget, device, name)
+    pair = pair_of(models, full, gold, pretrained, forget, device, name)
     check_template(pair.tokenizer, pair.full, tags)
     subject = subject_of(pair, data, forget, out, fluency, asking_of(max_new_tokens, precision))
     plan = Plan(
@@ -147,7 +147,7 @@ def table(
     which: Annotated[TableName, typer.Argument(help="The paper's number, attacks, or reference.")],
     models: Models = None,
     full: Full = None,
-    retain: Retain = None,
+    gold: Gold = None,
     pretrained: Pretrained = None,
     data: Data = None,
     forget: Forget = "forget10",
@@ -181,7 +181,7 @@ def table(
     from mnemotomy_bench.tofu.table import columns, print_table
 
     if which in (TableName.EIGHT, TableName.NINE):
-        pair = pair_of(models, full, retain, pretrained, forget, device)
+        pair = pair_of(models, full, gold, pretrained, forget, device)
         check_template(pair.tokenizer, pair.full, tags)
         subject = subject_of(pair, data, forget, out, fluency, asking_of(max_new_tokens, precision))
         base = closed_form_of(out, method)
@@ -191,7 +191,7 @@ def table(
             write_sweep(found, out)
             records += found
     elif which == TableName.REFERENCE:
-        pair = pair_of(models, full, retain, pretrained, forget, device)
+        pair = pair_of(models, full, gold, pretrained, forget, device)
         check_template(pair.tokenizer, pair.full, tags)
         subject = subject_of(pair, data, forget, out, fluency, asking_of(max_new_tokens, precision))
         records = run_references(subject, compared(records_of(out / RECORDS), method))
@@ -210,7 +210,7 @@ def table(
 def figure(
     models: Models = None,
     full: Full = None,
-    retain: Retain = None,
+    gold: Gold = None,
     pretrained: Pretrained = None,
     data: Data = None,
     forget: Forget = "forget10",
@@ -234,12 +234,12 @@ def figure(
     \b
     Example:
       mnemotomy bench tofu figure --models ../shared/models/tofu-tiny
-      mnemotomy bench tofu figure --full full --retain retain90 --sweep cuts --json -
+      mnemotomy bench tofu figure --full full --gold retain90 --sweep cuts --json -
     """
     from mnemotomy_bench.tofu.show import write_figures, write_sweep
     from mnemotomy_bench.tofu.sweeps import run_sweep, weight_norms
 
-    pair = pair_of(models, full, retain, pretrained, forget, device)
+    pair = pair_of(models, full, gold, pretrained, forget, device)
     check_template(pair.tokenizer, pair.full, tags)
     subject = subject_of(pair, data, forget, out, fluency, asking_of(max_new_tokens, precision))
     base = closed_form_of(out, method)

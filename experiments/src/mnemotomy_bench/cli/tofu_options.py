@@ -23,7 +23,7 @@ Models = Annotated[
     Path | None, typer.Option(help="A folder with the pair: full, retain90 and, where there is one, base.")
 ]
 Full = Annotated[str | None, typer.Option(help="The model that learned all of TOFU: a folder or a hub id.")]
-Retain = Annotated[str | None, typer.Option(help="The model that never saw the forget set.")]
+Gold = Annotated[str | None, typer.Option(help="The gold model, which never saw the forget set.")]
 Pretrained = Annotated[
     str | None, typer.Option(help="The model before it learned TOFU, for methods and measures that need it.")
 ]
@@ -43,7 +43,7 @@ Json = Annotated[str | None, json_option("the records")]
 def pair_of(
     models: Path | None,
     full: str | None,
-    retain: str | None,
+    gold: str | None,
     pretrained: str | None,
     forget: str,
     device: str,
@@ -60,17 +60,17 @@ def pair_of(
     from mnemotomy_bench.tofu.pairs import Pair
 
     if models is not None:
-        for option, given, part in (("--full", full, "full"), ("--retain", retain, retained_split(forget))):
+        for option, given, part in (("--full", full, "full"), ("--gold", gold, retained_split(forget))):
             if given is None and not (models / part).is_dir():  # else it would be asked for on the hub
                 raise ModelError(f"there is no folder {models / part}; name another with --models, or give {option}")
         full = full or str(models / "full")
-        retain = retain or str(models / retained_split(forget))
+        gold = gold or str(models / retained_split(forget))
         if pretrained is None and (models / "base").is_dir():
             pretrained = str(models / "base")
-    if full is None or retain is None:
-        raise DataError("give --models FOLDER with full and retain90 in it, or --full and --retain")
+    if full is None or gold is None:
+        raise DataError("give --models FOLDER with full and retain90 in it, or --full and --gold")
     base = None if pretrained is None else locate_model(pretrained)
-    pair = Pair(locate_model(full), locate_model(retain), base, name or _pair_name(full), device)
+    pair = Pair(locate_model(full), locate_model(gold), base, name or _pair_name(full), device)
     pair.tokenizer  # noqa: B018  # of all three models alike, before any work is done
     return pair
 

@@ -62,7 +62,7 @@ class Attacks:
 def attacked(subject: Subject, observed: Observed, settings: Attacks | None = None) -> Record:
     """By attack, ``<attack>_memorization`` (the score of Table 6), ``_em`` (rescaled) and ``_em_raw``.
 
-    The pair's models undergo the same attack, and a model is rescaled between them: what the retain model, too, shows
+    The pair's models undergo the same attack, and a model is rescaled between them: what the gold model, too, shows
     after relearning is no trace of what was forgotten. None where the attacked model's outputs are not finite.
     """
     record: Record = {}

@@ -131,7 +131,7 @@ def prepare_pair(
     only: Sequence[str] = (),
     gsm8k: Path | None = None,
 ) -> dict[str, Path]:
-    """Folders by name: ``base`` where it was made, ``full``, and the retain model's as ``retain90``.
+    """Folders by name: ``base`` where it was made, ``full``, and the gold model's as ``retain90``.
 
     Args:
         out_dir: for them; what is there is not made again, and what was interrupted goes on from its last epoch.

@@ -59,7 +59,7 @@ class Subject:
         return None if self.pair.pretrained is None else self.pair.load(self.pair.pretrained)
 
     def problem(self, seed: int) -> TextProblem:
-        """What methods are given; the retain model and the test questions are no part of it."""
+        """What methods are given; the gold model and the test questions are no part of it."""
         return TextProblem(
             model=self.full.model,
             tokenizer=self.full.tokenizer,
@@ -76,7 +76,7 @@ class Subject:
         return evaluation_of(observed, chosen, self.asking, fluency=self.fluency, folder=self.out)
 
     def validation(self, observed: Observed) -> Validation:
-        """How near a model comes to what can be wished for, without a test question and without the retain model."""
+        """How near a model comes to what can be wished for, without a test question and without the gold model."""
         return validation(self._validated(observed), self._level)
 
     @cached_property

@@ -1,6 +1,6 @@
 """What configurations are chosen on: training questions and unseen authors.
 
-No paraphrase, no false answer, no test question of what is kept and no retain model takes part, so that model utility,
+No paraphrase, no false answer, no test question of what is kept and no gold model takes part, so that model utility,
 paraphrased probability, truth ratio and forget quality are wholly held out. What is to be forgotten is one set of
 answers; exact memorization and extraction strength are read from them here and in the report, against other ends. Of
 the unseen authors whom membership inference compares with, half of the answers are read in both.
@@ -36,7 +36,7 @@ _METRICS = {
 
 @dataclass(frozen=True)
 class Validation:
-    """How near a model comes to what can be wished for without knowing the retain model; each in [0, 1].
+    """How near a model comes to what can be wished for without knowing the gold model; each in [0, 1].
 
     Attributes:
         forgetting: 1 where token matches, extraction strength and probability of the answers to forget are what the

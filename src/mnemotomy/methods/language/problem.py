@@ -1,4 +1,4 @@
-"""What an unlearning method for language models is given. Never a test question, never the retained model."""
+"""What an unlearning method for language models is given. Never a test question, never the gold model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The level of what was never seen: the loss that forgetting aims at, without a retained model."""
+"""The level of what was never seen: the loss that forgetting aims at, without a gold model."""
 
 from __future__ import annotations
 

@@ -82,8 +82,8 @@ def scores(
 ) -> Scores:
     """A model's evaluation against those of the full model and of the one that never saw the forget set.
 
-    An attack's AUC tells the model's numbers on the forget set from the retain model's on the same examples, as the
-    paper has it: the retain model itself scores 1. The AUC against the holdout, OpenUnlearning's, is the evaluation's.
+    An attack's AUC tells the model's numbers on the forget set from the gold model's on the same examples, as the
+    paper has it: the gold model itself scores 1. The AUC against the holdout, OpenUnlearning's, is the evaluation's.
 
     Raises:
         DataError: an evaluation lacks a metric, or has it of other examples.

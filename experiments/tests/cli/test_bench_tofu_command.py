@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tiny_language import save_llama
 from tiny_subject import save_bench
 from typer.testing import CliRunner
 
@@ -83,3 +84,13 @@ def test_what_another_process_wrote_meanwhile_stays(folder: Path, tmp_path: Path
     assert [one["method"] for one in found] == ["full", "retain", "gradient-ascent", "uce"]
     assert json.loads((tmp_path / "tofu.json").read_text()) == found
     assert {one["precision"] for one in found} == {"no"}
+
+
+@pytest.mark.parametrize("command", ["run", "figure", "speed", "prepare"])
+def test_what_stands_around_questions_is_never_chosen_in_silence(folder: Path, tmp_path: Path, command: str):
+    bare = str(save_llama(tmp_path / "bare", template=None))
+    pair = ["--full", bare, "--gold", bare, "--data", str(folder / "tofu"), "--out", str(tmp_path / "out")]
+    options = {"speed": [bare], "prepare": [str(tmp_path / "p"), "--base", bare]}.get(command, pair)
+    result = CliRunner().invoke(app, ["bench", "tofu", command, *options])
+    assert result.exit_code == 2
+    assert "give --tags" in result.stderr
