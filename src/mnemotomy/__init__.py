@@ -26,9 +26,10 @@ if TYPE_CHECKING:
     from mnemotomy.engram.recalibrate import recalibrate_, recalibrated
     from mnemotomy.engram.strength import erase, inject
     from mnemotomy.metabolism.metabolize import Metabolized, metabolize
-    from mnemotomy.metabolism.rlcp import RLCP, EngramStart, LoRA, Training
+    from mnemotomy.metabolism.rlcp import RLCP, EngramStart, Training
     from mnemotomy.store.fact_store import FactStore
     from mnemotomy.store.reader import Answer, Reader
+    from mnemotomy.training.adapter import LoRA
 
 __all__ = [
     "RLCP",
@@ -92,10 +93,11 @@ _HOMES = {
     "data.fact": ("Fact", "PromptFormat"),
     "data.fact_file": ("read_facts", "write_facts"),
     "metabolism.metabolize": ("Metabolized", "metabolize"),
-    "metabolism.rlcp": ("RLCP", "EngramStart", "LoRA", "Training"),
+    "metabolism.rlcp": ("RLCP", "EngramStart", "Training"),
     "core.models": ("fingerprint", "load_model", "load_tokenizer", "save_model"),
     "store.reader": ("Answer", "Reader"),
     "store.fact_store": ("FactStore",),
+    "training.adapter": ("LoRA",),
 }
 
 

@@ -18,7 +18,6 @@ from mnemotomy.cli import app
 from mnemotomy.cli.settings import configured
 from mnemotomy.core.errors import ConfigurationError
 from mnemotomy.core.models import fingerprint, load_model
-from mnemotomy.metabolism.rlcp import LoRA
 from mnemotomy.methods.classifiers.registry import METHODS
 from mnemotomy.methods.language.engram_filtered import EngramSteep
 from mnemotomy.methods.language.hybrid import Hybrid
@@ -26,6 +25,7 @@ from mnemotomy.methods.language.npo import NPO
 from mnemotomy.methods.language.registry import LANGUAGE_METHODS
 from mnemotomy.methods.language.task_arithmetic import TaskArithmetic
 from mnemotomy.methods.language.two_sided import TwoSided
+from mnemotomy.training.adapter import LoRA
 
 
 @pytest.fixture(scope="module")

@@ -18,11 +18,11 @@ from mnemotomy.core.errors import ConfigurationError, DataError, ModelError, Non
 from mnemotomy.core.files import check_replaceable
 from mnemotomy.core.models import check_language_model
 from mnemotomy.metabolism.probe import hidden_states, resolve_layer
-from mnemotomy.metabolism.rlcp import RLCP, LoRA, Training
-from mnemotomy.metabolism.setup import with_adapter
+from mnemotomy.metabolism.rlcp import RLCP, Training
 from mnemotomy.methods.language.problem import TextProblem
 from mnemotomy.report.figures import accuracy_heatmap
 from mnemotomy.text.records import TextExample, Turn
+from mnemotomy.training.adapter import LoRA, with_adapter
 
 
 @pytest.fixture

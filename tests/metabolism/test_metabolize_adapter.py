@@ -12,7 +12,8 @@ from tiny_metabolism import RETAIN, config, run, tokenizer_of_words
 from mnemotomy.core.errors import ConfigurationError, ModelError
 from mnemotomy.core.models import fingerprint
 from mnemotomy.metabolism import loop
-from mnemotomy.metabolism.rlcp import RLCP, LoRA, Training
+from mnemotomy.metabolism.rlcp import RLCP, Training
+from mnemotomy.training.adapter import LoRA
 
 
 @pytest.fixture

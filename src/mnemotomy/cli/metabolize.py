@@ -67,8 +67,9 @@ def metabolize(
     from mnemotomy.data.fact_templates import read_templates
     from mnemotomy.metabolism.metabolize import RECORD
     from mnemotomy.metabolism.metabolize import metabolize as run
-    from mnemotomy.metabolism.rlcp import RLCP, LoRA
+    from mnemotomy.metabolism.rlcp import RLCP
     from mnemotomy.text.records import read_examples
+    from mnemotomy.training.adapter import LoRA
     from mnemotomy.training.checkpoint import remove_checkpoint
 
     if precision not in ("no", "bf16"):

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from mnemotomy.core.progress import progress_bar
+from mnemotomy.core.seeds import mix
 from mnemotomy.metabolism.objective import Objective, Step
 from mnemotomy.metabolism.reference import Reference
 from mnemotomy.metabolism.rlcp import RLCP, Training
@@ -150,7 +151,7 @@ class _Steps:
         told = streams.with_context(indices, draw) if config.lambda_rag > 0 else None
         chosen: list[int] = []
         if config.lambda_retain > 0:
-            generator = torch.Generator().manual_seed(hash((config.training.seed, draw)) % (1 << 62))
+            generator = torch.Generator().manual_seed(mix(config.training.seed, draw))
             size = min(len(retained), RETAINED_PER_EXAMPLE * self.batch_size)
             chosen = torch.randperm(len(retained), generator=generator)[:size].tolist()
         kept = retained.encode(chosen) if chosen else None
@@ -178,7 +179,7 @@ RETAINED_PER_EXAMPLE = 2
 def _update(accelerator: Any, prepared: nn.Module, optimizer: Any, steps: _Steps, number: int) -> dict[str, Any]:
     """One update of the parameters, and its record."""
     training = steps.config.training
-    torch.manual_seed(hash((training.seed, number, steps.process)) % (1 << 62))  # dropout, the same after a resume
+    torch.manual_seed(mix(training.seed, number, steps.process))  # dropout, the same after a resume
     _set_rate(optimizer, training, number, steps.total)
     sums: dict[str, float] = {}
     parts = list(steps.parts(number, accelerator.device))

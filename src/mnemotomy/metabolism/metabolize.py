@@ -22,8 +22,9 @@ from mnemotomy.metabolism.loop import Material, Outcome, Run, train
 from mnemotomy.metabolism.objective import Objective
 from mnemotomy.metabolism.probe import resolve_layer
 from mnemotomy.metabolism.rlcp import RLCP, described
-from mnemotomy.metabolism.setup import Retained, reference_for, start_from_engram, with_adapter
+from mnemotomy.metabolism.setup import Retained, reference_for, start_from_engram
 from mnemotomy.metabolism.streams import LONGEST, Streams
+from mnemotomy.training.adapter import with_adapter
 from mnemotomy.training.checkpoint import CHECKPOINT, check_checkpoint, run_key
 
 RECORD = "metabolism.json"

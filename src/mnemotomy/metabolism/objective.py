@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -15,6 +15,7 @@ from mnemotomy.metabolism.rlcp import RLCP
 from mnemotomy.metabolism.streams import Sequences
 from mnemotomy.metabolism.suppression import IGNORED
 from mnemotomy.metabolism.survival import survival_loss
+from mnemotomy.training.adapter import unwrapped
 
 Terms = Mapping[str, Tensor]
 
@@ -96,9 +97,3 @@ class Objective(nn.Module):
 
     def _logits(self, texts: Sequences) -> Tensor:
         return self.model(input_ids=texts.input_ids, attention_mask=texts.attention_mask, use_cache=False).logits
-
-
-def unwrapped(model: Any) -> nn.Module:
-    """The model inside a peft wrapper, or the model."""
-    get = getattr(model, "get_base_model", None)
-    return get() if callable(get) else model

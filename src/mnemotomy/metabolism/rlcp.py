@@ -11,34 +11,11 @@ from mnemotomy.metabolism.adversary import Adversary, Collapse, Reversal, Watchi
 from mnemotomy.metabolism.probe import Layer
 from mnemotomy.metabolism.schedule import Constant, Schedule, Sigmoid
 from mnemotomy.metabolism.suppression import NegativeCrossEntropy, Suppression, Unlikelihood
+from mnemotomy.training.adapter import LoRA
 
 Ablation = Literal["reversal", "suppression", "kl", "schedule"]
 KLOn = Literal["all", "prompt"]
 Teacher = Literal["auto", "precomputed", "copy", "adapter"]
-
-
-@dataclass(frozen=True)
-class LoRA:
-    """A low-rank adapter (peft): the frozen reference is then the model with the adapter off.
-
-    Attributes:
-        rank, alpha, dropout: of the adapter.
-        target_modules: what it adapts, as peft takes it.
-
-    Raises:
-        ConfigurationError: a value is out of its range.
-    """
-
-    rank: int = 16
-    alpha: int = 32
-    dropout: float = 0.0
-    target_modules: str | tuple[str, ...] = "all-linear"
-
-    def __post_init__(self) -> None:
-        if self.rank < 1 or not 0.0 <= self.dropout < 1.0:
-            raise ConfigurationError(
-                f"an adapter's rank is at least 1 and its dropout in [0, 1), not {self.rank} and {self.dropout}"
-            )
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,7 @@
-"""What training runs on, prepared: the adapter, the engram edit to start from, and the frozen reference."""
+"""What training runs on, prepared: the engram edit to start from, and the frozen reference."""
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,10 +13,10 @@ from mnemotomy.engram.atlas import Atlas
 from mnemotomy.engram.collect import CollectOptions, collect
 from mnemotomy.engram.filters import Hard
 from mnemotomy.engram.strength import erase
-from mnemotomy.metabolism.objective import unwrapped
 from mnemotomy.metabolism.reference import PRECOMPUTED_AT_MOST, AdapterOff, FrozenCopy, Precomputed, Reference
-from mnemotomy.metabolism.rlcp import RLCP, EngramStart, LoRA
+from mnemotomy.metabolism.rlcp import RLCP, EngramStart
 from mnemotomy.metabolism.streams import LONGEST, Sequences, Streams, encode_texts
+from mnemotomy.training.adapter import unwrapped
 
 
 class Retained:
@@ -32,29 +31,6 @@ class Retained:
     def encode(self, indices: Sequence[int]) -> Sequences:
         """The texts with these numbers."""
         return encode_texts([self.texts[index] for index in indices], self.tokenizer, self.longest)
-
-
-def with_adapter(model: nn.Module, lora: LoRA | None) -> Any:
-    """The model, wrapped by peft where an adapter is wanted.
-
-    Raises:
-        ConfigurationError: peft is not installed, or finds nothing to adapt.
-    """
-    if lora is None:
-        return model
-    if importlib.util.find_spec("peft") is None:
-        raise ConfigurationError("an adapter needs peft; get it with: pip install 'mnemotomy[train]'")
-    import peft
-
-    targets = lora.target_modules if isinstance(lora.target_modules, str) else list(lora.target_modules)
-    config = peft.LoraConfig(
-        r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=targets, task_type="CAUSAL_LM"
-    )
-    try:
-        return peft.get_peft_model(model, config)
-    except ValueError as error:
-        first = str(error).partition("\n")[0]
-        raise ConfigurationError(f"peft cannot adapt {lora.target_modules!r} in this model: {first}") from error
 
 
 def reference_for(model: Any, config: RLCP, streams: Streams, retained: Retained) -> Reference | None:

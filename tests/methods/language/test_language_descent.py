@@ -14,12 +14,12 @@ from learned_cities import FAST, known, problem
 from torch import nn
 
 from mnemotomy.core.errors import TrainingError
-from mnemotomy.metabolism.rlcp import LoRA
 from mnemotomy.methods.language.grad_diff import GradDiff
 from mnemotomy.methods.language.gradient_ascent import GradientAscent
 from mnemotomy.methods.language.loop import CHECKPOINT, Descent, Run, rate, steps_of_epoch
 from mnemotomy.methods.language.npo import NPO
 from mnemotomy.methods.language.problem import TextProblem
+from mnemotomy.training.adapter import LoRA
 from mnemotomy.training.checkpoint import seconds_before
 
 

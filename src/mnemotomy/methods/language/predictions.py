@@ -11,9 +11,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from mnemotomy.core.models import device_of, observing, within_window
-from mnemotomy.metabolism.objective import unwrapped
 from mnemotomy.methods.language.sequences import padded
 from mnemotomy.text.encoding import IGNORED, Encoded
+from mnemotomy.training.adapter import unwrapped
 
 ROWS_AT_ONCE = 8
 """On a CPU: examples of like length that are forwarded together, so that little is computed for padding."""

@@ -14,7 +14,6 @@ from mnemotomy.core.models import device_of, observing
 from mnemotomy.data.fact import PromptFormat
 from mnemotomy.metabolism.adversary import Reversal
 from mnemotomy.metabolism.homeostasis import kl_to_reference
-from mnemotomy.metabolism.objective import unwrapped
 from mnemotomy.metabolism.probe import Layer, hidden_size, hidden_states, resolve_layer
 from mnemotomy.metabolism.schedule import Sigmoid
 from mnemotomy.metabolism.suppression import NegativeCrossEntropy
@@ -26,6 +25,7 @@ from mnemotomy.methods.language.problem import TextProblem
 from mnemotomy.methods.language.refusals import answered, question_of
 from mnemotomy.methods.language.sequences import padded, sequences
 from mnemotomy.text.encoding import IGNORED, Encoded
+from mnemotomy.training.adapter import unwrapped
 
 
 @dataclass(frozen=True)

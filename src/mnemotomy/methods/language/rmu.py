@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from mnemotomy.core.errors import ConfigurationError, ModelError
 from mnemotomy.core.models import device_of, keeping_flags, observing
-from mnemotomy.metabolism.objective import unwrapped
 from mnemotomy.metabolism.probe import Layer, block_names, hidden_size, hidden_states, resolve_layer
 from mnemotomy.methods.language.gradient import EPOCHS, LEARNING_RATES, RetainingMethod, StepLoss
 from mnemotomy.methods.language.loop import Loss, Step
@@ -21,6 +20,7 @@ from mnemotomy.methods.language.predictions import keeping
 from mnemotomy.methods.language.problem import TextProblem
 from mnemotomy.methods.language.sequences import padded, sequences
 from mnemotomy.text.encoding import IGNORED, Encoded
+from mnemotomy.training.adapter import unwrapped
 
 BLOCKS = 3
 """That Li et al. train: the one whose output is steered, and the two before it."""

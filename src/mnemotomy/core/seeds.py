@@ -1,0 +1,30 @@
+"""Seeds made of several numbers."""
+
+from __future__ import annotations
+
+_PRIME_1, _PRIME_2, _PRIME_5 = 11400714785074694791, 14029467366897019727, 2870177450012600261
+_WORD = (1 << 64) - 1
+
+
+def mix(*integers: int) -> int:
+    """One seed, below 2⁶², from several integers whose order counts: the same on every machine and Python.
+
+    It is xxHash64's mixing of whole words, as CPython 3.8 and later hash a tuple of integers on a 64-bit machine
+    (``Objects/tupleobject.c``), so that runs seeded by such a hash keep their numbers.
+
+    Args:
+        integers: between −2⁶¹ and 2⁶¹ exclusively; others are reduced modulo 2⁶¹ − 1.
+    """
+    found = _PRIME_5
+    for value in integers:
+        found = (found + _lane(value) * _PRIME_2) & _WORD
+        found = (found << 31 | found >> 33) & _WORD
+        found = found * _PRIME_1 & _WORD
+    found = (found + (len(integers) ^ _PRIME_5 ^ 3527539)) & _WORD
+    return (1546275796 if found == _WORD else found) & ((1 << 62) - 1)
+
+
+def _lane(value: int) -> int:
+    """CPython's hash of an integer: modulo 2⁶¹ − 1 with its sign; −1 stands for an error there, and becomes −2."""
+    found = abs(value) % ((1 << 61) - 1) * (-1 if value < 0 else 1)
+    return -2 if found == -1 else found

@@ -1,0 +1,64 @@
+"""Low-rank adapters (peft): their settings, how a model takes one, and the model inside of one."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from mnemotomy.core.errors import ConfigurationError
+
+
+@dataclass(frozen=True)
+class LoRA:
+    """A low-rank adapter (peft): the frozen reference is then the model with the adapter off.
+
+    Attributes:
+        rank, alpha, dropout: of the adapter.
+        target_modules: what it adapts, as peft takes it.
+
+    Raises:
+        ConfigurationError: a value is out of its range.
+    """
+
+    rank: int = 16
+    alpha: int = 32
+    dropout: float = 0.0
+    target_modules: str | tuple[str, ...] = "all-linear"
+
+    def __post_init__(self) -> None:
+        if self.rank < 1 or not 0.0 <= self.dropout < 1.0:
+            raise ConfigurationError(
+                f"an adapter's rank is at least 1 and its dropout in [0, 1), not {self.rank} and {self.dropout}"
+            )
+
+
+def with_adapter(model: nn.Module, lora: LoRA | None) -> Any:
+    """The model, wrapped by peft where an adapter is wanted.
+
+    Raises:
+        ConfigurationError: peft is not installed, or finds nothing to adapt.
+    """
+    if lora is None:
+        return model
+    if importlib.util.find_spec("peft") is None:
+        raise ConfigurationError("an adapter needs peft; get it with: pip install 'mnemotomy[train]'")
+    import peft
+
+    targets = lora.target_modules if isinstance(lora.target_modules, str) else list(lora.target_modules)
+    config = peft.LoraConfig(
+        r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=targets, task_type="CAUSAL_LM"
+    )
+    try:
+        return peft.get_peft_model(model, config)
+    except ValueError as error:
+        first = str(error).partition("\n")[0]
+        raise ConfigurationError(f"peft cannot adapt {lora.target_modules!r} in this model: {first}") from error
+
+
+def unwrapped(model: Any) -> nn.Module:
+    """The model inside a peft wrapper, or the model."""
+    get = getattr(model, "get_base_model", None)
+    return get() if callable(get) else model
