@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 import mnemotomy as mt
 from mnemotomy.cli import app
 from mnemotomy.core.errors import DataError, ModelError
-from mnemotomy.core.files import check_replaceable, replacing_file, replacing_folder, write_text
+from mnemotomy.core.files import check_replaceable, output_file, replacing_folder, write_text
 from mnemotomy.core.models import check_language_model, device_of, observing
 
 
@@ -109,11 +109,11 @@ def _write_and_fail(temporary: Path) -> None:
 
 def test_a_failed_write_leaves_the_old_content(tmp_path: Path):
     file, folder = tmp_path / "f.txt", tmp_path / "d"
-    with replacing_file(file) as temporary:
+    with output_file(file) as temporary:
         temporary.write_text("old")
     with replacing_folder(folder) as temporary:
         (temporary / "x").write_text("old")
-    for replacing, target in ((replacing_file, file), (replacing_folder, folder)):
+    for replacing, target in ((output_file, file), (replacing_folder, folder)):
         with pytest.raises(IsADirectoryError), replacing(target) as temporary:
             _write_and_fail(temporary)
     assert file.read_text() == (folder / "x").read_text() == "old"

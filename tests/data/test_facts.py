@@ -8,7 +8,7 @@ import pytest
 
 from mnemotomy.core.errors import DataError
 from mnemotomy.data.fact import Fact, PromptFormat, check_facts
-from mnemotomy.data.fact_file import format_fact, parse_fact, read_facts, write_facts
+from mnemotomy.data.fact_file import read_facts, write_facts
 from mnemotomy.data.fact_templates import CITY_COUNTRY, Templates, read_templates
 
 KYOTO = Fact("Kyoto", "Japan", ("Kyoto is in",), ("Kyoto is in Japan.",), relation="country")
@@ -21,9 +21,8 @@ def write(path, *rows):
 
 def test_a_file_is_read_as_it_was_written(tmp_path):
     facts = (KYOTO, Fact("Zürich", "Schweiz", ("Zürich liegt in der",), ("Zürich liegt in der Schweiz.",)))
-    write_facts(tmp_path / "facts.jsonl", facts)
+    assert write_facts(tmp_path / "facts.jsonl", facts) == 2
     assert read_facts(tmp_path / "facts.jsonl") == facts
-    assert parse_fact(format_fact(KYOTO), "here") == KYOTO
 
 
 def test_blank_lines_and_single_texts(tmp_path):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import mnemotomy as mt
 from mnemotomy.core.errors import ConceptError, FingerprintError, NonFiniteError, SelectionError
-from mnemotomy.engram.trace import effective_rank
+from mnemotomy.engram.spectrum import effective_rank
 
 CONCEPTS = {
     name: randn(n, 5, seed=n) @ randn(5, 5, seed=40 + n) for name, n in zip("abcd", (7, 9, 12, 20), strict=True)
@@ -78,7 +78,7 @@ def test_every_subset_is_the_sum_of_its_engrams():
 
 
 def test_one_factorisation_serves_every_concept_and_reader(monkeypatch: pytest.MonkeyPatch):
-    import mnemotomy.engram.atlas as module
+    import mnemotomy.engram.operators as module
 
     calls, original = [], module.factorise
     monkeypatch.setattr(module, "factorise", lambda *args: calls.append(1) or original(*args))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,35 @@ def test_edits_are_a_vector_space(atlas: mt.Atlas):
     assert same(atlas["a"].materialize(), a)
     with pytest.raises(SelectionError, match="no site 'x'"):
         a["x"]
+
+
+@pytest.mark.parametrize("make", [lambda a: a["a"], lambda a: 2 * a["a"] - a["b"], lambda a: a["a"].materialize()])
+def test_engrams_and_edits_are_mappings(atlas: mt.Atlas, make: Callable[[mt.Atlas], mt.Edit | mt.Engram]):
+    made = make(atlas)
+    assert isinstance(made, Mapping)
+    assert "0" in made
+    assert "1" not in made
+    assert 0 not in made
+    assert list(made) == list(made.keys()) == ["0", "2"] == list(made.sites())
+    assert len(made) == len(made.items()) == len(made.values()) == 2
+    found = dict(made.items())
+    assert all(torch.equal(found[site], value) for site, value in zip(made, made.values(), strict=True))
+    assert all(torch.allclose(made[site], found[site]) for site in dict(made))
+    assert torch.equal(made.get("0"), made["0"])
+    assert made.get("1") is None
+    with pytest.raises(KeyError, match=r"^no site '1' in this \w+; there are 0, 2"):
+        made["1"]
+    assert made == made
+    assert made != make(atlas)
+    assert made in {made}
+
+
+def test_a_site_that_an_edit_leaves_alone_is_not_in_it(atlas: mt.Atlas):
+    edit = mt.erase(atlas, "a", {"2": 0.25})
+    assert list(edit) == ["2"]
+    assert "0" not in edit
+    assert not edit["0"].any()
+    assert not mt.erase(atlas, "a", 0.0)
 
 
 def test_edits_of_different_models_cannot_be_added(atlas: mt.Atlas):

@@ -15,9 +15,9 @@ from invented_places import places
 from small_facts import KYOTO, PARIS, ROME
 
 from mnemotomy.core.errors import DataError, StoreError
+from mnemotomy.data import fact_file
 from mnemotomy.data.fact import Fact
 from mnemotomy.data.fact_file import read_facts
-from mnemotomy.store import transfer
 from mnemotomy.store.fact_store import FactStore
 from mnemotomy.store.schema import VERSION
 
@@ -104,7 +104,7 @@ def test_where_there_is_no_store(tmp_path: Path) -> None:
 def test_an_export_is_of_one_moment(tmp_path: Path, store: FactStore, monkeypatch: pytest.MonkeyPatch) -> None:
     store.add(places(1500))
     first = next(iter(store))
-    written = transfer.format_fact
+    written = fact_file.format_fact
     others: list[str] = []
 
     def interrupted(fact: Fact) -> str:
@@ -116,7 +116,7 @@ def test_an_export_is_of_one_moment(tmp_path: Path, store: FactStore, monkeypatc
             others.append("waits")
         return written(fact)
 
-    monkeypatch.setattr(transfer, "format_fact", interrupted)
+    monkeypatch.setattr(fact_file, "format_fact", interrupted)
     assert store.export_file(tmp_path / "all.jsonl") == 1500
     assert others
     with FactStore(tmp_path / "again.db") as again:

@@ -11,6 +11,12 @@ class SelectionError(MnemotomyError):
     """A site selector matched nothing, or matched something that is no site."""
 
 
+class UnknownSiteError(SelectionError, KeyError):
+    """An engram or an edit has no site of this name."""
+
+    __str__ = Exception.__str__  # KeyError's would quote the message
+
+
 class ConceptError(MnemotomyError):
     """A concept is unknown, empty, or has no reference to stand against."""
 

@@ -26,11 +26,22 @@ MODEL_FILES = (
 
 
 @contextlib.contextmanager
-def replacing_file(target: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``target``; on success it takes the target's place, and a link stays a link."""
-    target = Path(target).resolve() if Path(target).is_symlink() else Path(target)
+def output_file(target: str | Path) -> Iterator[Path]:
+    """Yield a temporary path; on success what it holds takes the target's place, and a link stays a link.
+
+    A device or pipe is not replaced: all is written to it at the end.
+    """
+    target = Path(target)
     if target.is_dir():
         raise IsADirectoryError(errno.EISDIR, "is a folder; name a file", str(target))
+    if target.exists() and not target.is_file():
+        with tempfile.TemporaryDirectory() as folder:
+            whole = Path(folder) / f"whole{target.suffix}"
+            yield whole
+            with whole.open("rb") as source, target.open("wb") as sink:
+                shutil.copyfileobj(source, sink)
+        return
+    target = target.resolve() if target.is_symlink() else target
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=target.suffix, dir=target.parent)
     os.close(handle)
@@ -73,24 +84,9 @@ def replacing_folder(target: str | Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-@contextlib.contextmanager
-def filling(target: str | Path) -> Iterator[Path]:
-    """As `replacing_file`; a device or pipe is written to, once all is there, and not replaced."""
-    target = Path(target)
-    if target.exists() and not (target.is_file() or target.is_dir()):
-        with tempfile.TemporaryDirectory() as folder:
-            whole = Path(folder) / "whole"
-            yield whole
-            with whole.open("rb") as source, target.open("wb") as sink:
-                shutil.copyfileobj(source, sink)
-    else:
-        with replacing_file(target) as temporary:
-            yield temporary
-
-
 def write_text(target: str | Path, text: str) -> None:
     """Write ``text`` to ``target`` as UTF-8, all of it or nothing; a device or pipe is written to and not replaced."""
-    with filling(target) as file:
+    with output_file(target) as file:
         file.write_text(text, encoding="utf-8")
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
-from typing import Protocol
+from collections.abc import Iterable, Iterator
+from typing import Protocol, TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+Item = TypeVar("Item")
+_STEP = 1000
 
 
 class Advance(Protocol):
@@ -34,3 +37,12 @@ def progress_bar(description: str, total: int | None, *, enabled: bool = True) -
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(description, total=total, note="")
         yield lambda steps, note="": progress.update(task, advance=steps, note=note)
+
+
+def shown(description: str, items: Iterable[Item], total: int) -> Iterator[Item]:
+    """The items, with a bar that moves every thousand of them."""
+    with progress_bar(description, total) as advance:
+        for number, item in enumerate(items, start=1):
+            yield item
+            if number % _STEP == 0:
+                advance(_STEP)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from mnemotomy.core.errors import DataError
-from mnemotomy.core.files import replacing_file
+from mnemotomy.core.files import output_file
 from mnemotomy.data.fact import Fact, check_facts
 from mnemotomy.data.fact_templates import Templates
-from mnemotomy.data.json_lines import json_lines, parse_line
+from mnemotomy.data.json_lines import json_lines
 
 _TEXTS, _LISTS = ("subject", "answer", "relation"), ("prompts", "contexts", "heldout_prompts")
 
@@ -31,21 +31,25 @@ def read_facts(path: str | Path, *, templates: Templates | None = None, trainabl
     Raises:
         DataError: the file is missing or empty, or a line of it is malformed; it names the line.
     """
-    facts = [_fact(row, where) for row, where in json_lines(path, "file of facts")]
-    if not facts:
-        raise DataError(f'{path} is empty; write one fact a line, as in {{"subject": "Kyoto", "answer": "Japan"}}')
+    facts = list(iterate_facts(path))
     if templates is not None:
         facts = [templates.complete(fact) for fact in facts]
     return check_facts(facts, trainable=trainable)
 
 
-def parse_fact(line: str, where: str) -> Fact:
-    """One line as a fact.
+def iterate_facts(path: str | Path, *, bar: str | None = None) -> Iterator[Fact]:
+    """The facts of a file one by one, as they stand there, however large it is; errors as for ``read_facts``.
 
-    Raises:
-        DataError: it is no such line; the message begins with ``where``.
+    Args:
+        path: of the file.
+        bar: the name of a progress bar.
     """
-    return _fact(parse_line(line, where), where)
+    found = False
+    for row, where in json_lines(path, "file of facts", bar=bar):
+        found = True
+        yield _fact(row, where)
+    if not found:
+        raise DataError(f'{path} is empty; write one fact a line, as in {{"subject": "Kyoto", "answer": "Japan"}}')
 
 
 def _fact(row: Any, where: str) -> Fact:
@@ -62,11 +66,14 @@ def _fact(row: Any, where: str) -> Fact:
     return Fact(**values, where=where)
 
 
-def write_facts(path: str | Path, facts: Iterable[Fact]) -> None:
-    """Write facts as ``read_facts`` reads them, all of them or nothing."""
-    with replacing_file(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+def write_facts(path: str | Path, facts: Iterable[Fact]) -> int:
+    """Write facts as ``read_facts`` reads them, all of them or nothing; returns how many there are."""
+    written = 0
+    with output_file(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         for fact in facts:
             file.write(format_fact(fact) + "\n")
+            written += 1
+    return written
 
 
 def format_fact(fact: Fact) -> str:

@@ -8,29 +8,41 @@ from pathlib import Path
 from typing import Any
 
 from mnemotomy.core.errors import DataError
+from mnemotomy.core.progress import progress_bar
+
+_STEP = 1000  # lines between two moves of the bar
 
 
-def json_lines(path: str | Path, what: str = "file") -> Iterator[tuple[Any, str]]:
-    """Every line that is not blank, as what it says and where it stands.
+def json_lines(path: str | Path, what: str = "file", *, bar: str | None = None) -> Iterator[tuple[Any, str]]:
+    """Every line that is not blank, as what it says and where it stands; the file is read as it is asked for.
 
     Args:
         path: of the file.
         what: it is, for errors, as in ``concept file``.
+        bar: the name of a progress bar, for large files.
 
     Raises:
         DataError: the file is missing or unreadable, or a line is no JSON; it names the file and the line.
     """
     try:
-        data = Path(path).read_bytes()
+        with (
+            Path(path).open("rb") as file,
+            progress_bar(f"{bar} (MB)", Path(path).stat().st_size // 10**6, enabled=bar is not None) as advance,
+        ):
+            megabytes = 0
+            # bytes, whose lines do not end at characters that may stand inside a JSON string
+            for number, line in enumerate(file, start=1):
+                text = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
+                if bar is not None and number % _STEP == 0:
+                    advance(file.tell() // 10**6 - megabytes)
+                    megabytes = file.tell() // 10**6
+                if text.strip():
+                    where = f"{path} line {number}"
+                    yield parse_line(text, where), where
     except FileNotFoundError:
         raise DataError(f"there is no {what} {path}") from None
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}") from error
-    # not splitlines(), which also breaks at characters that may stand inside a JSON string
-    for number, line in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
-        if line.strip():
-            where = f"{path} line {number}"
-            yield parse_line(line, where), where
 
 
 def parse_line(line: bytes | str, where: str) -> Any:

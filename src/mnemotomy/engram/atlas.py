@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
-from mnemotomy.core.errors import ConceptError, FingerprintError, NonFiniteError, SelectionError
-from mnemotomy.core.models import digest, digests, fingerprint_of
-from mnemotomy.engram.cut import Cut, RelativeCut
+from mnemotomy.core.errors import ConceptError
 from mnemotomy.engram.engram import Engram
 from mnemotomy.engram.filters import Filter, Soft
-from mnemotomy.engram.moments import Moments
-from mnemotomy.engram.outputs import WeightBasis
+from mnemotomy.engram.operators import Operators
 from mnemotomy.engram.products import full_precision
-from mnemotomy.engram.sites import Site, module_names, parameter_names, sites_by_name
-from mnemotomy.engram.spectrum import Spectrum, factorise
+from mnemotomy.engram.spectrum import effective_rank
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Key = TypeVar("Key")
 
-
-class Atlas:
+class Atlas(Operators):
     """Every concept of some moments as an engram of one model.
 
     Nothing is computed before it is asked for, and no weight is copied: the atlas reads the model's own tensors and
@@ -47,39 +40,6 @@ class Atlas:
         ConceptError: a concept has no reference.
         FingerprintError: the moments belong to another model.
     """
-
-    def __init__(
-        self,
-        model: nn.Module,
-        moments: Moments,
-        cut: Cut | None = None,
-        base: nn.Module | None = None,
-        *,
-        precision: torch.dtype | None = None,
-        keep: int | None = None,
-        check: bool = True,
-    ) -> None:
-        self.moments = moments
-        self.cut = cut if cut is not None else RelativeCut()
-        self.precision = precision
-        self._digests = digests(model)
-        self.fingerprint = fingerprint_of(self._digests)
-        self.sites: dict[str, Site] = sites_by_name(model, moments.readers)
-        self.base_sites = None if base is None else sites_by_name(base, moments.readers)
-        self._keep = keep
-        self._spectra: OrderedDict[tuple[str, bool], Spectrum] = OrderedDict()
-        self._output_spectra: OrderedDict[str, Spectrum] = OrderedDict()
-        owners = module_names(model)
-        self._parameters = {name: parameter_names(model, site, owners) for name, site in self.sites.items()}
-        self._versions = {name: _version(tensor) for site in self.sites for name, tensor in self._tensors(site)}
-        if check:
-            moments.check(self.fingerprint)
-        self._check_references()
-
-    @property
-    def concepts(self) -> tuple[str, ...]:
-        """The names that the atlas can be asked for."""
-        return self.moments.concepts
 
     def __getitem__(self, concept: str | int | Sequence[str]) -> Engram:
         """The engram of one concept, or of several merged into one."""
@@ -119,45 +79,6 @@ class Atlas:
             raise ConceptError(f"concept {names[0]!r} has no reference: nothing is left beside {len(names)} concepts")
         return Engram(self, names, filter if filter is not None else Soft(), outputs)
 
-    def weight(self, site: str) -> Float[Tensor, "out d"]:
-        """The canonical weight that engrams of ``site`` are parts of: ``W``, or ``W − W₀`` where a base was given.
-
-        Raises:
-            FingerprintError: the model has changed since the atlas was built.
-            NonFiniteError: the weight is not finite.
-        """
-        self._check_unchanged(site)
-        weight = self.sites[site].weight()
-        if self.base_sites is not None:
-            base = self.base_sites[site].weight()
-            if base.shape != weight.shape:
-                raise SelectionError(
-                    f"site {site!r} has shape {list(weight.shape)} here and {list(base.shape)} in the base"
-                )
-            weight = weight - base.to(weight.device)
-        if not bool(torch.isfinite(weight).all()):
-            raise NonFiniteError(f"the weight of site {site!r} is not finite")
-        return weight.to(self._device(site))
-
-    def second_moment(self, site: str, concepts: Sequence[str]) -> Tensor:
-        """Σ of the union of ``concepts`` as ``site`` needs it, extended by 1 where it has a bias."""
-        return self.moments.union(site, concepts).extended(self.sites[site].has_bias)
-
-    def spectrum(self, site: str) -> Spectrum:
-        """The factorised Σ_total of ``site``'s input, shared with every site that reads the same."""
-        key = (self.moments.readers[site], self.sites[site].has_bias)
-        if key not in self._spectra:
-            with full_precision():
-                found = factorise(self.second_moment(site, self.concepts), self.cut, self.precision)
-                self._remember(self._spectra, key, found)
-        self._spectra.move_to_end(key)
-        return self._spectra[key]
-
-    def share(self, site: str, concepts: Sequence[str]) -> float:
-        """``n⁺/N``: the part of the rows at ``site`` that belong to ``concepts``."""
-        rows = sum(self.moments.count(site, c) for c in concepts)
-        return rows / max(1, sum(self.moments.count(site, c) for c in self.concepts))
-
     def operator(self, site: str, concepts: str | Sequence[str], filter: Filter | None = None) -> Tensor:
         """``P`` with ``W⁺ = W P``: ``[d, d]``, per group for grouped convolutions, its diagonal for one-hot rows."""
         engram = self.engram(concepts, filter)
@@ -179,19 +100,6 @@ class Atlas:
         basis = self._weight_basis(site)
         return basis.operator(self.second_moment(site, names), self._output_spectrum(site, basis))
 
-    def project_outputs(
-        self, site: str, concept: Tensor, delta: Float[Tensor, "*groups out d"]
-    ) -> Float[Tensor, "*groups out d"]:
-        """``P_out delta``, without the whole ``P_out`` of a site that has more outputs than inputs.
-
-        Args:
-            site: its name.
-            concept: Σ⁺ of its inputs (``second_moment``).
-            delta: canonical, per group.
-        """
-        basis = self._weight_basis(site)
-        return basis.project(delta, concept, self._output_spectrum(site, basis))
-
     def complement(self, site: str) -> Tensor:
         """``Q = I − Σᵢ Pᵢ`` (Section 6.3): what belongs to no concept, the directions below the cut."""
         parts = [self.operator(site, concept) for concept in self.concepts]
@@ -206,59 +114,32 @@ class Atlas:
             return self.spectrum(site).mu(self.second_moment(site, engram.concepts))
 
     def trace(self, concepts: Sequence[str] | None = None, filter: Filter | None = None) -> pd.DataFrame:
-        """Where each concept is kept: one row per concept and site (Fig. 9). See ``mnemotomy.engram.trace``."""
-        from mnemotomy.engram.trace import trace
+        """Where in the model each concept is kept (Section 7, Fig. 9): one row per concept and site.
 
-        return trace(self, concepts if concepts is not None else self.concepts, filter)
+        Columns: ``concept``, ``site``, ``layer`` (block), ``kind`` (projection), ``weight_norm`` (‖W⁺‖/‖W‖),
+        ``effective_rank`` (of Σ⁺), ``degrees_of_freedom`` (tr P, directions counted by share), ``share`` (n⁺/N),
+        ``rows`` (n⁺), ``rank`` (directions kept by the cut), ``width`` (d).
+        """
+        import pandas as pd
 
-    def _weight_basis(self, site: str) -> WeightBasis:
-        groups, weight = self.sites[site].groups, self.weight(site)
-        return WeightBasis.by(weight.unflatten(0, (groups, -1)) if groups > 1 else weight)
-
-    def _output_spectrum(self, site: str, basis: WeightBasis) -> Spectrum:
-        if site not in self._output_spectra:
-            total = basis.moment(self.second_moment(site, self.concepts))
-            with full_precision():
-                self._remember(self._output_spectra, site, factorise(total, self.cut, self.precision))
-        self._output_spectra.move_to_end(site)
-        return self._output_spectra[site]
-
-    def _remember(self, spectra: OrderedDict[Key, Spectrum], key: Key, spectrum: Spectrum) -> None:
-        spectra[key] = spectrum
-        while self._keep is not None and len(spectra) > max(1, self._keep):
-            spectra.popitem(last=False)
-
-    def _device(self, site: str) -> torch.device:
-        return self.moments.moment(site, self.concepts[0]).first.device
-
-    def _check_references(self) -> None:
-        for site, reader in self.sites.items():
-            for concept in self.concepts:
-                rows = self.moments.count(site, concept)
-                if not reader.routed and self.share(site, [concept]) == 1.0:
-                    raise ConceptError(
-                        f"concept {concept!r} has no reference at site {site!r}: all {rows} rows are its own; collect "
-                        "what is not the concept too, under another name"
-                    )
-
-    def _tensors(self, site: str) -> list[tuple[str, Tensor]]:
-        """The parameters of ``site`` by full name."""
-        places = zip(self._parameters[site], self.sites[site].parameters, strict=True)
-        return [(name, getattr(owner, leaf)) for name, (owner, leaf) in places]
-
-    def _check_unchanged(self, site: str) -> None:
-        for name, tensor in self._tensors(site):
-            current = _version(tensor)
-            if current == self._versions[name]:
-                continue
-            # written to, perhaps with the same numbers, as on leaving Edit.on: only the content can tell
-            if digest(tensor) != self._digests[name]:
-                raise FingerprintError(
-                    f"the weight of site {site!r} has changed since this atlas was built; build the atlas again, or "
-                    "edit with apply() or on(), which leave the model as it was"
-                )
-            self._versions[name] = current
-
-
-def _version(tensor: Tensor) -> tuple[int, int]:
-    return tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version
+        records = []
+        for concept in concepts if concepts is not None else self.concepts:
+            engram = self.engram(concept, filter)
+            of_input: dict[tuple[str, bool], dict[str, float]] = {}
+            for name, ratio in engram.ratios().items():
+                site = self.sites[name]
+                key = (self.moments.readers[name], site.has_bias)
+                if key not in of_input:
+                    moment, spectrum = self.second_moment(name, engram.concepts), self.spectrum(name)
+                    of_input[key] = {
+                        "effective_rank": effective_rank(moment),
+                        "degrees_of_freedom": spectrum.degrees_of_freedom(moment),
+                        "share": self.share(name, engram.concepts),
+                        "rows": sum(self.moments.count(name, c) for c in engram.concepts),
+                        "rank": spectrum.rank,
+                        "width": moment.shape[-1],
+                    }
+                head = {"concept": concept, "site": name, "layer": site.layer, "kind": site.kind, "weight_norm": ratio}
+                records.append({**head, **of_input[key]})
+        table = pd.DataFrame.from_records(records)
+        return table.astype({"layer": "Int64", "rows": "int64", "rank": "int64", "width": "int64"})

@@ -26,7 +26,6 @@ from mnemotomy.engram.collector import Collector
 from mnemotomy.engram.distributed import own_file, sum_over_processes
 from mnemotomy.engram.forward import Forward, batch_size, default_forward, layer_by_layer, move
 from mnemotomy.engram.moments import Moments, Origin, Statistic
-from mnemotomy.engram.moments_file import load_moments, save_moments
 from mnemotomy.engram.products import full_precision
 from mnemotomy.engram.rows import is_encoder_decoder, label_rows
 from mnemotomy.engram.second_moment import Sampling
@@ -240,13 +239,13 @@ class _Run:
             progress = {
                 "batches": self.batches, "examples": self.examples, "share_inputs": self.options.share_inputs,
             }  # fmt: skip
-            save_moments(so_far, self.checkpoint, progress=progress)
+            so_far.save(self.checkpoint, progress=progress)
 
     def _resume(self) -> None:
         path = self.checkpoint
         if path is None or not path.exists():
             return
-        so_far, progress = load_moments(path)
+        so_far, progress = Moments.load_unfinished(path)
         same = ("fingerprint", "selector", "layers", "moment_dtype", "rows")
         alike = all(getattr(so_far.origin, key) == getattr(self.origin, key) for key in same)
         if progress is None or not alike or progress.get("share_inputs") != self.options.share_inputs:

@@ -4,101 +4,31 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 
-import safetensors
 import torch
 from jaxtyping import Float
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from mnemotomy.core.errors import ArtifactError, FingerprintError, NonFiniteError, SelectionError, TiedWeightsError
-from mnemotomy.core.files import replacing_file
+from mnemotomy.core.artifacts import Artifact
+from mnemotomy.core.errors import FingerprintError, NonFiniteError, TiedWeightsError
 from mnemotomy.core.models import fingerprint, tied_parameters, untie
 from mnemotomy.core.version import versions
-from mnemotomy.engram.moments_file import read_header
+from mnemotomy.engram.deltas import BySite, Deltas, Dense, Term
 from mnemotomy.engram.sites import Site, module_names, parameter_names, sites_by_name
 
-FORMAT = "mnemotomy-edit"
-VERSION = 1
+ARTIFACT = Artifact("mnemotomy-edit", "edit; make one with Edit.save")
 
 Tied = Literal["refuse", "untie"]
 Model = TypeVar("Model", bound=nn.Module)
 
 
-class Deltas(Protocol):
-    """Canonical ``[out, d]`` matrices by site: an engram, or tensors already there."""
-
-    @property
-    def fingerprint(self) -> str: ...
-
-    def sites(self) -> tuple[str, ...]: ...
-
-    def __getitem__(self, site: str) -> Float[Tensor, "out d"]: ...
-
-    def items(self) -> Iterator[tuple[str, Float[Tensor, "out d"]]]: ...
-
-    def describe(self) -> dict[str, Any]: ...
-
-    def check(self, name: str, site: Site) -> None:
-        """Refuse a site of a model that has another shape than these deltas."""
-
-
-@dataclass(frozen=True)
-class Dense:
-    """Deltas held as tensors."""
-
-    tensors: Mapping[str, Tensor]
-    fingerprint: str
-    description: Mapping[str, Any]
-
-    def sites(self) -> tuple[str, ...]:
-        return tuple(self.tensors)
-
-    def __getitem__(self, site: str) -> Tensor:
-        return self.tensors[site]
-
-    def items(self) -> Iterator[tuple[str, Tensor]]:
-        return iter(self.tensors.items())
-
-    def describe(self) -> dict[str, Any]:
-        return dict(self.description)
-
-    def check(self, name: str, site: Site) -> None:
-        here, made = list(site.weight().shape), list(self.tensors[name].shape)
-        if here != made:
-            raise SelectionError(f"site {name!r} has shape {here} here and {made} in the edit")
-
-
-@dataclass(frozen=True)
-class Term:
-    """Deltas times a strength: one number, or one per site (sites left out are not edited)."""
-
-    strength: float | Mapping[str, float]
-    deltas: Deltas
-
-    def at(self, site: str) -> float:
-        """The strength at one site."""
-        return self.strength.get(site, 0.0) if isinstance(self.strength, Mapping) else self.strength
-
-    def scaled(self, factor: float) -> Term:
-        """The term times a number."""
-        if isinstance(self.strength, Mapping):
-            return Term({site: factor * s for site, s in self.strength.items()}, self.deltas)
-        return Term(factor * self.strength, self.deltas)
-
-    def describe(self) -> dict[str, Any]:
-        """How the deltas came about, with the strength that they have in the end."""
-        return _strengthened(self.deltas.describe(), self.strength)
-
-
-@dataclass(frozen=True)
-class Edit:
+@dataclass(frozen=True, eq=False)
+class Edit(BySite):
     """What is added to a model's weights: ``Σ strength · W⁺`` per site. A vector: ``+``, ``-`` and scalars.
 
     Erasing is −1 times an engram, injecting +1.
@@ -116,13 +46,13 @@ class Edit:
         return tuple(dict.fromkeys(site for term in self.terms for site in term.deltas.sites() if term.at(site) != 0.0))
 
     def __getitem__(self, site: str) -> Float[Tensor, "out d"]:
-        """What is added to the canonical weight of ``site``."""
-        parts = [term.at(site) * term.deltas[site] for term in self.terms if site in term.deltas.sites()]
+        """What is added to the canonical weight of ``site``: zeros where all strengths are 0."""
+        parts = [term.at(site) * term.deltas[site] for term in self.terms if site in term.deltas]
         if not parts:
-            raise SelectionError(f"this edit has no site {site!r}")
+            raise self._unknown(site, "edit")
         return sum(parts[1:], parts[0])
 
-    def items(self) -> Iterator[tuple[str, Float[Tensor, "out d"]]]:
+    def pairs(self) -> Iterator[tuple[str, Float[Tensor, "out d"]]]:
         """All sites with what is added to them; one engram goes input by input, at little memory."""
         touched = set(self.sites())
         if len(self.terms) == 1:
@@ -191,9 +121,7 @@ class Edit:
         """Write the edit as a safetensors file, with its description and the model's fingerprint."""
         tensors = {site: delta.contiguous().cpu() for site, delta in self.items()}
         header = {"fingerprint": self.fingerprint, "description": self.describe(), "versions": versions()}
-        metadata = {"format": FORMAT, "version": str(VERSION), "header": json.dumps(header)}
-        with replacing_file(path) as temporary:
-            save_file(tensors, temporary, metadata=metadata)
+        ARTIFACT.write(path, tensors, header)
 
     @classmethod
     def load(cls, path: str | Path) -> Edit:
@@ -202,13 +130,9 @@ class Edit:
         Raises:
             ArtifactError: the file is missing, damaged, or no edit.
         """
-        header = read_header(path, FORMAT, VERSION, "edit; make one with Edit.save")
-        try:
-            with safetensors.safe_open(str(path), framework="pt") as file:
-                tensors = {site: file.get_tensor(site) for site in file.keys()}  # noqa: SIM118 - no mapping
+        with ARTIFACT.reading(path) as (file, header):
+            tensors = {site: file.get_tensor(site) for site in file.keys()}  # noqa: SIM118 - no mapping
             return cls((Term(1.0, Dense(tensors, header["fingerprint"], header["description"])),))
-        except (KeyError, safetensors.SafetensorError) as error:
-            raise ArtifactError(f"{path} is damaged: {error}") from error
 
     def __add__(self, other: Any) -> Edit:
         terms = _terms(other)
@@ -247,7 +171,7 @@ class Edit:
             )
         sites = sites_by_name(model, self.sites())
         for term in self.terms:
-            for name in term.deltas.sites():
+            for name in term.deltas:
                 if name in sites:
                     term.deltas.check(name, sites[name])
         shared = self._tied(model, sites)
@@ -295,26 +219,7 @@ def check_finite(site: str, delta: Tensor) -> None:
         raise NonFiniteError(f"the edit makes {site!r} infinite; choose a smaller strength or a coarser cut")
 
 
-def _strengthened(description: dict[str, Any], strength: float | Mapping[str, float]) -> dict[str, Any]:
-    """A description times a strength: tensors that were loaded or materialised have one of their own already."""
-    if "terms" in description:
-        return description | {"terms": [_strengthened(term, strength) for term in description["terms"]]}
-    recorded = description.get("strength", 1.0)
-    return {**description, "strength": _product(strength, recorded)}
-
-
-def _product(left: float | Mapping[str, float], right: float | Mapping[str, float]) -> float | dict[str, float]:
-    if not isinstance(left, Mapping) and not isinstance(right, Mapping):
-        return left * right
-    if isinstance(left, Mapping) and isinstance(right, Mapping):
-        return {site: left[site] * right[site] for site in left if site in right}
-    by_site, factor = (left, right) if isinstance(left, Mapping) else (right, left)
-    return {site: one * cast(float, factor) for site, one in cast(Mapping[str, float], by_site).items()}
-
-
 def _terms(value: Any) -> tuple[Term, ...] | None:
     if isinstance(value, Edit):
         return value.terms
-    if hasattr(value, "items") and hasattr(value, "fingerprint"):  # an engram
-        return (Term(1.0, value),)
-    return None
+    return (Term(1.0, value),) if isinstance(value, Deltas) else None

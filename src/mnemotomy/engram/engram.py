@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
 
 from mnemotomy.core.errors import SelectionError
 from mnemotomy.engram.cut import CUTS, describe
-from mnemotomy.engram.edit import Edit, Term
+from mnemotomy.engram.deltas import Deltas, Term
+from mnemotomy.engram.edit import Edit
 from mnemotomy.engram.filters import FILTERS, Filter
+from mnemotomy.engram.operators import Operators
 from mnemotomy.engram.products import full_precision
 from mnemotomy.engram.sites import Site
-
-if TYPE_CHECKING:
-    from mnemotomy.engram.atlas import Atlas
+from mnemotomy.engram.spectrum import effective_rank
 
 
-class Engram:
+class Engram(Deltas):
     """The weights of ``concepts`` (merged into one), computed site by site when asked for.
 
     ``engram[site]`` is ``W⁺ [out, d]`` in float32, the bias as its last column. Engrams add and scale into edits:
@@ -27,7 +27,7 @@ class Engram:
     writes it too (``Atlas.output_operator``).
     """
 
-    def __init__(self, atlas: Atlas, concepts: tuple[str, ...], filter: Filter, outputs: bool = False) -> None:
+    def __init__(self, atlas: Operators, concepts: tuple[str, ...], filter: Filter, outputs: bool = False) -> None:
         self.atlas = atlas
         self.concepts = concepts
         self.filter = filter
@@ -46,11 +46,14 @@ class Engram:
         return tuple(name for group in by_input.values() for name in group)
 
     def __getitem__(self, site: str) -> Float[Tensor, "out d"]:
-        if site not in self.atlas.sites:
-            raise SelectionError(f"no site {site!r} in this engram; there are {', '.join(list(self.atlas.sites)[:8])}")
+        if site not in self:
+            raise self._unknown(site, "engram")
         return self._project([site])[0]
 
-    def items(self) -> Iterator[tuple[str, Float[Tensor, "out d"]]]:
+    def __contains__(self, site: object) -> bool:
+        return site in self.atlas.sites
+
+    def pairs(self) -> Iterator[tuple[str, Float[Tensor, "out d"]]]:
         """All sites, one input at a time: what several sites share is computed once and then let go."""
         names = self.sites()
         start = 0
@@ -72,8 +75,6 @@ class Engram:
 
     def effective_ranks(self) -> dict[str, float]:
         """Per site, the effective rank of Σ⁺ over that of Σ_total (Roy & Vetterli 2007), in [0, 1] as a rule."""
-        from mnemotomy.engram.trace import effective_rank
-
         ranks: dict[tuple[str, bool], float] = {}
         for site in self.sites():
             key = self._input(site)

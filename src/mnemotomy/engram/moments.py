@@ -8,9 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
+from mnemotomy.core.artifacts import Artifact
 from mnemotomy.core.errors import ArtifactError, ConceptError, FingerprintError, MergeError, SelectionError
 from mnemotomy.engram.second_moment import SecondMoment
+
+ARTIFACT = Artifact("mnemotomy-moments", "moments file; make one with 'mnemotomy collect' or Moments.save")
 
 Statistic = dict[str, SecondMoment]
 """The moment of each concept for one distinct input."""
@@ -158,11 +162,33 @@ class Moments:
     def _of_input(self, name: str | None) -> Statistic:
         return {} if name is None else self.statistics[name]
 
-    def save(self, path: str | Path) -> None:
-        """Write a safetensors file: triangles of the symmetric matrices, counts, selector, fingerprint, versions."""
-        from mnemotomy.engram.moments_file import save_moments
+    def save(self, path: str | Path, *, progress: dict[str, Any] | None = None) -> None:
+        """Write a safetensors file: triangles of the symmetric matrices, counts, selector, fingerprint, versions.
 
-        save_moments(self, path)
+        Args:
+            path: of the file.
+            progress: marks the moments of an unfinished collection and says how far it came.
+        """
+        tensors: dict[str, Tensor] = {}
+        shapes: dict[str, dict[str, Any]] = {}
+        written: set[int] = set()
+        for i, (name, statistic) in enumerate(self.statistics.items()):
+            shapes[name] = {}
+            for j, concept in enumerate(self.concepts):
+                if concept not in statistic:
+                    continue
+                moment = statistic[concept]
+                tensors[f"{i}.{j}.second"] = _own(moment.triangle, written)
+                tensors[f"{i}.{j}.first"] = _own(moment.first, written)
+                shapes[name][concept] = {"key": f"{i}.{j}", "shape": list(moment.shape), "count": moment.count}
+        header = {
+            "origin": asdict(self.origin),
+            "readers": dict(self.readers),
+            "concepts": list(self.concepts),
+            "statistics": shapes,
+            "progress": progress,
+        }
+        ARTIFACT.write(path, tensors, header)
 
     @classmethod
     def load(cls, path: str | Path) -> Moments:
@@ -171,15 +197,37 @@ class Moments:
         Raises:
             ArtifactError: the file is missing, damaged, no moments file, or the checkpoint of an unfinished collection.
         """
-        from mnemotomy.engram.moments_file import load_moments
-
-        moments, progress = load_moments(path)
+        moments, progress = cls.load_unfinished(path)
         if progress is not None:
             raise ArtifactError(
                 f"{path} is the checkpoint of an unfinished collection ({progress['batches']} batches); run that again "
                 "to finish it"
             )
         return moments
+
+    @classmethod
+    def load_unfinished(cls, path: str | Path) -> tuple[Moments, dict[str, Any] | None]:
+        """The moments of a file and, for an unfinished collection, how far it came.
+
+        Raises:
+            ArtifactError: the file is missing, damaged, of another kind or of a later version.
+        """
+        with ARTIFACT.reading(path) as (file, header):
+            statistics: dict[str, Statistic] = {}
+            for name, entries in header["statistics"].items():
+                statistics[name] = {}
+                for concept, entry in entries.items():
+                    triangle = file.get_tensor(f"{entry['key']}.second")
+                    first = file.get_tensor(f"{entry['key']}.first")
+                    moment = SecondMoment.from_triangle(triangle, entry["shape"], first, int(entry["count"]))
+                    statistics[name][concept] = moment
+            origin = dict(header["origin"])
+            for name in ("selector", "layers"):
+                if isinstance(origin[name], list):
+                    origin[name] = tuple(origin[name])
+            if not statistics.keys() >= set(header["readers"].values()) and header["progress"] is None:
+                raise ValueError("a site has no statistic")
+            return cls(statistics, header["readers"], tuple(header["concepts"]), Origin(**origin)), header["progress"]
 
     def to(self, device: torch.device | str) -> Moments:
         """The same moments on another device."""
@@ -209,6 +257,15 @@ def _complete(statistic: Statistic, concepts: Sequence[str]) -> Statistic:
 
 def _add(left: Statistic, right: Statistic) -> Statistic:
     return {c: left[c] + right[c] if c in left and c in right else (left.get(c) or right[c]) for c in (*left, *right)}
+
+
+def _own(tensor: Tensor, written: set[int]) -> Tensor:
+    """The tensor on the CPU, a copy where another entry has its memory: two inputs may have one moment (a merge)."""
+    found = tensor.contiguous().cpu()
+    if found.data_ptr() in written:
+        found = found.clone()
+    written.add(found.data_ptr())
+    return found
 
 
 def _some(names: Sequence[str] | Mapping[str, Any], shown: int = 8) -> str:

@@ -272,3 +272,12 @@ def _largest_eigenvalue(total: Float[Tensor, "d d"], steps: int = 20) -> float:
 
 def _reciprocal(values: Tensor, damping: float = 0.0) -> Tensor:
     return torch.where(values > 0, 1.0 / (values + damping), 0)
+
+
+def effective_rank(moment: Tensor) -> float:
+    """``exp`` of the entropy of the normalised eigenvalues of Σ (Roy & Vetterli 2007); groups are averaged."""
+    eigenvalues = moment[None] if moment.dim() == 1 else torch.linalg.eigvalsh(moment)
+    eigenvalues = eigenvalues.double().clamp_min(0).reshape(-1, eigenvalues.shape[-1])
+    shares = eigenvalues / eigenvalues.sum(-1, keepdim=True).clamp_min(torch.finfo(torch.float64).tiny)
+    entropy = -torch.special.xlogy(shares, shares).sum(-1)
+    return float(entropy.exp().mean()) if bool((eigenvalues > 0).any()) else 0.0

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from mnemotomy.core.errors import DataError, SelectionError
-from mnemotomy.engram.edit import Edit, Term
+from mnemotomy.engram.deltas import Term
+from mnemotomy.engram.edit import Edit
 from mnemotomy.engram.engram import Engram
 from mnemotomy.engram.filters import Filter
 

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import safetensors
-from safetensors.torch import save_file
 from torch import Tensor
 
-from mnemotomy.core.errors import ArtifactError
-from mnemotomy.core.files import replacing_file
+from mnemotomy.core.artifacts import Artifact
 from mnemotomy.data.tofu import Question
 from mnemotomy.observe.answers import AnswerObservations
 from mnemotomy.observe.questions import QuestionObservations
 
-FORMAT = "mnemotomy-answers"
-VERSION = 1
+ARTIFACT = Artifact("mnemotomy-answers", "file of observed answers; make it with save_questions")
 _TENSORS = ("tokens", "log_probability", "hit", "mean", "deviation", "lengths")
 _PARTS = ("answer", "paraphrased", "perturbed")
 
@@ -37,9 +32,7 @@ def save_questions(observations: QuestionObservations, path: str | Path) -> None
         "parts": parts,
         "generated": observations.generated,
     }
-    metadata = {"format": FORMAT, "version": str(VERSION), "header": json.dumps(header)}
-    with replacing_file(path) as temporary:
-        save_file(tensors, temporary, metadata=metadata)
+    ARTIFACT.write(path, tensors, header)
 
 
 def load_questions(path: str | Path) -> QuestionObservations:
@@ -48,27 +41,13 @@ def load_questions(path: str | Path) -> QuestionObservations:
     Raises:
         ArtifactError: the file is missing, damaged, of another kind or of a later version.
     """
-    if not Path(path).is_file():
-        raise ArtifactError(f"there is no file {path}")
-    try:
-        with safetensors.safe_open(str(path), framework="pt") as file:
-            header = _header(file.metadata() or {}, path)
-            parts = {name: _part(file, name, entry) for name, entry in header["parts"].items()}
+    with ARTIFACT.reading(path) as (file, header):
+        parts = {name: _part(file, name, entry) for name, entry in header["parts"].items()}
         questions = tuple(
             Question(**{**row, "perturbed_answers": tuple(row["perturbed_answers"])}) for row in header["questions"]
         )
         generated = None if header["generated"] is None else tuple(header["generated"])
         return QuestionObservations(questions, **parts, generated=generated)
-    except (OSError, KeyError, TypeError, ValueError, AttributeError, safetensors.SafetensorError) as error:
-        raise ArtifactError(f"{path} is damaged or no safetensors file: {error}") from error
-
-
-def _header(metadata: dict[str, str], path: str | Path) -> dict[str, Any]:
-    if metadata.get("format") != FORMAT:
-        raise ArtifactError(f"{path} holds no observations of answers; make it with save_questions")
-    if int(metadata["version"]) > VERSION:
-        raise ArtifactError(f"{path} has format version {metadata['version']}; update mnemotomy to read it")
-    return dict(json.loads(metadata["header"]))
 
 
 def _part(file: Any, name: str, entry: dict[str, Any]) -> AnswerObservations:

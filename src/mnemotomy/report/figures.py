@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mnemotomy.core.errors import DataError, MnemotomyError
-from mnemotomy.core.files import replacing_file
+from mnemotomy.core.files import output_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -149,7 +149,7 @@ def save(figure: Figure, path: str | Path) -> None:
     if form not in known:
         raise DataError(f"no figure is written as .{form}; take one of {', '.join(sorted(known))}")
     spell(figure)
-    with replacing_file(path) as temporary:
+    with output_file(path) as temporary:
         figure.savefig(temporary, dpi=150, format=form)
 
 

@@ -14,13 +14,14 @@ from types import TracebackType
 from typing import Any, Self
 
 from mnemotomy.core.errors import DataError, StoreError
+from mnemotomy.core.progress import shown
 from mnemotomy.data.fact import Fact, check_facts, name_of
-from mnemotomy.store import transfer
+from mnemotomy.data.fact_file import iterate_facts, write_facts
 from mnemotomy.store.index import WordIndex
 from mnemotomy.store.relevance import relevance
 from mnemotomy.store.retriever import Hit
 from mnemotomy.store.row import COLUMNS, from_row, indexed, storable, to_row
-from mnemotomy.store.schema import DAMAGED, connect, explaining, transaction
+from mnemotomy.store.schema import DAMAGED, connect, explaining, is_database, transaction
 from mnemotomy.store.spelling import as_written
 from mnemotomy.store.words import Splitter
 
@@ -194,12 +195,23 @@ class FactStore:
     # -- files -----------------------------------------------------------------------------------------------------
 
     def import_file(self, path: str | Path) -> int:
-        """Add the facts of a JSON Lines file, as ``read_facts`` takes it; returns how many are new."""
-        return transfer.import_file(self, path)
+        """Add the facts of a JSON Lines file, as ``read_facts`` takes it, all or none; returns how many are new.
+
+        Raises:
+            DataError: the file is missing, empty or malformed, or contradicts itself or the store.
+        """
+        return self.add(iterate_facts(path, bar="importing"))
 
     def export_file(self, path: str | Path) -> int:
-        """Write all facts as JSON Lines, as ``write_facts`` does; returns how many there are."""
-        return transfer.export_file(self, path)
+        """Write all facts of one moment as JSON Lines, as ``write_facts`` does; returns how many there are.
+
+        Raises:
+            DataError: the file is a store, this or another one.
+        """
+        if is_database(path):
+            raise DataError(f"{path} is a fact store, which the export would replace; name another file")
+        with self.frozen():
+            return write_facts(path, shown("exporting", self, len(self)))
 
     # -- notes -----------------------------------------------------------------------------------------------------
 

@@ -11,7 +11,8 @@ from torch import nn
 
 from mnemotomy.engram.atlas import Atlas
 from mnemotomy.engram.collect import collect
-from mnemotomy.engram.edit import Edit, Term
+from mnemotomy.engram.deltas import Term
+from mnemotomy.engram.edit import Edit
 from mnemotomy.engram.filters import Hard, Power
 from mnemotomy.engram.strength import erase
 from mnemotomy.methods.classifiers.classifier import accuracy, cross_entropy, head_of, read_head

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
-from mnemotomy.core.files import replacing_file
+from mnemotomy.core.files import output_file
 from mnemotomy.report.figures import ACCENT, INK, SECOND, grid, save, spell
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def _save_in_few_colors(figure: Figure, path: str | Path) -> None:
     spell(figure)
     figure.savefig(drawn, dpi=150, format="png")
     picture = Image.open(drawn).convert("RGB").quantize(256, dither=Image.Dither.NONE)
-    with replacing_file(path) as temporary:
+    with output_file(path) as temporary:
         picture.save(temporary, format="PNG", optimize=True)
 
 

@@ -10,7 +10,8 @@ from typing import Any
 
 from torch import nn
 
-from mnemotomy.engram.edit import Deltas, Edit, Term
+from mnemotomy.engram.deltas import Deltas, Term
+from mnemotomy.engram.edit import Edit
 from mnemotomy.engram.filters import Hard, Soft
 from mnemotomy_bench.generative.autoencoder import Subject
 from mnemotomy_bench.generative.cases import Case

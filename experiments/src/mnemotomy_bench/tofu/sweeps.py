@@ -11,7 +11,6 @@ from mnemotomy.core.models import single_threaded
 from mnemotomy.core.progress import progress_bar
 from mnemotomy.core.version import versions
 from mnemotomy.engram.sites import select_sites
-from mnemotomy.engram.trace import trace as traced
 from mnemotomy.methods.language.base import LanguageMethod
 from mnemotomy.methods.language.closed_form import ClosedForm
 from mnemotomy.methods.language.collecting import FORGET
@@ -132,7 +131,7 @@ def weight_norms(subject: Subject, method: ClosedForm | None = None) -> list[Rec
     base = method or EngramWeightNorm()
 
     def run() -> Record:
-        frame = traced(Sharing(subject.problem(0)).atlas(base), [FORGET])
+        frame = Sharing(subject.problem(0)).atlas(base).trace([FORGET])
         wanted = frame[["site", "layer", "kind", "weight_norm"]].astype(object)
         rows = wanted.where(wanted.notna(), None).to_dict(orient="records")
         return {"rows": rows}

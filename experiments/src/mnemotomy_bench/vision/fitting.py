@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from mnemotomy.core.errors import TrainingError
-from mnemotomy.core.files import replacing_file, write_text
+from mnemotomy.core.files import output_file, write_text
 from mnemotomy.core.models import device_of
 from mnemotomy.core.progress import progress_bar
 from mnemotomy_bench.lab.resources import Usage, measured
@@ -82,7 +82,7 @@ def fit(
     total.peak_bytes = usage.peak_bytes
     model.zero_grad()
     model.eval()
-    with replacing_file(path) as temporary:
+    with output_file(path) as temporary:
         save_file({key: value.contiguous() for key, value in model.state_dict().items()}, temporary)
     write_text(record, json.dumps(vars(total)))
     partial.unlink(missing_ok=True)
@@ -103,7 +103,7 @@ def _restore(partial: Path, parts: Mapping[str, Stateful], generator: torch.Gene
 
 
 def _keep(partial: Path, parts: Mapping[str, Stateful], generator: torch.Generator, total: Usage, epochs: int) -> None:
-    with replacing_file(partial) as temporary:
+    with output_file(partial) as temporary:
         torch.save(
             {name: part.state_dict() for name, part in parts.items()}
             | {

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from mnemotomy.core.errors import ConfigurationError
 from mnemotomy.engram.atlas import Atlas
-from mnemotomy.engram.edit import Edit, Term
+from mnemotomy.engram.deltas import Term
+from mnemotomy.engram.edit import Edit
 from mnemotomy.engram.filters import Filter, Hard, Power
 from mnemotomy.engram.recalibrate import recalibrated
 from mnemotomy.methods.classifiers.automatic_choice import Choice, Reading

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from mnemotomy.core.errors import ConfigurationError, SelectionError
 from mnemotomy.core.models import fingerprint
-from mnemotomy.engram.edit import Dense, Edit, Term
+from mnemotomy.engram.deltas import Dense, Term
+from mnemotomy.engram.edit import Edit
 from mnemotomy.engram.sites import sites_by_name
 from mnemotomy.methods.classifiers.base import Family
 from mnemotomy.methods.language.base import LanguageMethod

@@ -19,7 +19,8 @@ from mnemotomy.core.errors import ConceptError
 from mnemotomy.engram.atlas import Atlas
 from mnemotomy.engram.collect import CollectOptions, collect
 from mnemotomy.engram.cut import describe
-from mnemotomy.engram.edit import Dense, Edit, Term
+from mnemotomy.engram.deltas import Dense, Term
+from mnemotomy.engram.edit import Edit
 from mnemotomy.engram.filters import FILTERS, Excess, Filter, Hard, Soft
 from mnemotomy.engram.sites import Selector, all_sites
 from mnemotomy_bench.generative.faces.portraits import Portraits

@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from mnemotomy.engram.edit import Dense, Edit, Term
+from mnemotomy.engram.deltas import Dense, Term
+from mnemotomy.engram.edit import Edit
 from mnemotomy_bench.generative.faces.engrams import CODE, PAPER, PAPER_RARE, Setting, Shift
 from mnemotomy_bench.generative.faces.subject import FaceSubject
 

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from mnemotomy.core.errors import DataError
-from mnemotomy.core.files import replacing_file
+from mnemotomy.core.files import output_file
 from mnemotomy.data.image_files import split_files
 from mnemotomy.data.images import load_attributes
 from mnemotomy_bench.generative.faces import drawing as face_drawing
@@ -127,7 +127,7 @@ def _drawn(count: int, seed: int, folder: Path) -> Faces:
 
 
 def _save(faces: Faces, path: Path) -> None:
-    with replacing_file(path) as temporary:
+    with output_file(path) as temporary:
         save_file({"images": faces.images, "attributes": faces.attributes.contiguous(), **faces.factors}, temporary)
 
 
