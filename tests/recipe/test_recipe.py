@@ -250,8 +250,12 @@ def test_moments_that_cannot_be_saved_leave_what_the_same_command_goes_on_from(
     arguments = ["collect", str(folder / "models/llama"), "--concept", f"kyoto={folder / 'kyoto.jsonl'}"]
     arguments += ["--reference", str(folder / "rest.jsonl"), "-o", str(folder / "m.safetensors"), "--batch-size", "1"]
 
-    def full(*_: Any) -> None:
-        raise OSError(28, "No space left on device")
+    save = Moments.save
+
+    def full(moments: Moments, path: Path, *, progress: dict[str, Any] | None = None) -> None:
+        if progress is None:
+            raise OSError(28, "No space left on device")
+        save(moments, path, progress=progress)
 
     with monkeypatch.context() as patch:
         patch.setattr(Moments, "save", full)

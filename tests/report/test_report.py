@@ -12,7 +12,8 @@ import torch
 from mnemotomy.core.errors import DataError
 from mnemotomy.metrics.accuracy import class_accuracies, diagonal_and_rest
 from mnemotomy.report.figures import accuracy_heatmap, filter_bars, subset_curves, trace_heatmap
-from mnemotomy.report.page import Picture, Section, Table, write_page
+from mnemotomy.report.page import Picture, Section, write_page
+from mnemotomy.report.table import Table
 
 PNG = b"\x89PNG\r\n\x1a\n"
 

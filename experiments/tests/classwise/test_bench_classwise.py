@@ -35,7 +35,7 @@ from mnemotomy_bench.classwise.relearning import Relearning, relearn
 from mnemotomy_bench.classwise.run import chosen_cases, run_case
 from mnemotomy_bench.classwise.spectrum import spectra
 from mnemotomy_bench.classwise.subject import Subject, some
-from mnemotomy_bench.classwise.table import COLUMNS, markdown, places, text
+from mnemotomy_bench.classwise.table import COLUMNS, table_of
 from mnemotomy_bench.classwise.training import load_examples, load_superclasses, recipe
 from mnemotomy_bench.figures.classwise import cka_scatter, cost_bars, degradation_scatter, spectra_panels
 from mnemotomy_bench.lab.resources import measured
@@ -230,8 +230,7 @@ def test_a_method_of_which_nothing_converges_has_no_numbers(folder):
     (record,) = run_case(folder, CASE, rows, ["neggrad"])
     assert record["tow"] is None
     assert record["diverged_seeds"] == [0]
-    assert places([record], "membership_accuracy") == [0]
-    assert "–" in markdown([record])
+    assert table_of([record], ["membership_accuracy"]).rows == [[record["title"], "–"]]
     assert cost(EXTRACTED, [record])["cheapest"] is None
 
 
@@ -260,19 +259,19 @@ def test_best_and_second_best_are_marked():
                 "membership_accuracy_gap": gap}  # fmt: skip
 
     rows = [record(RETRAIN, 1.0, 0.0), record("a", 0.9, 0.2), record("b", 0.8, 0.1), record("c", 0.9, 0.3)]
-    assert places(rows, "tow") == [0, 1, 2, 1]
-    assert places(rows, "membership_accuracy") == [0, 2, 1, 0]
-    assert text(rows[1], "tow") == "0.900 (0.200)"
-    assert text(rows[0], "tow") == "1.000"
-    shown = markdown(rows, ["tow"])
-    assert "**0.900 (0.200)**" in shown
-    assert "<u>0.800 (0.100)</u>" in shown
+    assert table_of(rows, ["tow", "membership_accuracy"]).markdown().splitlines() == [
+        "| method | ToW ↑ | MIA accuracy ≈ |",
+        "|---|---:|---:|",
+        "| retrain | 1.000 | 0.500 |",
+        "| a | **0.900 (0.200)** | <u>0.500 (0.200)</u> |",
+        "| b | <u>0.800 (0.100)</u> | **0.500 (0.100)** |",
+        "| c | **0.900 (0.300)** | 0.500 (0.300) |",
+    ]
 
 
 def test_without_numbers_a_dash():
     row = {"method": "a", "title": "a", "tow": None}
-    assert text(row, "tow") == "–"
-    assert places([row], "tow") == [0]
+    assert table_of([row], ["tow"]).markdown().endswith("| a | – |")
 
 
 def test_few_examples_are_the_same_ones(subject, folder):

@@ -28,7 +28,7 @@ from mnemotomy_bench.generative.observing import mean_error, packed, see, unpack
 from mnemotomy_bench.generative.run import chosen_parts, digits_case
 from mnemotomy_bench.generative.show import write_digit_figures, write_tables
 from mnemotomy_bench.generative.table import DIGITS as SHEETS
-from mnemotomy_bench.generative.table import markdown, print_records, sheets_of, text
+from mnemotomy_bench.generative.table import markdown, print_records, sheets_of, tables_of
 from mnemotomy_bench.lab.cells import cached
 from mnemotomy_bench.vision.networks.conv_autoencoder import ConvAutoencoder
 
@@ -246,8 +246,7 @@ def test_a_second_run_only_reads(folder, records, monkeypatch):
 
 def test_tables_of_both_halves(records, tmp_path):
     face = {"case": "faces", "method": "engram", "title": "Engram", "before": 0.9, "left": 0.1, "left_spread": 0.02}
-    assert text(face, "left", "{:.1f}".format) == "0.1 ± 0.0"
-    assert text(face, "bystanders", "{:.1f}".format) == "–"
+    assert tables_of([face])[0].rows[0][:4] == ["Engram", "90.0", "10.0 ± 2.0", "–"]
     assert sheets_of(records[0]) is SHEETS
     shown = markdown(records).split("\n\n")
     assert shown[1].startswith("| method | digit |")

@@ -15,12 +15,12 @@ from mnemotomy.metabolism.rlcp import RLCP
 from mnemotomy_bench.metabolism import run as runs
 from mnemotomy_bench.metabolism.configurations import ORIGINAL, configurations
 from mnemotomy_bench.metabolism.decouple import decouple
-from mnemotomy_bench.metabolism.decouple_show import cells as decouple_cells
-from mnemotomy_bench.metabolism.decouple_show import markdown as decouple_markdown
+from mnemotomy_bench.metabolism.decouple_show import COLUMNS as DECOUPLED
+from mnemotomy_bench.metabolism.decouple_show import table_of as decouple_table
 from mnemotomy_bench.metabolism.measure import measure, told
 from mnemotomy_bench.metabolism.mechanism import energy, gradients, tsne
 from mnemotomy_bench.metabolism.reasoning import readable, reasoning
-from mnemotomy_bench.metabolism.show import COLUMNS, cells, markdown, write_figures
+from mnemotomy_bench.metabolism.show import COLUMNS, table_of, write_figures
 from mnemotomy_bench.metabolism.subject import model_subject, world_subject
 from mnemotomy_bench.metabolism.world_facts import world_facts
 
@@ -81,8 +81,9 @@ def test_a_cell_is_run_once_and_summed_up(subject, tmp_path, monkeypatch):
     assert [record["configuration"] for record in first] == [ORIGINAL, "B just-RAG"]
     assert first[1]["seeds"] == [0, 1]
     assert "recall_train_spread" in first[1]
-    assert all("–" not in text for text in cells(first[1]))
-    assert "B just-RAG" in markdown(first, ["recall_train", "fresh_linear"])
+    shown = table_of(first)
+    assert [row[0] for row in shown.rows] == [ORIGINAL, "B just-RAG"]
+    assert all("–" not in text for text in shown.rows[1])
     mechanism = runs.run_mechanism(tmp_path, names=["B just-RAG"], scale="tiny", seed=0)
     write_figures(first, mechanism, tmp_path)
     for name in ("probes", "attention", "states", "gradients", "attention-map"):
@@ -154,8 +155,9 @@ def test_decouple_measures_the_store_beside_a_model(subject, loaded, tmp_path):
     assert record["admits_absent"] > 0.9
     assert all(0.0 <= value <= 1.0 for value in record.values())
     shown = {"model": "untrained", **record}
-    assert len(decouple_cells(shown)) == 8
-    assert "untrained" in decouple_markdown([shown])
+    (row,) = decouple_table([shown]).rows
+    assert row[0] == "untrained"
+    assert row[1:] == [f"{100 * record[key]:.1f}" for key in DECOUPLED]
 
 
 def test_a_subject_from_any_model(tmp_path):

@@ -39,7 +39,7 @@ from mnemotomy_bench.tofu.show import write_figures, write_tables
 from mnemotomy_bench.tofu.speed import run_evaluation_speed
 from mnemotomy_bench.tofu.subject import Subject
 from mnemotomy_bench.tofu.sweeps import run_sweep, weight_norms
-from mnemotomy_bench.tofu.table import columns, markdown, places
+from mnemotomy_bench.tofu.table import columns, table_of
 from mnemotomy_bench.tofu.validation import AS_IN_THE_PAPER, SELECTION
 
 
@@ -142,7 +142,7 @@ def test_a_broken_model_is_a_record_too(subject: Subject, folder: Path):
     assert "NaN" in record["failed"][0]["why"]
     assert record["searched"][0]["failed"]
     other = record | {"title": "another", "overall": 0.5}
-    assert markdown([record, other], "6").endswith("| Engram (ᾱ, uniform) | – |\n| another | **0.500** |\n")
+    assert table_of([record, other], "6").markdown().endswith("| Engram (ᾱ, uniform) | – |\n| another | **0.500** |")
 
 
 def test_a_method_that_the_model_does_not_suit_is_left_out(subject: Subject):
@@ -239,7 +239,7 @@ def test_the_sweep_over_kinds_and_cuts(subject: Subject):
     assert [one["title"] for one in kinds][1:3] == ["Q/K only", "Q/K + Gate"]
     assert kinds[0]["config"]["kinds"] is None
     assert "up_proj" in kinds[3]["config"]["kinds"]
-    assert "Q/K only" in markdown(kinds, "8")
+    assert "Q/K only" in table_of(kinds, "8").markdown()
     variants = run_sweep(subject, "variants", EngramUniform(strength=0.5))
     assert [one["title"] for one in variants] == ["1 round", "2 rounds", "3 rounds", "with embedding rows"]
     assert [one["config"]["rounds"] for one in variants] == [1, 2, 3, 1]
@@ -260,14 +260,17 @@ def test_the_reference_of_the_models_own(subject: Subject):
     assert [one["reference"] for one in found] == ["retain set", "self:6"]
     assert found[0]["overall"] == records[3]["overall"]
     assert found[0]["folder"] != found[1]["folder"]
-    assert "| Engram (ᾱ, uniform), self:6 |" in markdown(found, "reference")
+    assert "| Engram (ᾱ, uniform), self:6 |" in table_of(found, "reference").markdown()
     with pytest.raises(ConfigurationError, match="the records have none of npo"):
         compared(records, "npo")
 
 
 def test_places_leave_baselines_out():
-    records = [{"family": "baseline", "em": 0.0}, *({"family": "gradient", "em": value} for value in (0.3, 0.1, 0.2))]
-    assert places(records, "em") == [0, 0, 1, 2]
+    rows = (("baseline", 0.0), ("gradient", 0.3), ("gradient", 0.1), ("gradient", 0.2))
+    records = [{"title": str(number), "family": family, "em": em} for number, (family, em) in enumerate(rows)]
+    lines = table_of(records, "3").markdown().splitlines()
+    assert lines[0] == "| method | EM ↓ |"
+    assert lines[2:] == ["| 0 | 0.000 |", "| 1 | 0.300 |", "| 2 | **0.100** |", "| 3 | <u>0.200</u> |"]
 
 
 def test_grids():

@@ -62,6 +62,8 @@ def evaluate(
     """
     import json
 
+    from rich.console import Console
+
     from mnemotomy.core.models import check_same_tokenizer, load_model, load_tokenizer, locate_model, quiet_transformers
     from mnemotomy.evaluation.evaluating import Fluency, evaluation_of, left_out
     from mnemotomy.metrics.tofu.evaluation import values_of
@@ -69,6 +71,7 @@ def evaluate(
     from mnemotomy.metrics.tofu.scores import scores
     from mnemotomy.metrics.tofu.summary import summary, write_evaluation
     from mnemotomy.observe.splits import Asking, Observed
+    from mnemotomy.report.table import Table
 
     if full is not None and gold is None:
         raise DataError("--full has a use beside --gold: scores are rescaled between the two; give both")
@@ -111,8 +114,8 @@ def evaluate(
         extra: dict[str, Any] = {} if row is None else {"scores": row}
         emit_json(summary(found) | extra | {"left_out": lacking}, json_)
     if json_ != "-":
-        for name, value in (summary(found) | {f"score {key}": value for key, value in (row or {}).items()}).items():
-            typer.echo(f"{name:32s} {value:10.4f}")
+        shown = summary(found) | {f"score {key}": value for key, value in (row or {}).items()}
+        Table(["metric", "value"], [[name, f"{value:.4f}"] for name, value in shown.items()]).print(Console())
     for name, why in lacking.items():
         typer.echo(f"mnemotomy: left out: {name} {why}", err=True)
 

@@ -14,7 +14,8 @@ from mnemotomy.text.records import REFERENCE
 
 if TYPE_CHECKING:
     import pandas as pd
-    from rich.table import Table
+
+    from mnemotomy.report.table import Table
 
 
 @one_line_errors()
@@ -46,6 +47,7 @@ def trace(
     from mnemotomy.engram.cut import CUTS
     from mnemotomy.engram.filters import FILTERS
     from mnemotomy.engram.moments import Moments
+    from mnemotomy.report.table import Table
 
     for written in (csv, png, json_):
         if written is not None:
@@ -57,7 +59,7 @@ def trace(
     atlas = Atlas(network, loaded, chosen_cut)
     table = atlas.trace(concept or [name for name in atlas.concepts if name != REFERENCE], chosen_filter)
     if csv is not None:
-        write_text(csv, table.to_csv(index=False))
+        write_text(csv, Table.of_frame(table).csv())
     if png is not None:
         from mnemotomy.report.figures import trace_heatmap
 
@@ -75,21 +77,17 @@ def _print(table: pd.DataFrame) -> None:
     if not console.is_terminal:
         console = Console(width=200)  # a file or a pipe has no width that columns would have to fit
     for concept, rows in table.groupby("concept", sort=False):
-        console.print(_grid(str(concept), rows))
+        _grid(str(concept), rows).print(console)
 
 
 def _grid(concept: str, rows: pd.DataFrame) -> Table:
     """Blocks down, kinds across, ‖W⁺‖/‖W‖ in the cells: the mean where a block has several sites of one kind."""
-    from rich.table import Table
-    from rich.text import Text
+    from mnemotomy.report.table import Table
 
     means = rows.assign(layer=rows["layer"].fillna(-1)).groupby(["layer", "kind"], sort=False)["weight_norm"].mean()
-    kinds = list(dict.fromkeys(rows["kind"]))
-    grid = Table(title=Text(f"{concept}: ‖W⁺‖/‖W‖"), title_justify="left")
-    grid.add_column("block", justify="right")
-    for kind in kinds:
-        grid.add_column(str(kind), justify="right", no_wrap=True)
+    kinds = list(dict.fromkeys(map(str, rows["kind"])))
+    lines = []
     for layer in sorted(set(means.index.get_level_values("layer"))):
         cells = (f"{means[layer, kind]:.3f}" if (layer, kind) in means.index else "" for kind in kinds)
-        grid.add_row("-" if layer < 0 else str(layer), *cells)
-    return grid
+        lines.append(["-" if layer < 0 else str(layer), *cells])
+    return Table(["block", *kinds], lines, f"{concept}: ‖W⁺‖/‖W‖")

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
 from rich.console import Console
-from rich.table import Table as TerminalTable
 
 from mnemotomy.data.world import GROUPS
 from mnemotomy.metrics.accuracy import diagonal_and_rest
 from mnemotomy.report.figures import accuracy_heatmap, filter_bars, subset_curves, trace_heatmap
-from mnemotomy.report.page import Picture, Section, Table, write_page
+from mnemotomy.report.page import Picture, Section, write_page
+from mnemotomy.report.table import Table
 
 STATES = {"before": "before", "after_paper": "erased, paper's filter", "after": "erased, our filter"}
 
@@ -24,12 +25,7 @@ def print_tables(results: dict[str, Any], console: Console) -> None:
         (digits_title(results), digits_table(results)),
         (language_title(results), language_table(results)),
     ):
-        shown = TerminalTable(title=title, title_justify="left")
-        for i, column in enumerate(table.columns):
-            shown.add_column(column, justify="left" if i == 0 else "right")
-        for row in table.rows:
-            shown.add_row(*row)
-        console.print(shown)
+        replace(table, caption=title).print(console)
 
 
 def write_report(results: dict[str, Any], out_dir: Path) -> None:

@@ -11,15 +11,7 @@ from pathlib import Path
 import jinja2
 
 from mnemotomy.core.files import write_text
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table with a caption; numbers should come formatted."""
-
-    columns: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    caption: str = ""
+from mnemotomy.report.table import Table
 
 
 @dataclass(frozen=True)

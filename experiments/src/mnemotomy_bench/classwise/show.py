@@ -10,7 +10,7 @@ from mnemotomy.core.files import write_text
 from mnemotomy.report.figures import accuracy_heatmap, subset_curves
 from mnemotomy_bench.classwise.analyses import Analyses
 from mnemotomy_bench.classwise.matrices import CHOSEN, PAPER, RECALIBRATED
-from mnemotomy_bench.classwise.table import markdown
+from mnemotomy_bench.classwise.table import table_of
 from mnemotomy_bench.figures.classwise import cka_scatter, cost_bars, degradation_scatter, spectra_panels
 
 Record = dict[str, Any]
@@ -22,7 +22,7 @@ def write_tables(records: Sequence[Record], out_dir: Path) -> None:
     """``<case>.md`` for every case."""
     for name in dict.fromkeys(record["case"] for record in records):
         some = [record for record in records if record["case"] == name]
-        write_text(out_dir / f"{name}.md", markdown(some) + "\n")
+        write_text(out_dir / f"{name}.md", table_of(some).markdown() + "\n")
 
 
 def write_figures(records: Sequence[Record], analyses: Mapping[str, Analyses], out_dir: Path) -> None:

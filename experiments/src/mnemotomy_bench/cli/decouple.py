@@ -34,11 +34,11 @@ def decouple(
     from rich.console import Console
 
     from mnemotomy_bench.metabolism.decouple import run_decouple
-    from mnemotomy_bench.metabolism.decouple_show import print_records
+    from mnemotomy_bench.metabolism.decouple_show import table_of
 
     records = run_decouple(out, scale=scale.value, model=model, seeds=seed)
     write_text(out / "decouple.json", json.dumps(records, indent=1))
     if json_ is not None:
         emit_json(records, json_)
     if json_ != "-":
-        print_records(records, Console())
+        table_of(records).print(Console())

@@ -47,7 +47,7 @@ def metabolism(
 
     from mnemotomy_bench.metabolism.configurations import ORIGINAL
     from mnemotomy_bench.metabolism.run import SEEDS, run_mechanism, run_metabolism
-    from mnemotomy_bench.metabolism.show import print_records, write_figures
+    from mnemotomy_bench.metabolism.show import table_of, write_figures
 
     records = run_metabolism(out, scale=scale.value, model=model, seeds=seed, only=only or ())
     write_text(out / "metabolism.json", json.dumps(records, indent=1))
@@ -63,4 +63,4 @@ def metabolism(
     if json_ is not None:
         emit_json(records, json_)
     if json_ != "-":
-        print_records(records, Console())
+        table_of(records).print(Console())

@@ -111,7 +111,7 @@ def run(
     from mnemotomy_bench.tofu.attacks import Attacks
     from mnemotomy_bench.tofu.run import Plan, run_tofu
     from mnemotomy_bench.tofu.show import joined, write_tables
-    from mnemotomy_bench.tofu.table import print_table
+    from mnemotomy_bench.tofu.table import table_of
 
     pair = pair_of(models, full, gold, pretrained, forget, device, name)
     check_template(pair.tokenizer, pair.full, tags)
@@ -138,7 +138,7 @@ def run(
         emit_json(records, json_)
     if json_ != "-":
         for table in ("6", "7", "attacks"):
-            print_table(records, table, Console())
+            table_of(records, table).print(Console())
 
 
 @tofu.command()
@@ -178,7 +178,7 @@ def table(
     from mnemotomy_bench.tofu.references import compared, run_references
     from mnemotomy_bench.tofu.show import write_references, write_sweep, write_tables
     from mnemotomy_bench.tofu.sweeps import run_sweep
-    from mnemotomy_bench.tofu.table import columns, print_table
+    from mnemotomy_bench.tofu.table import columns, table_of
 
     if which in (TableName.EIGHT, TableName.NINE):
         pair = pair_of(models, full, gold, pretrained, forget, device)
@@ -202,7 +202,7 @@ def table(
     if json_ is not None:
         emit_json(columns(records, which.value), json_)
     if json_ != "-":
-        print_table(records, which.value, Console())
+        table_of(records, which.value).print(Console())
 
 
 @tofu.command()

@@ -2,43 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.console import Console
-
-from mnemotomy.report.terminal import print_table
+from mnemotomy.report.table import Table
+from mnemotomy_bench.lab.table import Column, percent, table
 
 COLUMNS = {
-    "without_store": "without store",
-    "with_store": "with store",
-    "others_with_store": "other facts",
-    "follows_change": "changed fact",
-    "stale": "stale answer",
-    "answered_after_deletion": "after deletion",
-    "admits_deletion": "admits deletion",
-    "admits_absent": "admits absent",
+    "without_store": Column("without store", percent),
+    "with_store": Column("with store", percent),
+    "others_with_store": Column("other facts", percent),
+    "follows_change": Column("changed fact", percent),
+    "stale": Column("stale answer", percent),
+    "answered_after_deletion": Column("after deletion", percent),
+    "admits_deletion": Column("admits deletion", percent),
+    "admits_absent": Column("admits absent", percent),
 }
 
 
-def cells(record: dict[str, Any]) -> list[str]:
-    """Percentages, with their spread where there are several seeds."""
-    found = []
-    for key in COLUMNS:
-        spread = record.get(f"{key}_spread")
-        found.append(f"{100 * record[key]:.1f}" + ("" if spread is None else f" ± {100 * spread:.1f}"))
-    return found
-
-
-def print_records(records: Sequence[dict[str, Any]], console: Console) -> None:
+def table_of(records: Sequence[Mapping[str, Any]]) -> Table:
     """One row per model."""
-    rows = [[record["model"], *cells(record)] for record in records]
-    title = "The same store beside each model (shares of the questions, %)"
-    print_table(console, title, ["model", *COLUMNS.values()], rows)
-
-
-def markdown(records: Sequence[dict[str, Any]]) -> str:
-    """The same table in Markdown."""
-    lines = ["| model | " + " | ".join(COLUMNS.values()) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
-    lines += [f"| {record['model']} | " + " | ".join(cells(record)) + " |" for record in records]
-    return "\n".join(lines)
+    caption = "The same store beside each model (shares of the questions, %)"
+    return table(records, COLUMNS, name="model", head="model", caption=caption)

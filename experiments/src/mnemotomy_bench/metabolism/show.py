@@ -1,14 +1,12 @@
-"""The metabolism bench for people: the table on the terminal, in Markdown, and the figures."""
+"""The metabolism bench for people: the table, and the figures."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
-from mnemotomy.report.terminal import print_table
+from mnemotomy.report.table import Table
 from mnemotomy_bench.figures.metabolism import (
     attention_bars,
     attention_maps,
@@ -16,64 +14,40 @@ from mnemotomy_bench.figures.metabolism import (
     probes_by_layer,
     states_in_the_plane,
 )
+from mnemotomy_bench.lab.table import Column, Columns, percent, table
 
-Record = dict[str, Any]
-
-
-def _percent(value: float) -> str:
-    return f"{100 * value:.1f}"
+Record = Mapping[str, Any]
 
 
 def _plain(value: float) -> str:
     return f"{value:.2f}" if abs(value) < 1000 else f"{value:.1e}"
 
 
-COLUMNS: dict[str, tuple[str, Callable[[float], str]]] = {
-    "recall_train": ("recall", _percent),
-    "recall_heldout": ("recall, held out", _percent),
-    "context_train": ("context", _percent),
-    "context_heldout": ("context, held out", _percent),
-    "counterfactual_train": ("counterfactual", _percent),
-    "counterfactual_heldout": ("counterf., held out", _percent),
-    "other_facts": ("other facts", _percent),
-    "reading": ("reading, others", _percent),
-    "arithmetic": ("arithmetic", _percent),
-    "perplexity": ("perplexity", _plain),
-    "adversarial_probe": ("adversarial probe", _percent),
-    "fresh_linear": ("fresh linear", _percent),
-    "fresh_two_layer": ("fresh two-layer", _percent),
-    "fresh_shuffled": ("shuffled labels", _percent),
-    "attention_entropy": ("entropy", _plain),
-    "evidence_weight": ("evidence", _plain),
-    "seconds": ("seconds", _plain),
+COLUMNS: Columns = {
+    "recall_train": Column("recall", percent),
+    "recall_heldout": Column("recall, held out", percent),
+    "context_train": Column("context", percent),
+    "context_heldout": Column("context, held out", percent),
+    "counterfactual_train": Column("counterfactual", percent),
+    "counterfactual_heldout": Column("counterf., held out", percent),
+    "other_facts": Column("other facts", percent),
+    "reading": Column("reading, others", percent),
+    "arithmetic": Column("arithmetic", percent),
+    "perplexity": Column("perplexity", _plain),
+    "adversarial_probe": Column("adversarial probe", percent),
+    "fresh_linear": Column("fresh linear", percent),
+    "fresh_two_layer": Column("fresh two-layer", percent),
+    "fresh_shuffled": Column("shuffled labels", percent),
+    "attention_entropy": Column("entropy", _plain),
+    "evidence_weight": Column("evidence", _plain),
+    "seconds": Column("seconds", _plain),
 }
 
 
-def cells(record: Record) -> list[str]:
-    """The numbers of one configuration as text, with their spread where there are several seeds."""
-    found = []
-    for key, (_, form) in COLUMNS.items():
-        value, spread = record.get(key), record.get(f"{key}_spread")
-        text = "–" if value is None else form(value)
-        found.append(text if spread is None else f"{text} ± {form(spread)}")
-    return found
-
-
-def print_records(records: Sequence[Record], console: Console) -> None:
+def table_of(records: Sequence[Record]) -> Table:
     """One row per configuration."""
-    heads = ["configuration", *(title for title, _ in COLUMNS.values())]
-    rows = [[record["configuration"], *cells(record)] for record in records]
-    print_table(console, "Facts taken out of the weights (accuracies in %)", heads, rows)
-
-
-def markdown(records: Sequence[Record], keys: Sequence[str]) -> str:
-    """A table with a row per configuration and the columns ``keys``."""
-    places = [list(COLUMNS).index(key) for key in keys]
-    lines = ["| configuration | " + " | ".join(COLUMNS[key][0] for key in keys) + " |", "|---" * (len(keys) + 1) + "|"]
-    for record in records:
-        texts = cells(record)
-        lines.append(f"| {record['configuration']} | " + " | ".join(texts[place] for place in places) + " |")
-    return "\n".join(lines)
+    caption = "Facts taken out of the weights (accuracies in %)"
+    return table(records, COLUMNS, name="configuration", head="configuration", caption=caption)
 
 
 def write_figures(records: Sequence[Record], mechanism: dict[str, Any], out_dir: Path) -> None:

@@ -7,14 +7,14 @@ from typing import Any
 
 from rich.console import Console
 
-from mnemotomy.report.terminal import print_table
+from mnemotomy.report.table import Table
 
 COLUMNS = ("case", "floor s", "ours s", "peer s", "ours/floor", "peer/floor", "ours/peer", "memory/peer", "difference")
 
 
 def print_records(records: Sequence[dict[str, Any]], console: Console) -> None:
     """One row per case."""
-    print_table(console, "Seconds, ratios of medians, and the largest difference", COLUMNS, list(map(cells, records)))
+    Table(COLUMNS, list(map(cells, records)), "Seconds, ratios of medians, and the largest difference").print(console)
     for record in records:
         last = record["parts"]["ours"].get("last concept")
         if last is not None:

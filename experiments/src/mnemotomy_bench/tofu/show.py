@@ -9,7 +9,7 @@ from typing import Any
 from mnemotomy.core.files import write_text
 from mnemotomy_bench.figures.tofu import pareto, sweep_curves, weight_norm_heatmap
 from mnemotomy_bench.tofu.run import BASELINES
-from mnemotomy_bench.tofu.table import TABLES, keys_of, markdown
+from mnemotomy_bench.tofu.table import TABLES, keys_of, table_of
 
 Record = dict[str, Any]
 TITLES = {
@@ -40,22 +40,22 @@ def joined(new: Sequence[Record], old: Sequence[Record]) -> list[Record]:
 def write_tables(records: Sequence[Record], out_dir: Path) -> None:
     """``table-<name>.md`` for every table of which the records have something."""
     for name in OF_RUN:
-        table = TABLES[name]
-        if keys_of(table, [record for record in records if table.shows(record)]):
-            write_text(out_dir / f"table-{name}.md", markdown(records, name))
+        sheet = TABLES[name]
+        if keys_of(sheet, [record for record in records if sheet.shows(record)]):
+            _write(records, name, out_dir / f"table-{name}.md")
 
 
 def write_sweep(records: Sequence[Record], out_dir: Path) -> None:
     """``sweep-<name>.md`` and, where there is more than one setting, ``sweep-<name>.png``."""
     name = records[0]["sweep"]
-    write_text(out_dir / f"sweep-{name}.md", markdown(records, OF_SWEEP.get(name, "sweep")))
+    _write(records, OF_SWEEP.get(name, "sweep"), out_dir / f"sweep-{name}.md")
     if sum(record.get("overall") is not None for record in records) > 1:
         sweep_curves(records, TITLES[name], out_dir / f"sweep-{name}.png")
 
 
 def write_references(records: Sequence[Record], out_dir: Path) -> None:
     """``table-reference.md``."""
-    write_text(out_dir / "table-reference.md", markdown(records, "reference"))
+    _write(records, "reference", out_dir / "table-reference.md")
 
 
 def write_figures(records: Sequence[Record], norms: Sequence[Mapping[str, Any]], out_dir: Path) -> None:
@@ -64,3 +64,8 @@ def write_figures(records: Sequence[Record], norms: Sequence[Mapping[str, Any]],
         pareto(records, out_dir / "pareto.png")
     if norms:
         weight_norm_heatmap(norms, out_dir / "weight-norms.png")
+
+
+def _write(records: Sequence[Record], name: str, path: Path) -> None:
+    table = table_of(records, name)
+    write_text(path, f"{table.caption}\n\n{table.markdown()}\n")

@@ -1,0 +1,77 @@
+"""Cells: results kept by their content, so that what was computed once is not computed again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from mnemotomy.core.errors import ArtifactError
+from mnemotomy.core.files import output_file
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Cells(Generic[Result]):
+    """A folder of results, one file each.
+
+    Attributes:
+        folder: made when the first result comes.
+        suffix: of the files, as ``.json``.
+        load: reads a file.
+        save: writes a result to a file; an interruption leaves none.
+    """
+
+    folder: Path
+    suffix: str
+    load: Callable[[Path], Result]
+    save: Callable[[Result, Path], object]
+
+    def path(self, name: str) -> Path:
+        """The file of one result.
+
+        Args:
+            name: a key of all that the result depends on (``mnemotomy.core.keys.key``).
+
+        Raises:
+            ArtifactError: the file would lie outside the folder.
+        """
+        path = self.folder / f"{name}{self.suffix}"
+        if not name or path.parent != self.folder or path.name != f"{name}{self.suffix}":
+            raise ArtifactError(f"a cell named {name!r} would lie outside {self.folder}; name it by a key")
+        return path
+
+    def kept(self, name: str, compute: Callable[[], Result]) -> Result:
+        """The result ``name``: from its file, or computed now, and then as the file gives it."""
+        path = self.path(name)
+        if not path.is_file():
+            result = compute()
+            with output_file(path) as file:
+                self.save(result, file)
+        return self.load(path)
+
+    def __contains__(self, name: str) -> bool:
+        return self.path(name).is_file()
+
+    def remove(self, name: str) -> None:
+        """Have the result computed anew."""
+        self.path(name).unlink(missing_ok=True)
+
+
+def json_cells(folder: Path) -> Cells[dict[str, Any]]:
+    """Cells that hold JSON objects."""
+    return Cells(folder, ".json", _read, _write)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise ArtifactError(f"{path} is damaged: {error}; remove it to have it computed again") from error
+
+
+def _write(result: dict[str, Any], path: Path) -> None:
+    path.write_text(json.dumps(result, indent=1), encoding="utf-8")

@@ -1,0 +1,38 @@
+"""Keys: names for results and files that depend on nothing but what the key is made of."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import Any
+
+LENGTH = 24
+"""Hexadecimal digits: 96 bits, so that two different things never share a key."""
+
+
+def key(*parts: Any) -> str:
+    """The key of ``parts``: what JSON can hold, data classes, and paths; their order counts, that of dicts does not.
+
+    Tensors and models enter by their digests (``mnemotomy.core.fingerprints``).
+
+    Raises:
+        TypeError: a part is something else, whose text could differ from run to run.
+    """
+    text = json.dumps(parts, sort_keys=True, default=_plain)
+    return hashlib.sha256(text.encode()).hexdigest()[:LENGTH]
+
+
+def file_digest(path: str | Path) -> str:
+    """SHA-256 over the bytes of a file."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _plain(part: Any) -> Any:
+    if is_dataclass(part) and not isinstance(part, type):
+        return {type(part).__name__: asdict(part)}
+    if isinstance(part, Path):
+        return str(part)
+    raise TypeError(f"a key is made of JSON, data classes and paths, not of {type(part).__name__}")

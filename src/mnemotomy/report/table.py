@@ -1,0 +1,105 @@
+"""Tables: rows under heads, with one rendering each for the terminal, Markdown and CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table as Grid
+from rich.text import Text
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FRAME = 3
+"""What a column takes beside its text: a rule and two blanks."""
+
+_TERMINAL = {0: ("", ""), 1: ("[bold]", "[/bold]"), 2: ("[underline]", "[/underline]")}
+_MARKDOWN = {0: ("", ""), 1: ("**", "**"), 2: ("<u>", "</u>")}
+
+
+class Ranked(str):
+    """The text of a cell that is the best (1) or the second best (2) of its column; 0 for the rest."""
+
+    place: int
+
+    def __new__(cls, text: str, place: int) -> Ranked:
+        ranked = super().__new__(cls, text)
+        ranked.place = place
+        return ranked
+
+
+@dataclass(frozen=True)
+class Table:
+    """Texts in rows, numbers formatted; the first column names the rows.
+
+    Attributes:
+        heads: of the columns.
+        rows: as many texts as there are heads; ``Ranked`` ones are bold or underlined.
+        caption: what the table shows.
+    """
+
+    heads: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    caption: str = ""
+
+    @classmethod
+    def of_frame(cls, frame: pd.DataFrame, caption: str = "") -> Table:
+        """The columns of a frame, numbers in full, nothing where a value is missing."""
+        filled = frame.astype(object).where(frame.notna(), "")
+        return cls(list(map(str, frame.columns)), [list(map(str, row)) for row in filled.to_numpy().tolist()], caption)
+
+    def print(self, console: Console) -> None:
+        """Print it; where the columns do not fit, print several tables with the first column in each."""
+        rows = [[_marked(escape(text), text, _TERMINAL) for text in row] for row in self.rows]
+        heads = list(map(escape, self.heads))
+        widths = [max(map(_width, column)) + FRAME for column in zip(heads, *rows, strict=True)]
+        room = console.width - widths[0] - 1
+        for number, columns in enumerate(parts(widths[1:], room)):
+            title = Text(self.caption) if self.caption and number == 0 else None
+            grid = Grid(title=title, title_justify="left")
+            grid.add_column(heads[0], overflow="fold")
+            for column in columns:
+                grid.add_column(heads[column + 1], justify="right", overflow="fold")
+            for row in rows:
+                grid.add_row(row[0], *(row[column + 1] for column in columns))
+            console.print(grid)
+
+    def markdown(self) -> str:
+        """The lines of the table, without its caption."""
+        lines = [f"| {' | '.join(self.heads)} |", "|---" + "|---:" * (len(self.heads) - 1) + "|"]
+        lines += [f"| {' | '.join(_marked(text, text, _MARKDOWN) for text in row)} |" for row in self.rows]
+        return "\n".join(lines)
+
+    def csv(self) -> str:
+        """The table as comma-separated values."""
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows([self.heads, *self.rows])
+        return text.getvalue()
+
+
+def parts(widths: Sequence[int], room: int) -> list[list[int]]:
+    """The numbers of neighbouring columns that fit together, at least one in each part."""
+    found: list[list[int]] = []
+    left = -1
+    for number, width in enumerate(widths):
+        if not found or width > left:
+            found.append([])
+            left = room
+        found[-1].append(number)
+        left -= width
+    return found
+
+
+def _marked(shown: str, text: str, marks: dict[int, tuple[str, str]]) -> str:
+    before, after = marks[text.place if isinstance(text, Ranked) else 0]
+    return f"{before}{shown}{after}"
+
+
+def _width(text: str) -> int:
+    return max((line.cell_len for line in Text.from_markup(text).split()), default=0)
