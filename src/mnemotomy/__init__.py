@@ -12,7 +12,8 @@ from mnemotomy.core.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from mnemotomy.core.errors import MnemotomyError
-    from mnemotomy.core.models import fingerprint, load_model, load_tokenizer, save_model
+    from mnemotomy.core.fingerprints import fingerprint
+    from mnemotomy.core.models import load_model, load_tokenizer, save_model
     from mnemotomy.data.fact import Fact, PromptFormat
     from mnemotomy.data.fact_file import read_facts, write_facts
     from mnemotomy.engram.atlas import Atlas
@@ -94,7 +95,8 @@ _HOMES = {
     "data.fact_file": ("read_facts", "write_facts"),
     "metabolism.metabolize": ("Metabolized", "metabolize"),
     "metabolism.rlcp": ("RLCP", "EngramStart", "Training"),
-    "core.models": ("fingerprint", "load_model", "load_tokenizer", "save_model"),
+    "core.fingerprints": ("fingerprint",),
+    "core.models": ("load_model", "load_tokenizer", "save_model"),
     "store.reader": ("Answer", "Reader"),
     "store.fact_store": ("FactStore",),
     "training.adapter": ("LoRA",),

@@ -18,7 +18,8 @@ from typer.testing import CliRunner
 
 from mnemotomy.cli import app
 from mnemotomy.core.errors import ConfigurationError, DataError, ModelError
-from mnemotomy.core.models import load_model, load_tokenizer, tokenizer_digest
+from mnemotomy.core.fingerprints import tokenizer_digest
+from mnemotomy.core.models import load_model, load_tokenizer
 from mnemotomy.data.tofu import Question
 from mnemotomy.evaluation.evaluating import Fluency, _judge_digest, evaluation_of
 from mnemotomy.evaluation.texts import Texts

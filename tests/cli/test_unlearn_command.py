@@ -17,7 +17,8 @@ from typer.testing import CliRunner
 from mnemotomy.cli import app
 from mnemotomy.cli.settings import configured
 from mnemotomy.core.errors import ConfigurationError
-from mnemotomy.core.models import fingerprint, load_model
+from mnemotomy.core.fingerprints import fingerprint
+from mnemotomy.core.models import load_model
 from mnemotomy.methods.classifiers.registry import METHODS
 from mnemotomy.methods.language.engram_filtered import EngramSteep
 from mnemotomy.methods.language.hybrid import Hybrid

@@ -17,7 +17,8 @@ import mnemotomy as mt
 from mnemotomy.cli import app
 from mnemotomy.core.errors import DataError, ModelError
 from mnemotomy.core.files import check_replaceable, output_file, replacing_folder, write_text
-from mnemotomy.core.models import check_language_model, device_of, observing
+from mnemotomy.core.models import check_language_model
+from mnemotomy.core.modules import device_of, observing
 
 
 def masked() -> Any:

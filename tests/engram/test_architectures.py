@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import mnemotomy as mt
 from mnemotomy.core.errors import SelectionError
-from mnemotomy.core.models import tied_parameters
+from mnemotomy.core.modules import tied_parameters
 from mnemotomy.engram.sites import select_sites
 
 VOCABULARY, LENGTH, ROWS = 40, 9, 6

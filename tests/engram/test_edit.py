@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import mnemotomy as mt
 from mnemotomy.core.errors import ArtifactError, DataError, FingerprintError, SelectionError, TiedWeightsError
-from mnemotomy.core.models import tied_parameters, untie
+from mnemotomy.core.modules import tied_parameters, untie
 
 NAMES = tuple("abc")
 

@@ -12,7 +12,7 @@ from tiny_metabolism import FACTS, FORMAT, RETAIN, config, run, tokenizer_of_wor
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from mnemotomy.core.errors import DataError, ModelError, TrainingError
-from mnemotomy.core.models import fingerprint
+from mnemotomy.core.fingerprints import fingerprint
 from mnemotomy.data.fact import Fact
 from mnemotomy.metabolism import loop
 from mnemotomy.metabolism.metabolize import metabolize

@@ -10,7 +10,7 @@ from helpers import tiny_llama
 from tiny_metabolism import RETAIN, config, run, tokenizer_of_words
 
 from mnemotomy.core.errors import ConfigurationError, ModelError
-from mnemotomy.core.models import fingerprint
+from mnemotomy.core.fingerprints import fingerprint
 from mnemotomy.metabolism import loop
 from mnemotomy.metabolism.rlcp import RLCP, Training
 from mnemotomy.training.adapter import LoRA

@@ -9,7 +9,7 @@ from helpers import tiny_llama
 from tiny_metabolism import FACTS, FORMAT, WORDS, config, run, tokenizer_of_words
 
 from mnemotomy.core.errors import DataError, ModelError
-from mnemotomy.core.models import fingerprint
+from mnemotomy.core.fingerprints import fingerprint
 from mnemotomy.data.fact import Fact
 from mnemotomy.metabolism.metabolize import metabolize
 from mnemotomy.metabolism.rlcp import RLCP, Training

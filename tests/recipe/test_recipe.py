@@ -29,7 +29,7 @@ from mnemotomy.core.errors import (
     SelectionError,
     TiedWeightsError,
 )
-from mnemotomy.core.models import fingerprint
+from mnemotomy.core.fingerprints import fingerprint
 from mnemotomy.engram.collect import CollectOptions, _Run
 from mnemotomy.engram.moments import Moments
 from mnemotomy.recipe import collecting, load_recipe, run_recipe

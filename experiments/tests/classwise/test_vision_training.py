@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from mnemotomy.core.errors import ConfigurationError, TrainingError
-from mnemotomy.core.models import fingerprint
+from mnemotomy.core.fingerprints import fingerprint
 from mnemotomy.methods.classifiers.classifier import accuracy, logits
 from mnemotomy.methods.classifiers.problem import Examples
 from mnemotomy_bench.vision.augment import flipped, resized, shifted

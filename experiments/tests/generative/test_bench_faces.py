@@ -11,7 +11,7 @@ import torch
 from helpers import relative
 
 from mnemotomy.core.errors import ConceptError, DataError
-from mnemotomy.core.models import observing
+from mnemotomy.core.modules import observing
 from mnemotomy.engram.atlas import Atlas
 from mnemotomy.engram.filters import Balanced
 from mnemotomy.engram.sites import all_sites

@@ -14,7 +14,7 @@ from tiny_subject import MILD, save_bench, subject_in
 from torch import nn
 
 from mnemotomy.core.errors import ConfigurationError, ModelError
-from mnemotomy.core.models import fingerprint
+from mnemotomy.core.fingerprints import fingerprint
 from mnemotomy.engram.atlas import Atlas
 from mnemotomy.evaluation.texts import Texts
 from mnemotomy.methods.language.closed_form import ClosedForm

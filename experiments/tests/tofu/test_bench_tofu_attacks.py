@@ -11,7 +11,8 @@ from tiny_subject import MILD, save_bench, subject_in
 from torch import nn
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from mnemotomy.core.models import fingerprint, load_model
+from mnemotomy.core.fingerprints import fingerprint
+from mnemotomy.core.models import load_model
 from mnemotomy_bench.tofu import attacks
 from mnemotomy_bench.tofu.attacks import Attacks, Relearning, attacked, quantise, relearn, round_to_nearest
 from mnemotomy_bench.tofu.subject import Subject

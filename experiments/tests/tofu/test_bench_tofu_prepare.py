@@ -14,7 +14,8 @@ from tiny_language import write_lines
 from tiny_subject import save_bench
 
 from mnemotomy.core.errors import ConfigurationError, ModelError
-from mnemotomy.core.models import fingerprint, load_model
+from mnemotomy.core.fingerprints import fingerprint
+from mnemotomy.core.models import load_model
 from mnemotomy.evaluation.texts import Texts
 from mnemotomy.text.encoding import Encoded
 from mnemotomy_bench.tofu import prepare

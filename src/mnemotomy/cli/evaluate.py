@@ -64,7 +64,8 @@ def evaluate(
 
     from rich.console import Console
 
-    from mnemotomy.core.models import check_same_tokenizer, load_model, load_tokenizer, locate_model, quiet_transformers
+    from mnemotomy.core.fingerprints import check_same_tokenizer
+    from mnemotomy.core.models import load_model, load_tokenizer, locate_model, quiet_transformers
     from mnemotomy.evaluation.evaluating import Fluency, evaluation_of, left_out
     from mnemotomy.metrics.tofu.evaluation import values_of
     from mnemotomy.metrics.tofu.forget_quality import forget_quality

@@ -59,15 +59,8 @@ def unlearn(
     import json
 
     from mnemotomy.cli.settings import configured
-    from mnemotomy.core.models import (
-        fingerprint,
-        load_model,
-        load_tokenizer,
-        locate_model,
-        quiet_transformers,
-        save_model,
-        tokenizer_digest,
-    )
+    from mnemotomy.core.fingerprints import fingerprint, tokenizer_digest
+    from mnemotomy.core.models import load_model, load_tokenizer, locate_model, quiet_transformers, save_model
     from mnemotomy.core.version import versions
     from mnemotomy.methods.language.problem import TextProblem
     from mnemotomy.methods.language.registry import LANGUAGE_METHODS

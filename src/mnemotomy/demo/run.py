@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mnemotomy.core.files import write_text
-from mnemotomy.core.models import single_threaded
+from mnemotomy.core.modules import single_threaded
 from mnemotomy.core.version import versions
 from mnemotomy.demo.digits import DigitsConfig, digits_demo
 from mnemotomy.demo.language import LanguageConfig, language_demo

@@ -19,7 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from mnemotomy.core.errors import ArtifactError, ConceptError, DataError
-from mnemotomy.core.models import device_of, fingerprint, observing
+from mnemotomy.core.fingerprints import fingerprint
+from mnemotomy.core.modules import device_of, observing
 from mnemotomy.core.progress import progress_bar
 from mnemotomy.core.version import versions
 from mnemotomy.engram.collector import Collector

@@ -11,7 +11,7 @@ import pandas as pd
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mnemotomy.core.models import tied_parameters, untie
+from mnemotomy.core.modules import tied_parameters, untie
 from mnemotomy.engram.atlas import Atlas
 from mnemotomy.engram.edit import Edit
 from mnemotomy.engram.filters import Filter

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from mnemotomy.core.artifacts import Artifact
 from mnemotomy.core.errors import FingerprintError, NonFiniteError, TiedWeightsError
-from mnemotomy.core.models import fingerprint, tied_parameters, untie
+from mnemotomy.core.fingerprints import fingerprint
+from mnemotomy.core.modules import tied_parameters, untie
 from mnemotomy.core.version import versions
 from mnemotomy.engram.deltas import BySite, Deltas, Dense, Term
 from mnemotomy.engram.sites import Site, module_names, parameter_names, sites_by_name

@@ -25,7 +25,7 @@ class Origin:
     """Where moments come from; written into every artifact.
 
     Attributes:
-        fingerprint: of the model (``mnemotomy.core.models.fingerprint``).
+        fingerprint: of the model (``mnemotomy.core.fingerprints.fingerprint``).
         model: its class.
         selector: the sites that were asked for.
         layers: the blocks that were asked for, if any.

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mnemotomy.core.errors import ConceptError, FingerprintError, NonFiniteError, SelectionError
-from mnemotomy.core.models import digest, digests, fingerprint_of
+from mnemotomy.core.fingerprints import digest, digests, fingerprint_of
 from mnemotomy.engram.cut import Cut, RelativeCut
 from mnemotomy.engram.moments import Moments
 from mnemotomy.engram.outputs import WeightBasis

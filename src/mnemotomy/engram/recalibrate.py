@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mnemotomy.core.errors import DataError
-from mnemotomy.core.models import device_of, observing
+from mnemotomy.core.modules import device_of, observing
 from mnemotomy.engram.forward import Forward, default_forward, move
 
 Model = TypeVar("Model", bound=nn.Module)

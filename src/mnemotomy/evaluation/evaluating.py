@@ -10,14 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mnemotomy.core.models import (
-    check_language_model,
-    fingerprint,
-    load_model,
-    load_tokenizer,
-    quiet_transformers,
-    tokenizer_digest,
-)
+from mnemotomy.core.fingerprints import fingerprint, tokenizer_digest
+from mnemotomy.core.models import check_language_model, load_model, load_tokenizer, quiet_transformers
 from mnemotomy.metrics.tofu.attacks import ATTACKS
 from mnemotomy.metrics.tofu.evaluation import Evaluation, evaluate
 from mnemotomy.metrics.tofu.fluency import FLUENCY, PERPLEXITY, base_perplexity, classified_fluency

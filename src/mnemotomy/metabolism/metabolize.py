@@ -15,7 +15,9 @@ from torch import nn
 
 from mnemotomy.core.errors import ConfigurationError, DataError, TrainingError
 from mnemotomy.core.files import write_text
-from mnemotomy.core.models import check_language_model, check_window, fingerprint, keeping_flags, save_model, window_of
+from mnemotomy.core.fingerprints import fingerprint
+from mnemotomy.core.models import check_language_model, save_model
+from mnemotomy.core.modules import check_window, keeping_flags, window_of
 from mnemotomy.core.version import versions
 from mnemotomy.data.fact import Fact, PromptFormat, check_facts
 from mnemotomy.metabolism.loop import Material, Outcome, Run, train

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mnemotomy.core.models import device_of, observing
+from mnemotomy.core.modules import device_of, observing
 from mnemotomy.core.progress import progress_bar
 from mnemotomy.metabolism.streams import Sequences
 

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from mnemotomy.core.errors import NonFiniteError
-from mnemotomy.core.models import device_of
+from mnemotomy.core.modules import device_of
 from mnemotomy.observe.generation import pad_left
 from mnemotomy.observe.greedy import supports_dropping_rows
 from mnemotomy.text.answers import EncodedAnswer

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from mnemotomy.core.errors import DataError
-from mnemotomy.core.models import check_window, observing
+from mnemotomy.core.modules import check_window, observing
 from mnemotomy.core.version import __version__
 from mnemotomy.observe.answer_logits import read_one_by_one, read_sharing_prompts, shares_prompts
 from mnemotomy.observe.generation import continue_greedily

@@ -11,7 +11,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mnemotomy.core.errors import ModelError
-from mnemotomy.core.models import device_of, load_model, load_tokenizer, observing, window_of
+from mnemotomy.core.models import load_model, load_tokenizer
+from mnemotomy.core.modules import device_of, observing, window_of
 from mnemotomy.text.lengths import equal_lengths
 from mnemotomy.text.tokenizing import tokenized
 

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from mnemotomy.core.errors import DataError, ModelError
-from mnemotomy.core.models import check_language_model, device_of, observing, quiet_transformers, window_of
+from mnemotomy.core.models import check_language_model, quiet_transformers
+from mnemotomy.core.modules import device_of, observing, window_of
 from mnemotomy.observe.greedy import supports_dropping_rows, write_greedily
 from mnemotomy.text.prompts import encode_prompts
 

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from mnemotomy.core.errors import DataError, ModelError
-from mnemotomy.core.models import device_of, observing
+from mnemotomy.core.modules import device_of, observing
 from mnemotomy.observe.eager import eager_attention
 from mnemotomy.text.lengths import equal_lengths
 from mnemotomy.text.prompts import encode_prompts, encode_with_answer

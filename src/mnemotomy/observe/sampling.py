@@ -8,7 +8,8 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from mnemotomy.core.models import device_of, observing, quiet_transformers
+from mnemotomy.core.models import quiet_transformers
+from mnemotomy.core.modules import device_of, observing
 from mnemotomy.observe.generation import (
     check_writes,
     end_tokens,

@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from mnemotomy.core.models import device_of, fingerprint, tokenizer_digest
+from mnemotomy.core.fingerprints import fingerprint, tokenizer_digest
+from mnemotomy.core.modules import device_of
 from mnemotomy.core.precision import Precision, autocast, check_precision, resolved
 from mnemotomy.core.progress import progress_bar
 from mnemotomy.core.version import __version__

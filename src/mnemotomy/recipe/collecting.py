@@ -15,7 +15,9 @@ from typing import Any
 from torch import nn
 
 from mnemotomy.core.errors import ConceptError, ModelError
-from mnemotomy.core.models import check_tokens, fingerprint, window_of
+from mnemotomy.core.fingerprints import fingerprint
+from mnemotomy.core.models import check_tokens
+from mnemotomy.core.modules import window_of
 from mnemotomy.engram.collect import CollectOptions, collect
 from mnemotomy.engram.moments import Moments
 from mnemotomy.engram.rows import is_encoder_decoder

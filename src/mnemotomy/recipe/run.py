@@ -12,14 +12,9 @@ from torch import nn
 
 from mnemotomy.core.errors import NonFiniteError, SelectionError, TiedWeightsError
 from mnemotomy.core.files import check_replaceable
-from mnemotomy.core.models import (
-    fingerprint,
-    load_model,
-    load_tokenizer,
-    quiet_transformers,
-    save_model,
-    tied_parameters,
-)
+from mnemotomy.core.fingerprints import fingerprint
+from mnemotomy.core.models import load_model, load_tokenizer, quiet_transformers, save_model
+from mnemotomy.core.modules import tied_parameters
 from mnemotomy.core.version import versions
 from mnemotomy.engram.atlas import Atlas
 from mnemotomy.engram.edit import Edit

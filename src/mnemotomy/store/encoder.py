@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mnemotomy.core.errors import ModelError
-from mnemotomy.core.models import device_of, observing, window_of
+from mnemotomy.core.modules import device_of, observing, window_of
 
 Encoder: TypeAlias = Callable[[Sequence[str]], Float[Tensor, "n d"]]
 

@@ -12,7 +12,7 @@ from helpers import relative, same_state, state_of
 from tiny_problem import CUT, DOWN, example, moments, pinv, tiny_problem
 
 from mnemotomy.core.errors import ConfigurationError, DataError, SelectionError
-from mnemotomy.core.models import tied_parameters
+from mnemotomy.core.modules import tied_parameters
 from mnemotomy.engram.sites import all_sites
 from mnemotomy.methods.language.collecting import Collecting, some
 from mnemotomy.methods.language.delta_sequential import DeltaSequential

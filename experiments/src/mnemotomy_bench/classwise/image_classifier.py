@@ -10,7 +10,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from mnemotomy.core.errors import DataError, ModelError
-from mnemotomy.core.models import device_of, load_model, observing
+from mnemotomy.core.models import load_model
+from mnemotomy.core.modules import device_of, observing
 from mnemotomy.data.images import Images, centres, load_images, normalise
 from mnemotomy.methods.classifiers.classifier import logits
 from mnemotomy.metrics.accuracy import class_accuracies

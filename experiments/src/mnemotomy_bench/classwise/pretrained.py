@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from mnemotomy.core.errors import ConfigurationError, DataError
-from mnemotomy.core.models import fingerprint
+from mnemotomy.core.fingerprints import fingerprint
 from mnemotomy.core.progress import progress_bar
 from mnemotomy.core.version import versions
 from mnemotomy.data.images import Images

@@ -13,7 +13,8 @@ import torch
 from torch import nn
 
 from mnemotomy.core.errors import DataError
-from mnemotomy.core.models import digest, fingerprint, single_threaded
+from mnemotomy.core.fingerprints import digest, fingerprint
+from mnemotomy.core.modules import single_threaded
 from mnemotomy.core.precision import resolved
 from mnemotomy.methods.classifiers.base import Method
 from mnemotomy.methods.classifiers.gradient import GradientMethod

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from torch import nn
 
-from mnemotomy.core.models import fingerprint
+from mnemotomy.core.fingerprints import fingerprint
 from mnemotomy.data.images import DIGITS, data_folder, load_images, state_of
 from mnemotomy.methods.classifiers.problem import Examples
 from mnemotomy_bench.classwise.cases import Case

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mnemotomy.core.errors import DataError
-from mnemotomy.core.models import digest, fingerprint
+from mnemotomy.core.fingerprints import digest, fingerprint
 from mnemotomy.data.images import DIGITS, data_folder, load_images
 from mnemotomy.engram.atlas import Atlas
 from mnemotomy.engram.collect import collect

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from mnemotomy.core.models import single_threaded
+from mnemotomy.core.modules import single_threaded
 from mnemotomy.core.progress import progress_bar
 from mnemotomy.metrics.interval import averaged
 from mnemotomy_bench.generative.autoencoder import Subject

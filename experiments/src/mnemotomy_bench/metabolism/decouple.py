@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mnemotomy.core.models import load_model, load_tokenizer, quiet_transformers, single_threaded
+from mnemotomy.core.models import load_model, load_tokenizer, quiet_transformers
+from mnemotomy.core.modules import single_threaded
 from mnemotomy.data.fact import Fact
 from mnemotomy.data.fact_templates import CITY_COUNTRY
 from mnemotomy.data.world import small_world

@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from mnemotomy.core.errors import DataError, ModelError, NonFiniteError, SelectionError
-from mnemotomy.core.models import observing
+from mnemotomy.core.modules import observing
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mnemotomy.core.models import device_of, observing
+from mnemotomy.core.modules import device_of, observing
 from mnemotomy.data.fact import Fact
 from mnemotomy.metabolism.probe import Layer, block_names, resolve_layer
 from mnemotomy.metabolism.streams import encode_texts

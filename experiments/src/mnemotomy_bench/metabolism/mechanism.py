@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mnemotomy.core.models import device_of
+from mnemotomy.core.modules import device_of
 from mnemotomy.metabolism.adversary import spread
 from mnemotomy.metabolism.probe import Layer, block_names
 from mnemotomy.metabolism.streams import encode_answers

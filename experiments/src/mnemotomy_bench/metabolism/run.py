@@ -11,7 +11,9 @@ from typing import Any
 
 from mnemotomy.core.errors import ConfigurationError
 from mnemotomy.core.files import write_text
-from mnemotomy.core.models import fingerprint, load_model, load_tokenizer, quiet_transformers, single_threaded
+from mnemotomy.core.fingerprints import fingerprint
+from mnemotomy.core.models import load_model, load_tokenizer, quiet_transformers
+from mnemotomy.core.modules import single_threaded
 from mnemotomy.core.version import versions
 from mnemotomy.metabolism.metabolize import metabolize
 from mnemotomy.metabolism.rlcp import RLCP, described

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from mnemotomy.core.errors import DataError, ModelError, NonFiniteError
-from mnemotomy.core.models import observing
+from mnemotomy.core.modules import observing
 
 Loss = Callable[[nn.Module], Tensor]
 """A scalar that depends on the model's parameters, as the mean loss of a batch that it closes over."""

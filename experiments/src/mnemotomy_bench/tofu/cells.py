@@ -15,7 +15,8 @@ from torch import nn
 
 from mnemotomy.core.errors import NonFiniteError, TrainingError
 from mnemotomy.core.files import write_text
-from mnemotomy.core.models import device_of, save_model
+from mnemotomy.core.models import save_model
+from mnemotomy.core.modules import device_of
 from mnemotomy.core.version import versions
 from mnemotomy.methods.language.base import LanguageMethod
 from mnemotomy.methods.language.gradient import GradientMethod

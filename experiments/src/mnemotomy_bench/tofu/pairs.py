@@ -8,7 +8,8 @@ from typing import Any
 
 from torch import nn
 
-from mnemotomy.core.models import check_same_tokenizer, load_model, load_tokenizer, quiet_transformers
+from mnemotomy.core.fingerprints import check_same_tokenizer
+from mnemotomy.core.models import load_model, load_tokenizer, quiet_transformers
 from mnemotomy.observe.splits import Observed
 
 

@@ -17,10 +17,10 @@ import torch
 from torch import nn
 
 from mnemotomy.core.errors import ConfigurationError, DataError, TrainingError
+from mnemotomy.core.fingerprints import fingerprint
 from mnemotomy.core.models import (
     check_device,
     check_language_model,
-    fingerprint,
     load_model,
     load_tokenizer,
     quiet_transformers,

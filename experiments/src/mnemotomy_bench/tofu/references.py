@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from mnemotomy.core.errors import ConfigurationError
-from mnemotomy.core.models import single_threaded
+from mnemotomy.core.modules import single_threaded
 from mnemotomy.core.progress import progress_bar
 from mnemotomy.methods.language.base import LanguageMethod
 from mnemotomy.methods.language.self_reference import SelfReference

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from mnemotomy.core.errors import ConfigurationError, DataError, MnemotomyError, ModelError, SelectionError
-from mnemotomy.core.models import single_threaded
+from mnemotomy.core.modules import single_threaded
 from mnemotomy.core.precision import resolved
 from mnemotomy.core.progress import progress_bar
 from mnemotomy.core.version import versions

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from mnemotomy.core.errors import TrainingError
-from mnemotomy.core.models import load_model, load_tokenizer, observing, quiet_transformers, single_threaded
+from mnemotomy.core.models import load_model, load_tokenizer, quiet_transformers
+from mnemotomy.core.modules import observing, single_threaded
 from mnemotomy.core.version import versions
 from mnemotomy.data.tofu import Question
 from mnemotomy.evaluation.evaluating import evaluation_of

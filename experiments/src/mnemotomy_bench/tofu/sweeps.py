@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 from mnemotomy.core.errors import ConfigurationError
-from mnemotomy.core.models import single_threaded
+from mnemotomy.core.modules import single_threaded
 from mnemotomy.core.progress import progress_bar
 from mnemotomy.core.version import versions
 from mnemotomy.engram.sites import select_sites

@@ -14,7 +14,7 @@ from torch import nn
 
 from mnemotomy.core.errors import TrainingError
 from mnemotomy.core.files import output_file, write_text
-from mnemotomy.core.models import device_of
+from mnemotomy.core.modules import device_of
 from mnemotomy.core.progress import progress_bar
 from mnemotomy_bench.lab.resources import Usage, measured
 

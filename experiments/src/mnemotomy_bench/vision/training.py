@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mnemotomy.core.errors import ConfigurationError
-from mnemotomy.core.models import device_of
+from mnemotomy.core.modules import device_of
 from mnemotomy.core.precision import autocast
 from mnemotomy.methods.classifiers.classifier import logits
 from mnemotomy.methods.classifiers.problem import Examples

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mnemotomy.core.errors import ModelError
-from mnemotomy.core.models import device_of, observing
+from mnemotomy.core.modules import device_of, observing
 from mnemotomy.methods.classifiers.problem import Examples
 
 BATCH_SIZE = 128

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from mnemotomy.core.errors import NonFiniteError, SelectionError
-from mnemotomy.core.models import device_of
+from mnemotomy.core.modules import device_of
 from mnemotomy.curvature.kronecker import KroneckerFactor, KroneckerFactors, Side
 from mnemotomy.engram.collector import Collector
 from mnemotomy.engram.products import add_gram_, full_precision, mirror_

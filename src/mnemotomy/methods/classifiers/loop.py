@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from mnemotomy.core.errors import ConfigurationError, TrainingError
-from mnemotomy.core.models import device_of
+from mnemotomy.core.modules import device_of
 from mnemotomy.core.progress import progress_bar
 
 Step = TypeVar("Step")

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from mnemotomy.core.errors import ConfigurationError
-from mnemotomy.core.models import device_of, observing
+from mnemotomy.core.modules import device_of, observing
 from mnemotomy.curvature.ascent import Aim, Ascent, climb
 from mnemotomy.curvature.kronecker import check_damping
 from mnemotomy.curvature.weight_gradients import Matrices, taken, train_as, train_only

@@ -10,7 +10,8 @@ import torch
 
 from mnemotomy.core.errors import ConfigurationError, DataError
 from mnemotomy.core.files import write_text
-from mnemotomy.core.models import device_of, fingerprint, tokenizer_digest
+from mnemotomy.core.fingerprints import fingerprint, tokenizer_digest
+from mnemotomy.core.modules import device_of
 from mnemotomy.core.progress import progress_bar
 from mnemotomy.methods.language.problem import TextProblem
 from mnemotomy.methods.language.refusals import question_of

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mnemotomy.core.errors import ConfigurationError, SelectionError
-from mnemotomy.core.models import device_of, observing, tied_parameters, untie
+from mnemotomy.core.modules import device_of, observing, tied_parameters, untie
 from mnemotomy.core.progress import progress_bar
 from mnemotomy.engram.cut import RelativeCut
 from mnemotomy.engram.edit import check_finite

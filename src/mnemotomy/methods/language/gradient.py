@@ -12,7 +12,8 @@ from typing import ClassVar, Literal
 from torch import Tensor, nn
 
 from mnemotomy.core.errors import ConfigurationError
-from mnemotomy.core.models import device_of, fingerprint, observing, tokenizer_digest
+from mnemotomy.core.fingerprints import fingerprint, tokenizer_digest
+from mnemotomy.core.modules import device_of, observing
 from mnemotomy.methods.classifiers.base import Family
 from mnemotomy.methods.language.base import LanguageMethod
 from mnemotomy.methods.language.loop import Descent, Loss, Run, Step, descend

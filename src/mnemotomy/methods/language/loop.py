@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from mnemotomy.core.errors import ConfigurationError, TrainingError
-from mnemotomy.core.models import device_of, keeping_flags
+from mnemotomy.core.modules import device_of, keeping_flags
 from mnemotomy.core.progress import progress_bar
 from mnemotomy.training.adapter import LoRA, with_adapter
 from mnemotomy.training.checkpoint import load_checkpoint, save_checkpoint, seconds_before

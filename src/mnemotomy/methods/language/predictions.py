@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from mnemotomy.core.models import device_of, observing, within_window
+from mnemotomy.core.modules import device_of, observing, within_window
 from mnemotomy.methods.language.sequences import padded
 from mnemotomy.text.encoding import IGNORED, Encoded
 from mnemotomy.training.adapter import unwrapped

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mnemotomy.core.errors import ModelError
-from mnemotomy.core.models import device_of, observing
+from mnemotomy.core.modules import device_of, observing
 from mnemotomy.engram.forward import default_forward, move
 from mnemotomy.engram.sites import Reading, Site
 from mnemotomy.methods.language.sequences import Batch

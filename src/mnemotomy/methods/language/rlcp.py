@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mnemotomy.core.errors import ConfigurationError
-from mnemotomy.core.models import device_of, observing
+from mnemotomy.core.modules import device_of, observing
 from mnemotomy.data.fact import PromptFormat
 from mnemotomy.metabolism.adversary import Reversal
 from mnemotomy.metabolism.homeostasis import kl_to_reference

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mnemotomy.core.errors import ConfigurationError, ModelError
-from mnemotomy.core.models import device_of, keeping_flags, observing
+from mnemotomy.core.modules import device_of, keeping_flags, observing
 from mnemotomy.metabolism.probe import Layer, block_names, hidden_size, hidden_states, resolve_layer
 from mnemotomy.methods.language.gradient import EPOCHS, LEARNING_RATES, RetainingMethod, StepLoss
 from mnemotomy.methods.language.loop import Loss, Step

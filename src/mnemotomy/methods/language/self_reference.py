@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from mnemotomy.core.errors import ConfigurationError, DataError, ModelError
-from mnemotomy.core.models import device_of, window_of
+from mnemotomy.core.modules import device_of, window_of
 from mnemotomy.core.progress import progress_bar
 from mnemotomy.observe.generation import check_writes
 from mnemotomy.observe.sampling import continue_sampled

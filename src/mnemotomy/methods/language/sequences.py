@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mnemotomy.core.errors import DataError
-from mnemotomy.core.models import window_of
+from mnemotomy.core.modules import window_of
 from mnemotomy.methods.language.problem import TextProblem
 from mnemotomy.text.answers import Template, encode_answer
 from mnemotomy.text.encoding import IGNORED, Encoded, encode

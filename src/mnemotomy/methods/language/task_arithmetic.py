@@ -9,7 +9,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from mnemotomy.core.errors import ConfigurationError, SelectionError
-from mnemotomy.core.models import fingerprint
+from mnemotomy.core.fingerprints import fingerprint
 from mnemotomy.engram.deltas import Dense, Term
 from mnemotomy.engram.edit import Edit
 from mnemotomy.engram.sites import sites_by_name

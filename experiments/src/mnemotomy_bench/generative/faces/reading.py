@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mnemotomy.core.models import device_of, observing
+from mnemotomy.core.modules import device_of, observing
 from mnemotomy_bench.generative.faces.dataset import FACTORS
 from mnemotomy_bench.generative.faces.portraits import CIRCULAR, Portraits, hue_from_point
 from mnemotomy_bench.metrics.identity import determination, factor_change

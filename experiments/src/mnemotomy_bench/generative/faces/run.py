@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from mnemotomy.core.models import single_threaded
+from mnemotomy.core.modules import single_threaded
 from mnemotomy.core.progress import progress_bar
 from mnemotomy_bench.generative.faces.arithmetic import arithmetic
 from mnemotomy_bench.generative.faces.cases import FaceCase, face_cases

@@ -11,7 +11,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from mnemotomy.core.errors import DataError
-from mnemotomy.core.models import digest, fingerprint, observing
+from mnemotomy.core.fingerprints import digest, fingerprint
+from mnemotomy.core.modules import observing
 from mnemotomy.engram.edit import Edit
 from mnemotomy_bench.generative.faces.cases import FaceCase
 from mnemotomy_bench.generative.faces.engrams import Engrams
