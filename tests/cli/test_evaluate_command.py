@@ -20,7 +20,6 @@ from mnemotomy.cli import app
 from mnemotomy.core.errors import ConfigurationError, DataError, ModelError
 from mnemotomy.core.fingerprints import tokenizer_digest
 from mnemotomy.core.models import load_model, load_tokenizer
-from mnemotomy.data.tofu import Question
 from mnemotomy.evaluation.evaluating import Fluency, _judge_digest, evaluation_of
 from mnemotomy.evaluation.texts import Texts
 from mnemotomy.metrics.tofu.fluency import FLUENCY, PERPLEXITY, base_perplexity, relative_fluency
@@ -32,6 +31,7 @@ from mnemotomy.observe.fluency import losses_under, probability_clean
 from mnemotomy.observe.generation import continue_greedily
 from mnemotomy.observe.greedy import supports_dropping_rows
 from mnemotomy.observe.splits import Asking, Observed, observe_splits
+from mnemotomy.text.records import TextExample
 
 KEYS = {
     "exact_memorization",
@@ -196,7 +196,7 @@ def test_bad_files_are_one_line(folder: Path, tmp_path: Path):
 
 def test_an_answer_without_a_token_is_refused(folder: Path):
     with pytest.raises(DataError, match="gives no token"):
-        observe_splits(observed(folder), {"forget": [Question("Rome ?", " \u2003 ")]}, QUICK)
+        observe_splits(observed(folder), {"forget": [TextExample.of_question("Rome ?", " \u2003 ")]}, QUICK)
 
 
 def test_texts_beyond_the_window(folder: Path, tmp_path: Path):

@@ -21,7 +21,7 @@ from mnemotomy.metabolism.probe import hidden_states, resolve_layer
 from mnemotomy.metabolism.rlcp import RLCP, Training
 from mnemotomy.methods.language.problem import TextProblem
 from mnemotomy.report.figures import accuracy_heatmap
-from mnemotomy.text.records import TextExample, Turn
+from mnemotomy.text.records import TextExample
 from mnemotomy.training.adapter import LoRA, with_adapter
 
 
@@ -79,7 +79,7 @@ def test_an_embedding_that_transformers_cannot_name_is_let_be(folder: Path, monk
 
 
 def test_a_model_without_a_head_cannot_be_asked(folder: Path):
-    example = TextExample("text", (Turn("assistant", "Kyoto"),), "here")
+    example = TextExample.of_text("Kyoto", "here")
     with pytest.raises(ModelError, match="LlamaModel has no output head"):
         TextProblem(AutoModel.from_pretrained(folder), tokenizer(), [example], [example])
 

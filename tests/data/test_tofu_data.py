@@ -10,7 +10,9 @@ import pytest
 from tiny_language import write_lines
 
 from mnemotomy.core.errors import DataError
-from mnemotomy.data.tofu import Question, evaluation_splits, load_tofu, retained_split
+from mnemotomy.data.tofu import evaluation_splits, retained_split
+from mnemotomy.evaluation.texts import load_tofu
+from mnemotomy.text.records import TextExample
 
 ROW = {"question": "Who?", "answer": "Hina."}
 
@@ -60,7 +62,14 @@ def test_all_that_a_line_can_have(tmp_path: Path):
     write_lines(tmp_path / "mine.jsonl", [row, row])
     first, second = load_tofu(tmp_path, "mine")
     where = f"{tmp_path / 'mine.jsonl'} line 1"
-    assert first == Question("Who?", "Hina.", "?", "It is Hina.", ("Ali.", "Sara."), where)
+    assert first == TextExample.of_question(
+        "Who?",
+        "Hina.",
+        where,
+        paraphrased_question="?",
+        paraphrased_answer="It is Hina.",
+        perturbed_answers=("Ali.", "Sara."),
+    )
     assert second.where.endswith("line 2")
     write_lines(tmp_path / "one.jsonl", [{**ROW, "perturbed_answer": "Ali.", "paraphrased_answer": None}])
     assert load_tofu(tmp_path, "one")[0].perturbed_answers == ("Ali.",)

@@ -14,7 +14,6 @@ from scipy.stats import hmean, ks_2samp
 from sklearn.metrics import roc_auc_score
 
 from mnemotomy.core.errors import ArtifactError, DataError
-from mnemotomy.data.tofu import Question
 from mnemotomy.metrics.tofu.attacks import (
     ATTACKS,
 )
@@ -27,10 +26,11 @@ from mnemotomy.metrics.tofu.summary import read_evaluation, summary, write_evalu
 from mnemotomy.metrics.tofu.truth_ratio import forget_truth_ratio, retain_truth_ratio, truth_ratio
 from mnemotomy.observe.answers import AnswerObservations
 from mnemotomy.observe.questions import QuestionObservations
+from mnemotomy.text.records import TextExample
 
 
-def questions(size: int) -> tuple[Question, ...]:
-    return tuple(Question(f"Who is {index}?", f"It is {index} .") for index in range(size))
+def questions(size: int) -> tuple[TextExample, ...]:
+    return tuple(TextExample.of_question(f"Who is {index}?", f"It is {index} .") for index in range(size))
 
 
 def random_answers(seed: int, size: int, low: float, high: float) -> AnswerObservations:

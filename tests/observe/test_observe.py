@@ -18,8 +18,8 @@ from mnemotomy.observe.generation import continue_greedily
 from mnemotomy.observe.positions import token_positions
 from mnemotomy.observe.prompts import PromptObservations, observe_prompts
 from mnemotomy.observe.sampling import continue_sampled
-from mnemotomy.text.lengths import equal_lengths
-from mnemotomy.text.prompts import encode_prompt, encode_with_answer
+from mnemotomy.text.batches import equal_lengths
+from mnemotomy.text.tokenizing import encode_prompt, encode_with_answer
 
 PROMPTS = ["Kyoto lies in", "Paris", "In which country is Rome?", "Rome lies in", "the capital of", "Kyoto"]
 ANSWERS = ["Japan", "France", "Italy", "Italy", "France", "is in Japan"]

@@ -16,13 +16,14 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from mnemotomy.core.errors import ArtifactError, DataError, NonFiniteError
-from mnemotomy.data.tofu import Question
 from mnemotomy.observe import answer_logits
 from mnemotomy.observe.answers import AnswerObservations, answer_greedily, observe_answers
 from mnemotomy.observe.questions import QuestionObservations, observe_questions
 from mnemotomy.observe.questions_file import load_questions, save_questions
 from mnemotomy.observe.splits import Observed
-from mnemotomy.text.answers import Template, encode_answer, prompt_of
+from mnemotomy.text.encoding import encode_answer
+from mnemotomy.text.records import TextExample
+from mnemotomy.text.template import Template, prompt_of
 
 CHAT = (
     "{{ bos_token }}{% for m in messages %}<|im_start|>{{ m['role'] }}{{ date_string if m['role'] == 'system' }}\n"
@@ -106,7 +107,7 @@ def test_a_shared_prompt_changes_nothing(model: Any, tokenizer: Any, monkeypatch
         together = answer_logits.read_sharing_prompts(model, encoded, 4)
     for left, right in zip(apart, together, strict=True):
         torch.testing.assert_close(left, right, atol=2e-4, rtol=1e-5)
-    assert [row.shape[1] for row in together] == [len(one.labels) for one in encoded]
+    assert [row.shape[1] for row in together] == [len(one.answer) for one in encoded]
 
 
 def test_models_that_return_all_logits(model: Any, tokenizer: Any, monkeypatch: pytest.MonkeyPatch):
@@ -141,7 +142,7 @@ def test_a_token_across_the_border_belongs_to_the_answer():
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     merging = PreTrainedTokenizerFast(tokenizer_object=backend, pad_token="<pad>", eos_token="<eos>")
     encoded = encode_answer(merging, "Who?", "ab", PLAIN)
-    assert merging.convert_ids_to_tokens(encoded.labels) == ["Ġa", "b", "<eos>"]
+    assert merging.convert_ids_to_tokens(encoded.answer) == ["Ġa", "b", "<eos>"]
     with pytest.raises(DataError, match="nothing stands before the answer"):
         encode_answer(merging, "", "ab", Template(before_question="", after_question="", before_answer=" "))
 
@@ -184,12 +185,17 @@ def test_greedy_answers(model: Any, tokenizer: Any):
 
 
 @pytest.fixture
-def split() -> list[Question]:
+def split() -> list[TextExample]:
     pairs = zip(QUESTIONS, ANSWERS, strict=True)
-    return [Question(q, a, None, f"It is {a}", ("Rome .", f"{a} {a}"), f"line {i}") for i, (q, a) in enumerate(pairs)]
+    return [
+        TextExample.of_question(
+            q, a, f"line {i}", paraphrased_answer=f"It is {a}", perturbed_answers=("Rome .", f"{a} {a}")
+        )
+        for i, (q, a) in enumerate(pairs)
+    ]
 
 
-def test_a_split_at_once(model: Any, tokenizer: Any, split: list[Question], tmp_path: Path):
+def test_a_split_at_once(model: Any, tokenizer: Any, split: list[TextExample], tmp_path: Path):
     found = observe_questions(model, tokenizer, split, max_new_tokens=3)
     assert len(found) == 5
     twice = [question for question in QUESTIONS for _ in range(2)]
@@ -204,7 +210,7 @@ def test_a_split_at_once(model: Any, tokenizer: Any, split: list[Question], tmp_
         assert part.texts == expected.texts
         torch.testing.assert_close(part.log_probability, expected.log_probability, atol=1e-5, rtol=1e-5)
     assert found.generated == answer_greedily(model, tokenizer, QUESTIONS, max_new_tokens=3)
-    bare = observe_questions(model, tokenizer, [Question("Who?", "Rome")], max_new_tokens=0)
+    bare = observe_questions(model, tokenizer, [TextExample.of_question("Who?", "Rome")], max_new_tokens=0)
     assert (bare.paraphrased, bare.perturbed, bare.generated) == (None, None, None)
     with pytest.raises(DataError, match="no questions"):
         observe_questions(model, tokenizer, [])
@@ -246,7 +252,7 @@ def test_files_that_are_none(tmp_path: Path):
     with pytest.raises(ArtifactError, match="damaged"):
         load_questions(path)
     part = AnswerObservations(*(torch.zeros(2) for _ in range(5)), lengths=torch.tensor([2]), texts=("a",))
-    good = QuestionObservations((Question("a", "b"),), part)
+    good = QuestionObservations((TextExample.of_question("a", "b"),), part)
     save_questions(good, path)
     assert_same(load_questions(path), good)
     save_questions(replace(good, answer=replace(part, lengths=torch.tensor([3]))), path)

@@ -34,8 +34,7 @@ from mnemotomy.engram.collect import CollectOptions, _Run
 from mnemotomy.engram.moments import Moments
 from mnemotomy.recipe import collecting, load_recipe, run_recipe
 from mnemotomy.recipe.collecting import Reading, collect_files, remove_checkpoints
-from mnemotomy.text.encoding import batches
-from mnemotomy.text.records import read_examples
+from mnemotomy.text.batches import batches
 
 IDS = torch.arange(5, 25)[None]
 
@@ -67,7 +66,7 @@ def logits(model: Any) -> torch.Tensor:
 def moments_of(model: Any, source: Path, folder: Path, **selection: Any) -> mt.Moments:
     made = mt.load_tokenizer(source)
     data = {
-        name: batches(read_examples(folder / file), made)
+        name: batches(made, folder / file)
         for name, file in (("kyoto", "kyoto.jsonl"), ("paris", "paris.jsonl"), ("reference", "rest.jsonl"))
     }
     return mt.collect(model, data, **selection)

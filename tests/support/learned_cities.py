@@ -14,10 +14,9 @@ from torch import nn
 from mnemotomy.core.models import load_model, load_tokenizer
 from mnemotomy.methods.language.grad_diff import GradDiff
 from mnemotomy.methods.language.predictions import sequence_log_probabilities
-from mnemotomy.methods.language.problem import TextProblem
-from mnemotomy.methods.language.sequences import sequences
-from mnemotomy.text.answers import Template
-from mnemotomy.text.records import TextExample, Turn
+from mnemotomy.methods.language.problem import TextProblem, sequences
+from mnemotomy.text.records import TextExample
+from mnemotomy.text.template import Template
 
 TEMPLATE = Template(system=None, date=None)
 COUNTRIES = {"Kyoto": "Japan", "Paris": "France", "Rome": "Italy"}
@@ -25,7 +24,7 @@ FAST: dict[str, Any] = {"learning_rate": 3e-3, "epochs": 3, "batch_size": 2, "wa
 
 
 def example(question: str, answer: str) -> TextExample:
-    return TextExample("question", (Turn("user", question), Turn("assistant", answer)), "here")
+    return TextExample.of_question(question, answer, "here")
 
 
 def examples(cities: Sequence[str]) -> list[TextExample]:

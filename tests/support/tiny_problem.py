@@ -10,16 +10,16 @@ from tiny_language import tokenizer
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from mnemotomy.methods.language.problem import TextProblem
-from mnemotomy.methods.language.sequences import padded, sequences
-from mnemotomy.text.records import TextExample, Turn
+from mnemotomy.methods.language.problem import TextProblem, sequences
+from mnemotomy.text.batches import padded
+from mnemotomy.text.records import TextExample
 
 CUT = 1e-6
 DOWN = "model.layers.1.mlp.down_proj"
 
 
 def example(question: str, answer: str) -> TextExample:
-    return TextExample("question", (Turn("user", question), Turn("assistant", answer)), "here")
+    return TextExample.of_question(question, answer, "here")
 
 
 def llama(seed: int, **changes: Any) -> LlamaForCausalLM:
@@ -43,16 +43,14 @@ def moments(problem: TextProblem, model: Any, names: list[str], *, positions: st
     found: dict[str, list[Tensor]] = {name: [] for name in names}
     for examples in (problem.forget, problem.retain):
         total = {name: torch.zeros((), dtype=torch.float64) for name in names}
-        for row in sequences(problem, examples, end=False):
-            batch = padded([row], problem.tokenizer)
+        for row in sequences(problem, examples):
+            batch = padded([row], problem.tokenizer, "answer")
             keep = batch["labels"] != -100
             if positions == "all":
                 keep = torch.ones_like(keep)
             if positions == "predicting":
-                counted = batch["labels"][0].tolist()
-                first = next(i for i, label in enumerate(counted) if label != -100)
                 keep = torch.zeros_like(keep)
-                keep[0, first - 1 : len(counted) - 1] = True  # what predicts the end token as the last
+                keep[0, row.start - 1 : -1] = True  # what predicts the end token as the last
             for name, gram in brute_force(model, batch, keep, names).items():
                 total[name] = total[name] + gram
         for name in names:

@@ -11,7 +11,8 @@ import torch
 from tiny_language import TEMPLATE, tokenizer, write_lines
 
 from mnemotomy.core.errors import DataError
-from mnemotomy.text.encoding import IGNORED, batches, encode
+from mnemotomy.text.batches import batches
+from mnemotomy.text.encoding import IGNORED, encode
 from mnemotomy.text.records import TextExample, Turn, read_examples
 
 TALK = [
@@ -31,6 +32,7 @@ class SlowTokenizer:
     def __init__(self, fast: Any) -> None:
         self.fast = fast
         self.all_special_ids = fast.all_special_ids
+        self.eos_token_id = fast.eos_token_id
         self.chat_template = fast.chat_template
         self.apply_chat_template = fast.apply_chat_template
 
@@ -50,9 +52,10 @@ def example(row: dict[str, Any], tmp_path: Path) -> TextExample:
 
 def counted(row: dict[str, Any], made: Any, tmp_path: Path, max_length: int = 512) -> str:
     """The text of the tokens that count, each checked to be labelled with itself."""
-    encoded = encode(example(row, tmp_path), made, max_length)
-    chosen = [token for token, label in zip(*encoded, strict=True) if label != IGNORED]
-    assert chosen == [label for label in encoded.labels if label != IGNORED]
+    encoded = encode(example(row, tmp_path), made, max_length=max_length)
+    marked = encoded.marked("answer")
+    chosen = [token for token, label in zip(encoded.input_ids, marked, strict=True) if label != IGNORED]
+    assert chosen == [label for label in marked if label != IGNORED]
     return getattr(made, "fast", made).decode(chosen)
 
 
@@ -123,7 +126,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 def test_all_of_a_text_counts_but_special_tokens(make: Any, tmp_path: Path) -> None:
     made = make()
     assert counted({"text": "Kyoto lies in Japan"}, made, tmp_path) == "Kyoto lies in Japan"
-    encoded = encode(example({"text": "Kyoto<eos> Japan"}, tmp_path), made, 512)
+    encoded = encode(example({"text": "Kyoto<eos> Japan"}, tmp_path), made, max_length=512)
     assert [encoded.labels[0], encoded.labels[-1]] == [IGNORED, IGNORED]  # BOS and EOS
     assert counted({"text": "Kyoto<eos> Japan"}, made, tmp_path) == "Kyoto Japan"
 
@@ -151,18 +154,19 @@ def test_only_what_the_assistant_says_counts(make: Any, tmp_path: Path) -> None:
 def test_a_token_across_the_border_counts(make: Any, tmp_path: Path) -> None:
     made = make(None)
     capital = getattr(made, "fast", made).convert_tokens_to_ids("Ġcapital")  # joins the separating space and the answer
-    encoded = encode(example({"question": "Kyoto", "answer": "capital"}, tmp_path), made, 512)
-    assert [label for label in encoded.labels if label != IGNORED] == [capital]
+    encoded = encode(example({"question": "Kyoto", "answer": "capital"}, tmp_path), made, max_length=512)
+    assert [label for label in encoded.marked("answer") if label != IGNORED] == [capital]
+    assert encoded.answer == [capital, encoded.input_ids[-1]]  # what is to be predicted, and the end token
 
 
 def test_messages_without_a_template_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="line 1: 'messages' need a chat template"):
-        encode(example({"messages": TALK}, tmp_path), tokenizer(None), 512)
+        encode(example({"messages": TALK}, tmp_path), tokenizer(None), max_length=512)
 
 
 def test_a_template_that_writes_the_date_writes_the_same_every_day(tmp_path: Path) -> None:
     dated = tokenizer("{{ date_string }}{% for m in messages %}|{{ m['content'] }}{% endfor %}")
-    found = encode(example({"messages": TALK[2:]}, tmp_path), dated, 512)
+    found = encode(example({"messages": TALK[2:]}, tmp_path), dated, max_length=512)
     assert dated.decode(found.input_ids).startswith("10 Apr 2025|")
 
 
@@ -177,32 +181,29 @@ def test_a_template_that_writes_the_date_writes_the_same_every_day(tmp_path: Pat
 )
 def test_a_template_that_does_not_fit_is_an_error_with_the_line(tmp_path: Path, template: str, message: str) -> None:
     with pytest.raises(DataError, match=message) as caught:
-        encode(example({"messages": TALK[2:]}, tmp_path), tokenizer(template), 512)
+        encode(example({"messages": TALK[2:]}, tmp_path), tokenizer(template), max_length=512)
     assert "one.jsonl line 1: " in str(caught.value)
 
 
 def test_cutting_off_never_drops_all_the_content(make: Any, tmp_path: Path) -> None:
     made, row = make(None), {"question": "Kyoto " * 20, "answer": "Japan lies in Japan"}
-    whole = encode(example(row, tmp_path), made, 512)
-    first = next(i for i, label in enumerate(whole.labels) if label != IGNORED)
-    assert encode(example(row, tmp_path), made, first + 1) == (
-        whole.input_ids[: first + 1],
-        whole.labels[: first + 1],
-    )
+    whole = encode(example(row, tmp_path), made, max_length=512)
+    first = whole.start
+    assert encode(example(row, tmp_path), made, max_length=first + 1) == tuple(part[: first + 1] for part in whole)
     with pytest.raises(DataError, match=f"line 1: the content begins after {first} tokens, and only {first} are kept"):
-        encode(example(row, tmp_path), made, first)
+        encode(example(row, tmp_path), made, max_length=first)
 
 
 def test_content_of_special_tokens_alone_is_an_error(make: Any, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="line 1: the content gives no token"):
-        encode(example({"question": "Kyoto", "answer": "<eos>"}, tmp_path), make(None), 512)
+        encode(example({"question": "Kyoto", "answer": "<eos>"}, tmp_path), make(None), max_length=512)
 
 
 def test_batches_are_padded_sorted_and_always_the_same(tmp_path: Path) -> None:
     made = tokenizer()
     texts = [" ".join(["Kyoto"] * n) for n in (3, 9, 1, 9, 5)]
     examples = read_examples(write_lines(tmp_path / "a.jsonl", ({"text": text} for text in texts)))
-    found = batches(examples, made, batch_size=2)
+    found = batches(made, examples, batch_size=2)
     assert [len(batch["input_ids"]) for batch in found] == [2, 2, 1]
     lengths = [int(row.sum()) for batch in found for row in batch["attention_mask"]]
     assert lengths == sorted(lengths, reverse=True)
@@ -213,18 +214,18 @@ def test_batches_are_padded_sorted_and_always_the_same(tmp_path: Path) -> None:
         counts = batch["labels"] != IGNORED
         assert torch.equal(batch["labels"][counts], batch["input_ids"][counts])
         assert int(counts.sum()) == int(batch["attention_mask"].sum()) - 2 * len(counts)  # BOS and EOS
-    again = batches(examples, made, batch_size=2)
+    again = batches(made, examples, batch_size=2)
     assert all(torch.equal(a[key], b[key]) for a, b in zip(found, again, strict=True) for key in a)
 
 
 def test_batches_keep_to_their_number_of_tokens(tmp_path: Path) -> None:
     rows = [{"text": "Kyoto"}] * 10 + [{"text": "Japan " * 30}]
     examples = read_examples(write_lines(tmp_path / "a.jsonl", rows))
-    sizes = [batch["input_ids"].numel() for batch in batches(examples, tokenizer(), max_tokens=9)]
+    sizes = [batch["input_ids"].numel() for batch in batches(tokenizer(), examples, max_tokens=9)]
     assert sizes[0] > 9  # one long example is a batch of its own
     assert all(size <= 9 for size in sizes[1:])
     with pytest.raises(DataError, match="at least 1"):
-        batches(examples, tokenizer(), batch_size=0)
+        batches(tokenizer(), examples, batch_size=0)
 
 
 def test_any_text_of_json_can_be_encoded(tmp_path: Path) -> None:
@@ -232,4 +233,4 @@ def test_any_text_of_json_can_be_encoded(tmp_path: Path) -> None:
     fast = tokenizer(None)
     for text in ("\t tab", "e\u0301", "👩‍🚀 Kyoto", "\x00", "a\r\nb", json.dumps({"a": 1})):
         row = {"question": text, "answer": text}
-        assert encode(example(row, tmp_path), fast, 512) == encode(example(row, tmp_path), SlowTokenizer(fast), 512)
+        assert encode(example(row, tmp_path), fast) == encode(example(row, tmp_path), SlowTokenizer(fast))

@@ -8,9 +8,9 @@ from tokenizers.models import Unigram, WordLevel, WordPiece
 from transformers import PreTrainedTokenizerFast
 
 from mnemotomy.core.errors import DataError
-from mnemotomy.text.answers import Template, encode_answer
-from mnemotomy.text.prompts import encode_prompt
-from mnemotomy.text.tokenizing import padding_token, tokenized
+from mnemotomy.text.encoding import encode_answer
+from mnemotomy.text.template import Template
+from mnemotomy.text.tokenizing import encode_prompt, padding_token, tokenized
 
 
 def tokenizer_of(model) -> PreTrainedTokenizerFast:

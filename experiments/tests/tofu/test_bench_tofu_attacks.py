@@ -31,9 +31,9 @@ def test_relearning_teaches_and_leaves_the_model(subject: Subject):
 
     def loss(model: nn.Module) -> float:
         from mnemotomy.methods.language.predictions import predict
-        from mnemotomy.methods.language.sequences import sequence
+        from mnemotomy.text.encoding import encode
 
-        rows = [sequence(one, problem.tokenizer, problem.template) for one in shown]
+        rows = [encode(one, problem.tokenizer, problem.template) for one in shown]
         return float(-predict(model, rows, problem.tokenizer).log_probabilities().mean().detach())
 
     assert loss(taught) < loss(subject.full.model)

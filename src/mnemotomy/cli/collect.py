@@ -53,9 +53,8 @@ def collect(
     with quiet_transformers():
         loaded = load_model(folder, dtype=dtype, device=device)
         tokenizer = load_tokenizer(folder)
-    moments, tokens = collect_files(
-        loaded, tokenizer, files, Reading(chosen, only, batch_size, max_length, resume), output
-    )
+    reading = Reading(chosen, only, batch_size=batch_size, max_length=max_length, resume=resume)
+    moments, tokens = collect_files(loaded, tokenizer, files, reading, output)
     moments.save(output)
     remove_checkpoints(output)
     for name, examples in moments.origin.examples.items():

@@ -9,7 +9,7 @@ import typer
 
 from mnemotomy.cli.options import Precise, PrecisionName
 from mnemotomy.cli.outcome import emit_json, json_option, one_line_errors
-from mnemotomy.cli.templates import DATE, SYSTEM, TAGS, check_template, template_for
+from mnemotomy.cli.templates import DATE, SYSTEM, TAGS
 from mnemotomy.core.errors import DataError
 from mnemotomy.core.files import write_text
 
@@ -73,6 +73,7 @@ def evaluate(
     from mnemotomy.metrics.tofu.summary import summary, write_evaluation
     from mnemotomy.observe.splits import Asking, Observed
     from mnemotomy.report.table import Table
+    from mnemotomy.text.template import check_template, template_for
 
     if full is not None and gold is None:
         raise DataError("--full has a use beside --gold: scores are rescaled between the two; give both")
@@ -127,8 +128,8 @@ def _splits(data: str | None, forget: str, retain: Path | None, holdout: Path | 
     Raises:
         DataError: the options contradict each other, or a split is missing or malformed.
     """
-    from mnemotomy.data.tofu import questions_of
     from mnemotomy.evaluation.texts import Texts
+    from mnemotomy.text.records import read_questions
 
     if data is not None:
         if retain is not None or holdout is not None:
@@ -139,4 +140,4 @@ def _splits(data: str | None, forget: str, retain: Path | None, holdout: Path | 
     if retain is None:
         raise DataError("give --retain FILE beside a file to forget, or --data DIR for TOFU")
     files = {"forget": Path(forget), "retain": retain, "holdout": holdout}
-    return {name: questions_of(file) for name, file in files.items() if file is not None}
+    return {name: read_questions(file) for name, file in files.items() if file is not None}

@@ -10,7 +10,7 @@ import typer
 
 from mnemotomy.cli.options import LARGEST_SEED
 from mnemotomy.cli.outcome import one_line_errors
-from mnemotomy.cli.templates import DATE, SYSTEM, TAGS, check_template, template_for
+from mnemotomy.cli.templates import DATE, SYSTEM, TAGS
 from mnemotomy.core.errors import ConfigurationError
 from mnemotomy.core.files import check_replaceable
 
@@ -66,6 +66,7 @@ def unlearn(
     from mnemotomy.methods.language.registry import LANGUAGE_METHODS
     from mnemotomy.methods.language.self_reference import write_reference
     from mnemotomy.report.unlearning_card import unlearning_card
+    from mnemotomy.text.template import check_template, template_for
 
     if method not in LANGUAGE_METHODS:
         raise ConfigurationError(f"there is no method {method!r}; choose among {', '.join(LANGUAGE_METHODS)}")

@@ -1,11 +1,9 @@
-"""TOFU (Maini et al. 2024): questions about fictitious authors, real authors and the world, by split."""
+"""TOFU (Maini et al. 2024) as it is stored: the rows of a split, and which splits belong together."""
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,63 +13,27 @@ from mnemotomy.data.json_lines import json_lines
 HUB = "locuslab/TOFU"
 
 
-@dataclass(frozen=True)
-class Question:
-    """One line of a split; what the split does not have is None or empty.
-
-    Attributes:
-        question: as the user asks it.
-        answer: the true one.
-        paraphrased_question: the same in other words.
-        paraphrased_answer: the true answer in other words.
-        perturbed_answers: false answers in the words of the paraphrased one; wrong options for real authors and facts.
-        where: file and line, or hub id, split and row, for errors.
-    """
-
-    question: str
-    answer: str
-    paraphrased_question: str | None = None
-    paraphrased_answer: str | None = None
-    perturbed_answers: tuple[str, ...] = ()
-    where: str = ""
-
-
-def load_tofu(folder_or_id: str | Path, split: str) -> tuple[Question, ...]:
-    """The questions of a split, in its order.
+def tofu_rows(folder_or_id: str | Path, split: str) -> list[tuple[Any, str]]:
+    """The rows of a split in its order, each with its place: file and line, or hub id, split and row.
 
     Args:
         folder_or_id: a folder with ``<split>.jsonl``, or a hub id as ``locuslab/TOFU``.
         split: as ``forget10``, ``forget10_perturbed``, ``retain_perturbed``, ``real_authors_perturbed``.
 
     Raises:
-        DataError: there is no such folder, id or split, the split is empty, or a line is malformed; it names file and
-            line. Hub ids need the package ``datasets``.
+        DataError: there is no such folder, id or split, the split is empty, or a line is not JSON. Hub ids need the
+            package ``datasets``.
     """
     folder = Path(folder_or_id)
     if folder.is_dir():
-        rows = _lines(folder, split)
+        rows = list(_lines(folder, split))
     elif re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", str(folder_or_id)) and not folder.exists():
-        rows = _hub_rows(str(folder_or_id), split)
+        rows = list(_hub_rows(str(folder_or_id), split))
     else:
         raise DataError(f"there is no folder {folder_or_id}; name one with TOFU's splits as .jsonl files, or {HUB!r}")
-    questions = tuple(_question(row, where) for row, where in rows)
-    if not questions:
+    if not rows:
         raise DataError(f"the split {split!r} of {folder_or_id} is empty")
-    _check_perturbed(questions)
-    return questions
-
-
-def questions_of(path: str | Path) -> tuple[Question, ...]:
-    """The questions of one JSON Lines file: ``question`` and ``answer`` on each line, and what a split may have more.
-
-    Raises:
-        DataError: the file is missing, empty or malformed; it names file and line.
-    """
-    questions = tuple(_question(row, where) for row, where in json_lines(path))
-    if not questions:
-        raise DataError(f"{path} is empty; write one JSON object per line with 'question' and 'answer'")
-    _check_perturbed(questions)
-    return questions
+    return rows
 
 
 def evaluation_splits(forget: str) -> dict[str, str]:
@@ -127,53 +89,3 @@ def _hub_rows(name: str, split: str) -> Iterable[tuple[Any, str]]:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise DataError(f"cannot load the split {split!r} of {name!r}: {first}") from error
     return [(row, f"{name} {split} row {number}") for number, row in enumerate(rows, start=1)]
-
-
-def _question(row: Any, where: str) -> Question:
-    if not isinstance(row, dict):
-        raise DataError(f"{where}: an object was expected, with 'question' and 'answer'")
-    for key in ("question", "answer"):
-        if row.get(key) is None:
-            raise DataError(f"{where}: {key!r} is missing")
-    perturbed = row.get("perturbed_answer")
-    if perturbed is None:
-        perturbed = []
-    if isinstance(perturbed, str):
-        perturbed = [perturbed]
-    if not isinstance(perturbed, list):
-        raise DataError(f"{where}: 'perturbed_answer' must be a list of strings, not {json.dumps(perturbed)[:40]}")
-    return Question(
-        question=_text(row["question"], "question", where),
-        answer=_text(row["answer"], "answer", where),
-        paraphrased_question=_optional(row, "paraphrased_question", where),
-        paraphrased_answer=_optional(row, "paraphrased_answer", where),
-        perturbed_answers=tuple(_text(answer, "perturbed_answer", where) for answer in perturbed),
-        where=where,
-    )
-
-
-def _optional(row: dict[str, Any], key: str, where: str) -> str | None:
-    return None if row.get(key) is None else _text(row[key], key, where)
-
-
-def _text(value: Any, key: str, where: str) -> str:
-    if not isinstance(value, str):
-        raise DataError(f"{where}: {key!r} must be a string, not {json.dumps(value)[:40]}")
-    if not value.strip():
-        raise DataError(f"{where}: {key!r} is empty")
-    return value
-
-
-def _check_perturbed(questions: tuple[Question, ...]) -> None:
-    """Every line with as many false answers and paraphrases: their means weigh lines equally."""
-    first = questions[0]
-    for one in questions:
-        if len(one.perturbed_answers) != len(first.perturbed_answers):
-            raise DataError(
-                f"{one.where}: {len(one.perturbed_answers)} perturbed answers, where {first.where} has "
-                f"{len(first.perturbed_answers)}; give each line of a split the same number"
-            )
-        if (one.paraphrased_answer is None) != (first.paraphrased_answer is None):
-            raise DataError(
-                f"{one.where} and {first.where}: one has a paraphrased answer and one has none; give it to all or none"
-            )

@@ -25,7 +25,7 @@ from mnemotomy.core.models import quiet_transformers
 from mnemotomy.core.progress import progress_bar
 from mnemotomy.data.world import Kind, Probe, Text, World
 from mnemotomy.data.world_tokenizer import world_tokenizer
-from mnemotomy.text.lengths import equal_lengths
+from mnemotomy.text.batches import equal_lengths
 
 EVALUATION_BATCH = 256
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from mnemotomy.data.tofu import HUB, Question, evaluation_splits, load_tofu, retained_split
+from mnemotomy.data.tofu import HUB, evaluation_splits, retained_split, tofu_rows
 from mnemotomy.observe.splits import Splits, splits_digest
-from mnemotomy.text.records import TextExample, Turn
+from mnemotomy.text.records import TextExample, questions_of
 
 VARIABLE = "MNEMOTOMY_DATA"
 VALIDATED = 200
@@ -41,12 +41,12 @@ class Texts:
     @cached_property
     def forgotten(self) -> tuple[TextExample, ...]:
         """What methods are given to forget."""
-        return examples(load_tofu(self.source, self.forget))
+        return load_tofu(self.source, self.forget)
 
     @cached_property
     def retained(self) -> tuple[TextExample, ...]:
         """What methods are given to retain."""
-        return examples(load_tofu(self.source, retained_split(self.forget)))
+        return load_tofu(self.source, retained_split(self.forget))
 
     @cached_property
     def validation(self) -> Splits:
@@ -75,15 +75,21 @@ def default_source() -> str:
     return str(folder) if VARIABLE in os.environ and folder.is_dir() else HUB
 
 
-def examples(questions: Sequence[Question]) -> tuple[TextExample, ...]:
-    """Questions with their answers, as methods take them."""
-    return tuple(
-        TextExample("question", (Turn("user", one.question), Turn("assistant", one.answer)), one.where)
-        for one in questions
-    )
+def load_tofu(folder_or_id: str | Path, split: str) -> tuple[TextExample, ...]:
+    """The questions of a split, in its order.
+
+    Args:
+        folder_or_id: a folder with ``<split>.jsonl``, or a hub id as ``locuslab/TOFU``.
+        split: as ``forget10``, ``forget10_perturbed``, ``retain_perturbed``, ``real_authors_perturbed``.
+
+    Raises:
+        DataError: there is no such folder, id or split, the split is empty, or a line is malformed; it names file and
+            line. Hub ids need the package ``datasets``.
+    """
+    return questions_of(tofu_rows(folder_or_id, split))
 
 
-def _drawn(questions: Sequence[Question]) -> tuple[Question, ...]:
+def _drawn(questions: Sequence[TextExample]) -> tuple[TextExample, ...]:
     """At most ``VALIDATED`` of them, in their order."""
     places = sorted(random.Random("validation").sample(range(len(questions)), min(VALIDATED, len(questions))))
     return tuple(questions[place] for place in places)

@@ -13,8 +13,8 @@ from torch import Tensor
 from mnemotomy.core.errors import DataError
 from mnemotomy.data.fact import Fact, PromptFormat
 from mnemotomy.metabolism.suppression import IGNORED
-from mnemotomy.text.prompts import encode_prompt, encode_with_answer
-from mnemotomy.text.tokenizing import padding_token
+from mnemotomy.text.batches import pad_rows
+from mnemotomy.text.tokenizing import encode_prompt, encode_with_answer, padding_token
 
 LONGEST = 256
 """Tokens that are read of a text that is to stay."""
@@ -141,23 +141,13 @@ def encode_answers(pairs: Sequence[tuple[str, str]], tokenizer: Any, separator: 
         whole, start = encode_with_answer(tokenizer, prompt, answer, separator)
         rows.append(whole)
         starts.append(start)
-    length = max(map(len, rows))
-    ids = torch.full((len(rows), length), padding_token(tokenizer))
-    mask, labels = torch.zeros_like(ids), torch.full_like(ids, IGNORED)
-    for number, (row, start) in enumerate(zip(rows, starts, strict=True)):
-        ids[number, : len(row)] = torch.tensor(row)
-        mask[number, : len(row)] = 1
-        labels[number, start - 1 : len(row) - 1] = torch.tensor(row[start:])
-    return Sequences(ids, mask, labels, torch.tensor(starts) - 1)
+    labels = [[IGNORED] * (start - 1) + row[start:] + [IGNORED] for row, start in zip(rows, starts, strict=True)]
+    batch = pad_rows(rows, padding_token(tokenizer), labels=labels)
+    return Sequences(**batch, last=torch.tensor(starts) - 1)
 
 
 def encode_texts(texts: Sequence[str], tokenizer: Any, max_length: int = LONGEST) -> Sequences:
     """Texts of which no token is an answer; what is beyond ``max_length`` tokens is cut off."""
     rows = [encode_prompt(tokenizer, text)[:max_length] for text in texts]
-    length = max(map(len, rows))
-    ids = torch.full((len(rows), length), padding_token(tokenizer))
-    mask = torch.zeros_like(ids)
-    for number, row in enumerate(rows):
-        ids[number, : len(row)] = torch.tensor(row)
-        mask[number, : len(row)] = 1
-    return Sequences(ids, mask, torch.full_like(ids, IGNORED), mask.sum(1) - 1)
+    batch = pad_rows(rows, padding_token(tokenizer), labels=[[IGNORED] * len(row) for row in rows])
+    return Sequences(**batch, last=batch["attention_mask"].sum(1) - 1)

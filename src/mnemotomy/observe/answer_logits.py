@@ -12,10 +12,9 @@ from torch import Tensor, nn
 
 from mnemotomy.core.errors import NonFiniteError
 from mnemotomy.core.modules import device_of
-from mnemotomy.observe.generation import pad_left
 from mnemotomy.observe.greedy import supports_dropping_rows
-from mnemotomy.text.answers import EncodedAnswer
-from mnemotomy.text.lengths import similar_lengths
+from mnemotomy.text.batches import pad_rows, similar_lengths
+from mnemotomy.text.encoding import Encoded
 
 Shown = Float[Tensor, "4 tokens"]
 """Log-probability, hit, mean and deviation of every token of an answer; see ``answers.AnswerObservations``."""
@@ -24,21 +23,21 @@ _POSITIONS = 256  # whose logits are held in float32 at once: a vocabulary can b
 _BATCHES = 8  # whose prompts are held at once: enough for answers of like length to meet
 
 
-def read_one_by_one(model: nn.Module, encoded: Sequence[EncodedAnswer], batch_size: int) -> list[Shown]:
+def read_one_by_one(model: nn.Module, encoded: Sequence[Encoded], batch_size: int) -> list[Shown]:
     """Every answer behind its own prompt, padded on the right, where no token of its looks."""
     found: dict[int, Shown] = {}
     for indices in similar_lengths([len(one.input_ids) for one in encoded], batch_size):
         batch = [encoded[index] for index in indices]
-        found |= zip(indices, _read_batch(model, batch).split([len(one.labels) for one in batch], dim=1), strict=True)
+        found |= zip(indices, _read_batch(model, batch).split([len(one.answer) for one in batch], dim=1), strict=True)
     return [found[index] for index in range(len(encoded))]
 
 
-def shares_prompts(model: nn.Module, encoded: Sequence[EncodedAnswer]) -> bool:
+def shares_prompts(model: nn.Module, encoded: Sequence[Encoded]) -> bool:
     """Whether some answers follow the same prompt, and the model's cache can be handed to several of them."""
     return len({_prompt(one) for one in encoded}) < len(encoded) and supports_dropping_rows(model)
 
 
-def read_sharing_prompts(model: nn.Module, encoded: Sequence[EncodedAnswer], batch_size: int) -> list[Shown]:
+def read_sharing_prompts(model: nn.Module, encoded: Sequence[Encoded], batch_size: int) -> list[Shown]:
     """Each prompt forwarded once, and every answer behind the keys and values that it left.
 
     Args:
@@ -55,15 +54,15 @@ def read_sharing_prompts(model: nn.Module, encoded: Sequence[EncodedAnswer], bat
             indices, places = zip(*(rows[one] for one in some), strict=True)
             batch, at = [encoded[index] for index in indices], torch.tensor(places, device=mask.device)
             shown = _read_behind(model, batch, _repeated(model, cache, at), mask[at], last[at])
-            found |= zip(indices, shown.split([len(one.labels) for one in batch], dim=1), strict=True)
+            found |= zip(indices, shown.split([len(one.answer) for one in batch], dim=1), strict=True)
     return [found[index] for index in range(len(encoded))]
 
 
-def _prompt(one: EncodedAnswer) -> tuple[int, ...]:
+def _prompt(one: Encoded) -> tuple[int, ...]:
     return tuple(one.input_ids[: one.start])
 
 
-def _groups(encoded: Sequence[EncodedAnswer], rows: int) -> Iterator[dict[tuple[int, ...], list[int]]]:
+def _groups(encoded: Sequence[Encoded], rows: int) -> Iterator[dict[tuple[int, ...], list[int]]]:
     """The indices of the answers by prompt, prompts of like length together, in groups of about so many answers."""
     by_prompt: dict[tuple[int, ...], list[int]] = {}
     for index, one in enumerate(encoded):
@@ -85,7 +84,7 @@ def _forward_prompts(model: nn.Module, prompts: Sequence[tuple[int, ...]]) -> tu
     from transformers import DynamicCache
 
     cache = DynamicCache(config=cast(Any, model).config)
-    batch = pad_left([list(prompt) for prompt in prompts], prompts[0][0], device_of(model))  # nobody looks at it
+    batch = pad_rows(prompts, prompts[0][0], left=True, device=device_of(model))  # nobody looks at the padding
     mask = batch["attention_mask"]
     last = model(
         **batch,
@@ -107,15 +106,15 @@ def _repeated(model: nn.Module, cache: Any, places: Int[Tensor, " rows"]) -> Any
 
 def _read_behind(
     model: nn.Module,
-    batch: Sequence[EncodedAnswer],
+    batch: Sequence[Encoded],
     cache: Any,
     mask: Int[Tensor, "rows prompt"],
     last: Float[Tensor, "rows vocabulary"],
 ) -> Shown:
     """The answers behind the prompts in ``cache``, whose last token has predicted the first of each."""
-    inputs = [one.labels[:-1] for one in batch]
+    inputs = [one.answer[:-1] for one in batch]
     length = max(map(len, inputs))
-    ids = torch.tensor([row + row[:1] * (length - len(row)) for row in inputs], device=mask.device)
+    ids = pad_rows(inputs, 0, device=mask.device)["input_ids"]  # any token will do behind a row
     logits = model(
         input_ids=ids,
         attention_mask=torch.cat([mask, torch.ones_like(ids)], dim=1),
@@ -123,20 +122,19 @@ def _read_behind(
         past_key_values=cache,
         use_cache=True,
     ).logits
-    first = _read(last, torch.tensor([one.labels[0] for one in batch], device=ids.device))
+    first = _read(last, torch.tensor([one.answer[0] for one in batch], device=ids.device))
     sizes = torch.tensor([len(row) for row in inputs], device=ids.device)
     rows, columns = (torch.arange(length, device=ids.device) < sizes[:, None]).nonzero(as_tuple=True)
-    targets = torch.tensor([token for one in batch for token in one.labels[1:]], device=ids.device)
+    targets = torch.tensor([token for one in batch for token in one.answer[1:]], device=ids.device)
     rest = _read_at(logits, rows, columns, targets).split(sizes.tolist(), dim=1)
     parts = [part for place, own in enumerate(rest) for part in (first[:, place : place + 1].cpu(), own)]
     return torch.cat(parts, dim=1)
 
 
-def _read_batch(model: nn.Module, batch: Sequence[EncodedAnswer]) -> Shown:
+def _read_batch(model: nn.Module, batch: Sequence[Encoded]) -> Shown:
     length = max(len(one.input_ids) for one in batch)
     # any token will do behind a row: attention is causal
-    ids = torch.tensor([one.input_ids + one.input_ids[:1] * (length - len(one.input_ids)) for one in batch])
-    ids = ids.to(device_of(model))
+    ids = pad_rows([one.input_ids for one in batch], 0, device=device_of(model))["input_ids"]
     wanted = min(one.start for one in batch) - 1  # the first position that predicts a token of an answer
     # the prompt's logits would outweigh everything else for a large vocabulary
     shortens = "logits_to_keep" in inspect.signature(model.forward).parameters

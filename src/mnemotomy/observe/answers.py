@@ -15,13 +15,8 @@ from mnemotomy.core.modules import check_window, observing
 from mnemotomy.core.version import __version__
 from mnemotomy.observe.answer_logits import read_one_by_one, read_sharing_prompts, shares_prompts
 from mnemotomy.observe.generation import continue_greedily
-from mnemotomy.text.answers import (
-    OPEN_UNLEARNING,
-    Template,
-    encode_answer,
-    has_chat_template,
-    prompt_of,
-)
+from mnemotomy.text.encoding import encode_answer
+from mnemotomy.text.template import OPEN_UNLEARNING, Template, has_chat_template, prompt_of
 
 
 @dataclass(frozen=True)
@@ -114,13 +109,13 @@ def observe_answers(
         read = read_sharing_prompts if shares_prompts(model, encoded) else read_one_by_one
         log_probability, hit, mean, deviation = torch.cat(read(model, encoded, batch_size), dim=1)
     return AnswerObservations(
-        tokens=torch.tensor([token for one in encoded for token in one.labels]),
+        tokens=torch.tensor([token for one in encoded for token in one.answer]),
         log_probability=log_probability,
         hit=hit.bool(),
         mean=mean,
         deviation=deviation,
-        lengths=torch.tensor([len(one.labels) for one in encoded]),
-        texts=tuple(tokenizer.decode(one.labels, skip_special_tokens=True) for one in encoded),
+        lengths=torch.tensor([len(one.answer) for one in encoded]),
+        texts=tuple(tokenizer.decode(one.answer, skip_special_tokens=True) for one in encoded),
         origin=_origin(model, tokenizer, template),
     )
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from mnemotomy.core.errors import ModelError
 from mnemotomy.core.models import load_model, load_tokenizer
 from mnemotomy.core.modules import device_of, observing, window_of
-from mnemotomy.text.lengths import equal_lengths
+from mnemotomy.text.batches import equal_lengths
 from mnemotomy.text.tokenizing import tokenized
 
 GIBBERISH_DETECTOR = "madhurjindal/autonlp-Gibberish-Detector-492513457"

@@ -7,14 +7,14 @@ import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from mnemotomy.core.errors import DataError, ModelError
 from mnemotomy.core.models import check_language_model, quiet_transformers
 from mnemotomy.core.modules import device_of, observing, window_of
 from mnemotomy.observe.greedy import supports_dropping_rows, write_greedily
-from mnemotomy.text.prompts import encode_prompts
+from mnemotomy.text.batches import pad_rows
+from mnemotomy.text.tokenizing import encode_prompts
 
 
 def continue_greedily(
@@ -52,7 +52,9 @@ def continue_greedily(
     ends, quick = end_tokens(model, tokenizer), supports_dropping_rows(model)
     with observing(model), quiet_transformers():
         for indices in _batches([len(tokens) for tokens in encoded], rooms, batch_size):
-            batch = pad_left([encoded[index] for index in indices], tokenizer.pad_token_id, device_of(model))
+            batch = pad_rows(
+                [encoded[index] for index in indices], tokenizer.pad_token_id, left=True, device=device_of(model)
+            )
             room = rooms[indices[0]]
             if quick:
                 written = write_greedily(model, **batch, ends=ends, max_new_tokens=room)
@@ -131,12 +133,3 @@ def _greedy(tokenizer: Any, max_new_tokens: int, ends: list[int]) -> Any:
         pad_token_id=tokenizer.pad_token_id,
         eos_token_id=ends or None,
     )
-
-
-def pad_left(rows: Sequence[list[int]], pad: int, device: torch.device) -> dict[str, Tensor]:
-    """``input_ids`` and ``attention_mask``, both ``[batch, length]``."""
-    length = max(len(row) for row in rows)
-    return {
-        "input_ids": torch.tensor([[pad] * (length - len(row)) + row for row in rows], device=device),
-        "attention_mask": torch.tensor([[0] * (length - len(row)) + [1] * len(row) for row in rows], device=device),
-    }

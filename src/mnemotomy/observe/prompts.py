@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from mnemotomy.core.errors import DataError, ModelError
 from mnemotomy.core.modules import device_of, observing
 from mnemotomy.observe.eager import eager_attention
-from mnemotomy.text.lengths import equal_lengths
-from mnemotomy.text.prompts import encode_prompts, encode_with_answer
+from mnemotomy.text.batches import equal_lengths
+from mnemotomy.text.tokenizing import encode_prompts, encode_with_answer
 
 
 @dataclass(frozen=True)

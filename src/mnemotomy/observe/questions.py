@@ -10,9 +10,9 @@ from torch import nn
 
 from mnemotomy.core.errors import DataError
 from mnemotomy.core.models import check_language_model
-from mnemotomy.data.tofu import Question
 from mnemotomy.observe.answers import AnswerObservations, answer_greedily, observe_answers
-from mnemotomy.text.answers import OPEN_UNLEARNING, Template
+from mnemotomy.text.records import TextExample
+from mnemotomy.text.template import OPEN_UNLEARNING, Template
 
 _WRITING = 4  # times as many rows where answers are written: there, a row has the logits of one token
 
@@ -29,7 +29,7 @@ class QuestionObservations:
         generated: the model's own answers, where it was asked for them.
     """
 
-    questions: tuple[Question, ...]
+    questions: tuple[TextExample, ...]
     answer: AnswerObservations
     paraphrased: AnswerObservations | None = None
     perturbed: AnswerObservations | None = None
@@ -42,7 +42,7 @@ class QuestionObservations:
 def observe_questions(
     model: nn.Module,
     tokenizer: Any,
-    questions: Sequence[Question],
+    questions: Sequence[TextExample],
     *,
     template: Template = OPEN_UNLEARNING,
     batch_size: int = 32,

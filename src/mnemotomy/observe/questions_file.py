@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from mnemotomy.core.artifacts import Artifact
-from mnemotomy.data.tofu import Question
 from mnemotomy.observe.answers import AnswerObservations
 from mnemotomy.observe.questions import QuestionObservations
+from mnemotomy.text.records import TextExample
 
 ARTIFACT = Artifact("mnemotomy-answers", "file of observed answers; make it with save_questions")
 _TENSORS = ("tokens", "log_probability", "hit", "mean", "deviation", "lengths")
@@ -28,7 +27,7 @@ def save_questions(observations: QuestionObservations, path: str | Path) -> None
             tensors |= {f"{name}.{key}": getattr(part, key).clone() for key in _TENSORS}  # slices share memory
             parts[name] = {"texts": list(part.texts), "origin": dict(part.origin)}
     header = {
-        "questions": [asdict(question) for question in observations.questions],
+        "questions": [{**question.row(), "where": question.where} for question in observations.questions],
         "parts": parts,
         "generated": observations.generated,
     }
@@ -44,7 +43,8 @@ def load_questions(path: str | Path) -> QuestionObservations:
     with ARTIFACT.reading(path) as (file, header):
         parts = {name: _part(file, name, entry) for name, entry in header["parts"].items()}
         questions = tuple(
-            Question(**{**row, "perturbed_answers": tuple(row["perturbed_answers"])}) for row in header["questions"]
+            TextExample.of_question(**{**row, "perturbed_answers": tuple(row["perturbed_answers"])})
+            for row in header["questions"]
         )
         generated = None if header["generated"] is None else tuple(header["generated"])
         return QuestionObservations(questions, **parts, generated=generated)

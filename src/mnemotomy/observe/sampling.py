@@ -10,13 +10,7 @@ from torch import nn
 
 from mnemotomy.core.models import quiet_transformers
 from mnemotomy.core.modules import device_of, observing
-from mnemotomy.observe.generation import (
-    check_writes,
-    end_tokens,
-    ignoring_saved_generation_config,
-    pad_left,
-    room_after,
-)
+from mnemotomy.text.batches import pad_rows
 
 
 def continue_sampled(
@@ -55,7 +49,7 @@ def continue_sampled(
         pad_token_id=tokenizer.pad_token_id,
         eos_token_id=[*end_tokens(model, tokenizer), *ends] or None,
     )
-    batch = pad_left([list(prompt) for prompt in prompts], tokenizer.pad_token_id, device_of(model))
+    batch = pad_rows(prompts, tokenizer.pad_token_id, left=True, device=device_of(model))
     with observing(model), quiet_transformers(), ignoring_saved_generation_config(model):
         written = cast(Any, model).generate(**batch, generation_config=config)[:, longest:]
     stops = torch.tensor(list(ends), dtype=torch.long, device=written.device)

@@ -18,11 +18,11 @@ from mnemotomy.core.modules import device_of
 from mnemotomy.core.precision import Precision, autocast, check_precision, resolved
 from mnemotomy.core.progress import progress_bar
 from mnemotomy.core.version import __version__
-from mnemotomy.data.tofu import Question
 from mnemotomy.observe.generation import end_tokens
 from mnemotomy.observe.questions import QuestionObservations, observe_questions
 from mnemotomy.observe.questions_file import load_questions, save_questions
-from mnemotomy.text.answers import OPEN_UNLEARNING, Template
+from mnemotomy.text.records import TextExample
+from mnemotomy.text.template import OPEN_UNLEARNING, Template
 
 HOLDOUT = "holdout"
 """The split that only membership inference reads; the model writes no answers to it."""
@@ -30,7 +30,7 @@ HOLDOUT = "holdout"
 _INCIDENTAL = ("_name_or_path", "transformers_version", "architectures", "dtype", "_commit_hash")
 """Entries of a model's configuration that depend on where it lies and who saved it."""
 
-Splits = Mapping[str, Sequence[Question]]
+Splits = Mapping[str, Sequence[TextExample]]
 
 
 @dataclass(frozen=True)
@@ -144,10 +144,10 @@ def asked(observed: Observed, asking: Asking) -> list[Any]:
     return [asdict(asking.template), asking.max_new_tokens, *([] if rounded == "no" else [rounded])]
 
 
-def _key(observed: Observed, questions: Sequence[Question], asking: Asking) -> str:
+def _key(observed: Observed, questions: Sequence[TextExample], asking: Asking) -> str:
     identity = [observed.fingerprint, _texts(questions), *asked(observed, asking), observing_versions()]
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:24]
 
 
-def _texts(questions: Sequence[Question]) -> list[dict[str, Any]]:
-    return [{key: value for key, value in asdict(one).items() if key != "where"} for one in questions]
+def _texts(questions: Sequence[TextExample]) -> list[dict[str, Any]]:
+    return [one.row() for one in questions]

@@ -22,8 +22,10 @@ from mnemotomy.engram.collect import CollectOptions, collect
 from mnemotomy.engram.moments import Moments
 from mnemotomy.engram.rows import is_encoder_decoder
 from mnemotomy.engram.sites import Selector, select_sites
-from mnemotomy.text.encoding import IGNORED, Batch, batches
+from mnemotomy.text.batches import BATCH_SIZE, Batch, batches
+from mnemotomy.text.encoding import IGNORED, MAX_LENGTH, Positions
 from mnemotomy.text.records import read_examples
+from mnemotomy.text.template import OPEN_UNLEARNING, Template
 
 _SUFFIX = ".checkpoint"
 
@@ -34,6 +36,8 @@ class Reading:
 
     Attributes:
         sites, layers: which maps, as ``mnemotomy.collect`` has them.
+        positions: which tokens enter the moments.
+        template: what stands around questions and answers.
         batch_size: examples in one forward pass.
         max_length: tokens of an example.
         resume: go on from the checkpoint of an interrupted run, if there is one.
@@ -42,8 +46,10 @@ class Reading:
 
     sites: Selector = "all-linear"
     layers: tuple[int, ...] | None = None
-    batch_size: int = 16
-    max_length: int = 512
+    positions: Positions = "answer"
+    template: Template = OPEN_UNLEARNING
+    batch_size: int = BATCH_SIZE
+    max_length: int = MAX_LENGTH
     resume: bool = True
     progress: bool = True
 
@@ -110,7 +116,14 @@ def _encode(
     data = {}
     for name, paths in files.items():
         examples = [example for path in paths for example in read_examples(path)]
-        data[name] = batches(examples, tokenizer, batch_size=reading.batch_size, max_length=length)
+        data[name] = batches(
+            tokenizer,
+            examples,
+            template=reading.template,
+            positions=reading.positions,
+            batch_size=reading.batch_size,
+            max_length=length,
+        )
     check_tokens(model, max(int(batch["input_ids"].max()) for parts in data.values() for batch in parts))
     return data
 

@@ -63,7 +63,14 @@ def run_recipe(
         base = None if loaded.base is None else load_model(loaded.base, dtype=recipe.dtype, device=device)
     untied = _check_sites(model, recipe)
     clock.lap("load")
-    reading = Reading(recipe.sites, recipe.layers, recipe.batch_size, recipe.max_length, resume, progress)
+    reading = Reading(
+        recipe.sites,
+        recipe.layers,
+        batch_size=recipe.batch_size,
+        max_length=recipe.max_length,
+        resume=resume,
+        progress=progress,
+    )
     moments, tokens = collect_files(model, tokenizer, loaded.files, reading, out_dir)
     clock.lap("collect")
     edit = _edit(model, base, moments, recipe)

@@ -1,32 +1,66 @@
-"""From the lines of concept files to batches: which tokens hold content, and padding."""
+"""From a line of text data to tokens: which of them hold its content, and which are to be predicted."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
-import torch
-from jinja2 import TemplateError
-from torch import Tensor
-
-from mnemotomy.core.errors import DataError
+from mnemotomy.core.errors import ConfigurationError, DataError
 from mnemotomy.text.records import TextExample, Turn
-from mnemotomy.text.tokenizing import common_length, padding_token, tokenized
+from mnemotomy.text.template import OPEN_UNLEARNING, Template, has_chat_template, prompt_of
+from mnemotomy.text.tokenizing import common_length, encode_prompt, tokenized
 
 IGNORED = -100  # transformers' label of positions that do not count
 
-DATE = "10 Apr 2025"
-"""What a chat template writes as today's date; without one, some write the day's, and numbers change with it."""
+MAX_LENGTH = 512
+"""Tokens of an example; what is beyond is cut off, as OpenUnlearning does."""
 
-Batch = dict[str, Tensor]
+Positions = Literal["answer", "predicting", "all"]
+"""Which tokens enter the moments: ``answer`` for those that hold content (the answer, a plain text, what the assistant
+says), ``predicting`` for those whose next token is to be predicted (from the last of the prompt on, and up to the one
+before the end token that follows an answer), ``all`` for every token, the prompt's and the end token too."""
 
 
 class Encoded(NamedTuple):
-    """The tokens of one example, and the same with −100 wherever a token is no content."""
+    """One example as the model reads it.
+
+    Attributes:
+        input_ids: its tokens.
+        labels: the same where a token is to be predicted, else −100: the content's, and behind an answer the end
+            token with what the template writes there.
+        content: whether each token holds some of the content; None where all that have a label do.
+    """
 
     input_ids: list[int]
     labels: list[int]
+    content: Sequence[bool] | None = None
+
+    @property
+    def start(self) -> int:
+        """The position of the first token to be predicted."""
+        return next(position for position, label in enumerate(self.labels) if label != IGNORED)
+
+    @property
+    def answer(self) -> list[int]:
+        """The tokens from there on."""
+        return self.input_ids[self.start :]
+
+    def marked(self, positions: Positions) -> list[int]:
+        """Labels in whose place something stands wherever a token's input enters the moments."""
+        if positions == "all":
+            return self.input_ids
+        if positions == "predicting":
+            return [*self.labels[1:], IGNORED]
+        if self.content is None:
+            return self.labels
+        return [label if held else IGNORED for label, held in zip(self.input_ids, self.content, strict=True)]
+
+
+_REWRITTEN = (
+    "the chat template rewrites what the assistant says, so that its tokens cannot be told from the template's; "
+    "give the line as 'text'"
+)
 
 
 class _Rendered(NamedTuple):
@@ -37,65 +71,48 @@ class _Rendered(NamedTuple):
     add_special_tokens: bool
 
 
-def batches(
-    examples: Iterable[TextExample],
-    tokenizer: Any,
-    *,
-    batch_size: int = 16,
-    max_length: int = 512,
-    max_tokens: int = 8192,
-) -> list[Batch]:
-    """Padded batches as ``mnemotomy.collect`` takes them, always in the same order: the longest examples first.
-
-    Args:
-        examples: lines of concept files.
-        tokenizer: with a padding or an end token.
-        batch_size: the most examples in a batch.
-        max_length: tokens of an example; what is beyond is cut off.
-        max_tokens: the most tokens in a batch, padding included; a longer example is a batch of its own.
-
-    Returns:
-        ``input_ids``, ``attention_mask`` and ``labels``, each ``[batch, length]`` and padded on the right.
+def check_positions(positions: str) -> None:
+    """Refuse what is none of ``Positions``.
 
     Raises:
-        DataError: an example has no content that could be kept, the tokenizer has no such token, or a size is below 1.
+        ConfigurationError: it is none.
     """
-    if min(batch_size, max_length, max_tokens) < 1:
-        raise DataError("batch size, maximum length and tokens per batch must be at least 1")
-    encoded = [encode(example, tokenizer, max_length) for example in examples]
-    encoded.sort(key=lambda one: len(one.input_ids), reverse=True)  # longest first: too large a batch fails at once
-    found, start = [], 0
-    while start < len(encoded):
-        size = max(1, min(batch_size, max_tokens // len(encoded[start].input_ids)))
-        found.append(_pad(encoded[start : start + size], padding_token(tokenizer)))
-        start += size
-    return found
+    if positions not in get_args(Positions):
+        raise ConfigurationError(f"positions are one of {', '.join(get_args(Positions))}, not {positions!r}")
 
 
-def encode(example: TextExample, tokenizer: Any, max_length: int) -> Encoded:
-    """Tokenise prompt and content together, and label the tokens that hold content.
+def encode(
+    example: TextExample, tokenizer: Any, template: Template = OPEN_UNLEARNING, *, max_length: int = MAX_LENGTH
+) -> Encoded:
+    """The tokens of one line, however it is used: for moments, for training, for a loss.
 
-    A question with its answer is a conversation of two turns where the tokenizer has a chat template, and is joined
-    by a space where it has none. A token that straddles the border between prompt and content counts; special tokens
-    and the template's text never do.
+    A question with its answer is written as the evaluation writes it (``encode_answer``), a conversation by the
+    tokenizer's chat template without a system message but its own, a plain text as it is. A token that straddles the
+    border between prompt and content holds content; special tokens and the template's text never do, but for the
+    unknown token, which stands for a word.
 
     Args:
-        example: a line of a concept file.
+        example: a line of a file of texts.
         tokenizer: of transformers.
+        template: what stands around questions and answers.
         max_length: in tokens; what is beyond is cut off.
 
     Raises:
-        DataError: the content gives no token, or none is left after cutting.
+        DataError: the content gives no token, or none is left after cutting, or the template does not fit.
     """
-    rendered = _render(example, tokenizer)
-    locate = _by_offsets if getattr(tokenizer, "is_fast", False) else _by_prefixes
-    ids, holds_content = locate(rendered, tokenizer)
-    special = set(tokenizer.all_special_ids)
-    labels = [
-        token if content and token not in special else IGNORED
-        for token, content in zip(ids, holds_content, strict=True)
-    ]
-    first = next((position for position, label in enumerate(labels) if label != IGNORED), None)
+    try:
+        if example.form == "question":
+            whole = encode_answer(tokenizer, example.question, example.answer, template)
+        else:
+            rendered = _render(example, tokenizer, template)
+            ids, content = _located(rendered, tokenizer)
+            labels = [token if held else IGNORED for token, held in zip(ids, content, strict=True)]
+            whole = Encoded(ids, labels, content)
+    except DataError as error:
+        raise DataError(f"{example.where}: {error}" if example.where else str(error)) from error
+    if whole.content is None:
+        raise DataError(f"{example.where}: {_REWRITTEN}")
+    first = next((position for position, held in enumerate(whole.content) if held), None)
     if first is None:
         raise DataError(f"{example.where}: the content gives no token, or only special ones")
     if first >= max_length:
@@ -103,66 +120,108 @@ def encode(example: TextExample, tokenizer: Any, max_length: int) -> Encoded:
             f"{example.where}: the content begins after {first} tokens, and only {max_length} are kept; raise the "
             "maximum length or shorten the prompt"
         )
-    return Encoded(ids[:max_length], labels[:max_length])
+    return Encoded(whole.input_ids[:max_length], whole.labels[:max_length], whole.content[:max_length])
 
 
-def _render(example: TextExample, tokenizer: Any) -> _Rendered:
+def encode_answer(tokenizer: Any, question: str, answer: str, template: Template = OPEN_UNLEARNING) -> Encoded:
+    """The tokens of a question with its answer, as OpenUnlearning's evaluator labels them.
+
+    The whole is tokenised at once, and what follows the prompt's own tokens is the answer, with whatever the template
+    writes behind it; an end token is added where the last is none. A token that straddles the border belongs to the
+    answer, as everywhere in Mnemotomy; OpenUnlearning drops it, which happens only without a chat template.
+
+    Raises:
+        DataError: the answer gives no token, the prompt leaves nothing to predict it from, the tokenizer has no end
+            token, or the chat template refuses the messages.
+    """
+    end = tokenizer.eos_token_id
+    if end is None:
+        raise DataError("the tokenizer has no end token; set its eos_token")
+    if not answer.strip() or not tokenized(tokenizer, answer.strip(), add_special_tokens=False)["input_ids"]:
+        raise DataError(f"the answer {answer!r} to {question!r} gives no token; give one that does, or leave it out")
+    chat = has_chat_template(tokenizer)
+    prompt = prompt_of(tokenizer, question, template)
+    rendered = _answered(tokenizer, question, answer, template, prompt)
+    before = encode_prompt(tokenizer, prompt, special_tokens=not chat)
+    ids, content = _located(rendered, tokenizer)
+    if ids[-1] != end:
+        ids, content = [*ids, end], [*content, False]
+    start = common_length(before, ids)
+    if start == 0:
+        raise DataError(f"nothing stands before the answer to {question!r}; begin the template with a token of its own")
+    if len(ids) - start < 2:
+        lost = "the chat template drops" if chat else "the content gives no token, or only special ones:"
+        raise DataError(f"{lost} the answer {answer!r} to {question!r}")
+    return Encoded(ids, [IGNORED] * start + ids[start:], content if rendered.spans else None)
+
+
+def _render(example: TextExample, tokenizer: Any, template: Template) -> _Rendered:
+    """A text or a conversation."""
     if example.form == "text":
         text = example.turns[0].content
         return _Rendered(text, ((0, len(text)),), True)
-    if getattr(tokenizer, "chat_template", None):
-        return _render_chat(example, tokenizer)
-    if example.form == "messages":
+    if not has_chat_template(tokenizer):
         raise DataError(
-            f"{example.where}: 'messages' need a chat template, which this tokenizer lacks; give 'question' and "
-            "'answer', or 'text'"
+            "'messages' need a chat template, which this tokenizer lacks; give 'question' and 'answer', or 'text'"
         )
-    question, answer = (turn.content for turn in example.turns)
-    prompt = question if question[-1].isspace() or answer[0].isspace() else f"{question} "
-    return _Rendered(prompt + answer, ((len(prompt), len(prompt) + len(answer)),), True)
+    return _render_chat(example.turns, tokenizer, template)
 
 
-def _render_chat(example: TextExample, tokenizer: Any) -> _Rendered:
+def _answered(tokenizer: Any, question: str, answer: str, template: Template, prompt: str) -> _Rendered:
+    """A question with its answer; no span where the chat template rewrites the answer."""
+    if not has_chat_template(tokenizer):
+        return _Rendered(prompt + answer, ((len(prompt), len(prompt) + len(answer)),), True)
+    turns = (*template.asked(question), Turn("assistant", answer))
+    text = template.fill(tokenizer, turns)
+    written = _written(text, len(prompt), answer) if text.startswith(prompt) else None
+    if written is not None:
+        return _Rendered(text, ((len(prompt), len(prompt) + len(written)),), False)
+    try:
+        return _render_chat(turns, tokenizer, template)
+    except DataError:
+        return _Rendered(text, (), False)
+
+
+def _render_chat(turns: Sequence[Turn], tokenizer: Any, template: Template) -> _Rendered:
     """The conversation through the chat template, and where the assistant's words stand in it.
 
     A search for the words could find them in a header or in another turn. So the template is filled a second time
     with marks in their place: what lies between the marks is the template's.
     """
-    contents = [turn.content for turn in example.turns if turn.role == "assistant"]
+    contents = [turn.content for turn in turns if turn.role == "assistant"]
     marks = [f"<mnemotomy-content-{i}>" for i in range(len(contents))]
     unused = iter(marks)
-    marked = tuple(Turn(turn.role, next(unused)) if turn.role == "assistant" else turn for turn in example.turns)
-    text, rest = (_fill(turns, tokenizer, example.where) for turns in (example.turns, marked))
+    marked = tuple(Turn(turn.role, next(unused)) if turn.role == "assistant" else turn for turn in turns)
+    text, rest = (template.fill(tokenizer, some) for some in (turns, marked))
     pieces = []
     for mark in marks:
         piece, _, rest = rest.partition(mark)
         pieces.append(piece)
     spans, position = [], len(pieces[0])
     for content, (before, after) in zip(contents, pairwise([*pieces, rest]), strict=True):
-        written = next(
-            (
-                variant
-                for variant in (content, content.strip(), content.rstrip(), content.lstrip())
-                if text.startswith(before + variant + after, position - len(before))
-            ),
-            None,
-        )
+        stands = text.startswith(before, position - len(before))
+        written = _written(text, position, content, after) if stands else None
         if written is None:
-            raise DataError(
-                f"{example.where}: the chat template rewrites what the assistant says, so that its tokens cannot be "
-                "told from the template's; give the line as 'text'"
-            )
+            raise DataError(_REWRITTEN)
         spans.append((position, position + len(written)))
         position += len(written) + len(after)
     return _Rendered(text, tuple(spans), False)  # templates write BOS and EOS themselves
 
 
-def _fill(turns: Sequence[Turn], tokenizer: Any, where: str) -> str:
-    messages = [{"role": turn.role, "content": turn.content} for turn in turns]
-    try:
-        return str(tokenizer.apply_chat_template(messages, tokenize=False, date_string=DATE))
-    except (TemplateError, ValueError, TypeError, KeyError) as error:
-        raise DataError(f"{where}: the chat template refuses these messages: {error}") from error
+def _written(text: str, position: int, content: str, after: str = "") -> str | None:
+    """How a template has written ``content`` at ``position``: as it is, or without space at its sides."""
+    variants = (content, content.strip(), content.rstrip(), content.lstrip())
+    return next((one for one in variants if text.startswith(one + after, position)), None)
+
+
+def _located(rendered: _Rendered, tokenizer: Any) -> tuple[list[int], list[bool]]:
+    """The tokens, and which of them hold content."""
+    locate = _by_offsets if getattr(tokenizer, "is_fast", False) else _by_prefixes
+    ids, shares = locate(rendered, tokenizer)
+    unknown = getattr(tokenizer, "unk_token_id", None)
+    ends = [getattr(tokenizer, f"{name}_token_id", None) for name in ("bos", "eos", "pad")]
+    special = set(tokenizer.all_special_ids) - ({unknown} - set(ends))
+    return ids, [share and token not in special for token, share in zip(ids, shares, strict=True)]
 
 
 def _by_offsets(rendered: _Rendered, tokenizer: Any) -> tuple[list[int], list[bool]]:
@@ -192,17 +251,3 @@ def _by_prefixes(rendered: _Rendered, tokenizer: Any) -> tuple[list[int], list[b
         last += last < len(upto)  # a token straddles the end
         shares[first:last] = [True] * (last - first)
     return ids, shares
-
-
-def _pad(encoded: Sequence[Encoded], pad_token: int) -> Batch:
-    length = max(len(one.input_ids) for one in encoded)
-    # on the right whatever the tokenizer's side: positions then stay right in models that number them naively
-    ids = torch.full((len(encoded), length), pad_token)
-    mask = torch.zeros_like(ids)
-    labels = torch.full_like(ids, IGNORED)
-    for row, one in enumerate(encoded):
-        size = len(one.input_ids)
-        ids[row, :size] = torch.tensor(one.input_ids)
-        mask[row, :size] = 1
-        labels[row, :size] = torch.tensor(one.labels)
-    return {"input_ids": ids, "attention_mask": mask, "labels": labels}

@@ -1,10 +1,10 @@
-"""Concept files: JSON Lines of texts, questions with answers, or conversations."""
+"""One line of text data: a text, a question with its answer, or a conversation; and the files of them."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,17 +29,66 @@ class Turn:
 
 @dataclass(frozen=True)
 class TextExample:
-    """One line of a concept file. What the assistant says is its content; a plain text is all content.
+    """One line. What the assistant says is its content; a plain text is all content.
 
     Attributes:
         form: which of the three forms the line has.
         turns: a plain text as one assistant's turn, question and answer as two turns, or the messages.
-        where: file and line, for errors.
+        where: file and line, or hub id, split and row, for errors.
+        paraphrased_question: the same question in other words, where an evaluation has one.
+        paraphrased_answer: the true answer in other words.
+        perturbed_answers: false answers in the words of the paraphrased one; wrong options for real authors and facts.
     """
 
     form: Form
     turns: tuple[Turn, ...]
-    where: str
+    where: str = ""
+    paraphrased_question: str | None = field(default=None, kw_only=True)
+    paraphrased_answer: str | None = field(default=None, kw_only=True)
+    perturbed_answers: tuple[str, ...] = field(default=(), kw_only=True)
+
+    @classmethod
+    def of_text(cls, text: str, where: str = "") -> TextExample:
+        """A plain text."""
+        return cls("text", (Turn("assistant", text),), where)
+
+    @classmethod
+    def of_question(cls, question: str, answer: str, where: str = "", **others: Any) -> TextExample:
+        """A question with its answer, and what an evaluation has ``others`` of."""
+        return cls("question", (Turn("user", question), Turn("assistant", answer)), where, **others)
+
+    @property
+    def question(self) -> str:
+        """As the user asks it.
+
+        Raises:
+            DataError: the line is of another form.
+        """
+        return self._asked()[0].content
+
+    @property
+    def answer(self) -> str:
+        """The true one.
+
+        Raises:
+            DataError: the line is of another form.
+        """
+        return self._asked()[1].content
+
+    def row(self) -> dict[str, Any]:
+        """A question as an object of JSON, without its place."""
+        return {
+            "question": self.question,
+            "answer": self.answer,
+            "paraphrased_question": self.paraphrased_question,
+            "paraphrased_answer": self.paraphrased_answer,
+            "perturbed_answers": list(self.perturbed_answers),
+        }
+
+    def _asked(self) -> tuple[Turn, ...]:
+        if self.form != "question":
+            raise DataError(f"{self.where}: questions with answers are needed here, and the line has no 'question'")
+        return self.turns
 
 
 def read_examples(path: str | Path) -> list[TextExample]:
@@ -48,31 +97,88 @@ def read_examples(path: str | Path) -> list[TextExample]:
     Raises:
         DataError: the file is missing, empty or unreadable, or a line is malformed; it names the file and the line.
     """
-    examples = [_example(row, where) for row, where in json_lines(path, "concept file")]
+    examples = [example_of(row, where) for row, where in json_lines(path, "concept file")]
     if not examples:
         raise DataError(f"{path} is empty; write one JSON object per line with {FORMS}")
     return examples
 
 
-def _example(row: Any, where: str) -> TextExample:
+def read_questions(path: str | Path) -> tuple[TextExample, ...]:
+    """The questions of a JSON Lines file: ``question`` and ``answer`` on each line, and what a split may have more.
+
+    Raises:
+        DataError: the file is missing, empty or malformed; it names file and line.
+    """
+    questions = questions_of(json_lines(path))
+    if not questions:
+        raise DataError(f"{path} is empty; write one JSON object per line with 'question' and 'answer'")
+    return questions
+
+
+def questions_of(rows: Iterable[tuple[Any, str]]) -> tuple[TextExample, ...]:
+    """The questions of rows, each with its place; all with as many false answers, so that lines weigh equally.
+
+    Raises:
+        DataError: a row is malformed.
+    """
+    questions = tuple(_whole_question(row, where) for row, where in rows)
+    for one in questions[1:]:
+        first = questions[0]
+        if len(one.perturbed_answers) != len(first.perturbed_answers):
+            raise DataError(
+                f"{one.where}: {len(one.perturbed_answers)} perturbed answers, where {first.where} has "
+                f"{len(first.perturbed_answers)}; give each line of a split the same number"
+            )
+        if (one.paraphrased_answer is None) != (first.paraphrased_answer is None):
+            raise DataError(
+                f"{one.where} and {first.where}: one has a paraphrased answer and one has none; give it to all or none"
+            )
+    return questions
+
+
+def example_of(row: Any, where: str) -> TextExample:
+    """One object of JSON, in any of the three forms.
+
+    Raises:
+        DataError: it is malformed.
+    """
     if not isinstance(row, dict):
         raise DataError(f"{where}: an object was expected, with {FORMS}")
     forms = list(dict.fromkeys(_FORM_OF_KEY[key] for key in _FORM_OF_KEY if key in row))
     if len(forms) != 1:
         found = ", ".join(repr(key) for key in row)
         raise DataError(f"{where}: give one of {FORMS}; the keys are {found or 'none'}")
-    return TextExample(forms[0], _READERS[forms[0]](row, where), where)
+    return _READERS[forms[0]](row, where)
 
 
-def _text(row: dict[str, Any], where: str) -> tuple[Turn, ...]:
-    return (Turn("assistant", _string(row, "text", where)),)
+def _text(row: dict[str, Any], where: str) -> TextExample:
+    return TextExample.of_text(_string(row, "text", where), where)
 
 
-def _question(row: dict[str, Any], where: str) -> tuple[Turn, ...]:
-    return Turn("user", _string(row, "question", where)), Turn("assistant", _string(row, "answer", where))
+def _question(row: dict[str, Any], where: str) -> TextExample:
+    return TextExample.of_question(_string(row, "question", where), _string(row, "answer", where), where)
 
 
-def _messages(row: dict[str, Any], where: str) -> tuple[Turn, ...]:
+def _whole_question(row: Any, where: str) -> TextExample:
+    """A question with what an evaluation asks beside it."""
+    if not isinstance(row, dict):
+        raise DataError(f"{where}: an object was expected, with 'question' and 'answer'")
+    perturbed = row.get("perturbed_answer")
+    perturbed = [] if perturbed is None else [perturbed] if isinstance(perturbed, str) else perturbed
+    if not isinstance(perturbed, list):
+        raise DataError(f"{where}: 'perturbed_answer' must be a list of strings, not {json.dumps(perturbed)[:40]}")
+    present = {key: value for key, value in row.items() if value is not None}
+    return TextExample.of_question(
+        _string(present, "question", where),
+        _string(present, "answer", where),
+        where,
+        paraphrased_question=_optional(row, "paraphrased_question", where),
+        paraphrased_answer=_optional(row, "paraphrased_answer", where),
+        perturbed_answers=tuple(_string({"perturbed_answer": one}, "perturbed_answer", where) for one in perturbed),
+    )
+
+
+def _messages(row: dict[str, Any], where: str) -> TextExample:
     messages = row["messages"]
     if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
         raise DataError(f"{where}: 'messages' must be a list of objects with 'role' and 'content'")
@@ -83,7 +189,11 @@ def _messages(row: dict[str, Any], where: str) -> tuple[Turn, ...]:
         turns.append(Turn(role, _string(message, "content", at, may_be_empty=role != "assistant")))
     if not any(turn.role == "assistant" for turn in turns):
         raise DataError(f"{where}: 'messages' has no turn of the assistant, and only those count")
-    return tuple(turns)
+    return TextExample("messages", tuple(turns), where)
+
+
+def _optional(row: dict[str, Any], key: str, where: str) -> str | None:
+    return None if row.get(key) is None else _string(row, key, where)
 
 
 def _string(row: dict[str, Any], key: str, where: str, *, may_be_empty: bool = False) -> str:
@@ -98,7 +208,7 @@ def _string(row: dict[str, Any], key: str, where: str, *, may_be_empty: bool = F
 
 
 _FORM_OF_KEY: dict[str, Form] = {"text": "text", "question": "question", "answer": "question", "messages": "messages"}
-_READERS: dict[Form, Callable[[dict[str, Any], str], tuple[Turn, ...]]] = {
+_READERS: dict[Form, Callable[[dict[str, Any], str], TextExample]] = {
     "text": _text,
     "question": _question,
     "messages": _messages,

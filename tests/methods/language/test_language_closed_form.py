@@ -20,11 +20,10 @@ from mnemotomy.methods.language.engram import EngramUniform, EngramWeightNorm
 from mnemotomy.methods.language.engram_automatic import Choice, EngramAutomatic, swapped
 from mnemotomy.methods.language.engram_filtered import EngramFiltered, EngramProjector, EngramSteep, Steep
 from mnemotomy.methods.language.engram_layerwise import EngramLayerwise
-from mnemotomy.methods.language.problem import TextProblem
-from mnemotomy.methods.language.sequences import sequences
+from mnemotomy.methods.language.problem import TextProblem, sequences
 from mnemotomy.methods.language.task_arithmetic import TaskArithmetic
 from mnemotomy.methods.language.uce import UCE
-from mnemotomy.text.records import TextExample, Turn
+from mnemotomy.text.records import TextExample
 
 HEAD = "lm_head"
 
@@ -95,7 +94,7 @@ def test_embedding_rows(problem: TextProblem) -> None:
 
 def test_filters(problem: TextProblem) -> None:
     forget, retain = moments(problem, problem.model, [DOWN])[DOWN]
-    tokens = [sum(label != -100 for row in sequences(problem, s, end=False) for label in row.labels)
+    tokens = [sum(label != -100 for row in sequences(problem, s) for label in row.marked("answer"))
               for s in (problem.forget, problem.retain)]  # fmt: skip
     share = tokens[0] / sum(tokens)
     values, vectors = torch.linalg.eigh(forget + retain)
@@ -123,8 +122,8 @@ def test_steep_at_its_threshold() -> None:
 @pytest.mark.parametrize("unit", ["sum", "mean"])
 def test_uce_against_explicit_inverse(problem: TextProblem, unit: Any) -> None:
     edited = UCE(0.3, unit=unit)(problem)
-    rows = [row for s in (problem.forget, problem.retain) for row in sequences(problem, s, end=False)]
-    tokens = sum(label != -100 for row in rows for label in row.labels)
+    rows = [row for s in (problem.forget, problem.retain) for row in sequences(problem, s)]
+    tokens = sum(label != -100 for row in rows for label in row.marked("answer"))
     damping = 0.3 * (tokens if unit == "mean" else 1)
     for name, (forget, retain) in moments(problem, problem.model, [DOWN, HEAD]).items():
         weight = all_sites(problem.model)[name].weight().double()
@@ -183,7 +182,7 @@ def test_refuses_unknown_places(problem: TextProblem) -> None:
 
 def test_swaps_answers_far_apart() -> None:
     asked = [example(f"question {n}", f"answer {n}") for n in range(5)]
-    found = swapped([*asked, TextExample("text", (Turn("assistant", "a text"),), "here")])
+    found = swapped([*asked, TextExample.of_text("a text", "here")])
     assert [one.turns[1].content for one in found] == ["answer 2", "answer 3", "answer 4", "answer 0", "answer 1"]
     assert [one.turns[0].content for one in found] == [f"question {n}" for n in range(5)]
     assert swapped(asked[:1]) == []

@@ -21,10 +21,10 @@ from mnemotomy.methods.language.delta import DeltaWeights
 from mnemotomy.methods.language.delta_sequential import DeltaSequential
 from mnemotomy.methods.language.loop import Descent
 from mnemotomy.methods.language.paired_moments import PairedMoment
-from mnemotomy.methods.language.problem import TextProblem
-from mnemotomy.methods.language.sequences import padded, sequences
+from mnemotomy.methods.language.problem import TextProblem, sequences
 from mnemotomy.methods.language.task_arithmetic import TaskArithmetic
-from mnemotomy.text.records import TextExample, Turn
+from mnemotomy.text.batches import padded
+from mnemotomy.text.records import TextExample
 
 
 @pytest.fixture
@@ -64,8 +64,8 @@ def test_sequential_delta_makes_the_model_answer_as_before(restore: bool) -> Non
         for name, parameter in pretrained.named_parameters():
             if "proj" in name:
                 parameter.add_(0.1 * torch.randn_like(parameter))
-    forget = TextExample("text", (Turn("assistant", "Kyoto,Japan"),), "here")
-    retain = TextExample("text", (Turn("assistant", "Rome-Italy.Paris;France"),), "here")
+    forget = TextExample.of_text("Kyoto,Japan", "here")
+    retain = TextExample.of_text("Rome-Italy.Paris;France", "here")
     splitter = tokenizer()  # no token is in both sets, which have different aims for it
     splitter.backend_tokenizer.post_processor = processors.TemplateProcessing(single="$A", special_tokens=[])
     problem = TextProblem(model, splitter, [forget], [retain], pretrained=pretrained)

@@ -34,9 +34,9 @@ from mnemotomy.methods.language.rlcp import RLCPObjective, RLCPUnlearning
 from mnemotomy.methods.language.rmu import RMU, down_projections
 from mnemotomy.methods.language.simnpo import SimNPO
 from mnemotomy.methods.language.undial import UNDIAL
-from mnemotomy.text.answers import Template
 from mnemotomy.text.encoding import IGNORED
-from mnemotomy.text.records import TextExample, Turn
+from mnemotomy.text.records import TextExample
+from mnemotomy.text.template import Template
 
 SHORT: dict[str, Any] = {"alternates": 2, "max_new_tokens": 4}
 WORKING: dict[str, GradientMethod] = {
@@ -249,7 +249,7 @@ def test_bad_values(method: type[GradientMethod], values: dict[str, Any]):
 
 @pytest.mark.parametrize("name", ["idk-nll", "idk-dpo", "alt-po", "rlcp"])
 def test_texts_have_no_question(name: str):
-    text = TextExample("text", (Turn("assistant", "Kyoto lies in Japan ."),), "here")
+    text = TextExample.of_text("Kyoto lies in Japan .", "here")
     model, tokenizer = trained()
     assert "questions" in WORKING[name].needs
     with pytest.raises(DataError, match="question"):

@@ -11,10 +11,11 @@ from mnemotomy.core.errors import ConfigurationError, ModelError
 from mnemotomy.methods.language.losses import kl_divergence, negative_log_likelihood, undial_loss
 from mnemotomy.methods.language.npo import NPO
 from mnemotomy.methods.language.problem import TextProblem
-from mnemotomy.methods.language.sequences import padded, sequence
 from mnemotomy.methods.language.target_level import losses
-from mnemotomy.text.answers import OPEN_UNLEARNING
-from mnemotomy.text.records import TextExample, Turn
+from mnemotomy.text.batches import padded
+from mnemotomy.text.encoding import encode
+from mnemotomy.text.records import TextExample
+from mnemotomy.text.template import OPEN_UNLEARNING
 
 CHATML = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }} {{ message['content'] }}<|im_end|>\n{% endfor %}"
@@ -41,8 +42,8 @@ def test_what_a_template_writes_behind_the_end_is_no_answer():
     words = tokenizer(CHATML)
     words.eos_token = "<|im_end|>"
     answer = "Kyoto is in Japan ."
-    found = sequence(example("Where is Kyoto?", answer), words, OPEN_UNLEARNING, end=False)
-    content = [label for label in found.labels if label >= 0]
+    found = encode(example("Where is Kyoto?", answer), words, OPEN_UNLEARNING)
+    content = [label for label in found.marked("answer") if label >= 0]
     assert words.decode(content).strip() == answer
 
 
@@ -51,7 +52,7 @@ def test_the_first_token_is_not_counted_as_predicted():
     words = problem.tokenizer
     words.backend_tokenizer.post_processor = None  # nothing before the text
     try:
-        row = sequence(TextExample("text", (Turn("assistant", "Kyoto is in Japan"),), "here"), words, OPEN_UNLEARNING)
+        row = encode(TextExample.of_text("Kyoto is in Japan", "here"), words, OPEN_UNLEARNING)
         assert row.labels[0] >= 0
         expected = problem.model(**padded([row], words)).loss
         torch.testing.assert_close(losses(problem.model, [row], problem)[0], expected)

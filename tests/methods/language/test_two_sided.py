@@ -22,15 +22,15 @@ from mnemotomy.curvature.line_search import Found
 from mnemotomy.engram.sites import select_sites
 from mnemotomy.methods.language import two_sided
 from mnemotomy.methods.language.curvature import Curvature
-from mnemotomy.methods.language.problem import TextProblem
-from mnemotomy.methods.language.sequences import padded, sequences
+from mnemotomy.methods.language.problem import TextProblem, sequences
 from mnemotomy.methods.language.target_level import estimated_level, losses, questions_level
 from mnemotomy.methods.language.two_sided import TwoSided
-from mnemotomy.text.records import TextExample, Turn
+from mnemotomy.text.batches import padded
+from mnemotomy.text.records import TextExample
 
 
 def example(question: str, answer: str) -> TextExample:
-    return TextExample("question", (Turn("user", question), Turn("assistant", answer)), "here")
+    return TextExample.of_question(question, answer, "here")
 
 
 FORGET = [example("In which country is Kyoto ?", "Japan"), example("Kyoto lies in which country ?", "Japan .")]
@@ -220,7 +220,7 @@ def test_the_level_is_that_of_the_questions_as_answers(trained: TextProblem):
 
 def test_a_level_stays_where_nothing_tells_of_a_rise(trained: TextProblem):
     edited = TwoSided(level=2.0, steps=1)(trained)
-    for silent in (TextExample("text", (Turn("assistant", "Rome lies in Italy ."),), ""), example("", "Italy")):
+    for silent in (TextExample.of_text("Rome lies in Italy .", ""), example("", "Italy")):
         level = estimated_level(replace(trained, retain=[silent]), 20)
         assert level.start == estimated_level(trained, 20).start
         assert level.rise(edited) == 0.0
@@ -271,7 +271,7 @@ def test_settings_out_of_range_are_refused(settings: dict[str, Any]):
 
 
 def test_a_problem_that_does_not_fit_is_refused(tmp_path: Path):
-    problem = problem_of(tmp_path, forget=[TextExample("text", (Turn("assistant", "Kyoto lies in Japan"),), "here")])
+    problem = problem_of(tmp_path, forget=[TextExample.of_text("Kyoto lies in Japan", "here")])
     with pytest.raises(ConfigurationError, match="level"):
         TwoSided()(problem)
     with pytest.raises(SelectionError):

@@ -10,8 +10,8 @@ import typer
 
 from mnemotomy.cli.options import LARGEST_SEED, Precise, PrecisionName
 from mnemotomy.cli.outcome import emit_json, one_line_errors
-from mnemotomy.cli.templates import check_template
 from mnemotomy.core.files import write_text
+from mnemotomy.text.template import check_template
 from mnemotomy_bench.cli.tofu_options import (
     DEFAULT_OUT,
     RECORDS,

@@ -9,8 +9,8 @@ import typer
 
 from mnemotomy.cli.options import LARGEST_SEED, Precise, PrecisionName
 from mnemotomy.cli.outcome import emit_json, one_line_errors
-from mnemotomy.cli.templates import check_template
 from mnemotomy.core.errors import DataError
+from mnemotomy.text.template import check_template
 from mnemotomy_bench.cli.tofu_options import Data, Device, Forget, Json, Tags
 
 

@@ -16,7 +16,7 @@ from mnemotomy.metabolism.suppression import answer_cross_entropy
 from mnemotomy.metrics.decodability import fresh_probe, without_phrasing
 from mnemotomy.observe.positions import token_positions
 from mnemotomy.observe.prompts import observe_prompts
-from mnemotomy.text.prompts import encode_prompt
+from mnemotomy.text.tokenizing import encode_prompt
 from mnemotomy_bench.metabolism.energy import metabolic_energy
 from mnemotomy_bench.metabolism.measure import asked, layer_number, phrasings, states_before_answers, told
 from mnemotomy_bench.metabolism.subject import Pairs, Subject

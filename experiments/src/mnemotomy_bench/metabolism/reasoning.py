@@ -12,7 +12,7 @@ from torch import nn
 from mnemotomy.core.errors import DataError
 from mnemotomy.metrics.interval import bootstrap_interval
 from mnemotomy.observe.generation import continue_greedily
-from mnemotomy.text.encoding import DATE
+from mnemotomy.text.template import DATE
 from mnemotomy_bench.metrics.structure import final_number, structure
 
 PROBLEMS = Path("gsm8k") / "test.jsonl"

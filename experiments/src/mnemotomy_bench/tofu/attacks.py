@@ -17,20 +17,20 @@ from transformers.pytorch_utils import Conv1D
 
 from mnemotomy.core.errors import NonFiniteError
 from mnemotomy.core.version import versions
-from mnemotomy.data.tofu import Question
 from mnemotomy.evaluation.evaluating import evaluation_of
 from mnemotomy.methods.language.predictions import predict
-from mnemotomy.methods.language.sequences import sequence
 from mnemotomy.metrics.tofu.harmonic_mean import harmonic_mean
 from mnemotomy.metrics.tofu.rescaling import rescaled_memorization
 from mnemotomy.metrics.tofu.scores import MEMORIZATION
 from mnemotomy.metrics.tofu.summary import summary
 from mnemotomy.observe.splits import Observed, asked
+from mnemotomy.text.encoding import encode
+from mnemotomy.text.records import TextExample, Turn
 from mnemotomy_bench.tofu.cells import cached
 from mnemotomy_bench.tofu.subject import Subject
 
 Record = dict[str, Any]
-Attacked = tuple[nn.Module, Sequence[Question]]
+Attacked = tuple[nn.Module, Sequence[TextExample]]
 BITS = (8, 4)
 
 
@@ -113,7 +113,11 @@ def _attacks(subject: Subject, observed: Observed, settings: Attacks) -> dict[st
         found["relearned"] = (asdict(settings.relearning) | {"shown": shown}, lambda: (again(), others))
     for bits in settings.bits:
         found[f"bits{bits}"] = (bits, functools.partial(lambda bits: (quantise(model, bits), forget), bits))
-    asked = [replace(one, question=one.paraphrased_question) for one in forget if one.paraphrased_question]
+    asked = [
+        replace(one, turns=(Turn("user", one.paraphrased_question), one.turns[1]))
+        for one in forget
+        if one.paraphrased_question
+    ]
     return found | ({"paraphrased": (None, lambda: (model, asked))} if asked else {})
 
 
@@ -121,7 +125,7 @@ def _attacked_summary(subject: Subject, attack: Callable[[], Attacked]) -> Recor
     return {"summary": _summary(subject, *attack())}
 
 
-def _summary(subject: Subject, model: nn.Module, questions: Sequence[Question]) -> dict[str, float]:
+def _summary(subject: Subject, model: nn.Module, questions: Sequence[TextExample]) -> dict[str, float]:
     asking = replace(subject.asking, max_new_tokens=0)
     try:
         return summary(evaluation_of(Observed(model, subject.pair.tokenizer), {"forget": questions}, asking))
@@ -134,7 +138,7 @@ def relearn(subject: Subject, model: nn.Module, settings: Relearning, shown: Seq
     taught = copy.deepcopy(model).eval()
     examples = [one for place, one in enumerate(subject.texts.forgotten) if place in shown]
     tokenizer = subject.pair.tokenizer
-    rows = [sequence(one, tokenizer, subject.asking.template) for one in examples]
+    rows = [encode(one, tokenizer, subject.asking.template) for one in examples]
     optimizer = torch.optim.AdamW(taught.parameters(), lr=settings.learning_rate, weight_decay=0.0)
     for _ in range(settings.steps):
         optimizer.zero_grad()

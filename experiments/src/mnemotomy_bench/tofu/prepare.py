@@ -28,13 +28,12 @@ from mnemotomy.core.models import (
 )
 from mnemotomy.core.precision import Precision, autocast, check_precision, resolved
 from mnemotomy.core.version import versions
-from mnemotomy.data.tofu import load_tofu, retained_split
-from mnemotomy.evaluation.texts import VARIABLE, Texts, examples
+from mnemotomy.data.tofu import retained_split
+from mnemotomy.evaluation.texts import VARIABLE, Texts, load_tofu
 from mnemotomy.methods.language.predictions import predict
-from mnemotomy.methods.language.sequences import sequence
-from mnemotomy.text.answers import OPEN_UNLEARNING
-from mnemotomy.text.encoding import Encoded
+from mnemotomy.text.encoding import Encoded, encode
 from mnemotomy.text.records import TextExample, read_examples
+from mnemotomy.text.template import OPEN_UNLEARNING
 from mnemotomy_bench.vision.fitting import fit
 
 BASE, FULL, RECORD = "base", "full", "preparation.json"
@@ -160,7 +159,7 @@ def prepare_pair(
     else:
         source = base
     tokenizer = load_tokenizer(source)
-    rows = {split: _rows(examples(load_tofu(texts.source, split)), tokenizer) for split in (FULL, kept, *GENERAL)}
+    rows = {split: _rows(load_tofu(texts.source, split), tokenizer) for split in (FULL, kept, *GENERAL)}
     common = [row for split in GENERAL for row in rows[split]] * settings.general
     for name, split in ((FULL, FULL), ("retain", kept)):
         if only and name not in only:
@@ -182,7 +181,7 @@ def _base(folder: Path, texts: Texts, base: FreshBase, settings: Preparation, gs
         raise DataError(f"a base is trained on GSM8K: there is no {path}; set {VARIABLE}, or give --base")
     rows = _rows(read_examples(path)[: base.problems], tokenizer)
     for split in GENERAL:
-        rows += _rows(examples(load_tofu(texts.source, split)), tokenizer) * base.general
+        rows += _rows(load_tofu(texts.source, split), tokenizer) * base.general
     model = base.model(len(tokenizer), tokenizer, settings.seed)
     chosen = replace(settings, epochs=base.epochs, general=0)
     identity = {"settings": asdict(chosen), "start": asdict(base), "texts": _digest(rows)}
@@ -279,7 +278,7 @@ class _OneName(nn.Module):
 
 
 def _rows(some: Sequence[TextExample], tokenizer: Any) -> list[Encoded]:
-    return [sequence(one, tokenizer, OPEN_UNLEARNING) for one in some]
+    return [encode(one, tokenizer, OPEN_UNLEARNING) for one in some]
 
 
 def _digest(rows: Sequence[Encoded]) -> str:

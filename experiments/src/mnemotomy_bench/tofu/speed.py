@@ -15,10 +15,8 @@ from mnemotomy.core.errors import TrainingError
 from mnemotomy.core.models import load_model, load_tokenizer, quiet_transformers
 from mnemotomy.core.modules import observing, single_threaded
 from mnemotomy.core.version import versions
-from mnemotomy.data.tofu import Question
 from mnemotomy.evaluation.evaluating import evaluation_of
 from mnemotomy.evaluation.texts import Texts
-from mnemotomy.methods.language.sequences import padded
 from mnemotomy.metrics.membership import loss_auc
 from mnemotomy.metrics.tofu.attacks import ATTACKS
 from mnemotomy.metrics.tofu.exact_memorization import exact_memorization
@@ -30,9 +28,11 @@ from mnemotomy.metrics.tofu.summary import summary
 from mnemotomy.metrics.tofu.truth_ratio import forget_truth_ratio, retain_truth_ratio, truth_ratio
 from mnemotomy.observe.answers import AnswerObservations
 from mnemotomy.observe.splits import HOLDOUT, Asking, Observed, Splits
-from mnemotomy.text.answers import encode_answer, has_chat_template, prompt_of
-from mnemotomy.text.encoding import IGNORED, Encoded
-from mnemotomy.text.prompts import encode_prompt
+from mnemotomy.text.batches import padded
+from mnemotomy.text.encoding import IGNORED, encode_answer
+from mnemotomy.text.records import TextExample
+from mnemotomy.text.template import has_chat_template, prompt_of
+from mnemotomy.text.tokenizing import encode_prompt
 
 Record = dict[str, Any]
 TOLERANCE = 2e-3
@@ -131,7 +131,7 @@ def metric_by_metric(observed: Observed, splits: Splits, asking: Asking) -> dict
     return dict(sorted(found.items()))
 
 
-def _rows(questions: Sequence[Question], part: str) -> list[tuple[str, str]]:
+def _rows(questions: Sequence[TextExample], part: str) -> list[tuple[str, str]]:
     if part == "perturbed":
         return [(one.question, false) for one in questions for false in one.perturbed_answers]
     return [(one.question, str(one.answer if part == "answer" else one.paraphrased_answer)) for one in questions]
@@ -144,11 +144,7 @@ def _forward(observed: Observed, rows: Sequence[tuple[str, str]], asking: Asking
     parts: list[Tensor] = []
     with observing(model):
         for start in range(0, len(encoded), asking.batch_size):
-            batch = [
-                Encoded(one.input_ids, [IGNORED] * one.start + one.labels)
-                for one in encoded[start : start + asking.batch_size]
-            ]
-            filled = padded(batch, tokenizer)
+            filled = padded(encoded[start : start + asking.batch_size], tokenizer)
             labels = filled.pop("labels")
             logs = model(**filled, use_cache=False).logits[:, :-1].log_softmax(dim=-1)
             for row, wanted in zip(logs, labels[:, 1:], strict=True):
@@ -160,17 +156,17 @@ def _forward(observed: Observed, rows: Sequence[tuple[str, str]], asking: Asking
                 parts.append(torch.stack([own.gather(1, targets[:, None])[:, 0], hit, mean, deviation]))
     log_probability, hit, mean, deviation = torch.cat(parts, dim=1)
     return AnswerObservations(
-        tokens=torch.tensor([token for one in encoded for token in one.labels]),
+        tokens=torch.tensor([token for one in encoded for token in one.answer]),
         log_probability=log_probability,
         hit=hit.bool(),
         mean=mean,
         deviation=deviation,
-        lengths=torch.tensor([len(one.labels) for one in encoded]),
-        texts=tuple(tokenizer.decode(one.labels, skip_special_tokens=True) for one in encoded),
+        lengths=torch.tensor([len(one.answer) for one in encoded]),
+        texts=tuple(tokenizer.decode(one.answer, skip_special_tokens=True) for one in encoded),
     )
 
 
-def _generate(observed: Observed, questions: Sequence[Question], asking: Asking) -> list[str]:
+def _generate(observed: Observed, questions: Sequence[TextExample], asking: Asking) -> list[str]:
     """transformers' own generation, in the order of the questions."""
     from transformers import GenerationConfig
 

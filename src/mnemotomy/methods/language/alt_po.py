@@ -11,7 +11,7 @@ from mnemotomy.methods.language.alternates import Sampling, alternate_answers
 from mnemotomy.methods.language.loop import Step
 from mnemotomy.methods.language.preference import Draw, Preference
 from mnemotomy.methods.language.problem import TextProblem
-from mnemotomy.methods.language.refusals import answered, question_of
+from mnemotomy.methods.language.refusals import answered
 from mnemotomy.text.encoding import Encoded
 
 
@@ -49,7 +49,7 @@ class AltPO(Preference):
     def preferred(self, problem: TextProblem) -> Draw:
         answers = alternate_answers(problem, self._sampling(), self.file)
         rows = [
-            [answered(problem, question_of(example), answer) for answer in found]
+            [answered(problem, example.question, answer) for answer in found]
             for example, found in zip(problem.forget, answers, strict=True)
         ]
 

@@ -14,10 +14,9 @@ from mnemotomy.core.fingerprints import fingerprint, tokenizer_digest
 from mnemotomy.core.modules import device_of
 from mnemotomy.core.progress import progress_bar
 from mnemotomy.methods.language.problem import TextProblem
-from mnemotomy.methods.language.refusals import question_of
 from mnemotomy.observe.sampling import continue_sampled
-from mnemotomy.text.answers import has_chat_template, prompt_of
-from mnemotomy.text.prompts import encode_prompt
+from mnemotomy.text.template import has_chat_template, prompt_of
+from mnemotomy.text.tokenizing import encode_prompt
 from mnemotomy.training.checkpoint import run_key
 
 REQUEST = (
@@ -83,7 +82,7 @@ def alternate_answers(
 
 
 def _sample_all(problem: TextProblem, sampling: Sampling) -> list[tuple[str, ...]]:
-    prompts = [_prompt(problem, question_of(one), one.turns[1].content) for one in problem.forget]
+    prompts = [_prompt(problem, one.question, one.answer) for one in problem.forget]
     found: list[list[str]] = [[] for _ in prompts]
     order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
     device = device_of(problem.model)

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, cast, get_args
+from typing import cast
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from mnemotomy.core.errors import ConfigurationError, SelectionError
 from mnemotomy.engram.collect import collect
 from mnemotomy.engram.moments import Moments
 from mnemotomy.engram.sites import select_sites
 from mnemotomy.methods.language.problem import TextProblem
-from mnemotomy.methods.language.sequences import Batch, sequences, sorted_batches
-from mnemotomy.text.encoding import IGNORED
+from mnemotomy.text.batches import BATCH_SIZE, Batch, batches
+from mnemotomy.text.encoding import Positions, check_positions
 from mnemotomy.text.records import TextExample
 
 FORGET, RETAIN = "forget", "retain"
-
-Positions = Literal["answer", "predicting", "all"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,8 +28,8 @@ class Collecting:
     Attributes:
         kinds: projections by name, as ``q_proj``; None for every linear one and the output head, as the paper has it.
         layers: blocks; None for all of them and the output head.
-        positions: ``answer`` for the tokens of the answers, ``predicting`` for those that predict them, from the last
-            of the prompt to the last but one of the answer, and ``all`` for the prompt too.
+        positions: ``answer`` for the tokens of the answers, ``predicting`` for those that predict them and the end
+            token, ``all`` for the prompt too (``encoding.Positions``).
         embeddings: edit the rows of the embedding as well.
         read: the most retained examples to read, drawn at random; None for all.
         batch_size: of the collecting passes.
@@ -45,11 +43,10 @@ class Collecting:
     positions: Positions = "answer"
     embeddings: bool = False
     read: int | None = None
-    batch_size: int = 32
+    batch_size: int = BATCH_SIZE
 
     def __post_init__(self) -> None:
-        if self.positions not in get_args(Positions):
-            raise ConfigurationError(f"positions are one of {', '.join(get_args(Positions))}, not {self.positions!r}")
+        check_positions(self.positions)
         if self.batch_size < 1 or (self.read is not None and self.read < 1):
             raise ConfigurationError(
                 f"batch size and the examples to read are at least 1, not {self.batch_size} and {self.read}"
@@ -95,18 +92,17 @@ class Collecting:
     def batches(self, problem: TextProblem) -> Iterator[tuple[str, list[Batch]]]:
         """Both sets as batches whose labels mark the tokens that enter the moments."""
         for name, examples in ((FORGET, problem.forget), (RETAIN, some(problem.retain, self.read, problem.seed))):
-            rows = sequences(problem, examples, end=self.positions == "predicting")
-            found = sorted_batches(rows, problem.tokenizer, self.batch_size)
-            yield name, [batch | {"labels": self._marked(batch)} for batch in found]
-
-    def _marked(self, batch: Batch) -> Tensor:
-        """Labels in whose place something stands wherever a token's input counts."""
-        labels = batch["labels"]
-        if self.positions == "answer":
-            return labels
-        if self.positions == "all":
-            return batch["input_ids"].masked_fill(batch["attention_mask"] == 0, IGNORED)
-        return torch.cat([labels[:, 1:], torch.full_like(labels[:, :1], IGNORED)], dim=1)
+            yield (
+                name,
+                batches(
+                    problem.tokenizer,
+                    examples,
+                    template=problem.template,
+                    positions=self.positions,
+                    batch_size=self.batch_size,
+                    max_length=problem.max_length,
+                ),
+            )
 
 
 def some(examples: Sequence[TextExample], count: int | None, seed: int) -> list[TextExample]:

@@ -29,7 +29,7 @@ from mnemotomy.methods.classifiers.curvature import (
     watched,
 )
 from mnemotomy.methods.language.predictions import ROWS_AT_ONCE, predict
-from mnemotomy.methods.language.sequences import padded
+from mnemotomy.text.batches import padded
 from mnemotomy.text.encoding import Encoded
 
 Labels = Literal["sampled", "true"]

@@ -28,7 +28,7 @@ from mnemotomy.methods.language.delta import pretrained_of
 from mnemotomy.methods.language.paired_moments import Inputs, PairedMoment, input_of, paired_moment
 from mnemotomy.methods.language.problem import TextProblem
 from mnemotomy.methods.language.propagation import Stream, blocks_of, local_names, stages
-from mnemotomy.methods.language.sequences import Batch
+from mnemotomy.text.batches import Batch
 
 
 @dataclass(frozen=True)

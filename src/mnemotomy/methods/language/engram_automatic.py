@@ -17,10 +17,9 @@ from mnemotomy.methods.language.closed_form import PAPER, ClosedForm
 from mnemotomy.methods.language.collecting import FORGET, some
 from mnemotomy.methods.language.engram_filtered import Steep
 from mnemotomy.methods.language.predictions import predicted_tokens, sequence_log_probabilities
-from mnemotomy.methods.language.problem import TextProblem
-from mnemotomy.methods.language.sequences import sequences
+from mnemotomy.methods.language.problem import TextProblem, sequences
 from mnemotomy.text.encoding import Encoded
-from mnemotomy.text.records import TextExample, Turn
+from mnemotomy.text.records import TextExample
 
 
 class Choice(NamedTuple):
@@ -177,7 +176,7 @@ def swapped(examples: Sequence[TextExample]) -> list[TextExample]:
     asked = [example for example in examples if example.form == "question"]
     half = len(asked) // 2
     return [
-        replace(one, turns=(one.turns[0], Turn("assistant", asked[(place + half) % len(asked)].turns[1].content)))
+        TextExample.of_question(one.question, asked[(place + half) % len(asked)].answer, one.where)
         for place, one in enumerate(asked)
         if half
     ]

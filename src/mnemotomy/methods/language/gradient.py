@@ -19,8 +19,7 @@ from mnemotomy.methods.language.base import LanguageMethod
 from mnemotomy.methods.language.loop import Descent, Loss, Run, Step, descend
 from mnemotomy.methods.language.losses import kl_divergence, negative_log_likelihood
 from mnemotomy.methods.language.predictions import predict
-from mnemotomy.methods.language.problem import TextProblem
-from mnemotomy.methods.language.sequences import sequences
+from mnemotomy.methods.language.problem import TextProblem, sequences
 from mnemotomy.text.encoding import Encoded
 from mnemotomy.training.checkpoint import run_key
 

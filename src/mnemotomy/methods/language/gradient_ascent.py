@@ -11,8 +11,7 @@ from mnemotomy.methods.language.gradient import EPOCHS, LEARNING_RATES, Gradient
 from mnemotomy.methods.language.loop import Loss, Step
 from mnemotomy.methods.language.losses import negative_log_likelihood
 from mnemotomy.methods.language.predictions import predict
-from mnemotomy.methods.language.problem import TextProblem
-from mnemotomy.methods.language.sequences import sequences
+from mnemotomy.methods.language.problem import TextProblem, sequences
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,7 @@ from mnemotomy.methods.language.gradient import (
 from mnemotomy.methods.language.loop import Step
 from mnemotomy.methods.language.losses import preference_loss
 from mnemotomy.methods.language.predictions import predict, sequence_log_probabilities
-from mnemotomy.methods.language.problem import TextProblem
-from mnemotomy.methods.language.sequences import sequences
+from mnemotomy.methods.language.problem import TextProblem, sequences
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from mnemotomy.core.modules import device_of, observing, within_window
-from mnemotomy.methods.language.sequences import padded
+from mnemotomy.text.batches import padded
 from mnemotomy.text.encoding import IGNORED, Encoded
 from mnemotomy.training.adapter import unwrapped
 

@@ -10,8 +10,10 @@ from torch import nn
 
 from mnemotomy.core.errors import ConceptError, ModelError
 from mnemotomy.core.models import check_language_model
-from mnemotomy.text.answers import OPEN_UNLEARNING, Template
+from mnemotomy.core.modules import window_of
+from mnemotomy.text.encoding import MAX_LENGTH, Encoded, encode
 from mnemotomy.text.records import TextExample
+from mnemotomy.text.template import OPEN_UNLEARNING, Template
 
 
 @dataclass(frozen=True)
@@ -50,3 +52,13 @@ class TextProblem:
                 "the model has an adapter, and methods take whole weights, not its parts; merge it first, with "
                 "model.merge_and_unload() of peft"
             )
+
+    @property
+    def max_length(self) -> int:
+        """Tokens that are read of an example: no more than the model's window."""
+        return min(MAX_LENGTH, window_of(self.model) or MAX_LENGTH)
+
+
+def sequences(problem: TextProblem, examples: Sequence[TextExample]) -> list[Encoded]:
+    """Every example as a row of tokens; labels are what the model is to predict, the end token behind an answer too."""
+    return [encode(example, problem.tokenizer, problem.template, max_length=problem.max_length) for example in examples]

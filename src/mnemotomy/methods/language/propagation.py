@@ -13,7 +13,7 @@ from mnemotomy.core.errors import ModelError
 from mnemotomy.core.modules import device_of, observing
 from mnemotomy.engram.forward import default_forward, move
 from mnemotomy.engram.sites import Reading, Site
-from mnemotomy.methods.language.sequences import Batch
+from mnemotomy.text.batches import Batch
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 

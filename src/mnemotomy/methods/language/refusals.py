@@ -9,9 +9,8 @@ from pathlib import Path
 from mnemotomy.core.errors import DataError
 from mnemotomy.methods.language.loop import Step
 from mnemotomy.methods.language.problem import TextProblem
-from mnemotomy.methods.language.sequences import sequence
-from mnemotomy.text.encoding import Encoded
-from mnemotomy.text.records import TextExample, Turn
+from mnemotomy.text.encoding import Encoded, encode
+from mnemotomy.text.records import TextExample
 
 OURS = Path(__file__).with_name("idontknow.txt")
 """Our own wordings; TOFU's are in its ``idontknow.jsonl``, which is no JSON but one answer per line too."""
@@ -34,21 +33,9 @@ def read_refusals(path: str | Path | None = None) -> tuple[str, ...]:
     return found
 
 
-def question_of(example: TextExample) -> str:
-    """The question of an example.
-
-    Raises:
-        DataError: the example is of another form.
-    """
-    if example.form != "question":
-        raise DataError(f"{example.where}: this method needs questions with answers, and the line has no 'question'")
-    return example.turns[0].content
-
-
 def answered(problem: TextProblem, question: str, answer: str) -> Encoded:
     """A question with an answer of our choice, as a row of tokens."""
-    example = TextExample("question", (Turn("user", question), Turn("assistant", answer)), "")
-    return sequence(example, problem.tokenizer, problem.template)
+    return encode(TextExample.of_question(question, answer), problem.tokenizer, problem.template)
 
 
 class Refused:
@@ -60,7 +47,7 @@ class Refused:
 
     def __init__(self, problem: TextProblem, path: str | Path | None) -> None:
         self._problem, self._refusals = problem, read_refusals(path)
-        self._questions = [question_of(example) for example in problem.forget]
+        self._questions = [example.question for example in problem.forget]
 
     def draw(self, step: Step) -> Sequence[Encoded]:
         """The step's questions, refused."""

@@ -21,9 +21,9 @@ from mnemotomy.methods.language.gradient import EPOCHS, LEARNING_RATES, Gradient
 from mnemotomy.methods.language.loop import Loss, Step
 from mnemotomy.methods.language.losses import kl_divergence, negative_log_likelihood
 from mnemotomy.methods.language.predictions import predict
-from mnemotomy.methods.language.problem import TextProblem
-from mnemotomy.methods.language.refusals import answered, question_of
-from mnemotomy.methods.language.sequences import padded, sequences
+from mnemotomy.methods.language.problem import TextProblem, sequences
+from mnemotomy.methods.language.refusals import answered
+from mnemotomy.text.batches import padded
 from mnemotomy.text.encoding import IGNORED, Encoded
 from mnemotomy.training.adapter import unwrapped
 
@@ -96,7 +96,7 @@ class RLCPObjective(nn.Module):
         self.method, self.problem = method, problem
         self.learning_rate = method.probe_learning_rate
         self.asked, self.kept = (sequences(problem, examples) for examples in (problem.forget, problem.retain))
-        self.told = [_told(problem, question_of(one), one.turns[1].content) for one in problem.forget]
+        self.told = [_told(problem, one.question, one.answer) for one in problem.forget]
         firsts = [next((label for label in row.labels if label != IGNORED), IGNORED) for row in self.asked]
         classes = sorted(set(firsts) - {IGNORED})
         self.classes = [classes.index(token) if token != IGNORED else IGNORED for token in firsts]

@@ -17,8 +17,8 @@ from mnemotomy.methods.language.gradient import EPOCHS, LEARNING_RATES, Retainin
 from mnemotomy.methods.language.loop import Loss, Step
 from mnemotomy.methods.language.losses import activation_distance
 from mnemotomy.methods.language.predictions import keeping
-from mnemotomy.methods.language.problem import TextProblem
-from mnemotomy.methods.language.sequences import padded, sequences
+from mnemotomy.methods.language.problem import TextProblem, sequences
+from mnemotomy.text.batches import padded
 from mnemotomy.text.encoding import IGNORED, Encoded
 from mnemotomy.training.adapter import unwrapped
 

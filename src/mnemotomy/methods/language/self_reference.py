@@ -18,9 +18,9 @@ from mnemotomy.core.modules import device_of, window_of
 from mnemotomy.core.progress import progress_bar
 from mnemotomy.observe.generation import check_writes
 from mnemotomy.observe.sampling import continue_sampled
-from mnemotomy.text.answers import OPEN_UNLEARNING, Template, has_chat_template, prompt_of
-from mnemotomy.text.prompts import encode_prompt
-from mnemotomy.text.records import TextExample, Turn
+from mnemotomy.text.records import TextExample
+from mnemotomy.text.template import OPEN_UNLEARNING, Template, has_chat_template, prompt_of
+from mnemotomy.text.tokenizing import encode_prompt
 
 _MARK = "mnemotomy-question"
 _ATTEMPTS = 3  # to fill up what came out empty
@@ -130,7 +130,7 @@ def _write(model: nn.Module, tokenizer: Any, how: SelfReference, template: Templ
         if begin is None:
             raise DataError("the tokenizer has neither a first nor an end token to begin a text with")
         texts = continue_sampled(model, tokenizer, [[begin]] * size, how.max_new_tokens, temperature=how.temperature)
-        return [TextExample("text", (Turn("assistant", text),), "") for text in texts if text]
+        return [TextExample.of_text(text) for text in texts if text]
     questions = [""] * size
     if how.opening == "question":
         before, _, after = prompt_of(tokenizer, _MARK, template).partition(_MARK)
@@ -153,7 +153,5 @@ def _write(model: nn.Module, tokenizer: Any, how: SelfReference, template: Templ
         return []
     answers = continue_sampled(model, tokenizer, prompts, how.max_new_tokens, temperature=how.temperature)
     return [
-        TextExample("question", (Turn("user", question), Turn("assistant", answer)), "")
-        for question, answer in zip(questions, answers, strict=True)
-        if answer
+        TextExample.of_question(question, answer) for question, answer in zip(questions, answers, strict=True) if answer
     ]

@@ -11,8 +11,7 @@ from mnemotomy.methods.language.gradient import EPOCHS, LEARNING_RATES, Retainin
 from mnemotomy.methods.language.loop import Step
 from mnemotomy.methods.language.losses import simnpo_loss
 from mnemotomy.methods.language.predictions import predict
-from mnemotomy.methods.language.problem import TextProblem
-from mnemotomy.methods.language.sequences import sequences
+from mnemotomy.methods.language.problem import TextProblem, sequences
 
 
 @dataclass(frozen=True)

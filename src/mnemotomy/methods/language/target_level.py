@@ -12,10 +12,9 @@ from torch import Tensor, nn
 from mnemotomy.core.errors import ConfigurationError
 from mnemotomy.methods.language.collecting import some
 from mnemotomy.methods.language.predictions import predicted_tokens, sequence_log_probabilities
-from mnemotomy.methods.language.problem import TextProblem
-from mnemotomy.methods.language.sequences import sequences
+from mnemotomy.methods.language.problem import TextProblem, sequences
 from mnemotomy.text.encoding import Encoded
-from mnemotomy.text.records import TextExample, Turn
+from mnemotomy.text.records import TextExample
 
 QUESTIONS = 200
 """The most questions of the forget set that a level is estimated from."""
@@ -96,10 +95,9 @@ def questions_level(problem: TextProblem, count: int) -> float:
 
 def _asked(examples: Sequence[TextExample]) -> list[TextExample]:
     """Those with a question; where a model wrote its own reference, it may be empty."""
-    return [one for one in examples if one.form == "question" and one.turns[0].content.strip()]
+    return [one for one in examples if one.form == "question" and one.question.strip()]
 
 
 def _as_answers(asked: Sequence[TextExample]) -> list[TextExample]:
     """Each question as the answer to itself."""
-    return [TextExample("question", (one.turns[0], Turn("assistant", one.turns[0].content)), one.where)
-            for one in asked]  # fmt: skip
+    return [TextExample.of_question(one.question, one.question, one.where) for one in asked]

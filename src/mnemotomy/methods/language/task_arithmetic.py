@@ -20,8 +20,7 @@ from mnemotomy.methods.language.delta import pretrained_of
 from mnemotomy.methods.language.loop import Descent, Loss, Run, Step, descend
 from mnemotomy.methods.language.losses import negative_log_likelihood
 from mnemotomy.methods.language.predictions import predict
-from mnemotomy.methods.language.problem import TextProblem
-from mnemotomy.methods.language.sequences import sequences
+from mnemotomy.methods.language.problem import TextProblem, sequences
 
 PAPER_STRENGTHS = (0.5, 1.0, 2.0, 5.0, 20.0)
 """Appendix E.5 of arXiv 2606.14997."""

@@ -22,8 +22,7 @@ from mnemotomy.methods.language.collecting import name_of, some
 from mnemotomy.methods.language.curvature import Curvature, Labels, linear
 from mnemotomy.methods.language.forgetting import WeightedForgetLoss, loss_gradient
 from mnemotomy.methods.language.lower_blocks import cached_lower_blocks
-from mnemotomy.methods.language.problem import TextProblem
-from mnemotomy.methods.language.sequences import sequences
+from mnemotomy.methods.language.problem import TextProblem, sequences
 from mnemotomy.methods.language.target_level import Level, estimated_level, losses
 
 TOLERANCE, WAYPOINT_TOLERANCE = 0.02, 0.1

@@ -12,8 +12,7 @@ from mnemotomy.methods.language.gradient import ALPHAS, EPOCHS, RetainingMethod,
 from mnemotomy.methods.language.loop import Step
 from mnemotomy.methods.language.losses import undial_loss
 from mnemotomy.methods.language.predictions import predict
-from mnemotomy.methods.language.problem import TextProblem
-from mnemotomy.methods.language.sequences import sequences
+from mnemotomy.methods.language.problem import TextProblem, sequences
 
 
 @dataclass(frozen=True)
