@@ -10,6 +10,7 @@ from torch import nn
 
 from mnemotomy.core.models import quiet_transformers
 from mnemotomy.core.modules import device_of, observing
+from mnemotomy.observe.generation import check_writes, end_tokens, ignoring_saved_generation_config, room_after
 from mnemotomy.text.batches import pad_rows
 
 
