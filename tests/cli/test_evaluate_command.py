@@ -20,11 +20,11 @@ from mnemotomy.cli import app
 from mnemotomy.core.errors import ConfigurationError, DataError, ModelError
 from mnemotomy.core.fingerprints import tokenizer_digest
 from mnemotomy.core.models import load_model, load_tokenizer
-from mnemotomy.evaluation.evaluating import Fluency, _judge_digest, evaluation_of
+from mnemotomy.evaluation.evaluating import Fluency, _judge_digest, evaluation_of, read_evaluation
 from mnemotomy.evaluation.texts import Texts
-from mnemotomy.metrics.tofu.fluency import FLUENCY, PERPLEXITY, base_perplexity, relative_fluency
+from mnemotomy.metrics.tofu.aggregates import FLUENCY, PERPLEXITY, base_perplexity, relative_fluency
+from mnemotomy.metrics.tofu.evaluation import summary
 from mnemotomy.metrics.tofu.scores import scores
-from mnemotomy.metrics.tofu.summary import read_evaluation, summary
 from mnemotomy.observe import splits as splits_module
 from mnemotomy.observe.answers import observe_answers
 from mnemotomy.observe.fluency import losses_under, probability_clean

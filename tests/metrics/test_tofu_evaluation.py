@@ -14,16 +14,11 @@ from scipy.stats import hmean, ks_2samp
 from sklearn.metrics import roc_auc_score
 
 from mnemotomy.core.errors import ArtifactError, DataError
-from mnemotomy.metrics.tofu.attacks import (
-    ATTACKS,
-)
-from mnemotomy.metrics.tofu.evaluation import evaluate, values_of
-from mnemotomy.metrics.tofu.harmonic_mean import harmonic_mean
-from mnemotomy.metrics.tofu.model_utility import PARTS
-from mnemotomy.metrics.tofu.probability import probability
+from mnemotomy.evaluation.evaluating import read_evaluation, write_evaluation
+from mnemotomy.metrics.tofu.aggregates import PARTS, harmonic_mean
+from mnemotomy.metrics.tofu.answers import ATTACKS, forget_truth_ratio, probability, retain_truth_ratio, truth_ratio
+from mnemotomy.metrics.tofu.evaluation import evaluate, summary, values_of
 from mnemotomy.metrics.tofu.scores import FLUENCY, scores
-from mnemotomy.metrics.tofu.summary import read_evaluation, summary, write_evaluation
-from mnemotomy.metrics.tofu.truth_ratio import forget_truth_ratio, retain_truth_ratio, truth_ratio
 from mnemotomy.observe.answers import AnswerObservations
 from mnemotomy.observe.questions import QuestionObservations
 from mnemotomy.text.records import TextExample

@@ -12,23 +12,32 @@ from scipy.stats import hmean, ks_2samp
 from torch import Tensor
 
 from mnemotomy.core.errors import DataError
-from mnemotomy.metrics.tofu.attacks import (
+from mnemotomy.metrics.tofu.aggregates import (
+    PARTS,
+    forget_quality,
+    harmonic_mean,
+    log_forget_quality,
+    model_utility,
+    relative_utility,
+    rescaled_memorization,
+)
+from mnemotomy.metrics.tofu.answers import (
     ATTACKS,
+    average_loss,
+    exact_memorization,
+    extraction_strength,
+    forget_truth_ratio,
     loss_attack,
     min_k_attack,
     min_k_plus_plus_attack,
+    normalised_probability,
+    probability,
+    retain_truth_ratio,
+    rouge,
+    truth_ratio,
     zlib_attack,
 )
-from mnemotomy.metrics.tofu.exact_memorization import exact_memorization
-from mnemotomy.metrics.tofu.extraction_strength import extraction_strength
-from mnemotomy.metrics.tofu.forget_quality import forget_quality, log_forget_quality
-from mnemotomy.metrics.tofu.harmonic_mean import harmonic_mean
-from mnemotomy.metrics.tofu.model_utility import PARTS, model_utility
-from mnemotomy.metrics.tofu.probability import average_loss, normalised_probability, probability
-from mnemotomy.metrics.tofu.rescaling import relative_utility, rescaled_memorization
-from mnemotomy.metrics.tofu.rouge import rouge
 from mnemotomy.metrics.tofu.scores import Scores
-from mnemotomy.metrics.tofu.truth_ratio import forget_truth_ratio, retain_truth_ratio, truth_ratio
 from mnemotomy.observe.answers import AnswerObservations
 
 

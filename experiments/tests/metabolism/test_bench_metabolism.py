@@ -100,17 +100,19 @@ def test_a_later_seed_may_stop_early():
 def test_reasoning_is_measured_once_there_are_problems(subject, tmp_path, monkeypatch):
     monkeypatch.setattr(runs, "subject_for", lambda *_: subject)
     monkeypatch.setattr(runs, "configurations", lambda *_: {ORIGINAL: None})
-    monkeypatch.setattr(runs, "_mechanism", lambda *_: {"tsne": 1})
+    for name in ("tsne", "attention_map", "magnified", "gradients", "energy"):
+        monkeypatch.setattr(runs, name, lambda *_, name=name: name)
+    parts = {name.removesuffix("_map"): name for name in ("tsne", "attention_map", "magnified", "gradients", "energy")}
 
     def found(data):
         return runs.run_mechanism(tmp_path, names=[ORIGINAL], scale="tiny", seed=0, data=data)[ORIGINAL]
 
     runs.run_metabolism(tmp_path, scale="tiny", seeds=(0,))
-    assert found(None) == found(tmp_path / "empty") == {"tsne": 1}
+    assert found(None) == found(tmp_path / "empty") == parts
     problems = tmp_path / "data" / "gsm8k" / "test.jsonl"
     problems.parent.mkdir(parents=True)
     problems.write_text(json.dumps({"question": "How many clips did she sell in all of May?", "answer": "#### 48"}))
-    assert found(tmp_path / "data") == {"tsne": 1, "reasoning": {"readable": False}}
+    assert found(tmp_path / "data") == parts | {"reasoning": {"readable": False}}
 
 
 def test_the_mechanism_is_measured(subject, loaded):

@@ -66,11 +66,10 @@ def evaluate(
 
     from mnemotomy.core.fingerprints import check_same_tokenizer
     from mnemotomy.core.models import load_model, load_tokenizer, locate_model, quiet_transformers
-    from mnemotomy.evaluation.evaluating import Fluency, evaluation_of, left_out
-    from mnemotomy.metrics.tofu.evaluation import values_of
-    from mnemotomy.metrics.tofu.forget_quality import forget_quality
+    from mnemotomy.evaluation.evaluating import Fluency, evaluation_of, left_out, write_evaluation
+    from mnemotomy.metrics.tofu.aggregates import forget_quality
+    from mnemotomy.metrics.tofu.evaluation import summary, values_of
     from mnemotomy.metrics.tofu.scores import scores
-    from mnemotomy.metrics.tofu.summary import summary, write_evaluation
     from mnemotomy.observe.splits import Asking, Observed
     from mnemotomy.report.table import Table
     from mnemotomy.text.template import check_template, template_for

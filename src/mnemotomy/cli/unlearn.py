@@ -60,6 +60,7 @@ def unlearn(
 
     from mnemotomy.cli.settings import configured
     from mnemotomy.core.fingerprints import fingerprint, tokenizer_digest
+    from mnemotomy.core.keys import file_digest
     from mnemotomy.core.models import load_model, load_tokenizer, locate_model, quiet_transformers, save_model
     from mnemotomy.core.version import versions
     from mnemotomy.methods.language.problem import TextProblem
@@ -104,9 +105,9 @@ def unlearn(
             },
             "method": {"name": made.name, "title": made.title, "paper": made.paper, "family": made.family},
             "settings": _described(made),
-            "forget": {"files": {str(path): _digest(path) for path in forget}, "examples": len(examples)},
+            "forget": {"files": {str(path): file_digest(path) for path in forget}, "examples": len(examples)},
             "retain": {
-                "files": {str(path): _digest(path) for path in files} | dict.fromkeys(written),
+                "files": {str(path): file_digest(path) for path in files} | dict.fromkeys(written),
                 "written": {name: vars(how) for name, how in written.items()},
                 "examples": len(kept),
             },
@@ -142,9 +143,3 @@ def _described(method: Any) -> dict[str, Any]:
     from dataclasses import asdict
 
     return dict(json.loads(json.dumps(asdict(method), default=str)))
-
-
-def _digest(path: Path) -> str:
-    import hashlib
-
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mnemotomy.core.cells import Cells
+from mnemotomy.core.errors import ArtifactError
+from mnemotomy.core.files import write_text
 from mnemotomy.core.fingerprints import fingerprint, tokenizer_digest
+from mnemotomy.core.keys import key
 from mnemotomy.core.models import check_language_model, load_model, load_tokenizer, quiet_transformers
-from mnemotomy.metrics.tofu.attacks import ATTACKS
-from mnemotomy.metrics.tofu.evaluation import Evaluation, evaluate
-from mnemotomy.metrics.tofu.fluency import FLUENCY, PERPLEXITY, base_perplexity, classified_fluency
-from mnemotomy.metrics.tofu.model_utility import PARTS
-from mnemotomy.metrics.tofu.summary import EVALUATION, read_evaluation, write_evaluation
+from mnemotomy.metrics.tofu.aggregates import FLUENCY, PARTS, PERPLEXITY, base_perplexity, classified_fluency
+from mnemotomy.metrics.tofu.answers import ATTACKS
+from mnemotomy.metrics.tofu.evaluation import Evaluation, evaluate, summary
 from mnemotomy.observe.fluency import load_classifier, losses_under, probability_clean
 from mnemotomy.observe.splits import Asking, Observed, Splits, asked, observe_splits, observing_versions, splits_digest
 
 OBSERVATIONS, EVALUATIONS = "observations", "evaluations"
+EVALUATION, SUMMARY = "TOFU_EVAL.json", "TOFU_SUMMARY.json"
 
 
 @dataclass(frozen=True)
@@ -97,14 +100,12 @@ def evaluation_of(
     judged_by = fluency.digest()  # before anything is observed
     if folder is None:
         return fluency.rated(evaluate(observe_splits(observed, splits, asking)))
-    identity = [observed.fingerprint, splits_digest(splits), *asked(observed, asking)]
-    text = json.dumps([*identity, judged_by, observing_versions()], sort_keys=True)
-    kept = folder / EVALUATIONS / hashlib.sha256(text.encode()).hexdigest()[:24]
-    if (kept / EVALUATION).is_file():
-        return read_evaluation(kept)
-    found = fluency.rated(evaluate(observe_splits(observed, splits, asking, folder / OBSERVATIONS)))
-    write_evaluation(kept, found)
-    return found
+    name = key(observed.fingerprint, splits_digest(splits), *asked(observed, asking), judged_by, observing_versions())
+
+    def run() -> Evaluation:
+        return fluency.rated(evaluate(observe_splits(observed, splits, asking, folder / OBSERVATIONS)))
+
+    return Cells(folder / EVALUATIONS, ".json", read_evaluation, _write).kept(name, run)
 
 
 def left_out(evaluation: Mapping[str, Any], splits: Splits) -> dict[str, str]:
@@ -119,3 +120,40 @@ def left_out(evaluation: Mapping[str, Any], splits: Splits) -> dict[str, str]:
     if lacking:
         needs["model_utility"] = f"the parts {', '.join(lacking)}"
     return {name: f"needs {what}" for name, what in needs.items() if name not in evaluation and "forget" in splits}
+
+
+def write_evaluation(folder: str | Path, evaluation: Mapping[str, Mapping[str, Any]]) -> None:
+    """Write OpenUnlearning's files: ``TOFU_EVAL.json`` with every row's numbers, ``TOFU_SUMMARY.json`` with aggregates.
+
+    Args:
+        folder: made where it is missing.
+        evaluation: of one model.
+    """
+    _write(evaluation, Path(folder) / EVALUATION)
+    write_text(Path(folder) / SUMMARY, json.dumps(summary(evaluation), indent=4) + "\n")
+
+
+def _write(evaluation: Mapping[str, Mapping[str, Any]], path: Path) -> None:
+    write_text(path, json.dumps(dict(sorted(evaluation.items())), indent=4) + "\n")
+
+
+def read_evaluation(path: str | Path) -> Evaluation:
+    """Read ``TOFU_EVAL.json``, ours or OpenUnlearning's, from a file or its folder.
+
+    Raises:
+        ArtifactError: the file is missing or no such evaluation.
+    """
+    file = Path(path) / EVALUATION if Path(path).is_dir() else Path(path)
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ArtifactError(f"there is no file {file}; write it with write_evaluation") from None
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{file} is damaged: {error}") from error
+    if not isinstance(found, dict) or not all(isinstance(entry, dict) for entry in found.values()):
+        raise ArtifactError(f"{file} is no evaluation: an object of metrics was expected")
+    for name, entry in found.items():
+        value = entry.get("agg_value")
+        if value is not None and (not isinstance(value, int | float) or not math.isfinite(value)):
+            raise ArtifactError(f"{file}: the value of {name!r} is no number")
+    return found

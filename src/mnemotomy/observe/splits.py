@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import functools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -13,7 +13,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from mnemotomy.core.cells import Cells
 from mnemotomy.core.fingerprints import fingerprint, tokenizer_digest
+from mnemotomy.core.keys import key
 from mnemotomy.core.modules import device_of
 from mnemotomy.core.precision import Precision, autocast, check_precision, resolved
 from mnemotomy.core.progress import progress_bar
@@ -72,7 +74,7 @@ class Observed:
     def fingerprint(self) -> str:
         """Of weights, configuration and tokenizer: models that share it answer alike."""
         parts = [fingerprint(self.model), _configuration(self.model, self.tokenizer), tokenizer_digest(self.tokenizer)]
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+        return key(*parts)
 
 
 def observe_splits(
@@ -91,37 +93,33 @@ def observe_splits(
         ArtifactError: a file of the folder is damaged.
     """
     asking = asking or Asking()
-    device, found = device_of(observed.model), {}
+    found: dict[str, QuestionObservations] = {}
+    cells = None if folder is None else Cells(folder, ".safetensors", load_questions, save_questions)
     with progress_bar("observing", sum(map(len, splits.values()))) as advance:
         for name, questions in splits.items():
-            written = 0 if name == HOLDOUT else asking.max_new_tokens
-            path = (
-                None
-                if folder is None
-                else folder / f"{_key(observed, questions, replace(asking, max_new_tokens=written))}.safetensors"
-            )
-            if path is not None and path.is_file():
-                found[name] = load_questions(path)
-            else:
-                with autocast(device, asking.precision):
-                    found[name] = observe_questions(
-                        observed.model,
-                        observed.tokenizer,
-                        questions,
-                        template=asking.template,
-                        batch_size=asking.batch_size,
-                        max_new_tokens=written,
-                    )
-                if path is not None:
-                    save_questions(found[name], path)
+            how = replace(asking, max_new_tokens=0 if name == HOLDOUT else asking.max_new_tokens)
+            run = functools.partial(_observe, observed, questions, how)
+            found[name] = run() if cells is None else cells.kept(_key(observed, questions, how), run)
             advance(len(questions), name)
     return found
+
+
+def _observe(observed: Observed, questions: Sequence[TextExample], asking: Asking) -> QuestionObservations:
+    with autocast(device_of(observed.model), asking.precision):
+        return observe_questions(
+            observed.model,
+            observed.tokenizer,
+            questions,
+            template=asking.template,
+            batch_size=asking.batch_size,
+            max_new_tokens=asking.max_new_tokens,
+        )
 
 
 def splits_digest(splits: Splits) -> str:
     """A hash of the texts of all splits."""
     texts = {name: _texts(questions) for name, questions in splits.items()}
-    return hashlib.sha256(json.dumps(texts, sort_keys=True).encode()).hexdigest()
+    return key(texts)
 
 
 def observing_versions() -> dict[str, str]:
@@ -145,8 +143,7 @@ def asked(observed: Observed, asking: Asking) -> list[Any]:
 
 
 def _key(observed: Observed, questions: Sequence[TextExample], asking: Asking) -> str:
-    identity = [observed.fingerprint, _texts(questions), *asked(observed, asking), observing_versions()]
-    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:24]
+    return key(observed.fingerprint, _texts(questions), *asked(observed, asking), observing_versions())
 
 
 def _texts(questions: Sequence[TextExample]) -> list[dict[str, Any]]:

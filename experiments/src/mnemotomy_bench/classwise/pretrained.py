@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
-import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +12,7 @@ import torch
 
 from mnemotomy.core.errors import ConfigurationError, DataError
 from mnemotomy.core.fingerprints import fingerprint
+from mnemotomy.core.keys import key
 from mnemotomy.core.progress import progress_bar
 from mnemotomy.core.version import versions
 from mnemotomy.data.images import Images
@@ -115,7 +114,7 @@ class _Run:
     @property
     def key(self) -> str:
         """A hash of what moments depend on, so that no collection goes on from another's checkpoint."""
-        return hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()[:16]
+        return key(self.identity)
 
     def cell(self, name: str, run: Callable[[], Record]) -> Record:
         """From its file, or from ``run``."""

@@ -6,13 +6,13 @@ The only file of this bench that knows how a network is made and trained.
 from __future__ import annotations
 
 import functools
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
 from torch import nn
 
-from mnemotomy.core.fingerprints import fingerprint
+from mnemotomy.core.fingerprints import digest, fingerprint
+from mnemotomy.core.keys import key
 from mnemotomy.data.images import DIGITS, data_folder, load_images, state_of
 from mnemotomy.methods.classifiers.problem import Examples
 from mnemotomy_bench.classwise.cases import Case
@@ -89,7 +89,5 @@ def _source(data: str, folder: Path | None) -> str | Path:
 
 
 def _key(case: Case, seed: int, model: nn.Module, examples: Examples) -> str:
-    content = hashlib.sha256(repr((case.network, case.width, recipe(case), seed, fingerprint(model))).encode())
-    for tensor in (examples.inputs, examples.labels):
-        content.update(tensor.cpu().contiguous().numpy().data)
-    return content.hexdigest()[:16]
+    data = [digest(examples.inputs), digest(examples.labels)]
+    return key(case.network, case.width, recipe(case), seed, fingerprint(model), data)

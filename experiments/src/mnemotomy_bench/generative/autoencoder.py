@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 
 from mnemotomy.core.errors import DataError
 from mnemotomy.core.fingerprints import digest, fingerprint
+from mnemotomy.core.keys import key
 from mnemotomy.data.images import DIGITS, data_folder, load_images
 from mnemotomy.engram.atlas import Atlas
 from mnemotomy.engram.collect import collect
@@ -193,7 +193,4 @@ def load_examples(data: str, split: str, folder: Path | None) -> tuple[Examples,
 
 
 def _key(case: Case, seed: int, examples: Examples) -> str:
-    settings = (case.latent, case.epochs, case.batch_size, case.learning_rate, seed)
-    content = hashlib.sha256(repr(settings).encode())
-    content.update(examples.inputs.cpu().contiguous().numpy().data)
-    return content.hexdigest()[:16]
+    return key(case.latent, case.epochs, case.batch_size, case.learning_rate, seed, digest(examples.inputs))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,7 @@ def readable(tokenizer: Any, texts: list[str]) -> bool:
 
 
 def reasoning(
-    model: nn.Module, tokenizer: Any, pairs: list[tuple[str, str]], *, max_new_tokens: int = 256
+    model: nn.Module, tokenizer: Any, pairs: Sequence[tuple[str, str]], *, max_new_tokens: int = 256
 ) -> dict[str, Any]:
     """Mean and 95 % bootstrap interval of every count of `structure`, and the share of right final numbers.
 

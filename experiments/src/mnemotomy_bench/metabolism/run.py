@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
+import functools
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mnemotomy.core import keys
+from mnemotomy.core.cells import json_cells
 from mnemotomy.core.errors import ConfigurationError
-from mnemotomy.core.files import write_text
 from mnemotomy.core.fingerprints import fingerprint
 from mnemotomy.core.models import load_model, load_tokenizer, quiet_transformers
 from mnemotomy.core.modules import single_threaded
@@ -79,26 +80,24 @@ def cell(
     }
     if not every_layer:
         identity["layers"] = "from l* on"
-    key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
-    path = out_dir / "cells" / f"{key}.json"
-    if path.is_file():
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    start, stopped, probe = time.perf_counter(), None, None
-    if config is not None:
-        result = metabolize(
-            model, tokenizer, subject.facts, config, retain=subject.retain, format=subject.format,
-            out=out_dir / "runs" / key,
-        )  # fmt: skip
-        model, stopped, probe = result.model, result.stopped, result.probe_accuracy
-        with quiet_transformers():
-            result.save(out_dir / "treated" / key)
-    seconds = time.perf_counter() - start
-    layer = (config or RLCP()).layer
-    record = measure(model, tokenizer, subject, layer, every_layer=every_layer)
-    record |= {"adversarial_probe": probe, "seconds": seconds, "stopped": stopped, "seed": seed, "name": name}
-    record |= {"config": identity["config"], "versions": versions(), "key": key}
-    write_text(path, json.dumps(record, indent=1))
-    return record
+    own = keys.key(identity)
+
+    def run() -> Record:
+        treated, stopped, probe, start = model, None, None, time.perf_counter()
+        if config is not None:
+            result = metabolize(
+                model, tokenizer, subject.facts, config, retain=subject.retain, format=subject.format,
+                out=out_dir / "runs" / own,
+            )  # fmt: skip
+            treated, stopped, probe = result.model, result.stopped, result.probe_accuracy
+            with quiet_transformers():
+                result.save(out_dir / "treated" / own)
+        seconds = time.perf_counter() - start
+        record = measure(treated, tokenizer, subject, (config or RLCP()).layer, every_layer=every_layer)
+        record |= {"adversarial_probe": probe, "seconds": seconds, "stopped": stopped, "seed": seed, "name": name}
+        return record | {"config": identity["config"], "versions": versions(), "key": own}
+
+    return json_cells(out_dir / "cells").kept(own, run)
 
 
 def summary(name: str, cells: Sequence[Record]) -> Record:
@@ -138,27 +137,39 @@ def run_mechanism(
         for name in names:
             config = configurations(scale, seed)[name]
             key = cell(out_dir, subject, name, config, seed, every_layer=scale != "tiny")["key"]
-            path = out_dir / "mechanism" / f"{key}.json"
-            found[name] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-            if not found[name] or (given is not None and "reasoning" not in found[name]):
-                treated, tokenizer = subject.load()
-                if config is not None:
-                    folder = out_dir / "treated" / key
-                    with quiet_transformers():
-                        treated, tokenizer = load_model(folder), load_tokenizer(folder)
-                found[name] = found[name] or _mechanism(treated, tokenizer, subject, config)
-                if given is not None:
-                    found[name]["reasoning"] = reasoning(treated, tokenizer, given)
-                write_text(path, json.dumps(found[name], indent=1))
+            explained = _Explained(subject, config, out_dir / "treated" / key)
+            found[name] = json_cells(out_dir / "mechanism").kept(key, explained.mechanism)
+            solved = json_cells(out_dir / "reasoning")
+            if given is not None or key in solved:
+                found[name] |= solved.kept(key, functools.partial(explained.reasoning, given or []))
     return found
 
 
-def _mechanism(model: Any, tokenizer: Any, subject: Subject, config: RLCP | None) -> Record:
-    layer = (config or RLCP()).layer
-    return {
-        "tsne": tsne(model, tokenizer, subject, layer),
-        "attention": attention_map(model, tokenizer, subject, layer),
-        "magnified": magnified(model, tokenizer, subject, layer),
-        "gradients": gradients(model, tokenizer, subject),
-        "energy": energy(model, tokenizer, subject),
-    }
+@dataclass(frozen=True)
+class _Explained:
+    """What is measured of a configuration's model beside its numbers."""
+
+    subject: Subject
+    config: RLCP | None
+    folder: Path
+
+    @functools.cached_property
+    def treated(self) -> tuple[Any, Any]:
+        """The model and its tokenizer: the subject's own where nothing was done to it."""
+        if self.config is None:
+            return self.subject.load()
+        with quiet_transformers():
+            return load_model(self.folder), load_tokenizer(self.folder)
+
+    def mechanism(self) -> Record:
+        (model, tokenizer), layer = self.treated, (self.config or RLCP()).layer
+        return {
+            "tsne": tsne(model, tokenizer, self.subject, layer),
+            "attention": attention_map(model, tokenizer, self.subject, layer),
+            "magnified": magnified(model, tokenizer, self.subject, layer),
+            "gradients": gradients(model, tokenizer, self.subject),
+            "energy": energy(model, tokenizer, self.subject),
+        }
+
+    def reasoning(self, given: Sequence[tuple[str, str]]) -> Record:
+        return {"reasoning": reasoning(*self.treated, given)}

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from mnemotomy.core.keys import key
 from mnemotomy.core.models import load_model, load_tokenizer
 from mnemotomy.data.fact import Fact, PromptFormat
 from mnemotomy.data.fact_templates import CITY_COUNTRY
@@ -48,7 +48,7 @@ class Subject:
     def digest(self) -> str:
         """A hash of all its texts."""
         texts = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "load"}
-        return hashlib.sha256(repr(texts).encode()).hexdigest()
+        return key(texts)
 
 
 def world_subject(seed: int, cache_dir: Path, config: WorldModelConfig | None = None) -> Subject:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import copy
 import functools
-import hashlib
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, cast
@@ -16,17 +14,17 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from mnemotomy.core.errors import NonFiniteError
+from mnemotomy.core.keys import key
 from mnemotomy.core.version import versions
 from mnemotomy.evaluation.evaluating import evaluation_of
 from mnemotomy.methods.language.predictions import predict
-from mnemotomy.metrics.tofu.harmonic_mean import harmonic_mean
-from mnemotomy.metrics.tofu.rescaling import rescaled_memorization
+from mnemotomy.metrics.tofu.aggregates import harmonic_mean, rescaled_memorization
+from mnemotomy.metrics.tofu.evaluation import summary
 from mnemotomy.metrics.tofu.scores import MEMORIZATION
-from mnemotomy.metrics.tofu.summary import summary
 from mnemotomy.observe.splits import Observed, asked
 from mnemotomy.text.encoding import encode
 from mnemotomy.text.records import TextExample, Turn
-from mnemotomy_bench.tofu.cells import cached
+from mnemotomy_bench.tofu.cells import kept
 from mnemotomy_bench.tofu.subject import Subject
 
 Record = dict[str, Any]
@@ -94,10 +92,9 @@ def summaries(subject: Subject, observed: Observed, settings: Attacks) -> dict[s
     }
     found = {}
     for name, (parameters, attack) in _attacks(subject, observed, settings).items():
-        text = json.dumps(identity | {"attack": name, "settings": parameters}, sort_keys=True)
-        path = subject.out / "attacks" / f"{hashlib.sha256(text.encode()).hexdigest()[:20]}.json"
+        whole = identity | {"attack": name, "settings": parameters}
         run = functools.partial(_attacked_summary, subject, attack)
-        found[name] = dict(cached(path, run, {"identity": text})["summary"])
+        found[name] = dict(kept(subject, "attacks", key(whole), run, {"identity": whole})["summary"])
     return found
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -13,8 +12,9 @@ from typing import Any, cast
 
 from torch import nn
 
+from mnemotomy.core.cells import json_cells
 from mnemotomy.core.errors import NonFiniteError, TrainingError
-from mnemotomy.core.files import write_text
+from mnemotomy.core.keys import key
 from mnemotomy.core.models import save_model
 from mnemotomy.core.modules import device_of
 from mnemotomy.core.version import versions
@@ -22,9 +22,8 @@ from mnemotomy.methods.language.base import LanguageMethod
 from mnemotomy.methods.language.gradient import GradientMethod
 from mnemotomy.methods.language.loop import CHECKPOINT, Loss
 from mnemotomy.methods.language.problem import TextProblem
-from mnemotomy.metrics.tofu.evaluation import Evaluation
+from mnemotomy.metrics.tofu.evaluation import Evaluation, summary
 from mnemotomy.metrics.tofu.scores import scores
-from mnemotomy.metrics.tofu.summary import summary
 from mnemotomy.observe.splits import Observed, asked
 from mnemotomy.training.checkpoint import seconds_before
 from mnemotomy_bench.lab.flops import counted_flops
@@ -41,11 +40,11 @@ def treated_cell(subject: Subject, method: LanguageMethod, seed: int) -> Record:
 
     Seconds are those of all sessions of a run that was interrupted, and of writing the reference where it is written.
     """
-    key = cell_key(subject, method, seed)
-    folder = subject.out / "treated" / key
+    name = cell_key(subject, method, seed)
+    folder = subject.out / "treated" / name
 
     def run() -> Record:
-        problem, training = subject.problem(seed), subject.out / "training" / key
+        problem, training = subject.problem(seed), subject.out / "training" / name
         earlier = seconds_before(training / CHECKPOINT)  # of a run that was interrupted
         with measured(device_of(problem.model)) as usage:
             try:
@@ -58,9 +57,9 @@ def treated_cell(subject: Subject, method: LanguageMethod, seed: int) -> Record:
         seconds = subject.writing_seconds + earlier + usage.seconds
         return {"failed": None, "seconds": seconds, "peak_bytes": usage.peak_bytes, "folder": folder.name}
 
-    record = cached(subject.out / "cells" / f"{key}.json", run, _named(method, seed))
+    record = kept(subject, "cells", name, run, _named(method, seed))
     if record["failed"] is None and not folder.is_dir():  # the model was removed after a search
-        (subject.out / "cells" / f"{key}.json").unlink()
+        json_cells(subject.out / "cells").remove(name)
         return treated_cell(subject, method, seed)
     return record
 
@@ -82,8 +81,7 @@ def validated_cell(subject: Subject, method: LanguageMethod, seed: int, sharing:
             return {"failed": str(error), "score": 0.0}
         return {"failed": None, "score": found.score, **asdict(found)}
 
-    path = subject.out / "validations" / f"{cell_key(subject, method, seed)}.json"
-    return cached(path, run, _named(method, seed))
+    return kept(subject, "validations", cell_key(subject, method, seed), run, _named(method, seed))
 
 
 def evaluated_cell(subject: Subject, method: LanguageMethod, seed: int) -> Record:
@@ -99,7 +97,7 @@ def evaluated_cell(subject: Subject, method: LanguageMethod, seed: int) -> Recor
         except NonFiniteError as error:
             return done | {"failed": str(error)}
 
-    return cached(subject.out / "evaluated" / f"{row_key(subject, method, seed)}.json", run, _named(method, seed))
+    return kept(subject, "evaluated", row_key(subject, method, seed), run, _named(method, seed))
 
 
 def remove_model(subject: Subject, method: LanguageMethod, seed: int) -> None:
@@ -128,8 +126,7 @@ def flops_cell(subject: Subject, method: LanguageMethod) -> int | None:
         except BROKEN:
             return {"flops": None}
 
-    path = subject.out / "operations" / f"{cell_key(subject, method, 0)}.json"
-    found = cached(path, run, _named(method, 0))["flops"]
+    found = kept(subject, "operations", cell_key(subject, method, 0), run, _named(method, 0))["flops"]
     return None if found is None else int(found)
 
 
@@ -138,30 +135,26 @@ def cell_key(subject: Subject, method: LanguageMethod, seed: int) -> str:
     identity = {**subject.identity, "method": repr(method), "seed": seed, "versions": versions()}
     if method.material():
         identity["material"] = method.material()
-    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:20]
+    return key(identity)
 
 
 def row_key(subject: Subject, method: LanguageMethod, seed: int) -> str:
     """A hash of all that the method's ``row`` depends on: its model, the gold standard, and how both are asked."""
-    text = json.dumps([cell_key(subject, method, seed), *_measured_by(subject)], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:20]
+    return key(cell_key(subject, method, seed), *_measured_by(subject))
 
 
 def subject_key(subject: Subject) -> str:
     """A hash of all that the records of one table have in common; only such records are put side by side."""
-    text = json.dumps([dict(subject.identity), *_measured_by(subject)], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:20]
+    return key(dict(subject.identity), *_measured_by(subject))
 
 
 def _measured_by(subject: Subject) -> list[str]:
     return [subject.retain.fingerprint, *asked(subject.full, subject.asking), subject.fluency.digest()]
 
 
-def cached(path: Path, run: Callable[[], Record], extra: Record) -> Record:
-    """What the file holds; else what ``run`` gives, with ``extra``, and as it will be read."""
-    if not path.is_file():
-        write_text(path, json.dumps(run() | extra, indent=1))
-    return dict(json.loads(path.read_text(encoding="utf-8")))
+def kept(subject: Subject, kind: str, name: str, run: Callable[[], Record], extra: Record) -> Record:
+    """The result ``name`` of one kind: from its file, or from ``run`` now, with ``extra``."""
+    return json_cells(subject.out / kind).kept(name, lambda: run() | extra)
 
 
 def described(method: LanguageMethod) -> Record:

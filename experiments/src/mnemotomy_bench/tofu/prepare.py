@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import math
 import os
@@ -18,6 +17,7 @@ from torch import nn
 
 from mnemotomy.core.errors import ConfigurationError, DataError, TrainingError
 from mnemotomy.core.fingerprints import fingerprint
+from mnemotomy.core.keys import key
 from mnemotomy.core.models import (
     check_device,
     check_language_model,
@@ -223,13 +223,12 @@ def _train(
             schedule.step()
             optimizer.zero_grad()
 
-    key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
     training = folder.parent / f"{folder.name}.training"
     training.mkdir(parents=True, exist_ok=True)
     try:
         usage = fit(
             _OneName(model),
-            training / f"{key}.safetensors",
+            training / f"{key(dict(identity))}.safetensors",
             run_epoch,
             epochs=settings.epochs,
             seed=settings.seed,
@@ -282,4 +281,4 @@ def _rows(some: Sequence[TextExample], tokenizer: Any) -> list[Encoded]:
 
 
 def _digest(rows: Sequence[Encoded]) -> str:
-    return hashlib.sha256(json.dumps([[row.input_ids, row.labels] for row in rows]).encode()).hexdigest()
+    return key([[row.input_ids, row.labels] for row in rows])

@@ -18,14 +18,19 @@ from mnemotomy.core.version import versions
 from mnemotomy.evaluation.evaluating import evaluation_of
 from mnemotomy.evaluation.texts import Texts
 from mnemotomy.metrics.membership import loss_auc
-from mnemotomy.metrics.tofu.attacks import ATTACKS
-from mnemotomy.metrics.tofu.exact_memorization import exact_memorization
-from mnemotomy.metrics.tofu.extraction_strength import extraction_strength
-from mnemotomy.metrics.tofu.model_utility import PARTS, model_utility
-from mnemotomy.metrics.tofu.probability import normalised_probability, probability
-from mnemotomy.metrics.tofu.rouge import rouge
-from mnemotomy.metrics.tofu.summary import summary
-from mnemotomy.metrics.tofu.truth_ratio import forget_truth_ratio, retain_truth_ratio, truth_ratio
+from mnemotomy.metrics.tofu.aggregates import PARTS, model_utility
+from mnemotomy.metrics.tofu.answers import (
+    ATTACKS,
+    exact_memorization,
+    extraction_strength,
+    forget_truth_ratio,
+    normalised_probability,
+    probability,
+    retain_truth_ratio,
+    rouge,
+    truth_ratio,
+)
+from mnemotomy.metrics.tofu.evaluation import summary
 from mnemotomy.observe.answers import AnswerObservations
 from mnemotomy.observe.splits import HOLDOUT, Asking, Observed, Splits
 from mnemotomy.text.batches import padded

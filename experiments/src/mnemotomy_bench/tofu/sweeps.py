@@ -19,7 +19,7 @@ from mnemotomy.methods.language.delta_sequential import DeltaSequential
 from mnemotomy.methods.language.engram import PAPER_STRENGTHS, EngramUniform, EngramWeightNorm
 from mnemotomy.methods.language.engram_filtered import EngramProjector, EngramSteep
 from mnemotomy.observe.splits import Observed
-from mnemotomy_bench.tofu.cells import BROKEN, cached, cell_key, described, row, row_key
+from mnemotomy_bench.tofu.cells import BROKEN, cell_key, described, kept, row, row_key
 from mnemotomy_bench.tofu.sharing import Sharing
 from mnemotomy_bench.tofu.subject import Subject
 
@@ -136,8 +136,8 @@ def weight_norms(subject: Subject, method: ClosedForm | None = None) -> list[Rec
         rows = wanted.where(wanted.notna(), None).to_dict(orient="records")
         return {"rows": rows}
 
-    path = subject.out / "norms" / f"{cell_key(subject, base, 0)}.json"
-    return list(cached(path, run, {"pair": subject.pair.name})["rows"])
+    found = kept(subject, "norms", cell_key(subject, base, 0), run, {"pair": subject.pair.name})
+    return list(found["rows"])
 
 
 def _common(method: ClosedForm, without: Sequence[str] = ()) -> dict[str, Any]:
@@ -161,7 +161,7 @@ def _cell(subject: Subject, method: LanguageMethod, sharing: Sharing) -> Record:
         "selection": "none: a sweep",
         "versions": versions(),
     }
-    return cached(subject.out / "sweeps" / f"{row_key(subject, method, 0)}.json", run, extra)
+    return kept(subject, "sweeps", row_key(subject, method, 0), run, extra)
 
 
 def chosen_configuration(records: Sequence[Record], name: str) -> LanguageMethod | None:

@@ -12,12 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mnemotomy.metrics.membership import loss_auc, privacy_score
-from mnemotomy.metrics.tofu.attacks import ATTACKS
-from mnemotomy.metrics.tofu.exact_memorization import exact_memorization
-from mnemotomy.metrics.tofu.extraction_strength import extraction_strength
-from mnemotomy.metrics.tofu.harmonic_mean import harmonic_mean
-from mnemotomy.metrics.tofu.probability import probability
-from mnemotomy.metrics.tofu.rescaling import relative_utility, rescaled_memorization
+from mnemotomy.metrics.tofu.aggregates import harmonic_mean, relative_utility, rescaled_memorization
+from mnemotomy.metrics.tofu.answers import ATTACKS, exact_memorization, extraction_strength, probability
 from mnemotomy.observe.questions import QuestionObservations
 
 SELECTION = (

@@ -10,14 +10,20 @@ from torch import Tensor
 
 from mnemotomy.core.errors import DataError
 from mnemotomy.metrics.membership import loss_auc
-from mnemotomy.metrics.tofu.attacks import ATTACKS
-from mnemotomy.metrics.tofu.exact_memorization import exact_memorization
-from mnemotomy.metrics.tofu.extraction_strength import extraction_strength
-from mnemotomy.metrics.tofu.forget_quality import forget_quality
-from mnemotomy.metrics.tofu.model_utility import PARTS, model_utility
-from mnemotomy.metrics.tofu.probability import average_loss, grouped, normalised_probability, probability
-from mnemotomy.metrics.tofu.rouge import rouge
-from mnemotomy.metrics.tofu.truth_ratio import forget_truth_ratio, retain_truth_ratio, truth_ratio
+from mnemotomy.metrics.tofu.aggregates import PARTS, forget_quality, model_utility
+from mnemotomy.metrics.tofu.answers import (
+    ATTACKS,
+    average_loss,
+    exact_memorization,
+    extraction_strength,
+    forget_truth_ratio,
+    grouped,
+    normalised_probability,
+    probability,
+    retain_truth_ratio,
+    rouge,
+    truth_ratio,
+)
 from mnemotomy.observe.answers import AnswerObservations
 from mnemotomy.observe.questions import QuestionObservations
 
@@ -70,6 +76,15 @@ def values_of(evaluation: Mapping[str, Mapping[str, Any]], metric: str, part: st
         return torch.tensor(rows, dtype=torch.float64)
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"the evaluation holds no scores of {metric!r}; evaluate that model again") from error
+
+
+def summary(evaluation: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    """The aggregate of every metric, by name."""
+    return {
+        name: float(entry["agg_value"])
+        for name, entry in sorted(evaluation.items())
+        if entry.get("agg_value") is not None
+    }
 
 
 def _split(name: str, observed: QuestionObservations) -> Evaluation:

@@ -8,12 +8,18 @@ from typing import Any
 
 from mnemotomy.core.errors import DataError
 from mnemotomy.metrics.membership import loss_auc, privacy_score
-from mnemotomy.metrics.tofu.attacks import ATTACKS
+from mnemotomy.metrics.tofu.aggregates import (
+    FLUENCY,
+    PERPLEXITY,
+    forget_quality,
+    harmonic_mean,
+    log_forget_quality,
+    relative_fluency,
+    relative_utility,
+    rescaled_memorization,
+)
+from mnemotomy.metrics.tofu.answers import ATTACKS
 from mnemotomy.metrics.tofu.evaluation import values_of
-from mnemotomy.metrics.tofu.fluency import FLUENCY, PERPLEXITY, relative_fluency
-from mnemotomy.metrics.tofu.forget_quality import forget_quality, log_forget_quality
-from mnemotomy.metrics.tofu.harmonic_mean import harmonic_mean
-from mnemotomy.metrics.tofu.rescaling import relative_utility, rescaled_memorization
 
 MEMORIZATION = {
     "em": "exact_memorization",

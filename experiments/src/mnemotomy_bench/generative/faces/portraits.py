@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,8 +13,9 @@ from jaxtyping import Bool, Float, UInt8
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from mnemotomy.core.cells import Cells
 from mnemotomy.core.errors import DataError
-from mnemotomy.core.files import output_file
+from mnemotomy.core.keys import file_digest, key
 from mnemotomy.data.image_files import split_files
 from mnemotomy.data.images import load_attributes
 from mnemotomy_bench.generative.faces import drawing as face_drawing
@@ -120,15 +120,12 @@ def _scaled(pixels: UInt8[Tensor, "n 3 h w"], side: int) -> UInt8[Tensor, "n 3 s
 
 
 def _drawn(count: int, seed: int, folder: Path) -> Faces:
-    path = folder / f"{_key(count, seed)}.safetensors"
-    if not path.is_file():
-        _save(toy_faces(count, seed, progress=True), path)
-    return _load(path)
+    cells = Cells(folder, ".safetensors", _load, _save)
+    return cells.kept(_key(count, seed), lambda: toy_faces(count, seed, progress=True))
 
 
 def _save(faces: Faces, path: Path) -> None:
-    with output_file(path) as temporary:
-        save_file({"images": faces.images, "attributes": faces.attributes.contiguous(), **faces.factors}, temporary)
+    save_file({"images": faces.images, "attributes": faces.attributes.contiguous(), **faces.factors}, path)
 
 
 def _load(path: Path) -> Faces:
@@ -138,8 +135,7 @@ def _load(path: Path) -> Faces:
 
 def _key(count: int, seed: int) -> str:
     """Follows how faces are drawn, so that old pictures are not taken for new ones."""
-    drawing = Path(face_drawing.__file__).read_bytes()
-    return f"{count}-{seed}-{hashlib.sha256(drawing).hexdigest()[:12]}"
+    return key(count, seed, file_digest(face_drawing.__file__))
 
 
 def _photographs(case: FaceCase, folder: Path, split: str) -> Portraits:

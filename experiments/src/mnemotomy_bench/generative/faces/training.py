@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from mnemotomy.core.fingerprints import digest
+from mnemotomy.core.keys import key
 from mnemotomy_bench.generative.faces.cases import FaceCase
 from mnemotomy_bench.generative.faces.portraits import Portraits, hue_as_point
 from mnemotomy_bench.lab.resources import Usage
@@ -126,8 +127,5 @@ def _one_cycle(optimizer: torch.optim.Optimizer, case: FaceCase, faces: int, epo
 
 
 def _key(settings: tuple[Any, ...], seed: int, faces: Portraits) -> str:
-    content = hashlib.sha256(repr((settings, seed)).encode())
     parts = [faces.pixels, faces.attributes] + ([] if faces.factors is None else [faces.factors])
-    for tensor in parts:
-        content.update(tensor.cpu().contiguous().numpy().data)
-    return content.hexdigest()[:16]
+    return key(settings, seed, [digest(one) for one in parts])
