@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from mnemotomy.metabolism.rlcp import RLCP, EngramStart, Training
     from mnemotomy.store.fact_store import FactStore
     from mnemotomy.store.reader import Answer, Reader
+    from mnemotomy.text.batches import batches
+    from mnemotomy.text.template import Template
     from mnemotomy.training.adapter import LoRA
 
 __all__ = [
@@ -60,7 +62,9 @@ __all__ = [
     "RelativeCut",
     "Ridge",
     "Soft",
+    "Template",
     "Training",
+    "batches",
     "collect",
     "criteria",
     "erase",
@@ -99,6 +103,8 @@ _HOMES = {
     "core.models": ("load_model", "load_tokenizer", "save_model"),
     "store.reader": ("Answer", "Reader"),
     "store.fact_store": ("FactStore",),
+    "text.batches": ("batches",),
+    "text.template": ("Template",),
     "training.adapter": ("LoRA",),
 }
 

@@ -137,11 +137,11 @@ def test_settings_from_text():
     ("pair", "message"),
     [
         ("layers=1", "layers must be a list, not 1"),
-        ("kinds=[[1]]", "kinds must be a valid string, not [[1]]"),
+        ("sites=[[1]]", "sites must be a valid string, not [[1]]"),
         ("strength=null", "strength must be a valid number, not None"),
         ("strength=.nan", "strength must be a finite number, not nan"),
         ("rounds=1.5", "rounds must be a valid integer, not 1.5"),
-        ("embeddings=1", "embeddings must be a valid boolean, not 1"),
+        ("read=true", "read must be a valid integer, not True"),
         ("positions=first", "positions must be 'answer', 'predicting' or 'all', not 'first'"),
     ],
 )

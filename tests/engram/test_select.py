@@ -40,6 +40,15 @@ def test_several_suffixes_come_in_the_order_of_the_model(llama: Any):
     assert names == ["model.layers.1.self_attn.q_proj", "model.layers.1.mlp.down_proj"]
 
 
+def test_words_stand_beside_suffixes(llama: Any):
+    linear = list(select_sites(llama))
+    assert list(select_sites(llama, ["output-head", "all-linear"])) == [*linear, "lm_head"]
+    assert next(iter(select_sites(llama, ["input-embedding", "q_proj"]))) == "model.embed_tokens"
+    assert list(select_sites(llama, "output-head")) == ["lm_head"]
+    with pytest.raises(SelectionError, match="Sequential has no output head that can be edited"):
+        select_sites(nn.Sequential(nn.Linear(2, 2)), ["all-linear", "output-head"])
+
+
 def test_a_suffix_is_whole_components(llama: Any):
     with pytest.raises(SelectionError, match="no site is named 'proj'"):
         select_sites(llama, ["proj"])

@@ -78,7 +78,12 @@ def moments_of(model: Any, source: Path, folder: Path, **selection: Any) -> mt.M
         {"model": "models/llama", "erase": ["kyoto"]},
         {"model": "models/llama", "filter": "hard", "strength": "weight-norm", "sites": ["q_proj", "down_proj"]},
         {"model": "models/llama", "inject": ["kyoto"], "erase": ["paris"], "base": "models/other", "layers": 1},
-        {"model": "models/silent", "strength": "effective-rank", "cut": {"kind": "rank", "rank": 8}},
+        {
+            "model": "models/silent",
+            "strength": "effective-rank",
+            "cut": {"kind": "rank", "rank": 8},
+            "template": {"tags": True},
+        },
         {"model": "models/tied", "sites": "all", "untie": True, "strength": 0.5},
         {"model": "models/tied", "sites": ["lm_head"], "untie": True, "strength": {"lm_head": 0.5}},
         {"model": "models/tied"},

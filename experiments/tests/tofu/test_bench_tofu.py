@@ -30,7 +30,7 @@ from mnemotomy.observe.splits import Asking
 from mnemotomy_bench.lab.flops import counted_flops
 from mnemotomy_bench.tofu import cells as cells_module
 from mnemotomy_bench.tofu.cells import cell_key, flops_cell, row_key, treated_cell
-from mnemotomy_bench.tofu.grids import SMALL, configurations
+from mnemotomy_bench.tofu.grids import PAPER_SITES, SMALL, configurations
 from mnemotomy_bench.tofu.pairs import Pair
 from mnemotomy_bench.tofu.references import compared, run_references
 from mnemotomy_bench.tofu.run import Plan, run_tofu
@@ -235,10 +235,10 @@ def test_nothing_is_left_of_a_run_that_diverged(subject: Subject):
 
 
 def test_the_sweep_over_kinds_and_cuts(subject: Subject):
-    kinds = run_sweep(subject, "kinds", EngramUniform(strength=1.0))
+    kinds = run_sweep(subject, "kinds", EngramUniform(strength=1.0, sites=PAPER_SITES))
     assert [one["title"] for one in kinds][1:3] == ["Q/K only", "Q/K + Gate"]
-    assert kinds[0]["config"]["kinds"] is None
-    assert "up_proj" in kinds[3]["config"]["kinds"]
+    assert kinds[0]["config"]["sites"] == list(PAPER_SITES)
+    assert {"up_proj", "lm_head"} <= set(kinds[3]["config"]["sites"])
     assert "Q/K only" in table_of(kinds, "8").markdown()
     variants = run_sweep(subject, "variants", EngramUniform(strength=0.5))
     assert [one["title"] for one in variants] == ["1 round", "2 rounds", "3 rounds", "with embedding rows"]
@@ -251,11 +251,14 @@ def test_the_sweep_over_kinds_and_cuts(subject: Subject):
 
 
 def test_the_reference_of_the_models_own(subject: Subject):
-    grid = {"two-sided": (TwoSided(steps=1, read=4, search=2),), "engram-uniform": (EngramUniform(strength=1.0),)}
+    grid = {
+        "two-sided": (TwoSided(steps=1, read=4, search=2),),
+        "engram-uniform": (EngramUniform(strength=1.0, sites=PAPER_SITES),),
+    }
     plan = Plan(grid, attacks=None, flops=False)
     records = run_tofu(subject, plan)
     methods = compared(records)  # a configuration that is in no grid cannot be found again
-    assert methods == [EngramUniform(strength=1.0)]
+    assert methods == [EngramUniform(strength=1.0, sites=PAPER_SITES)]
     found = run_references(subject, methods, SelfReference(count=6, opening="answer", max_new_tokens=8))
     assert [one["reference"] for one in found] == ["retain set", "self:6"]
     assert found[0]["overall"] == records[3]["overall"]

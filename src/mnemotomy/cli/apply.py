@@ -32,7 +32,9 @@ def apply(
         bob: bob.jsonl
       reference: rest.jsonl
       erase: [alice]                           # default: all the concepts
-      sites: all-linear                        # default
+      sites: all-linear                        # default; [all-linear, output-head] is what the paper edits
+      positions: answer                        # default; or predicting, all
+      template: {tags: true}                   # for questions where the tokenizer has no chat template
       cut: {kind: relative, ratio: 1e-6}       # default
       filter: {kind: hard, threshold: 0.5}     # default: soft
       outputs: true                            # default: false; spare what does not write the concept

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from mnemotomy.cli.options import blocks, concept_files, selector
+from mnemotomy.cli.options import PositionsName, blocks, concept_files, selector
 from mnemotomy.cli.outcome import one_line_errors
+from mnemotomy.cli.templates import DATE, SYSTEM, TAGS
 
 
 @one_line_errors()
@@ -22,10 +23,17 @@ def collect(
         list[Path] | None, typer.Option(metavar="FILE", help="JSON Lines of what is to stay; may be repeated.")
     ] = None,
     sites: Annotated[
-        str, typer.Option(help="all-linear, all, names separated by commas, or a regular expression.")
+        str,
+        typer.Option(help="all-linear, output-head, all, names separated by commas, or a regular expression."),
     ] = "all-linear",
     layers: Annotated[str | None, typer.Option(help="Only these blocks, as in 0-3,7.")] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Examples in one forward pass.")] = 16,
+    positions: Annotated[
+        PositionsName, typer.Option(help="Tokens that enter: of the answer, predicting it and its end, or all.")
+    ] = PositionsName.ANSWER,
+    system: Annotated[str | None, SYSTEM] = None,
+    date: Annotated[str | None, DATE] = None,
+    tags: Annotated[bool, TAGS] = False,
+    batch_size: Annotated[int, typer.Option(min=1, help="Examples in one forward pass.")] = 32,
     max_length: Annotated[int, typer.Option(min=1, help="Tokens of an example; the rest is cut off.")] = 512,
     dtype: Annotated[str, typer.Option(help="Of the model: float32, bfloat16, float16 or float64.")] = "float32",
     device: Annotated[str, typer.Option(help="Where to compute, as in cuda or cuda:1.")] = "cpu",
@@ -34,7 +42,7 @@ def collect(
     """Collect the second moments of every concept in one forward pass of each example.
 
     A line of a concept file is a JSON object with 'text', with 'question' and 'answer', or with 'messages'. Only the
-    text, the answer, and what the assistant says count.
+    text, the answer, and what the assistant says count, unless --positions says otherwise.
 
     \b
     Example:
@@ -45,6 +53,7 @@ def collect(
     from mnemotomy.core.files import check_file, check_no_input
     from mnemotomy.core.models import load_model, load_tokenizer, locate_model, quiet_transformers
     from mnemotomy.recipe.collecting import Reading, check_writable, collect_files, remove_checkpoints
+    from mnemotomy.text.template import template_for
 
     check_file(output)
     check_no_input(output, [file for paths in files.values() for file in paths])
@@ -53,7 +62,8 @@ def collect(
     with quiet_transformers():
         loaded = load_model(folder, dtype=dtype, device=device)
         tokenizer = load_tokenizer(folder)
-    reading = Reading(chosen, only, batch_size=batch_size, max_length=max_length, resume=resume)
+    template = template_for(tokenizer, folder, system, date)
+    reading = Reading(chosen, only, positions.value, template, tags, batch_size, max_length, resume)
     moments, tokens = collect_files(loaded, tokenizer, files, reading, output)
     moments.save(output)
     remove_checkpoints(output)

@@ -24,6 +24,14 @@ class PrecisionName(enum.StrEnum):
     BF16 = "bf16"
 
 
+class PositionsName(enum.StrEnum):
+    """Of the tokens that enter the moments."""
+
+    ANSWER = "answer"
+    PREDICTING = "predicting"
+    ALL = "all"
+
+
 Precise = Annotated[
     PrecisionName, typer.Option("--precision", help="bf16 autocast, no, or auto: bf16 where the device has it.")
 ]
@@ -48,7 +56,7 @@ def concept_files(pairs: Iterable[str], reference: list[Path]) -> dict[str, list
 
 def selector(text: str) -> str | tuple[str, ...]:
     """``all-linear``, ``all`` or a regular expression as it is; plain names, separated by commas, as suffixes."""
-    if text not in ("all", "all-linear") and re.fullmatch(r"[\w.]+(,[\w.]+)*", text):
+    if text not in ("all", "all-linear") and re.fullmatch(r"[\w.-]+(,[\w.-]+)*", text):
         return tuple(text.split(","))
     return text
 

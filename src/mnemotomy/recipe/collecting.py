@@ -25,7 +25,7 @@ from mnemotomy.engram.sites import Selector, select_sites
 from mnemotomy.text.batches import BATCH_SIZE, Batch, batches
 from mnemotomy.text.encoding import IGNORED, MAX_LENGTH, Positions
 from mnemotomy.text.records import read_examples
-from mnemotomy.text.template import OPEN_UNLEARNING, Template
+from mnemotomy.text.template import OPEN_UNLEARNING, Template, check_template
 
 _SUFFIX = ".checkpoint"
 
@@ -38,6 +38,7 @@ class Reading:
         sites, layers: which maps, as ``mnemotomy.collect`` has them.
         positions: which tokens enter the moments.
         template: what stands around questions and answers.
+        tags: that the tokenizer has no chat template is known, and questions go between tags.
         batch_size: examples in one forward pass.
         max_length: tokens of an example.
         resume: go on from the checkpoint of an interrupted run, if there is one.
@@ -48,6 +49,7 @@ class Reading:
     layers: tuple[int, ...] | None = None
     positions: Positions = "answer"
     template: Template = OPEN_UNLEARNING
+    tags: bool = False
     batch_size: int = BATCH_SIZE
     max_length: int = MAX_LENGTH
     resume: bool = True
@@ -114,8 +116,10 @@ def _encode(
         )
     length = min(reading.max_length, window_of(model) or reading.max_length)
     data = {}
-    for name, paths in files.items():
-        examples = [example for path in paths for example in read_examples(path)]
+    read = {name: [example for path in paths for example in read_examples(path)] for name, paths in files.items()}
+    if reading.tags or any(example.form == "question" for examples in read.values() for example in examples):
+        check_template(tokenizer, getattr(tokenizer, "name_or_path", "") or "this model", reading.tags)
+    for name, examples in read.items():
         data[name] = batches(
             tokenizer,
             examples,

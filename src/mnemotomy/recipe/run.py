@@ -25,6 +25,7 @@ from mnemotomy.recipe.collecting import Reading, check_writable, collect_files, 
 from mnemotomy.recipe.file import load_recipe
 from mnemotomy.recipe.schema import Recipe
 from mnemotomy.report.model_card import model_card
+from mnemotomy.text.template import template_for
 
 RECORD = "mnemotomy.json"
 
@@ -66,6 +67,9 @@ def run_recipe(
     reading = Reading(
         recipe.sites,
         recipe.layers,
+        positions=recipe.positions,
+        template=template_for(tokenizer, str(loaded.model), recipe.template.system, recipe.template.date),
+        tags=recipe.template.tags,
         batch_size=recipe.batch_size,
         max_length=recipe.max_length,
         resume=resume,

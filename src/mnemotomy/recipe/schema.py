@@ -17,6 +17,22 @@ from mnemotomy.text.records import REFERENCE
 Names = tuple[str, ...]
 
 
+class TemplateSettings(BaseModel):
+    """What stands around questions and answers.
+
+    Attributes:
+        system: the system message of a chat template, OpenUnlearning's by default; empty for none.
+        date: what a chat template writes as today's date.
+        tags: ask as ``Question: … Answer: …``: for tokenizers without a chat template.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    system: str | None = None
+    date: str | None = None
+    tags: bool = False
+
+
 class Recipe(BaseModel):
     """An edit of one model. Paths are relative to the recipe's file.
 
@@ -26,8 +42,11 @@ class Recipe(BaseModel):
         concepts: the files of each concept. One that is neither erased nor injected is part of the reference.
         reference: the files of what is to stay.
         erase, inject: names of concepts. If neither is given, all of them are erased.
-        sites: ``all-linear``, ``all``, a regular expression, or a list of name suffixes.
+        sites: ``all-linear``, ``all``, a regular expression, or a list of name suffixes, among which ``all-linear``,
+            ``output-head`` and ``input-embedding`` may stand.
         layers: only these blocks.
+        positions: which tokens enter the moments: ``answer``, ``predicting`` or ``all``.
+        template: what stands around questions and answers.
         cut: which eigendirections of Σ_total are inverted.
         filter: what becomes of a direction that the concept shares with the rest.
         outputs: take only what also writes in the concepts' directions (``Atlas.output_operator``).
@@ -48,11 +67,13 @@ class Recipe(BaseModel):
     inject: Names = ()
     sites: str | Names = "all-linear"
     layers: tuple[int, ...] | None = None
+    positions: Literal["answer", "predicting", "all"] = "answer"
+    template: TemplateSettings = TemplateSettings()
     cut: dict[str, Any] = {"kind": "relative", "ratio": 1e-6}
     filter: dict[str, Any] = {"kind": "soft"}
     outputs: bool = False
     strength: float | str | dict[str, float] = 1.0
-    batch_size: int = Field(default=16, ge=1)
+    batch_size: int = Field(default=32, ge=1)
     max_length: int = Field(default=512, ge=1)
     dtype: Literal["float32", "bfloat16", "float16", "float64"] = "float32"
     untie: bool = False

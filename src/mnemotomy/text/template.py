@@ -104,7 +104,8 @@ def check_template(tokenizer: Any, name: str, tags: bool) -> None:
     """
     if not has_chat_template(tokenizer) and not tags:
         raise DataError(
-            f"the tokenizer of {name} has no chat template; give --tags to ask as 'Question: … Answer: …', or set one"
+            f"the tokenizer of {name} has no chat template; give --tags to ask as 'Question: … Answer: …' (in a recipe "
+            "'template: {tags: true}'), or set one"
         )
     if has_chat_template(tokenizer) and tags:
         raise DataError(f"--tags is for tokenizers without a chat template, and that of {name} has one; leave it out")

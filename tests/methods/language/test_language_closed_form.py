@@ -13,7 +13,7 @@ from tiny_problem import CUT, DOWN, example, moments, pinv, tiny_problem
 
 from mnemotomy.core.errors import ConfigurationError, DataError, SelectionError
 from mnemotomy.core.modules import tied_parameters
-from mnemotomy.engram.sites import all_sites
+from mnemotomy.engram.sites import all_sites, select_sites
 from mnemotomy.methods.language.collecting import Collecting, some
 from mnemotomy.methods.language.delta_sequential import DeltaSequential
 from mnemotomy.methods.language.engram import EngramUniform, EngramWeightNorm
@@ -26,6 +26,7 @@ from mnemotomy.methods.language.uce import UCE
 from mnemotomy.text.records import TextExample
 
 HEAD = "lm_head"
+WITH_HEAD = ("all-linear", "output-head")
 
 
 @pytest.fixture
@@ -35,7 +36,7 @@ def problem() -> TextProblem:
 
 @pytest.mark.parametrize("positions", ["answer", "predicting", "all"])
 def test_positions_against_explicit_sums(problem: TextProblem, positions: Any) -> None:
-    found = Collecting(positions=positions, batch_size=3).moments(problem.model, problem)
+    found = Collecting(positions=positions, batch_size=3, sites=WITH_HEAD).moments(problem.model, problem)
     for name, sums in moments(problem, problem.model, [DOWN, HEAD], positions=positions).items():
         for concept, expected in zip(("forget", "retain"), sums, strict=True):
             assert relative(found.moment(name, concept).second, expected) < 1e-5
@@ -43,7 +44,7 @@ def test_positions_against_explicit_sums(problem: TextProblem, positions: Any) -
 
 def test_uniform_against_explicit_matrices(problem: TextProblem) -> None:
     before = state_of(problem.model)
-    edited = EngramUniform(0.7)(problem)
+    edited = EngramUniform(0.7, sites=WITH_HEAD)(problem)
     assert same_state(problem.model, before)
     assert not tied_parameters(edited)
     assert torch.equal(edited.get_input_embeddings().weight, problem.model.get_input_embeddings().weight)
@@ -55,7 +56,7 @@ def test_uniform_against_explicit_matrices(problem: TextProblem) -> None:
 
 
 def test_weight_norm_strengths(problem: TextProblem) -> None:
-    method = EngramWeightNorm()
+    method = EngramWeightNorm(sites=WITH_HEAD)
     edited = method(problem)
     ratios = method.atlas(problem.model, method.moments(problem.model, problem))["forget"].ratios()
     forget, retain = moments(problem, problem.model, [DOWN])[DOWN]
@@ -73,7 +74,7 @@ def test_rounds_collect_again(problem: TextProblem) -> None:
 
 
 def test_kinds_and_layers_alone_change(problem: TextProblem) -> None:
-    edited = EngramUniform(kinds=["q_proj", "gate_proj"], layers=[1])(problem)
+    edited = EngramUniform(sites=["q_proj", "gate_proj"], layers=[1])(problem)
     changed = {
         name
         for (name, new), old in zip(edited.named_parameters(), problem.model.parameters(), strict=True)
@@ -84,7 +85,7 @@ def test_kinds_and_layers_alone_change(problem: TextProblem) -> None:
 
 
 def test_embedding_rows(problem: TextProblem) -> None:
-    edited = EngramUniform(1.0, embeddings=True)(problem)
+    edited = EngramUniform(1.0, sites=[*WITH_HEAD, "input-embedding"])(problem)
     rows = edited.get_input_embeddings().weight
     old = problem.model.get_input_embeddings().weight
     japan, rome = (problem.tokenizer.convert_tokens_to_ids(word) for word in ("Japan", "Rome"))
@@ -121,7 +122,7 @@ def test_steep_at_its_threshold() -> None:
 
 @pytest.mark.parametrize("unit", ["sum", "mean"])
 def test_uce_against_explicit_inverse(problem: TextProblem, unit: Any) -> None:
-    edited = UCE(0.3, unit=unit)(problem)
+    edited = UCE(0.3, unit=unit, sites=WITH_HEAD)(problem)
     rows = [row for s in (problem.forget, problem.retain) for row in sequences(problem, s)]
     tokens = sum(label != -100 for row in rows for label in row.marked("answer"))
     damping = 0.3 * (tokens if unit == "mean" else 1)
@@ -132,13 +133,13 @@ def test_uce_against_explicit_inverse(problem: TextProblem, unit: Any) -> None:
 
 
 def test_layerwise_is_one_stage_after_the_other(problem: TextProblem) -> None:
-    edited = EngramLayerwise(0.6)(problem)
+    edited = EngramLayerwise(0.6, sites=WITH_HEAD)(problem)
     model = copy.deepcopy(problem.model)
     for layer in range(2):
         for kinds in (["q_proj", "k_proj", "v_proj"], ["o_proj"], ["gate_proj", "up_proj"], ["down_proj"]):
             step = TextProblem(model, problem.tokenizer, problem.forget, problem.retain)
-            model = EngramUniform(0.6, kinds=kinds, layers=[layer])(step)
-    model = EngramUniform(0.6, kinds=["lm_head"])(TextProblem(model, problem.tokenizer, problem.forget, problem.retain))
+            model = EngramUniform(0.6, sites=kinds, layers=[layer])(step)
+    model = EngramUniform(0.6, sites=["lm_head"])(TextProblem(model, problem.tokenizer, problem.forget, problem.retain))
     for (name, found), expected in zip(edited.named_parameters(), model.parameters(), strict=True):
         assert relative(found.detach(), expected.detach()) < 1e-3, name
 
@@ -154,7 +155,6 @@ def test_reads_part_of_the_retained(problem: TextProblem) -> None:
     ("make", "error"),
     [
         (lambda: EngramUniform(positions="answers"), ConfigurationError),  # type: ignore[arg-type]
-        (lambda: EngramUniform(kinds="q_proj"), ConfigurationError),
         (lambda: EngramUniform(read=0), ConfigurationError),
         (lambda: EngramUniform(rounds=0), ConfigurationError),
         (lambda: EngramUniform(cut=1.0), DataError),
@@ -163,7 +163,6 @@ def test_reads_part_of_the_retained(problem: TextProblem) -> None:
         (lambda: EngramFiltered(by="ridge"), ConfigurationError),
         (lambda: UCE(damping=-1.0), DataError),
         (lambda: UCE(unit="row"), ConfigurationError),  # type: ignore[arg-type]
-        (lambda: EngramLayerwise(embeddings=True), ConfigurationError),
         (lambda: DeltaSequential(targets="none"), ConfigurationError),  # type: ignore[arg-type]
         (lambda: TaskArithmetic(strength=0.0), ConfigurationError),
     ],
@@ -173,11 +172,24 @@ def test_refuses(make: Any, error: type[Exception]) -> None:
         make()
 
 
+def test_the_head_is_left_alone_by_default(problem: TextProblem) -> None:
+    edited = EngramUniform(0.7)(problem)
+    assert tied_parameters(edited)
+    assert torch.equal(edited.get_output_embeddings().weight, problem.model.get_output_embeddings().weight)
+    assert Collecting().site_names(problem.model) == list(select_sites(problem.model, "all-linear"))
+
+
+def test_layer_by_layer_no_embedding_is_edited(problem: TextProblem) -> None:
+    for kind in (EngramLayerwise, DeltaSequential):
+        with pytest.raises(ConfigurationError, match=r"leave the embedding 'model\.embed_tokens' out"):
+            kind(sites=["all-linear", "input-embedding"])(problem)
+
+
 def test_refuses_unknown_places(problem: TextProblem) -> None:
     with pytest.raises(SelectionError, match="gate_proj"):
-        Collecting(kinds=["gate"]).sites(problem.model)
+        Collecting(sites=["gate"]).site_names(problem.model)
     with pytest.raises(SelectionError, match="block 5"):
-        Collecting(layers=[5]).sites(problem.model)
+        Collecting(layers=[5]).site_names(problem.model)
 
 
 def test_swaps_answers_far_apart() -> None:

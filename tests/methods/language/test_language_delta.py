@@ -84,8 +84,8 @@ def test_sequential_delta_makes_the_model_answer_as_before(restore: bool) -> Non
 
 def test_sequential_delta_on_the_prefix_is_the_naive_one_at_first(problem: TextProblem) -> None:
     kinds, layers = ["q_proj", "k_proj"], [0]
-    found = DeltaSequential(0.5, targets="prefix", kinds=kinds, layers=layers)(problem)
-    expected = DeltaWeights(0.5, kinds=kinds, layers=layers)(problem)
+    found = DeltaSequential(0.5, targets="prefix", sites=kinds, layers=layers)(problem)
+    expected = DeltaWeights(0.5, sites=kinds, layers=layers)(problem)
     for left, right in zip(found.parameters(), expected.parameters(), strict=True):
         assert relative(left.detach(), right.detach()) < 1e-4
 
@@ -128,6 +128,6 @@ def test_layers_outside_the_blocks_are_edited_each_from_its_own_input() -> None:
     asked = tiny_problem()
     model, before = (OPTForCausalLM(config).eval() for _ in range(2))
     asked = TextProblem(model, words, asked.forget, asked.retain, pretrained=before)
-    edited = all_sites(DeltaSequential()(asked))
+    edited = all_sites(DeltaSequential(sites=["all-linear", "output-head"])(asked))
     for name in ("lm_head", "model.decoder.project_in", "model.decoder.project_out"):
         assert relative(edited[name].weight(), all_sites(model)[name].weight()) > 1e-3

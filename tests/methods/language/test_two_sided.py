@@ -177,7 +177,7 @@ def test_the_same_seed_gives_the_same_edit(trained: TextProblem):
 
 
 def test_only_the_chosen_layers_change(trained: TextProblem):
-    edited = TwoSided(level=1.0, steps=1, kinds=["up_proj"], layers=[1])(trained)
+    edited = TwoSided(level=1.0, steps=1, sites=["up_proj"], layers=[1])(trained)
     before = state_of(trained.model)
     changed = [name for name, value in edited.state_dict().items() if not torch.equal(value, before[name])]
     assert changed == ["model.layers.1.mlp.up_proj.weight"]
@@ -190,19 +190,19 @@ def test_layers_that_no_text_passes_through_are_left_alone(trained: TextProblem)
     assert same_state(found.model.layers[0].tower, state_of(model.model.layers[0].tower))
     assert mean_loss(trained, found, FORGET) > mean_loss(trained, model, FORGET) + 1.0
     with pytest.raises(SelectionError, match="depend on none"):
-        TwoSided(kinds=["tower"], layers=[0])(replace(trained, model=model))
+        TwoSided(sites=["tower"], layers=[0])(replace(trained, model=model))
 
 
 def test_the_output_head_is_refused(trained: TextProblem):
     with pytest.raises(SelectionError, match="leave 'lm_head' out"):
-        TwoSided(kinds=["lm_head"])(trained)
+        TwoSided(sites=["lm_head"])(trained)
 
 
 @pytest.mark.parametrize(("blocks", "edited"), [(1, {0}), (2, {0, 1}), (3, {1, 2}), (6, {2, 3, 4, 5})])
 def test_the_lowest_third_is_spared(tmp_path: Path, blocks: int, edited: set[int]):
     model = problem_of(tmp_path / "llama", lambda folder: save_llama(folder, num_hidden_layers=blocks)).model
-    assert {site.layer for site in TwoSided().sites(model).values()} == edited
-    assert {site.layer for site in TwoSided(layers=[0]).sites(model).values()} == {0}
+    assert {site.layer for site in TwoSided().linear_sites(model).values()} == edited
+    assert {site.layer for site in TwoSided(layers=[0]).linear_sites(model).values()} == {0}
 
 
 def test_the_level_is_that_of_the_questions_as_answers(trained: TextProblem):
@@ -275,9 +275,9 @@ def test_a_problem_that_does_not_fit_is_refused(tmp_path: Path):
     with pytest.raises(ConfigurationError, match="level"):
         TwoSided()(problem)
     with pytest.raises(SelectionError):
-        TwoSided(level=1.0, kinds=["nothing"])(problem)
+        TwoSided(level=1.0, sites=["nothing"])(problem)
     with pytest.raises(SelectionError, match="linear"):
-        TwoSided(level=1.0, kinds=["embed_tokens"])(problem)
+        TwoSided(level=1.0, sites=["embed_tokens"])(problem)
     with pytest.raises(ConceptError):
         problem_of(tmp_path, retain=[])
 

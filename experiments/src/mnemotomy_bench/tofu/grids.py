@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal, cast
 
 from mnemotomy.core.errors import ConfigurationError
 from mnemotomy.methods.language.base import LanguageMethod
+from mnemotomy.methods.language.collecting import Collecting
 from mnemotomy.methods.language.loop import Descent
 from mnemotomy.methods.language.npo import NPO
 from mnemotomy.methods.language.registry import LANGUAGE_METHODS
+from mnemotomy.methods.language.task_arithmetic import TaskArithmetic
 from mnemotomy.methods.language.two_sided import TwoSided
 
 Scale = Literal["small", "paper"]
 """``paper``: each method's own search space, made for a billion parameters. ``small``: for models of some millions."""
+
+PAPER_SITES = ("all-linear", "output-head")
+"""What the paper edits in language models (Appendix E.5): every projection, and the head, which is untied for it."""
 
 _GENTLE, _STRONG = (1e-4, 3e-4), (1e-3, 3e-3)
 
@@ -51,10 +57,19 @@ as a processor without an accelerator allows. On tofu-tiny, NPO and SimNPO at 3e
 def configurations(kind: type[LanguageMethod], scale: Scale) -> tuple[LanguageMethod, ...]:
     """What is searched of one method at a scale: at least its defaults."""
     if scale == "paper" or kind.name not in SMALL:
-        return tuple(kind.grid())
+        return tuple(map(_on_paper_sites, kind.grid()))
     values = SMALL[kind.name]
     combinations = itertools.product(*values.values())
-    return tuple(cast(Any, kind)(**dict(zip(values, some, strict=True))) for some in combinations)
+    return tuple(_on_paper_sites(cast(Any, kind)(**dict(zip(values, some, strict=True)))) for some in combinations)
+
+
+def _on_paper_sites(method: LanguageMethod) -> LanguageMethod:
+    """The method at the sites of the paper, where it is a closed form that would leave the head alone."""
+    if isinstance(method, Collecting):
+        return replace(method, sites=PAPER_SITES)
+    if isinstance(method, TaskArithmetic):
+        return replace(method, projections=replace(method.projections, sites=PAPER_SITES))
+    return method
 
 
 def chosen_methods(names: Sequence[str]) -> dict[str, type[LanguageMethod]]:

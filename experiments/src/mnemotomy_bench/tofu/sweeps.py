@@ -20,6 +20,7 @@ from mnemotomy.methods.language.engram import PAPER_STRENGTHS, EngramUniform, En
 from mnemotomy.methods.language.engram_filtered import EngramProjector, EngramSteep
 from mnemotomy.observe.splits import Observed
 from mnemotomy_bench.tofu.cells import BROKEN, cell_key, described, kept, row, row_key
+from mnemotomy_bench.tofu.grids import PAPER_SITES
 from mnemotomy_bench.tofu.sharing import Sharing
 from mnemotomy_bench.tofu.subject import Subject
 
@@ -57,18 +58,18 @@ def filters(_: Subject, method: ClosedForm) -> Labelled:
 def kinds(subject: Subject, method: ClosedForm) -> Labelled:
     """Table 8: all projections, Q and K, these with the gate, and all but these."""
     sites = select_sites(subject.full.model, "all")
-    there = list(dict.fromkeys(sites[name].kind for name in method.sites(subject.full.model)))
+    there = list(dict.fromkeys(sites[name].kind for name in method.site_names(subject.full.model)))
     missing = [kind for kind in (*QK, *GATE) if kind not in there]
     if missing:
         raise ConfigurationError(f"Table 8 is about q_proj, k_proj and gate_proj; this model has {', '.join(there)}")
     rest = tuple(kind for kind in there if kind not in (*QK, *GATE))
     for label, chosen in (
-        ("All linear projections", None),
+        ("All linear projections", method.sites),
         ("Q/K only", QK),
         ("Q/K + Gate", (*QK, *GATE)),
         ("No Q/K/Gate", rest),
     ):
-        yield label, None, replace(method, kinds=chosen)
+        yield label, None, replace(method, sites=chosen)
 
 
 def blocks(subject: Subject, method: ClosedForm) -> Labelled:
@@ -81,7 +82,7 @@ def variants(_: Subject, method: ClosedForm) -> Labelled:
     """The same collected and erased again, from what the edits before have left; and with the rows of embeddings."""
     for rounds in (1, 2, 3):
         yield f"{rounds} round{'s' if rounds > 1 else ''}", None, replace(method, rounds=rounds)
-    yield "with embedding rows", None, replace(method, embeddings=True)
+    yield "with embedding rows", None, replace(method, sites=(*PAPER_SITES, "input-embedding"))
 
 
 def instantiations(subject: Subject, method: ClosedForm) -> Labelled:
@@ -89,7 +90,7 @@ def instantiations(subject: Subject, method: ClosedForm) -> Labelled:
     yield "ΔW = W_ft (tabula rasa)", None, method
     if subject.pair.pretrained is not None:
         yield "ΔW = W_ft − W_pt (naive)", None, DeltaWeights(**_common(method))
-        shared = _common(method, without=("embeddings", "rounds"))  # it edits each block once, and no embedding
+        shared = _common(method, without=("rounds",))  # it edits each block once
         yield "ΔW = W_ft − W_pt, layer by layer", None, DeltaSequential(**shared)
 
 
@@ -114,7 +115,7 @@ def run_sweep(subject: Subject, name: str, method: ClosedForm | None = None) -> 
     """
     if name not in SWEEPS:
         raise ConfigurationError(f"there is no sweep {name!r}; choose among {', '.join(SWEEPS)}")
-    base = method or EngramWeightNorm()
+    base = method or EngramWeightNorm(sites=PAPER_SITES)
     settings = list(SWEEPS[name](subject, base))
     sharing = Sharing(subject.problem(0))
     records = []
@@ -128,7 +129,7 @@ def run_sweep(subject: Subject, name: str, method: ClosedForm | None = None) -> 
 
 def weight_norms(subject: Subject, method: ClosedForm | None = None) -> list[Record]:
     """Fig. 9: ‖W⁺‖/‖W‖ of every projection as ``layer``, ``kind`` and ``weight_norm``; kept like everything else."""
-    base = method or EngramWeightNorm()
+    base = method or EngramWeightNorm(sites=PAPER_SITES)
 
     def run() -> Record:
         frame = Sharing(subject.problem(0)).atlas(base).trace([FORGET])

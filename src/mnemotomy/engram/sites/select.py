@@ -21,6 +21,9 @@ from mnemotomy.engram.sites.linear import LinearSite, TransposedLinearSite
 
 Selector = str | Sequence[str]
 
+WORDS = ("all-linear", "all", "output-head", "input-embedding")
+"""Selectors that are not names: every linear map but the head, every site, and both ends of a language model."""
+
 _LISTED = 12  # names shown in an error
 
 
@@ -47,8 +50,9 @@ def select_sites(
     Args:
         model: where to look.
         selector: ``"all-linear"`` (every linear map but the output head, as PEFT has it; attention and expert
-            projections included), ``"all"`` (every site, head, convolutions and embeddings too), a regular
-            expression that a name must match in full, or a list of name suffixes.
+            projections included), ``"output-head"``, ``"input-embedding"``, ``"all"`` (every site, convolutions and
+            other embeddings too), a regular expression that a name must match in full, or a list of name suffixes and
+            of these words: ``["all-linear", "output-head"]`` is what the paper edits in language models.
         layers: keep only sites of these blocks.
 
     Raises:
@@ -57,15 +61,13 @@ def select_sites(
     sites = all_sites(model)
     if not sites:
         raise SelectionError(f"{type(model).__name__} has no layer that can be edited")
-    if selector == "all-linear":
-        head = _output_head(model)
-        chosen = [name for name, site in sites.items() if _is_linear(site) and site.module is not head]
-    elif selector == "all":
-        chosen = list(sites)
-    elif isinstance(selector, str):
+    if isinstance(selector, str) and selector not in WORDS:
         chosen = _by_pattern(selector, sites, model)
     else:
-        chosen = _by_suffix(list(selector), sites, model)
+        parts = [selector] if isinstance(selector, str) else list(selector)
+        chosen = _by_suffix([part for part in parts if part not in WORDS], sites, model)
+        for word in parts:
+            chosen += _by_word(word, sites, model) if word in WORDS else []
     if layers is not None:
         chosen = _in_layers(chosen, sites, {layers} if isinstance(layers, int) else set(layers))
     if not chosen:
@@ -116,9 +118,23 @@ def _is_linear(site: Site) -> bool:
     return not isinstance(site, ConvolutionSite | TransposedConvolutionSite | EmbeddingSite)
 
 
-def _output_head(model: nn.Module) -> nn.Module | None:
-    get = getattr(model, "get_output_embeddings", None)
+def _end(model: nn.Module, getter: str) -> nn.Module | None:
+    """The output head or the input embedding, where the model says which it is."""
+    get = getattr(model, getter, None)
     return cast("nn.Module | None", get()) if callable(get) else None
+
+
+def _by_word(word: str, sites: dict[str, Site], model: nn.Module) -> list[str]:
+    if word == "all":
+        return list(sites)
+    if word == "all-linear":
+        head = _end(model, "get_output_embeddings")
+        return [name for name, site in sites.items() if _is_linear(site) and site.module is not head]
+    wanted = _end(model, "get_output_embeddings" if word == "output-head" else "get_input_embeddings")
+    chosen = [name for name, site in sites.items() if site.module is wanted]
+    if not chosen:
+        raise SelectionError(f"{type(model).__name__} has no {word.replace('-', ' ')} that can be edited")
+    return chosen
 
 
 def _by_pattern(pattern: str, sites: dict[str, Site], model: nn.Module) -> list[str]:

@@ -92,8 +92,6 @@ class DeltaSequential(Collecting, LanguageMethod):
     def __post_init__(self) -> None:
         super().__post_init__()
         RelativeCut(self.cut)  # its own check, before any work is done
-        if self.embeddings:
-            raise ConfigurationError(f"{self.name} edits projections; embeddings are in no block")
         if self.targets not in ("pretrained", "prefix"):
             raise ConfigurationError(f"targets are 'pretrained' or 'prefix', not {self.targets!r}")
         if not math.isfinite(self.strength):
@@ -102,7 +100,7 @@ class DeltaSequential(Collecting, LanguageMethod):
     def __call__(self, problem: TextProblem) -> nn.Module:
         pretrained = pretrained_of(problem, self.name)
         model = copy.deepcopy(problem.model).eval()
-        inside, outside = local_names(model, self.sites(model))
+        inside, outside = local_names(model, self.site_names(model))
         if tied_parameters(model).keys() & _parameters(model, outside):
             untie(model, next(iter(_parameters(model, outside))))
         sets = dict(self.batches(problem))

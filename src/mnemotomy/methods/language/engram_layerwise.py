@@ -54,14 +54,12 @@ class EngramLayerwise(ClosedForm):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.embeddings:
-            raise ConfigurationError(f"{self.name} edits projections; embeddings are in no block")
         if self.excess is not None and not 0.0 <= self.excess < 1.0:
             raise ConfigurationError(f"an excess over n⁺/N lies in [0, 1), not {self.excess}")
 
     def __call__(self, problem: TextProblem) -> nn.Module:
         model = copy.deepcopy(problem.model).eval()
-        inside, outside = local_names(model, self.sites(model))
+        inside, outside = local_names(model, self.site_names(model))
         sets = dict(self.batches(problem))
         streams = {name: Stream(model, batches) for name, batches in sets.items()}
         with progress_bar(self.name, len(inside)) as advance:

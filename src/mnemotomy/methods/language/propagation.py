@@ -9,10 +9,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mnemotomy.core.errors import ModelError
+from mnemotomy.core.errors import ConfigurationError, ModelError
 from mnemotomy.core.modules import device_of, observing
 from mnemotomy.engram.forward import default_forward, move
-from mnemotomy.engram.sites import Reading, Site
+from mnemotomy.engram.sites import Reading, Site, sites_by_name
+from mnemotomy.engram.sites.embedding import EmbeddingSite
 from mnemotomy.text.batches import Batch
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
@@ -137,7 +138,14 @@ def stages(run: Callable[[], Any], sites: Mapping[str, Site]) -> list[list[str]]
 
 
 def local_names(model: nn.Module, names: Sequence[str]) -> tuple[list[list[str]], list[str]]:
-    """Site names sorted by block, each relative to its block, and those outside of the blocks."""
+    """Site names sorted by block, each relative to its block, and those outside of the blocks.
+
+    Raises:
+        ConfigurationError: an embedding is among them.
+    """
+    for name, site in sites_by_name(model, names).items():
+        if isinstance(site, EmbeddingSite):
+            raise ConfigurationError(f"layer by layer, projections are edited; leave the embedding {name!r} out")
     paths = {id(module): name for name, module in model.named_modules()}
     inside: list[list[str]] = []
     rest = list(names)

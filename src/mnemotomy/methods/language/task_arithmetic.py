@@ -34,7 +34,7 @@ class TaskArithmetic(LanguageMethod):
         strength: α.
         training: of the pretrained model on the forget set. The defaults are TOFU's: 1e-5 for 5 epochs; small models
             want a larger rate.
-        projections: which take part; all linear ones and the output head in the paper.
+        projections: which take part; all linear ones with the output head in the paper.
 
     Raises:
         ConfigurationError: the problem has no pretrained model, or a value is out of its range.
@@ -69,7 +69,7 @@ class TaskArithmetic(LanguageMethod):
             TrainingError: a loss is no longer finite.
         """
         pretrained = pretrained_of(problem, self.name)
-        names = self.projections.sites(problem.model)
+        names = self.projections.site_names(problem.model)
         own, before = (sites_by_name(model, names) for model in (problem.model, pretrained))
         for name in names:
             if own[name].weight().shape != before[name].weight().shape:

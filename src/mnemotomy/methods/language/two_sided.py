@@ -6,7 +6,7 @@ import copy
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast
 
 from torch import nn
 
@@ -14,11 +14,11 @@ from mnemotomy.core.errors import ConfigurationError, SelectionError
 from mnemotomy.curvature.ascent import Aim, Ascent, climb
 from mnemotomy.curvature.kronecker import KroneckerFactors, check_damping
 from mnemotomy.curvature.weight_gradients import train_as, train_only
-from mnemotomy.engram.sites import select_sites
+from mnemotomy.engram.sites import Selector, select_sites
 from mnemotomy.engram.sites.base import WeightAndBias
 from mnemotomy.methods.language.base import LanguageMethod
 from mnemotomy.methods.language.closed_form import PAPER
-from mnemotomy.methods.language.collecting import name_of, some
+from mnemotomy.methods.language.collecting import some
 from mnemotomy.methods.language.curvature import Curvature, Labels, linear
 from mnemotomy.methods.language.forgetting import WeightedForgetLoss, loss_gradient
 from mnemotomy.methods.language.lower_blocks import cached_lower_blocks
@@ -56,7 +56,7 @@ class TwoSided(LanguageMethod):
         labels: of the Fisher matrix.
         smoothing: the share of them that are drawn from the whole vocabulary (``Curvature``); at 0 the probability that
             is taken from the forgotten goes to tokens that no retained text has, and answers become word salad.
-        kinds: projections by name, as ``q_proj``; None for every linear one but the output head.
+        sites: which maps, by the PEFT convention; every linear one but the output head by default.
         layers: blocks; None for all but the lowest third, below which there is then nothing to go back through.
         read: the most retained examples that the factors are computed from, drawn at random.
         repairing: the most whose gradient repairs, drawn at random; others, as far as there are enough.
@@ -76,7 +76,7 @@ class TwoSided(LanguageMethod):
     factors: Literal["kfac", "ekfac"] = "kfac"
     labels: Labels = "sampled"
     smoothing: float = 0.5
-    kinds: Sequence[str] | None = None
+    sites: Selector = "all-linear"
     layers: Sequence[int] | None = None
     read: int = 100
     repairing: int = 200
@@ -104,7 +104,7 @@ class TwoSided(LanguageMethod):
     def __call__(self, problem: TextProblem) -> nn.Module:
         level = estimated_level(problem, self.search) if self.level is None else Level(self.level, problem)
         model = copy.deepcopy(problem.model).eval()
-        sites = self.sites(model)
+        sites = self.linear_sites(model)
         train_only(model, sites)
         with cached_lower_blocks(model, sites):
             run = _Run(self, problem, model, sites, level)
@@ -120,21 +120,21 @@ class TwoSided(LanguageMethod):
         train_as(model, problem.model)
         return model
 
-    def sites(self, model: nn.Module) -> dict[str, WeightAndBias]:
+    def linear_sites(self, model: nn.Module) -> dict[str, WeightAndBias]:
         """The layers that are edited.
 
         Raises:
-            SelectionError: a kind or a block is not in the model, or is no linear layer, or is the output head.
+            SelectionError: a name or a block is not in the model, or is no linear layer, or is the output head.
         """
-        selector = "all-linear" if self.kinds is None else list(self.kinds)
         layers = self.layers
         if layers is None:
-            blocks = {site.layer for site in select_sites(model, selector).values() if site.layer is not None}
+            blocks = {site.layer for site in select_sites(model, self.sites).values() if site.layer is not None}
             layers = sorted(blocks)[len(blocks) // 3 :] or None
-        found = linear(select_sites(model, selector, layers))
-        head = name_of(model, "get_output_embeddings")
-        if head in found:
-            raise SelectionError(f"the two-sided edit is of layers below the output head; leave {head!r} out")
+        found = linear(select_sites(model, self.sites, layers))
+        head = cast(Any, model).get_output_embeddings()
+        for name, site in found.items():
+            if site.module is head:
+                raise SelectionError(f"the two-sided edit is of layers below the output head; leave {name!r} out")
         return found
 
 
