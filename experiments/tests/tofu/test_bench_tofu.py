@@ -280,7 +280,11 @@ def test_grids():
     assert {one.learning_rate for one in configurations(NPO, "small")} == set(SMALL["npo"]["learning_rate"])
     assert all(configurations(kind, "small") for kind in LANGUAGE_METHODS.values())
     assert configurations(NPO, "paper") == tuple(NPO.grid())
-    assert configurations(EngramUniform, "small") == tuple(EngramUniform.grid())
+    assert [one.strength for one in configurations(EngramUniform, "small")] == list(
+        EngramUniform.search_space["strength"]
+    )
+    assert {one.sites for one in configurations(EngramUniform, "small")} == {PAPER_SITES}
+    assert all(one.projections.sites == PAPER_SITES for one in configurations(TaskArithmetic, "small"))
     with pytest.raises(ConfigurationError, match="there is no method 'nop'"):
         Plan(["nop"]).grid()
     with pytest.raises(ConfigurationError, match="is in no grid of npo"):
