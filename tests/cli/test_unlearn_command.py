@@ -19,13 +19,12 @@ from mnemotomy.cli.settings import configured
 from mnemotomy.core.errors import ConfigurationError
 from mnemotomy.core.fingerprints import fingerprint
 from mnemotomy.core.models import load_model
-from mnemotomy.methods.classifiers.registry import METHODS
 from mnemotomy.methods.language.engram_filtered import EngramSteep
 from mnemotomy.methods.language.hybrid import Hybrid
 from mnemotomy.methods.language.npo import NPO
-from mnemotomy.methods.language.registry import LANGUAGE_METHODS
 from mnemotomy.methods.language.task_arithmetic import TaskArithmetic
 from mnemotomy.methods.language.two_sided import TwoSided
+from mnemotomy.methods.registry import methods
 from mnemotomy.training.adapter import LoRA
 
 
@@ -102,7 +101,7 @@ def test_a_method_that_needs_the_pretrained_model(models: Path, files: Path, mon
         name: ClassVar = "needy"
         needs: ClassVar = ("pretrained",)
 
-    monkeypatch.setitem(LANGUAGE_METHODS, "needy", Needy)
+    monkeypatch.setitem(methods("language models"), "needy", Needy)
     result = invoke(models, files, method="needy")
     assert result.exit_code == 2
     assert "give --pretrained FOLDER" in result.stderr
@@ -167,10 +166,10 @@ def test_the_methods_are_listed():
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
     names = {one["name"] for one in found if one["models"] == "language models"}
-    assert names == set(LANGUAGE_METHODS)
+    assert names == set(methods("language models"))
     assert all(one["paper"] and one["cost"] and one["family"] for one in found)
     costs = {one["name"]: one["cost"] for one in found if one["models"] == "classifiers"}
-    assert costs.keys() == METHODS.keys()
+    assert costs.keys() == methods("classifiers").keys()
     assert costs["engram"] == "forward passes"
     assert "backwards" in costs["two-sided"]
     text = CliRunner().invoke(app, ["methods"]).stdout

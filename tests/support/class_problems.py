@@ -9,8 +9,9 @@ from helpers import randn
 from torch import Tensor, nn
 
 from mnemotomy.data.digits import load_digits
+from mnemotomy.data.examples import Examples
 from mnemotomy.methods.classifiers.classifier import cross_entropy
-from mnemotomy.methods.classifiers.problem import Examples, Problem
+from mnemotomy.methods.classifiers.problem import Problem
 
 FORGOTTEN = 0
 

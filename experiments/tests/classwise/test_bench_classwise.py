@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from mnemotomy.cli import app
 from mnemotomy.core.errors import ConfigurationError, DataError, ModelError
+from mnemotomy.data.examples import Examples
 from mnemotomy.data.images import VARIABLE
 from mnemotomy.methods.classifiers.classifier import head_of
 from mnemotomy.methods.classifiers.engram import STRENGTHS, EngramPaper
@@ -20,8 +21,7 @@ from mnemotomy.methods.classifiers.engram_base import EngramMethod
 from mnemotomy.methods.classifiers.fine_tune import FineTune
 from mnemotomy.methods.classifiers.gradient import LEARNING_RATES
 from mnemotomy.methods.classifiers.neggrad import NegGrad
-from mnemotomy.methods.classifiers.problem import Examples
-from mnemotomy.methods.classifiers.registry import METHODS
+from mnemotomy.methods.registry import methods
 from mnemotomy_bench.classwise import cells as cells_module
 from mnemotomy_bench.classwise.cases import DIGITS, cases
 from mnemotomy_bench.classwise.cells import best_place, cached, method_cell
@@ -69,20 +69,22 @@ def records(folder):
 
 def test_the_papers_grids_are_table_5():
     rows = Grid().rows()
-    assert {*METHODS} - {"retrain"} <= set(rows)
+    assert {*methods("classifiers")} - {"retrain"} <= set(rows)
     assert {method.learning_rate for method in rows["fine-tune"].methods} == set(LEARNING_RATES)
     assert [method.strength for method in rows["engram-grid"].methods] == list(STRENGTHS)
     assert len(rows["l1-sparse"].methods) == 21
     assert len(rows["neggrad-plus"].methods) == 14
-    assert all(method in rows["salun"].methods for method in METHODS["salun"].grid())
-    assert list(rows["engram-recalibrated"].methods) == list(METHODS["engram-recalibrated"].grid())
+    assert all(method in rows["salun"].methods for method in methods("classifiers")["salun"].grid())
+    assert list(rows["engram-recalibrated"].methods) == list(methods("classifiers")["engram-recalibrated"].grid())
     assert "engram-recalibrated" not in Grid(batch_norm=False).rows()
     assert rows["engram-automatic-twice"].methods[0].rounds == 2
     assert "no test example" in rows["engram-automatic"].selection
     few = [method for row in Grid(collected=7, fields_read=3).rows().values() for method in row.methods]
     engrams = [method for method in few if isinstance(method, EngramMethod)]
     assert {(method.collected, method.rows) for method in engrams} == {(7, 3)}
-    assert {type(method).name for method in engrams} == {name for name in METHODS if name.startswith("engram")}
+    assert {type(method).name for method in engrams} == {
+        name for name in methods("classifiers") if name.startswith("engram")
+    }
     assert "sees test accuracy" in rows["engram-grid"].selection
 
 

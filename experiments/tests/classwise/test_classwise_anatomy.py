@@ -12,11 +12,11 @@ from class_problems import images
 from helpers import relative
 from tiny_classwise import CASE
 
+from mnemotomy.data.examples import Examples
 from mnemotomy.engram.collect import CollectOptions, collect
 from mnemotomy.engram.recalibrate import recalibrated
 from mnemotomy.methods.classifiers import engram_base as erasure
-from mnemotomy.methods.classifiers.engram_automatic import EngramAutomatic
-from mnemotomy.methods.classifiers.problem import Examples
+from mnemotomy.methods.classifiers.engram_automatic import ClassifierEngramAutomatic
 from mnemotomy_bench.classwise import class_engrams as anatomies
 from mnemotomy_bench.classwise.class_engrams import Anatomy, class_atlas
 from mnemotomy_bench.classwise.degradation import degradation, mean_cosines, rank_correlation
@@ -67,7 +67,7 @@ def test_ours_on_shared_moments_is_ours(subject, monkeypatch):
     for module in (anatomies, erasure):  # in float32 the order of sums would move directions at the cut
         monkeypatch.setattr(module, "collect", lambda *given, options, **more: collect(*given, options=exact, **more))
     settings = {"excesses": (0.2,), "strengths": (0.6, 1.0), "read": 100}
-    alone = see(EngramAutomatic(**settings)(subject.problem), subject.test)
+    alone = see(ClassifierEngramAutomatic(**settings)(subject.problem), subject.test)
     moments = class_atlas(subject.original, subject.given).moments
     shared = see(OnMoments(**settings).erased(subject.problem, moments), subject.test)
     torch.testing.assert_close(shared.logits, alone.logits, atol=0.1, rtol=0.1)

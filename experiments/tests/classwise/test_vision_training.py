@@ -10,8 +10,8 @@ from torch import nn
 
 from mnemotomy.core.errors import ConfigurationError, TrainingError
 from mnemotomy.core.fingerprints import fingerprint
+from mnemotomy.data.examples import Examples
 from mnemotomy.methods.classifiers.classifier import accuracy, logits
-from mnemotomy.methods.classifiers.problem import Examples
 from mnemotomy_bench.vision.augment import flipped, resized, shifted
 from mnemotomy_bench.vision.fitting import fit
 from mnemotomy_bench.vision.networks.build import NETWORKS, build_classifier

@@ -12,6 +12,7 @@ from tiny_subject import save_bench
 from typer.testing import CliRunner
 
 from mnemotomy.cli import app
+from mnemotomy.methods.base import SearchSpace
 from mnemotomy.methods.language.two_sided import TwoSided
 from mnemotomy_bench.tofu import run as runs
 
@@ -34,7 +35,7 @@ def test_the_command(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     found = json.loads(_json_of("run", *models, "--method", "gradient-ascent", *QUICK))
     assert [one["method"] for one in found] == ["full", "retain", "gradient-ascent"]
     again = ["--method", "two-sided", "--no-flops", "--no-attacks", "--max-new-tokens", "3"]
-    monkeypatch.setattr(TwoSided, "search_space", {})
+    monkeypatch.setattr(TwoSided, "search_space", SearchSpace())
     result = CliRunner().invoke(app, ["bench", "tofu", "run", *models, *again, "--json", "-"])
     assert result.exit_code == 0, result.output
     assert [one["method"] for one in json.loads(result.stdout)] == ["full", "retain", "gradient-ascent", "two-sided"]

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from mnemotomy.methods.classifiers.engram_automatic import EngramAutomatic
+from mnemotomy.methods.classifiers.engram_automatic import ClassifierEngramAutomatic
 from mnemotomy_bench.classwise.cases import DIGITS
 from mnemotomy_bench.classwise.grids import Grid
 from mnemotomy_bench.vision.recipes import RECIPES
 
 FEW = Grid(
-    rates=(0.1,), epochs=1, plus_epochs=(1,), gammas=(1e-5,), strengths=(1.0, 1.4), thresholds=(0.4,),
-    projector_strengths=(1.0,), forgetting_rates=(0.01, 1e30),
-    automatic=EngramAutomatic(excesses=(0.2,), strengths=(0.6, 1.0, 1.4), read=200),
+    rates=(0.1,), epochs=1,
+    values={
+        "neggrad": {"learning_rate": (0.01, 1e30)},
+        "l1-sparse": {"gamma": (1e-5,)},
+        "engram-grid": {"strength": (1.0, 1.4)},
+        "engram-recalibrated": {"strength": (1.0, 1.4)},
+        "engram-projector": {"threshold": (0.4,), "strength": (1.0,)},
+    },
+    automatic=ClassifierEngramAutomatic(excesses=(0.2,), strengths=(0.6, 1.0, 1.4), read=200),
 )  # fmt: skip
 EXTRACTED = {"seconds": 0.5, "collecting_seconds": 0.5, "flops": 2, "classes": 10, "share_collected": 0.5}
 CASE = replace(

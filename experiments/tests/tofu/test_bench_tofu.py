@@ -22,15 +22,16 @@ from mnemotomy.methods.language.engram import EngramUniform, EngramWeightNorm
 from mnemotomy.methods.language.engram_automatic import EngramAutomatic
 from mnemotomy.methods.language.gradient import GradientMethod
 from mnemotomy.methods.language.npo import NPO
-from mnemotomy.methods.language.registry import LANGUAGE_METHODS
+from mnemotomy.methods.language.problem import LanguageMethod
 from mnemotomy.methods.language.self_reference import SelfReference
 from mnemotomy.methods.language.task_arithmetic import TaskArithmetic
 from mnemotomy.methods.language.two_sided import TwoSided
+from mnemotomy.methods.registry import methods
 from mnemotomy.observe.splits import Asking
 from mnemotomy_bench.lab.flops import counted_flops
 from mnemotomy_bench.tofu import cells as cells_module
 from mnemotomy_bench.tofu.cells import cell_key, flops_cell, row_key, treated_cell
-from mnemotomy_bench.tofu.grids import PAPER_SITES, SMALL, configurations
+from mnemotomy_bench.tofu.grids import PAPER_SITES
 from mnemotomy_bench.tofu.pairs import Pair
 from mnemotomy_bench.tofu.references import compared, run_references
 from mnemotomy_bench.tofu.run import Plan, run_tofu
@@ -127,11 +128,16 @@ def test_choosing_as_in_the_paper_is_said(subject: Subject, folder: Path):
 
 def test_a_broken_model_is_a_record_too(subject: Subject, folder: Path):
     @dataclass(frozen=True)
-    class Broken(EngramUniform):
+    class Broken(LanguageMethod):
+        strength: float = 1.0
+
         name: ClassVar = "broken"
+        title: ClassVar = "Broken"
+        paper: ClassVar = "nobody's"
+        family: ClassVar = "closed form"
 
         def __call__(self, problem: Any) -> nn.Module:
-            model = super().__call__(problem)
+            model = EngramUniform(strength=self.strength)(problem)
             with torch.no_grad():
                 next(model.parameters()).fill_(float("nan"))
             return model
@@ -142,7 +148,7 @@ def test_a_broken_model_is_a_record_too(subject: Subject, folder: Path):
     assert "NaN" in record["failed"][0]["why"]
     assert record["searched"][0]["failed"]
     other = record | {"title": "another", "overall": 0.5}
-    assert table_of([record, other], "6").markdown().endswith("| Engram (ᾱ, uniform) | – |\n| another | **0.500** |")
+    assert table_of([record, other], "6").markdown().endswith("| Broken | – |\n| another | **0.500** |")
 
 
 def test_a_method_that_the_model_does_not_suit_is_left_out(subject: Subject):
@@ -206,10 +212,12 @@ def test_one_task_vector_serves_every_strength(subject: Subject):
     assert fingerprint(sharing.treated(method)) == fingerprint(method(problem)) != fingerprint(first)
 
 
-@pytest.mark.parametrize("name", [name for name, kind in LANGUAGE_METHODS.items() if issubclass(kind, GradientMethod)])
+@pytest.mark.parametrize(
+    "name", [name for name, kind in methods("language models").items() if issubclass(kind, GradientMethod)]
+)
 def test_operations_are_those_of_the_whole_run(subject: Subject, name: str):
     few = {"alternates": 1, "max_new_tokens": 4} if name == "alt-po" else {}
-    method = LANGUAGE_METHODS[name](epochs=1, batch_size=4, learning_rate=1e-9, **few)
+    method = methods("language models")[name](epochs=1, batch_size=4, learning_rate=1e-9, **few)
     assert flops_cell(subject, method) == counted_flops(lambda: method(subject.problem(0)))
 
 
@@ -222,10 +230,11 @@ def test_rows_depend_on_the_gold_standard_and_models_do_not(subject: Subject):
 
 
 def test_what_draws_at_random_has_several_runs():
-    assert {name for name, kind in LANGUAGE_METHODS.items() if kind.family == "closed form" and kind.draws} == {
+    kinds = methods("language models")
+    assert {name for name, kind in kinds.items() if kind.family == "closed form" and kind.draws} == {
         "task-arithmetic", "engram-automatic", "two-sided",
     }  # fmt: skip
-    assert all(kind.draws for kind in LANGUAGE_METHODS.values() if kind.family != "closed form")
+    assert all(kind.draws for kind in methods("language models").values() if kind.family != "closed form")
 
 
 def test_nothing_is_left_of_a_run_that_diverged(subject: Subject):
@@ -277,14 +286,15 @@ def test_places_leave_baselines_out():
 
 
 def test_grids():
-    assert {one.learning_rate for one in configurations(NPO, "small")} == set(SMALL["npo"]["learning_rate"])
-    assert all(configurations(kind, "small") for kind in LANGUAGE_METHODS.values())
-    assert configurations(NPO, "paper") == tuple(NPO.grid())
-    assert [one.strength for one in configurations(EngramUniform, "small")] == list(
-        EngramUniform.search_space["strength"]
-    )
-    assert {one.sites for one in configurations(EngramUniform, "small")} == {PAPER_SITES}
-    assert all(one.projections.sites == PAPER_SITES for one in configurations(TaskArithmetic, "small"))
+    assert {(one.learning_rate, one.epochs) for one in Plan(["npo"]).grid()["npo"]} == {
+        (1e-3, 5), (1e-3, 10), (3e-3, 5), (3e-3, 10),
+    }  # fmt: skip
+    assert len(Plan(["npo"], scale="paper").grid()["npo"]) == 3 * 3 * 3 * 2
+    assert list(Plan().grid()) == list(methods("language models"))
+    assert Plan(["engram-uniform"]).grid() == Plan(["engram-uniform"], scale="paper").grid()
+    sites = {one.sites for one in Plan(["engram-uniform"]).grid()["engram-uniform"]}
+    assert sites == {PAPER_SITES}
+    assert all(one.projections.sites == PAPER_SITES for one in Plan(["task-arithmetic"]).grid()["task-arithmetic"])
     with pytest.raises(ConfigurationError, match="there is no method 'nop'"):
         Plan(["nop"]).grid()
     with pytest.raises(ConfigurationError, match="is in no grid of npo"):

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 import typer
 
 from mnemotomy.cli.outcome import emit_json, json_option, one_line_errors
-
-CLASSIFIERS, LANGUAGE = "classifiers", "language models"
 
 
 @one_line_errors()
@@ -31,7 +28,7 @@ def methods(
         emit_json(found, json_)
     if json_ == "-":
         return
-    for models in (CLASSIFIERS, LANGUAGE):
+    for models in dict.fromkeys(one["models"] for one in found):
         typer.echo(f"for {models}")
         for one in found:
             if one["models"] == models:
@@ -43,8 +40,7 @@ def listed() -> list[dict[str, Any]]:
     """By method ``models``, ``name``, ``title``, ``family``, ``cost``, ``needs``, ``paper`` and ``settings``."""
     import dataclasses
 
-    from mnemotomy.methods.classifiers.registry import METHODS
-    from mnemotomy.methods.language.registry import LANGUAGE_METHODS
+    from mnemotomy.methods.registry import PACKAGES, methods
 
     def settings(kind: Any) -> dict[str, str]:
         made = kind()
@@ -57,10 +53,10 @@ def listed() -> list[dict[str, Any]]:
             "title": kind.title,
             "family": kind.family,
             "cost": kind.cost,
-            "needs": list(getattr(kind, "needs", ())),
+            "needs": list(kind.needs),
             "paper": kind.paper,
             "settings": settings(kind),
         }
-        for models, registry in ((CLASSIFIERS, METHODS), (LANGUAGE, LANGUAGE_METHODS))
-        for kind in cast(Mapping[str, Any], registry).values()
+        for models in PACKAGES
+        for kind in methods(models).values()
     ]

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar, get_args, get_type_hints
 
 from mnemotomy.core.errors import ConfigurationError
-from mnemotomy.methods.language.base import LanguageMethod
+from mnemotomy.methods.language.problem import LanguageMethod
 
 M = TypeVar("M")
 
@@ -92,13 +92,13 @@ def _is_group(kind: type) -> bool:
 
 def _method(given: Mapping[str, Any], method: str, name: str) -> LanguageMethod:
     """A setting that is a method itself, as the start of a hybrid."""
-    from mnemotomy.methods.language.registry import LANGUAGE_METHODS
+    from mnemotomy.methods.registry import methods
 
-    chosen = str(given.get("method"))
-    if chosen not in LANGUAGE_METHODS:
+    known, chosen = methods("language models"), str(given.get("method"))
+    if chosen not in known:
         example = f"--set '{name}={{method: npo, epochs: 2}}'"
         raise ConfigurationError(f"{method}: {name} is a method with its name, as in {example}, not {dict(given)}")
-    return made(LANGUAGE_METHODS[chosen], {key: one for key, one in given.items() if key != "method"})
+    return made(known[chosen], {key: one for key, one in given.items() if key != "method"})
 
 
 def _name(kind: Any) -> str:

@@ -64,14 +64,12 @@ def unlearn(
     from mnemotomy.core.models import load_model, load_tokenizer, locate_model, quiet_transformers, save_model
     from mnemotomy.core.version import versions
     from mnemotomy.methods.language.problem import TextProblem
-    from mnemotomy.methods.language.registry import LANGUAGE_METHODS
     from mnemotomy.methods.language.self_reference import write_reference
+    from mnemotomy.methods.registry import method_named
     from mnemotomy.report.unlearning_card import unlearning_card
     from mnemotomy.text.template import check_template, template_for
 
-    if method not in LANGUAGE_METHODS:
-        raise ConfigurationError(f"there is no method {method!r}; choose among {', '.join(LANGUAGE_METHODS)}")
-    made = configured(LANGUAGE_METHODS[method], set_ or [])
+    made = configured(method_named("language models", method), set_ or [])
     if "pretrained" in made.needs and pretrained is None:
         raise ConfigurationError(f"{method} needs the model before it learned: give --pretrained FOLDER")
     folder = locate_model(model)

@@ -11,10 +11,10 @@ from torch import nn
 
 from mnemotomy.core.errors import ConfigurationError, SelectionError
 from mnemotomy.curvature.weight_gradients import taken, train_only
+from mnemotomy.data.examples import Examples
 from mnemotomy.methods.classifiers.classifier import accuracy, logits
 from mnemotomy.methods.classifiers.curvature import factored_sites, kronecker_factors
-from mnemotomy.methods.classifiers.problem import Examples
-from mnemotomy.methods.classifiers.two_sided import TwoSided
+from mnemotomy.methods.classifiers.two_sided import ClassifierTwoSided
 
 pytest.importorskip("sklearn")
 from class_problems import digits, images
@@ -71,7 +71,7 @@ def test_layers_that_the_logits_do_not_depend_on_are_left_alone():
     model = WithHeads()
     factors = kronecker_factors(model, factored_sites(model), problem.retain[slice(0, 60)], seed=0, batch_size=32)
     assert set(factors.sites) == {f"inner.{name}" for name in factored_sites(problem.model)}
-    found = TwoSided()(replace(problem, model=model))
+    found = ClassifierTwoSided()(replace(problem, model=model))
     assert accuracy(found, problem.forget) < 0.02
     assert same_state(found.idle, state_of(model.idle))
     assert same_state(found.unread, state_of(model.unread))
@@ -100,7 +100,7 @@ def test_gradients_are_of_canonical_weights():
 @pytest.mark.parametrize("steps", [1, 5])
 def test_the_margins_come_to_their_level(steps: int):
     problem = digits()
-    method = TwoSided(steps=steps, overshoot=0.5)
+    method = ClassifierTwoSided(steps=steps, overshoot=0.5)
     found = method(problem)
     given = logits(found, problem.forget.inputs).detach()
     margins = given[:, 0] - given[:, 1:].amax(1)
@@ -113,7 +113,7 @@ def test_more_overshoot_goes_further():
     problem = digits()
     margins = []
     for overshoot in (0.0, 0.3, 0.8):
-        given = logits(TwoSided(overshoot=overshoot)(problem), problem.forget.inputs).detach()
+        given = logits(ClassifierTwoSided(overshoot=overshoot)(problem), problem.forget.inputs).detach()
         margins.append(float((given[:, 0] - given[:, 1:].amax(1)).mean()))
     assert margins == sorted(margins, reverse=True)
 
@@ -121,7 +121,7 @@ def test_more_overshoot_goes_further():
 def test_what_is_not_recognised_needs_no_edit():
     problem = digits()
     wrong = Examples(problem.forget.inputs, torch.full_like(problem.forget.labels, 7))
-    found = TwoSided(overshoot=0.0)(replace(problem, forget=wrong))
+    found = ClassifierTwoSided(overshoot=0.0)(replace(problem, forget=wrong))
     assert same_state(found, state_of(problem.model))
     assert all(parameter.requires_grad for parameter in found.parameters())
 
@@ -129,7 +129,7 @@ def test_what_is_not_recognised_needs_no_edit():
 def test_convolutions_are_edited_and_statistics_are_not():
     problem, model = images(), images().model
     recognised = Examples(problem.forget.inputs, model(problem.forget.inputs).argmax(1))
-    found = TwoSided()(replace(problem, forget=recognised))
+    found = ClassifierTwoSided()(replace(problem, forget=recognised))
     assert not torch.equal(found.conv.weight, model.conv.weight)
     assert torch.equal(found.norm.weight, model.norm.weight)
     assert torch.equal(found.norm.running_mean, model.norm.running_mean)
@@ -138,7 +138,7 @@ def test_convolutions_are_edited_and_statistics_are_not():
 @pytest.mark.parametrize("settings", [{"steps": 0}, {"damping": -1.0}, {"overshoot": -0.1}, {"repair": -1.0}])
 def test_settings_out_of_range(settings: dict[str, float]):
     with pytest.raises(ConfigurationError):
-        TwoSided(**settings)
+        ClassifierTwoSided(**settings)
 
 
 def test_networks_without_a_layer_that_has_factors():

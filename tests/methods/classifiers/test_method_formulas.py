@@ -17,10 +17,10 @@ from mnemotomy.engram.filters import Hard, Power
 from mnemotomy.engram.strength import erase
 from mnemotomy.methods.classifiers.classifier import accuracy, cross_entropy, head_of, read_head
 from mnemotomy.methods.classifiers.engram import EngramGrid, EngramPaper
-from mnemotomy.methods.classifiers.engram_automatic import EngramAutomatic
+from mnemotomy.methods.classifiers.engram_automatic import ClassifierEngramAutomatic
 from mnemotomy.methods.classifiers.engram_base import FORGET
 from mnemotomy.methods.classifiers.engram_outputs import EngramOutputs
-from mnemotomy.methods.classifiers.engram_projector import EngramProjector
+from mnemotomy.methods.classifiers.engram_projector import ClassifierEngramProjector
 from mnemotomy.methods.classifiers.engram_recalibrated import EngramRecalibrated
 from mnemotomy.methods.classifiers.fine_tune import FineTune
 from mnemotomy.methods.classifiers.gradient import LEARNING_RATES
@@ -29,8 +29,8 @@ from mnemotomy.methods.classifiers.neggrad import NegGrad
 from mnemotomy.methods.classifiers.neggrad_plus import NegGradPlus
 from mnemotomy.methods.classifiers.problem import Problem
 from mnemotomy.methods.classifiers.random_label import RandomLabel, other_labels
-from mnemotomy.methods.classifiers.registry import METHODS
 from mnemotomy.methods.classifiers.salun import SalUn, saliency_mask
+from mnemotomy.methods.registry import methods
 from mnemotomy.metrics.clustering import separability
 from mnemotomy.metrics.dimensional_alignment import dimensional_alignment
 
@@ -54,15 +54,15 @@ from class_problems import digits, fit, fresh
         ("engram-grid", 16),
         ("engram-recalibrated", 128),
         ("engram-outputs", 16),
-        ("engram-projector", 1),
+        ("engram-projector", 30),
         ("engram-automatic", 1),
         ("two-sided", 6),
     ],
 )
 def test_grid_sizes(name: str, size: int):
-    configurations = list(METHODS[name].grid())
+    configurations = list(methods("classifiers")[name].grid())
     assert len(configurations) == len(set(map(repr, configurations))) == size
-    assert all(type(configuration) is METHODS[name] for configuration in configurations)
+    assert all(type(configuration) is methods("classifiers")[name] for configuration in configurations)
 
 
 def test_the_values_of_table_5():
@@ -147,7 +147,7 @@ def test_salun_changes_what_the_mask_keeps_and_nothing_else():
 
 @pytest.mark.parametrize(
     ("method", "strength", "filter"),
-    [(EngramGrid(strength=0.7), 0.7, None), (EngramProjector(0.4, strength=1.1), 1.1, Hard(0.4))],
+    [(EngramGrid(strength=0.7), 0.7, None), (ClassifierEngramProjector(0.4, strength=1.1), 1.1, Hard(0.4))],
 )
 def test_engrams_are_erased_at_every_layer(method: EngramGrid, strength: float, filter: Hard | None):
     problem = digits()
@@ -209,7 +209,9 @@ def test_moments_are_collected_from_as_many_examples_as_asked_for():
         "retain": 1,
     }
     assert EngramPaper(collected=10**6).atlas_of(problem.model, problem).moments.origin.examples == sizes
-    assert same_state(EngramProjector(collected=10**6)(problem), state_of(EngramProjector()(problem)))
+    assert same_state(
+        ClassifierEngramProjector(collected=10**6)(problem), state_of(ClassifierEngramProjector()(problem))
+    )
     assert not same_state(EngramGrid(collected=200)(problem), state_of(EngramGrid()(problem)))
     assert EngramPaper(rows=3).atlas_of(problem.model, problem).moments.origin.rows == 3
 
@@ -217,7 +219,7 @@ def test_moments_are_collected_from_as_many_examples_as_asked_for():
 def test_the_automatic_choice_follows_its_rule():
     """Against every triple of candidates, each tried on the whole model."""
     problem = digits()
-    method = EngramAutomatic(
+    method = ClassifierEngramAutomatic(
         excesses=(0.1, 0.4), strengths=(0.4, 0.8), head_strengths=(0.0, 0.6, 1.2, 1.8), read=10_000
     )
     sets = [examples.drawn(10_000, problem.seed) for examples in (problem.forget, problem.retain)]
@@ -252,7 +254,7 @@ def test_the_automatic_choice_follows_its_rule():
 
 
 def test_the_automatic_choice_does_what_it_can():
-    choice = EngramAutomatic(strengths=(0.01, 0.02), head_strengths=(0.0, 0.1)).choose(digits())
+    choice = ClassifierEngramAutomatic(strengths=(0.01, 0.02), head_strengths=(0.0, 0.1)).choose(digits())
     assert choice.forget > 0.5
 
 
@@ -261,4 +263,4 @@ def test_a_head_alone_is_edited_by_its_own_strength():
     alone = Problem(
         nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), problem.forget, problem.retain, 10, fresh, fit
     )  # fmt: skip
-    assert EngramAutomatic().choose(alone).strength == 0.0
+    assert ClassifierEngramAutomatic().choose(alone).strength == 0.0

@@ -11,24 +11,25 @@ from helpers import same_state, state_of
 from torch import nn
 
 from mnemotomy.core.errors import ConceptError, ConfigurationError, DataError, ModelError, TrainingError
+from mnemotomy.data.examples import Examples
 from mnemotomy.engram.recalibrate import recalibrate_
 from mnemotomy.methods.classifiers.classifier import accuracy, cross_entropy, head_of, logits
 from mnemotomy.methods.classifiers.engram import EngramGrid, EngramPaper
-from mnemotomy.methods.classifiers.engram_automatic import EngramAutomatic
+from mnemotomy.methods.classifiers.engram_automatic import ClassifierEngramAutomatic
 from mnemotomy.methods.classifiers.engram_outputs import EngramOutputs
-from mnemotomy.methods.classifiers.engram_projector import EngramProjector
+from mnemotomy.methods.classifiers.engram_projector import ClassifierEngramProjector
 from mnemotomy.methods.classifiers.engram_recalibrated import EngramRecalibrated
 from mnemotomy.methods.classifiers.fine_tune import FineTune
 from mnemotomy.methods.classifiers.l1_sparse import L1Sparse
 from mnemotomy.methods.classifiers.loop import Descent, descend
 from mnemotomy.methods.classifiers.neggrad import NegGrad
 from mnemotomy.methods.classifiers.neggrad_plus import NegGradPlus
-from mnemotomy.methods.classifiers.problem import Examples, Problem
+from mnemotomy.methods.classifiers.problem import Problem
 from mnemotomy.methods.classifiers.random_label import RandomLabel
-from mnemotomy.methods.classifiers.registry import METHODS
 from mnemotomy.methods.classifiers.retrain import Retrain
 from mnemotomy.methods.classifiers.salun import SalUn
-from mnemotomy.methods.classifiers.two_sided import TwoSided
+from mnemotomy.methods.classifiers.two_sided import ClassifierTwoSided
+from mnemotomy.methods.registry import methods
 
 pytest.importorskip("sklearn")
 from class_problems import digits, fit, fresh, images
@@ -45,9 +46,9 @@ WORKING = {
     "engram-grid": EngramGrid(strength=1.2),
     "engram-recalibrated": EngramRecalibrated(strength=1.2),
     "engram-outputs": EngramOutputs(strength=1.2, head_strength=2.0),
-    "engram-projector": EngramProjector(),
-    "engram-automatic": EngramAutomatic(),
-    "two-sided": TwoSided(),
+    "engram-projector": ClassifierEngramProjector(),
+    "engram-automatic": ClassifierEngramAutomatic(),
+    "two-sided": ClassifierTwoSided(),
 }
 SPARES = {
     "retrain",
@@ -73,14 +74,14 @@ def unlearned(name: str) -> nn.Module:
 
 
 def test_every_method_is_tried():
-    assert set(WORKING) == set(METHODS)
+    assert set(WORKING) == set(methods("classifiers"))
     for name, method in WORKING.items():
-        assert type(method) is METHODS[name]
+        assert type(method) is methods("classifiers")[name]
         assert method.paper
         assert method.title
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", methods("classifiers"))
 def test_the_forget_set_is_forgotten(name: str):
     problem = digits()
     before, after = (accuracy(model, problem.forget) for model in (problem.model, unlearned(name)))
@@ -94,7 +95,7 @@ def test_the_retain_set_is_kept(name: str):
     assert accuracy(unlearned(name), problem.retain) >= accuracy(problem.model, problem.retain) - 0.05
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", methods("classifiers"))
 def test_the_original_is_untouched_and_the_result_its_own(name: str):
     problem = digits()
     before, state = state_of(problem.model), torch.random.get_rng_state()
@@ -108,7 +109,7 @@ def test_the_original_is_untouched_and_the_result_its_own(name: str):
         assert torch.equal(torch.random.get_rng_state(), state)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", methods("classifiers"))
 def test_the_same_seed_gives_the_same_model(name: str):
     assert same_state(unlearned.__wrapped__(name), state_of(unlearned(name)))
 
@@ -119,7 +120,7 @@ def test_another_seed_gives_another_model():
     assert not same_state(RandomLabel()(other), state_of(unlearned("random-label")))
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", methods("classifiers"))
 def test_batch_normalisation_stays_valid(name: str):
     problem = images()
     found = WORKING[name](problem)
@@ -163,7 +164,7 @@ def test_a_head_that_is_computed_from_others_is_refused():
     problem = digits()
     other = copy.deepcopy(problem.model)
     nn.utils.parametrizations.weight_norm(other[-1])
-    for method in (EngramOutputs(head_strength=2.0), EngramAutomatic()):
+    for method in (EngramOutputs(head_strength=2.0), ClassifierEngramAutomatic()):
         with pytest.raises(ModelError, match="remove_parametrizations"):
             method(Problem(other, problem.forget, problem.retain, 10, fresh, fit))
 
@@ -226,15 +227,15 @@ def test_labels_must_fit_their_inputs():
         (lambda: RandomLabel(momentum=1.0), "momentum"),
         (lambda: EngramPaper(rounds=0), "rounds"),
         (lambda: EngramRecalibrated(rounds=0), "rounds"),
-        (lambda: EngramProjector(collected=0), "at least one example"),
-        (lambda: EngramAutomatic(rows=0), "at least one row"),
-        (lambda: EngramAutomatic(excesses=(), exponents=()), "no filter to try"),
-        (lambda: EngramAutomatic(excesses=(1.0,)), "excesses"),
-        (lambda: EngramAutomatic(exponents=(0.0,)), "exponents"),
-        (lambda: EngramAutomatic(strengths=(0.0,)), "strengths"),
-        (lambda: EngramAutomatic(head_strengths=(-0.1,)), "strengths of the head"),
-        (lambda: EngramAutomatic(read=0), "at least one example"),
-        (lambda: EngramAutomatic(tolerance=2.0), "tolerance"),
+        (lambda: ClassifierEngramProjector(collected=0), "at least one example"),
+        (lambda: ClassifierEngramAutomatic(rows=0), "at least one row"),
+        (lambda: ClassifierEngramAutomatic(excesses=(), exponents=()), "no filter to try"),
+        (lambda: ClassifierEngramAutomatic(excesses=(1.0,)), "excesses"),
+        (lambda: ClassifierEngramAutomatic(exponents=(0.0,)), "exponents"),
+        (lambda: ClassifierEngramAutomatic(strengths=(0.0,)), "strengths"),
+        (lambda: ClassifierEngramAutomatic(head_strengths=(-0.1,)), "strengths of the head"),
+        (lambda: ClassifierEngramAutomatic(read=0), "at least one example"),
+        (lambda: ClassifierEngramAutomatic(tolerance=2.0), "tolerance"),
     ],
 )
 def test_hyperparameters_out_of_range(make, message: str):
@@ -249,7 +250,7 @@ def test_an_exponent_out_of_range():
 
 def test_a_threshold_out_of_range():
     with pytest.raises(DataError, match="threshold"):
-        EngramProjector(1.0)
+        ClassifierEngramProjector(1.0)
 
 
 def test_training_that_diverges_says_so():

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mnemotomy.engram.recalibrate import has_batch_norm
-from mnemotomy.methods.classifiers.two_sided import TwoSided
+from mnemotomy.methods.classifiers.two_sided import ClassifierTwoSided
 from mnemotomy.metrics.interval import mean_and_spread
 from mnemotomy_bench.classwise.cases import Case
 from mnemotomy_bench.classwise.cells import cached
@@ -99,7 +99,7 @@ def _subsets(out_dir: Path, anatomy: Anatomy) -> Record:
 
 
 def _two_sided(out_dir: Path, anatomy: Anatomy) -> Record:
-    found: Record = _part(out_dir, anatomy, "two-sided", two_sided_matrix, asdict(TwoSided()))
+    found: Record = _part(out_dir, anatomy, "two-sided", two_sided_matrix, asdict(ClassifierTwoSided()))
     return found
 
 

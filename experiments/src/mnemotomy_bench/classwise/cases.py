@@ -10,7 +10,7 @@ from typing import Literal
 
 from mnemotomy.core.errors import ConfigurationError
 from mnemotomy.data.images import VARIABLE
-from mnemotomy.methods.classifiers.engram_automatic import EngramAutomatic
+from mnemotomy.methods.classifiers.engram_automatic import ClassifierEngramAutomatic
 from mnemotomy.methods.classifiers.gradient import LEARNING_RATES
 from mnemotomy_bench.classwise.grids import Grid
 from mnemotomy_bench.classwise.relearning import Relearning
@@ -72,16 +72,24 @@ class Case:
 DIGITS = Case(
     "digits-mlp", "digits", "mlp", single=True, features=200,
     grid=Grid(
-        rates=(0.1, 0.01, 0.001), plus_epochs=(10,), gammas=(1e-5, 1e-4), forgetting_rates=LEARNING_RATES[:3],
-        thresholds=(0.3, 0.5), projector_strengths=(1.0, 1.4), batch_norm=False,
-        automatic=EngramAutomatic(excesses=(0.3, 0.7), strengths=(0.6, 0.8, 1.0, 1.2), read=500),
+        rates=(0.1, 0.01, 0.001), batch_norm=False,
+        values={
+            "neggrad-plus": {"epochs": (10,)},
+            "l1-sparse": {"gamma": (1e-5, 1e-4)},
+            "engram-projector": {"threshold": (0.3, 0.5), "strength": (1.0, 1.4)},
+        },
+        automatic=ClassifierEngramAutomatic(excesses=(0.3, 0.7), strengths=(0.6, 0.8, 1.0, 1.2), read=500),
     ),
 )  # fmt: skip
 MNIST = Case(
     "mnist-mlp", "mnist", "mlp", seeds=(0, 1, 2), single=True, read=5000, subset_images=2000,
     grid=Grid(
-        rates=(0.1, 0.01), epochs=5, plus_epochs=(5,), gammas=(1e-5, 1e-4), forgetting_rates=LEARNING_RATES,
-        thresholds=(0.3, 0.5), projector_strengths=(1.0, 1.4), batch_norm=False, collected=2500,
+        rates=(0.1, 0.01), epochs=5, batch_norm=False, collected=2500,
+        values={
+            "neggrad": {"learning_rate": LEARNING_RATES},
+            "l1-sparse": {"gamma": (1e-5, 1e-4)},
+            "engram-projector": {"threshold": (0.3, 0.5), "strength": (1.0, 1.4)},
+        },
     ),
 )  # fmt: skip
 CIFAR10_QUARTER = Case(
@@ -89,16 +97,25 @@ CIFAR10_QUARTER = Case(
     superclasses=CIFAR10,
     read=2000, test_images=5000, given=2000, retained=20000, subset_images=100, bfloat16=True,
     grid=Grid(
-        rates=(0.01, 0.001), epochs=1, plus_epochs=(1,), gammas=(1e-5,), forgetting_rates=(0.01, 0.001, 3e-4, 1e-4),
-        strengths=(0.5, 0.6, 0.8, 1.0, 1.2, 1.4), recalibrated_strengths=(0.5, 0.8, 1.2), thresholds=(0.3, 0.5),
-        projector_strengths=(1.0,), collected=1000, fields_read=8,
-        automatic=EngramAutomatic(excesses=(0.4,), strengths=(0.7, 1.0, 1.4, 2.0), read=1000),
+        rates=(0.01, 0.001), epochs=1, collected=1000, fields_read=8,
+        values={
+            "neggrad": {"learning_rate": (0.01, 0.001, 3e-4, 1e-4)},
+            "l1-sparse": {"gamma": (1e-5,)},
+            "engram-grid": {"strength": (0.5, 0.6, 0.8, 1.0, 1.2, 1.4)},
+            "engram-recalibrated": {"strength": (0.5, 0.8, 1.2)},
+            "engram-projector": {"threshold": (0.3, 0.5), "strength": (1.0,)},
+        },
+        automatic=ClassifierEngramAutomatic(excesses=(0.4,), strengths=(0.7, 1.0, 1.4, 2.0), read=1000),
     ),
 )  # fmt: skip
 CIFAR10_VIT_SMALL = Case(
     "cifar10-vit-small", "cifar10", "vit", width=0.375, recipe=QUICK_VIT, single=True, superclasses=CIFAR10,
     test_images=5000, given=2000, matrices_only=True,
-    grid=Grid(automatic=EngramAutomatic(excesses=(0.1, 0.3, 0.5), strengths=(0.4, 0.6, 0.8, 1.0, 1.2), read=500)),
+    grid=Grid(
+        automatic=ClassifierEngramAutomatic(
+            excesses=(0.1, 0.3, 0.5), strengths=(0.4, 0.6, 0.8, 1.0, 1.2), read=500,
+        ),
+    ),
 )  # fmt: skip
 MNIST_PAPER = Case(
     "mnist-mlp-paper", "mnist", "mlp", seeds=(0, 1, 2, 3, 4), subset_images=2000, grid=Grid(batch_norm=False),

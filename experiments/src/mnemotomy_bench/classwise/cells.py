@@ -9,8 +9,8 @@ from typing import Any, cast
 
 from mnemotomy.core.errors import TrainingError
 from mnemotomy.core.precision import autocast
-from mnemotomy.methods.classifiers.base import Method
 from mnemotomy.methods.classifiers.gradient import GradientMethod
+from mnemotomy.methods.classifiers.problem import ClassifierMethod
 from mnemotomy_bench.classwise.flops import method_flops, training_flops
 from mnemotomy_bench.classwise.grids import ORIGINAL, RETRAIN
 from mnemotomy_bench.classwise.measure import References, measure, references
@@ -22,7 +22,7 @@ from mnemotomy_bench.lab.resources import measured
 Record = dict[str, Any]
 
 
-def method_cell(folder: Path, subject: Subject, method: Method) -> Record:
+def method_cell(folder: Path, subject: Subject, method: ClassifierMethod) -> Record:
     """The record of one configuration; ``failed`` says why there are no numbers where training diverged."""
 
     def run() -> Record:
@@ -45,7 +45,7 @@ def method_cell(folder: Path, subject: Subject, method: Method) -> Record:
     return cached(folder, subject, {"method": method.name, "config": asdict(cast(Any, method))}, run)
 
 
-def flops_cell(folder: Path, subject: Subject, method: Method) -> int:
+def flops_cell(folder: Path, subject: Subject, method: ClassifierMethod) -> int:
     """The operations of one call of ``method``, counted in a run of its own."""
     identity = {"method": method.name, "config": asdict(cast(Any, method)), "counted": "flops"}
     return int(

@@ -9,10 +9,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from mnemotomy.data.examples import Examples
 from mnemotomy.engram.atlas import Atlas
 from mnemotomy.engram.collect import CollectOptions, collect
 from mnemotomy.engram.edit import Edit
-from mnemotomy.methods.classifiers.problem import Examples
 from mnemotomy_bench.classwise.observing import see
 from mnemotomy_bench.classwise.subject import Subject, some
 

@@ -6,17 +6,17 @@ import dataclasses
 
 from torch import nn
 
-from mnemotomy.methods.classifiers.base import Method
+from mnemotomy.data.examples import Examples
 from mnemotomy.methods.classifiers.classifier import cross_entropy
 from mnemotomy.methods.classifiers.gradient import GradientMethod
-from mnemotomy.methods.classifiers.problem import Examples, Problem
+from mnemotomy.methods.classifiers.problem import ClassifierMethod, Problem
 from mnemotomy_bench.lab.flops import counted_flops
 
 THINNED = 8
 """Gradient methods are counted on every eighth example in batches an eighth as large, and the count is multiplied."""
 
 
-def method_flops(method: Method, problem: Problem) -> int:
+def method_flops(method: ClassifierMethod, problem: Problem) -> int:
     """The operations of one run of ``method``: convolutions, products and factorisations; the rest does not matter."""
     if not isinstance(method, GradientMethod):
         return counted_flops(lambda: method(problem))

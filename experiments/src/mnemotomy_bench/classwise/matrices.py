@@ -16,10 +16,10 @@ from mnemotomy.engram.edit import Edit
 from mnemotomy.engram.moments import Moments
 from mnemotomy.engram.recalibrate import has_batch_norm, recalibrate_
 from mnemotomy.methods.classifiers.engram import STRENGTHS
-from mnemotomy.methods.classifiers.engram_automatic import EngramAutomatic
+from mnemotomy.methods.classifiers.engram_automatic import ClassifierEngramAutomatic
 from mnemotomy.methods.classifiers.engram_base import FORGET, RETAIN, inputs_of
 from mnemotomy.methods.classifiers.problem import Problem
-from mnemotomy.methods.classifiers.two_sided import TwoSided
+from mnemotomy.methods.classifiers.two_sided import ClassifierTwoSided
 from mnemotomy_bench.classwise.class_engrams import Anatomy
 from mnemotomy_bench.classwise.observing import see
 from mnemotomy_bench.classwise.subject import some
@@ -32,7 +32,7 @@ CHOSEN_ON = 500
 """Training examples of each class on which its α is chosen, and of all on which subsets are recalibrated."""
 
 
-class OnMoments(EngramAutomatic):
+class OnMoments(ClassifierEngramAutomatic):
     """Ours on moments of classes that are there: one collection serves every class and every group."""
 
     def erased(self, problem: Problem, moments: Moments) -> nn.Module:
@@ -67,7 +67,7 @@ def automatic_matrix(anatomy: Anatomy, settings: Record) -> Record:
 
 def two_sided_matrix(anatomy: Anatomy, settings: Record) -> Record:
     """Every class erased in turn by the two-sided edit with these settings."""
-    subject, method = anatomy.subject, TwoSided(**settings)
+    subject, method = anatomy.subject, ClassifierTwoSided(**settings)
     problems = (subject.problem_of(label, examples=subject.given) for label in range(subject.classes))
     rows = [see(method(problem), subject.test).by_class for problem in problems]
     return _described(anatomy, {TWO_SIDED: torch.stack(rows)})

@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from mnemotomy.data.examples import Examples
 from mnemotomy.methods.classifiers.classifier import BATCH_SIZE, head_of, read_head
-from mnemotomy.methods.classifiers.problem import Examples
 from mnemotomy.metrics.accuracy import class_accuracies
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from mnemotomy.data.examples import Examples
 from mnemotomy.methods.classifiers.classifier import cross_entropy
-from mnemotomy.methods.classifiers.problem import Examples
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 from mnemotomy.core.errors import ConfigurationError
 from mnemotomy.core.progress import progress_bar
-from mnemotomy.methods.classifiers.base import Method
+from mnemotomy.methods.classifiers.problem import ClassifierMethod
 from mnemotomy_bench.classwise.analyses import Analyses, analyse
 from mnemotomy_bench.classwise.cases import Case, Scale, cases
 from mnemotomy_bench.classwise.cells import baseline_cell, best_place, flops_cell, method_cell
@@ -94,7 +94,7 @@ def run_case(
 ) -> list[Record]:
     """The records of one case; the baselines are always measured, as gaps are to them."""
     found: dict[str, list[Record]] = {name: [] for name in (*BASELINES, *rows)}
-    best: dict[str, Method] = {}
+    best: dict[str, ClassifierMethod] = {}
     searched: dict[str, list[Record]] = {}
     flops: dict[str, int] = {}
     runs = sum(len(row.methods) for row in rows.values()) + len(case.seeds) * len(found)

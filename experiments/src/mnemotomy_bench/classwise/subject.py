@@ -16,9 +16,9 @@ from mnemotomy.core.errors import DataError
 from mnemotomy.core.fingerprints import digest, fingerprint
 from mnemotomy.core.modules import single_threaded
 from mnemotomy.core.precision import resolved
-from mnemotomy.methods.classifiers.base import Method
+from mnemotomy.data.examples import Examples
 from mnemotomy.methods.classifiers.gradient import GradientMethod
-from mnemotomy.methods.classifiers.problem import Examples, Problem
+from mnemotomy.methods.classifiers.problem import ClassifierMethod, Problem
 from mnemotomy_bench.classwise.cases import Case
 from mnemotomy_bench.classwise.observing import Seen, see
 from mnemotomy_bench.classwise.training import fresh, load_examples, load_superclasses, train
@@ -124,7 +124,7 @@ class Subject:
     def _models(self) -> tuple[nn.Module, ...]:
         return (self.original,) if self.case.matrices_only else (self.original, self.retrained)
 
-    def problem_for(self, method: Method) -> Problem:
+    def problem_for(self, method: ClassifierMethod) -> Problem:
         """The request as ``method`` is given it: there may be fewer examples than for retraining."""
         return self.gradient_problem if isinstance(method, GradientMethod) else self.closed_form_problem
 

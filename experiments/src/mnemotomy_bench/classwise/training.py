@@ -13,8 +13,8 @@ from torch import nn
 
 from mnemotomy.core.fingerprints import digest, fingerprint
 from mnemotomy.core.keys import key
+from mnemotomy.data.examples import Examples
 from mnemotomy.data.images import DIGITS, data_folder, load_images, state_of
-from mnemotomy.methods.classifiers.problem import Examples
 from mnemotomy_bench.classwise.cases import Case
 from mnemotomy_bench.lab.resources import Usage
 from mnemotomy_bench.vision.networks.build import build_classifier

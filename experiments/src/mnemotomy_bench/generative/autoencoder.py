@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from mnemotomy.core.errors import DataError
 from mnemotomy.core.fingerprints import digest, fingerprint
 from mnemotomy.core.keys import key
+from mnemotomy.data.examples import Examples
 from mnemotomy.data.images import DIGITS, data_folder, load_images
 from mnemotomy.engram.atlas import Atlas
 from mnemotomy.engram.collect import collect
-from mnemotomy.methods.classifiers.problem import Examples
 from mnemotomy_bench.classwise.subject import some
 from mnemotomy_bench.generative.cases import Case
 from mnemotomy_bench.generative.observing import Seen, see

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from mnemotomy.core.errors import TrainingError
+from mnemotomy.data.examples import Examples
 from mnemotomy.methods.classifiers.loop import Descent, descend
-from mnemotomy.methods.classifiers.problem import Examples
 from mnemotomy_bench.generative.autoencoder import Subject
 from mnemotomy_bench.generative.cases import Case
 from mnemotomy_bench.generative.choosing import Choice, Outcome

@@ -10,7 +10,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from mnemotomy.core.modules import device_of, observing
-from mnemotomy.methods.classifiers.problem import Examples
+from mnemotomy.data.examples import Examples
 from mnemotomy_bench.metrics.reconstruction import class_reconstruction_errors
 from mnemotomy_bench.vision.networks.conv_autoencoder import ConvAutoencoder
 

@@ -18,10 +18,9 @@ from mnemotomy.core.keys import key
 from mnemotomy.core.models import save_model
 from mnemotomy.core.modules import device_of
 from mnemotomy.core.version import versions
-from mnemotomy.methods.language.base import LanguageMethod
 from mnemotomy.methods.language.gradient import GradientMethod
 from mnemotomy.methods.language.loop import CHECKPOINT, Loss
-from mnemotomy.methods.language.problem import TextProblem
+from mnemotomy.methods.language.problem import LanguageMethod, TextProblem
 from mnemotomy.metrics.tofu.evaluation import Evaluation, summary
 from mnemotomy.metrics.tofu.scores import scores
 from mnemotomy.observe.splits import Observed, asked

@@ -14,7 +14,9 @@ from mnemotomy.core.modules import single_threaded
 from mnemotomy.core.precision import resolved
 from mnemotomy.core.progress import progress_bar
 from mnemotomy.core.version import versions
-from mnemotomy.methods.language.base import LanguageMethod
+from mnemotomy.methods.base import Scale
+from mnemotomy.methods.language.problem import LanguageMethod
+from mnemotomy.methods.registry import method_named, methods
 from mnemotomy.metrics.interval import averaged
 from mnemotomy.observe.splits import Observed
 from mnemotomy_bench.tofu.attacks import Attacks, attacked
@@ -27,7 +29,7 @@ from mnemotomy_bench.tofu.cells import (
     treated_cell,
     validated_cell,
 )
-from mnemotomy_bench.tofu.grids import Scale, chosen_methods, configurations
+from mnemotomy_bench.tofu.grids import configurations
 from mnemotomy_bench.tofu.sharing import Sharing
 from mnemotomy_bench.tofu.subject import Subject
 from mnemotomy_bench.tofu.validation import AS_IN_THE_PAPER, SELECTION
@@ -45,7 +47,7 @@ class Plan:
 
     Attributes:
         methods: by name, with the configurations that are searched; all methods by default.
-        scale: of the grids.
+        scale: of the methods' search spaces.
         seeds: of methods that draw at random; a search is on the first. Others have one run.
         chosen: configurations in place of a search, by method: records of a run on another pair.
         attacks: None for none.
@@ -70,7 +72,9 @@ class Plan:
         if isinstance(self.methods, Mapping):
             grid = {name: tuple(some) for name, some in self.methods.items()}
         else:
-            grid = {name: configurations(kind, self.scale) for name, kind in chosen_methods(self.methods).items()}
+            kinds = methods("language models")
+            named = [method_named("language models", name).name for name in self.methods] or kinds
+            grid = {name: configurations(kind, self.scale) for name, kind in kinds.items() if name in named}
         for record in self.chosen:
             if record["method"] in grid and "configuration" in record:  # else it was left out there
                 found = [one for one in grid[record["method"]] if repr(one) == record["configuration"]]

@@ -10,11 +10,10 @@ from typing import Any, cast
 from torch import nn
 
 from mnemotomy.engram.atlas import Atlas
-from mnemotomy.methods.language.base import LanguageMethod
-from mnemotomy.methods.language.closed_form import ClosedForm
+from mnemotomy.methods.language.closed_form import ClosedForm, MomentsEdit
 from mnemotomy.methods.language.collecting import Collecting
 from mnemotomy.methods.language.delta import DeltaWeights
-from mnemotomy.methods.language.problem import TextProblem
+from mnemotomy.methods.language.problem import LanguageMethod, TextProblem
 from mnemotomy.methods.language.task_arithmetic import TaskArithmetic
 
 
@@ -33,7 +32,7 @@ class Sharing:
                 "vector", dataclasses.replace(method, strength=1.0), lambda: method.vector(self.problem)
             )
             return cast(nn.Module, (-method.strength * vector).apply(model, check=False, tied="untie"))
-        if isinstance(method, ClosedForm) and _one_edit(method):
+        if isinstance(method, MomentsEdit) and method.rounds == 1:
             return method.edit(self.atlas(method)).apply(model, check=False, tied="untie")
         return method(self.problem)
 
@@ -53,8 +52,3 @@ class Sharing:
         if what not in self._kept or self._kept[what][0] != key:
             self._kept[what] = (key, make())
         return self._kept[what][1]
-
-
-def _one_edit(method: ClosedForm) -> bool:
-    """Whether a call collects once and applies one edit."""
-    return method.rounds == 1 and type(method).__call__ in (ClosedForm.__call__, DeltaWeights.__call__)

@@ -30,10 +30,10 @@ def joined(new: Sequence[Record], old: Sequence[Record]) -> list[Record]:
 
     The pair's own models come first, then methods in the order of the registry.
     """
-    from mnemotomy.methods.language.registry import LANGUAGE_METHODS
+    from mnemotomy.methods.registry import methods
 
     found = {one["method"]: one for one in [*old, *new]}
-    order = [*BASELINES, *LANGUAGE_METHODS]
+    order = [*BASELINES, *methods("language models")]
     return sorted(found.values(), key=lambda one: order.index(one["method"]) if one["method"] in order else len(order))
 
 

@@ -11,13 +11,13 @@ from mnemotomy.core.modules import single_threaded
 from mnemotomy.core.progress import progress_bar
 from mnemotomy.core.version import versions
 from mnemotomy.engram.sites import select_sites
-from mnemotomy.methods.language.base import LanguageMethod
 from mnemotomy.methods.language.closed_form import ClosedForm
 from mnemotomy.methods.language.collecting import FORGET
 from mnemotomy.methods.language.delta import DeltaWeights
 from mnemotomy.methods.language.delta_sequential import DeltaSequential
 from mnemotomy.methods.language.engram import PAPER_STRENGTHS, EngramUniform, EngramWeightNorm
 from mnemotomy.methods.language.engram_filtered import EngramProjector, EngramSteep
+from mnemotomy.methods.language.problem import LanguageMethod
 from mnemotomy.observe.splits import Observed
 from mnemotomy_bench.tofu.cells import BROKEN, cell_key, described, kept, row, row_key
 from mnemotomy_bench.tofu.grids import PAPER_SITES
@@ -167,13 +167,13 @@ def _cell(subject: Subject, method: LanguageMethod, sharing: Sharing) -> Record:
 
 def chosen_configuration(records: Sequence[Record], name: str) -> LanguageMethod | None:
     """The configuration that a run chose for a method; None where it was not run."""
-    from mnemotomy.methods.language.registry import LANGUAGE_METHODS
+    from mnemotomy.methods.registry import methods
     from mnemotomy_bench.tofu.grids import configurations
 
+    known = methods("language models")
     for record in records:
-        if record["method"] == name and name in LANGUAGE_METHODS:
-            kind = LANGUAGE_METHODS[name]
-            for one in (*configurations(kind, "small"), *configurations(kind, "paper")):
+        if record["method"] == name and name in known:
+            for one in (*configurations(known[name], "small"), *configurations(known[name], "paper")):
                 if repr(one) == record.get("configuration"):
                     return one
     return None

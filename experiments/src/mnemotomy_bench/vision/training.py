@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from mnemotomy.core.errors import ConfigurationError
 from mnemotomy.core.modules import device_of
 from mnemotomy.core.precision import autocast
+from mnemotomy.data.examples import Examples
 from mnemotomy.methods.classifiers.classifier import logits
-from mnemotomy.methods.classifiers.problem import Examples
 from mnemotomy_bench.lab.resources import Usage
 from mnemotomy_bench.vision.augment import flipped, resized, shifted
 from mnemotomy_bench.vision.fitting import fit

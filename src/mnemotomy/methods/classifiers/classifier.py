@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mnemotomy.core.errors import ModelError
 from mnemotomy.core.modules import device_of, observing
-from mnemotomy.methods.classifiers.problem import Examples
+from mnemotomy.data.examples import Examples
 
 BATCH_SIZE = 128
 """Of forward passes: a processor's caches hold the activations of so many small images, not of four times as many."""

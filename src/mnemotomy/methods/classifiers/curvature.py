@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from mnemotomy.core.errors import NonFiniteError, SelectionError
 from mnemotomy.core.modules import device_of
 from mnemotomy.curvature.kronecker import KroneckerFactor, KroneckerFactors, Side
+from mnemotomy.data.examples import Examples
 from mnemotomy.engram.collector import Collector
 from mnemotomy.engram.products import add_gram_, full_precision, mirror_
 from mnemotomy.engram.rows import RowLabels
@@ -22,7 +23,6 @@ from mnemotomy.engram.sites.base import WeightAndBias
 from mnemotomy.engram.sites.convolution import ConvolutionSite, TransposedConvolutionSite
 from mnemotomy.engram.sites.linear import LinearSite, TransposedLinearSite
 from mnemotomy.methods.classifiers.classifier import logits
-from mnemotomy.methods.classifiers.problem import Examples
 
 REFERENCE = "reference"
 _FACTORED = LinearSite | TransposedLinearSite | ConvolutionSite | TransposedConvolutionSite

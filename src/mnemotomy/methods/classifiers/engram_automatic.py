@@ -16,14 +16,17 @@ from mnemotomy.engram.deltas import Term
 from mnemotomy.engram.edit import Edit
 from mnemotomy.engram.filters import Filter, Hard, Power
 from mnemotomy.engram.recalibrate import recalibrated
+from mnemotomy.methods.base import OURS
 from mnemotomy.methods.classifiers.automatic_choice import Choice, Reading
 from mnemotomy.methods.classifiers.classifier import head_of, read_head
-from mnemotomy.methods.classifiers.engram_base import FORGET, PAPER, EngramMethod, head_site, inputs_of
+from mnemotomy.methods.classifiers.engram_base import FORGET, EngramMethod, head_site, inputs_of
 from mnemotomy.methods.classifiers.problem import Problem
+from mnemotomy.methods.registry import register
 
 
+@register
 @dataclass(frozen=True)
-class EngramAutomatic(EngramMethod):
+class ClassifierEngramAutomatic(EngramMethod):
     """An engram filtered by μ, the filter and α chosen without any test example and without a retrained model.
 
     The layers before the head and the head have an α each. A class whose features are pushed too far away becomes a
@@ -62,7 +65,7 @@ class EngramAutomatic(EngramMethod):
 
     name: ClassVar = "engram-automatic"
     title: ClassVar = "Engram (automatic)"
-    paper: ClassVar = f"ours, on {PAPER}"
+    paper: ClassVar = OURS
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -10,19 +10,18 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from mnemotomy.core.errors import ConfigurationError, ModelError
+from mnemotomy.data.examples import Examples
 from mnemotomy.engram.atlas import Atlas
 from mnemotomy.engram.collect import CollectOptions, collect
 from mnemotomy.engram.edit import Edit
 from mnemotomy.engram.recalibrate import recalibrate_
-from mnemotomy.methods.classifiers.base import Method
-from mnemotomy.methods.classifiers.problem import Examples, Problem
+from mnemotomy.methods.classifiers.problem import ClassifierMethod, Problem
 
 FORGET, RETAIN = "forget", "retain"
-PAPER = "Kwon et al. 2026, AI Engram: In Search of Memory Traces in Artificial Intelligence"
 
 
 @dataclass(frozen=True, kw_only=True)
-class EngramMethod(Method):
+class EngramMethod(ClassifierMethod):
     """A method that collects moments of the two sets and edits by their engrams, once or again and again.
 
     Attributes:

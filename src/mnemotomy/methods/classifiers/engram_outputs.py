@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from mnemotomy.methods.classifiers.engram_base import PAPER
+from mnemotomy.methods.base import OURS, SearchSpace
 from mnemotomy.methods.classifiers.engram_recalibrated import EngramRecalibrated
+from mnemotomy.methods.registry import register
 
 
+@register
 @dataclass(frozen=True)
 class EngramOutputs(EngramRecalibrated):
     """``W − α P_out W P`` at every layer (``Atlas.output_operator``), recalibrated, with an α of the head's own.
@@ -24,6 +26,6 @@ class EngramOutputs(EngramRecalibrated):
 
     name: ClassVar = "engram-outputs"
     title: ClassVar = "Engram (with outputs)"
-    paper: ClassVar = f"ours, on {PAPER}"
+    paper: ClassVar = OURS
     outputs: ClassVar = True
-    search_space: ClassVar = {"strength": (0.2, 0.5, 0.8, 1.2), "head_strength": (1.4, 2.0, 3.0, 4.0)}
+    search_space: ClassVar = SearchSpace({"strength": (0.2, 0.5, 0.8, 1.2), "head_strength": (1.4, 2.0, 3.0, 4.0)})

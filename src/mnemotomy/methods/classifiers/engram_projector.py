@@ -11,12 +11,15 @@ from mnemotomy.engram.atlas import Atlas
 from mnemotomy.engram.edit import Edit
 from mnemotomy.engram.filters import Hard
 from mnemotomy.engram.strength import erase
-from mnemotomy.methods.classifiers.engram_base import FORGET, PAPER, EngramMethod
+from mnemotomy.methods.base import OURS, SearchSpace
+from mnemotomy.methods.classifiers.engram_base import FORGET, EngramMethod
 from mnemotomy.methods.classifiers.problem import Problem
+from mnemotomy.methods.registry import register
 
 
+@register
 @dataclass(frozen=True)
-class EngramProjector(EngramMethod):
+class ClassifierEngramProjector(EngramMethod):
     """``W − α W P`` with ``P`` the projector on the directions with ``μ > threshold`` (``filters.Hard``).
 
     Raises:
@@ -29,7 +32,13 @@ class EngramProjector(EngramMethod):
 
     name: ClassVar = "engram-projector"
     title: ClassVar = "Engram (projector)"
-    paper: ClassVar = f"ours, on {PAPER}"
+    paper: ClassVar = OURS
+    search_space: ClassVar = SearchSpace(
+        {
+            "threshold": (0.2, 0.3, 0.4, 0.5, 0.6, 0.7),
+            "strength": (0.6, 0.8, 1.0, 1.2, 1.4),
+        }
+    )
 
     def __post_init__(self) -> None:
         Hard(self.threshold)  # its own check, before any work is done

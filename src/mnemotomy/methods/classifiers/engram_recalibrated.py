@@ -11,12 +11,15 @@ from mnemotomy.engram.atlas import Atlas
 from mnemotomy.engram.edit import Edit
 from mnemotomy.engram.filters import Power
 from mnemotomy.engram.strength import Strength, erase
+from mnemotomy.methods.base import OURS, SearchSpace
 from mnemotomy.methods.classifiers.classifier import head_of
 from mnemotomy.methods.classifiers.engram import STRENGTHS, EngramPaper
-from mnemotomy.methods.classifiers.engram_base import FORGET, PAPER, head_site
+from mnemotomy.methods.classifiers.engram_base import FORGET, head_site
 from mnemotomy.methods.classifiers.problem import Problem
+from mnemotomy.methods.registry import register
 
 
+@register
 @dataclass(frozen=True)
 class EngramRecalibrated(EngramPaper):
     """``EngramPaper`` with an α of the head's own, after which ``recalibrate_`` reads the examples to retain once more.
@@ -40,9 +43,11 @@ class EngramRecalibrated(EngramPaper):
 
     name: ClassVar = "engram-recalibrated"
     title: ClassVar = "Engram (recalibrated)"
-    paper: ClassVar = f"ours, on {PAPER}"
+    paper: ClassVar = OURS
     outputs: ClassVar = False
-    search_space: ClassVar = {"strength": STRENGTHS, "head_strength": (None, 1.2, 1.6, 2.0), "exponent": (1.0, 2.0)}
+    search_space: ClassVar = SearchSpace(
+        {"strength": STRENGTHS, "head_strength": (None, 1.2, 1.6, 2.0), "exponent": (1.0, 2.0)}
+    )
 
     def __post_init__(self) -> None:
         Power(self.exponent)  # its own check, before any work is done

@@ -9,12 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from mnemotomy.core.errors import ConfigurationError
+from mnemotomy.methods.base import SearchSpace
 from mnemotomy.methods.classifiers.classifier import cross_entropy
 from mnemotomy.methods.classifiers.gradient import LEARNING_RATES, GradientMethod
 from mnemotomy.methods.classifiers.loop import descend
 from mnemotomy.methods.classifiers.problem import Problem
+from mnemotomy.methods.registry import register
 
 
+@register
 @dataclass(frozen=True)
 class L1Sparse(GradientMethod):
     """``E_{X⁻} L_CE + γ Σ |wᵢ|`` over all trained parameters (Appendix B.4.1 of arXiv 2606.14997); γ is constant.
@@ -28,7 +31,7 @@ class L1Sparse(GradientMethod):
     name: ClassVar = "l1-sparse"
     title: ClassVar = "l1-Sparse"
     paper: ClassVar = "Jia et al. 2023, Model Sparsity Can Simplify Machine Unlearning"
-    search_space: ClassVar = {"learning_rate": LEARNING_RATES, "gamma": (1e-6, 1e-5, 1e-4)}
+    search_space: ClassVar = SearchSpace({"learning_rate": LEARNING_RATES, "gamma": (1e-6, 1e-5, 1e-4)})
 
     def __post_init__(self) -> None:
         super().__post_init__()

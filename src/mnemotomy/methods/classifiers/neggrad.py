@@ -11,8 +11,10 @@ from mnemotomy.methods.classifiers.classifier import cross_entropy
 from mnemotomy.methods.classifiers.gradient import GradientMethod
 from mnemotomy.methods.classifiers.loop import descend
 from mnemotomy.methods.classifiers.problem import Problem
+from mnemotomy.methods.registry import register
 
 
+@register
 @dataclass(frozen=True)
 class NegGrad(GradientMethod):
     """``−E_{X⁺} L_CE`` (Appendix B.4.1 of arXiv 2606.14997)."""

@@ -11,14 +11,18 @@ import torch
 from torch import Tensor, nn
 
 from mnemotomy.core.errors import ConfigurationError
+from mnemotomy.data.examples import Examples
+from mnemotomy.methods.base import SearchSpace
 from mnemotomy.methods.classifiers.classifier import cross_entropy
 from mnemotomy.methods.classifiers.gradient import LEARNING_RATES, GradientMethod
 from mnemotomy.methods.classifiers.loop import descend
-from mnemotomy.methods.classifiers.problem import Examples, Problem
+from mnemotomy.methods.classifiers.problem import Problem
+from mnemotomy.methods.registry import register
 
 Pair = tuple[Examples, Examples]
 
 
+@register
 @dataclass(frozen=True)
 class NegGradPlus(GradientMethod):
     """``β E_{X⁻} L_CE − (1 − β) E_{X⁺} L_CE`` (Appendix B.4.1 of arXiv 2606.14997).
@@ -35,7 +39,7 @@ class NegGradPlus(GradientMethod):
     name: ClassVar = "neggrad-plus"
     title: ClassVar = "NegGrad+"
     paper: ClassVar = "Kurmanji et al. 2023, Towards Unbounded Machine Unlearning"
-    search_space: ClassVar = {"learning_rate": LEARNING_RATES, "beta": (0.99,), "epochs": (5, 10)}
+    search_space: ClassVar = SearchSpace({"learning_rate": LEARNING_RATES, "beta": (0.99,), "epochs": (5, 10)})
 
     def __post_init__(self) -> None:
         super().__post_init__()

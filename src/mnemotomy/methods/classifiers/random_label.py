@@ -10,12 +10,15 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
+from mnemotomy.data.examples import Examples
 from mnemotomy.methods.classifiers.classifier import cross_entropy
 from mnemotomy.methods.classifiers.gradient import GradientMethod
 from mnemotomy.methods.classifiers.loop import Mask, descend
-from mnemotomy.methods.classifiers.problem import Examples, Problem
+from mnemotomy.methods.classifiers.problem import Problem
+from mnemotomy.methods.registry import register
 
 
+@register
 @dataclass(frozen=True)
 class RandomLabel(GradientMethod):
     """``E_{X⁻} L_CE(y) + E_{X⁺} L_CE(y_rand)`` on the combined data (Appendix B.4.1 of arXiv 2606.14997).

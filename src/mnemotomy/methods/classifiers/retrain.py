@@ -7,12 +7,13 @@ from typing import ClassVar
 
 from torch import nn
 
-from mnemotomy.methods.classifiers.base import Method
-from mnemotomy.methods.classifiers.problem import Problem
+from mnemotomy.methods.classifiers.problem import ClassifierMethod, Problem
+from mnemotomy.methods.registry import register
 
 
+@register
 @dataclass(frozen=True)
-class Retrain(Method):
+class Retrain(ClassifierMethod):
     """The original training, on the retain set alone, from the original's own initialisation."""
 
     name: ClassVar = "retrain"

@@ -9,13 +9,17 @@ import torch
 from torch import nn
 
 from mnemotomy.core.errors import ConfigurationError
+from mnemotomy.data.examples import Examples
+from mnemotomy.methods.base import SearchSpace
 from mnemotomy.methods.classifiers.classifier import cross_entropy
 from mnemotomy.methods.classifiers.gradient import LEARNING_RATES, GradientMethod
 from mnemotomy.methods.classifiers.loop import Mask, trained_parameters
-from mnemotomy.methods.classifiers.problem import Examples, Problem
+from mnemotomy.methods.classifiers.problem import Problem
 from mnemotomy.methods.classifiers.random_label import relabel
+from mnemotomy.methods.registry import register
 
 
+@register
 @dataclass(frozen=True)
 class SalUn(GradientMethod):
     """``μ ← μ − η (M ⊙ ∇L_Rand)`` (Appendix B.4.1 of arXiv 2606.14997).
@@ -32,7 +36,7 @@ class SalUn(GradientMethod):
     name: ClassVar = "salun"
     title: ClassVar = "SalUn"
     paper: ClassVar = "Fan et al. 2024, SalUn: Empowering Machine Unlearning via Gradient-based Weight Saliency"
-    search_space: ClassVar = {"learning_rate": LEARNING_RATES, "sparsity": (0.5,)}
+    search_space: ClassVar = SearchSpace({"learning_rate": LEARNING_RATES, "sparsity": (0.5,)})
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -16,11 +16,12 @@ from mnemotomy.core.modules import device_of, observing
 from mnemotomy.curvature.ascent import Aim, Ascent, climb
 from mnemotomy.curvature.kronecker import check_damping
 from mnemotomy.curvature.weight_gradients import Matrices, taken, train_as, train_only
-from mnemotomy.methods.classifiers.base import Method
+from mnemotomy.data.examples import Examples
+from mnemotomy.methods.base import OURS, SearchSpace
 from mnemotomy.methods.classifiers.classifier import logits
 from mnemotomy.methods.classifiers.curvature import factored_sites, kronecker_factors
-from mnemotomy.methods.classifiers.engram_base import PAPER
-from mnemotomy.methods.classifiers.problem import Examples, Problem
+from mnemotomy.methods.classifiers.problem import ClassifierMethod, Problem
+from mnemotomy.methods.registry import register
 
 EMPHASIS = 4
 """The power of an example's distance from the level that it weighs: what is recognised best is pushed hardest."""
@@ -28,8 +29,9 @@ TOLERANCE = 0.1
 """How near to its aim a step must come, as a share of its way."""
 
 
+@register
 @dataclass(frozen=True)
-class TwoSided(Method):
+class ClassifierTwoSided(ClassifierMethod):
     """``ΔW = η · G⁻¹ ∇L_forget A⁻¹``: a few natural-gradient steps in the metric of the retained examples.
 
     A and G are the Kronecker factors of the Fisher matrix F of the retained examples, at every linear layer and every
@@ -71,10 +73,10 @@ class TwoSided(Method):
 
     name: ClassVar = "two-sided"
     title: ClassVar = "Two-sided"
-    paper: ClassVar = f"ours, on {PAPER}"
+    paper: ClassVar = OURS
     family: ClassVar = "closed form"
     cost: ClassVar = "forwards and backwards: part of both sets, once per step"
-    search_space: ClassVar = {"steps": (1, 2, 5), "overshoot": (0.3, 0.6)}
+    search_space: ClassVar = SearchSpace({"steps": (1, 2, 5), "overshoot": (0.3, 0.6)})
 
     def __post_init__(self) -> None:
         check_damping(self.damping)
@@ -96,7 +98,7 @@ class TwoSided(Method):
 class _Run:
     """One edit under way."""
 
-    def __init__(self, method: TwoSided, problem: Problem, model: nn.Module) -> None:
+    def __init__(self, method: ClassifierTwoSided, problem: Problem, model: nn.Module) -> None:
         self.method, self.model = method, model
         sites = factored_sites(model)
         train_only(model, sites)

@@ -7,14 +7,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from mnemotomy.methods.base import SearchSpace
 from mnemotomy.methods.language.alternates import Sampling, alternate_answers
+from mnemotomy.methods.language.gradient import STRONG
 from mnemotomy.methods.language.loop import Step
 from mnemotomy.methods.language.preference import Draw, Preference
 from mnemotomy.methods.language.problem import TextProblem
 from mnemotomy.methods.language.refusals import answered
+from mnemotomy.methods.registry import register
 from mnemotomy.text.encoding import Encoded
 
 
+@register
 @dataclass(frozen=True)
 class AltPO(Preference):
     """`Preference` for alternate answers that the problem's own model gives when it is asked for other facts.
@@ -41,6 +45,10 @@ class AltPO(Preference):
     title: ClassVar = "AltPO"
     paper: ClassVar = "Mekala et al. 2025, Alternate Preference Optimization for Unlearning Factual Knowledge in LLMs"
     cost: ClassVar = "5 generations of the forget set; 10 epochs of both sets, forwards and backwards"
+    search_space: ClassVar = SearchSpace(
+        Preference.search_space.paper,
+        small={"learning_rate": STRONG, "alternates": (1,), "max_new_tokens": (100,), "epochs": (3,)},
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -14,22 +14,19 @@ from mnemotomy.engram.atlas import Atlas
 from mnemotomy.engram.cut import RelativeCut
 from mnemotomy.engram.edit import Edit
 from mnemotomy.engram.moments import Moments
-from mnemotomy.methods.classifiers.base import Family
-from mnemotomy.methods.language.base import LanguageMethod
+from mnemotomy.methods.base import Family
 from mnemotomy.methods.language.collecting import Collecting
-from mnemotomy.methods.language.problem import TextProblem
+from mnemotomy.methods.language.problem import LanguageMethod, TextProblem
 
-PAPER = "Kwon et al. 2026, AI Engram: In Search of Memory Traces in Artificial Intelligence"
 ONE_PASS = "1 forward pass of both sets"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClosedForm(Collecting, LanguageMethod):
-    """A method that turns the moments of both sets into an edit.
+    """A method that edits by the engrams of both sets.
 
-    A sweep collects once: ``atlas = method.atlas(model, method.moments(model, problem))``, then for each setting
-    ``setting.edit(atlas).apply(model, tied="untie")``. Where the output head is tied to the embedding, the edited
-    model has them apart: an edit of one is none of the other.
+    Where the output head is tied to the embedding, the edited model has them apart: an edit of one is none of the
+    other.
 
     Attributes:
         cut: directions of Σ_total below ``cut · λ_max`` are left as they are (Appendix B.3: 1e-6).
@@ -51,16 +48,28 @@ class ClosedForm(Collecting, LanguageMethod):
         if self.rounds < 1:
             raise ConfigurationError(f"rounds are at least 1, not {self.rounds}")
 
+    def atlas(self, model: nn.Module, moments: Moments, problem: TextProblem | None = None) -> Atlas:
+        """The engrams of both sets, under this method's cut."""
+        return Atlas(model, moments, RelativeCut(self.cut))
+
+
+@dataclass(frozen=True, kw_only=True)
+class MomentsEdit(ClosedForm):
+    """A closed form whose edit follows from the moments of both sets alone.
+
+    A sweep collects once: ``atlas = method.atlas(model, method.moments(model, problem))``, then for each setting
+    ``setting.edit(atlas).apply(model, tied="untie")``.
+
+    Raises:
+        ConfigurationError: a value is out of its range.
+    """
+
     def __call__(self, problem: TextProblem) -> nn.Module:
         model = copy.deepcopy(problem.model).eval()
         for _ in range(self.rounds):
             atlas = self.atlas(model, self.moments(model, problem), problem)
             self.edit(atlas).apply_(model, check=False, tied="untie")
         return model
-
-    def atlas(self, model: nn.Module, moments: Moments, problem: TextProblem | None = None) -> Atlas:
-        """The engrams of both sets, under this method's cut."""
-        return Atlas(model, moments, RelativeCut(self.cut))
 
     @abstractmethod
     def edit(self, atlas: Atlas) -> Edit:

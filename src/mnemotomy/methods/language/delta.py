@@ -13,13 +13,16 @@ from mnemotomy.engram.cut import RelativeCut
 from mnemotomy.engram.edit import Edit
 from mnemotomy.engram.moments import Moments
 from mnemotomy.engram.strength import erase
-from mnemotomy.methods.language.closed_form import PAPER, ClosedForm
+from mnemotomy.methods.base import ENGRAM, SearchSpace
+from mnemotomy.methods.language.closed_form import MomentsEdit
 from mnemotomy.methods.language.collecting import FORGET
 from mnemotomy.methods.language.problem import TextProblem
+from mnemotomy.methods.registry import register
 
 
+@register
 @dataclass(frozen=True)
-class DeltaWeights(ClosedForm):
+class DeltaWeights(MomentsEdit):
     """``W − α ΔW Σ⁺ (Σ⁺ + Σ⁻)†`` with ``ΔW = W − W_pretrained`` (Eq. 3; Appendix G.2, Table 9).
 
     Raises:
@@ -31,13 +34,13 @@ class DeltaWeights(ClosedForm):
 
     name: ClassVar = "delta-weights"
     title: ClassVar = "Delta weights (naive)"
-    paper: ClassVar = PAPER
+    paper: ClassVar = ENGRAM
     needs: ClassVar = ("pretrained",)
-    search_space: ClassVar = {"strength": (0.5, 1.0, 1.5, 2.0, 3.0, 4.0)}
+    search_space: ClassVar = SearchSpace({"strength": (0.5, 1.0, 1.5, 2.0, 3.0, 4.0)})
 
-    def __call__(self, problem: TextProblem) -> nn.Module:
+    def moments(self, model: nn.Module, problem: TextProblem) -> Moments:
         pretrained_of(problem, self.name)  # before any work is done
-        return super().__call__(problem)
+        return super().moments(model, problem)
 
     def atlas(self, model: nn.Module, moments: Moments, problem: TextProblem | None = None) -> Atlas:
         base = None if problem is None else problem.pretrained

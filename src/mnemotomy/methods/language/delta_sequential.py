@@ -20,14 +20,13 @@ from mnemotomy.engram.edit import check_finite
 from mnemotomy.engram.forward import default_forward, move
 from mnemotomy.engram.sites import parameter_names, sites_by_name
 from mnemotomy.engram.spectrum import factorise
-from mnemotomy.methods.classifiers.base import Family
-from mnemotomy.methods.language.base import LanguageMethod
-from mnemotomy.methods.language.closed_form import PAPER
+from mnemotomy.methods.base import OURS, Family, SearchSpace
 from mnemotomy.methods.language.collecting import FORGET, RETAIN, Collecting
 from mnemotomy.methods.language.delta import pretrained_of
 from mnemotomy.methods.language.paired_moments import Inputs, PairedMoment, input_of, paired_moment
-from mnemotomy.methods.language.problem import TextProblem
+from mnemotomy.methods.language.problem import LanguageMethod, TextProblem
 from mnemotomy.methods.language.propagation import Stream, blocks_of, local_names, stages
+from mnemotomy.methods.registry import register
 from mnemotomy.text.batches import Batch
 
 
@@ -51,6 +50,7 @@ class _View:
         return lambda index: input_of(site, lambda: self.run(index))
 
 
+@register
 @dataclass(frozen=True)
 class DeltaSequential(Collecting, LanguageMethod):
     """``W_new = (V* X⁺ᵀ + W₂ Σ⁻)(Σ⁺ + Σ⁻)†`` with ``V* = W₁ X*`` (Eq. 32), one input after the other.
@@ -83,11 +83,13 @@ class DeltaSequential(Collecting, LanguageMethod):
 
     name: ClassVar = "delta-sequential"
     title: ClassVar = "Delta weights (sequential)"
-    paper: ClassVar = f"ours, on {PAPER}"
+    paper: ClassVar = OURS
     family: ClassVar[Family] = "closed form"
     cost: ClassVar = "6 forward passes of both sets, and as many of the forget set by the pretrained model"
     needs: ClassVar = ("pretrained",)
-    search_space: ClassVar = {"strength": (0.5, 1.0, 2.0), "restore": (False, True)}
+    search_space: ClassVar = SearchSpace(
+        {"strength": (0.5, 1.0, 2.0), "restore": (False, True)}, small={"strength": (0.5, 1.0, 2.0)}
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -13,11 +13,13 @@ from torch import nn
 from mnemotomy.core.errors import ConfigurationError, NonFiniteError
 from mnemotomy.engram.atlas import Atlas
 from mnemotomy.engram.edit import Edit
-from mnemotomy.methods.language.closed_form import PAPER, ClosedForm
+from mnemotomy.methods.base import OURS
+from mnemotomy.methods.language.closed_form import ClosedForm
 from mnemotomy.methods.language.collecting import FORGET, some
 from mnemotomy.methods.language.engram_filtered import Steep
 from mnemotomy.methods.language.predictions import predicted_tokens, sequence_log_probabilities
 from mnemotomy.methods.language.problem import TextProblem, sequences
+from mnemotomy.methods.registry import register
 from mnemotomy.text.encoding import Encoded
 from mnemotomy.text.records import TextExample
 
@@ -53,6 +55,7 @@ class _Judge(NamedTuple):
     retained: float
 
 
+@register
 @dataclass(frozen=True)
 class EngramAutomatic(ClosedForm):
     """The ``Steep`` filter with τ and α chosen without a test question, a paraphrase or a retrained model.
@@ -83,10 +86,9 @@ class EngramAutomatic(ClosedForm):
 
     name: ClassVar = "engram-automatic"
     title: ClassVar = "Engram (automatic)"
-    paper: ClassVar = f"ours, on {PAPER}"
+    paper: ClassVar = OURS
     draws: ClassVar = True
     cost: ClassVar = "1 forward pass of both sets, and about 20 of 200 examples"
-    search_space: ClassVar = {}
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -112,14 +114,6 @@ class EngramAutomatic(ClosedForm):
         read, judge = self._prepare(problem)
         atlas = self.atlas(problem.model, self.moments(problem.model, read))
         return self._choose(problem.model, atlas, judge, problem)[0]
-
-    def edit(self, atlas: Atlas) -> Edit:
-        """Not to be had from moments alone.
-
-        Raises:
-            ConfigurationError: always.
-        """
-        raise ConfigurationError(f"{self.name} chooses on examples; call it with a problem")
 
     def _prepare(self, problem: TextProblem) -> tuple[TextProblem, _Judge]:
         """The problem without what is held out, and what to choose on."""

@@ -13,8 +13,10 @@ from mnemotomy.engram.atlas import Atlas
 from mnemotomy.engram.edit import Edit
 from mnemotomy.engram.filters import FILTERS, Filter, Hard, Soft
 from mnemotomy.engram.strength import erase
-from mnemotomy.methods.language.closed_form import PAPER, ClosedForm
+from mnemotomy.methods.base import OURS, SearchSpace
+from mnemotomy.methods.language.closed_form import MomentsEdit
 from mnemotomy.methods.language.collecting import FORGET
+from mnemotomy.methods.registry import register
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Steep:
 
 
 @dataclass(frozen=True)
-class Filtered(ClosedForm):
+class Filtered(MomentsEdit):
     """``W − α W f(P)`` with a function f of the eigenvalues μ of ``P = Σ⁺ (Σ⁺ + Σ⁻)†``.
 
     Attributes:
@@ -60,6 +62,7 @@ class Filtered(ClosedForm):
         return erase(atlas, FORGET, self.strength, self.filter(share_of(atlas)))
 
 
+@register
 @dataclass(frozen=True)
 class EngramProjector(Filtered):
     """The projector on the directions with ``μ > τ``, ``τ = n⁺/N + excess · (1 − n⁺/N)``.
@@ -75,8 +78,11 @@ class EngramProjector(Filtered):
 
     name: ClassVar = "engram-projector"
     title: ClassVar = "Engram (projector)"
-    paper: ClassVar = f"ours, on {PAPER}"
-    search_space: ClassVar = {"excess": (0.02, 0.05, 0.1, 0.2), "strength": (0.5, 1.0)}
+    paper: ClassVar = OURS
+    search_space: ClassVar = SearchSpace(
+        {"excess": (0.02, 0.05, 0.1, 0.2), "strength": (0.5, 1.0)},
+        small={"excess": (0.05, 0.07, 0.1, 0.13), "strength": (0.5, 1.0)},
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -87,6 +93,7 @@ class EngramProjector(Filtered):
         return Hard(share + self.excess * (1.0 - share))
 
 
+@register
 @dataclass(frozen=True)
 class EngramSteep(Filtered):
     """``Steep``: the projector with a soft edge at ``τ = times · n⁺/N``.
@@ -100,8 +107,11 @@ class EngramSteep(Filtered):
 
     name: ClassVar = "engram-steep"
     title: ClassVar = "Engram (steep filter)"
-    paper: ClassVar = f"ours, on {PAPER}"
-    search_space: ClassVar = {"times": (1.5, 2.0, 3.0, 4.0), "strength": (0.5, 1.0)}
+    paper: ClassVar = OURS
+    search_space: ClassVar = SearchSpace(
+        {"times": (1.5, 2.0, 3.0, 4.0), "strength": (0.5, 1.0)},
+        small={"times": (1.75, 2.0, 2.5, 3.0), "strength": (0.5, 1.0)},
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -111,6 +121,7 @@ class EngramSteep(Filtered):
         return Steep(self.times, self.exponent)
 
 
+@register
 @dataclass(frozen=True)
 class EngramFiltered(Filtered):
     """Any filter of ``mnemotomy.engram.filters`` that has no parameter of its own, by name; the sweep over filters.
@@ -123,8 +134,8 @@ class EngramFiltered(Filtered):
 
     name: ClassVar = "engram-filtered"
     title: ClassVar = "Engram (filtered)"
-    paper: ClassVar = f"ours, on {PAPER}"
-    search_space: ClassVar = {"by": ("power", "excess", "balanced"), "strength": (1.0, 2.0)}
+    paper: ClassVar = OURS
+    search_space: ClassVar = SearchSpace({"by": ("power", "excess", "balanced"), "strength": (1.0, 2.0)})
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -17,13 +17,16 @@ from mnemotomy.engram.edit import Edit
 from mnemotomy.engram.filters import Filter, Hard
 from mnemotomy.engram.sites import sites_by_name
 from mnemotomy.engram.strength import erase
-from mnemotomy.methods.language.closed_form import PAPER, ClosedForm
+from mnemotomy.methods.base import OURS, SearchSpace
+from mnemotomy.methods.language.closed_form import ClosedForm
 from mnemotomy.methods.language.collecting import FORGET, RETAIN
 from mnemotomy.methods.language.engram_filtered import share_of
 from mnemotomy.methods.language.problem import TextProblem
 from mnemotomy.methods.language.propagation import Stream, forward_state, local_names, stages
+from mnemotomy.methods.registry import register
 
 
+@register
 @dataclass(frozen=True)
 class EngramLayerwise(ClosedForm):
     """Eq. 4 at one input after the other, in the order of the forward pass, on activations propagated anew.
@@ -48,9 +51,11 @@ class EngramLayerwise(ClosedForm):
 
     name: ClassVar = "engram-layerwise"
     title: ClassVar = "Engram (layer by layer)"
-    paper: ClassVar = f"ours, on {PAPER}"
+    paper: ClassVar = OURS
     cost: ClassVar = "6 forward passes of both sets, without the output head"
-    search_space: ClassVar = {"strength": (0.4, 0.6, 0.8, 1.0, 1.5, 2.0)}
+    search_space: ClassVar = SearchSpace(
+        {"strength": (0.4, 0.6, 0.8, 1.0, 1.5, 2.0)}, small={"strength": (0.6, 1.0, 2.0)}
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -71,10 +76,10 @@ class EngramLayerwise(ClosedForm):
                 advance(1)
         for _ in range(self.rounds if outside else 0):
             moments = collect(model, sets, sites=outside)
-            self.edit(self.atlas(model, moments)).apply_(model, check=False, tied="untie")
+            self._edit_of(self.atlas(model, moments)).apply_(model, check=False, tied="untie")
         return model
 
-    def edit(self, atlas: Atlas) -> Edit:
+    def _edit_of(self, atlas: Atlas) -> Edit:
         chosen: Filter | None = None
         if self.excess is not None:
             share = share_of(atlas)
@@ -89,4 +94,4 @@ class EngramLayerwise(ClosedForm):
             for _ in range(self.rounds):
                 batches = {name: stream.batches() for name, stream in streams.items()}
                 moments = collect(block, batches, sites=stage, options=options)
-                self.edit(Atlas(block, moments, RelativeCut(self.cut))).apply_(block, check=False)
+                self._edit_of(Atlas(block, moments, RelativeCut(self.cut))).apply_(block, check=False)

@@ -14,12 +14,11 @@ from torch import Tensor, nn
 from mnemotomy.core.errors import ConfigurationError
 from mnemotomy.core.fingerprints import fingerprint, tokenizer_digest
 from mnemotomy.core.modules import device_of, observing
-from mnemotomy.methods.classifiers.base import Family
-from mnemotomy.methods.language.base import LanguageMethod
+from mnemotomy.methods.base import Family
 from mnemotomy.methods.language.loop import Descent, Loss, Run, Step, descend
 from mnemotomy.methods.language.losses import kl_divergence, negative_log_likelihood
 from mnemotomy.methods.language.predictions import predict
-from mnemotomy.methods.language.problem import TextProblem, sequences
+from mnemotomy.methods.language.problem import LanguageMethod, TextProblem, sequences
 from mnemotomy.text.encoding import Encoded
 from mnemotomy.training.checkpoint import run_key
 
@@ -29,6 +28,14 @@ ALPHAS = (1.0, 2.0, 5.0)
 BETAS = (0.05, 0.1, 0.5)
 EPOCHS = (5, 10)
 """The grids of OpenUnlearning, as the names of its published checkpoints of Llama-3.2-1B and forget10 list them."""
+
+GENTLE, STRONG = (1e-4, 3e-4), (1e-3, 3e-3)
+"""Rates that move a model of some millions of parameters as far as OpenUnlearning's move one of a billion.
+
+On tofu-tiny, NPO and SimNPO at 3e-4 hardly forget, and NPO gains up to 3e-3, the rate of the fine-tuning three times
+over, so that all losses that are bounded below are tried at high rates. Epochs of the small search spaces are as many
+as a processor without an accelerator allows.
+"""
 
 StepLoss = Callable[[nn.Module, Step], Tensor]
 

@@ -7,13 +7,16 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from mnemotomy.methods.base import SearchSpace
 from mnemotomy.methods.language.gradient import EPOCHS, LEARNING_RATES, GradientMethod
 from mnemotomy.methods.language.loop import Loss, Step
 from mnemotomy.methods.language.losses import negative_log_likelihood
 from mnemotomy.methods.language.predictions import predict
 from mnemotomy.methods.language.problem import TextProblem, sequences
+from mnemotomy.methods.registry import register
 
 
+@register
 @dataclass(frozen=True)
 class GradientAscent(GradientMethod):
     """``−L_NLL(X⁺)``; the retain set is never read."""
@@ -22,7 +25,9 @@ class GradientAscent(GradientMethod):
     title: ClassVar = "GradAscent"
     paper: ClassVar = "Jang et al. 2023, Knowledge Unlearning for Mitigating Privacy Risks in Language Models"
     cost: ClassVar = "10 epochs of the forget set, forwards and backwards"
-    search_space: ClassVar = {"learning_rate": LEARNING_RATES, "epochs": EPOCHS}
+    search_space: ClassVar = SearchSpace(
+        {"learning_rate": LEARNING_RATES, "epochs": EPOCHS}, small={"learning_rate": (3e-5, 1e-4), "epochs": (2,)}
+    )
 
     def objective(self, problem: TextProblem) -> Loss:
         return ascent(problem)

@@ -9,19 +9,21 @@ from typing import ClassVar
 from torch import nn
 
 from mnemotomy.core.errors import ConfigurationError
-from mnemotomy.methods.classifiers.base import Family
-from mnemotomy.methods.language.base import LanguageMethod
+from mnemotomy.methods.base import Family, SearchSpace
 from mnemotomy.methods.language.gradient import GradientMethod
 from mnemotomy.methods.language.npo import NPO
-from mnemotomy.methods.language.problem import TextProblem
+from mnemotomy.methods.language.problem import LanguageMethod, TextProblem
+from mnemotomy.methods.language.two_sided import TwoSided
+from mnemotomy.methods.registry import method_named, register
 
 
+@register
 @dataclass(frozen=True)
 class Hybrid(LanguageMethod):
     """``then``, trained from where ``start`` has left the model; its reference is the model before the edit.
 
     Attributes:
-        start: a closed-form method, or its name in ``LANGUAGE_METHODS`` for its defaults.
+        start: a closed-form method, or its name for its defaults.
         then: what is trained from there, for a few epochs.
 
     Raises:
@@ -37,9 +39,12 @@ class Hybrid(LanguageMethod):
     family: ClassVar[Family] = "hybrid"
     draws: ClassVar = True
     cost: ClassVar = "the closed form, and 1 epoch of both sets, forwards and backwards"
-    search_space: ClassVar = {
-        "then": tuple(NPO(learning_rate=rate, epochs=1) for rate in (1e-5, 2e-5, 5e-5)),
-    }
+    search_space: ClassVar = SearchSpace(
+        {
+            "then": tuple(NPO(learning_rate=rate, epochs=1) for rate in (1e-5, 2e-5, 5e-5)),
+        },
+        small={"start": (TwoSided(),), "then": tuple(NPO(learning_rate=rate, epochs=1) for rate in (3e-5, 1e-4))},
+    )
 
     def __post_init__(self) -> None:
         if not isinstance(self.then, GradientMethod):
@@ -53,11 +58,7 @@ class Hybrid(LanguageMethod):
         return (*self._start().material(), *self.then.material())
 
     def _start(self) -> LanguageMethod:
-        from mnemotomy.methods.language.registry import LANGUAGE_METHODS  # it lists this class too
-
-        if isinstance(self.start, str) and self.start not in LANGUAGE_METHODS:
-            raise ConfigurationError(f"there is no method {self.start!r}; choose one of {', '.join(LANGUAGE_METHODS)}")
-        found = LANGUAGE_METHODS[self.start]() if isinstance(self.start, str) else self.start
+        found = method_named("language models", self.start)() if isinstance(self.start, str) else self.start
         if not isinstance(found, LanguageMethod) or found.family != "closed form":
             raise ConfigurationError(f"a hybrid starts from a closed-form method, not from {self.start!r}")
         return found

@@ -7,11 +7,13 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from mnemotomy.methods.base import SearchSpace
 from mnemotomy.methods.language.gradient import (
     ALPHAS,
     BETAS,
     EPOCHS,
     LEARNING_RATES,
+    STRONG,
     RetainingMethod,
     StepLoss,
     check_beta,
@@ -20,8 +22,10 @@ from mnemotomy.methods.language.loop import Step
 from mnemotomy.methods.language.losses import preference_loss
 from mnemotomy.methods.language.predictions import predict, sequence_log_probabilities
 from mnemotomy.methods.language.problem import TextProblem, sequences
+from mnemotomy.methods.registry import register
 
 
+@register
 @dataclass(frozen=True)
 class NPO(RetainingMethod):
     """``−γ 2/β · E log σ(−β log π(y) / π_ref(y)) + α L_retain`` (Zhang et al. 2024, Eq. 3).
@@ -37,7 +41,10 @@ class NPO(RetainingMethod):
     paper: ClassVar = (
         "Zhang et al. 2024, Negative Preference Optimization: From Catastrophic Collapse to Effective Unlearning"
     )
-    search_space: ClassVar = {"learning_rate": LEARNING_RATES, "beta": BETAS, "alpha": ALPHAS, "epochs": EPOCHS}
+    search_space: ClassVar = SearchSpace(
+        {"learning_rate": LEARNING_RATES, "beta": BETAS, "alpha": ALPHAS, "epochs": EPOCHS},
+        small={"learning_rate": STRONG, "alpha": (1.0,), "epochs": (5, 10)},
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

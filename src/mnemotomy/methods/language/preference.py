@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from mnemotomy.methods.base import SearchSpace
 from mnemotomy.methods.language.gradient import (
     ALPHAS,
     BETAS,
@@ -37,7 +38,9 @@ class Preference(RetainingMethod):
 
     beta: float = 0.1
 
-    search_space: ClassVar = {"learning_rate": LEARNING_RATES, "beta": BETAS, "alpha": ALPHAS, "epochs": EPOCHS}
+    search_space: ClassVar = SearchSpace(
+        {"learning_rate": LEARNING_RATES, "beta": BETAS, "alpha": ALPHAS, "epochs": EPOCHS}
+    )
     needs: ClassVar = ("questions",)
 
     def __post_init__(self) -> None:

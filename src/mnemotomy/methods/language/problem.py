@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import nn
 
 from mnemotomy.core.errors import ConceptError, ModelError
 from mnemotomy.core.models import check_language_model
 from mnemotomy.core.modules import window_of
+from mnemotomy.methods.base import Method, Models
 from mnemotomy.text.encoding import MAX_LENGTH, Encoded, encode
 from mnemotomy.text.records import TextExample
 from mnemotomy.text.template import OPEN_UNLEARNING, Template
@@ -62,3 +63,9 @@ class TextProblem:
 def sequences(problem: TextProblem, examples: Sequence[TextExample]) -> list[Encoded]:
     """Every example as a row of tokens; labels are what the model is to predict, the end token behind an answer too."""
     return [encode(example, problem.tokenizer, problem.template, max_length=problem.max_length) for example in examples]
+
+
+class LanguageMethod(Method[TextProblem]):
+    """An unlearning method for language models."""
+
+    models: ClassVar[Models] = "language models"

@@ -17,17 +17,20 @@ from mnemotomy.metabolism.homeostasis import kl_to_reference
 from mnemotomy.metabolism.probe import Layer, hidden_size, hidden_states, resolve_layer
 from mnemotomy.metabolism.schedule import Sigmoid
 from mnemotomy.metabolism.suppression import NegativeCrossEntropy
-from mnemotomy.methods.language.gradient import EPOCHS, LEARNING_RATES, GradientMethod, reference_logits
+from mnemotomy.methods.base import SearchSpace
+from mnemotomy.methods.language.gradient import EPOCHS, GENTLE, LEARNING_RATES, GradientMethod, reference_logits
 from mnemotomy.methods.language.loop import Loss, Step
 from mnemotomy.methods.language.losses import kl_divergence, negative_log_likelihood
 from mnemotomy.methods.language.predictions import predict
 from mnemotomy.methods.language.problem import TextProblem, sequences
 from mnemotomy.methods.language.refusals import answered
+from mnemotomy.methods.registry import register
 from mnemotomy.text.batches import padded
 from mnemotomy.text.encoding import IGNORED, Encoded
 from mnemotomy.training.adapter import unwrapped
 
 
+@register
 @dataclass(frozen=True)
 class RLCPUnlearning(GradientMethod):
     """``L = λ_RAG L_RAG + λ_adv L_P + L_L + λ_KL L_KL`` (Fang & Sun 2026, Algorithm 1) for questions with long answers.
@@ -65,7 +68,10 @@ class RLCPUnlearning(GradientMethod):
     paper: ClassVar = "Fang & Sun 2026, Decoupling Logic from Facts via Regenerative Unlearning"
     needs: ClassVar = ("questions",)
     cost: ClassVar = "10 epochs of the forget set twice and of the retain set, forwards and backwards"
-    search_space: ClassVar = {"learning_rate": LEARNING_RATES, "suppression": (0.25, 0.5), "epochs": EPOCHS}
+    search_space: ClassVar = SearchSpace(
+        {"learning_rate": LEARNING_RATES, "suppression": (0.25, 0.5), "epochs": EPOCHS},
+        small={"learning_rate": GENTLE, "epochs": (2,)},
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

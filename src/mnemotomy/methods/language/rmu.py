@@ -13,11 +13,13 @@ from torch import Tensor, nn
 from mnemotomy.core.errors import ConfigurationError, ModelError
 from mnemotomy.core.modules import device_of, keeping_flags, observing
 from mnemotomy.metabolism.probe import Layer, block_names, hidden_size, hidden_states, resolve_layer
-from mnemotomy.methods.language.gradient import EPOCHS, LEARNING_RATES, RetainingMethod, StepLoss
+from mnemotomy.methods.base import SearchSpace
+from mnemotomy.methods.language.gradient import EPOCHS, LEARNING_RATES, STRONG, RetainingMethod, StepLoss
 from mnemotomy.methods.language.loop import Loss, Step
 from mnemotomy.methods.language.losses import activation_distance
 from mnemotomy.methods.language.predictions import keeping
 from mnemotomy.methods.language.problem import TextProblem, sequences
+from mnemotomy.methods.registry import register
 from mnemotomy.text.batches import padded
 from mnemotomy.text.encoding import IGNORED, Encoded
 from mnemotomy.training.adapter import unwrapped
@@ -26,6 +28,7 @@ BLOCKS = 3
 """That Li et al. train: the one whose output is steered, and the two before it."""
 
 
+@register
 @dataclass(frozen=True)
 class RMU(RetainingMethod):
     """``γ E‖h − c u‖² / d + α E‖h − h_ref‖² / d`` at one layer, over the answers' tokens (Li et al. 2024, Eq. 1 to 3).
@@ -54,12 +57,15 @@ class RMU(RetainingMethod):
     name: ClassVar = "rmu"
     title: ClassVar = "RMU"
     paper: ClassVar = "Li et al. 2024, The WMDP Benchmark: Measuring and Reducing Malicious Use With Unlearning"
-    search_space: ClassVar = {
-        "learning_rate": LEARNING_RATES,
-        "layer": (0.375, 0.6875, 1.0),
-        "steering": (1.0, 10.0, 100.0),
-        "epochs": EPOCHS,
-    }
+    search_space: ClassVar = SearchSpace(
+        {
+            "learning_rate": LEARNING_RATES,
+            "layer": (0.375, 0.6875, 1.0),
+            "steering": (1.0, 10.0, 100.0),
+            "epochs": EPOCHS,
+        },
+        small={"learning_rate": STRONG, "steering": (1.0, 10.0), "epochs": (3,)},
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -7,13 +7,16 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from mnemotomy.methods.language.gradient import EPOCHS, LEARNING_RATES, RetainingMethod, StepLoss, check_beta
+from mnemotomy.methods.base import SearchSpace
+from mnemotomy.methods.language.gradient import EPOCHS, LEARNING_RATES, STRONG, RetainingMethod, StepLoss, check_beta
 from mnemotomy.methods.language.loop import Step
 from mnemotomy.methods.language.losses import simnpo_loss
 from mnemotomy.methods.language.predictions import predict
 from mnemotomy.methods.language.problem import TextProblem, sequences
+from mnemotomy.methods.registry import register
 
 
+@register
 @dataclass(frozen=True)
 class SimNPO(RetainingMethod):
     """``−γ 2/β · E log σ(β (−log π(y) / |y| − δ)) + α L_retain`` (Fan et al. 2025, Eq. 4).
@@ -31,13 +34,16 @@ class SimNPO(RetainingMethod):
     paper: ClassVar = (
         "Fan et al. 2025, Simplicity Prevails: Rethinking Negative Preference Optimization for LLM Unlearning"
     )
-    search_space: ClassVar = {
-        "learning_rate": LEARNING_RATES,
-        "beta": (3.5, 4.5),
-        "delta": (0.0, 1.0),
-        "gamma": (0.125, 0.25),
-        "epochs": EPOCHS,
-    }
+    search_space: ClassVar = SearchSpace(
+        {
+            "learning_rate": LEARNING_RATES,
+            "beta": (3.5, 4.5),
+            "delta": (0.0, 1.0),
+            "gamma": (0.125, 0.25),
+            "epochs": EPOCHS,
+        },
+        small={"learning_rate": (3e-4, *STRONG), "delta": (0.0, 1.0), "epochs": (5,)},
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -13,19 +13,20 @@ from mnemotomy.core.fingerprints import fingerprint
 from mnemotomy.engram.deltas import Dense, Term
 from mnemotomy.engram.edit import Edit
 from mnemotomy.engram.sites import sites_by_name
-from mnemotomy.methods.classifiers.base import Family
-from mnemotomy.methods.language.base import LanguageMethod
+from mnemotomy.methods.base import Family, SearchSpace
 from mnemotomy.methods.language.collecting import Collecting
 from mnemotomy.methods.language.delta import pretrained_of
 from mnemotomy.methods.language.loop import Descent, Loss, Run, Step, descend
 from mnemotomy.methods.language.losses import negative_log_likelihood
 from mnemotomy.methods.language.predictions import predict
-from mnemotomy.methods.language.problem import TextProblem, sequences
+from mnemotomy.methods.language.problem import LanguageMethod, TextProblem, sequences
+from mnemotomy.methods.registry import register
 
 PAPER_STRENGTHS = (0.5, 1.0, 2.0, 5.0, 20.0)
 """Appendix E.5 of arXiv 2606.14997."""
 
 
+@register
 @dataclass(frozen=True)
 class TaskArithmetic(LanguageMethod):
     """``W − α (W_ft on forget − W_pretrained)`` at every projection (Appendix E.5).
@@ -51,7 +52,10 @@ class TaskArithmetic(LanguageMethod):
     draws: ClassVar = True
     cost: ClassVar = "5 epochs of the forget set, forwards and backwards"
     needs: ClassVar = ("pretrained",)
-    search_space: ClassVar = {"strength": PAPER_STRENGTHS}
+    search_space: ClassVar = SearchSpace(
+        {"strength": PAPER_STRENGTHS},
+        small={"strength": PAPER_STRENGTHS, "training": (Descent(learning_rate=1e-3, epochs=5),)},
+    )
 
     def __post_init__(self) -> None:
         if not self.strength > 0.0:

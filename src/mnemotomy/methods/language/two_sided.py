@@ -16,19 +16,20 @@ from mnemotomy.curvature.kronecker import KroneckerFactors, check_damping
 from mnemotomy.curvature.weight_gradients import train_as, train_only
 from mnemotomy.engram.sites import Selector, select_sites
 from mnemotomy.engram.sites.base import WeightAndBias
-from mnemotomy.methods.language.base import LanguageMethod
-from mnemotomy.methods.language.closed_form import PAPER
+from mnemotomy.methods.base import OURS, SearchSpace
 from mnemotomy.methods.language.collecting import some
 from mnemotomy.methods.language.curvature import Curvature, Labels, linear
 from mnemotomy.methods.language.forgetting import WeightedForgetLoss, loss_gradient
 from mnemotomy.methods.language.lower_blocks import cached_lower_blocks
-from mnemotomy.methods.language.problem import TextProblem, sequences
+from mnemotomy.methods.language.problem import LanguageMethod, TextProblem, sequences
 from mnemotomy.methods.language.target_level import Level, estimated_level, losses
+from mnemotomy.methods.registry import register
 
 TOLERANCE, WAYPOINT_TOLERANCE = 0.02, 0.1
 """How near to its aim the last step must come, and those before it, as a share of the level."""
 
 
+@register
 @dataclass(frozen=True)
 class TwoSided(LanguageMethod):
     """``ΔW = η · G⁻¹ ∇L_forget A⁻¹``: a few natural-gradient steps in the metric of the retained set.
@@ -85,11 +86,11 @@ class TwoSided(LanguageMethod):
 
     name: ClassVar = "two-sided"
     title: ClassVar = "Two-sided"
-    paper: ClassVar = f"ours, on {PAPER}"
+    paper: ClassVar = OURS
     family: ClassVar = "closed form"
     draws: ClassVar = True
     cost: ClassVar = "forwards and backwards: part of the retained set and the forget set, once per step"
-    search_space: ClassVar = {"damping": (0.002, 0.01, 0.05)}
+    search_space: ClassVar = SearchSpace({"damping": (0.002, 0.01, 0.05)})
 
     def __post_init__(self) -> None:
         check_damping(self.damping)

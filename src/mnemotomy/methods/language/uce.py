@@ -10,15 +10,18 @@ from mnemotomy.engram.atlas import Atlas
 from mnemotomy.engram.edit import Edit
 from mnemotomy.engram.filters import Ridge
 from mnemotomy.engram.strength import erase
-from mnemotomy.methods.language.closed_form import ClosedForm
+from mnemotomy.methods.base import SearchSpace
+from mnemotomy.methods.language.closed_form import MomentsEdit
 from mnemotomy.methods.language.collecting import FORGET
+from mnemotomy.methods.registry import register
 
 PAPER_DAMPINGS = (0.0, 0.01, 0.05, 0.1, 0.3, 0.5, 1.0)
 """Appendix E.5 of arXiv 2606.14997."""
 
 
+@register
 @dataclass(frozen=True)
-class UCE(ClosedForm):
+class UCE(MomentsEdit):
     """``W − α W Σ⁺ (Σ⁺ + Σ⁻ + λI)⁻¹`` (Eq. 31): no direction is cut, all are damped.
 
     Attributes:
@@ -40,7 +43,7 @@ class UCE(ClosedForm):
     name: ClassVar = "uce"
     title: ClassVar = "UCE"
     paper: ClassVar = "Gandikota et al. 2024, Unified Concept Editing in Diffusion Models"
-    search_space: ClassVar = {"damping": PAPER_DAMPINGS}
+    search_space: ClassVar = SearchSpace({"damping": PAPER_DAMPINGS})
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -8,13 +8,16 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from mnemotomy.core.errors import ConfigurationError
-from mnemotomy.methods.language.gradient import ALPHAS, EPOCHS, RetainingMethod, StepLoss, reference_logits
+from mnemotomy.methods.base import SearchSpace
+from mnemotomy.methods.language.gradient import ALPHAS, EPOCHS, STRONG, RetainingMethod, StepLoss, reference_logits
 from mnemotomy.methods.language.loop import Step
 from mnemotomy.methods.language.losses import undial_loss
 from mnemotomy.methods.language.predictions import predict
 from mnemotomy.methods.language.problem import TextProblem, sequences
+from mnemotomy.methods.registry import register
 
 
+@register
 @dataclass(frozen=True)
 class UNDIAL(RetainingMethod):
     """``γ CE(softmax(logits_ref − β · onehot(y)), π) + α L_retain`` (Dong et al. 2025, Eq. 4).
@@ -33,12 +36,15 @@ class UNDIAL(RetainingMethod):
     name: ClassVar = "undial"
     title: ClassVar = "UNDIAL"
     paper: ClassVar = "Dong et al. 2025, UNDIAL: Self-Distillation with Adjusted Logits for Robust Unlearning"
-    search_space: ClassVar = {
-        "learning_rate": (1e-5, 1e-4, 3e-4),
-        "beta": (3.0, 10.0, 30.0),
-        "alpha": ALPHAS,
-        "epochs": EPOCHS,
-    }
+    search_space: ClassVar = SearchSpace(
+        {
+            "learning_rate": (1e-5, 1e-4, 3e-4),
+            "beta": (3.0, 10.0, 30.0),
+            "alpha": ALPHAS,
+            "epochs": EPOCHS,
+        },
+        small={"learning_rate": STRONG, "beta": (3.0, 10.0), "alpha": (1.0,), "epochs": (3,)},
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

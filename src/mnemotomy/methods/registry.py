@@ -1,0 +1,84 @@
+"""Every unlearning method by name. One that registers itself in a module of its package is found there."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import pkgutil
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+
+from mnemotomy.core.errors import ConfigurationError
+from mnemotomy.methods.base import Method, Models
+
+if TYPE_CHECKING:
+    from mnemotomy.methods.classifiers.problem import ClassifierMethod
+    from mnemotomy.methods.language.problem import LanguageMethod
+
+PACKAGES: dict[Models, str] = {
+    "classifiers": "mnemotomy.methods.classifiers",
+    "language models": "mnemotomy.methods.language",
+}
+TABLES: dict[Models, tuple[str, ...]] = {
+    "classifiers": (
+        "retrain", "fine-tune", "neggrad", "neggrad-plus", "l1-sparse", "random-label", "salun", "engram",
+        "engram-grid", "engram-recalibrated", "engram-outputs", "engram-projector", "engram-automatic", "two-sided",
+    ),
+    "language models": (
+        "gradient-ascent", "grad-diff", "idk-nll", "idk-dpo", "undial", "rmu", "npo", "simnpo", "alt-po", "rlcp",
+        "task-arithmetic", "uce", "engram-uniform", "engram-weight-norm", "delta-weights", "delta-sequential",
+        "engram-filtered", "engram-projector", "engram-steep", "engram-automatic", "engram-layerwise", "two-sided",
+    ),
+}  # fmt: skip
+"""The order in which tables list methods, as those of arXiv 2606.14997 do; any other comes after them."""
+
+M = TypeVar("M", bound=type[Method[Any]])
+_found: dict[Models, dict[str, type[Method[Any]]]] = {models: {} for models in PACKAGES}
+
+
+def register(kind: M) -> M:
+    """Enter a method under its name; decorates its class.
+
+    Raises:
+        ConfigurationError: another method for these models has the name.
+    """
+    known = _found[kind.models].setdefault(kind.name, kind)
+    if known is not kind:
+        raise ConfigurationError(f"there is a method {kind.name!r} for {kind.models} already: {known.__qualname__}")
+    return kind
+
+
+@overload
+def methods(models: Literal["classifiers"]) -> dict[str, type[ClassifierMethod]]: ...
+@overload
+def methods(models: Literal["language models"]) -> dict[str, type[LanguageMethod]]: ...
+def methods(models: Models) -> dict[str, Any]:
+    """The registered methods for these models by name, in the order of ``TABLES``; the registry itself, not a copy."""
+    _discover(models)
+    return _found[models]
+
+
+@overload
+def method_named(models: Literal["classifiers"], name: str) -> type[ClassifierMethod]: ...
+@overload
+def method_named(models: Literal["language models"], name: str) -> type[LanguageMethod]: ...
+def method_named(models: Models, name: str) -> Any:
+    """The method of this name.
+
+    Raises:
+        ConfigurationError: there is none.
+    """
+    found: dict[str, Any] = methods(models)
+    if name not in found:
+        raise ConfigurationError(f"there is no method {name!r}; choose among {', '.join(found)}")
+    return found[name]
+
+
+@functools.cache
+def _discover(models: Models) -> None:
+    """Import the modules of a package, which register what they define, and put all in order."""
+    package = importlib.import_module(PACKAGES[models])
+    for module in pkgutil.iter_modules(package.__path__):
+        importlib.import_module(f"{package.__name__}.{module.name}")
+    found = _found[models]
+    for name in [*(name for name in TABLES[models] if name in found), *(n for n in found if n not in TABLES[models])]:
+        found[name] = found.pop(name)
