@@ -18,7 +18,7 @@ from mnemotomy.cli import app
 from mnemotomy.core.errors import DataError, ModelError
 from mnemotomy.core.files import check_replaceable, output_file, replacing_folder, write_text
 from mnemotomy.core.models import check_language_model
-from mnemotomy.core.modules import device_of, observing
+from mnemotomy.core.modules import blocks_by_name, device_of, observing
 
 
 def masked() -> Any:
@@ -235,3 +235,17 @@ def test_a_device_is_written_to_and_not_replaced():
         pytest.skip("there is no /dev/null here")
     write_text("/dev/null", "gone")
     assert Path("/dev/null").is_char_device()
+
+
+def test_blocks_are_the_longest_list_that_lies_in_no_other():
+    def block(experts: int) -> nn.Module:
+        return nn.ModuleDict({"experts": nn.ModuleList(nn.Linear(2, 2) for _ in range(experts))})
+
+    model = nn.ModuleDict(
+        {"few": nn.ModuleList([nn.Linear(2, 2)]), "layers": nn.ModuleList([block(5), nn.Linear(2, 2)])}
+    )
+    found = blocks_by_name(model)
+    assert list(found) == ["layers.0", "layers.1"]
+    assert found["layers.1"] is model["layers"][1]
+    with pytest.raises(ModelError, match="has no list of blocks"):
+        blocks_by_name(nn.Linear(2, 2))

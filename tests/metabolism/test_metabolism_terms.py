@@ -10,16 +10,25 @@ from helpers import tiny_llama
 from torch import nn
 
 from mnemotomy.core.errors import ConfigurationError, ModelError
-from mnemotomy.metabolism.adversary import Collapse, Reversal, Uniform, Watching, spread
-from mnemotomy.metabolism.homeostasis import kl_to_reference
+from mnemotomy.core.modules import blocks_by_name
 from mnemotomy.metabolism.objective import Objective, Step
-from mnemotomy.metabolism.probe import LinearProbe, block_names, hidden_states, layers_from, resolve_layer
-from mnemotomy.metabolism.reversal import reverse_gradient
+from mnemotomy.metabolism.probe import LinearProbe, hidden_states, layers_from, resolve_layer
 from mnemotomy.metabolism.rlcp import RLCP, Training, described
-from mnemotomy.metabolism.schedule import Constant, Sigmoid
 from mnemotomy.metabolism.streams import Sequences
-from mnemotomy.metabolism.suppression import NegativeCrossEntropy, Unlikelihood, answer_cross_entropy
-from mnemotomy.metabolism.survival import survival_loss
+from mnemotomy.metabolism.terms import (
+    Collapse,
+    Constant,
+    NegativeCrossEntropy,
+    Reversal,
+    Sigmoid,
+    Uniform,
+    Unlikelihood,
+    Watching,
+    answer_cross_entropy,
+    kl_divergence,
+    reverse_gradient,
+    spread,
+)
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.3, 1.0])
@@ -48,7 +57,7 @@ def test_negative_cross_entropy_by_hand():
     labels = torch.tensor([[-100, 1]])
     assert float(NegativeCrossEntropy()(logits, labels)) == pytest.approx(0.5 * math.log(0.8))
     assert float(answer_cross_entropy(logits, labels)) == pytest.approx(-math.log(0.8))
-    assert float(survival_loss(logits, labels)) == pytest.approx(-math.log(0.8))
+    assert float(answer_cross_entropy(logits, labels)) == pytest.approx(-math.log(0.8))
 
 
 def test_unlikelihood_is_bounded_and_finite():
@@ -77,8 +86,8 @@ def test_kl_is_scipys_over_the_counted_positions():
         for j in range(3)
         if counted[i, j]
     ]
-    assert float(kl_to_reference(reference, logits, counted)) == pytest.approx(sum(by_hand) / 4, rel=1e-5)
-    assert float(kl_to_reference(logits, logits, counted)) == pytest.approx(0.0, abs=1e-7)
+    assert float(kl_divergence(logits[counted], reference[counted])) == pytest.approx(sum(by_hand) / 4, rel=1e-5)
+    assert float(kl_divergence(logits[counted], logits[counted])) == pytest.approx(0.0, abs=1e-7)
 
 
 def test_spread_is_the_share_of_variance_within_a_slot():
@@ -139,7 +148,7 @@ def test_collapse_draws_the_states_of_a_slot_together():
 
 def test_layers_by_number_share_and_name():
     model = tiny_llama(num_hidden_layers=6)
-    assert block_names(model)[0] == "model.layers.0"
+    assert next(iter(blocks_by_name(model))) == "model.layers.0"
     assert resolve_layer(model, 5) == resolve_layer(model, 20 / 24) == "model.layers.4"
     assert resolve_layer(model, "model.layers.2.mlp") == "model.layers.2.mlp"
     assert layers_from(model, 5) == ["model.layers.4", "model.layers.5"]
@@ -223,8 +232,8 @@ def test_retained_texts_and_the_kl_before_the_answer(example):
     terms = objective(Step(1.0, torch.tensor([0, 1]), slots, asked, told, kept, teacher, teacher_kept))
     before_answer = torch.tensor([[True, False, True], [True, False, True]])
     with torch.no_grad():
-        kl = kl_to_reference(teacher, model(asked.input_ids).logits, before_answer)
-        retained = kl_to_reference(teacher_kept, model(kept.input_ids).logits, torch.ones(1, 3, dtype=torch.bool))
+        kl = kl_divergence(model(asked.input_ids).logits[before_answer], teacher[before_answer])
+        retained = kl_divergence(model(kept.input_ids).logits[0], teacher_kept[0])
     assert float(terms["L_KL"].detach()) == pytest.approx(float(kl), rel=1e-4)
     assert float(terms["L_retain"].detach()) == pytest.approx(float(retained), rel=1e-4)
     parts = {k: float(v.detach()) for k, v in terms.items()}

@@ -17,7 +17,7 @@ from mnemotomy.data.fact import Fact
 from mnemotomy.metabolism import loop
 from mnemotomy.metabolism.metabolize import metabolize
 from mnemotomy.metabolism.rlcp import RLCP, EngramStart, Training
-from mnemotomy.metabolism.schedule import Schedule
+from mnemotomy.metabolism.terms import Schedule
 from mnemotomy.training.checkpoint import trained_state
 
 

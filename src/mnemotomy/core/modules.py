@@ -46,6 +46,24 @@ def untie(model: nn.Module, name: str) -> None:
             cast(Any, module).all_tied_weights_keys = {}
 
 
+def blocks_by_name(model: nn.Module) -> dict[str, nn.Module]:
+    """The blocks of a model in order, by name: the longest list of modules that lies in no other list.
+
+    Lists inside of blocks, as of experts, may be longer.
+
+    Raises:
+        ModelError: there is none.
+    """
+    found: dict[str, nn.ModuleList] = {}
+    for name, module in model.named_modules():
+        if isinstance(module, nn.ModuleList) and not any(name.startswith(f"{outer}.") for outer in found):
+            found[name] = module
+    if not found:
+        raise ModelError(f"{type(model).__name__} has no list of blocks; name the module, or edit the model in one go")
+    name = max(found, key=lambda one: len(found[one]))
+    return {f"{name}.{index}": block for index, block in enumerate(found[name])}
+
+
 def device_of(model: nn.Module) -> torch.device:
     """The device of the first parameter (cpu for a model without any)."""
     return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))

@@ -9,12 +9,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from mnemotomy.metabolism.homeostasis import kl_to_reference
 from mnemotomy.metabolism.probe import hidden_size, hidden_states, layers_from, resolve_layer
 from mnemotomy.metabolism.rlcp import RLCP
 from mnemotomy.metabolism.streams import Sequences
-from mnemotomy.metabolism.suppression import IGNORED
-from mnemotomy.metabolism.survival import survival_loss
+from mnemotomy.metabolism.terms import IGNORED, answer_cross_entropy, kl_divergence
 from mnemotomy.training.adapter import unwrapped
 
 Terms = Mapping[str, Tensor]
@@ -66,11 +64,12 @@ class Objective(nn.Module):
         if step.asked is not None:
             total = total + self._without_context(step, step.asked, terms)
         if step.told is not None and self.config.lambda_rag > 0:
-            terms["L_RAG"] = survival_loss(self._logits(step.told), step.told.labels)
+            terms["L_RAG"] = answer_cross_entropy(self._logits(step.told), step.told.labels)
             total = total + self.config.lambda_rag * terms["L_RAG"]
         if step.retained is not None and step.teacher_retained is not None:
             logits = self._logits(step.retained)
-            terms["L_retain"] = kl_to_reference(step.teacher_retained, logits, step.retained.attention_mask.bool())
+            counted = step.retained.attention_mask.bool()
+            terms["L_retain"] = kl_divergence(logits[counted], step.teacher_retained[counted])
             total = total + self.config.lambda_retain * terms["L_retain"]
         return {**terms, "total": torch.as_tensor(total)}
 
@@ -91,7 +90,7 @@ class Objective(nn.Module):
             counted = asked.attention_mask.bool()
             if config.kl_on == "prompt":
                 counted = counted & (asked.labels == IGNORED)
-            terms["L_KL"] = kl_to_reference(step.teacher_asked, logits, counted)
+            terms["L_KL"] = kl_divergence(logits[counted], step.teacher_asked[counted])
             total = total + config.lambda_kl * terms["L_KL"]
         return total
 

@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from mnemotomy.core.errors import ModelError
+from mnemotomy.core.modules import blocks_by_name
 
 Layer = int | float | str
 """Blocks passed, counted from 1; or a share of the depth; or the name of a module whose output is probed."""
@@ -45,9 +46,9 @@ def resolve_layer(model: nn.Module, layer: Layer) -> str:
     """
     if isinstance(layer, str):
         if not layer or layer not in dict(model.named_modules()):
-            raise ModelError(f"the model has no module {layer!r}; its blocks are {_span(block_names(model))}")
+            raise ModelError(f"the model has no module {layer!r}; its blocks are {_span(list(blocks_by_name(model)))}")
         return layer
-    blocks = block_names(model)
+    blocks = list(blocks_by_name(model))
     if isinstance(layer, float) and not 0.0 < layer <= 1.0:
         raise ModelError(f"layer {layer} as a share of the depth must be above 0 and at most 1")
     number = round(layer * len(blocks)) if isinstance(layer, float) else layer
@@ -59,21 +60,8 @@ def resolve_layer(model: nn.Module, layer: Layer) -> str:
 def layers_from(model: nn.Module, layer: Layer) -> list[str]:
     """The module at ``layer`` and every block after it."""
     name = resolve_layer(model, layer)
-    blocks = block_names(model)
+    blocks = list(blocks_by_name(model))
     return blocks[blocks.index(name) :] if name in blocks else [name]
-
-
-def block_names(model: nn.Module) -> list[str]:
-    """The names of the model's blocks in order: the longest list of modules.
-
-    Raises:
-        ModelError: there is none.
-    """
-    lists = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.ModuleList)]
-    if not lists:
-        raise ModelError(f"{type(model).__name__} has no list of blocks; name the module to probe")
-    name, blocks = max(lists, key=lambda pair: len(pair[1]))
-    return [f"{name}.{index}" for index in range(len(blocks))]
 
 
 def hidden_size(model: Any) -> int:

@@ -7,10 +7,19 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, Literal, get_args
 
 from mnemotomy.core.errors import ConfigurationError
-from mnemotomy.metabolism.adversary import Adversary, Collapse, Reversal, Watching
 from mnemotomy.metabolism.probe import Layer
-from mnemotomy.metabolism.schedule import Constant, Schedule, Sigmoid
-from mnemotomy.metabolism.suppression import NegativeCrossEntropy, Suppression, Unlikelihood
+from mnemotomy.metabolism.terms import (
+    Adversary,
+    Collapse,
+    Constant,
+    NegativeCrossEntropy,
+    Reversal,
+    Schedule,
+    Sigmoid,
+    Suppression,
+    Unlikelihood,
+    Watching,
+)
 from mnemotomy.training.adapter import LoRA
 
 Ablation = Literal["reversal", "suppression", "kl", "schedule"]

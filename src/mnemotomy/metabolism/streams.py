@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mnemotomy.core.errors import DataError
 from mnemotomy.data.fact import Fact, PromptFormat
-from mnemotomy.metabolism.suppression import IGNORED
+from mnemotomy.metabolism.terms import IGNORED
 from mnemotomy.text.batches import pad_rows
 from mnemotomy.text.tokenizing import encode_prompt, encode_with_answer, padding_token
 

@@ -11,9 +11,9 @@ import torch
 from helpers import randn
 
 from mnemotomy.core.models import load_model, load_tokenizer
+from mnemotomy.metabolism.terms import kl_divergence
 from mnemotomy.methods.language.losses import (
     activation_distance,
-    kl_divergence,
     negative_log_likelihood,
     preference_loss,
     simnpo_loss,

@@ -8,7 +8,8 @@ from tiny_language import tokenizer
 from tiny_problem import example, llama, tiny_problem
 
 from mnemotomy.core.errors import ConfigurationError, ModelError
-from mnemotomy.methods.language.losses import kl_divergence, negative_log_likelihood, undial_loss
+from mnemotomy.metabolism.terms import kl_divergence
+from mnemotomy.methods.language.losses import negative_log_likelihood, undial_loss
 from mnemotomy.methods.language.npo import NPO
 from mnemotomy.methods.language.problem import TextProblem
 from mnemotomy.methods.language.target_level import losses

@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mnemotomy.core.modules import device_of, observing
+from mnemotomy.core.modules import blocks_by_name, device_of, observing
 from mnemotomy.data.fact import Fact
-from mnemotomy.metabolism.probe import Layer, block_names, resolve_layer
+from mnemotomy.metabolism.probe import Layer, resolve_layer
 from mnemotomy.metabolism.streams import encode_texts
 from mnemotomy.metrics.attention import attention_entropy, evidence_weight
 from mnemotomy.metrics.decodability import decodability
@@ -160,4 +160,4 @@ def phrasings(facts: Sequence[Fact]) -> Iterator[tuple[str, str, int]]:
 
 def layer_number(model: nn.Module, layer: Layer) -> int:
     """l* as the number of blocks passed."""
-    return block_names(model).index(resolve_layer(model, layer)) + 1
+    return list(blocks_by_name(model)).index(resolve_layer(model, layer)) + 1

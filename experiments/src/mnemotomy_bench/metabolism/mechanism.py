@@ -8,11 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mnemotomy.core.modules import device_of
-from mnemotomy.metabolism.adversary import spread
-from mnemotomy.metabolism.probe import Layer, block_names
+from mnemotomy.core.modules import blocks_by_name, device_of
+from mnemotomy.metabolism.probe import Layer
 from mnemotomy.metabolism.streams import encode_answers
-from mnemotomy.metabolism.suppression import answer_cross_entropy
+from mnemotomy.metabolism.terms import answer_cross_entropy, spread
 from mnemotomy.metrics.decodability import fresh_probe, without_phrasing
 from mnemotomy.observe.positions import token_positions
 from mnemotomy.observe.prompts import observe_prompts
@@ -109,7 +108,7 @@ def energy(model: nn.Module, tokenizer: Any, subject: Subject, samples: int = 8)
     encoded = tokenizer([prompt for prompt, _ in pairs], return_tensors="pt", padding=True, padding_side="right")
     batch = {name: encoded[name].to(device_of(model)) for name in ("input_ids", "attention_mask")}
     positions = [token_positions(tokenizer, prompt, name) for prompt, name in pairs]
-    layers = range(1, len(block_names(model)) + 1)
+    layers = range(1, len(blocks_by_name(model)) + 1)
     found = metabolic_energy(model, batch, list(layers), positions, samples=samples)
     return asdict(found) | {"total": found.total}
 

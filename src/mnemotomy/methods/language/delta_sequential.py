@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mnemotomy.core.errors import ConfigurationError, SelectionError
-from mnemotomy.core.modules import device_of, observing, tied_parameters, untie
+from mnemotomy.core.modules import blocks_by_name, device_of, observing, tied_parameters, untie
 from mnemotomy.core.progress import progress_bar
 from mnemotomy.engram.cut import RelativeCut
 from mnemotomy.engram.edit import check_finite
@@ -25,7 +25,7 @@ from mnemotomy.methods.language.collecting import FORGET, RETAIN, Collecting
 from mnemotomy.methods.language.delta import pretrained_of
 from mnemotomy.methods.language.paired_moments import Inputs, PairedMoment, input_of, paired_moment
 from mnemotomy.methods.language.problem import LanguageMethod, TextProblem
-from mnemotomy.methods.language.propagation import Stream, blocks_of, local_names, stages
+from mnemotomy.methods.language.propagation import Stream, local_names, stages
 from mnemotomy.methods.registry import register
 from mnemotomy.text.batches import Batch
 
@@ -110,7 +110,7 @@ class DeltaSequential(Collecting, LanguageMethod):
         own = {name: Stream(model, batches) for name, batches in sets.items()}
         aims = {name: Stream(aim, sets[name]) for name, aim in models.items()}
         with progress_bar(self.name, len(inside)) as advance:
-            for names, base in zip(inside, blocks_of(pretrained), strict=True):
+            for names, base in zip(inside, blocks_by_name(pretrained).values(), strict=True):
                 if names:
                     self._edit_block(names, base, own, aims)
                 for stream in (*own.values(), *aims.values()):

@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from mnemotomy.core.errors import ConfigurationError
 from mnemotomy.core.fingerprints import fingerprint, tokenizer_digest
 from mnemotomy.core.modules import device_of, observing
+from mnemotomy.metabolism.terms import kl_divergence
 from mnemotomy.methods.base import Family
 from mnemotomy.methods.language.loop import Descent, Loss, Run, Step, descend
-from mnemotomy.methods.language.losses import kl_divergence, negative_log_likelihood
+from mnemotomy.methods.language.losses import negative_log_likelihood
 from mnemotomy.methods.language.predictions import predict
 from mnemotomy.methods.language.problem import LanguageMethod, TextProblem, sequences
 from mnemotomy.text.encoding import Encoded

@@ -23,12 +23,6 @@ def negative_log_likelihood(log_probabilities: Float[Tensor, " tokens"]) -> Scal
     return -_mean(log_probabilities)
 
 
-def kl_divergence(logits: Float[Tensor, "tokens vocabulary"], reference: Float[Tensor, "tokens vocabulary"]) -> Scalar:
-    """``KL(reference ‖ model)``, the mean over the tokens, in nats."""
-    found, expected = logits.float().log_softmax(-1), reference.float().log_softmax(-1)
-    return _mean((expected.exp() * (expected - found)).sum(-1))
-
-
 def preference_loss(margin: PerExample, beta: float) -> Scalar:
     """``−2/β · mean log σ(β · margin)``: DPO's loss with the factor of NPO (Zhang et al. 2024, Eq. 3).
 

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from mnemotomy.core.errors import ModelError
+from mnemotomy.core.modules import blocks_by_name
 from mnemotomy.engram.sites import Site
-from mnemotomy.methods.language.propagation import blocks_of, local_names
+from mnemotomy.methods.language.propagation import local_names
 
 LIMIT = 2**30
 """Bytes that are remembered at most; what comes after is computed each time."""
@@ -61,7 +62,7 @@ def _below(model: nn.Module, sites: Mapping[str, Site]) -> list[nn.Module]:
     except ModelError:  # no blocks
         return []
     lowest = next((number for number, names in enumerate(inside) if names), 0)
-    return [] if outside else blocks_of(model)[:lowest]
+    return [] if outside else list(blocks_by_name(model).values())[:lowest]
 
 
 class _Memory:

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mnemotomy.core.errors import ConfigurationError, ModelError
-from mnemotomy.core.modules import device_of, observing
+from mnemotomy.core.modules import blocks_by_name, device_of, observing
 from mnemotomy.engram.forward import default_forward, move
 from mnemotomy.engram.sites import Reading, Site, sites_by_name
 from mnemotomy.engram.sites.embedding import EmbeddingSite
@@ -29,13 +29,13 @@ class Stream:
     """
 
     def __init__(self, model: nn.Module, batches: Sequence[Batch]) -> None:
-        self.blocks = blocks_of(model)
+        by_name = blocks_by_name(model)
+        self.blocks = list(by_name.values())
         self.labels = [batch["labels"] for batch in batches]
         self.states: list[Float[Tensor, "batch length d"]] = []
         self._arguments: list[list[Arguments]] = []
         self._at = 0
-        names = {id(module): name for name, module in model.named_modules()}
-        forward = default_forward(model, [names[id(self.blocks[0])]])
+        forward = default_forward(model, [next(iter(by_name))])
         with observing(model):
             for batch in batches:
                 self._capture(model, forward, batch)
@@ -96,19 +96,6 @@ def forward_state(_: nn.Module, batch: Mapping[str, Any]) -> Any:
     return stream.run(index)
 
 
-def blocks_of(model: nn.Module) -> list[nn.Module]:
-    """The blocks of a decoder: the longest list of modules in it that are of one kind.
-
-    Raises:
-        ModelError: there is none.
-    """
-    lists = [list(module) for module in model.modules() if isinstance(module, nn.ModuleList)]
-    alike = [found for found in lists if len({type(block) for block in found}) == 1]
-    if not alike:
-        raise ModelError(f"{type(model).__name__} has no list of blocks; edit it in one go, with engram-uniform")
-    return max(alike, key=len)
-
-
 def stages(run: Callable[[], Any], sites: Mapping[str, Site]) -> list[list[str]]:
     """The sites in the order they are reached in, those that read one tensor together: q, k, v; o; gate, up; down.
 
@@ -146,11 +133,10 @@ def local_names(model: nn.Module, names: Sequence[str]) -> tuple[list[list[str]]
     for name, site in sites_by_name(model, names).items():
         if isinstance(site, EmbeddingSite):
             raise ConfigurationError(f"layer by layer, projections are edited; leave the embedding {name!r} out")
-    paths = {id(module): name for name, module in model.named_modules()}
     inside: list[list[str]] = []
     rest = list(names)
-    for block in blocks_of(model):
-        prefix = f"{paths[id(block)]}."
+    for block in blocks_by_name(model):
+        prefix = f"{block}."
         inside.append([name.removeprefix(prefix) for name in rest if name.startswith(prefix)])
         rest = [name for name in rest if not name.startswith(prefix)]
     return inside, rest

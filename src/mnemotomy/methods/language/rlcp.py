@@ -12,15 +12,12 @@ from torch import Tensor, nn
 from mnemotomy.core.errors import ConfigurationError
 from mnemotomy.core.modules import device_of, observing
 from mnemotomy.data.fact import PromptFormat
-from mnemotomy.metabolism.adversary import Reversal
-from mnemotomy.metabolism.homeostasis import kl_to_reference
 from mnemotomy.metabolism.probe import Layer, hidden_size, hidden_states, resolve_layer
-from mnemotomy.metabolism.schedule import Sigmoid
-from mnemotomy.metabolism.suppression import NegativeCrossEntropy
+from mnemotomy.metabolism.terms import NegativeCrossEntropy, Reversal, Sigmoid, kl_divergence
 from mnemotomy.methods.base import SearchSpace
 from mnemotomy.methods.language.gradient import EPOCHS, GENTLE, LEARNING_RATES, GradientMethod, reference_logits
 from mnemotomy.methods.language.loop import Loss, Step
-from mnemotomy.methods.language.losses import kl_divergence, negative_log_likelihood
+from mnemotomy.methods.language.losses import negative_log_likelihood
 from mnemotomy.methods.language.predictions import predict
 from mnemotomy.methods.language.problem import TextProblem, sequences
 from mnemotomy.methods.language.refusals import answered
@@ -137,7 +134,8 @@ class RLCPObjective(nn.Module):
             return kl_divergence(found, reference_logits(self.problem, kept))
         with observing(self.problem.model):
             reference = self._forward(self.problem.model, rows).logits
-        return kl_to_reference(reference, asked.logits, self._batch(rows)["attention_mask"].bool())
+        counted = self._batch(rows)["attention_mask"].bool()
+        return kl_divergence(asked.logits[counted], reference[counted])
 
     def _forward(self, model: nn.Module, rows: Sequence[Encoded]) -> _Asked:
         batch = self._batch(rows)

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from mnemotomy.core.errors import ConfigurationError, ModelError
-from mnemotomy.core.modules import device_of, keeping_flags, observing
-from mnemotomy.metabolism.probe import Layer, block_names, hidden_size, hidden_states, resolve_layer
+from mnemotomy.core.modules import blocks_by_name, device_of, keeping_flags, observing
+from mnemotomy.metabolism.probe import Layer, hidden_size, hidden_states, resolve_layer
 from mnemotomy.methods.base import SearchSpace
 from mnemotomy.methods.language.gradient import EPOCHS, LEARNING_RATES, STRONG, RetainingMethod, StepLoss
 from mnemotomy.methods.language.loop import Loss, Step
@@ -128,7 +128,7 @@ def down_projections(model: nn.Module, layer: Layer) -> set[str]:
     Raises:
         ModelError: ``layer`` is no block, or the blocks have no module named ``down_proj``.
     """
-    blocks, name = block_names(model), resolve_layer(model, layer)
+    blocks, name = list(blocks_by_name(model)), resolve_layer(model, layer)
     if name not in blocks:
         raise ModelError(f"{name!r} is no block; name one by its number, or train='all'")
     last = blocks.index(name) + 1

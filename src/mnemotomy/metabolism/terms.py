@@ -1,18 +1,63 @@
-"""Adversaries: what pushes a fact's identity out of the hidden states (Section 4.2, and bounded forms)."""
+"""Terms of the objective: adversaries, suppression, homeostasis, and how their strength grows (Algorithm 1)."""
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from mnemotomy.metabolism.probe import LinearProbe
-from mnemotomy.metabolism.reversal import reverse_gradient
+
+
+class Schedule(ABC):
+    """A function from progress in [0, 1] to strength."""
+
+    @abstractmethod
+    def __call__(self, progress: float) -> float:
+        """The strength at ``progress``."""
+
+
+@dataclass(frozen=True)
+class Sigmoid(Schedule):
+    """``α = 2 / (1 + exp(−steepness · p)) − 1``: 0 at the start, near 1 from the middle on. The paper's, with 10."""
+
+    steepness: float = 10.0
+
+    def __call__(self, progress: float) -> float:
+        return 2.0 / (1.0 + math.exp(-self.steepness * progress)) - 1.0
+
+
+@dataclass(frozen=True)
+class Constant(Schedule):
+    """The same strength from the first step on: the ablation without a schedule."""
+
+    strength: float = 1.0
+
+    def __call__(self, progress: float) -> float:
+        return self.strength
+
+
+class _Reversal(torch.autograd.Function):
+    @staticmethod
+    def forward(context: Any, states: Tensor, alpha: float) -> Tensor:
+        context.alpha = alpha
+        return states.view_as(states)
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return -context.alpha * gradients[0], None
+
+
+def reverse_gradient(states: Tensor, alpha: float) -> Tensor:
+    """``GRL(h, α)`` of Algorithm 1: ``states`` unchanged, of any shape; what flows back is multiplied by ``−alpha``."""
+    return _Reversal.apply(states, alpha)  # type: ignore[no-untyped-call]
+
 
 States = Mapping[str, Float[Tensor, "n d"]]
 
@@ -155,3 +200,58 @@ def _frozen(probe: nn.Module, states: Tensor) -> Tensor:
     """The probe's logits, with a gradient for the states and none for the probe."""
     parameters = {name: parameter.detach() for name, parameter in probe.named_parameters()}
     return torch.func.functional_call(probe, parameters, (states,))
+
+
+IGNORED = -100
+_HALF = -0.7  # log of a probability on either side of which one of two formulas is exact
+
+
+class Suppression(ABC):
+    """A loss on the logits of ``x_no`` that falls as the answer becomes less probable."""
+
+    @abstractmethod
+    def __call__(self, logits: Float[Tensor, "n length vocabulary"], labels: Int[Tensor, "n length"]) -> Tensor:
+        """``labels[:, t]`` is the token that position ``t`` should predict, −100 where none counts."""
+
+
+@dataclass(frozen=True)
+class NegativeCrossEntropy(Suppression):
+    """``L_L = −weight · CE(logits, y_lm)``, the paper's with 0.5. It has no lower bound."""
+
+    weight: float = 0.5
+
+    def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return -self.weight * answer_cross_entropy(logits, labels)
+
+
+@dataclass(frozen=True)
+class Unlikelihood(Suppression):
+    """``−weight · log(1 − p(answer))`` (Welleck et al. 2020): zero, and without gradient, once the answer is gone."""
+
+    weight: float = 1.0
+
+    def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
+        counted = labels != IGNORED
+        said, answers = logits[counted].float(), labels[counted][:, None]
+        log_p = said.log_softmax(-1).gather(-1, answers)[:, 0]
+        gone = -torch.log1p(-log_p.clamp(max=_HALF).exp())
+        # from the other tokens' logits, as 1 − p is 0 in float32 where a model is sure, and would have no gradient
+        known = said.logsumexp(-1) - said.scatter(-1, answers, -torch.inf).logsumexp(-1)
+        return self.weight * torch.where(log_p < _HALF, gone, known).mean()
+
+
+def answer_cross_entropy(logits: Float[Tensor, "n length vocabulary"], labels: Int[Tensor, "n length"]) -> Tensor:
+    """Mean cross-entropy over the answers' tokens."""
+    return nn.functional.cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), ignore_index=IGNORED)
+
+
+def kl_divergence(
+    logits: Float[Tensor, "tokens vocabulary"], reference: Float[Tensor, "tokens vocabulary"]
+) -> Float[Tensor, ""]:
+    """``KL(reference ‖ model)``, the mean over the tokens, in nats; 0 of none (Algorithm 1, step 4).
+
+    The paper leaves open over what it averages; the mean over tokens keeps λ_KL independent of the length.
+    """
+    found, expected = logits.float().log_softmax(-1), reference.float().log_softmax(-1)
+    values = (expected.exp() * (expected - found)).sum(-1)
+    return values.mean() if len(values) else values.sum()
