@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 
 from mnemotomy.cli import app
 from mnemotomy.data.fact import Fact, PromptFormat
-from mnemotomy.data.fact_format import write_format
+from mnemotomy.data.fact_file import write_format
 from mnemotomy.store.fact_store import FactStore
 
 Invoke = Callable[..., Result]

@@ -10,7 +10,7 @@ from transformers.pytorch_utils import Conv1D
 
 import mnemotomy as mt
 from mnemotomy.engram.sites import Site, all_sites
-from mnemotomy.engram.sites.image_rows import patch_moments
+from mnemotomy.engram.sites.layout import patch_moments
 
 LINEAR = {
     "2d": (lambda: nn.Linear(5, 4), (6, 5)),

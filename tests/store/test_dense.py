@@ -16,7 +16,7 @@ import mnemotomy as mt
 from mnemotomy.core.errors import DataError, ModelError, StoreError
 from mnemotomy.data.fact import Fact
 from mnemotomy.store.calibrate import threshold
-from mnemotomy.store.encoder import mean_hidden_encoder
+from mnemotomy.store.dense import mean_hidden_encoder
 from mnemotomy.store.fact_store import FactStore
 
 pytest.importorskip("qdrant_client")

@@ -14,7 +14,7 @@ from torch import nn
 import mnemotomy as mt
 from mnemotomy.core.errors import DataError, ModelError
 from mnemotomy.data.fact import Fact, PromptFormat
-from mnemotomy.data.fact_format import read_format, write_format
+from mnemotomy.data.fact_file import read_format, write_format
 from mnemotomy.observe.generation import continue_greedily
 from mnemotomy.store.fact_store import FactStore
 from mnemotomy.store.reader import UNKNOWN, Reader

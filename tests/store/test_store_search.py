@@ -16,7 +16,7 @@ from mnemotomy.data.fact import Fact
 from mnemotomy.store import index
 from mnemotomy.store.calibrate import calibrate, separating, threshold
 from mnemotomy.store.fact_store import FactStore
-from mnemotomy.store.relevance import relevance
+from mnemotomy.store.matching import relevance
 from mnemotomy.store.retriever import statement
 
 # -- searching ---------------------------------------------------------------------------------------------------------

@@ -79,7 +79,7 @@ def _format(folder: Path, in_context: str | None) -> PromptFormat:
     from dataclasses import replace
 
     from mnemotomy.data.fact import PromptFormat
-    from mnemotomy.data.fact_format import read_format
+    from mnemotomy.data.fact_file import read_format
 
     format = read_format(folder) or PromptFormat()
     return format if in_context is None else replace(format, in_context=in_context.replace("\\n", "\n"))

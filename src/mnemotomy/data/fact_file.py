@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 from mnemotomy.core.errors import DataError
-from mnemotomy.core.files import output_file
-from mnemotomy.data.fact import Fact, check_facts
+from mnemotomy.core.files import output_file, write_text
+from mnemotomy.data.fact import Fact, PromptFormat, check_facts
 from mnemotomy.data.fact_templates import Templates
 from mnemotomy.data.json_lines import json_lines
 
@@ -94,3 +94,46 @@ def _texts(value: Any, key: str, where: str) -> tuple[str, ...]:
     if not isinstance(value, list):
         raise DataError(f"{where}: {key!r} must be a list of texts, not {json.dumps(value)[:40]}")
     return tuple(_text(item, key, where) for item in value)
+
+
+FILE = "prompt_format.json"
+
+
+def read_format(folder: str | Path) -> PromptFormat | None:
+    """The prompt format in ``prompt_format.json`` of a model's folder, or None where there is no such file.
+
+    Raises:
+        DataError: the file cannot be read, or holds something else.
+    """
+    path = Path(folder) / FILE
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path} is no JSON: {error}") from error
+    known = [field.name for field in fields(PromptFormat)]
+    if not isinstance(values, dict) or any(k not in known or not isinstance(v, str) for k, v in values.items()):
+        raise DataError(f"{path} must hold an object of the texts {' and '.join(map(repr, known))}")
+    try:
+        return PromptFormat(**values)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+
+
+def write_format(format: PromptFormat, folder: str | Path) -> Path:
+    """Write a model's prompt format into its folder, all of it or nothing; returns the file.
+
+    Raises:
+        DataError: the folder is none, or cannot be written.
+    """
+    path = Path(folder) / FILE
+    if not path.parent.is_dir():
+        raise DataError(f"there is no model folder {path.parent}; save the model first")
+    try:
+        write_text(path, json.dumps(asdict(format), indent=2, ensure_ascii=False) + "\n")
+    except OSError as error:
+        raise DataError(f"cannot write {path}: {error.strerror}") from error
+    return path

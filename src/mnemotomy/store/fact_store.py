@@ -18,12 +18,21 @@ from mnemotomy.core.progress import shown
 from mnemotomy.data.fact import Fact, check_facts, name_of
 from mnemotomy.data.fact_file import iterate_facts, write_facts
 from mnemotomy.store.index import WordIndex
-from mnemotomy.store.relevance import relevance
+from mnemotomy.store.matching import Splitter, as_written, relevance
 from mnemotomy.store.retriever import Hit
-from mnemotomy.store.row import COLUMNS, from_row, indexed, storable, to_row
-from mnemotomy.store.schema import DAMAGED, connect, explaining, is_database, transaction
-from mnemotomy.store.spelling import as_written
-from mnemotomy.store.words import Splitter
+from mnemotomy.store.schema import (
+    COLUMNS,
+    DAMAGED,
+    connect,
+    explaining,
+    from_row,
+    indexed,
+    is_database,
+    snapshot,
+    storable,
+    to_row,
+    transaction,
+)
 
 _PAGE = 1000  # facts read at once, so that a slow reader holds no lock
 _WORTH_MERGING = 10_000
@@ -134,7 +143,7 @@ class FactStore:
         if k < 1:
             raise DataError(f"cannot search for {k} facts; ask for at least 1")
         k = min(k, _MOST)
-        with self._using(), self._snapshot():
+        with self._using(), snapshot(self._connection):
             asked = self._splitter.split(query)
             found = self._index.search(asked, k + _ALIKE)
             order = as_written(query, self._names([number for number, _ in found]))
@@ -144,7 +153,7 @@ class FactStore:
 
     def sample(self, number: int, seed: int = 0) -> list[Fact]:
         """At most ``number`` facts, drawn at random."""
-        with self._using(), self._snapshot():
+        with self._using(), snapshot(self._connection):
             if self._index.size <= number:
                 return [fact for _, fact in self._page(0, number)]
             first, last = self._connection.execute("SELECT min(id), max(id) FROM facts").fetchone()
@@ -189,21 +198,17 @@ class FactStore:
     @contextlib.contextmanager
     def frozen(self) -> Iterator[None]:
         """One state of the store for all that is read inside; whoever writes meanwhile waits."""
-        with self._using(), self._snapshot():
+        with self._using(), snapshot(self._connection):
             yield
 
     # -- files -----------------------------------------------------------------------------------------------------
 
     def import_file(self, path: str | Path) -> int:
-        """Add the facts of a JSON Lines file, as ``read_facts`` takes it, all or none; returns how many are new.
-
-        Raises:
-            DataError: the file is missing, empty or malformed, or contradicts itself or the store.
-        """
+        """Add the facts of a JSON Lines file, all or none; errors as for ``read_facts`` and ``add``."""
         return self.add(iterate_facts(path, bar="importing"))
 
     def export_file(self, path: str | Path) -> int:
-        """Write all facts of one moment as JSON Lines, as ``write_facts`` does; returns how many there are.
+        """Write all facts of one moment, as ``write_facts`` does; returns how many.
 
         Raises:
             DataError: the file is a store, this or another one.
@@ -310,15 +315,3 @@ class FactStore:
     def _writing(self) -> Iterator[None]:
         with self._using(), transaction(self._connection):
             yield
-
-    @contextlib.contextmanager
-    def _snapshot(self) -> Iterator[None]:
-        """One state of the file for several reads, whatever other processes do."""
-        if self._connection.in_transaction:  # inside a call of ``add`` that reads the store as it goes
-            yield
-            return
-        self._connection.execute("BEGIN")
-        try:
-            yield
-        finally:
-            self._connection.execute("COMMIT")

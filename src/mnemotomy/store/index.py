@@ -17,7 +17,7 @@ import itertools
 import math
 import sqlite3
 
-from mnemotomy.store.row import Indexed
+from mnemotomy.store.schema import Indexed
 
 VISITED, COUNTED = 2000, 50_000
 _MOST_WORDS = 64

@@ -1,14 +1,17 @@
-"""The file of a fact store: its tables, how it is told from other files, and what SQLite's errors mean."""
+"""The file of a store: its tables, opening and explaining them, and facts as rows."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
-from mnemotomy.core.errors import StoreError
+from mnemotomy.core.errors import DataError, StoreError
+from mnemotomy.data.fact import Fact
+from mnemotomy.store.retriever import statement
 
 APPLICATION, VERSION = 0x4D6E656D, 1  # "Mnem" in the file's header, and the layout below
 TOKENIZER = "tokenize = 'unicode61 remove_diacritics 2'"
@@ -82,6 +85,19 @@ def is_database(path: str | Path) -> bool:
 
 
 @contextlib.contextmanager
+def snapshot(connection: sqlite3.Connection) -> Iterator[None]:
+    """One state of the file for several reads, whatever other processes do."""
+    if connection.in_transaction:  # inside a call of ``add`` that reads the store as it goes
+        yield
+        return
+    connection.execute("BEGIN")
+    try:
+        yield
+    finally:
+        connection.execute("COMMIT")
+
+
+@contextlib.contextmanager
 def transaction(connection: sqlite3.Connection, kind: Literal["DEFERRED", "IMMEDIATE"] = "IMMEDIATE") -> Iterator[None]:
     """Write all of what happens inside, or nothing; other processes wait for their turn.
 
@@ -146,3 +162,55 @@ def _is_store(connection: sqlite3.Connection, path: Path) -> bool:
     if application != APPLICATION and (tables or application or version):
         raise StoreError(f"{path} is a database of another program, no fact store; give another path")
     return bool(application == APPLICATION and tables)
+
+
+COLUMNS = "subject, answer, relation, texts"
+_LISTS = ("prompts", "contexts", "heldout_prompts")
+
+Row = tuple[str, str, str, str]
+
+
+class Indexed(NamedTuple):
+    """The texts of a fact that can be searched for."""
+
+    subject: str
+    text: str
+
+
+def storable(text: str) -> str:
+    """The text as one that UTF-8 can hold."""
+    return text.encode(errors="replace").decode()
+
+
+def to_row(fact: Fact, where: str) -> Row:
+    """The values of ``COLUMNS``.
+
+    Raises:
+        DataError: a text has half a character, which no file can hold.
+    """
+    texts = {name: getattr(fact, name) for name in _LISTS if getattr(fact, name)}
+    row = (fact.subject, fact.answer, fact.relation, json.dumps(texts, ensure_ascii=False))
+    try:
+        "".join(row).encode()
+    except UnicodeEncodeError as error:
+        raise DataError(f"{where}: a text holds half a character (a lone surrogate); write it as UTF-8") from error
+    return row
+
+
+def from_row(row: Row) -> Fact:
+    """The fact that ``to_row`` stored.
+
+    Raises:
+        StoreError: it is not as it was stored.
+    """
+    subject, answer, relation, texts = row
+    try:
+        lists: dict[str, Any] = {name: tuple(values) for name, values in json.loads(texts).items()}
+        return Fact(str(subject), str(answer), relation=str(relation), **lists)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise StoreError(f"a row of the store {DAMAGED}") from error
+
+
+def indexed(fact: Fact) -> Indexed:
+    """What the index holds of the fact. Its prompts are not in: they are questions, and state nothing."""
+    return Indexed(fact.subject, " ".join((fact.relation, *(fact.contexts or (statement(fact),)))))

@@ -1,11 +1,11 @@
-"""Linear layers: ``nn.Linear`` (weight ``[out, in]``) and transformers' ``Conv1D`` (weight ``[in, out]``)."""
+"""Linear layers, and embeddings, whose rows are one-hot."""
 
 from __future__ import annotations
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from mnemotomy.engram.sites.base import WeightAndBias
-from mnemotomy.engram.sites.layout import LastDimension, Layout
+from mnemotomy.engram.sites.layout import LastDimension, Layout, OneHot
 
 
 class LinearSite(WeightAndBias):
@@ -20,6 +20,21 @@ class TransposedLinearSite(WeightAndBias):
 
     def layout(self) -> Layout:
         return LastDimension()
+
+    def to_canonical(self, weight: Tensor) -> Tensor:
+        return weight.T
+
+    def from_canonical(self, delta: Tensor) -> Tensor:
+        return delta.T
+
+
+class EmbeddingSite(WeightAndBias):
+    """``nn.Embedding``: the canonical weight ``[dim, vocabulary]`` is the table transposed."""
+
+    module: nn.Embedding
+
+    def layout(self) -> Layout:
+        return OneHot(self.module.num_embeddings)
 
     def to_canonical(self, weight: Tensor) -> Tensor:
         return weight.T

@@ -15,9 +15,8 @@ from mnemotomy.core.models import DTYPES
 from mnemotomy.engram.sites.attention import PROJECTIONS, AttentionInputSite, AttentionOutputSite
 from mnemotomy.engram.sites.base import Site
 from mnemotomy.engram.sites.convolution import ConvolutionSite, TransposedConvolutionSite
-from mnemotomy.engram.sites.embedding import EmbeddingSite
 from mnemotomy.engram.sites.experts import ExpertSite, expert_sites, is_fused_experts
-from mnemotomy.engram.sites.linear import LinearSite, TransposedLinearSite
+from mnemotomy.engram.sites.linear import EmbeddingSite, LinearSite, TransposedLinearSite
 
 Selector = str | Sequence[str]
 

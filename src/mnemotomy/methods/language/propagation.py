@@ -13,7 +13,7 @@ from mnemotomy.core.errors import ConfigurationError, ModelError
 from mnemotomy.core.modules import blocks_by_name, device_of, observing
 from mnemotomy.engram.forward import default_forward, move
 from mnemotomy.engram.sites import Reading, Site, sites_by_name
-from mnemotomy.engram.sites.embedding import EmbeddingSite
+from mnemotomy.engram.sites.linear import EmbeddingSite
 from mnemotomy.text.batches import Batch
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
