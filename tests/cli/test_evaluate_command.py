@@ -28,9 +28,9 @@ from mnemotomy.metrics.tofu.scores import scores
 from mnemotomy.observe import splits as splits_module
 from mnemotomy.observe.answers import observe_answers
 from mnemotomy.observe.fluency import losses_under, probability_clean
-from mnemotomy.observe.generation import continue_greedily
-from mnemotomy.observe.greedy import supports_dropping_rows
-from mnemotomy.observe.splits import Asking, Observed, observe_splits
+from mnemotomy.observe.generation import continue_greedily, supports_dropping_rows
+from mnemotomy.observe.questions import Asking, Observed
+from mnemotomy.observe.splits import observe_splits
 from mnemotomy.text.records import TextExample
 
 KEYS = {

@@ -13,11 +13,8 @@ from torch import nn
 from transformers import MistralConfig, MistralForCausalLM, PreTrainedTokenizerFast
 
 from mnemotomy.core.errors import DataError, ModelError
-from mnemotomy.observe.eager import eager_attention
-from mnemotomy.observe.generation import continue_greedily
-from mnemotomy.observe.positions import token_positions
-from mnemotomy.observe.prompts import PromptObservations, observe_prompts
-from mnemotomy.observe.sampling import continue_sampled
+from mnemotomy.observe.generation import continue_greedily, continue_sampled
+from mnemotomy.observe.prompts import PromptObservations, eager_attention, observe_prompts, token_positions
 from mnemotomy.text.batches import equal_lengths
 from mnemotomy.text.tokenizing import encode_prompt, encode_with_answer
 

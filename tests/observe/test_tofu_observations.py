@@ -18,9 +18,14 @@ from transformers import PreTrainedTokenizerFast
 from mnemotomy.core.errors import ArtifactError, DataError, NonFiniteError
 from mnemotomy.observe import answer_logits
 from mnemotomy.observe.answers import AnswerObservations, answer_greedily, observe_answers
-from mnemotomy.observe.questions import QuestionObservations, observe_questions
-from mnemotomy.observe.questions_file import load_questions, save_questions
-from mnemotomy.observe.splits import Observed
+from mnemotomy.observe.questions import (
+    Asking,
+    Observed,
+    QuestionObservations,
+    load_questions,
+    observe_questions,
+    save_questions,
+)
 from mnemotomy.text.encoding import encode_answer
 from mnemotomy.text.records import TextExample
 from mnemotomy.text.template import Template, prompt_of
@@ -196,7 +201,7 @@ def split() -> list[TextExample]:
 
 
 def test_a_split_at_once(model: Any, tokenizer: Any, split: list[TextExample], tmp_path: Path):
-    found = observe_questions(model, tokenizer, split, max_new_tokens=3)
+    found = observe_questions(Observed(model, tokenizer), split, Asking(max_new_tokens=3))
     assert len(found) == 5
     twice = [question for question in QUESTIONS for _ in range(2)]
     false = [text for answer in ANSWERS for text in ("Rome .", f"{answer} {answer}")]
@@ -210,10 +215,12 @@ def test_a_split_at_once(model: Any, tokenizer: Any, split: list[TextExample], t
         assert part.texts == expected.texts
         torch.testing.assert_close(part.log_probability, expected.log_probability, atol=1e-5, rtol=1e-5)
     assert found.generated == answer_greedily(model, tokenizer, QUESTIONS, max_new_tokens=3)
-    bare = observe_questions(model, tokenizer, [TextExample.of_question("Who?", "Rome")], max_new_tokens=0)
+    bare = observe_questions(
+        Observed(model, tokenizer), [TextExample.of_question("Who?", "Rome")], Asking(max_new_tokens=0)
+    )
     assert (bare.paraphrased, bare.perturbed, bare.generated) == (None, None, None)
     with pytest.raises(DataError, match="no questions"):
-        observe_questions(model, tokenizer, [])
+        observe_questions(Observed(model, tokenizer), [])
     for number, observed in enumerate((found, bare)):
         path = tmp_path / f"{number}.safetensors"
         save_questions(observed, path)

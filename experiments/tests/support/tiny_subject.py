@@ -7,7 +7,7 @@ from pathlib import Path
 from tiny_tofu import save_pair, save_tofu
 
 from mnemotomy.evaluation.texts import Texts
-from mnemotomy.observe.splits import Asking
+from mnemotomy.observe.questions import Asking
 from mnemotomy_bench.tofu.attacks import Attacks, Relearning
 from mnemotomy_bench.tofu.pairs import Pair
 from mnemotomy_bench.tofu.subject import Subject

@@ -27,7 +27,7 @@ from mnemotomy.methods.language.self_reference import SelfReference
 from mnemotomy.methods.language.task_arithmetic import TaskArithmetic
 from mnemotomy.methods.language.two_sided import TwoSided
 from mnemotomy.methods.registry import methods
-from mnemotomy.observe.splits import Asking
+from mnemotomy.observe.questions import Asking
 from mnemotomy_bench.lab.flops import counted_flops
 from mnemotomy_bench.tofu import cells as cells_module
 from mnemotomy_bench.tofu.cells import cell_key, flops_cell, row_key, treated_cell

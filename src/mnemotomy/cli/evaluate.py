@@ -70,7 +70,7 @@ def evaluate(
     from mnemotomy.metrics.tofu.aggregates import forget_quality
     from mnemotomy.metrics.tofu.evaluation import summary, values_of
     from mnemotomy.metrics.tofu.scores import scores
-    from mnemotomy.observe.splits import Asking, Observed
+    from mnemotomy.observe.questions import Asking, Observed
     from mnemotomy.report.table import Table
     from mnemotomy.text.template import check_template, template_for
 

@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 from transformers import PreTrainedTokenizerFast
 
@@ -18,6 +17,7 @@ from mnemotomy.engram.collect import collect
 from mnemotomy.engram.cut import CUTS, describe
 from mnemotomy.engram.filters import FILTERS, Filter, Hard, Soft
 from mnemotomy.engram.strength import erase
+from mnemotomy.text.batches import batches
 
 SHOWN = 4
 
@@ -60,9 +60,9 @@ def language_demo(config: LanguageConfig, cache_dir: Path) -> dict[str, Any]:
     model, tokenizer = train_world_model(world, config.model, cache_dir)
     concept = [f"{probe.prompt} {probe.answer}" for probe in world.probes("target_train", targets)]
     reference = [text.text for text in world.texts_besides(targets, own_contexts=config.own_contexts)]
+    texts = {config.country: concept, "reference": reference}
     moments = collect(
-        model,
-        {config.country: text_batches(concept, tokenizer), "reference": text_batches(reference, tokenizer)},
+        model, {name: batches(tokenizer, some, positions="all", batch_size=256) for name, some in texts.items()}
     )
     atlas = Atlas(model, moments)
     examples = example_prompts(world, targets)
@@ -95,21 +95,6 @@ def measure(
 ) -> dict[str, float]:
     """The accuracy on each group of probes when the facts about ``targets`` are to be forgotten."""
     return {group: evaluate(model, tokenizer, world.probes(group, targets)) for group in GROUPS}
-
-
-def text_batches(
-    texts: Sequence[str], tokenizer: PreTrainedTokenizerFast, batch_size: int = 256
-) -> list[dict[str, torch.Tensor]]:
-    """Batches of texts of one length each, so that nothing is padded."""
-    by_length: dict[int, list[list[int]]] = {}
-    for text in texts:
-        ids = tokenizer(text)["input_ids"]
-        by_length.setdefault(len(ids), []).append(ids)
-    return [
-        {"input_ids": torch.tensor(same[start : start + batch_size])}
-        for _, same in sorted(by_length.items())
-        for start in range(0, len(same), batch_size)
-    ]
 
 
 def example_prompts(world: World, targets: Sequence[str]) -> list[tuple[str, str, str]]:

@@ -20,7 +20,8 @@ from mnemotomy.metrics.tofu.aggregates import FLUENCY, PARTS, PERPLEXITY, base_p
 from mnemotomy.metrics.tofu.answers import ATTACKS
 from mnemotomy.metrics.tofu.evaluation import Evaluation, evaluate, summary
 from mnemotomy.observe.fluency import load_classifier, losses_under, probability_clean
-from mnemotomy.observe.splits import Asking, Observed, Splits, asked, observe_splits, observing_versions, splits_digest
+from mnemotomy.observe.questions import Asking, Observed
+from mnemotomy.observe.splits import Splits, asked, observe_splits, observing_versions, splits_digest
 
 OBSERVATIONS, EVALUATIONS = "observations", "evaluations"
 EVALUATION, SUMMARY = "TOFU_EVAL.json", "TOFU_SUMMARY.json"

@@ -1,12 +1,13 @@
-"""One forward pass of prompts: what a model shows where it is about to answer."""
+"""One forward pass of prompts: what a model shows where it is about to answer, and where words stand in them."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Collection, Sequence
-from contextlib import nullcontext
+import re
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -14,9 +15,78 @@ from torch import Tensor, nn
 
 from mnemotomy.core.errors import DataError, ModelError
 from mnemotomy.core.modules import device_of, observing
-from mnemotomy.observe.eager import eager_attention
 from mnemotomy.text.batches import equal_lengths
-from mnemotomy.text.tokenizing import encode_prompts, encode_with_answer
+from mnemotomy.text.tokenizing import encode_prompts, encode_with_answer, tokenized
+
+
+@contextmanager
+def eager_attention(model: nn.Module) -> Iterator[None]:
+    """Eager attention inside, and each part's own implementation on leaving; fused kernels return no weights.
+
+    Raises:
+        ModelError: the model has no attention implementation to choose.
+    """
+    if not hasattr(model, "set_attn_implementation"):
+        raise ModelError(f"{type(model).__name__} is no transformers model whose attention could be read")
+    configs = _configs(model)
+    before = [(config, config._attn_implementation) for config in configs]
+    try:
+        cast(Any, model).set_attn_implementation("eager")
+        yield
+    finally:
+        for config, implementation in before:  # outer ones first: setting them sets what they contain
+            config._attn_implementation = implementation
+
+
+def _configs(model: nn.Module) -> list[Any]:
+    """Every configuration in the model, the outer before the inner."""
+    found: dict[int, Any] = {}
+    pending = [module.config for module in model.modules() if hasattr(module, "config")]
+    while pending:
+        config = pending.pop(0)
+        if id(config) not in found and hasattr(config, "_attn_implementation"):
+            found[id(config)] = config
+            inner = (getattr(config, name, None) for name in getattr(config, "sub_configs", {}))
+            pending += [one for one in inner if one is not None]
+    return list(found.values())
+
+
+def token_positions(tokenizer: Any, text: str, span: str, *, within: str | None = None) -> list[int]:
+    """The positions of the tokens that share a character with the last occurrence of ``span``.
+
+    A whole word is preferred: "Oman" is not looked for in "Romania" unless it stands nowhere else.
+
+    Args:
+        tokenizer: a fast one of transformers.
+        text: as it is tokenised for the model.
+        span: what to find: the evidence.
+        within: the part of the text to look in, as its context; by default all of it.
+
+    Raises:
+        DataError: the span or the part does not occur, no token covers it, or the tokenizer knows no offsets.
+    """
+    if not getattr(tokenizer, "is_fast", False):
+        raise DataError("token positions need a fast tokenizer, which knows where its tokens stand in the text")
+    start, end = _last_occurrence(text, span, within)
+    offsets = tokenized(tokenizer, text, return_offsets_mapping=True)["offset_mapping"]
+    positions = [position for position, (first, last) in enumerate(offsets) if first < end and start < last]
+    if not positions:
+        raise DataError(f"no token of {text!r} covers {span!r}")
+    return positions
+
+
+def _last_occurrence(text: str, span: str, within: str | None) -> tuple[int, int]:
+    part = text if within is None else within
+    shift = text.find(part)
+    if shift < 0:
+        raise DataError(f"{part!r} is no part of {text!r}")
+    if not span.strip():
+        raise DataError("the span to find is empty")
+    words = [match.start() for match in re.finditer(rf"(?<!\w){re.escape(span)}(?!\w)", part)]
+    start = words[-1] if words else part.rfind(span)
+    if start < 0:
+        raise DataError(f"{span!r} does not occur in {part!r}")
+    return shift + start, shift + start + len(span)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from mnemotomy.core.errors import DataError
 from mnemotomy.text.encoding import IGNORED, MAX_LENGTH, Encoded, Positions, check_positions, encode
@@ -105,14 +106,16 @@ def pad_rows(
         left: fill up on the left, as for texts that are to be continued.
         device: of the tensors.
     """
-    length = max(map(len, rows))
-
-    def filled(values: Iterable[Sequence[int]], fill: int) -> Tensor:
-        spaces = (([fill] * (length - len(row)), list(row)) for row in values)
-        return torch.tensor([space + row if left else row + space for space, row in spaces], device=device)
-
-    batch = {"input_ids": filled(rows, pad), "attention_mask": filled(([1] * len(row) for row in rows), 0)}
-    return batch if labels is None else batch | {"labels": filled(labels, IGNORED)}
+    parts = {"input_ids": (rows, pad), "attention_mask": ([[1] * len(row) for row in rows], 0)}
+    if labels is not None:
+        parts["labels"] = (labels, IGNORED)
+    side = "left" if left else "right"
+    return {
+        name: pad_sequence(
+            [torch.tensor(row, dtype=torch.long) for row in values], True, padding_value=fill, padding_side=side
+        ).to(device)
+        for name, (values, fill) in parts.items()
+    }
 
 
 def equal_lengths(lengths: Sequence[int], size: int) -> Iterator[list[int]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -215,39 +215,31 @@ def _written(text: str, position: int, content: str, after: str = "") -> str | N
 
 
 def _located(rendered: _Rendered, tokenizer: Any) -> tuple[list[int], list[bool]]:
-    """The tokens, and which of them hold content."""
-    locate = _by_offsets if getattr(tokenizer, "is_fast", False) else _by_prefixes
-    ids, shares = locate(rendered, tokenizer)
+    """The tokens, and which of them hold content: those that share a character with it and are not special."""
+    fast = getattr(tokenizer, "is_fast", False)
+    options = {"add_special_tokens": rendered.add_special_tokens}
+    encoding = tokenized(tokenizer, rendered.text, **options, **({"return_offsets_mapping": True} if fast else {}))
+    ids = list(encoding["input_ids"])
+    if fast:
+        shares = [
+            any(start < last and first < end for first, last in rendered.spans)
+            for start, end in encoding["offset_mapping"]  # of length 0 for the tokens that the tokenizer adds
+        ]
+    else:
+        shares = _by_prefixes(ids, rendered.spans, lambda end: tokenized(tokenizer, rendered.text[:end], **options))
     unknown = getattr(tokenizer, "unk_token_id", None)
     ends = [getattr(tokenizer, f"{name}_token_id", None) for name in ("bos", "eos", "pad")]
     special = set(tokenizer.all_special_ids) - ({unknown} - set(ends))
     return ids, [share and token not in special for token, share in zip(ids, shares, strict=True)]
 
 
-def _by_offsets(rendered: _Rendered, tokenizer: Any) -> tuple[list[int], list[bool]]:
-    """The tokens, and which of them share a character with the content."""
-    encoding = tokenized(
-        tokenizer, rendered.text, add_special_tokens=rendered.add_special_tokens, return_offsets_mapping=True
-    )
-    shares = [
-        any(start < last and first < end for first, last in rendered.spans)
-        for start, end in encoding["offset_mapping"]  # of length 0 for the tokens that the tokenizer adds
-    ]
-    return list(encoding["input_ids"]), shares
-
-
-def _by_prefixes(rendered: _Rendered, tokenizer: Any) -> tuple[list[int], list[bool]]:
-    """The same for tokenizers without offsets, by comparing with the tokens of the text up to each border."""
-
-    def tokens(text: str) -> list[int]:
-        return list(tokenized(tokenizer, text, add_special_tokens=rendered.add_special_tokens)["input_ids"])
-
-    ids = tokens(rendered.text)
+def _by_prefixes(ids: list[int], spans: Sequence[tuple[int, int]], upto: Callable[[int], Any]) -> list[bool]:
+    """Which tokens share a character with a span, for tokenizers without offsets: by the tokens up to each border."""
     shares = [False] * len(ids)
-    for start, end in rendered.spans:
-        first = common_length(ids, tokens(rendered.text[:start]))
-        upto = tokens(rendered.text[:end])
-        last = common_length(ids, upto)
-        last += last < len(upto)  # a token straddles the end
+    for start, end in spans:
+        first = common_length(ids, upto(start)["input_ids"])
+        before_end = upto(end)["input_ids"]
+        last = common_length(ids, before_end)
+        last += last < len(before_end)  # a token straddles the end
         shares[first:last] = [True] * (last - first)
-    return ids, shares
+    return shares

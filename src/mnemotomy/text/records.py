@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 from mnemotomy.core.errors import DataError
 from mnemotomy.data.json_lines import json_lines
@@ -64,7 +64,7 @@ class TextExample:
         Raises:
             DataError: the line is of another form.
         """
-        return self._asked()[0].content
+        return self.turns[0].content if self.form == "question" else self._refuse()
 
     @property
     def answer(self) -> str:
@@ -73,7 +73,7 @@ class TextExample:
         Raises:
             DataError: the line is of another form.
         """
-        return self._asked()[1].content
+        return self.turns[1].content if self.form == "question" else self._refuse()
 
     def row(self) -> dict[str, Any]:
         """A question as an object of JSON, without its place."""
@@ -85,10 +85,8 @@ class TextExample:
             "perturbed_answers": list(self.perturbed_answers),
         }
 
-    def _asked(self) -> tuple[Turn, ...]:
-        if self.form != "question":
-            raise DataError(f"{self.where}: questions with answers are needed here, and the line has no 'question'")
-        return self.turns
+    def _refuse(self) -> NoReturn:
+        raise DataError(f"{self.where}: questions with answers are needed here, and the line has no 'question'")
 
 
 def read_examples(path: str | Path) -> list[TextExample]:

@@ -13,7 +13,7 @@ from mnemotomy.cli.templates import TAGS
 from mnemotomy.core.errors import DataError, ModelError
 
 if TYPE_CHECKING:
-    from mnemotomy.observe.splits import Asking
+    from mnemotomy.observe.questions import Asking
     from mnemotomy_bench.tofu.pairs import Pair
     from mnemotomy_bench.tofu.subject import Subject
 
@@ -92,7 +92,7 @@ def subject_of(pair: Pair, data: str | None, forget: str, out: Path, fluency: st
 
 def asking_of(max_new_tokens: int, precision: PrecisionName) -> Asking:
     """How the pair's models are asked."""
-    from mnemotomy.observe.splits import Asking
+    from mnemotomy.observe.questions import Asking
 
     return Asking(max_new_tokens=max_new_tokens, precision=precision.value)
 

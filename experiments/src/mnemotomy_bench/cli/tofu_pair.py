@@ -80,7 +80,7 @@ def speed(
     """
     from mnemotomy.core.models import load_tokenizer, locate_model
     from mnemotomy.evaluation.texts import Texts, default_source
-    from mnemotomy.observe.splits import Asking
+    from mnemotomy.observe.questions import Asking
     from mnemotomy_bench.tofu.speed import run_evaluation_speed
 
     folder = locate_model(model)

@@ -16,8 +16,7 @@ from mnemotomy.metabolism.probe import Layer, resolve_layer
 from mnemotomy.metabolism.streams import encode_texts
 from mnemotomy.metrics.attention import attention_entropy, evidence_weight
 from mnemotomy.metrics.decodability import decodability
-from mnemotomy.observe.positions import token_positions
-from mnemotomy.observe.prompts import observe_prompts
+from mnemotomy.observe.prompts import observe_prompts, token_positions
 from mnemotomy_bench.metabolism.subject import Pairs, Subject
 
 Record = dict[str, Any]

@@ -13,8 +13,7 @@ from mnemotomy.metabolism.probe import Layer
 from mnemotomy.metabolism.streams import encode_answers
 from mnemotomy.metabolism.terms import answer_cross_entropy, spread
 from mnemotomy.metrics.decodability import fresh_probe, without_phrasing
-from mnemotomy.observe.positions import token_positions
-from mnemotomy.observe.prompts import observe_prompts
+from mnemotomy.observe.prompts import observe_prompts, token_positions
 from mnemotomy.text.tokenizing import encode_prompt
 from mnemotomy_bench.metabolism.energy import metabolic_energy
 from mnemotomy_bench.metabolism.measure import asked, layer_number, phrasings, states_before_answers, told

@@ -21,7 +21,8 @@ from mnemotomy.methods.language.predictions import predict
 from mnemotomy.metrics.tofu.aggregates import harmonic_mean, rescaled_memorization
 from mnemotomy.metrics.tofu.evaluation import summary
 from mnemotomy.metrics.tofu.scores import MEMORIZATION
-from mnemotomy.observe.splits import Observed, asked
+from mnemotomy.observe.questions import Observed
+from mnemotomy.observe.splits import asked
 from mnemotomy.text.encoding import encode
 from mnemotomy.text.records import TextExample, Turn
 from mnemotomy_bench.tofu.cells import kept

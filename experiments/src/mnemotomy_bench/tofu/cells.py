@@ -23,7 +23,8 @@ from mnemotomy.methods.language.loop import CHECKPOINT, Loss
 from mnemotomy.methods.language.problem import LanguageMethod, TextProblem
 from mnemotomy.metrics.tofu.evaluation import Evaluation, summary
 from mnemotomy.metrics.tofu.scores import scores
-from mnemotomy.observe.splits import Observed, asked
+from mnemotomy.observe.questions import Observed
+from mnemotomy.observe.splits import asked
 from mnemotomy.training.checkpoint import seconds_before
 from mnemotomy_bench.lab.flops import counted_flops
 from mnemotomy_bench.lab.resources import measured

@@ -10,7 +10,7 @@ from torch import nn
 
 from mnemotomy.core.fingerprints import check_same_tokenizer
 from mnemotomy.core.models import load_model, load_tokenizer, quiet_transformers
-from mnemotomy.observe.splits import Observed
+from mnemotomy.observe.questions import Observed
 
 
 @dataclass(frozen=True)

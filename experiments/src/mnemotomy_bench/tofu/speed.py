@@ -32,7 +32,8 @@ from mnemotomy.metrics.tofu.answers import (
 )
 from mnemotomy.metrics.tofu.evaluation import summary
 from mnemotomy.observe.answers import AnswerObservations
-from mnemotomy.observe.splits import HOLDOUT, Asking, Observed, Splits
+from mnemotomy.observe.questions import Asking, Observed
+from mnemotomy.observe.splits import HOLDOUT, Splits
 from mnemotomy.text.batches import padded
 from mnemotomy.text.encoding import IGNORED, encode_answer
 from mnemotomy.text.records import TextExample

@@ -16,7 +16,8 @@ from mnemotomy.evaluation.texts import Texts
 from mnemotomy.methods.language.problem import TextProblem
 from mnemotomy.methods.language.self_reference import SelfReference, write_reference
 from mnemotomy.metrics.tofu.evaluation import Evaluation
-from mnemotomy.observe.splits import Asking, Observed, Splits, observe_splits
+from mnemotomy.observe.questions import Asking, Observed
+from mnemotomy.observe.splits import Splits, observe_splits
 from mnemotomy.text.records import TextExample
 from mnemotomy_bench.lab.resources import measured
 from mnemotomy_bench.tofu.pairs import Pair

@@ -18,7 +18,7 @@ from mnemotomy.methods.language.delta_sequential import DeltaSequential
 from mnemotomy.methods.language.engram import PAPER_STRENGTHS, EngramUniform, EngramWeightNorm
 from mnemotomy.methods.language.engram_filtered import EngramProjector, EngramSteep
 from mnemotomy.methods.language.problem import LanguageMethod
-from mnemotomy.observe.splits import Observed
+from mnemotomy.observe.questions import Observed
 from mnemotomy_bench.tofu.cells import BROKEN, cell_key, described, kept, row, row_key
 from mnemotomy_bench.tofu.grids import PAPER_SITES
 from mnemotomy_bench.tofu.sharing import Sharing

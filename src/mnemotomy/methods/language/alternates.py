@@ -14,7 +14,7 @@ from mnemotomy.core.fingerprints import fingerprint, tokenizer_digest
 from mnemotomy.core.modules import device_of
 from mnemotomy.core.progress import progress_bar
 from mnemotomy.methods.language.problem import TextProblem
-from mnemotomy.observe.sampling import continue_sampled
+from mnemotomy.observe.generation import continue_sampled
 from mnemotomy.text.template import has_chat_template, prompt_of
 from mnemotomy.text.tokenizing import encode_prompt
 from mnemotomy.training.checkpoint import run_key

@@ -16,8 +16,7 @@ from torch import nn
 from mnemotomy.core.errors import ConfigurationError, DataError, ModelError
 from mnemotomy.core.modules import device_of, window_of
 from mnemotomy.core.progress import progress_bar
-from mnemotomy.observe.generation import check_writes
-from mnemotomy.observe.sampling import continue_sampled
+from mnemotomy.observe.generation import check_writes, continue_sampled
 from mnemotomy.text.records import TextExample
 from mnemotomy.text.template import OPEN_UNLEARNING, Template, has_chat_template, prompt_of
 from mnemotomy.text.tokenizing import encode_prompt
