@@ -41,7 +41,8 @@ clean:
 	rm -rf .venv runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 # torch is pinned by constraints.txt, so that no later build with gigabytes of libraries is taken instead
-$(STAMP): pyproject.toml experiments/pyproject.toml constraints.txt
+$(STAMP): pyproject.toml experiments/pyproject.toml constraints.txt tests/oracles.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]' --editable experiments
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps --requirement tests/oracles.txt
 	touch $@

@@ -1,17 +1,21 @@
-"""One step of a two-sided edit: its direction, with what is to stay repaired along the way, and its length."""
+"""The steps of a two-sided edit: their direction, with the retain set repaired along the way, and their length."""
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import math
-from collections.abc import Callable, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 import torch
+from torch import nn
 
 from mnemotomy.core.errors import NonFiniteError
 from mnemotomy.curvature.kronecker import KroneckerFactors
 from mnemotomy.curvature.line_search import reach
-from mnemotomy.curvature.weight_gradients import Matrices, inner
+from mnemotomy.curvature.weight_gradients import Matrices, inner, train_as, train_only
 from mnemotomy.engram.sites.base import WeightAndBias
 
 
@@ -95,3 +99,74 @@ def climb(sites: Mapping[str, WeightAndBias], ascent: Ascent, aim: Aim, value: C
         raise NonFiniteError("two-sided: the model breaks at every length that was tried; take a larger damping")
     go(found.length)
     return found.value
+
+
+class Pull(NamedTuple):
+    """What one step is to do.
+
+    Attributes:
+        gradients: ``∇L_forget``.
+        aim: given the slope of the direction that is taken, what its length is searched for.
+    """
+
+    gradients: Matrices
+    aim: Callable[[float], Aim]
+
+
+class TwoSidedRun(ABC):
+    """A two-sided edit under way: what the kinds of model have in common.
+
+    Attributes:
+        sites: what is edited.
+        factors: of the retain set's Fisher matrix, those of the first step.
+        steps: how many there are to be.
+        damping: δ.
+        repair: ρ, the weight of ``Ascent.repairing`` from the second step on.
+    """
+
+    sites: Mapping[str, WeightAndBias]
+    factors: KroneckerFactors
+
+    def __init__(self, steps: int, damping: float, repair: float) -> None:
+        self.steps, self.damping, self.repair = steps, damping, repair
+
+    def run(self) -> None:
+        """All steps, as long as there is something left to do."""
+        for number in range(self.steps):
+            pull = self.pull(number)
+            if pull is None:
+                break
+            ascent = Ascent.of(pull.gradients, self.factors, self.damping)
+            if not ascent.slope > 0.0:
+                break
+            if self.repair and number:
+                ascent = ascent.repairing(pull.gradients, self.retaining(), self.factors, self.damping, self.repair)
+            self.reached(climb(self.sites, ascent, pull.aim(ascent.slope), self.value))
+
+    @abstractmethod
+    def pull(self, number: int) -> Pull | None:
+        """What step ``number`` is to do; None where nothing is left."""
+
+    @abstractmethod
+    def retaining(self) -> Matrices:
+        """``∇L_retain`` by now."""
+
+    @abstractmethod
+    def value(self) -> float:
+        """The number that is to rise, by now."""
+
+    @abstractmethod
+    def reached(self, value: float) -> None:
+        """Told what a step has come to."""
+
+
+@contextlib.contextmanager
+def edited_copy(
+    model: nn.Module, sites_of: Callable[[nn.Module], dict[str, WeightAndBias]]
+) -> Iterator[tuple[nn.Module, dict[str, WeightAndBias]]]:
+    """A copy of a model in evaluation mode and its sites, which alone require gradients inside."""
+    copied = copy.deepcopy(model).eval()
+    sites = sites_of(copied)
+    train_only(copied, sites)
+    yield copied, sites
+    train_as(copied, model)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
@@ -13,10 +12,11 @@ from torch import Tensor, nn
 
 from mnemotomy.core.errors import ConfigurationError
 from mnemotomy.core.modules import device_of, observing
-from mnemotomy.curvature.ascent import Aim, Ascent, climb
+from mnemotomy.curvature.ascent import Aim, Pull, TwoSidedRun, edited_copy
 from mnemotomy.curvature.kronecker import check_damping
-from mnemotomy.curvature.weight_gradients import Matrices, taken, train_as, train_only
+from mnemotomy.curvature.weight_gradients import Matrices, taken
 from mnemotomy.data.examples import Examples
+from mnemotomy.engram.sites.base import WeightAndBias
 from mnemotomy.methods.base import OURS, SearchSpace
 from mnemotomy.methods.classifiers.classifier import logits
 from mnemotomy.methods.classifiers.curvature import factored_sites, kronecker_factors
@@ -86,22 +86,19 @@ class ClassifierTwoSided(ClassifierMethod):
             raise ConfigurationError(f"repair and overshoot are at least 0, not {self.repair} and {self.overshoot}")
 
     def __call__(self, problem: Problem) -> nn.Module:
-        model = copy.deepcopy(problem.model).eval()
-        run = _Run(self, problem, model)
-        for number in range(self.steps):
-            if not run.step(number):
-                break
-        train_as(model, problem.model)
+        with edited_copy(problem.model, factored_sites) as (model, sites):
+            _Run(self, problem, model, sites).run()
         return model
 
 
-class _Run:
+class _Run(TwoSidedRun):
     """One edit under way."""
 
-    def __init__(self, method: ClassifierTwoSided, problem: Problem, model: nn.Module) -> None:
+    def __init__(
+        self, method: ClassifierTwoSided, problem: Problem, model: nn.Module, sites: dict[str, WeightAndBias]
+    ) -> None:
+        super().__init__(method.steps, method.damping, method.repair)
         self.method, self.model = method, model
-        sites = factored_sites(model)
-        train_only(model, sites)
         self.forget = problem.forget.drawn(method.read, problem.seed)
         kept = problem.retain.drawn(method.read + method.repairing, problem.seed)
         self.factors = kronecker_factors(model, sites, kept[slice(0, method.read)], problem.seed, method.batch_size)
@@ -109,27 +106,29 @@ class _Run:
         self.retain = kept[slice(-method.repairing, None)]
         self.level = -method.overshoot * max(0.0, float(self.margins().max()))
 
-    def step(self, number: int) -> bool:
-        """One step; false where nothing is left to do."""
+    def pull(self, number: int) -> Pull | None:
         margins = self.margins()
-        weights = self._weights(margins)
-        total = float(weights.sum())
-        forgetting = self._gradient(self.forget, self._log_odds) if total > 0.0 else {}
-        ascent = Ascent.of(forgetting, self.factors, self.method.damping)
-        if not ascent.slope > 0.0:
-            return False
-        if self.method.repair and number:
-            retaining = self._gradient(self.retain, _cross_entropy)
-            ascent = ascent.repairing(forgetting, retaining, self.factors, self.method.damping, self.method.repair)
+        self.weights = self._weights(margins)
+        self.total = float(self.weights.sum())
+        if not self.total > 0.0:
+            return None
+        start = -float((self.weights * margins).sum()) / self.total
+        way = (-self.level - start) / (self.steps - number)
 
-        def fallen() -> float:
-            return -float((weights * self.margins()).sum()) / total
+        def aim(slope: float) -> Aim:
+            return Aim(start + way, TOLERANCE * way, self.method.evaluations, way * self.total / slope)
 
-        start = -float((weights * margins).sum()) / total
-        way = (-self.level - start) / (self.method.steps - number)
-        aim = Aim(start + way, TOLERANCE * way, self.method.evaluations, way * total / ascent.slope)
-        climb(self.sites, ascent, aim, fallen)
-        return True
+        return Pull(self._gradient(self.forget, self._log_odds), aim)
+
+    def retaining(self) -> Matrices:
+        return self._gradient(self.retain, _cross_entropy)
+
+    def value(self) -> float:
+        """How far the margins have fallen, with the step's weights."""
+        return -float((self.weights * self.margins()).sum()) / self.total
+
+    def reached(self, value: float) -> None:
+        """The margins are read anew."""
 
     def margins(self) -> Float[Tensor, " n"]:
         """Of the forget examples by now."""

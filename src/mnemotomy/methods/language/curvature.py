@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -12,22 +11,13 @@ from torch import Tensor, nn
 
 from mnemotomy.core.errors import ConfigurationError, SelectionError
 from mnemotomy.core.progress import progress_bar
-from mnemotomy.curvature.kronecker import KroneckerFactor, KroneckerFactors
-from mnemotomy.engram.collector import Collector
+from mnemotomy.curvature.fisher import FactorSums, drawn, gradients_at, watched
+from mnemotomy.curvature.kronecker import KroneckerFactors
 from mnemotomy.engram.products import full_precision
 from mnemotomy.engram.rows import TEXT, RowLabels
 from mnemotomy.engram.sites import Site
 from mnemotomy.engram.sites.base import WeightAndBias
 from mnemotomy.engram.sites.linear import LinearSite, TransposedLinearSite
-from mnemotomy.methods.classifiers.curvature import (
-    REFERENCE,
-    InputCollector,
-    add_output_,
-    drawn,
-    factors_of,
-    gradients_at,
-    watched,
-)
 from mnemotomy.methods.language.predictions import ROWS_AT_ONCE, predict
 from mnemotomy.text.batches import padded
 from mnemotomy.text.encoding import Encoded
@@ -96,23 +86,15 @@ class Curvature:
             NonFiniteError: the model overflows.
         """
         layers = linear(sites)
-        collector = InputCollector(model, sites, [REFERENCE], share=True, dtype=torch.float32)
-        outputs: dict[str, Tensor] = {}
-
-        def add(seen: Pass) -> None:
-            for name, gradient in seen.gradients.items():
-                add_output_(outputs, name, gradient)
-
-        with collector.attached():
-            self._run(model, layers, examples, tokenizer, add, collector)
-        layers = {name: site for name, site in layers.items() if name in outputs}
-        if not layers:
+        sums = FactorSums(model, layers)
+        with sums.attached():
+            for seen in self._passes(model, layers, examples, tokenizer, sums):
+                for name, gradient in seen.gradients.items():
+                    sums.add(name, gradient)
+        found = sums.factors()
+        if not found.sites:
             raise SelectionError("the predictions depend on none of the sites; choose layers that text passes through")
-        found = factors_of(collector, layers, outputs)
-        rows = collector.statistics()[collector.readers[next(iter(layers))]][REFERENCE].count
-        if self.kind == "ekfac":
-            found = self._corrected(model, layers, examples, tokenizer, found, rows)
-        return KroneckerFactors(found, rows)
+        return found if self.kind == "kfac" else self._corrected(model, layers, examples, tokenizer, found)
 
     def _corrected(
         self,
@@ -120,35 +102,33 @@ class Curvature:
         layers: Mapping[str, WeightAndBias],
         examples: Sequence[Encoded],
         tokenizer: Any,
-        factors: Mapping[str, KroneckerFactor],
-        rows: int,
-    ) -> dict[str, KroneckerFactor]:
+        factors: KroneckerFactors,
+    ) -> KroneckerFactors:
         """The factors with the mean squares of each row's gradient ``g xᵀ`` along the pairs of eigenvectors."""
-        squares = {name: torch.zeros(len(f.outputs.moment), len(f.inputs.moment)) for name, f in factors.items()}
-
-        def add(seen: Pass) -> None:
+        sites = factors.sites
+        squares = {name: torch.zeros(len(f.outputs.moment), len(f.inputs.moment)) for name, f in sites.items()}
+        chosen = {name: layers[name] for name in sites}
+        for seen in self._passes(model, chosen, examples, tokenizer):
             for name, gradient in seen.gradients.items():
-                x, factor = seen.inputs[name].float(), factors[name]
-                if layers[name].has_bias:
+                x, factor = seen.inputs[name].float(), sites[name]
+                if chosen[name].has_bias:
                     x = torch.cat([x, x.new_ones(len(x), 1)], dim=1)
                 squared = [(part @ vectors).square() for part, vectors in (
                     (gradient.float(), factor.outputs.spectrum.vectors), (x, factor.inputs.spectrum.vectors)
                 )]  # fmt: skip
                 squares[name] = squares[name].to(x) + squared[0].T @ squared[1]
+        corrected = {name: replace(factor, corrected=squares[name] / factors.rows) for name, factor in sites.items()}
+        return KroneckerFactors(corrected, factors.rows)
 
-        self._run(model, layers, examples, tokenizer, add, None)
-        return {name: replace(factor, corrected=squares[name] / rows) for name, factor in factors.items()}
-
-    def _run(
+    def _passes(
         self,
         model: nn.Module,
         layers: Mapping[str, WeightAndBias],
         examples: Sequence[Encoded],
         tokenizer: Any,
-        add: Callable[[Pass], None],
-        collector: Collector | None,
-    ) -> None:
-        """Forward and backward every example once, a few of like length at a time."""
+        sums: FactorSums | None = None,
+    ) -> Iterator[Pass]:
+        """Forward and backward every example once, a few of like length at a time; ``sums`` collects the inputs."""
         order = sorted(examples, key=lambda one: len(one.input_ids))
         draws = torch.Generator().manual_seed(self.seed)
         with full_precision(), progress_bar("curvature", len(order)) as advance:
@@ -156,18 +136,16 @@ class Curvature:
                 some = order[start : start + ROWS_AT_ONCE]  # in the order that ``predict`` forwards them in
                 kept = padded(some, tokenizer)["attention_mask"].bool()
                 labels = RowLabels(torch.zeros(len(some), dtype=torch.long), {TEXT: kept.long() - 1})
-                with watched(model, layers) as (read, given), contextlib.ExitStack() as stack:
-                    if collector is not None:
-                        stack.enter_context(collector.batch(labels))
+                with watched(model, layers) if sums is None else sums.forward(labels) as seen:
                     predicted = predict(model, some, tokenizer)
                 targets = predicted.targets
                 if self.labels == "sampled":
                     targets = drawn(predicted.logits, draws, self.smoothing)
-                at = gradients_at(given, predicted.logits, targets)
-                add(Pass(
-                    {name: read[name][kept.to(g.device)] for name, g in at.items()},
+                at = gradients_at(seen.given, predicted.logits, targets)
+                yield Pass(
+                    {name: seen.read[name][kept.to(g.device)] for name, g in at.items()},
                     {name: g[kept.to(g.device)] for name, g in at.items()},
-                ))  # fmt: skip
+                )
                 advance(len(some))
 
 

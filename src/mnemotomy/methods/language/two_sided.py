@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,9 +10,9 @@ from typing import Any, ClassVar, Literal, cast
 from torch import nn
 
 from mnemotomy.core.errors import ConfigurationError, SelectionError
-from mnemotomy.curvature.ascent import Aim, Ascent, climb
-from mnemotomy.curvature.kronecker import KroneckerFactors, check_damping
-from mnemotomy.curvature.weight_gradients import train_as, train_only
+from mnemotomy.curvature.ascent import Aim, Pull, TwoSidedRun, edited_copy
+from mnemotomy.curvature.kronecker import check_damping
+from mnemotomy.curvature.weight_gradients import Matrices
 from mnemotomy.engram.sites import Selector, select_sites
 from mnemotomy.engram.sites.base import WeightAndBias
 from mnemotomy.methods.base import OURS, SearchSpace
@@ -104,21 +103,18 @@ class TwoSided(LanguageMethod):
 
     def __call__(self, problem: TextProblem) -> nn.Module:
         level = estimated_level(problem, self.search) if self.level is None else Level(self.level, problem)
-        model = copy.deepcopy(problem.model).eval()
-        sites = self.linear_sites(model)
-        train_only(model, sites)
-        with cached_lower_blocks(model, sites):
+        with (
+            edited_copy(problem.model, self.linear_sites) as (model, sites),
+            cached_lower_blocks(model, sites),
+        ):
             run = _Run(self, problem, model, sites, level)
-            for number in range(self.steps):
-                if not run.step(number):
-                    break
+            run.run()
             if run.now < level.start * (1.0 - WAYPOINT_TOLERANCE):
                 warnings.warn(
                     f"two-sided: the loss on the forget set has reached {run.now:.2f} of {level.start:.2f} nats; take "
                     "a smaller damping, or more steps or evaluations",
                     stacklevel=2,
                 )
-        train_as(model, problem.model)
         return model
 
     def linear_sites(self, model: nn.Module) -> dict[str, WeightAndBias]:
@@ -139,59 +135,55 @@ class TwoSided(LanguageMethod):
         return found
 
 
-class _Run:
+class _Run(TwoSidedRun):
     """One edit under way."""
 
     def __init__(
         self, method: TwoSided, problem: TextProblem, model: nn.Module, sites: dict[str, WeightAndBias], level: Level
     ) -> None:
+        super().__init__(method.steps, method.damping, method.repair)
         self.method, self.problem, self.model, self.level = method, problem, model, level
         self.forget = sequences(problem, problem.forget)
         drawn = some(problem.retain, method.read + method.repairing, problem.seed)
         read, self.retain = (sequences(problem, part) for part in (drawn[: method.read], drawn[-method.repairing :]))
         self.tried = sequences(problem, some(problem.forget, method.search, problem.seed))
         settings = Curvature(method.labels, method.factors, problem.seed, method.smoothing)
-        self.factors: KroneckerFactors = settings.collect(model, sites, read, problem.tokenizer)
+        self.factors = settings.collect(model, sites, read, problem.tokenizer)
         self.sites = {name: sites[name] for name in self.factors.sites}  # not the vision tower of a model of texts
         self.now = self._loss()
         self.rises = {self.now: 0.0}  # before the edit the level has not risen
 
-    def above_rise(self) -> float:
+    def pull(self, number: int) -> Pull | None:
+        if self.now >= self.level.start:
+            return None
+        level = self.level.start + self.rises[self.now]
+        below = WeightedForgetLoss(level, log_odds=self.method.log_odds and number == 0)
+        forgetting = below.gradient(self.model, self.sites, self.forget, self.problem.tokenizer)
+        share = 1.0 / (self.steps - number)
+        last = number + 1 == self.steps
+
+        def aim(slope: float) -> Aim:
+            return Aim(
+                self.now + share * (self.level.start - self.now),
+                self.level.start * (TOLERANCE if last else WAYPOINT_TOLERANCE),
+                self.method.evaluations,
+                share * forgetting.gap * forgetting.tokens / slope,
+            )
+
+        return Pull(forgetting.gradients, aim)
+
+    def retaining(self) -> Matrices:
+        return loss_gradient(self.model, self.sites, self.retain, self.problem.tokenizer)
+
+    def value(self) -> float:
         """The mean loss of the forget set by now, without what the level has risen by."""
         rise = self.level.rise(self.model)
         found = self._loss() - rise
         self.rises[found] = rise
         return found
 
+    def reached(self, value: float) -> None:
+        self.now = value
+
     def _loss(self) -> float:
         return float(losses(self.model, self.tried, self.problem).mean())
-
-    def step(self, number: int) -> bool:
-        """One step; false where nothing is left to do."""
-        if self.now >= self.level.start:
-            return False
-        level = self.level.start + self.rises[self.now]
-        below = WeightedForgetLoss(level, log_odds=self.method.log_odds and number == 0)
-        forgetting = below.gradient(self.model, self.sites, self.forget, self.problem.tokenizer)
-        ascent = Ascent.of(forgetting.gradients, self.factors, self.method.damping)
-        if not ascent.slope > 0.0:
-            return False
-        if self.method.repair and number:
-            retaining = loss_gradient(self.model, self.sites, self.retain, self.problem.tokenizer)
-            ascent = ascent.repairing(
-                forgetting.gradients, retaining, self.factors, self.method.damping, self.method.repair
-            )
-        share = 1.0 / (self.method.steps - number)
-        last = number + 1 == self.method.steps
-        self.now = climb(
-            self.sites,
-            ascent,
-            Aim(
-                self.now + share * (self.level.start - self.now),
-                self.level.start * (TOLERANCE if last else WAYPOINT_TOLERANCE),
-                self.method.evaluations,
-                share * forgetting.gap * forgetting.tokens / ascent.slope,
-            ),
-            self.above_rise,
-        )
-        return True
