@@ -16,6 +16,7 @@ from mnemotomy.core.fingerprints import fingerprint
 from mnemotomy.data.fact import Fact
 from mnemotomy.metabolism import loop
 from mnemotomy.metabolism.metabolize import metabolize
+from mnemotomy.metabolism.objective import Objective
 from mnemotomy.metabolism.rlcp import RLCP, EngramStart, Training
 from mnemotomy.metabolism.terms import Schedule
 from mnemotomy.training.checkpoint import trained_state
@@ -61,21 +62,21 @@ def test_every_named_configuration_runs(tokenizer, protocol: str):
 
 def test_an_interrupted_run_resumes_with_the_same_end(tokenizer, tmp_path, monkeypatch):
     whole = run(tokenizer, config(), out=tmp_path / "whole")
-    calls, update = [], loop._update
+    calls, forward = [], Objective.forward
 
-    def interrupted(*arguments):
+    def interrupted(self, step):
         calls.append(1)
         if len(calls) == 6:
             raise KeyboardInterrupt
-        return update(*arguments)
+        return forward(self, step)
 
-    monkeypatch.setattr(loop, "_update", interrupted)
+    monkeypatch.setattr(Objective, "forward", interrupted)
     with pytest.raises(KeyboardInterrupt, match="go on from"):
         run(tokenizer, config(), out=tmp_path / "part")
     taken: list[int] = []
-    monkeypatch.setattr(loop, "_update", lambda *arguments: taken.append(1) or update(*arguments))
+    monkeypatch.setattr(Objective, "forward", lambda self, step: taken.append(1) or forward(self, step))
     resumed = run(tokenizer, config(), out=tmp_path / "part")
-    assert len(taken) == 8 - 4  # the checkpoint is that of the second epoch's end
+    assert len(taken) == 8 - 4 + 1  # the checkpoint is that of the second epoch's end; the last weights are checked
     assert fingerprint(resumed.model) == fingerprint(whole.model)
     assert resumed.steps == whole.steps
 
@@ -88,13 +89,13 @@ def test_a_checkpoint_of_another_run_is_refused(tokenizer, tmp_path):
 
 def test_a_loss_that_is_not_finite_ends_the_run_with_the_last_good_weights(tokenizer, monkeypatch):
     good = run(tokenizer, config(training=replace(config().training, epochs=2), schedule=_Alpha()))
-    original = loop._Steps.parts
+    original = loop.Steps.parts
 
     def poisoned(self, number, device):
         for step in original(self, number, device):
             yield step._replace(teacher_asked=step.teacher_asked * float("nan") if number == 5 else step.teacher_asked)
 
-    monkeypatch.setattr(loop._Steps, "parts", poisoned)
+    monkeypatch.setattr(loop.Steps, "parts", poisoned)
     result = run(tokenizer, config(schedule=_Alpha()))
     assert result.stopped == "the loss of step 5 is not finite"
     assert len(result.steps) == 5

@@ -11,7 +11,7 @@ from tiny_metabolism import RETAIN, config, run, tokenizer_of_words
 
 from mnemotomy.core.errors import ConfigurationError, ModelError
 from mnemotomy.core.fingerprints import fingerprint
-from mnemotomy.metabolism import loop
+from mnemotomy.metabolism.objective import Objective
 from mnemotomy.metabolism.rlcp import RLCP, Training
 from mnemotomy.training.adapter import LoRA
 
@@ -81,16 +81,16 @@ def test_an_interrupted_adapter_is_taken_off_and_goes_on(tokenizer, tmp_path, mo
     pytest.importorskip("peft", reason="peft is not installed; it comes with the extra train")
     chosen = config(training=Training(epochs=4, batch_size=3, learning_rate=1e-2, save_every=1, lora=LoRA(rank=2)))
     whole = run(tokenizer, chosen, out=tmp_path / "whole")
-    calls, update, model = [], loop._update, tiny_llama()
+    calls, forward, model = [], Objective.forward, tiny_llama()
     names = list(model.state_dict())
 
-    def interrupted(*arguments):
+    def interrupted(self, step):
         calls.append(1)
         if len(calls) in (1, 4):
             raise KeyboardInterrupt
-        return update(*arguments)
+        return forward(self, step)
 
-    monkeypatch.setattr(loop, "_update", interrupted)
+    monkeypatch.setattr(Objective, "forward", interrupted)
     for message in ("nothing was saved", "go on from"):
         with pytest.raises(KeyboardInterrupt, match=message):
             run(tokenizer, chosen, model, out=tmp_path / "part")

@@ -11,7 +11,9 @@ from torch import nn
 from mnemotomy.core.errors import ConfigurationError, TrainingError
 from mnemotomy.core.fingerprints import fingerprint
 from mnemotomy.data.examples import Examples
-from mnemotomy.methods.classifiers.classifier import accuracy, logits
+from mnemotomy.methods.classifiers.classifier import accuracy, cross_entropy, logits
+from mnemotomy.training.loop import Update
+from mnemotomy.training.optimiser import Optimiser
 from mnemotomy_bench.vision.augment import flipped, resized, shifted
 from mnemotomy_bench.vision.fitting import fit
 from mnemotomy_bench.vision.networks.build import NETWORKS, build_classifier
@@ -168,31 +170,55 @@ def test_an_unknown_optimiser_is_refused(tmp_path):
         train_classifier(model, colours(), replace(BRIEF, optimizer="lion"), seed=0, path=tmp_path / "x.safetensors")
 
 
-def counting(model, stop_before=None):
+def counting(model, path, epochs=5, stop_before=None):
     """A training whose result tells every number that was drawn; it stops where it is told to."""
 
-    def run_epoch(epoch, generator):
+    def draw(epoch, generator):
         if epoch == stop_before:
             raise KeyboardInterrupt
-        with torch.no_grad():
-            model.weight.mul_(0.5).add_(torch.rand(1, generator=generator) + torch.rand(1))
+        for _ in range(2):
+            yield Update([torch.rand(1, generator=generator)])
 
-    return run_epoch
+    def loss(model, drawn):
+        return (model.weight * (drawn + torch.rand(1))).sum()
+
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5, momentum=0.5)
+    schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.9)
+    return fit(model, path, draw, loss, Optimiser(optimizer, schedule), epochs=epochs, seed=1)
 
 
 def test_an_interrupted_training_goes_on_where_it_stopped(tmp_path):
     whole, broken = nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False)
     broken.load_state_dict(whole.state_dict())
-    fit(whole, tmp_path / "whole.safetensors", counting(whole), epochs=5, seed=1)
+    counting(whole, tmp_path / "whole.safetensors")
     path = tmp_path / "broken.safetensors"
-    with pytest.raises(KeyboardInterrupt):
-        fit(broken, path, counting(broken, stop_before=3), epochs=5, seed=1)
-    assert path.with_suffix(".partial").is_file()
+    with pytest.raises(KeyboardInterrupt, match="go on from"):
+        counting(broken, path, stop_before=3)
+    assert path.with_suffix(".partial").exists()
     assert not path.is_file()
     again = nn.Linear(1, 1, bias=False)
-    fit(again, path, counting(again), epochs=5, seed=1)
+    counting(again, path)
     assert torch.equal(again.weight, whole.weight)
     assert not path.with_suffix(".partial").exists()
+
+
+def test_batch_statistics_survive_an_interruption(tmp_path):
+    def trained(name, stop_before=None):
+        model = build_classifier("resnet18", "other", (3, 8, 8), 2, width=0.125, seed=2)
+
+        def draw(epoch, generator):
+            if epoch == stop_before:
+                raise KeyboardInterrupt
+            for batch in colours().batches(16, generator):
+                yield Update([batch])
+
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+        fit(model, tmp_path / name, draw, cross_entropy, Optimiser(optimizer), epochs=2, seed=1)
+        return fingerprint(model)
+
+    with pytest.raises(KeyboardInterrupt):
+        trained("part.safetensors", stop_before=1)
+    assert trained("part.safetensors") == trained("whole.safetensors")
 
 
 def test_training_leaves_the_global_random_state_alone(tmp_path):
@@ -200,17 +226,16 @@ def test_training_leaves_the_global_random_state_alone(tmp_path):
     torch.manual_seed(5)
     expected = torch.rand(1)
     torch.manual_seed(5)
-    fit(model, tmp_path / "one.safetensors", counting(model), epochs=2, seed=1)
+    counting(model, tmp_path / "one.safetensors", epochs=2)
     assert torch.equal(torch.rand(1), expected)
 
 
 def test_a_training_that_diverges_is_an_error(tmp_path):
     model = nn.Linear(1, 1)
-
-    def explode(epoch, generator):
-        with torch.no_grad():
-            model.weight.fill_(float("inf"))
-
-    with pytest.raises(TrainingError, match="no longer finite after epoch 1; train slower"):
-        fit(model, tmp_path / "one.safetensors", explode, epochs=2, seed=0)
+    optimiser = Optimiser(torch.optim.SGD(model.parameters(), lr=1e38))
+    with pytest.raises(TrainingError, match=r"a parameter is not finite after epoch 1, .* take a smaller"):
+        fit(
+            model, tmp_path / "one.safetensors", lambda *_: [Update([1e30])],
+            lambda model, size: size * model.weight.sum(), optimiser, epochs=2, seed=0,
+        )  # fmt: skip
     assert list(tmp_path.iterdir()) == []

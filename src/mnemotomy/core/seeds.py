@@ -1,6 +1,13 @@
-"""Seeds made of several numbers."""
+"""Seeds made of several numbers, and torch's random state for a while."""
 
 from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
 
 _PRIME_1, _PRIME_2, _PRIME_5 = 11400714785074694791, 14029467366897019727, 2870177450012600261
 _WORD = (1 << 64) - 1
@@ -22,6 +29,19 @@ def mix(*integers: int) -> int:
         found = found * _PRIME_1 & _WORD
     found = (found + (len(integers) ^ _PRIME_5 ^ 3527539)) & _WORD
     return (1546275796 if found == _WORD else found) & ((1 << 62) - 1)
+
+
+@contextlib.contextmanager
+def seeded(seed: int | None, device: torch.device) -> Iterator[None]:
+    """Torch's random state from ``seed`` on, its own again afterwards; with None it just goes on."""
+    import torch
+
+    if seed is None:
+        yield
+        return
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
 
 
 def _lane(value: int) -> int:

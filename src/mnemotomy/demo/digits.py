@@ -6,7 +6,7 @@ import functools
 import itertools
 import math
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from mnemotomy.core.progress import progress_bar
+from mnemotomy.core.seeds import seeded
 from mnemotomy.data.digits import Split, load_digits
 from mnemotomy.engram.atlas import Atlas
 from mnemotomy.engram.collect import collect
@@ -22,6 +23,8 @@ from mnemotomy.engram.edit import Edit
 from mnemotomy.engram.recalibrate import recalibrated
 from mnemotomy.methods.classifiers.classifier import BATCH_SIZE
 from mnemotomy.metrics.accuracy import class_accuracies, diagonal_and_rest
+from mnemotomy.training import loop as training
+from mnemotomy.training.optimiser import Optimiser
 
 CLASSES = 10
 STRENGTHS = (1.0, 1.2, 1.4, 1.6, 1.8, 2.0)
@@ -69,8 +72,7 @@ def digits_demo(config: DigitsConfig) -> dict[str, Any]:
 
 def train_classifier(train: Split, config: DigitsConfig) -> nn.Module:
     """A three-layer perceptron, trained with AdamW; the global random state is left as it was."""
-    with torch.random.fork_rng(devices=[]), progress_bar("digits: training", config.epochs) as advance:
-        torch.manual_seed(config.seed)
+    with seeded(config.seed, train.images.device):
         width = config.width
         model = nn.Sequential(
             *(nn.Linear(64, width), nn.ReLU(), nn.Dropout(config.dropout)),
@@ -78,13 +80,19 @@ def train_classifier(train: Split, config: DigitsConfig) -> nn.Module:
             nn.Linear(width, CLASSES),
         )
         optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=1e-4)
-        for _ in range(config.epochs):
-            for batch in torch.randperm(len(train.labels)).split(config.batch_size):
-                optimizer.zero_grad()
-                nn.functional.cross_entropy(model(train.images[batch]), train.labels[batch]).backward()
-                optimizer.step()
-            advance(1)
-    return model.eval()
+
+        def batches(_: int, generator: torch.Generator) -> Iterator[training.Update[Tensor]]:
+            for batch in torch.randperm(len(train.labels), generator=generator).split(config.batch_size):
+                yield training.Update([batch])
+
+        training.train(
+            model,
+            batches,
+            lambda model, batch: nn.functional.cross_entropy(model(train.images[batch]), train.labels[batch]),
+            Optimiser(optimizer),
+            training.Run("digits: training", config.epochs),
+        )
+    return model
 
 
 def accuracies(model: nn.Module, split: Split) -> Tensor:

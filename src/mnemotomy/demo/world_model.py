@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
-import math
 import platform
 import time
 from collections.abc import Iterator, Sequence
@@ -22,10 +22,11 @@ from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 from mnemotomy.core.errors import ModelError
 from mnemotomy.core.files import replacing_folder
 from mnemotomy.core.models import quiet_transformers
-from mnemotomy.core.progress import progress_bar
 from mnemotomy.data.world import Kind, Probe, Text, World
 from mnemotomy.data.world_tokenizer import world_tokenizer
 from mnemotomy.text.batches import equal_lengths
+from mnemotomy.training.loop import Run, Update, train
+from mnemotomy.training.optimiser import Optimiser, cosine, decaying_matrices
 
 EVALUATION_BATCH = 256
 
@@ -188,38 +189,24 @@ class _Batches:
 
 
 def _fit(model: Qwen2ForCausalLM, batches: _Batches, config: WorldModelConfig, progress: bool) -> None:
-    decayed = [parameter for parameter in model.parameters() if parameter.ndim > 1]
-    plain = [parameter for parameter in model.parameters() if parameter.ndim <= 1]
     optimizer = torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}],
+        decaying_matrices(model.parameters(), config.weight_decay),
         lr=config.learning_rate,
         betas=(0.9, config.beta2),
         fused=True,
     )
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, config))
-    model.train()
-    with progress_bar("training the world model", config.steps, enabled=progress) as advance:
-        for _, ids in zip(range(config.steps), batches, strict=False):
-            loss = _loss(model, ids, config.text_weight)
-            if not torch.isfinite(loss):
-                raise ModelError("training the world model diverged: lower the learning rate")
-            optimizer.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            schedule.step()
-            advance(1)
+    rising = max(1, round(config.warmup * config.steps))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: cosine(step, config.steps, rising))
+    train(
+        model,
+        lambda *_: (Update([ids]) for ids in itertools.islice(batches, config.steps)),
+        lambda model, ids: _loss(model, ids, config.text_weight),
+        Optimiser(optimizer, schedule, clip=1.0),
+        Run("training the world model", epochs=1, updates=config.steps, progress=progress),
+    )
 
 
-def _rate(step: int, config: WorldModelConfig) -> float:
-    """Linear warm-up, then a cosine to zero; a share of the learning rate."""
-    warmup = max(1, round(config.warmup * config.steps))
-    if step < warmup:
-        return (step + 1) / warmup
-    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, config.steps - warmup)))
-
-
-def _loss(model: Qwen2ForCausalLM, ids: Tensor, text_weight: float) -> Tensor:
+def _loss(model: nn.Module, ids: Tensor, text_weight: float) -> Tensor:
     """Cross-entropy per text: the answer counts 1, every other token `text_weight`."""
     logits = model(input_ids=ids, use_cache=False).logits[:, :-1]
     losses = nn.functional.cross_entropy(logits.transpose(1, 2), ids[:, 1:], reduction="none")

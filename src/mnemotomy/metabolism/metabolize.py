@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -20,7 +19,7 @@ from mnemotomy.core.models import check_language_model, save_model
 from mnemotomy.core.modules import check_window, keeping_flags, window_of
 from mnemotomy.core.version import versions
 from mnemotomy.data.fact import Fact, PromptFormat, check_facts
-from mnemotomy.metabolism.loop import Material, Outcome, Run, train
+from mnemotomy.metabolism.loop import Material, Run, train
 from mnemotomy.metabolism.objective import Objective
 from mnemotomy.metabolism.probe import resolve_layer
 from mnemotomy.metabolism.rlcp import RLCP, described
@@ -28,6 +27,8 @@ from mnemotomy.metabolism.setup import Retained, reference_for, start_from_engra
 from mnemotomy.metabolism.streams import LONGEST, Streams
 from mnemotomy.training.adapter import with_adapter
 from mnemotomy.training.checkpoint import CHECKPOINT, check_checkpoint, run_key
+from mnemotomy.training.loop import Outcome
+from mnemotomy.training.processes import check_accelerate
 
 RECORD = "metabolism.json"
 """What was run, in the folder of the result."""
@@ -99,8 +100,7 @@ def metabolize(
         ConfigurationError: a setting contradicts another, or needs a package that is missing.
         TrainingError: the first step already failed, or the checkpoint in ``out`` is of another run.
     """
-    if importlib.util.find_spec("accelerate") is None:
-        raise ConfigurationError("training needs accelerate; get it with: pip install 'mnemotomy[train]'")
+    check_accelerate()
     check_language_model(model, tokenizer)
     config, format = config or RLCP(), format or PromptFormat()
     checked = check_facts(facts)

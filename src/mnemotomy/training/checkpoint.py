@@ -1,4 +1,4 @@
-"""Checkpoints of a training run: what is trained, the optimiser, and where it stood."""
+"""Checkpoints of a training run: what is trained, the optimiser, what is drawn from, and where it stood."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,39 +16,124 @@ from torch import Tensor, nn
 
 from mnemotomy.core.errors import TrainingError
 from mnemotomy.core.files import replacing_folder
+from mnemotomy.core.modules import device_of
 
 CHECKPOINT = "checkpoint"
 """The folder of it in the folder of a run."""
 
+LAYOUT = 2
+"""Of the files in it."""
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """Where and how often a run is saved.
+
+    Attributes:
+        folder: of the checkpoint, which each one replaces.
+        key: of all that the steps depend on; a checkpoint with another is refused.
+        every: epochs between them.
+        last: whether there is one after the last epoch, for a caller who has more to do before the result is safe.
+    """
+
+    folder: Path
+    key: str
+    every: int = 1
+    last: bool = True
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is: epochs and updates done, and the seconds that they took."""
+
+    epochs: int = 0
+    updates: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class State:
+    """What changes while a run lasts.
+
+    Attributes:
+        module: with all that is trained.
+        optimizer, schedule: of the run.
+        generator: that draws come from, which goes on from epoch to epoch.
+    """
+
+    module: nn.Module
+    optimizer: torch.optim.Optimizer
+    schedule: torch.optim.lr_scheduler.LRScheduler | None
+    generator: torch.Generator
+
+    def save(self, checkpoints: Checkpoints, progress: Progress) -> None:
+        """Write all of it, or nothing."""
+        with replacing_folder(checkpoints.folder) as temporary:
+            tensors = {name: value.contiguous() for name, value in trained_state(self.module).items()}
+            save_file(tensors, temporary / "parameters.safetensors")
+            torch.save(self._beside(), temporary / "optimizer.pt")
+            record = {"run": checkpoints.key, "layout": LAYOUT, **vars(progress)}
+            (temporary / "state.json").write_text(json.dumps(record), encoding="utf-8")
+
+    def load(self, checkpoints: Checkpoints) -> Progress:
+        """Put back what was saved, and say how far it was; nothing is done where there is none.
+
+        Raises:
+            TrainingError: the checkpoint is of a run with another configuration, model or data.
+        """
+        folder = checkpoints.folder
+        check_checkpoint(folder, checkpoints.key)
+        progress = progress_of(folder)
+        if not progress.epochs:
+            return progress
+        restore_state(self.module, load_file(folder / "parameters.safetensors"))
+        beside = torch.load(folder / "optimizer.pt", weights_only=True, map_location="cpu")
+        self.optimizer.load_state_dict(beside["optimizer"])
+        if self.schedule is not None:
+            self.schedule.load_state_dict(beside["schedule"])
+        self.generator.set_state(beside["generator"])
+        torch.set_rng_state(beside["random"])
+        if "cuda" in beside and self._device.type == "cuda":
+            torch.cuda.set_rng_state(beside["cuda"], self._device)
+        return progress
+
+    def _beside(self) -> dict[str, Any]:
+        """All but the weights."""
+        found = {
+            "optimizer": self.optimizer.state_dict(),
+            "generator": self.generator.get_state(),
+            "random": torch.get_rng_state(),
+        }
+        if self.schedule is not None:
+            found["schedule"] = self.schedule.state_dict()
+        if self._device.type == "cuda":
+            found["cuda"] = torch.cuda.get_rng_state(self._device)
+        return found
+
+    @property
+    def _device(self) -> torch.device:
+        return device_of(self.module)
+
 
 def trained_state(module: nn.Module) -> dict[str, Tensor]:
-    """A copy of every parameter that is trained, on the CPU."""
-    return {name: p.detach().cpu().clone() for name, p in module.named_parameters() if p.requires_grad}
+    """A copy of every parameter that is trained and of every buffer that is kept, on the CPU."""
+    kept = set(module.state_dict())
+    found: dict[str, Tensor] = {name: p for name, p in module.named_parameters() if p.requires_grad}
+    found |= {name: value for name, value in module.named_buffers() if name in kept}
+    return {name: value.detach().cpu().clone() for name, value in found.items()}
 
 
 def restore_state(module: nn.Module, state: Mapping[str, Tensor]) -> None:
     """Put back what `trained_state` copied."""
-    parameters = dict(module.named_parameters())
+    present = dict(module.named_parameters()) | dict(module.named_buffers())
     with torch.no_grad():
         for name, value in state.items():
-            parameters[name].copy_(value)
+            present[name].copy_(value)
 
 
 def run_key(description: Any) -> str:
     """A hash of all that the steps of a run depend on."""
     return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()
-
-
-def save_checkpoint(
-    folder: Path, module: nn.Module, optimizer: torch.optim.Optimizer, step: int, key: str, seconds: float = 0.0
-) -> None:
-    """Write the state after ``step`` steps, which took ``seconds`` so far, all of it or nothing."""
-    with replacing_folder(folder) as temporary:
-        save_file(trained_state(module), temporary / "parameters.safetensors")
-        torch.save(optimizer.state_dict(), temporary / "optimizer.pt")
-        (temporary / "state.json").write_text(
-            json.dumps({"step": step, "run": key, "seconds": seconds}), encoding="utf-8"
-        )
 
 
 def check_checkpoint(folder: Path, key: str) -> None:
@@ -57,36 +143,24 @@ def check_checkpoint(folder: Path, key: str) -> None:
         TrainingError: it is such a one.
     """
     state = _state(folder)
-    if state and state["run"] != key:
+    if state and (state["run"] != key or state.get("layout") != LAYOUT):
         raise TrainingError(
             f"{folder} is the checkpoint of a run with another configuration, model or facts; delete it, or train into "
             "another folder"
         )
 
 
-def load_checkpoint(folder: Path, module: nn.Module, optimizer: torch.optim.Optimizer, key: str) -> int:
-    """Put back the state of `save_checkpoint`, and return its step; 0 where there is none.
-
-    Raises:
-        TrainingError: the checkpoint is of a run with another configuration, model or data.
-    """
-    check_checkpoint(folder, key)
+def progress_of(folder: Path) -> Progress:
+    """How far the run of the checkpoint in ``folder`` was."""
     state = _state(folder)
-    if not state:
-        return 0
-    restore_state(module, load_file(folder / "parameters.safetensors"))
-    optimizer.load_state_dict(torch.load(folder / "optimizer.pt", weights_only=True, map_location="cpu"))
-    return int(state["step"])
+    return (
+        Progress(state["epochs"], state["updates"], state["seconds"]) if state.get("layout") == LAYOUT else Progress()
+    )
 
 
 def remove_checkpoint(folder: Path) -> None:
     """Remove the checkpoint of a run whose result is saved; the log stays."""
     shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
-
-
-def seconds_before(folder: Path) -> float:
-    """What the steps of the checkpoint in ``folder`` took; 0 where there is none."""
-    return float(_state(folder).get("seconds", 0.0))
 
 
 def _state(folder: Path) -> dict[str, Any]:

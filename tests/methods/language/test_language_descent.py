@@ -16,11 +16,11 @@ from torch import nn
 from mnemotomy.core.errors import TrainingError
 from mnemotomy.methods.language.grad_diff import GradDiff
 from mnemotomy.methods.language.gradient_ascent import GradientAscent
-from mnemotomy.methods.language.loop import CHECKPOINT, Descent, Run, rate, steps_of_epoch
+from mnemotomy.methods.language.loop import Descent, Run, rate, steps_of_epoch
 from mnemotomy.methods.language.npo import NPO
 from mnemotomy.methods.language.problem import TextProblem
 from mnemotomy.training.adapter import LoRA
-from mnemotomy.training.checkpoint import seconds_before
+from mnemotomy.training.checkpoint import CHECKPOINT, Progress, progress_of
 
 
 def test_an_epoch_has_each_example_to_forget_once():
@@ -76,9 +76,9 @@ def test_goes_on_where_it_was_interrupted(tmp_path: Path):
     asked, method = problem(), Interrupted(**FAST)
     with pytest.raises(KeyboardInterrupt, match="checkpoint"):
         method.train(asked, copy.deepcopy(asked.model), tmp_path)
-    spent = seconds_before(tmp_path / CHECKPOINT)
+    spent = progress_of(tmp_path / CHECKPOINT).seconds
     assert 0.0 < spent < 600.0
-    assert seconds_before(tmp_path / "nothing") == 0.0
+    assert progress_of(tmp_path / "nothing") == Progress()
     other = Interrupted(**FAST | {"learning_rate": 1e-3})
     with pytest.raises(TrainingError, match="another configuration"):
         other.train(asked, copy.deepcopy(asked.model), tmp_path)

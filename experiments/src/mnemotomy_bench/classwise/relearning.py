@@ -10,6 +10,8 @@ from torch import nn
 
 from mnemotomy.data.examples import Examples
 from mnemotomy.methods.classifiers.classifier import cross_entropy
+from mnemotomy.training.loop import Run, Update, train
+from mnemotomy.training.optimiser import Optimiser
 
 
 @dataclass(frozen=True)
@@ -27,12 +29,10 @@ class Relearning:
 
 
 def relearn(model: nn.Module, forget: Examples, settings: Relearning) -> nn.Module:
-    """A copy of ``model`` that was shown a few of the forgotten examples again."""
+    """A copy of ``model`` that was shown a few of the forgotten examples again; as it was, where that broke it."""
     taught = copy.deepcopy(model).eval()
     batch = forget[: settings.examples]
     optimizer = torch.optim.SGD(taught.parameters(), lr=settings.learning_rate, momentum=settings.momentum)
-    for _ in range(settings.steps):
-        optimizer.zero_grad()
-        cross_entropy(taught, batch).backward()
-        optimizer.step()
+    run = Run("relearning", epochs=1, updates=settings.steps, evaluating=True, recovers=True, progress=False)
+    train(taught, lambda *_: [Update([batch])] * settings.steps, cross_entropy, Optimiser(optimizer), run)
     return taught

@@ -17,6 +17,8 @@ from mnemotomy.data.examples import Examples
 from mnemotomy.data.images import DIGITS, data_folder, load_images
 from mnemotomy.engram.atlas import Atlas
 from mnemotomy.engram.collect import collect
+from mnemotomy.training.loop import Update
+from mnemotomy.training.optimiser import Optimiser
 from mnemotomy_bench.classwise.subject import some
 from mnemotomy_bench.generative.cases import Case
 from mnemotomy_bench.generative.observing import Seen, see
@@ -170,15 +172,18 @@ def train(case: Case, seed: int, examples: Examples, folder: Path) -> tuple[Conv
     model = model.to(examples.inputs.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.Adam(model.parameters(), lr=case.learning_rate)
 
-    def run_epoch(_: int, generator: torch.Generator) -> None:
-        for batch in examples.batches(case.batch_size, generator):
-            optimizer.zero_grad()
-            nn.functional.mse_loss(model(batch.inputs), batch.inputs).backward()
-            optimizer.step()
-
     path = folder / f"{_key(case, seed, examples)}.safetensors"
-    name = f"{case.name}, seed {seed}"
-    return model, fit(model, path, run_epoch, epochs=case.epochs, seed=seed, state={"optimizer": optimizer}, name=name)
+    usage = fit(
+        model,
+        path,
+        lambda _, generator: (Update([batch.inputs]) for batch in examples.batches(case.batch_size, generator)),
+        lambda model, images: nn.functional.mse_loss(model(images), images),
+        Optimiser(optimizer),
+        epochs=case.epochs,
+        seed=seed,
+        name=f"{case.name}, seed {seed}",
+    )
+    return model, usage
 
 
 def load_examples(data: str, split: str, folder: Path | None) -> tuple[Examples, tuple[str, ...]]:

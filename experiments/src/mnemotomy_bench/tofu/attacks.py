@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from mnemotomy.core.errors import NonFiniteError
+from mnemotomy.core.errors import NonFiniteError, TrainingError
 from mnemotomy.core.keys import key
 from mnemotomy.core.version import versions
 from mnemotomy.evaluation.evaluating import evaluation_of
@@ -25,6 +25,8 @@ from mnemotomy.observe.questions import Observed
 from mnemotomy.observe.splits import asked
 from mnemotomy.text.encoding import encode
 from mnemotomy.text.records import TextExample, Turn
+from mnemotomy.training.loop import Run, Update, train
+from mnemotomy.training.optimiser import Optimiser
 from mnemotomy_bench.tofu.cells import kept
 from mnemotomy_bench.tofu.subject import Subject
 
@@ -120,7 +122,11 @@ def _attacks(subject: Subject, observed: Observed, settings: Attacks) -> dict[st
 
 
 def _attacked_summary(subject: Subject, attack: Callable[[], Attacked]) -> Record:
-    return {"summary": _summary(subject, *attack())}
+    try:
+        model, questions = attack()
+    except TrainingError:  # it broke under the attack
+        return {"summary": {}}
+    return {"summary": _summary(subject, model, questions)}
 
 
 def _summary(subject: Subject, model: nn.Module, questions: Sequence[TextExample]) -> dict[str, float]:
@@ -138,11 +144,13 @@ def relearn(subject: Subject, model: nn.Module, settings: Relearning, shown: Seq
     tokenizer = subject.pair.tokenizer
     rows = [encode(one, tokenizer, subject.asking.template) for one in examples]
     optimizer = torch.optim.AdamW(taught.parameters(), lr=settings.learning_rate, weight_decay=0.0)
-    for _ in range(settings.steps):
-        optimizer.zero_grad()
-        (-predict(taught, rows, tokenizer).log_probabilities().mean()).backward()
-        optimizer.step()
-    taught.zero_grad()
+    train(
+        taught,
+        lambda *_: [Update([rows])] * settings.steps,
+        lambda model, rows: -predict(model, rows, tokenizer).log_probabilities().mean(),
+        Optimiser(optimizer),
+        Run("relearning", epochs=1, updates=settings.steps, evaluating=True, progress=False),
+    )
     return taught
 
 

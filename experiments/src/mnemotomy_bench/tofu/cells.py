@@ -19,13 +19,13 @@ from mnemotomy.core.models import save_model
 from mnemotomy.core.modules import device_of
 from mnemotomy.core.version import versions
 from mnemotomy.methods.language.gradient import GradientMethod
-from mnemotomy.methods.language.loop import CHECKPOINT, Loss
+from mnemotomy.methods.language.loop import Loss
 from mnemotomy.methods.language.problem import LanguageMethod, TextProblem
 from mnemotomy.metrics.tofu.evaluation import Evaluation, summary
 from mnemotomy.metrics.tofu.scores import scores
 from mnemotomy.observe.questions import Observed
 from mnemotomy.observe.splits import asked
-from mnemotomy.training.checkpoint import seconds_before
+from mnemotomy.training.checkpoint import CHECKPOINT, progress_of
 from mnemotomy_bench.lab.flops import counted_flops
 from mnemotomy_bench.lab.resources import measured
 from mnemotomy_bench.tofu.sharing import Sharing
@@ -45,7 +45,7 @@ def treated_cell(subject: Subject, method: LanguageMethod, seed: int) -> Record:
 
     def run() -> Record:
         problem, training = subject.problem(seed), subject.out / "training" / name
-        earlier = seconds_before(training / CHECKPOINT)  # of a run that was interrupted
+        earlier = progress_of(training / CHECKPOINT).seconds  # of a run that was interrupted
         with measured(device_of(problem.model)) as usage:
             try:
                 model = _treat(method, problem, training)

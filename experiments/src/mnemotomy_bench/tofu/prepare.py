@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import math
 import os
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from mnemotomy.core.errors import ConfigurationError, DataError, TrainingError
 from mnemotomy.core.fingerprints import fingerprint
@@ -34,7 +35,10 @@ from mnemotomy.methods.language.predictions import predict
 from mnemotomy.text.encoding import Encoded, encode
 from mnemotomy.text.records import TextExample, read_examples
 from mnemotomy.text.template import OPEN_UNLEARNING
-from mnemotomy_bench.vision.fitting import fit
+from mnemotomy.training.checkpoint import Checkpoints
+from mnemotomy.training.loop import Run, Update, train
+from mnemotomy.training.optimiser import Optimiser, linear
+from mnemotomy_bench.lab.resources import measured
 
 BASE, FULL, RECORD = "base", "full", "preparation.json"
 GENERAL = ("real_authors", "world_facts")
@@ -209,37 +213,40 @@ def _train(
     model.to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, weight_decay=0.01)
     each = math.ceil(len(rows) / settings.batch_size)
-    total = each * settings.epochs
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: min((step + 1) / each, (total - step) / max(1, total - each), 1.0)
-    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: linear(step, each * settings.epochs, each))
 
-    def run_epoch(_: int, generator: torch.Generator) -> None:
-        for batch in _batches(rows, settings.batch_size, generator):
-            with autocast(device, settings.precision, backward=True):
-                (-predict(model, batch, tokenizer).log_probabilities().mean()).backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            schedule.step()
-            optimizer.zero_grad()
+    def loss(model: nn.Module, batch: list[Encoded]) -> Tensor:
+        return -predict(model, batch, tokenizer).log_probabilities().mean()
 
     training = folder.parent / f"{folder.name}.training"
-    training.mkdir(parents=True, exist_ok=True)
+    name = key(dict(identity))
+    run = Run(
+        folder.name,
+        settings.epochs,
+        each,
+        settings.seed,
+        checkpoints=Checkpoints(training / name, name),
+        around=functools.partial(autocast, device, settings.precision, backward=True),
+    )
     try:
-        usage = fit(
-            _OneName(model),
-            training / f"{key(dict(identity))}.safetensors",
-            run_epoch,
-            epochs=settings.epochs,
-            seed=settings.seed,
-            state={"optimizer": optimizer, "schedule": schedule},
-            name=folder.name,
-        )
+        with measured(device) as usage:
+            outcome = train(
+                model,
+                lambda _, generator: (Update([batch]) for batch in _batches(rows, settings.batch_size, generator)),
+                loss,
+                Optimiser(optimizer, schedule, clip=1.0),
+                run,
+            )
     except TrainingError:  # it would diverge again from its last epoch
-        shutil.rmtree(training)
+        shutil.rmtree(training, ignore_errors=True)
         raise
-    precision = resolved(settings.precision, device)
-    record = {"identity": dict(identity), "precision": precision, **vars(usage), "versions": versions()}
+    cost = {"seconds": outcome.seconds, "peak_bytes": usage.peak_bytes}
+    record = {
+        "identity": dict(identity),
+        "precision": resolved(settings.precision, device),
+        **cost,
+        "versions": versions(),
+    }
     model.to("cpu")
     save_model(model, folder, tokenizer=tokenizer, extra={RECORD: json.dumps(record, indent=1) + "\n"})
     shutil.rmtree(training)
@@ -254,26 +261,6 @@ def _batches(rows: Sequence[Encoded], size: int, generator: torch.Generator) -> 
         found += [pool[first : first + size] for first in range(0, len(pool), size)]
     shuffled = torch.randperm(len(found), generator=generator).tolist()
     return [[rows[place] for place in found[number]] for number in shuffled]
-
-
-class _OneName(nn.Module):
-    """A model whose tied weights stand in its state under one name: a file holds no tensor twice."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def state_dict(self, *_: Any, **__: Any) -> dict[str, Any]:  # type: ignore[override]
-        found = {}
-        seen = set()
-        for name, value in self.model.state_dict().items():
-            if value.data_ptr() not in seen:
-                seen.add(value.data_ptr())
-                found[name] = value
-        return found
-
-    def load_state_dict(self, state_dict: Mapping[str, Any], *_: Any, **__: Any) -> Any:
-        return self.model.load_state_dict(state_dict, strict=False)  # its twin follows
 
 
 def _rows(some: Sequence[TextExample], tokenizer: Any) -> list[Encoded]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -13,10 +14,15 @@ from mnemotomy.core.modules import device_of
 from mnemotomy.core.precision import autocast
 from mnemotomy.data.examples import Examples
 from mnemotomy.methods.classifiers.classifier import logits
+from mnemotomy.training.loop import Update
+from mnemotomy.training.optimiser import Optimiser, decaying_matrices
 from mnemotomy_bench.lab.resources import Usage
 from mnemotomy_bench.vision.augment import flipped, resized, shifted
 from mnemotomy_bench.vision.fitting import fit
 from mnemotomy_bench.vision.recipes import Recipe
+
+Shown = tuple[Tensor, Tensor]
+"""Images as they are shown, and their labels."""
 
 
 def train_classifier(model: nn.Module, examples: Examples, recipe: Recipe, *, seed: int, path: Path) -> Usage:
@@ -43,22 +49,20 @@ def train_classifier(model: nn.Module, examples: Examples, recipe: Recipe, *, se
         optimizer, lambda step: _one_cycle(step / (steps * recipe.epochs), recipe)
     )
 
-    def run_epoch(epoch: int, generator: torch.Generator) -> None:
+    def draw(epoch: int, generator: torch.Generator) -> Iterator[Update[Shown]]:
         side = recipe.side(epoch / recipe.epochs)
         for batch in examples.batches(recipe.batch_size, generator):
             images = _shown(batch.inputs.to(device), recipe, side, generator).contiguous(memory_format=layout)
-            with autocast(device, backward=True):
-                loss = nn.functional.cross_entropy(
-                    logits(model, images), batch.labels.to(device), label_smoothing=recipe.label_smoothing
-                )
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
+            yield Update([(images, batch.labels.to(device))])
+
+    def loss(model: nn.Module, shown: Shown) -> Tensor:
+        images, labels = shown
+        with autocast(device, backward=True):
+            return nn.functional.cross_entropy(logits(model, images), labels, label_smoothing=recipe.label_smoothing)
 
     return fit(
-        model, path, run_epoch, epochs=recipe.epochs, seed=seed,
-        state={"optimizer": optimizer, "schedule": schedule}, name=f"training {path.stem}",
+        model, path, draw, loss, Optimiser(optimizer, schedule),
+        epochs=recipe.epochs, seed=seed, name=f"training {path.stem}",
     )  # fmt: skip
 
 
@@ -85,12 +89,7 @@ def _one_cycle(done: float, recipe: Recipe) -> float:
 
 
 def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    matrices = [value for value in model.parameters() if value.dim() > 1]
-    rest = [value for value in model.parameters() if value.dim() <= 1]
-    groups = [
-        {"params": matrices, "weight_decay": recipe.weight_decay},
-        {"params": rest, "weight_decay": 0.0},
-    ]
+    groups = decaying_matrices(model.parameters(), recipe.weight_decay)
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=0.9, nesterov=True)
     if recipe.optimizer == "adam":

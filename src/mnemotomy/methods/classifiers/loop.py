@@ -1,9 +1,8 @@
-"""The one training loop of all gradient methods: SGD on steps that the method draws, with a loss that it gives."""
+"""What all gradient methods for classifiers share: SGD on steps that the method draws, with a loss that it gives."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -11,9 +10,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from mnemotomy.core.errors import ConfigurationError, TrainingError
-from mnemotomy.core.modules import device_of
-from mnemotomy.core.progress import progress_bar
+from mnemotomy.core.errors import ConfigurationError
+from mnemotomy.training.loop import Run, Update, train
+from mnemotomy.training.optimiser import Optimiser, trained_parameters
 
 Step = TypeVar("Step")
 Scalar = Float[Tensor, ""]
@@ -47,18 +46,6 @@ class Descent:
             )
 
 
-def trained_parameters(model: nn.Module, name: str) -> dict[str, nn.Parameter]:
-    """By name, the parameters that require gradients.
-
-    Raises:
-        TrainingError: there are none; ``name`` says what was to train.
-    """
-    parameters = {key: value for key, value in model.named_parameters() if value.requires_grad}
-    if not parameters:
-        raise TrainingError(f"{name}: no parameter requires gradients; call requires_grad_(True) on the model")
-    return parameters
-
-
 def descend(
     model: nn.Module,
     draw: Callable[[torch.Generator], Iterable[Step]],
@@ -87,25 +74,19 @@ def descend(
     """
     parameters = trained_parameters(model, name)
     optimizer = torch.optim.SGD(list(parameters.values()), lr=settings.learning_rate, momentum=settings.momentum)
-    generator = torch.Generator().manual_seed(seed)
-    model.train()
-    with _seeded(seed, device_of(model)), progress_bar(name, settings.epochs) as advance:
-        for epoch in range(settings.epochs):
-            for step in draw(generator):
-                value = loss(model, step)
-                if penalty is not None:
-                    value = value + penalty(model)
-                if not bool(torch.isfinite(value)):
-                    raise _diverged(name, f"the loss is {value.item()} in epoch {epoch + 1}", settings)
-                optimizer.zero_grad()
-                value.backward()
-                _decay_and_mask(parameters, settings.weight_decay, mask)
-                optimizer.step()
-            advance(1)
-    optimizer.zero_grad()
-    if not all(bool(torch.isfinite(value).all()) for value in parameters.values()):
-        raise _diverged(name, "a parameter is no longer finite", settings)
-    return model.eval()
+
+    def value(model: nn.Module, step: Step) -> Scalar:
+        found = loss(model, step)
+        return found if penalty is None else found + penalty(model)
+
+    train(
+        model,
+        lambda _, generator: (Update([step]) for step in draw(generator)),
+        value,
+        Optimiser(optimizer, adjust=lambda: _decay_and_mask(parameters, settings.weight_decay, mask)),
+        Run(name, settings.epochs, seed=seed),
+    )
+    return model
 
 
 def _decay_and_mask(parameters: Mapping[str, nn.Parameter], weight_decay: float, mask: Mask | None) -> None:
@@ -117,14 +98,3 @@ def _decay_and_mask(parameters: Mapping[str, nn.Parameter], weight_decay: float,
             parameter.grad.add_(parameter, alpha=weight_decay)
             if mask is not None:
                 parameter.grad.mul_(mask[name])
-
-
-def _diverged(name: str, what: str, settings: Descent) -> TrainingError:
-    return TrainingError(f"{name}: {what}, at learning rate {settings.learning_rate:g}; take a smaller one")
-
-
-@contextlib.contextmanager
-def _seeded(seed: int, device: torch.device) -> Iterator[None]:
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        yield

@@ -13,10 +13,11 @@ from mnemotomy.data.examples import Examples
 from mnemotomy.methods.base import SearchSpace
 from mnemotomy.methods.classifiers.classifier import cross_entropy
 from mnemotomy.methods.classifiers.gradient import LEARNING_RATES, GradientMethod
-from mnemotomy.methods.classifiers.loop import Mask, trained_parameters
+from mnemotomy.methods.classifiers.loop import Mask
 from mnemotomy.methods.classifiers.problem import Problem
 from mnemotomy.methods.classifiers.random_label import relabel
 from mnemotomy.methods.registry import register
+from mnemotomy.training.optimiser import trained_parameters
 
 
 @register

@@ -1,29 +1,26 @@
-"""The one training loop of all gradient methods for language models, on accelerate."""
+"""What all gradient methods for language models share: AdamW on steps that are a function of seed and number."""
 
 from __future__ import annotations
 
-import contextlib
-import importlib.util
 import math
 import random
-import shutil
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from mnemotomy.core.errors import ConfigurationError, TrainingError
+from mnemotomy.core.errors import ConfigurationError
 from mnemotomy.core.modules import device_of, keeping_flags
-from mnemotomy.core.progress import progress_bar
+from mnemotomy.core.seeds import seeded
+from mnemotomy.training import loop
 from mnemotomy.training.adapter import LoRA, with_adapter
-from mnemotomy.training.checkpoint import load_checkpoint, save_checkpoint, seconds_before
-
-CHECKPOINT = "checkpoint"
-"""The folder of a checkpoint, in that of the run."""
+from mnemotomy.training.checkpoint import CHECKPOINT, Checkpoints, remove_checkpoint
+from mnemotomy.training.loop import Update, train
+from mnemotomy.training.optimiser import Optimiser, decaying_matrices, linear, trained_parameters
+from mnemotomy.training.processes import accelerated
 
 
 class Step(NamedTuple):
@@ -35,6 +32,7 @@ class Step(NamedTuple):
         forget: indices of examples to forget; an epoch has each once.
         retain: indices of examples to retain, one drawn at random for each to forget.
         seed: of whatever else the step draws.
+        share: of the examples of the step that this is a part of.
     """
 
     number: int
@@ -42,14 +40,24 @@ class Step(NamedTuple):
     forget: list[int]
     retain: list[int]
     seed: int
+    share: float = 1.0
 
     def parts(self, count: int) -> list[Step]:
         """The step cut into at most ``count`` smaller ones."""
         size = math.ceil(len(self.forget) / count)
         return [
-            self._replace(forget=self.forget[at : at + size], retain=self.retain[at : at + size], seed=self.seed + at)
+            self._replace(
+                forget=self.forget[at : at + size],
+                retain=self.retain[at : at + size],
+                seed=self.seed + at,
+                share=len(self.forget[at : at + size]) / len(self.forget),
+            )
             for at in range(0, len(self.forget), size)
         ]
+
+    def update(self, count: int) -> Update[Step]:
+        """The step for the loop of ``training``."""
+        return Update(self.parts(count), self.seed)
 
 
 Loss = Callable[[nn.Module, Step], Tensor]
@@ -118,6 +126,10 @@ class Run:
     folder: Path | None = None
     key: str = ""
 
+    def per_epoch(self, settings: Descent) -> int:
+        """Steps of an epoch."""
+        return math.ceil(self.forget / settings.batch_size)
+
 
 def descend(
     model: nn.Module, loss: Loss, settings: Descent, run: Run, *, companion: nn.Module | None = None
@@ -138,19 +150,22 @@ def descend(
         TrainingError: a loss or a parameter is no longer finite, there is nothing to train, or the checkpoint belongs
             to another run.
     """
-    with _seeded(run.seed, device_of(model)), keeping_flags(model):
-        adapted = with_adapter(model, settings.lora)
-        module = nn.ModuleDict({"model": adapted} | ({} if companion is None else {"companion": companion}))
-        accelerator = _accelerator(settings, device_of(model))
-        optimizer = torch.optim.AdamW(_groups(adapted, companion, settings, run.name), fused=True)
-        prepared, optimizer = accelerator.prepare(adapted, optimizer, device_placement=[False, False])
-        _descend(accelerator, prepared, optimizer, loss, settings, run, module)
-        accelerator.unwrap_model(prepared, keep_fp32_wrapper=False)
-        accelerator.free_memory()
+    with keeping_flags(model):
+        with seeded(run.seed, device_of(model)):
+            adapted = with_adapter(model, settings.lora)
+        checkpoints = None if run.folder is None else Checkpoints(run.folder / CHECKPOINT, run.key, last=False)
+        train(
+            adapted,
+            lambda epoch, _: (step.update(settings.accumulation) for step in steps_of_epoch(run, settings, epoch)),
+            lambda prepared, part: loss(prepared, part) * part.share,
+            _optimiser(adapted, companion, settings, run),
+            loop.Run(run.name, settings.epochs, run.per_epoch(settings), run.seed, checkpoints=checkpoints),
+            accelerator=accelerated(settings.precision, device_of(model)),
+            companion=companion,
+        )
         result: nn.Module = adapted if settings.lora is None else adapted.merge_and_unload()
-    if not all(bool(torch.isfinite(value).all()) for value in result.parameters()):
-        raise _diverged(run.name, "a parameter is no longer finite", settings)
-    result.zero_grad()
+    if run.folder is not None:
+        remove_checkpoint(run.folder)
     return result.eval()
 
 
@@ -158,7 +173,7 @@ def steps_of_epoch(run: Run, settings: Descent, epoch: int) -> Iterator[Step]:
     """The steps of an epoch: each example to forget once, with one to retain drawn for it."""
     draw = random.Random(f"{run.seed} epoch {epoch}")
     order = draw.sample(range(run.forget), run.forget)
-    each = math.ceil(run.forget / settings.batch_size)
+    each = run.per_epoch(settings)
     for place, start in enumerate(range(0, run.forget, settings.batch_size)):
         forget = order[start : start + settings.batch_size]
         retain = [draw.randrange(run.retain) for _ in forget]
@@ -169,84 +184,15 @@ def steps_of_epoch(run: Run, settings: Descent, epoch: int) -> Iterator[Step]:
 
 def rate(number: int, per_epoch: int, settings: Descent) -> float:
     """The share of the learning rate at step ``number``: up along a line in the warm-up, then down to zero."""
-    total, rising = per_epoch * settings.epochs, round(per_epoch * settings.warmup_epochs)
-    return min((number + 1) / max(1, rising), (total - number) / max(1, total - rising), 1.0)
+    return linear(number, per_epoch * settings.epochs, round(per_epoch * settings.warmup_epochs))
 
 
-def _descend(
-    accelerator: Any, prepared: nn.Module, optimizer: Any, loss: Loss, settings: Descent, run: Run, module: nn.Module
-) -> None:
-    checkpoint = None if run.folder is None else run.folder / CHECKPOINT
-    done = 0 if checkpoint is None else load_checkpoint(checkpoint, module, optimizer, run.key)
-    start = time.perf_counter() - (0.0 if checkpoint is None else seconds_before(checkpoint))
-    per_epoch = math.ceil(run.forget / settings.batch_size)
-    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    prepared.train()
-    with progress_bar(run.name, per_epoch * settings.epochs) as advance:
-        advance(done)
-        try:
-            for epoch in range(done // per_epoch, settings.epochs):
-                for step in steps_of_epoch(run, settings, epoch):
-                    for group in optimizer.param_groups:
-                        group["lr"] = group["highest"] * rate(step.number, per_epoch, settings)
-                    torch.manual_seed(step.seed)  # dropout, the same after a resume
-                    value = 0.0
-                    for part in step.parts(settings.accumulation):
-                        found = loss(prepared, part) * (len(part.forget) / len(step.forget))
-                        accelerator.backward(found)
-                        value += float(found.detach())
-                    norm = float(accelerator.clip_grad_norm_(trained, settings.clip))
-                    if not math.isfinite(value) or not math.isfinite(norm):
-                        what = f"the loss is {value:g} and the gradient's norm {norm:g} in epoch {epoch + 1}"
-                        raise _diverged(run.name, what, settings)
-                    optimizer.step()
-                    optimizer.zero_grad()
-                    advance(1, f"loss {value:.3g}")
-                if checkpoint is not None and epoch + 1 < settings.epochs:
-                    seconds = time.perf_counter() - start
-                    save_checkpoint(checkpoint, module, optimizer, per_epoch * (epoch + 1), run.key, seconds)
-        except KeyboardInterrupt:
-            where = "nothing was saved" if checkpoint is None else f"go on from {checkpoint} with the same command"
-            raise KeyboardInterrupt(where) from None
-    if checkpoint is not None:
-        shutil.rmtree(checkpoint, ignore_errors=True)
-
-
-def _groups(model: nn.Module, companion: nn.Module | None, settings: Descent, name: str) -> list[dict[str, Any]]:
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    if not parameters:
-        raise TrainingError(f"{name}: no parameter requires gradients; call requires_grad_(True) on the model")
-    common = {"lr": settings.learning_rate, "highest": settings.learning_rate}
-    groups = [
-        {"params": [p for p in parameters if p.dim() > 1], "weight_decay": settings.weight_decay} | common,
-        {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0} | common,
-    ]
-    if companion is not None:
-        own = float(getattr(companion, "learning_rate", settings.learning_rate))
-        groups.append({"params": list(companion.parameters()), "weight_decay": 0.0, "lr": own, "highest": own})
-    return [group for group in groups if group["params"]]
-
-
-def _accelerator(settings: Descent, device: torch.device) -> Any:
-    if importlib.util.find_spec("accelerate") is None:
-        raise ConfigurationError("training needs accelerate; get it with: pip install 'mnemotomy[train]'")
-    from accelerate import Accelerator
-    from accelerate.state import AcceleratorState
-
-    precision = settings.precision
-    if precision == "auto":
-        native = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-        precision = "bf16" if native else "no"
-    AcceleratorState._reset_state()  # it remembers the precision of an earlier run of this process
-    return Accelerator(mixed_precision=precision, device_placement=False)
-
-
-def _diverged(name: str, what: str, settings: Descent) -> TrainingError:
-    return TrainingError(f"{name}: {what}, at learning rate {settings.learning_rate:g}; take a smaller one")
-
-
-@contextlib.contextmanager
-def _seeded(seed: int, device: torch.device) -> Iterator[None]:
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        yield
+def _optimiser(model: nn.Module, companion: nn.Module | None, settings: Descent, run: Run) -> Optimiser:
+    groups = decaying_matrices(trained_parameters(model, run.name).values(), settings.weight_decay)
+    if companion is not None and (own := list(companion.parameters())):
+        highest = float(getattr(companion, "learning_rate", settings.learning_rate))
+        groups.append({"params": own, "weight_decay": 0.0, "lr": highest})
+    optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, fused=True)
+    each = run.per_epoch(settings)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda number: rate(number, each, settings))
+    return Optimiser(optimizer, schedule, settings.clip)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from torch import Tensor, nn
 
 from mnemotomy.core.fingerprints import digest
 from mnemotomy.core.keys import key
+from mnemotomy.training.loop import Update
+from mnemotomy.training.optimiser import Optimiser
 from mnemotomy_bench.generative.faces.cases import FaceCase
 from mnemotomy_bench.generative.faces.portraits import Portraits, hue_as_point
 from mnemotomy_bench.lab.resources import Usage
@@ -20,6 +23,9 @@ from mnemotomy_bench.vision.networks.wasserstein_autoencoder import WassersteinA
 
 CLASSIFIER_SEED = 1000
 """Far from the autoencoders' seeds."""
+
+Shown = tuple[Tensor, Tensor]
+"""Faces, and draws of the prior."""
 
 _BLUR = 1.6  # pixels: the widest blur that the classifier learns, at a side of 64
 _NOISE = 0.03
@@ -45,20 +51,18 @@ def train_autoencoder(
     optimizer = torch.optim.Adam(model.parameters(), lr=case.learning_rate, betas=(0.5, 0.999))
     schedule = _one_cycle(optimizer, case, len(faces), case.epochs)
 
-    def run_epoch(_: int, generator: torch.Generator) -> None:
+    def draw(_: int, generator: torch.Generator) -> Iterator[Update[Shown]]:
         for batch in faces.batches(case.batch_size, generator):
-            if len(batch) < 2:
-                continue  # neither MMD nor batch normalisation is defined for one face
-            prior = torch.randn(len(batch), case.latent, generator=generator).to(device)
-            optimizer.zero_grad()
-            wasserstein_loss(model, batch.images, prior, case.penalty).backward()
-            optimizer.step()
-            schedule.step()
+            if len(batch) > 1:  # neither MMD nor batch normalisation is defined for one face
+                yield Update([(batch.images, torch.randn(len(batch), case.latent, generator=generator).to(device))])
+
+    def loss(_: nn.Module, shown: Shown) -> Tensor:
+        return wasserstein_loss(model, *shown, case.penalty)
 
     settings = (case.width, case.latent, case.side, case.epochs, case.batch_size, case.learning_rate, case.penalty)
     path = folder / f"autoencoder-{_key(settings, seed, faces)}.safetensors"
-    state: dict[str, Any] = {"optimizer": optimizer, "schedule": schedule}
-    usage = fit(model, path, run_epoch, epochs=case.epochs, seed=seed, state=state, name=f"{case.name}, seed {seed}")
+    how, name = Optimiser(optimizer, schedule), f"{case.name}, seed {seed}"
+    usage = fit(model, path, draw, loss, how, epochs=case.epochs, seed=seed, name=name)
     return model, usage
 
 
@@ -79,24 +83,23 @@ def train_classifier(case: FaceCase, faces: Portraits, folder: Path) -> Attribut
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=1e-2)
     schedule = _one_cycle(optimizer, case, len(faces), case.classifier_epochs)
 
-    def run_epoch(_: int, generator: torch.Generator) -> None:
+    def draw(_: int, generator: torch.Generator) -> Iterator[Update[tuple[Tensor, Portraits]]]:
         for batch in faces.batches(case.batch_size, generator):
-            if len(batch) < 2:
-                continue
-            optimizer.zero_grad()
-            logits, numbers = model(_worsened(batch.images, generator))
-            loss = nn.functional.binary_cross_entropy_with_logits(logits, batch.attributes.float())
-            if batch.factors is not None:
-                loss = loss + _FACTORS * nn.functional.mse_loss(numbers, hue_as_point(batch.factors))
-            loss.backward()
-            optimizer.step()
-            schedule.step()
+            if len(batch) > 1:
+                yield Update([(_worsened(batch.images, generator), batch)])
+
+    def loss(model: nn.Module, shown: tuple[Tensor, Portraits]) -> Tensor:
+        images, batch = shown
+        logits, numbers = model(images)
+        loss = nn.functional.binary_cross_entropy_with_logits(logits, batch.attributes.float())
+        if batch.factors is not None:
+            loss = loss + _FACTORS * nn.functional.mse_loss(numbers, hue_as_point(batch.factors))
+        return loss
 
     settings = (case.classifier_width, case.side, case.classifier_epochs, case.batch_size, _BLUR, _NOISE, _FACTORS)
     path = folder / f"classifier-{_key(settings, CLASSIFIER_SEED, faces)}.safetensors"
-    state: dict[str, Any] = {"optimizer": optimizer, "schedule": schedule}
-    name = f"{case.name}, classifier"
-    fit(model, path, run_epoch, epochs=case.classifier_epochs, seed=CLASSIFIER_SEED, state=state, name=name)
+    how, name = Optimiser(optimizer, schedule), f"{case.name}, classifier"
+    fit(model, path, draw, loss, how, epochs=case.classifier_epochs, seed=CLASSIFIER_SEED, name=name)
     return model
 
 

@@ -1,0 +1,64 @@
+"""How parameters are updated: the optimiser with its schedule, groups of parameters, and shapes of the rate."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from mnemotomy.core.errors import TrainingError
+
+
+@dataclass(frozen=True)
+class Optimiser:
+    """One update of the parameters.
+
+    Attributes:
+        optimizer: torch's own.
+        schedule: moved on after every update, as torch's are.
+        clip: norm that the gradient is clipped to; not at all where not given.
+        adjust: changes the gradients in place, last of all before the update.
+    """
+
+    optimizer: torch.optim.Optimizer
+    schedule: torch.optim.lr_scheduler.LRScheduler | None = None
+    clip: float | None = None
+    adjust: Callable[[], None] | None = None
+
+
+def trained_parameters(model: nn.Module, name: str) -> dict[str, nn.Parameter]:
+    """By name, the parameters that require gradients.
+
+    Raises:
+        TrainingError: there are none; ``name`` says what was to train.
+    """
+    parameters = {key: value for key, value in model.named_parameters() if value.requires_grad}
+    if not parameters:
+        raise TrainingError(f"{name}: no parameter requires gradients; call requires_grad_(True) on the model")
+    return parameters
+
+
+def decaying_matrices(parameters: Iterable[nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
+    """Groups for an optimiser: weight decay pulls at matrices, not at biases and norms."""
+    found = list(parameters)
+    groups = [
+        {"params": [one for one in found if one.dim() > 1], "weight_decay": weight_decay},
+        {"params": [one for one in found if one.dim() <= 1], "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]
+
+
+def linear(number: int, total: int, rising: int) -> float:
+    """The share of the highest rate at update ``number`` of ``total``: one line up, ``rising`` long, one down to 0."""
+    return min((number + 1) / max(1, rising), (total - number) / max(1, total - rising), 1.0)
+
+
+def cosine(number: int, total: int, rising: int) -> float:
+    """The same, but down to 0 along a cosine."""
+    if number < rising:
+        return (number + 1) / rising
+    return 0.5 * (1 + math.cos(math.pi * (number - rising) / max(1, total - rising)))
