@@ -19,7 +19,7 @@ from mnemotomy.cli.settings import configured
 from mnemotomy.core.errors import ConfigurationError
 from mnemotomy.core.fingerprints import fingerprint
 from mnemotomy.core.models import load_model
-from mnemotomy.methods.language.engram_filtered import EngramSteep
+from mnemotomy.methods.language.engram import EngramSteep
 from mnemotomy.methods.language.hybrid import Hybrid
 from mnemotomy.methods.language.npo import NPO
 from mnemotomy.methods.language.task_arithmetic import TaskArithmetic

@@ -16,8 +16,7 @@ from mnemotomy.core.errors import ConfigurationError, DataError, ModelError
 from mnemotomy.data.examples import Examples
 from mnemotomy.data.images import VARIABLE
 from mnemotomy.methods.classifiers.classifier import head_of
-from mnemotomy.methods.classifiers.engram import STRENGTHS, EngramPaper
-from mnemotomy.methods.classifiers.engram_base import EngramMethod
+from mnemotomy.methods.classifiers.engram import STRENGTHS, EngramMethod, EngramPaper
 from mnemotomy.methods.classifiers.fine_tune import FineTune
 from mnemotomy.methods.classifiers.gradient import LEARNING_RATES
 from mnemotomy.methods.classifiers.neggrad import NegGrad

@@ -15,7 +15,7 @@ from tiny_classwise import CASE
 from mnemotomy.data.examples import Examples
 from mnemotomy.engram.collect import CollectOptions, collect
 from mnemotomy.engram.recalibrate import recalibrated
-from mnemotomy.methods.classifiers import engram_base as erasure
+from mnemotomy.methods.classifiers import engram as erasure
 from mnemotomy.methods.classifiers.engram_automatic import ClassifierEngramAutomatic
 from mnemotomy_bench.classwise import class_engrams as anatomies
 from mnemotomy_bench.classwise.class_engrams import Anatomy, class_atlas

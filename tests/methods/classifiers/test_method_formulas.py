@@ -16,12 +16,15 @@ from mnemotomy.engram.edit import Edit
 from mnemotomy.engram.filters import Hard, Power
 from mnemotomy.engram.strength import erase
 from mnemotomy.methods.classifiers.classifier import accuracy, cross_entropy, head_of, read_head
-from mnemotomy.methods.classifiers.engram import EngramGrid, EngramPaper
+from mnemotomy.methods.classifiers.engram import (
+    FORGET,
+    ClassifierEngramProjector,
+    EngramGrid,
+    EngramOutputs,
+    EngramPaper,
+    EngramRecalibrated,
+)
 from mnemotomy.methods.classifiers.engram_automatic import ClassifierEngramAutomatic
-from mnemotomy.methods.classifiers.engram_base import FORGET
-from mnemotomy.methods.classifiers.engram_outputs import EngramOutputs
-from mnemotomy.methods.classifiers.engram_projector import ClassifierEngramProjector
-from mnemotomy.methods.classifiers.engram_recalibrated import EngramRecalibrated
 from mnemotomy.methods.classifiers.fine_tune import FineTune
 from mnemotomy.methods.classifiers.gradient import LEARNING_RATES
 from mnemotomy.methods.classifiers.l1_sparse import L1Sparse

@@ -14,11 +14,14 @@ from mnemotomy.core.errors import ConceptError, ConfigurationError, DataError, M
 from mnemotomy.data.examples import Examples
 from mnemotomy.engram.recalibrate import recalibrate_
 from mnemotomy.methods.classifiers.classifier import accuracy, cross_entropy, head_of, logits
-from mnemotomy.methods.classifiers.engram import EngramGrid, EngramPaper
+from mnemotomy.methods.classifiers.engram import (
+    ClassifierEngramProjector,
+    EngramGrid,
+    EngramOutputs,
+    EngramPaper,
+    EngramRecalibrated,
+)
 from mnemotomy.methods.classifiers.engram_automatic import ClassifierEngramAutomatic
-from mnemotomy.methods.classifiers.engram_outputs import EngramOutputs
-from mnemotomy.methods.classifiers.engram_projector import ClassifierEngramProjector
-from mnemotomy.methods.classifiers.engram_recalibrated import EngramRecalibrated
 from mnemotomy.methods.classifiers.fine_tune import FineTune
 from mnemotomy.methods.classifiers.l1_sparse import L1Sparse
 from mnemotomy.methods.classifiers.loop import Descent, descend

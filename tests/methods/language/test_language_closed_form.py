@@ -16,9 +16,15 @@ from mnemotomy.core.modules import tied_parameters
 from mnemotomy.engram.sites import all_sites, select_sites
 from mnemotomy.methods.language.collecting import Collecting, some
 from mnemotomy.methods.language.delta_sequential import DeltaSequential
-from mnemotomy.methods.language.engram import EngramUniform, EngramWeightNorm
+from mnemotomy.methods.language.engram import (
+    EngramFiltered,
+    EngramProjector,
+    EngramSteep,
+    EngramUniform,
+    EngramWeightNorm,
+    Steep,
+)
 from mnemotomy.methods.language.engram_automatic import Choice, EngramAutomatic, swapped
-from mnemotomy.methods.language.engram_filtered import EngramFiltered, EngramProjector, EngramSteep, Steep
 from mnemotomy.methods.language.engram_layerwise import EngramLayerwise
 from mnemotomy.methods.language.problem import TextProblem, sequences
 from mnemotomy.methods.language.task_arithmetic import TaskArithmetic

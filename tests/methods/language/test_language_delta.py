@@ -18,9 +18,8 @@ from transformers import OPTConfig, OPTForCausalLM
 from mnemotomy.core.errors import ConfigurationError, SelectionError
 from mnemotomy.engram.sites import all_sites
 from mnemotomy.methods.language.delta import DeltaWeights
-from mnemotomy.methods.language.delta_sequential import DeltaSequential
+from mnemotomy.methods.language.delta_sequential import DeltaSequential, PairedMoment
 from mnemotomy.methods.language.loop import Descent
-from mnemotomy.methods.language.paired_moments import PairedMoment
 from mnemotomy.methods.language.problem import TextProblem, sequences
 from mnemotomy.methods.language.task_arithmetic import TaskArithmetic
 from mnemotomy.text.batches import padded

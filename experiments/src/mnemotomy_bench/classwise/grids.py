@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from mnemotomy.methods.classifiers.engram import EngramMethod
 from mnemotomy.methods.classifiers.engram_automatic import ClassifierEngramAutomatic
-from mnemotomy.methods.classifiers.engram_base import EngramMethod
 from mnemotomy.methods.classifiers.problem import ClassifierMethod
 from mnemotomy.methods.registry import methods
 

@@ -15,9 +15,8 @@ from mnemotomy.engram.atlas import Atlas
 from mnemotomy.engram.edit import Edit
 from mnemotomy.engram.moments import Moments
 from mnemotomy.engram.recalibrate import has_batch_norm, recalibrate_
-from mnemotomy.methods.classifiers.engram import STRENGTHS
+from mnemotomy.methods.classifiers.engram import FORGET, RETAIN, STRENGTHS, inputs_of
 from mnemotomy.methods.classifiers.engram_automatic import ClassifierEngramAutomatic
-from mnemotomy.methods.classifiers.engram_base import FORGET, RETAIN, inputs_of
 from mnemotomy.methods.classifiers.problem import Problem
 from mnemotomy.methods.classifiers.two_sided import ClassifierTwoSided
 from mnemotomy_bench.classwise.class_engrams import Anatomy

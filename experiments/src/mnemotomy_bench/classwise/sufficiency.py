@@ -11,7 +11,7 @@ from torch import nn
 from mnemotomy.engram.criteria import null_state
 from mnemotomy.engram.edit import Edit
 from mnemotomy.engram.recalibrate import recalibrated
-from mnemotomy.methods.classifiers.engram_base import inputs_of
+from mnemotomy.methods.classifiers.engram import inputs_of
 from mnemotomy.metrics.membership import loss_auc
 from mnemotomy_bench.classwise.class_engrams import BATCH_SIZE, Anatomy
 from mnemotomy_bench.classwise.observing import Seen, see

@@ -15,8 +15,13 @@ from mnemotomy.methods.language.closed_form import ClosedForm
 from mnemotomy.methods.language.collecting import FORGET
 from mnemotomy.methods.language.delta import DeltaWeights
 from mnemotomy.methods.language.delta_sequential import DeltaSequential
-from mnemotomy.methods.language.engram import PAPER_STRENGTHS, EngramUniform, EngramWeightNorm
-from mnemotomy.methods.language.engram_filtered import EngramProjector, EngramSteep
+from mnemotomy.methods.language.engram import (
+    PAPER_STRENGTHS,
+    EngramProjector,
+    EngramSteep,
+    EngramUniform,
+    EngramWeightNorm,
+)
 from mnemotomy.methods.language.problem import LanguageMethod
 from mnemotomy.observe.questions import Observed
 from mnemotomy_bench.tofu.cells import BROKEN, cell_key, described, kept, row, row_key

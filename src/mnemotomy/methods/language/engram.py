@@ -1,14 +1,19 @@
-"""Engram: the paper's estimator on language models, at one strength for all layers or by the norm of their engrams."""
+"""Engrams of language models: the paper's estimator, and other filters of μ, which spare what both sets share."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
+from torch import Tensor
+
+from mnemotomy.core.errors import ConfigurationError
 from mnemotomy.engram.atlas import Atlas
 from mnemotomy.engram.edit import Edit
+from mnemotomy.engram.filters import FILTERS, Filter, Hard, Soft
 from mnemotomy.engram.strength import erase
-from mnemotomy.methods.base import ENGRAM, SearchSpace
+from mnemotomy.methods.base import ENGRAM, OURS, SearchSpace
 from mnemotomy.methods.language.closed_form import MomentsEdit
 from mnemotomy.methods.language.collecting import FORGET
 from mnemotomy.methods.registry import register
@@ -57,3 +62,137 @@ class EngramWeightNorm(MomentsEdit):
 
     def edit(self, atlas: Atlas) -> Edit:
         return self.strength * erase(atlas, FORGET, "weight-norm")
+
+
+@dataclass(frozen=True)
+class Steep:
+    """``μᵖ / (μᵖ + τᵖ)`` with ``τ = times · n⁺/N``: a projector with a soft edge.
+
+    Attributes:
+        times: τ in units of the μ of a direction that both sets share.
+        exponent: p; the larger, the nearer to the projector on ``μ > τ``.
+
+    Raises:
+        ConfigurationError: a value is not above 0.
+    """
+
+    times: float = 2.0
+    exponent: float = 4.0
+
+    def __post_init__(self) -> None:
+        if not (self.times > 0.0 and self.exponent > 0.0):
+            raise ConfigurationError(f"times and exponent are above 0, not {self.times} and {self.exponent}")
+
+    def response(self, mu: Tensor, share: float) -> Tensor:
+        """What each direction is multiplied by, given n⁺/N."""
+        power = (mu / (self.times * share)) ** self.exponent
+        return 1.0 - 1.0 / (1.0 + power)  # also where the power overflows
+
+
+@dataclass(frozen=True)
+class Filtered(MomentsEdit):
+    """``W − α W f(P)`` with a function f of the eigenvalues μ of ``P = Σ⁺ (Σ⁺ + Σ⁻)†``.
+
+    Attributes:
+        strength: α.
+    """
+
+    strength: float = 1.0
+
+    @abstractmethod
+    def filter(self, share: float) -> Filter:
+        """f, given the share n⁺/N of the forget set's tokens."""
+
+    def edit(self, atlas: Atlas) -> Edit:
+        return erase(atlas, FORGET, self.strength, self.filter(share_of(atlas)))
+
+
+@register
+@dataclass(frozen=True)
+class EngramProjector(Filtered):
+    """The projector on the directions with ``μ > τ``, ``τ = n⁺/N + excess · (1 − n⁺/N)``.
+
+    An excess of 0 is the μ of a direction that the forget set shares with everything, 1 that of one all its own: τ
+    follows the sizes of both sets.
+
+    Raises:
+        ConfigurationError, DataError: a value is out of its range.
+    """
+
+    excess: float = 0.1
+
+    name: ClassVar = "engram-projector"
+    title: ClassVar = "Engram (projector)"
+    paper: ClassVar = OURS
+    search_space: ClassVar = SearchSpace(
+        {"excess": (0.02, 0.05, 0.1, 0.2), "strength": (0.5, 1.0)},
+        small={"excess": (0.05, 0.07, 0.1, 0.13), "strength": (0.5, 1.0)},
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0.0 <= self.excess < 1.0:
+            raise ConfigurationError(f"an excess over n⁺/N lies in [0, 1), not {self.excess}")
+
+    def filter(self, share: float) -> Filter:
+        return Hard(share + self.excess * (1.0 - share))
+
+
+@register
+@dataclass(frozen=True)
+class EngramSteep(Filtered):
+    """``Steep``: the projector with a soft edge at ``τ = times · n⁺/N``.
+
+    Raises:
+        ConfigurationError, DataError: a value is out of its range.
+    """
+
+    times: float = 2.0
+    exponent: float = 4.0
+
+    name: ClassVar = "engram-steep"
+    title: ClassVar = "Engram (steep filter)"
+    paper: ClassVar = OURS
+    search_space: ClassVar = SearchSpace(
+        {"times": (1.5, 2.0, 3.0, 4.0), "strength": (0.5, 1.0)},
+        small={"times": (1.75, 2.0, 2.5, 3.0), "strength": (0.5, 1.0)},
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.filter(0.5)  # its own check, before any work is done
+
+    def filter(self, share: float) -> Filter:
+        return Steep(self.times, self.exponent)
+
+
+@register
+@dataclass(frozen=True)
+class EngramFiltered(Filtered):
+    """Any filter of ``mnemotomy.engram.filters`` that has no parameter of its own, by name; the sweep over filters.
+
+    Raises:
+        ConfigurationError, DataError: there is no such filter, or a value is out of its range.
+    """
+
+    by: str = "excess"
+
+    name: ClassVar = "engram-filtered"
+    title: ClassVar = "Engram (filtered)"
+    paper: ClassVar = OURS
+    search_space: ClassVar = SearchSpace({"by": ("power", "excess", "balanced"), "strength": (1.0, 2.0)})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        known = [name for name in FILTERS if name != "ridge"]
+        if self.by not in known:
+            raise ConfigurationError(f"there is no filter {self.by!r}; choose one of {', '.join(known)}")
+
+    def filter(self, share: float) -> Filter:
+        found: Filter = FILTERS.get(self.by, Soft)()
+        return found
+
+
+def share_of(atlas: Atlas) -> float:
+    """n⁺/N in tokens: the same at every site, for each sees every token."""
+    return atlas.share(next(iter(atlas.sites)), [FORGET])

@@ -16,7 +16,7 @@ from mnemotomy.engram.edit import Edit
 from mnemotomy.methods.base import OURS
 from mnemotomy.methods.language.closed_form import ClosedForm
 from mnemotomy.methods.language.collecting import FORGET, some
-from mnemotomy.methods.language.engram_filtered import Steep
+from mnemotomy.methods.language.engram import Steep
 from mnemotomy.methods.language.predictions import predicted_tokens, sequence_log_probabilities
 from mnemotomy.methods.language.problem import TextProblem, sequences
 from mnemotomy.methods.registry import register

@@ -20,7 +20,7 @@ from mnemotomy.engram.strength import erase
 from mnemotomy.methods.base import OURS, SearchSpace
 from mnemotomy.methods.language.closed_form import ClosedForm
 from mnemotomy.methods.language.collecting import FORGET, RETAIN
-from mnemotomy.methods.language.engram_filtered import share_of
+from mnemotomy.methods.language.engram import share_of
 from mnemotomy.methods.language.problem import TextProblem
 from mnemotomy.methods.language.propagation import Stream, forward_state, local_names, stages
 from mnemotomy.methods.registry import register
