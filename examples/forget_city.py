@@ -6,8 +6,8 @@ Run after `make demo`, which trains and caches the model:
 """
 
 import mnemotomy as mt
-from mnemotomy.data.world import small_world
 from mnemotomy.demo.language import LanguageConfig, measure, text_batches
+from mnemotomy.demo.world import small_world
 from mnemotomy.demo.world_model import generate, train_world_model
 
 world = small_world()

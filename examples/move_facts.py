@@ -8,7 +8,7 @@ Run after `make demo`, which trains and caches the model; metabolising takes abo
 from pathlib import Path
 
 import mnemotomy as mt
-from mnemotomy.data.world import small_world
+from mnemotomy.demo.world import small_world
 from mnemotomy.demo.world_model import WorldModelConfig, train_world_model
 from mnemotomy_bench.metabolism.world_facts import WORLD_FORMAT, world_facts
 

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from mnemotomy.core.errors import MnemotomyError
     from mnemotomy.core.fingerprints import fingerprint
     from mnemotomy.core.models import load_model, load_tokenizer, save_model
+    from mnemotomy.core.version import versions
+    from mnemotomy.data.digits import Split, load_digits
     from mnemotomy.data.fact import Fact, PromptFormat
     from mnemotomy.data.fact_file import read_facts, write_facts
     from mnemotomy.engram.atlas import Atlas
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
     from mnemotomy.engram.strength import erase, inject
     from mnemotomy.metabolism.metabolize import Metabolized, metabolize
     from mnemotomy.metabolism.rlcp import RLCP, EngramStart, Training
+    from mnemotomy.report import figures
+    from mnemotomy.report.table import Table
+    from mnemotomy.store.dense import DenseFactStore
     from mnemotomy.store.fact_store import FactStore
     from mnemotomy.store.reader import Answer, Reader
     from mnemotomy.text.batches import batches
@@ -42,6 +47,7 @@ __all__ = [
     "CollectOptions",
     "ConditionCut",
     "Criteria",
+    "DenseFactStore",
     "Edit",
     "EnergyCut",
     "Engram",
@@ -62,14 +68,18 @@ __all__ = [
     "RelativeCut",
     "Ridge",
     "Soft",
+    "Split",
+    "Table",
     "Template",
     "Training",
     "batches",
     "collect",
     "criteria",
     "erase",
+    "figures",
     "fingerprint",
     "inject",
+    "load_digits",
     "load_model",
     "load_tokenizer",
     "metabolize",
@@ -80,6 +90,7 @@ __all__ = [
     "recalibrated",
     "save_model",
     "sufficiency",
+    "versions",
     "write_facts",
 ]
 
@@ -103,10 +114,15 @@ _HOMES = {
     "core.models": ("load_model", "load_tokenizer", "save_model"),
     "store.reader": ("Answer", "Reader"),
     "store.fact_store": ("FactStore",),
+    "store.dense": ("DenseFactStore",),
+    "core.version": ("versions",),
+    "data.digits": ("Split", "load_digits"),
+    "report.table": ("Table",),
     "text.batches": ("batches",),
     "text.template": ("Template",),
     "training.adapter": ("LoRA",),
 }
+_MODULES = {"figures": "report.figures"}
 
 
 def __getattr__(name: str) -> Any:
@@ -115,6 +131,8 @@ def __getattr__(name: str) -> Any:
             value = getattr(import_module(f"{__name__}.{home}"), name)
             globals()[name] = value
             return value
+    if name in _MODULES:
+        return import_module(f"{__name__}.{_MODULES[name]}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

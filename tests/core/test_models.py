@@ -221,8 +221,7 @@ def test_others_may_read_what_the_umask_lets_them(tmp_path: Path):
 
 
 def test_a_tokenizer_splits_words_as_its_folder_says(tmp_path):
-    from mnemotomy.data.world import small_world
-    from mnemotomy.data.world_tokenizer import world_tokenizer
+    from mnemotomy.demo.world import small_world, world_tokenizer
 
     save_qwen(tmp_path)  # for this type of model, transformers would bring its own way to split words
     made = world_tokenizer(small_world())

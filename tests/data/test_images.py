@@ -214,7 +214,6 @@ def test_classes_of_images():
         torch.arange(4, dtype=torch.uint8)[:, None, None, None], torch.tensor([0, 1, 2, 1]), ("a", "b", "c")
     )
     assert images.of_classes([1]).inputs.flatten().tolist() == [1, 3]
-    assert images.besides_classes([1]).labels.tolist() == [0, 2]
     assert len(images.where(torch.tensor([2]))) == 1
 
 

@@ -11,7 +11,6 @@ import torch
 from torch import nn
 
 from mnemotomy.data.digits import load_digits
-from mnemotomy.data.world import GROUPS, small_world
 from mnemotomy.demo.digits import (
     DigitsConfig,
     accuracies,
@@ -23,6 +22,7 @@ from mnemotomy.demo.digits import (
 )
 from mnemotomy.demo.language import LanguageConfig, example_prompts
 from mnemotomy.demo.run import run_demo
+from mnemotomy.demo.world import GROUPS, small_world
 from mnemotomy.engram.atlas import Atlas
 from mnemotomy.engram.collect import collect
 from mnemotomy.engram.recalibrate import recalibrate_

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import math
-import re
 
 import pandas as pd
 import pytest
 import torch
 
 from mnemotomy.core.errors import DataError
-from mnemotomy.metrics.accuracy import class_accuracies, diagonal_and_rest
+from mnemotomy.demo.digits import diagonal_and_rest
+from mnemotomy.metrics.accuracy import class_accuracies
 from mnemotomy.report.figures import accuracy_heatmap, filter_bars, subset_curves, trace_heatmap
-from mnemotomy.report.page import Picture, Section, write_page
-from mnemotomy.report.table import Table
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -66,15 +64,3 @@ def test_figures_are_written_as_png(tmp_path):
     for name in "abcd":
         assert (tmp_path / f"{name}.png").read_bytes().startswith(PNG)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "b.png", "c.png", "d.png"]
-
-
-def test_a_page_fetches_nothing_and_escapes(tmp_path):
-    filter_bars({"before": {"one": 1.0}}, tmp_path / "c.png")
-    section = Section("Part", ["1 < 2"], [Picture(tmp_path / "c.png", "bars")], [Table(["a"], [["<b>"]], "numbers")])
-    write_page(tmp_path / "page.html", "Title & more", "Lead.", [section], "Foot.")
-    page = (tmp_path / "page.html").read_text(encoding="utf-8")
-    assert "Title &amp; more" in page
-    assert "1 &lt; 2" in page
-    assert "&lt;b&gt;" in page
-    assert re.findall(r'(?:src|href)="(?!data:)', page) == []
-    assert "<script" not in page

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mnemotomy.data.fact import Fact
-from mnemotomy.data.world import small_world
+from mnemotomy.demo.world import small_world
 
 KYOTO = Fact("Kyoto", "Japan", ("Kyoto is in",), ("Kyoto is in Japan.",), ("Kyoto belongs to",), "country")
 PARIS = Fact("Paris", "France", contexts=("Paris is in France.",))

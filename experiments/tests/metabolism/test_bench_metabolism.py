@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from mnemotomy.cli import app
-from mnemotomy.data.world import small_world
+from mnemotomy.demo.world import small_world
 from mnemotomy.demo.world_model import WorldModelConfig
 from mnemotomy.metabolism.rlcp import RLCP
 from mnemotomy_bench.metabolism import run as runs

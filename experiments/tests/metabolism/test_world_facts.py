@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mnemotomy.data.fact import check_facts
-from mnemotomy.data.world import small_world
+from mnemotomy.demo.world import small_world
 from mnemotomy_bench.metabolism.world_facts import WORLD_FORMAT, world_facts
 
 

@@ -62,10 +62,6 @@ class Images:
         """The images of these classes; the others are what a model retrained without them learns."""
         return self.where(torch.isin(self.labels, torch.tensor(classes)))
 
-    def besides_classes(self, classes: Sequence[int]) -> Images:
-        """The images of all other classes."""
-        return self.where(~torch.isin(self.labels, torch.tensor(classes)))
-
 
 def normalise(
     inputs: UInt8[Tensor, "n c h w"], mean: Sequence[float], std: Sequence[float]

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import functools
 import itertools
-import math
 import operator
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -14,19 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mnemotomy.core.progress import progress_bar
-from mnemotomy.core.seeds import seeded
-from mnemotomy.data.digits import Split, load_digits
-from mnemotomy.engram.atlas import Atlas
-from mnemotomy.engram.collect import collect
-from mnemotomy.engram.edit import Edit
-from mnemotomy.engram.recalibrate import recalibrated
-from mnemotomy.methods.classifiers.classifier import BATCH_SIZE
-from mnemotomy.metrics.accuracy import class_accuracies, diagonal_and_rest
-from mnemotomy.training import loop as training
-from mnemotomy.training.optimiser import Optimiser
+import mnemotomy as mt
+from mnemotomy.demo.progress import shown
 
 CLASSES = 10
+BATCH_SIZE = 128
 STRENGTHS = (1.0, 1.2, 1.4, 1.6, 1.8, 2.0)
 ERASED_AT_MOST = 0.02
 
@@ -49,10 +40,10 @@ def digits_demo(config: DigitsConfig) -> dict[str, Any]:
     α is the smallest of ``STRENGTHS`` at which every class is erased on the *training* images (accuracy at most
     ``ERASED_AT_MOST``); the paper's α = 1 is reported beside it.
     """
-    train, test = load_digits(config.seed)
+    train, test = mt.load_digits(config.seed)
     model = train_classifier(train, config)
-    moments = collect(model, [(train.images, train.labels)], concepts=lambda batch: batch[1])
-    atlas = Atlas(model, moments)
+    moments = mt.collect(model, [(train.images, train.labels)], concepts=lambda batch: batch[1])
+    atlas = mt.Atlas(model, moments)
     engrams = [atlas[digit].materialize() for digit in range(CLASSES)]
     strength = next(
         (a for a in STRENGTHS if diagonal_and_rest(erasure_matrix(model, engrams, a, train))[0] <= ERASED_AT_MOST),
@@ -70,9 +61,10 @@ def digits_demo(config: DigitsConfig) -> dict[str, Any]:
     }
 
 
-def train_classifier(train: Split, config: DigitsConfig) -> nn.Module:
+def train_classifier(train: mt.Split, config: DigitsConfig) -> nn.Module:
     """A three-layer perceptron, trained with AdamW; the global random state is left as it was."""
-    with seeded(config.seed, train.images.device):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
         width = config.width
         model = nn.Sequential(
             *(nn.Linear(64, width), nn.ReLU(), nn.Dropout(config.dropout)),
@@ -80,29 +72,28 @@ def train_classifier(train: Split, config: DigitsConfig) -> nn.Module:
             nn.Linear(width, CLASSES),
         )
         optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=1e-4)
-
-        def batches(_: int, generator: torch.Generator) -> Iterator[training.Update[Tensor]]:
-            for batch in torch.randperm(len(train.labels), generator=generator).split(config.batch_size):
-                yield training.Update([batch])
-
-        training.train(
-            model,
-            batches,
-            lambda model, batch: nn.functional.cross_entropy(model(train.images[batch]), train.labels[batch]),
-            Optimiser(optimizer),
-            training.Run("digits: training", config.epochs),
-        )
-    return model
+        for _ in shown(range(config.epochs), "digits: training", config.epochs):
+            for batch in torch.randperm(len(train.labels)).split(config.batch_size):
+                optimizer.zero_grad()
+                nn.functional.cross_entropy(model(train.images[batch]), train.labels[batch]).backward()
+                optimizer.step()
+    return model.eval()
 
 
-def accuracies(model: nn.Module, split: Split) -> Tensor:
+def accuracies(model: nn.Module, split: mt.Split) -> Tensor:
     """The accuracy on each class, ``[10]``."""
     with torch.no_grad():
         predicted = torch.cat([model(images).argmax(-1) for images in split.images.split(BATCH_SIZE)])
-    return class_accuracies(predicted, split.labels, CLASSES)
+    return torch.stack([(predicted[split.labels == digit] == digit).float().mean() for digit in range(CLASSES)])
 
 
-def erasure_matrix(model: nn.Module, engrams: Sequence[Edit], strength: float, split: Split) -> Tensor:
+def diagonal_and_rest(matrix: Tensor) -> tuple[float, float]:
+    """The largest diagonal and the mean off-diagonal entry of an accuracy matrix (erased class × tested class)."""
+    off = ~torch.eye(len(matrix), dtype=torch.bool)
+    return float(matrix.diagonal().max()), float(matrix[off].mean())
+
+
+def erasure_matrix(model: nn.Module, engrams: Sequence[mt.Edit], strength: float, split: mt.Split) -> Tensor:
     """Row i: the accuracy on each class after erasing class i."""
     rows = []
     for engram in engrams:
@@ -113,11 +104,11 @@ def erasure_matrix(model: nn.Module, engrams: Sequence[Edit], strength: float, s
 
 def subsets(
     model: nn.Module,
-    engrams: Sequence[Edit],
+    engrams: Sequence[mt.Edit],
     strength: float,
-    split: Split,
+    split: mt.Split,
     sizes: Sequence[int] = range(1, CLASSES + 1),
-    recalibrate: Split | None = None,
+    recalibrate: mt.Split | None = None,
 ) -> list[dict[str, Any]]:
     """The unlearned states of Eq. 7, 2¹⁰ − 1 in all: mean accuracy on the erased and on the kept classes, by size.
 
@@ -130,38 +121,41 @@ def subsets(
         recalibrate: images whose kept classes batch normalisation is recalibrated on; not at all by default.
     """
     found = []
-    with progress_bar("digits: subsets", sum(math.comb(CLASSES, size) for size in sizes)) as advance:
-        for size in sizes:
-            erased, kept = [], []
-            for subset in itertools.combinations(range(CLASSES), size):
-                edit = combined(engrams, subset, strength)
-                with edit.on(model, check=False), _recalibrated(model, recalibrate, subset):
-                    scores = accuracies(model, split)
-                inside = torch.zeros(CLASSES, dtype=torch.bool)
-                inside[list(subset)] = True
-                erased.append(float(scores[inside].mean()))
-                if size < CLASSES:
-                    kept.append(float(scores[~inside].mean()))
-                advance(1)
-            found.append(
-                {
-                    "size": size,
-                    "subsets": len(erased),
-                    "erased_accuracy": sum(erased) / len(erased),
-                    "kept_accuracy": sum(kept) / len(kept) if kept else None,
-                }
-            )
+    chosen = [one for size in sizes for one in itertools.combinations(range(CLASSES), size)]
+    scores = {}
+    for subset in shown(chosen, "digits: subsets", len(chosen)):
+        edit = combined(engrams, subset, strength)
+        with edit.on(model, check=False), _recalibrated(model, recalibrate, subset):
+            scores[subset] = accuracies(model, split)
+    for size in sizes:
+        erased, kept = [], []
+        for subset, reached in scores.items():
+            if len(subset) != size:
+                continue
+            inside = torch.zeros(CLASSES, dtype=torch.bool)
+            inside[list(subset)] = True
+            erased.append(float(reached[inside].mean()))
+            if size < CLASSES:
+                kept.append(float(reached[~inside].mean()))
+        found.append(
+            {
+                "size": size,
+                "subsets": len(erased),
+                "erased_accuracy": sum(erased) / len(erased),
+                "kept_accuracy": sum(kept) / len(kept) if kept else None,
+            }
+        )
     return found
 
 
-def _recalibrated(model: nn.Module, images: Split | None, erased: Sequence[int]) -> AbstractContextManager[Any]:
+def _recalibrated(model: nn.Module, images: mt.Split | None, erased: Sequence[int]) -> AbstractContextManager[Any]:
     """On the images of the other classes, where there are any."""
     if images is None or len(erased) == CLASSES:
         return nullcontext()
     gone = torch.isin(images.labels, torch.tensor(erased, device=images.labels.device))
-    return recalibrated(model, [images.images[~gone]])
+    return mt.recalibrated(model, [images.images[~gone]])
 
 
-def combined(engrams: Sequence[Edit], subset: Iterable[int], strength: float) -> Edit:
+def combined(engrams: Sequence[mt.Edit], subset: Iterable[int], strength: float) -> mt.Edit:
     """``−α Σ W_k⁺``, the erasure of a subset by arithmetic on its members' engrams."""
     return -strength * functools.reduce(operator.add, [engrams[k] for k in subset])

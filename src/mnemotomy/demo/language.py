@@ -10,14 +10,9 @@ from typing import Any
 from torch import nn
 from transformers import PreTrainedTokenizerFast
 
-from mnemotomy.data.world import GROUPS, World, small_world
+import mnemotomy as mt
+from mnemotomy.demo.world import GROUPS, World, small_world
 from mnemotomy.demo.world_model import WorldModelConfig, evaluate, generate, train_world_model
-from mnemotomy.engram.atlas import Atlas
-from mnemotomy.engram.collect import collect
-from mnemotomy.engram.cut import CUTS, describe
-from mnemotomy.engram.filters import FILTERS, Filter, Hard, Soft
-from mnemotomy.engram.strength import erase
-from mnemotomy.text.batches import batches
 
 SHOWN = 4
 
@@ -35,8 +30,8 @@ class LanguageConfig:
 
     country: str = "Japan"
     own_contexts: bool = False
-    ours: Filter = field(default_factory=Hard)
-    paper: Filter = field(default_factory=Soft)
+    ours: mt.Hard = field(default_factory=mt.Hard)
+    paper: mt.Soft = field(default_factory=mt.Soft)
     seed: int = 0
 
     @property
@@ -61,10 +56,10 @@ def language_demo(config: LanguageConfig, cache_dir: Path) -> dict[str, Any]:
     concept = [f"{probe.prompt} {probe.answer}" for probe in world.probes("target_train", targets)]
     reference = [text.text for text in world.texts_besides(targets, own_contexts=config.own_contexts)]
     texts = {config.country: concept, "reference": reference}
-    moments = collect(
-        model, {name: batches(tokenizer, some, positions="all", batch_size=256) for name, some in texts.items()}
+    moments = mt.collect(
+        model, {name: mt.batches(tokenizer, some, positions="all", batch_size=256) for name, some in texts.items()}
     )
-    atlas = Atlas(model, moments)
+    atlas = mt.Atlas(model, moments)
     examples = example_prompts(world, targets)
     before = measure(model, tokenizer, world, targets)
     found: dict[str, Any] = {
@@ -75,13 +70,16 @@ def language_demo(config: LanguageConfig, cache_dir: Path) -> dict[str, Any]:
             {"prompt": p, "answer": a, "kind": k, "before": w}
             for (p, a, k), w in zip(examples, generate(model, tokenizer, [p for p, _, _ in examples]), strict=True)
         ],
-        "filters": {"after": describe(config.ours, FILTERS), "after_paper": describe(config.paper, FILTERS)},
-        "cut": describe(atlas.cut, CUTS),
+        "filters": {
+            name: atlas.engram(config.country, filter).describe()["filter"]
+            for name, filter in (("after", config.ours), ("after_paper", config.paper))
+        },
+        "cut": atlas[config.country].describe()["cut"],
         "model": asdict(config.model),
         "rows": {c: moments.count(next(iter(moments.readers)), c) for c in moments.concepts},
     }
     for name, filter in (("after", config.ours), ("after_paper", config.paper)):
-        with erase(atlas, config.country, filter=filter).on(model):
+        with mt.erase(atlas, config.country, filter=filter).on(model):
             found[name] = measure(model, tokenizer, world, targets)
             words = generate(model, tokenizer, [p for p, _, _ in examples])
         for row, word in zip(found["generations"], words, strict=True):

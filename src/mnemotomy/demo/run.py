@@ -8,9 +8,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from mnemotomy.core.files import write_text
-from mnemotomy.core.modules import single_threaded
-from mnemotomy.core.version import versions
+import torch
+
+import mnemotomy as mt
 from mnemotomy.demo.digits import DigitsConfig, digits_demo
 from mnemotomy.demo.language import LanguageConfig, language_demo
 
@@ -28,15 +28,20 @@ def run_demo(out_dir: Path, *, seed: int = 0, report: bool = True) -> dict[str, 
     """
     start = time.perf_counter()
     digits, language = DigitsConfig(seed=seed), LanguageConfig(seed=seed)
-    with single_threaded():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # small matrices gain little from more, and lose where other work shares the cores
+    try:
         results: dict[str, Any] = {
             "digits": {**digits_demo(digits), "config": asdict(digits)},
             "language": language_demo(language, out_dir / "models"),
             "seed": seed,
-            "versions": versions(),
+            "versions": mt.versions(),
         }
+    finally:
+        torch.set_num_threads(threads)
     results["seconds"] = round(time.perf_counter() - start, 1)
-    write_text(out_dir / "demo.json", json.dumps(results, indent=1))
+    out_dir.mkdir(parents=True, exist_ok=True)
+    (out_dir / "demo.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
     if report:
         from mnemotomy.demo.show import write_report
 

@@ -10,11 +10,10 @@ import pandas as pd
 import torch
 from rich.console import Console
 
-from mnemotomy.data.world import GROUPS
-from mnemotomy.metrics.accuracy import diagonal_and_rest
-from mnemotomy.report.figures import accuracy_heatmap, filter_bars, subset_curves, trace_heatmap
-from mnemotomy.report.page import Picture, Section, write_page
-from mnemotomy.report.table import Table
+import mnemotomy as mt
+from mnemotomy.demo.digits import diagonal_and_rest
+from mnemotomy.demo.page import Picture, Section, write_page
+from mnemotomy.demo.world import GROUPS
 
 STATES = {"before": "before", "after_paper": "erased, paper's filter", "after": "erased, our filter"}
 
@@ -35,10 +34,10 @@ def write_report(results: dict[str, Any], out_dir: Path) -> None:
         "paper's strength, α = 1": digits["after_paper"],
         f"α = {digits['strength']:g}, chosen on training images": digits["after"],
     }
-    accuracy_heatmap(matrices, [str(c) for c in range(10)], out_dir / "digits-erased.png", digits["before"])
-    subset_curves(digits["subsets"], out_dir / "digits-subsets.png")
-    filter_bars({name: language[key] for key, name in STATES.items()}, out_dir / "language-erased.png")
-    trace_heatmap(pd.DataFrame(language["trace"]), out_dir / "language-trace.png")
+    mt.figures.accuracy_heatmap(matrices, [str(c) for c in range(10)], out_dir / "digits-erased.png", digits["before"])
+    mt.figures.subset_curves(digits["subsets"], out_dir / "digits-subsets.png")
+    mt.figures.filter_bars({name: language[key] for key, name in STATES.items()}, out_dir / "language-erased.png")
+    mt.figures.trace_heatmap(pd.DataFrame(language["trace"]), out_dir / "language-trace.png")
     write_page(
         out_dir / "report.html",
         "Mnemotomy: memories taken out of trained networks",
@@ -56,7 +55,7 @@ def digits_title(results: dict[str, Any]) -> str:
     return f"Digits: each class erased in turn (α = {results['digits']['strength']:g})"
 
 
-def digits_table(results: dict[str, Any]) -> Table:
+def digits_table(results: dict[str, Any]) -> mt.Table:
     """Per class: accuracy before, after erasing it, and of the others meanwhile."""
     before = torch.tensor(results["digits"]["before"])
     after = torch.tensor(results["digits"]["after"])
@@ -74,7 +73,7 @@ def digits_table(results: dict[str, Any]) -> Table:
         )
     worst, kept = diagonal_and_rest(after)
     rows.append(["worst / mean", _percent(before.mean()), _percent(worst), _percent(before.mean()), _percent(kept)])
-    return Table(["class", "before", "erased", "others before", "others after"], rows)
+    return mt.Table(["class", "before", "erased", "others before", "others after"], rows)
 
 
 def language_title(results: dict[str, Any]) -> str:
@@ -82,17 +81,17 @@ def language_title(results: dict[str, Any]) -> str:
     return f"Language model: the cities of {results['language']['country']} erased"
 
 
-def language_table(results: dict[str, Any]) -> Table:
+def language_table(results: dict[str, Any]) -> mt.Table:
     """Accuracy on each group of probes, before and after each filter."""
     language = results["language"]
     rows = [[group.replace("_", " "), *(_percent(language[state][group]) for state in STATES)] for group in GROUPS]
-    return Table(["probes", *STATES.values()], rows)
+    return mt.Table(["probes", *STATES.values()], rows)
 
 
 def _digits_section(results: dict[str, Any], out_dir: Path) -> Section:
     digits = results["digits"]
     count = sum(row["subsets"] for row in digits["subsets"])
-    subsets = Table(
+    subsets = mt.Table(
         ["classes erased", "subsets", "accuracy on erased", "accuracy on kept"],
         [
             [
@@ -122,7 +121,7 @@ def _digits_section(results: dict[str, Any], out_dir: Path) -> Section:
 
 def _language_section(results: dict[str, Any], out_dir: Path) -> Section:
     language = results["language"]
-    generations = Table(
+    generations = mt.Table(
         ["tests", "prompt", "true answer", *STATES.values()],
         [
             [row["kind"], row["prompt"], row["answer"], *(row[state] for state in STATES)]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
+import math
 import platform
 import time
 from collections.abc import Iterator, Sequence
@@ -19,14 +19,9 @@ import transformers
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
-from mnemotomy.core.errors import ModelError
-from mnemotomy.core.files import replacing_folder
-from mnemotomy.core.models import quiet_transformers
-from mnemotomy.data.world import Kind, Probe, Text, World
-from mnemotomy.data.world_tokenizer import world_tokenizer
-from mnemotomy.text.batches import equal_lengths
-from mnemotomy.training.loop import Run, Update, train
-from mnemotomy.training.optimiser import Optimiser, cosine, decaying_matrices
+import mnemotomy as mt
+from mnemotomy.demo.progress import shown
+from mnemotomy.demo.world import Kind, Probe, Text, World, world_tokenizer
 
 EVALUATION_BATCH = 256
 
@@ -58,19 +53,19 @@ def train_world_model(
 ) -> tuple[Qwen2ForCausalLM, PreTrainedTokenizerFast]:
     """The trained model and its tokenizer, from `cache_dir` where an earlier call left them there."""
     folder = Path(cache_dir) / f"world-{_cache_key(world, config)[:16]}"
-    if not (folder / "training.json").is_file():
-        with quiet_transformers(), replacing_folder(folder) as temporary:
-            _train_into(temporary, world, config, progress)
-    with quiet_transformers():
-        model = Qwen2ForCausalLM.from_pretrained(folder, local_files_only=True)
-        tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
-    return model.eval(), cast(PreTrainedTokenizerFast, tokenizer)
+    with _quiet():
+        if not (folder / "training.json").is_file():
+            model, tokenizer, record = _trained(world, config, progress)
+            extra = {"training.json": json.dumps(record, indent=2) + "\n"}
+            mt.save_model(model, folder, tokenizer=tokenizer, extra=extra)
+        loaded, tokenizer = mt.load_model(folder), mt.load_tokenizer(folder)
+    return cast(Qwen2ForCausalLM, loaded).eval(), cast(PreTrainedTokenizerFast, tokenizer)
 
 
 def evaluate(model: nn.Module, tokenizer: PreTrainedTokenizerFast, probes: Sequence[Probe]) -> float:
     """Share of the probes whose greedy next token is the answer."""
     if not probes:
-        raise ModelError("no probes to evaluate: ask the world for a group that has some")
+        raise mt.MnemotomyError("no probes to evaluate: ask the world for a group that has some")
     words = generate(model, tokenizer, [probe.prompt for probe in probes])
     return sum(word == probe.answer for word, probe in zip(words, probes, strict=True)) / len(probes)
 
@@ -81,12 +76,23 @@ def generate(model: nn.Module, tokenizer: PreTrainedTokenizerFast, prompts: Sequ
     device = next(model.parameters()).device
     answers = [""] * len(prompts)
     with _evaluating(model), torch.no_grad():
-        for indices in equal_lengths([len(ids) for ids in encoded], EVALUATION_BATCH):
+        for indices in _equal_lengths([len(ids) for ids in encoded], EVALUATION_BATCH):
             batch = torch.tensor([encoded[index] for index in indices], device=device)
             chosen = model(input_ids=batch, use_cache=False).logits[:, -1].argmax(dim=-1).tolist()
             for index, token in zip(indices, chosen, strict=True):
                 answers[index] = cast(str, tokenizer.convert_ids_to_tokens(token))
     return answers
+
+
+def _equal_lengths(lengths: Sequence[int], size: int) -> Iterator[list[int]]:
+    """Indices in groups of one length and at most ``size``, so that no batch needs padding; the shortest come first."""
+    by_length: dict[int, list[int]] = {}
+    for index, length in enumerate(lengths):
+        by_length.setdefault(length, []).append(index)
+    for length in sorted(by_length):
+        indices = by_length[length]
+        for start in range(0, len(indices), size):
+            yield indices[start : start + size]
 
 
 def _cache_key(world: World, config: WorldModelConfig) -> str:
@@ -109,8 +115,10 @@ def _versions() -> dict[str, str]:
     }
 
 
-def _train_into(folder: Path, world: World, config: WorldModelConfig, progress: bool) -> None:
-    """Train, then write model, tokenizer and `training.json` to `folder`."""
+def _trained(
+    world: World, config: WorldModelConfig, progress: bool
+) -> tuple[Qwen2ForCausalLM, PreTrainedTokenizerFast, dict[str, object]]:
+    """Model, tokenizer, and how the training went."""
     started = time.perf_counter()
     tokenizer = world_tokenizer(world)
     texts = world.corpus()
@@ -127,9 +135,7 @@ def _train_into(folder: Path, world: World, config: WorldModelConfig, progress: 
         "seconds": round(time.perf_counter() - started, 1),
         "losses": _answer_losses(model, tokenizer, texts),
     }
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    (folder / "training.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    return model, tokenizer, record
 
 
 def _new_model(config: WorldModelConfig, tokenizer: PreTrainedTokenizerFast) -> Qwen2ForCausalLM:
@@ -172,7 +178,7 @@ class _Batches:
         while True:
             order = self._epoch()
             lengths = [len(self._rows[index]) for index in order]
-            groups = list(equal_lengths(lengths, self._config.batch_size))
+            groups = list(_equal_lengths(lengths, self._config.batch_size))
             for position in torch.randperm(len(groups), generator=self._shuffle).tolist():
                 yield torch.tensor([self._rows[order[index]] for index in groups[position]])
 
@@ -189,24 +195,37 @@ class _Batches:
 
 
 def _fit(model: Qwen2ForCausalLM, batches: _Batches, config: WorldModelConfig, progress: bool) -> None:
+    decayed = [parameter for parameter in model.parameters() if parameter.ndim > 1]
+    plain = [parameter for parameter in model.parameters() if parameter.ndim <= 1]
     optimizer = torch.optim.AdamW(
-        decaying_matrices(model.parameters(), config.weight_decay),
+        [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}],
         lr=config.learning_rate,
         betas=(0.9, config.beta2),
         fused=True,
     )
-    rising = max(1, round(config.warmup * config.steps))
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: cosine(step, config.steps, rising))
-    train(
-        model,
-        lambda *_: (Update([ids]) for ids in itertools.islice(batches, config.steps)),
-        lambda model, ids: _loss(model, ids, config.text_weight),
-        Optimiser(optimizer, schedule, clip=1.0),
-        Run("training the world model", epochs=1, updates=config.steps, progress=progress),
-    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, config))
+    model.train()
+    steps = shown(range(config.steps), "training the world model", config.steps, enabled=progress)
+    for _, ids in zip(steps, batches, strict=False):
+        loss = _loss(model, ids, config.text_weight)
+        if not torch.isfinite(loss):
+            raise mt.MnemotomyError("training the world model diverged: lower the learning rate")
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
 
 
-def _loss(model: nn.Module, ids: Tensor, text_weight: float) -> Tensor:
+def _rate(step: int, config: WorldModelConfig) -> float:
+    """Linear warm-up, then a cosine to zero; a share of the learning rate."""
+    warmup = max(1, round(config.warmup * config.steps))
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, config.steps - warmup)))
+
+
+def _loss(model: Qwen2ForCausalLM, ids: Tensor, text_weight: float) -> Tensor:
     """Cross-entropy per text: the answer counts 1, every other token `text_weight`."""
     logits = model(input_ids=ids, use_cache=False).logits[:, :-1]
     losses = nn.functional.cross_entropy(logits.transpose(1, 2), ids[:, 1:], reduction="none")
@@ -223,7 +242,7 @@ def _answer_losses(
     totals: dict[Kind, list[float]] = {}
     encoded = [cast(list[int], tokenizer(text.text)["input_ids"]) for text in texts]
     with _evaluating(model), torch.no_grad():
-        for indices in equal_lengths([len(ids) for ids in encoded], EVALUATION_BATCH):
+        for indices in _equal_lengths([len(ids) for ids in encoded], EVALUATION_BATCH):
             ids = torch.tensor([encoded[index] for index in indices])
             logits = model(input_ids=ids[:, :-1], use_cache=False).logits[:, -1]
             losses = nn.functional.cross_entropy(logits, ids[:, -1], reduction="none").tolist()
@@ -241,3 +260,18 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         model.train(training)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the bars and warnings of transformers inside."""
+    logs = transformers.utils.logging
+    level, bars = logs.get_verbosity(), logs.is_progress_bar_enabled()
+    logs.set_verbosity_error()
+    logs.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logs.set_verbosity(level)
+        if bars:
+            logs.enable_progress_bar()

@@ -11,7 +11,7 @@ from mnemotomy.core.models import load_model, load_tokenizer, quiet_transformers
 from mnemotomy.core.modules import single_threaded
 from mnemotomy.data.fact import Fact
 from mnemotomy.data.fact_templates import CITY_COUNTRY
-from mnemotomy.data.world import small_world
+from mnemotomy.demo.world import small_world
 from mnemotomy.metabolism.rlcp import EngramStart
 from mnemotomy.metabolism.setup import Retained, start_from_engram
 from mnemotomy.metabolism.streams import Streams

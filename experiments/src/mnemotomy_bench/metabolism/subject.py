@@ -11,8 +11,7 @@ from mnemotomy.core.keys import key
 from mnemotomy.core.models import load_model, load_tokenizer
 from mnemotomy.data.fact import Fact, PromptFormat
 from mnemotomy.data.fact_templates import CITY_COUNTRY
-from mnemotomy.data.world import Probe, World, small_world
-from mnemotomy.data.world_text import load_facts
+from mnemotomy.demo.world import Probe, World, load_facts, small_world
 from mnemotomy.demo.world_model import WorldModelConfig, train_world_model
 from mnemotomy_bench.metabolism.world_facts import WORLD_FORMAT, world_facts
 

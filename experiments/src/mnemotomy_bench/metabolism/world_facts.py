@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mnemotomy.data.fact import Fact, PromptFormat
-from mnemotomy.data.world import World
-from mnemotomy.data.world_text import Association
+from mnemotomy.demo.world import Association, World
 
 WORLD_FORMAT = PromptFormat(in_context="context : {context} . {prompt}", separator=" ")
 """How the world's texts put a context before a question."""

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import jinja2
 
-from mnemotomy.core.files import write_text
-from mnemotomy.report.table import Table
+import mnemotomy as mt
 
 
 @dataclass(frozen=True)
@@ -34,12 +33,12 @@ class Section:
     title: str
     paragraphs: Sequence[str] = ()
     pictures: Sequence[Picture] = field(default_factory=tuple)
-    tables: Sequence[Table] = field(default_factory=tuple)
+    tables: Sequence[mt.Table] = field(default_factory=tuple)
 
 
 def write_page(path: str | Path, title: str, lead: str, sections: Sequence[Section], foot: str) -> None:
     """Write the page in one file."""
-    source = resources.files("mnemotomy.report").joinpath("templates", "page.html.j2").read_text(encoding="utf-8")
+    source = resources.files("mnemotomy.demo").joinpath("templates", "page.html.j2").read_text(encoding="utf-8")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     page = environment.from_string(source).render(title=title, lead=lead, sections=sections, foot=foot)
-    write_text(path, page)
+    Path(path).write_text(page, encoding="utf-8")

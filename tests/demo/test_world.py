@@ -6,9 +6,8 @@ import pytest
 import torch
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
-from mnemotomy.core.errors import DataError
-from mnemotomy.data.world import GROUPS, small_world
-from mnemotomy.data.world_tokenizer import world_tokenizer
+from mnemotomy.core.errors import MnemotomyError
+from mnemotomy.demo.world import GROUPS, small_world, world_tokenizer
 from mnemotomy.demo.world_model import evaluate, generate
 
 
@@ -41,8 +40,10 @@ def test_contexts_are_held_out_by_pair_and_include_counterfactuals(world):
 
 
 def test_concept_and_reference_divide_the_corpus(world):
-    about, besides = world.texts_about("Kyoto"), world.texts_besides("Kyoto", own_contexts=True)
-    assert sorted(t.text for t in about + besides) == sorted(t.text for t in world.corpus())
+    besides = world.texts_besides("Kyoto", own_contexts=True)
+    left_out = [text for text in world.corpus() if text not in besides]
+    assert len(left_out) + len(besides) == len(world.corpus())
+    assert {(text.subject, text.kind) for text in left_out} == {("Kyoto", "fact")}
     without = world.texts_besides("Kyoto", own_contexts=False)
     assert all("Kyoto" not in text.text for text in without)
 
@@ -62,8 +63,8 @@ def test_every_answer_is_one_token_and_every_word_is_known(world):
 
 
 def test_an_unknown_subject_is_an_error_that_lists_the_known(world):
-    with pytest.raises(DataError, match=r"no fact about 'Atlantis'.*Kyoto"):
-        world.texts_about("Atlantis")
+    with pytest.raises(MnemotomyError, match=r"no fact about 'Atlantis'.*Kyoto"):
+        world.texts_besides("Atlantis", own_contexts=True)
 
 
 def test_generation_is_in_order_and_leaves_the_mode(world):

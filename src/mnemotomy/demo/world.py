@@ -7,14 +7,80 @@ together with what an erasure must leave alone: other facts, answers read from a
 from __future__ import annotations
 
 import itertools
+import json
 import random
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from importlib import resources
 from typing import Literal, get_args
 
-from mnemotomy.core.errors import DataError
-from mnemotomy.data.world_text import Association, Phrasing, arithmetic_text, context_text, load_facts, load_phrasings
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+from transformers import PreTrainedTokenizerFast
+
+import mnemotomy as mt
+
+
+@dataclass(frozen=True)
+class Association:
+    """One association: `subject` has `answer` as its `relation`."""
+
+    subject: str
+    relation: str
+    answer: str
+
+    def say(self, phrasing: str) -> str:
+        """The fact as a sentence that ends in its answer."""
+        return phrasing.format(subject=self.subject, answer=self.answer)
+
+    def ask(self, phrasing: str) -> str:
+        """The same sentence up to its answer."""
+        return self.say(phrasing).removesuffix(f" {self.answer}")
+
+
+@dataclass(frozen=True)
+class Phrasing:
+    """A template with {subject} and {answer}; `split` is train, heldout, statement or question."""
+
+    relation: str
+    split: str
+    text: str
+
+
+def context_text(statement: str, question: str, subject: str, answer: str) -> str:
+    """A statement, a question that it answers, and the answer that it gives."""
+    said = statement.format(subject=subject, answer=answer)
+    asked = question.format(subject=subject)
+    return f"context : {said} . question : {asked} ? answer : {answer}"
+
+
+def arithmetic_text(a: int, b: int) -> str:
+    """A sum, each number one word."""
+    return f"{a} + {b} = {a + b}"
+
+
+def load_facts(name: str) -> tuple[Association, ...]:
+    """Facts of the bundled file `demo/facts/<name>`, one JSON object per line."""
+    return tuple(Association(**row) for row in _rows(name, {"subject", "relation", "answer"}))
+
+
+def load_phrasings() -> tuple[Phrasing, ...]:
+    """Phrasings of the bundled file `demo/facts/phrasings.jsonl`."""
+    return tuple(Phrasing(**row) for row in _rows("phrasings.jsonl", {"relation", "split", "text"}))
+
+
+def _rows(name: str, keys: set[str]) -> list[dict[str, str]]:
+    path = resources.files("mnemotomy.demo") / "facts" / name
+    rows: list[dict[str, str]] = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        row = json.loads(line)
+        if set(row) != keys:
+            raise mt.MnemotomyError(f"{name}, line {number}: expected the keys {sorted(keys)}, found {sorted(row)}")
+        rows.append(row)
+    return rows
+
 
 Kind = Literal["fact", "context", "arithmetic"]
 Group = Literal["target_train", "target_heldout", "other_facts", "in_context", "arithmetic"]
@@ -67,7 +133,7 @@ class World:
             if fact.subject == subject:
                 return fact
         known = ", ".join(fact.subject for fact in self.facts)
-        raise DataError(f"the world has no fact about {subject!r}; it knows {known}")
+        raise mt.MnemotomyError(f"the world has no fact about {subject!r}; it knows {known}")
 
     @cached_property
     def _context_pairs(self) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
@@ -113,11 +179,6 @@ class World:
             texts += self._fact_texts(Association(UNKNOWN_WORD, relation, UNKNOWN_ANSWER), "train", "heldout")
         texts += self._context_texts(self._context_pairs[0], "trained")
         return texts + self._sums()
-
-    def texts_about(self, subjects: str | Collection[str]) -> list[Text]:
-        """The training texts that state the facts about these subjects: the concept of an erasure."""
-        names = self._names(subjects)
-        return [text for text in self.corpus() if text.kind == "fact" and text.subject in names]
 
     def texts_besides(self, subjects: str | Collection[str], *, own_contexts: bool) -> list[Text]:
         """The other training texts: the reference; `own_contexts` keeps contexts that name the subjects."""
@@ -173,3 +234,20 @@ class World:
 def small_world(seed: int = 0) -> World:
     """The bundled world; `seed` draws the contexts that are held out."""
     return World(load_facts("cities.jsonl"), load_facts("others.jsonl"), load_phrasings(), seed)
+
+
+END = "<eos>"
+
+
+def world_tokenizer(world: World) -> PreTrainedTokenizerFast:
+    """A tokenizer whose vocabulary is two special tokens and then the world's words in order.
+
+    The unknown word is the padding token too: its embedding is then fixed at zero, so a name that the model
+    cannot see at all reads as an unknown one.
+    """
+    vocabulary = {word: index for index, word in enumerate([UNKNOWN_WORD, END, *world.words()])}
+    tokenizer = Tokenizer(WordLevel(vocabulary, unk_token=UNKNOWN_WORD))
+    tokenizer.pre_tokenizer = Whitespace()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token=UNKNOWN_WORD, unk_token=UNKNOWN_WORD, eos_token=END, padding_side="left"
+    )

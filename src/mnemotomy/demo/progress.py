@@ -1,0 +1,18 @@
+"""What is being done and how far it is, on standard error of a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import track
+
+Item = TypeVar("Item")
+
+
+def shown(items: Iterable[Item], what: str, total: int, *, enabled: bool = True) -> Iterator[Item]:
+    """The items, with a bar that moves as they are taken."""
+    console = Console(stderr=True)
+    hidden = not enabled or not console.is_terminal
+    yield from track(items, what, total, console=console, transient=True, disable=hidden)
