@@ -15,6 +15,7 @@ from mnemotomy.demo.digits import (
     DigitsConfig,
     accuracies,
     combined,
+    diagonal_and_rest,
     digits_demo,
     erasure_matrix,
     subsets,
@@ -47,6 +48,10 @@ def test_digits_are_divided_once_and_evenly():
     counts = torch.bincount(test.labels).float()
     assert counts.max() / counts.min() < 1.1
     assert torch.equal(load_digits(3)[1].labels, test.labels)
+
+
+def test_diagonal_and_rest():
+    assert diagonal_and_rest(torch.tensor([[0.1, 0.9], [0.7, 0.0]])) == (pytest.approx(0.1), pytest.approx(0.8))
 
 
 def test_a_subset_is_the_sum_of_its_members(short):

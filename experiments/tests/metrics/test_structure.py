@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mnemotomy.core.errors import DataError
-from mnemotomy.metrics.interval import bootstrap_interval, mean_and_spread
+from mnemotomy_bench.metrics.interval import bootstrap_interval, mean_and_spread
 from mnemotomy_bench.metrics.structure import (
     Structure,
     equations,

@@ -9,7 +9,6 @@ from typing import Any
 
 from mnemotomy.engram.recalibrate import has_batch_norm
 from mnemotomy.methods.classifiers.two_sided import ClassifierTwoSided
-from mnemotomy.metrics.interval import mean_and_spread
 from mnemotomy_bench.classwise.cases import Case
 from mnemotomy_bench.classwise.cells import cached
 from mnemotomy_bench.classwise.class_engrams import Anatomy
@@ -26,6 +25,7 @@ from mnemotomy_bench.classwise.matrices import (
 from mnemotomy_bench.classwise.spectrum import spectra
 from mnemotomy_bench.classwise.subject import Subject
 from mnemotomy_bench.classwise.sufficiency import sufficiency
+from mnemotomy_bench.metrics.interval import mean_and_spread
 
 Record = dict[str, Any]
 Analyses = dict[str, Any]

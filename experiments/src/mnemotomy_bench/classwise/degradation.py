@@ -11,9 +11,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mnemotomy.metrics.interval import bootstrap_interval
 from mnemotomy_bench.classwise.class_engrams import Anatomy
 from mnemotomy_bench.classwise.observing import see
+from mnemotomy_bench.metrics.interval import bootstrap_interval
 from mnemotomy_bench.metrics.rank_correlation import spearman
 
 Record = dict[str, Any]

@@ -14,7 +14,7 @@ from mnemotomy.core.models import load_model
 from mnemotomy.core.modules import device_of, observing
 from mnemotomy.data.images import Images, centres, load_images, normalise
 from mnemotomy.methods.classifiers.classifier import logits
-from mnemotomy.metrics.accuracy import class_accuracies
+from mnemotomy_bench.metrics.accuracy import class_accuracies
 
 
 class Classifier:

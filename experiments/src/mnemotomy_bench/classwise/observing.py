@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mnemotomy.data.examples import Examples
 from mnemotomy.methods.classifiers.classifier import BATCH_SIZE, head_of, read_head
-from mnemotomy.metrics.accuracy import class_accuracies
+from mnemotomy_bench.metrics.accuracy import class_accuracies
 
 
 @dataclass(frozen=True)

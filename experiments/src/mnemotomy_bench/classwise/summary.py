@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from mnemotomy.metrics.interval import averaged
 from mnemotomy_bench.classwise.cases import Case
 from mnemotomy_bench.classwise.measure import NMI_DRAWS
 from mnemotomy_bench.classwise.training import recipe
+from mnemotomy_bench.metrics.interval import averaged
 
 Record = dict[str, Any]
 

@@ -11,7 +11,6 @@ import torch
 
 from mnemotomy.core.modules import single_threaded
 from mnemotomy.core.progress import progress_bar
-from mnemotomy.metrics.interval import averaged
 from mnemotomy_bench.generative.autoencoder import Subject
 from mnemotomy_bench.generative.baselines import BASELINES, ORIGINAL, RETRAIN
 from mnemotomy_bench.generative.cases import Case
@@ -19,6 +18,7 @@ from mnemotomy_bench.generative.digit_cells import Method, baseline_cell, extrac
 from mnemotomy_bench.generative.erasing import ERASURES, Erasure
 from mnemotomy_bench.generative.measure import damage, damage_of_all
 from mnemotomy_bench.lab.pool import Plan, Task
+from mnemotomy_bench.metrics.interval import averaged
 
 Record = dict[str, Any]
 METHODS: dict[str, Method] = {**BASELINES, **ERASURES}

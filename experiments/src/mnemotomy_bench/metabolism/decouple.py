@@ -15,7 +15,6 @@ from mnemotomy.demo.world import small_world
 from mnemotomy.metabolism.rlcp import EngramStart
 from mnemotomy.metabolism.setup import Retained, start_from_engram
 from mnemotomy.metabolism.streams import Streams
-from mnemotomy.metrics.interval import averaged
 from mnemotomy.store.fact_store import FactStore
 from mnemotomy.store.reader import Reader
 from mnemotomy_bench.metabolism.configurations import ORIGINAL, Scale, configurations
@@ -23,6 +22,7 @@ from mnemotomy_bench.metabolism.run import SEEDS, cell
 from mnemotomy_bench.metabolism.subject import Subject, subject_for
 from mnemotomy_bench.metabolism.world_facts import world_facts
 from mnemotomy_bench.metrics.answers import answers_match
+from mnemotomy_bench.metrics.interval import averaged
 
 Record = dict[str, Any]
 

@@ -11,9 +11,9 @@ from typing import Any
 from torch import nn
 
 from mnemotomy.core.errors import DataError
-from mnemotomy.metrics.interval import bootstrap_interval
 from mnemotomy.observe.generation import continue_greedily
 from mnemotomy.text.template import DATE
+from mnemotomy_bench.metrics.interval import bootstrap_interval
 from mnemotomy_bench.metrics.structure import final_number, structure
 
 PROBLEMS = Path("gsm8k") / "test.jsonl"

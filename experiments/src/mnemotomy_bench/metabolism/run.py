@@ -18,12 +18,12 @@ from mnemotomy.core.modules import single_threaded
 from mnemotomy.core.version import versions
 from mnemotomy.metabolism.metabolize import metabolize
 from mnemotomy.metabolism.rlcp import RLCP, described
-from mnemotomy.metrics.interval import averaged
 from mnemotomy_bench.metabolism.configurations import Scale, configurations
 from mnemotomy_bench.metabolism.measure import measure
 from mnemotomy_bench.metabolism.mechanism import attention_map, energy, gradients, magnified, tsne
 from mnemotomy_bench.metabolism.reasoning import has_problems, problems, reasoning
 from mnemotomy_bench.metabolism.subject import Subject, subject_for
+from mnemotomy_bench.metrics.interval import averaged
 
 SEEDS = {"tiny": (0,), "small": (0, 1, 2, 3, 4), "full": (0, 1, 2)}
 REASONING_PROBLEMS = 64

@@ -17,8 +17,8 @@ from mnemotomy.core.version import versions
 from mnemotomy.methods.base import Scale
 from mnemotomy.methods.language.problem import LanguageMethod
 from mnemotomy.methods.registry import method_named, methods
-from mnemotomy.metrics.interval import averaged
 from mnemotomy.observe.questions import Observed
+from mnemotomy_bench.metrics.interval import averaged
 from mnemotomy_bench.tofu.attacks import Attacks, attacked
 from mnemotomy_bench.tofu.cells import (
     evaluated_cell,

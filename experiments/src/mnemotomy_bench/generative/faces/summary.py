@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from mnemotomy.metrics.interval import averaged
 from mnemotomy_bench.generative.faces.cases import ALPHAS, FaceCase
 from mnemotomy_bench.generative.faces.methods import METHODS
+from mnemotomy_bench.metrics.interval import averaged
 
 Record = dict[str, Any]
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mnemotomy.core.errors import DataError
-from mnemotomy.metrics.attention import attention_entropy, evidence_weight
+from mnemotomy_bench.metrics.attention import attention_entropy, evidence_weight
 
 WEIGHTS = torch.tensor([[0.25, 0.25, 0.25, 0.25], [0.0, 1.0, 0.0, 0.0], [0.5, 0.0, 0.25, 0.25]])
 
