@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import threading
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -271,6 +272,23 @@ def test_moments_that_cannot_be_saved_leave_what_the_same_command_goes_on_from(
     assert not seen  # every batch was in the checkpoint
     assert Moments.load(folder / "m.safetensors").origin.examples == {"kyoto": 2, "reference": 6}
     assert not list(folder.glob(".*.checkpoint"))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes here")
+def test_moments_go_through_a_pipe_and_nothing_lies_beside_it(folder: Path) -> None:
+    (folder / "pipes").mkdir()
+    pipe, read = folder / "pipes" / "m.safetensors", []
+    os.mkfifo(pipe)
+    reader = threading.Thread(target=lambda: read.append(pipe.read_bytes()), daemon=True)
+    reader.start()
+    arguments = ["collect", str(folder / "models/llama"), "--concept", f"kyoto={folder / 'kyoto.jsonl'}"]
+    arguments += ["--reference", str(folder / "rest.jsonl"), "-o", str(pipe)]
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+    reader.join(20)
+    assert pipe.is_fifo()
+    assert list(pipe.parent.iterdir()) == [pipe]
+    (folder / "copy.safetensors").write_bytes(read[0])
+    assert Moments.load(folder / "copy.safetensors").origin.examples == {"kyoto": 2, "reference": 6}
 
 
 def test_models_that_concept_files_do_not_fit_are_refused(folder: Path) -> None:

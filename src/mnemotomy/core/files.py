@@ -34,7 +34,7 @@ def output_file(target: str | Path) -> Iterator[Path]:
     target = Path(target)
     if target.is_dir():
         raise IsADirectoryError(errno.EISDIR, "is a folder; name a file", str(target))
-    if target.exists() and not target.is_file():
+    if is_stream(target):
         with tempfile.TemporaryDirectory() as folder:
             whole = Path(folder) / f"whole{target.suffix}"
             yield whole
@@ -52,6 +52,11 @@ def output_file(target: str | Path) -> Iterator[Path]:
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def is_stream(path: Path) -> bool:
+    """Whether there is a device or a pipe, which is written to in place, and beside which nothing is left."""
+    return path.exists() and not (path.is_file() or path.is_dir())
 
 
 @contextlib.contextmanager

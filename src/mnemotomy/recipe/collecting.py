@@ -15,6 +15,7 @@ from typing import Any
 from torch import nn
 
 from mnemotomy.core.errors import ConceptError, ModelError
+from mnemotomy.core.files import is_stream
 from mnemotomy.core.fingerprints import fingerprint
 from mnemotomy.core.models import check_tokens
 from mnemotomy.core.modules import window_of
@@ -62,7 +63,8 @@ def collect_files(
     """The moments of every concept's files, and how many tokens of each counted.
 
     The checkpoint lies beside ``output`` and is named after all that the numbers depend on, so that it is only gone
-    on from by the same collection. It stays until ``remove_checkpoints``, which is for when the result is saved.
+    on from by the same collection. It stays until ``remove_checkpoints``, which is for when the result is saved. Beside
+    a device or a pipe there is none.
 
     Raises:
         DataError: a file or a line is malformed.
@@ -74,14 +76,17 @@ def collect_files(
         raise ConceptError(f"{next(iter(files), 'nothing')!r} has no reference; give the files of what is to stay")
     select_sites(model, reading.sites, reading.layers)  # refuse before tokenising
     data = _encode(model, tokenizer, files, reading)
-    checkpoint = output.parent / f".{output.name}.{_key(fingerprint(model), data, reading)[:16]}{_SUFFIX}"
-    if not reading.resume:
-        checkpoint.unlink(missing_ok=True)
+    checkpoint = None
+    if not is_stream(output):
+        checkpoint = output.parent / f".{output.name}.{_key(fingerprint(model), data, reading)[:16]}{_SUFFIX}"
+        if not reading.resume:
+            checkpoint.unlink(missing_ok=True)
     options = CollectOptions(checkpoint=checkpoint, keep_checkpoint=True, progress=reading.progress)
     try:
         moments = collect(model, data, sites=reading.sites, layers=reading.layers, options=options)
     except KeyboardInterrupt:
-        where = f"the same command goes on from {checkpoint}" if checkpoint.exists() else "nothing was kept"
+        kept = checkpoint is not None and checkpoint.exists()
+        where = f"the same command goes on from {checkpoint}" if kept else "nothing was kept"
         raise KeyboardInterrupt(where) from None
     tokens = {name: sum(int((b["labels"] != IGNORED).sum()) for b in parts) for name, parts in data.items()}
     return moments, tokens
@@ -101,6 +106,8 @@ def check_writable(output: Path) -> None:
     Raises:
         OSError: it cannot be written to.
     """
+    if is_stream(output):
+        return
     there = next(folder for folder in output.absolute().parents if folder.exists())
     with tempfile.TemporaryFile(dir=there):
         pass
