@@ -25,14 +25,11 @@ from mnemotomy.methods.classifiers.engram import (
     EngramRecalibrated,
 )
 from mnemotomy.methods.classifiers.engram_automatic import ClassifierEngramAutomatic
-from mnemotomy.methods.classifiers.fine_tune import FineTune
+from mnemotomy.methods.classifiers.fine_tune import FineTune, L1Sparse
 from mnemotomy.methods.classifiers.gradient import LEARNING_RATES
-from mnemotomy.methods.classifiers.l1_sparse import L1Sparse
-from mnemotomy.methods.classifiers.neggrad import NegGrad
-from mnemotomy.methods.classifiers.neggrad_plus import NegGradPlus
+from mnemotomy.methods.classifiers.neggrad import NegGrad, NegGradPlus
 from mnemotomy.methods.classifiers.problem import Problem
-from mnemotomy.methods.classifiers.random_label import RandomLabel, other_labels
-from mnemotomy.methods.classifiers.salun import SalUn, saliency_mask
+from mnemotomy.methods.classifiers.random_label import RandomLabel, SalUn, other_labels, saliency_mask
 from mnemotomy.methods.registry import methods
 from mnemotomy.metrics.clustering import separability
 from mnemotomy.metrics.dimensional_alignment import dimensional_alignment

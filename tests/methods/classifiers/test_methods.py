@@ -22,15 +22,11 @@ from mnemotomy.methods.classifiers.engram import (
     EngramRecalibrated,
 )
 from mnemotomy.methods.classifiers.engram_automatic import ClassifierEngramAutomatic
-from mnemotomy.methods.classifiers.fine_tune import FineTune
-from mnemotomy.methods.classifiers.l1_sparse import L1Sparse
-from mnemotomy.methods.classifiers.loop import Descent, descend
-from mnemotomy.methods.classifiers.neggrad import NegGrad
-from mnemotomy.methods.classifiers.neggrad_plus import NegGradPlus
+from mnemotomy.methods.classifiers.fine_tune import FineTune, L1Sparse, Retrain
+from mnemotomy.methods.classifiers.gradient import SGDSettings, train_by_sgd
+from mnemotomy.methods.classifiers.neggrad import NegGrad, NegGradPlus
 from mnemotomy.methods.classifiers.problem import Problem
-from mnemotomy.methods.classifiers.random_label import RandomLabel
-from mnemotomy.methods.classifiers.retrain import Retrain
-from mnemotomy.methods.classifiers.salun import SalUn
+from mnemotomy.methods.classifiers.random_label import RandomLabel, SalUn
 from mnemotomy.methods.classifiers.two_sided import ClassifierTwoSided
 from mnemotomy.methods.registry import methods
 
@@ -267,4 +263,4 @@ def test_training_that_diverges_says_so():
 def test_a_frozen_model_cannot_be_trained():
     model = nn.Linear(4, 3).requires_grad_(False)
     with pytest.raises(TrainingError, match="requires_grad_"):
-        descend(model, lambda _: [some([0])], cross_entropy, Descent(), seed=0)
+        train_by_sgd(model, lambda _: [some([0])], cross_entropy, SGDSettings(), seed=0)

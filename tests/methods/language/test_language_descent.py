@@ -14,8 +14,7 @@ from learned_cities import FAST, known, problem
 from torch import nn
 
 from mnemotomy.core.errors import TrainingError
-from mnemotomy.methods.language.grad_diff import GradDiff
-from mnemotomy.methods.language.gradient_ascent import GradientAscent
+from mnemotomy.methods.language.grad_diff import GradDiff, GradientAscent
 from mnemotomy.methods.language.loop import Descent, Run, rate, steps_of_epoch
 from mnemotomy.methods.language.npo import NPO
 from mnemotomy.methods.language.problem import TextProblem

@@ -16,21 +16,16 @@ from learned_cities import FAST, TEMPLATE, example, known, problem, trained
 from torch import nn
 
 from mnemotomy.core.errors import ConfigurationError, DataError, ModelError
-from mnemotomy.methods.language.alt_po import AltPO
-from mnemotomy.methods.language.alternates import Sampling, alternate_answers
-from mnemotomy.methods.language.grad_diff import GradDiff
+from mnemotomy.methods.language.alt_po import AltPO, Sampling, alternate_answers
+from mnemotomy.methods.language.grad_diff import GradDiff, GradientAscent
 from mnemotomy.methods.language.gradient import GradientMethod
-from mnemotomy.methods.language.gradient_ascent import GradientAscent
 from mnemotomy.methods.language.hybrid import Hybrid
-from mnemotomy.methods.language.idk_dpo import IdkDPO
-from mnemotomy.methods.language.idk_nll import IdkNLL
+from mnemotomy.methods.language.idk import IdkDPO, IdkNLL, Refused, read_refusals
 from mnemotomy.methods.language.loop import Descent, Run, steps_of_epoch
-from mnemotomy.methods.language.npo import NPO
+from mnemotomy.methods.language.npo import NPO, SimNPO
 from mnemotomy.methods.language.problem import LanguageMethod, TextProblem
-from mnemotomy.methods.language.refusals import Refused, read_refusals
 from mnemotomy.methods.language.rlcp import RLCPObjective, RLCPUnlearning
 from mnemotomy.methods.language.rmu import RMU, down_projections
-from mnemotomy.methods.language.simnpo import SimNPO
 from mnemotomy.methods.language.undial import UNDIAL
 from mnemotomy.methods.registry import methods
 from mnemotomy.text.encoding import IGNORED

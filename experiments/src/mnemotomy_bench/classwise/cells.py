@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from mnemotomy.core.errors import TrainingError
 from mnemotomy.core.precision import autocast
-from mnemotomy.methods.classifiers.gradient import GradientMethod
+from mnemotomy.methods.classifiers.gradient import ClassifierGradientMethod
 from mnemotomy.methods.classifiers.problem import ClassifierMethod
 from mnemotomy_bench.classwise.flops import method_flops, training_flops
 from mnemotomy_bench.classwise.grids import ORIGINAL, RETRAIN
@@ -26,7 +26,7 @@ def method_cell(folder: Path, subject: Subject, method: ClassifierMethod) -> Rec
     """The record of one configuration; ``failed`` says why there are no numbers where training diverged."""
 
     def run() -> Record:
-        halved = subject.bfloat16 and isinstance(method, GradientMethod)
+        halved = subject.bfloat16 and isinstance(method, ClassifierGradientMethod)
         problem = subject.problem_for(method)
         with measured(subject.device) as usage:
             try:

@@ -8,7 +8,7 @@ from torch import nn
 
 from mnemotomy.data.examples import Examples
 from mnemotomy.methods.classifiers.classifier import cross_entropy
-from mnemotomy.methods.classifiers.gradient import GradientMethod
+from mnemotomy.methods.classifiers.gradient import ClassifierGradientMethod
 from mnemotomy.methods.classifiers.problem import ClassifierMethod, Problem
 from mnemotomy_bench.lab.flops import counted_flops
 
@@ -18,7 +18,7 @@ THINNED = 8
 
 def method_flops(method: ClassifierMethod, problem: Problem) -> int:
     """The operations of one run of ``method``: convolutions, products and factorisations; the rest does not matter."""
-    if not isinstance(method, GradientMethod):
+    if not isinstance(method, ClassifierGradientMethod):
         return counted_flops(lambda: method(problem))
     batch_size = max(2, method.batch_size // THINNED)
     small = dataclasses.replace(problem, forget=_thinned(problem.forget), retain=_thinned(problem.retain))

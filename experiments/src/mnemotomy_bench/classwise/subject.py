@@ -17,7 +17,7 @@ from mnemotomy.core.fingerprints import digest, fingerprint
 from mnemotomy.core.modules import single_threaded
 from mnemotomy.core.precision import resolved
 from mnemotomy.data.examples import Examples
-from mnemotomy.methods.classifiers.gradient import GradientMethod
+from mnemotomy.methods.classifiers.gradient import ClassifierGradientMethod
 from mnemotomy.methods.classifiers.problem import ClassifierMethod, Problem
 from mnemotomy_bench.classwise.cases import Case
 from mnemotomy_bench.classwise.observing import Seen, see
@@ -126,7 +126,7 @@ class Subject:
 
     def problem_for(self, method: ClassifierMethod) -> Problem:
         """The request as ``method`` is given it: there may be fewer examples than for retraining."""
-        return self.gradient_problem if isinstance(method, GradientMethod) else self.closed_form_problem
+        return self.gradient_problem if isinstance(method, ClassifierGradientMethod) else self.closed_form_problem
 
     @cached_property
     def gradient_problem(self) -> Problem:

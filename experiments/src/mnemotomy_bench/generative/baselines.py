@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from mnemotomy.core.errors import TrainingError
 from mnemotomy.data.examples import Examples
-from mnemotomy.methods.classifiers.loop import Descent, descend
+from mnemotomy.methods.classifiers.gradient import SGDSettings, train_by_sgd
 from mnemotomy_bench.generative.autoencoder import Subject
 from mnemotomy_bench.generative.cases import Case
 from mnemotomy_bench.generative.choosing import Choice, Outcome
@@ -70,7 +70,7 @@ class Ascent:
 
     def _ascend(self, model: ConvAutoencoder, subject: Subject, digit: int, rate: float) -> int:
         """Train in place; how many steps it took."""
-        settings = Descent(rate, epochs=1, batch_size=subject.case.batch_size, weight_decay=0.0)
+        settings = SGDSettings(rate, epochs=1, batch_size=subject.case.batch_size, weight_decay=0.0)
         own, others, read = subject.own(digit), subject.others(digit), subject.read_own(digit)
         target, taken = float(subject.erased_at[digit]), 0
 
@@ -88,7 +88,7 @@ class Ascent:
             kept = self.beta * _error(model, retain) if self.beta else 0.0
             return kept - (1.0 - self.beta) * _error(model, forget)
 
-        descend(model, pairs, loss, settings, seed=subject.seed, name=self.name)
+        train_by_sgd(model, pairs, loss, settings, seed=subject.seed, name=self.name)
         return taken
 
 
@@ -112,9 +112,9 @@ class FineTune:
         """A copy of the original, trained further."""
         start = time.perf_counter()
         case, others = subject.case, subject.others(digit)
-        settings = Descent(self.learning_rate, case.tuned_epochs, case.batch_size, weight_decay=0.0)
+        settings = SGDSettings(self.learning_rate, case.tuned_epochs, case.batch_size, weight_decay=0.0)
         model = copy.deepcopy(subject.original)
-        descend(
+        train_by_sgd(
             model, lambda generator: others.batches(settings.batch_size, generator), _error, settings,
             seed=subject.seed, name=self.name,
         )  # fmt: skip
@@ -131,7 +131,7 @@ BASELINES: dict[str, Ascent | FineTune] = {
 }
 
 
-def _endless(examples: Examples, settings: Descent, generator: torch.Generator) -> Iterator[Examples]:
+def _endless(examples: Examples, settings: SGDSettings, generator: torch.Generator) -> Iterator[Examples]:
     return itertools.chain.from_iterable(
         examples.batches(settings.batch_size, generator) for _ in itertools.repeat(None)
     )

@@ -1,22 +1,39 @@
-"""Fine-tune: go on training on what is kept, and let the rest be overwritten."""
+"""Training on the retain set alone: anew, which is the gold model, or further, with or without a penalty."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import ClassVar
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
+from mnemotomy.core.errors import ConfigurationError
+from mnemotomy.methods.base import SearchSpace
 from mnemotomy.methods.classifiers.classifier import cross_entropy
-from mnemotomy.methods.classifiers.gradient import GradientMethod
-from mnemotomy.methods.classifiers.loop import descend
-from mnemotomy.methods.classifiers.problem import Problem
+from mnemotomy.methods.classifiers.gradient import LEARNING_RATES, ClassifierGradientMethod, train_by_sgd
+from mnemotomy.methods.classifiers.problem import ClassifierMethod, Problem
 from mnemotomy.methods.registry import register
 
 
 @register
 @dataclass(frozen=True)
-class FineTune(GradientMethod):
+class Retrain(ClassifierMethod):
+    """The original training, on the retain set alone, from the original's own initialisation."""
+
+    name: ClassVar = "retrain"
+    title: ClassVar = "Retrain"
+    paper: ClassVar = "exact unlearning (Cao & Yang 2015)"
+    family: ClassVar = "baseline"
+    cost: ClassVar = "training anew"
+
+    def __call__(self, problem: Problem) -> nn.Module:
+        return problem.fit(problem.fresh(), problem.retain).eval()
+
+
+@register
+@dataclass(frozen=True)
+class FineTune(ClassifierGradientMethod):
     """``E_{X⁻} L_CE`` (Appendix B.4.1 of arXiv 2606.14997)."""
 
     name: ClassVar = "fine-tune"
@@ -24,7 +41,7 @@ class FineTune(GradientMethod):
     paper: ClassVar = "Warnecke et al. 2023, Machine Unlearning of Features and Labels"
 
     def __call__(self, problem: Problem) -> nn.Module:
-        return descend(
+        return train_by_sgd(
             self.copy_of(problem),
             lambda generator: problem.retain.batches(self.batch_size, generator),
             cross_entropy,
@@ -32,3 +49,40 @@ class FineTune(GradientMethod):
             seed=problem.seed,
             name=self.name,
         )
+
+
+@register
+@dataclass(frozen=True)
+class L1Sparse(ClassifierGradientMethod):
+    """``E_{X⁻} L_CE + γ Σ |wᵢ|`` over all trained parameters (Appendix B.4.1 of arXiv 2606.14997); γ is constant.
+
+    Raises:
+        ConfigurationError: γ is below 0.
+    """
+
+    gamma: float = 1e-5
+
+    name: ClassVar = "l1-sparse"
+    title: ClassVar = "l1-Sparse"
+    paper: ClassVar = "Jia et al. 2023, Model Sparsity Can Simplify Machine Unlearning"
+    search_space: ClassVar = SearchSpace({"learning_rate": LEARNING_RATES, "gamma": (1e-6, 1e-5, 1e-4)})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.gamma >= 0.0:
+            raise ConfigurationError(f"γ is at least 0, not {self.gamma}")
+
+    def __call__(self, problem: Problem) -> nn.Module:
+        return train_by_sgd(
+            self.copy_of(problem),
+            lambda generator: problem.retain.batches(self.batch_size, generator),
+            cross_entropy,
+            self,
+            seed=problem.seed,
+            name=self.name,
+            penalty=self._penalty,
+        )
+
+    def _penalty(self, model: nn.Module) -> Tensor:
+        norms = [parameter.abs().sum() for parameter in model.parameters() if parameter.requires_grad]
+        return self.gamma * torch.stack(norms).sum()

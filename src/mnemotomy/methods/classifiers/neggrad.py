@@ -1,22 +1,27 @@
-"""NegGrad: gradient ascent on what is to be forgotten. Nothing holds the rest, and the loss has no bound."""
+"""NegGrad and NegGrad+: gradient ascent on the forget set, alone or beside descent on the retain set."""
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
+from mnemotomy.core.errors import ConfigurationError
+from mnemotomy.data.examples import Examples
+from mnemotomy.methods.base import SearchSpace
 from mnemotomy.methods.classifiers.classifier import cross_entropy
-from mnemotomy.methods.classifiers.gradient import GradientMethod
-from mnemotomy.methods.classifiers.loop import descend
+from mnemotomy.methods.classifiers.gradient import LEARNING_RATES, ClassifierGradientMethod, train_by_sgd
 from mnemotomy.methods.classifiers.problem import Problem
 from mnemotomy.methods.registry import register
 
 
 @register
 @dataclass(frozen=True)
-class NegGrad(GradientMethod):
+class NegGrad(ClassifierGradientMethod):
     """``−E_{X⁺} L_CE`` (Appendix B.4.1 of arXiv 2606.14997)."""
 
     learning_rate: float = 1e-4
@@ -26,7 +31,7 @@ class NegGrad(GradientMethod):
     paper: ClassVar = "Thudi et al. 2022, Unrolling SGD: Understanding Factors Influencing Machine Unlearning"
 
     def __call__(self, problem: Problem) -> nn.Module:
-        return descend(
+        return train_by_sgd(
             self.copy_of(problem),
             lambda generator: problem.forget.batches(self.batch_size, generator),
             lambda model, batch: -cross_entropy(model, batch),
@@ -34,3 +39,44 @@ class NegGrad(GradientMethod):
             seed=problem.seed,
             name=self.name,
         )
+
+
+Pair = tuple[Examples, Examples]
+
+
+@register
+@dataclass(frozen=True)
+class NegGradPlus(ClassifierGradientMethod):
+    """``β E_{X⁻} L_CE − (1 − β) E_{X⁺} L_CE`` (Appendix B.4.1 of arXiv 2606.14997).
+
+    An epoch is one pass over the retain set; each of its batches goes with one of the forget set, which is begun anew,
+    in a new order, as often as it takes.
+
+    Raises:
+        ConfigurationError: β is not in [0, 1].
+    """
+
+    beta: float = 0.99
+
+    name: ClassVar = "neggrad-plus"
+    title: ClassVar = "NegGrad+"
+    paper: ClassVar = "Kurmanji et al. 2023, Towards Unbounded Machine Unlearning"
+    search_space: ClassVar = SearchSpace({"learning_rate": LEARNING_RATES, "beta": (0.99,), "epochs": (5, 10)})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0.0 <= self.beta <= 1.0:
+            raise ConfigurationError(f"β weighs the retain set in [0, 1], not {self.beta}")
+
+    def __call__(self, problem: Problem) -> nn.Module:
+        def pairs(generator: torch.Generator) -> Iterator[Pair]:
+            forget = itertools.chain.from_iterable(
+                problem.forget.batches(self.batch_size, generator) for _ in itertools.repeat(None)
+            )
+            return zip(problem.retain.batches(self.batch_size, generator), forget, strict=False)
+
+        return train_by_sgd(self.copy_of(problem), pairs, self._loss, self, seed=problem.seed, name=self.name)
+
+    def _loss(self, model: nn.Module, pair: Pair) -> Tensor:
+        retain, forget = pair
+        return self.beta * cross_entropy(model, retain) - (1.0 - self.beta) * cross_entropy(model, forget)

@@ -1,4 +1,4 @@
-"""Random Label: train on everything, with wrong labels on what is to be forgotten."""
+"""Random Label and SalUn: train on everything, with wrong labels on the forget set."""
 
 from __future__ import annotations
 
@@ -10,17 +10,19 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
+from mnemotomy.core.errors import ConfigurationError
 from mnemotomy.data.examples import Examples
+from mnemotomy.methods.base import SearchSpace
 from mnemotomy.methods.classifiers.classifier import cross_entropy
-from mnemotomy.methods.classifiers.gradient import GradientMethod
-from mnemotomy.methods.classifiers.loop import Mask, descend
+from mnemotomy.methods.classifiers.gradient import LEARNING_RATES, ClassifierGradientMethod, Mask, train_by_sgd
 from mnemotomy.methods.classifiers.problem import Problem
 from mnemotomy.methods.registry import register
+from mnemotomy.training.optimiser import trained_parameters
 
 
 @register
 @dataclass(frozen=True)
-class RandomLabel(GradientMethod):
+class RandomLabel(ClassifierGradientMethod):
     """``E_{X⁻} L_CE(y) + E_{X⁺} L_CE(y_rand)`` on the combined data (Appendix B.4.1 of arXiv 2606.14997).
 
     Both sets are shuffled together, each example counting once per epoch. ``y_rand`` is uniform over the other classes
@@ -35,7 +37,9 @@ class RandomLabel(GradientMethod):
         return relabel(problem, self.copy_of(problem), self)
 
 
-def relabel(problem: Problem, model: nn.Module, method: GradientMethod, mask: Mask | None = None) -> nn.Module:
+def relabel(
+    problem: Problem, model: nn.Module, method: ClassifierGradientMethod, mask: Mask | None = None
+) -> nn.Module:
     """Train ``model`` on the combined data with random labels; SalUn does so under a mask."""
     inputs = torch.cat([problem.forget.inputs, problem.retain.inputs])
 
@@ -43,10 +47,63 @@ def relabel(problem: Problem, model: nn.Module, method: GradientMethod, mask: Ma
         wrong = other_labels(problem.forget.labels, problem.classes, generator)
         return Examples(inputs, torch.cat([wrong, problem.retain.labels])).batches(method.batch_size, generator)
 
-    return descend(model, epoch, cross_entropy, method, seed=problem.seed, name=method.name, mask=mask)
+    return train_by_sgd(model, epoch, cross_entropy, method, seed=problem.seed, name=method.name, mask=mask)
 
 
 def other_labels(labels: Int[Tensor, " n"], classes: int, generator: torch.Generator) -> Int[Tensor, " n"]:
     """For each label, one of the other classes, all equally likely."""
     shift = torch.randint(1, classes, labels.shape, generator=generator).to(labels.device)
     return (labels + shift) % classes
+
+
+@register
+@dataclass(frozen=True)
+class SalUn(ClassifierGradientMethod):
+    """``μ ← μ − η (M ⊙ ∇L_Rand)`` (Appendix B.4.1 of arXiv 2606.14997).
+
+    ``M`` keeps the share ``1 − sparsity`` of all parameters together with the largest ``|∇ L_CE(X⁺)|``; the others stay
+    bit for bit as they are.
+
+    Raises:
+        ConfigurationError: the sparsity is not in [0, 1).
+    """
+
+    sparsity: float = 0.5
+
+    name: ClassVar = "salun"
+    title: ClassVar = "SalUn"
+    paper: ClassVar = "Fan et al. 2024, SalUn: Empowering Machine Unlearning via Gradient-based Weight Saliency"
+    search_space: ClassVar = SearchSpace({"learning_rate": LEARNING_RATES, "sparsity": (0.5,)})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0.0 <= self.sparsity < 1.0:
+            raise ConfigurationError(f"a sparsity lies in [0, 1), not at {self.sparsity}")
+
+    def __call__(self, problem: Problem) -> nn.Module:
+        model = self.copy_of(problem)
+        mask = saliency_mask(model, problem.forget, 1.0 - self.sparsity, self.batch_size)
+        return relabel(problem, model, self, mask)
+
+
+def saliency_mask(model: nn.Module, forget: Examples, share: float, batch_size: int = 128) -> Mask:
+    """True at the ``share`` of the trained parameters with the largest gradient of the forget set's mean loss.
+
+    Read in evaluation mode, so that the set's own statistics do not enter the gradient; leaves no gradient behind.
+
+    Raises:
+        TrainingError: there is nothing to train.
+    """
+    model.eval()
+    parameters = trained_parameters(model, "salun")
+    model.zero_grad()
+    for batch in forget.batches(batch_size):
+        (cross_entropy(model, batch) * len(batch)).backward()
+    saliency = torch.cat(
+        [torch.zeros_like(p).flatten() if p.grad is None else p.grad.abs().flatten() for p in parameters.values()]
+    )
+    model.zero_grad()
+    kept = torch.zeros_like(saliency, dtype=torch.bool)
+    kept[saliency.topk(round(share * len(saliency))).indices] = True
+    parts = kept.split([parameter.numel() for parameter in parameters.values()])
+    return {name: part.view_as(p) for (name, p), part in zip(parameters.items(), parts, strict=True)}

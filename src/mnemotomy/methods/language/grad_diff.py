@@ -1,15 +1,55 @@
-"""GradDiff: ascent on what is forgotten and descent on what is kept, in every step."""
+"""GradAscent and GradDiff: gradient ascent on the answers to forget, alone or beside descent on the retain set."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import ClassVar
 
+from torch import Tensor, nn
+
 from mnemotomy.methods.base import SearchSpace
-from mnemotomy.methods.language.gradient import ALPHAS, EPOCHS, GENTLE, LEARNING_RATES, RetainingMethod, StepLoss
-from mnemotomy.methods.language.gradient_ascent import ascent
-from mnemotomy.methods.language.problem import TextProblem
+from mnemotomy.methods.language.gradient import (
+    ALPHAS,
+    EPOCHS,
+    GENTLE,
+    LEARNING_RATES,
+    GradientMethod,
+    RetainingMethod,
+    StepLoss,
+)
+from mnemotomy.methods.language.loop import Loss, Step
+from mnemotomy.methods.language.losses import negative_log_likelihood
+from mnemotomy.methods.language.predictions import predict
+from mnemotomy.methods.language.problem import TextProblem, sequences
 from mnemotomy.methods.registry import register
+
+
+@register
+@dataclass(frozen=True)
+class GradientAscent(GradientMethod):
+    """``−L_NLL(X⁺)``; the retain set is never read."""
+
+    name: ClassVar = "gradient-ascent"
+    title: ClassVar = "GradAscent"
+    paper: ClassVar = "Jang et al. 2023, Knowledge Unlearning for Mitigating Privacy Risks in Language Models"
+    cost: ClassVar = "10 epochs of the forget set, forwards and backwards"
+    search_space: ClassVar = SearchSpace(
+        {"learning_rate": LEARNING_RATES, "epochs": EPOCHS}, small={"learning_rate": (3e-5, 1e-4), "epochs": (2,)}
+    )
+
+    def objective(self, problem: TextProblem) -> Loss:
+        return ascent(problem)
+
+
+def ascent(problem: TextProblem) -> Loss:
+    """``−L_NLL`` of the answers to forget."""
+    forgotten = sequences(problem, problem.forget)
+
+    def loss(model: nn.Module, step: Step) -> Tensor:
+        found = predict(model, [forgotten[index] for index in step.forget], problem.tokenizer)
+        return -negative_log_likelihood(found.log_probabilities())
+
+    return loss
 
 
 @register

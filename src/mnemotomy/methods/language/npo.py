@@ -1,4 +1,4 @@
-"""NPO: negative preference optimisation, ascent that dies away as an answer falls below the reference."""
+"""NPO and SimNPO: negative preference optimisation, ascent that dies away as an answer becomes unlikely."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mnemotomy.methods.language.gradient import (
     check_beta,
 )
 from mnemotomy.methods.language.loop import Step
-from mnemotomy.methods.language.losses import preference_loss
+from mnemotomy.methods.language.losses import preference_loss, simnpo_loss
 from mnemotomy.methods.language.predictions import predict, sequence_log_probabilities
 from mnemotomy.methods.language.problem import TextProblem, sequences
 from mnemotomy.methods.registry import register
@@ -57,5 +57,48 @@ class NPO(RetainingMethod):
         def loss(model: nn.Module, step: Step) -> Tensor:
             found = predict(model, [forgotten[index] for index in step.forget], problem.tokenizer)
             return preference_loss(reference[step.forget] - found.summed(found.log_probabilities()), self.beta)
+
+        return loss
+
+
+@register
+@dataclass(frozen=True)
+class SimNPO(RetainingMethod):
+    """``−γ 2/β · E log σ(β (−log π(y) / |y| − δ)) + α L_retain`` (Fan et al. 2025, Eq. 4).
+
+    Raises:
+        ConfigurationError: a value is out of its range.
+    """
+
+    beta: float = 4.5
+    delta: float = 0.0
+    gamma: float = 0.125
+
+    name: ClassVar = "simnpo"
+    title: ClassVar = "SimNPO"
+    paper: ClassVar = (
+        "Fan et al. 2025, Simplicity Prevails: Rethinking Negative Preference Optimization for LLM Unlearning"
+    )
+    search_space: ClassVar = SearchSpace(
+        {
+            "learning_rate": LEARNING_RATES,
+            "beta": (3.5, 4.5),
+            "delta": (0.0, 1.0),
+            "gamma": (0.125, 0.25),
+            "epochs": EPOCHS,
+        },
+        small={"learning_rate": (3e-4, *STRONG), "delta": (0.0, 1.0), "epochs": (5,)},
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_beta(self.beta)
+
+    def forgetting(self, problem: TextProblem) -> StepLoss:
+        forgotten = sequences(problem, problem.forget)
+
+        def loss(model: nn.Module, step: Step) -> Tensor:
+            found = predict(model, [forgotten[index] for index in step.forget], problem.tokenizer)
+            return simnpo_loss(found.summed(found.log_probabilities()), found.lengths(), self.beta, self.delta)
 
         return loss

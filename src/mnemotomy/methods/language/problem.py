@@ -65,6 +65,11 @@ def sequences(problem: TextProblem, examples: Sequence[TextExample]) -> list[Enc
     return [encode(example, problem.tokenizer, problem.template, max_length=problem.max_length) for example in examples]
 
 
+def answered(problem: TextProblem, question: str, answer: str) -> Encoded:
+    """A question with an answer of our choice, as a row of tokens."""
+    return encode(TextExample.of_question(question, answer), problem.tokenizer, problem.template)
+
+
 class LanguageMethod(Method[TextProblem]):
     """An unlearning method for language models."""
 

@@ -19,8 +19,7 @@ from mnemotomy.methods.language.gradient import EPOCHS, GENTLE, LEARNING_RATES, 
 from mnemotomy.methods.language.loop import Loss, Step
 from mnemotomy.methods.language.losses import negative_log_likelihood
 from mnemotomy.methods.language.predictions import predict
-from mnemotomy.methods.language.problem import TextProblem, sequences
-from mnemotomy.methods.language.refusals import answered
+from mnemotomy.methods.language.problem import TextProblem, answered, sequences
 from mnemotomy.methods.registry import register
 from mnemotomy.text.batches import padded
 from mnemotomy.text.encoding import IGNORED, Encoded
