@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,17 +14,10 @@ from transformers import AutoModelForCausalLM
 from typer.testing import CliRunner
 
 from mnemotomy.cli import app
-from mnemotomy.cli.settings import configured
-from mnemotomy.core.errors import ConfigurationError
 from mnemotomy.core.fingerprints import fingerprint
 from mnemotomy.core.models import load_model
-from mnemotomy.methods.language.engram import EngramSteep
-from mnemotomy.methods.language.hybrid import Hybrid
 from mnemotomy.methods.language.npo import NPO
-from mnemotomy.methods.language.task_arithmetic import TaskArithmetic
-from mnemotomy.methods.language.two_sided import TwoSided
 from mnemotomy.methods.registry import methods
-from mnemotomy.training.adapter import LoRA
 
 
 @pytest.fixture(scope="module")
@@ -53,12 +45,12 @@ def test_a_folder_that_loads_and_says_what_ran(models: Path, files: Path):
     result = invoke(models, files, "--set", "epochs=1", "--set", "learning_rate=1e-3", "--seed", "3")
     assert result.exit_code == 0, result.output
     AutoModelForCausalLM.from_pretrained(files / "out")
-    record = json.loads((files / "out" / "unlearning.json").read_text())
+    record = json.loads((files / "out" / "mnemotomy.json").read_text())
     assert record["model"]["fingerprint_before"] == before
     assert record["model"]["fingerprint_after"] == fingerprint(load_model(files / "out")) != before
-    assert record["settings"]["epochs"] == 1
-    assert record["settings"]["learning_rate"] == 1e-3
-    assert record["seed"] == 3
+    assert record["recipe"]["method"]["epochs"] == 1
+    assert record["recipe"]["method"]["learning_rate"] == 1e-3
+    assert record["recipe"]["seed"] == 3
     card = (files / "out" / "README.md").read_text()
     for part in ("NPO", before, "learning_rate", "no evaluation was run", str(files / "retain.jsonl")):
         assert part in card
@@ -69,22 +61,23 @@ def test_texts_of_the_models_own(models: Path, files: Path):
     options = ["--opening", "answer", "--set", "epochs=1"]
     result = invoke(models, files, *options, retain="self:3")
     assert result.exit_code == 0, result.output
-    record = json.loads((files / "out" / "unlearning.json").read_text())
-    assert record["retain"]["examples"] == 3
-    assert record["retain"]["files"] == {"self:3": None}
+    record = json.loads((files / "out" / "mnemotomy.json").read_text())
+    assert record["counts"]["examples"]["retain"] == 3
+    assert record["files"]["retain"] == {"self:3": None}
     assert "written by the model itself" in (files / "out" / "README.md").read_text()
 
 
 @pytest.mark.parametrize(
     ("method", "options", "message"),
     [
-        ("nop", [], "there is no method 'nop'; choose among"),
-        ("npo", ["--set", "epoch=1"], "npo has no setting 'epoch'; there are"),
-        ("npo", ["--set", "epochs"], "is no key=value"),
-        ("npo", ["--set", "epochs=many"], "epochs must be a valid integer, not 'many'"),
+        ("nop", [], "method: unknown method 'nop'; choose one of"),
+        ("npo", ["--set", "epoch=1"], "npo: unknown setting 'epoch'; did you mean 'epochs'? there are"),
+        ("npo", ["--set", "epochs"], "is not key=value"),
+        ("npo", ["--set", "epochs=[1"], "'[1' is not a value: not valid YAML"),
+        ("npo", ["--set", "epochs=many"], "npo.epochs must be a valid integer, not 'many'"),
         ("npo", ["--set", "beta=0"], "β is above 0"),
         ("npo", ["--retain", "self:0"], "give how many texts"),
-        ("npo", ["--retain", "gone.jsonl"], "no concept file gone.jsonl"),
+        ("npo", ["--retain", "gone.jsonl"], "retain: there is no file gone.jsonl"),
     ],
 )
 def test_bad_options_are_one_line(models: Path, files: Path, method: str, options: list[str], message: str):
@@ -104,7 +97,7 @@ def test_a_method_that_needs_the_pretrained_model(models: Path, files: Path, mon
     monkeypatch.setitem(methods("language models"), "needy", Needy)
     result = invoke(models, files, method="needy")
     assert result.exit_code == 2
-    assert "give --pretrained FOLDER" in result.stderr
+    assert "needs the model before it learned" in result.stderr
 
 
 def test_foreign_folders_are_refused(models: Path, files: Path):
@@ -114,51 +107,6 @@ def test_foreign_folders_are_refused(models: Path, files: Path):
     assert result.exit_code == 2
     assert "did not write" in result.stderr
     assert (files / "out" / "thesis.txt").exists()
-
-
-def test_settings_from_text():
-    made = configured(NPO, ["lora={rank: 4}", "learning_rate=2e-4", "epochs=3", "retain_loss=KL"])
-    assert made == NPO(lora=LoRA(rank=4), learning_rate=2e-4, epochs=3, retain_loss="KL")
-    assert configured(NPO, ["alpha=2"]).alpha == 2.0
-    assert configured(NPO, ["lora=null"]).lora is None
-    with pytest.raises(ConfigurationError, match="no setting 'ranks'"):
-        configured(NPO, ["lora={ranks: 4}"])
-    pairs = ["start={method: two-sided, level: 6}", "then={method: npo, learning_rate: 3e-5}"]
-    assert configured(Hybrid, pairs) == Hybrid(TwoSided(level=6.0), NPO(learning_rate=3e-5))
-    assert configured(Hybrid, ["start=uce"]).start == "uce"
-    with pytest.raises(ConfigurationError, match="method: npo, epochs: 2"):
-        configured(Hybrid, ["then={learning_rate: 3e-5}"])
-    with pytest.raises(ConfigurationError, match="gradient method"):
-        configured(Hybrid, ["then={method: uce}"])
-
-
-@pytest.mark.parametrize(
-    ("pair", "message"),
-    [
-        ("layers=1", "layers must be a list, not 1"),
-        ("sites=[[1]]", "sites must be a valid string, not [[1]]"),
-        ("strength=null", "strength must be a valid number, not None"),
-        ("strength=.nan", "strength must be a finite number, not nan"),
-        ("rounds=1.5", "rounds must be a valid integer, not 1.5"),
-        ("read=true", "read must be a valid integer, not True"),
-        ("positions=first", "positions must be 'answer', 'predicting' or 'all', not 'first'"),
-    ],
-)
-def test_settings_of_other_types(pair: str, message: str):
-    with pytest.raises(ConfigurationError, match=re.escape(f"engram-steep: {message}")):
-        configured(EngramSteep, [pair])
-
-
-def test_groups_of_settings_are_no_numbers():
-    for pair in ("lora=8", "lora=[8]", "lora=rank"):
-        with pytest.raises(ConfigurationError, match="npo: lora must be a mapping, not"):
-            configured(NPO, [pair])
-    with pytest.raises(ConfigurationError, match="task-arithmetic: training must be a mapping, not 'abc'"):
-        configured(TaskArithmetic, ["training=abc"])
-    with pytest.raises(ConfigurationError, match="rank is at least 1"):
-        configured(NPO, ["lora={rank: 0}"])
-    with pytest.raises(ConfigurationError, match="rank must be a valid integer"):
-        configured(NPO, ["lora={rank: many}"])
 
 
 def test_the_methods_are_listed():

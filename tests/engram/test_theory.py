@@ -10,9 +10,9 @@ from helpers import QUIET, gram, randn, relative
 from torch import Tensor, nn
 
 import mnemotomy as mt
-from mnemotomy.core.errors import DataError
-from mnemotomy.engram.cut import CUTS, describe, from_description
-from mnemotomy.engram.filters import FILTERS
+from mnemotomy.core.errors import ConfigurationError, DataError
+from mnemotomy.engram.cut import CUT
+from mnemotomy.engram.filters import FILTER, FILTERS
 from mnemotomy.engram.spectrum import CholeskySpectrum, EigenSpectrum, LivingSpectrum, factorise
 
 D, OUT = 6, 4
@@ -172,11 +172,11 @@ def test_ridge_is_unified_concept_editing(strength: float, rank: int):
 def test_a_filter_response_can_be_asked_for_by_name():
     for name, kind in FILTERS.items():
         made = kind(0.5) if name == "ridge" else kind()
-        assert from_description(describe(made, FILTERS), FILTERS, "filter") == made
-    with pytest.raises(DataError, match="unknown filter 'x'; choose one of soft"):
-        from_description({"kind": "x"}, FILTERS, "filter")
-    with pytest.raises(DataError, match="filter 'hard'"):
-        from_description({"kind": "hard", "x": 1}, FILTERS, "filter")
+        assert FILTER.parse(FILTER.describe(made)) == made
+    with pytest.raises(ConfigurationError, match="unknown filter 'x'; choose one of soft"):
+        FILTER.parse({"kind": "x"})
+    with pytest.raises(ConfigurationError, match="hard: unknown setting 'x'; there are threshold"):
+        FILTER.parse({"kind": "hard", "x": 1})
     with pytest.raises(DataError, match="no function of μ"):
         mt.Ridge(1.0).response(torch.zeros(1), 0.5)
 
@@ -206,7 +206,7 @@ VALUES = torch.tensor([-1e-9, 0.0, 1e-8, 1e-4, 0.5, 2.0, 8.0])
 def test_cuts_keep_what_they_say(cut: Any, kept: int):
     mask = cut.keep(VALUES)
     assert mask.tolist() == [False] * (7 - kept) + [True] * kept
-    assert from_description(describe(cut, CUTS), CUTS, "cut") == cut
+    assert CUT.parse(CUT.describe(cut)) == cut
     assert not cut.keep(torch.zeros(3)).any()
 
 

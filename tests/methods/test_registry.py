@@ -18,12 +18,11 @@ from typer.testing import CliRunner
 
 from mnemotomy.cli import app
 from mnemotomy.cli.methods import listed
-from mnemotomy.cli.settings import configured
 from mnemotomy.core.errors import ConfigurationError
 from mnemotomy.core.models import load_model
 from mnemotomy.methods.base import Method, SearchSpace
 from mnemotomy.methods.language.problem import LanguageMethod, TextProblem
-from mnemotomy.methods.registry import PACKAGES, TABLES, method_named, methods, register
+from mnemotomy.methods.registry import PACKAGES, TABLES, choice_of, method_named, methods, register
 
 EVERY = [(models, name) for models in PACKAGES for name in methods(models)]
 
@@ -98,7 +97,7 @@ def test_a_method_is_one_class(unregistered: None, tmp_path: Path):
                 model.get_output_embeddings().weight.mul_(self.factor)
             return model
 
-    assert configured(method_named("language models", "shrink"), ["factor=0.25"]) == Shrink(0.25)
+    assert choice_of("language models").parse("shrink=0.25") == Shrink(0.25)
     assert "shrink" in CliRunner().invoke(app, ["methods"]).stdout
     model, files, out = save_llama(tmp_path / "model"), concept_files(tmp_path), tmp_path / "out"
     chosen = ["--forget", str(files["kyoto"]), "--retain", str(files["reference"]), "--method", "shrink"]

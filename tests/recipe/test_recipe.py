@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 import torch
-import yaml
 from recipe_file import recipe
 from tiny_language import concept_files, save_llama, save_qwen, write_lines
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -31,6 +30,7 @@ from mnemotomy.core.errors import (
     TiedWeightsError,
 )
 from mnemotomy.core.fingerprints import fingerprint
+from mnemotomy.core.yaml import read_yaml
 from mnemotomy.engram.collect import CollectOptions, _Run
 from mnemotomy.engram.moments import Moments
 from mnemotomy.recipe import collecting, load_recipe, run_recipe
@@ -103,9 +103,9 @@ def test_what_is_saved_is_the_edited_model(folder: Path, fields: dict[str, Any])
     before = logits(model)
     base = mt.load_model(folder / fields["base"]) if "base" in fields else None
     moments = moments_of(model, source, folder, sites=written.sites, layers=written.layers)
-    atlas = mt.Atlas(model, moments, written.make_cut(), base)
+    atlas = mt.Atlas(model, moments, written.cut, base)
     edit = sum(
-        make(atlas, names, written.strength, written.make_filter(), outputs=written.outputs)
+        make(atlas, names, written.strength, written.filter, outputs=written.outputs)
         for make, names in ((mt.erase, written.erase), (mt.inject, written.inject))
         if names
     )
@@ -131,7 +131,7 @@ def test_the_folder_tells_how_it_came_about(folder: Path) -> None:
     assert record["counts"]["tokens"]["kyoto"] == 3
     assert set(record["seconds"]) == {"load", "collect", "edit"}
     _, front, card = (folder / "out/README.md").read_text().split("---\n", 2)
-    assert yaml.safe_load(front) == {
+    assert read_yaml(front) == {
         "base_model": "models/llama",
         "library_name": "transformers",
         "tags": ["mnemotomy", "model-editing", "unlearning"],

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 import torch
-import yaml
 from tiny_language import TEMPLATE, save_llama, write_lines
 from typer.testing import CliRunner
 
 import mnemotomy as mt
 from mnemotomy.cli import app
+from mnemotomy.core.yaml import write_yaml
 from mnemotomy.methods.language.engram import EngramUniform
 from mnemotomy.methods.language.problem import TextProblem
 from mnemotomy.text.records import read_examples
@@ -84,7 +84,7 @@ def test_command_recipe_method_and_api_agree(
         "model": str(folder), "concepts": {"forget": str(forget)}, "reference": str(retain), "sites": sites,
         "positions": positions, "strength": 0.6, "untie": True, "template": {"tags": template is None},
     }  # fmt: skip
-    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    (tmp_path / "recipe.yaml").write_text(write_yaml(recipe))
     run("apply", tmp_path / "recipe.yaml", tmp_path / "applied")
     settings = [f"sites={named if isinstance(sites, str) else f'[{named}]'}", f"positions={positions}", "strength=0.6"]
     run("unlearn", folder, tmp_path / "unlearned", "--method", "engram-uniform", "--forget", forget,
@@ -117,7 +117,7 @@ def test_tags_are_asked_for_wherever_questions_are_read(tmp_path: Path) -> None:
     assert "has no chat template; give --tags" in result.stderr
     run(*options, "--concept", f"a={texts}")  # nothing stands around a text
     recipe = {"model": str(folder), "concepts": {"a": str(forget)}, "reference": str(retain)}
-    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    (tmp_path / "recipe.yaml").write_text(write_yaml(recipe))
     result = CliRunner().invoke(app, ["apply", str(tmp_path / "recipe.yaml"), str(tmp_path / "out")])
     assert "in a recipe 'template: {tags: true}'" in result.stderr
     assert not (tmp_path / "out").exists()

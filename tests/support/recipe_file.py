@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import yaml
+from mnemotomy.core.yaml import write_yaml
 
 
 def recipe(folder: Path, name: str = "recipe.yaml", **fields: Any) -> Path:
@@ -16,5 +16,5 @@ def recipe(folder: Path, name: str = "recipe.yaml", **fields: Any) -> Path:
         "reference": "rest.jsonl",
     } | fields
     path = folder / name
-    path.write_text(yaml.safe_dump({key: value for key, value in whole.items() if value is not None}))
+    path.write_text(write_yaml({key: value for key, value in whole.items() if value is not None}))
     return path

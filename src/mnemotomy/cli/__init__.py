@@ -14,6 +14,7 @@ from mnemotomy.cli.ask import ask
 from mnemotomy.cli.collect import collect
 from mnemotomy.cli.demo import demo
 from mnemotomy.cli.doctor import doctor
+from mnemotomy.cli.edit import edit
 from mnemotomy.cli.evaluate import evaluate
 from mnemotomy.cli.extensions import add_extensions
 from mnemotomy.cli.facts import facts
@@ -33,6 +34,7 @@ app = typer.Typer(
 )
 for _command in (demo, collect, trace, apply, metabolize, unlearn, evaluate, methods, ask, doctor):
     app.command()(_command)
+app.add_typer(edit, name="edit")
 app.add_typer(facts, name="facts")
 add_extensions(app)
 

@@ -9,7 +9,7 @@ import typer
 
 from mnemotomy.cli.options import PositionsName, blocks, concept_files, selector
 from mnemotomy.cli.outcome import one_line_errors
-from mnemotomy.cli.templates import DATE, SYSTEM, TAGS
+from mnemotomy.cli.templates import DATE, SYSTEM, TAGS, template_settings
 
 
 @one_line_errors()
@@ -53,7 +53,7 @@ def collect(
     from mnemotomy.core.files import check_file, check_no_input
     from mnemotomy.core.models import load_model, load_tokenizer, locate_model, quiet_transformers
     from mnemotomy.recipe.collecting import Reading, check_writable, collect_files, remove_checkpoints
-    from mnemotomy.text.template import template_for
+    from mnemotomy.text.template import Template
 
     check_file(output)
     check_no_input(output, [file for paths in files.values() for file in paths])
@@ -62,7 +62,7 @@ def collect(
     with quiet_transformers():
         loaded = load_model(folder, dtype=dtype, device=device)
         tokenizer = load_tokenizer(folder)
-    template = template_for(tokenizer, folder, system, date)
+    template = Template(**template_settings(system, date))
     reading = Reading(chosen, only, positions.value, template, tags, batch_size, max_length, resume)
     moments, tokens = collect_files(loaded, tokenizer, files, reading, output)
     moments.save(output)

@@ -22,8 +22,8 @@ REQUIRED = (
     "pydantic",
     "jaxtyping",
     "jinja2",
-    "pyyaml",
     "rich",
+    "ruamel.yaml",
     "typer",
 )
 

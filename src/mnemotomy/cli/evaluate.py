@@ -9,7 +9,7 @@ import typer
 
 from mnemotomy.cli.options import Precise, PrecisionName
 from mnemotomy.cli.outcome import emit_json, json_option, one_line_errors
-from mnemotomy.cli.templates import DATE, SYSTEM, TAGS
+from mnemotomy.cli.templates import DATE, SYSTEM, TAGS, template_settings
 from mnemotomy.core.errors import DataError
 from mnemotomy.core.files import write_text
 
@@ -72,7 +72,7 @@ def evaluate(
     from mnemotomy.metrics.tofu.scores import scores
     from mnemotomy.observe.questions import Asking, Observed
     from mnemotomy.report.table import Table
-    from mnemotomy.text.template import check_template, template_for
+    from mnemotomy.text.template import Template, check_template
 
     if full is not None and gold is None:
         raise DataError("--full has a use beside --gold: scores are rescaled between the two; give both")
@@ -85,10 +85,9 @@ def evaluate(
         tokenizer = load_tokenizer(named["model"])
         for other in list(named.values())[1:]:
             check_same_tokenizer(named["model"], tokenizer, other, load_tokenizer(other))
-        asking = Asking(
-            template_for(tokenizer, named["model"], system, date), max_new_tokens, batch_size, precision.value
-        )
-        check_template(tokenizer, named["model"], tags)
+        template = Template(**template_settings(system, date))
+        check_template(tokenizer, named["model"], tags, template)
+        asking = Asking(template, max_new_tokens, batch_size, precision.value)
         evaluations = {
             name: evaluation_of(
                 Observed(load_model(folder, device=device), tokenizer), splits, asking, fluency=judge, folder=out

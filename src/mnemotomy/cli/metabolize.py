@@ -61,13 +61,14 @@ def metabolize(
     from dataclasses import replace
 
     from mnemotomy.core.files import check_replaceable
+    from mnemotomy.core.fingerprints import fingerprint
     from mnemotomy.core.models import load_model, load_tokenizer, locate_model, quiet_transformers
     from mnemotomy.data.fact import PromptFormat
     from mnemotomy.data.fact_file import read_facts
     from mnemotomy.data.fact_templates import read_templates
-    from mnemotomy.metabolism.metabolize import RECORD
     from mnemotomy.metabolism.metabolize import metabolize as run
     from mnemotomy.metabolism.rlcp import RLCP
+    from mnemotomy.recipe.record import RECORDS, Clock, beside, digests_of, told
     from mnemotomy.text.records import read_examples
     from mnemotomy.training.adapter import LoRA
     from mnemotomy.training.checkpoint import remove_checkpoint
@@ -90,8 +91,9 @@ def metabolize(
     listed = read_facts(facts, templates=None if templates is None else read_templates(templates))
     kept = [" ".join(turn.content for turn in one.turns) for path in retain or [] for one in read_examples(path)]
     folder = locate_model(model)
-    check_replaceable(out_dir, RECORD, [folder, facts, *(retain or [])])
-    beside = out_dir.parent / f"{out_dir.name}.training"
+    check_replaceable(out_dir, RECORDS, [folder, facts, *(retain or [])])
+    training_folder, clock = out_dir.parent / f"{out_dir.name}.training", Clock()
+    files = {"facts": digests_of([facts]), "retain": digests_of(retain or [])}
     with quiet_transformers():
         loaded, tokenizer = load_model(folder), load_tokenizer(folder)
         result = run(
@@ -101,10 +103,25 @@ def metabolize(
             config,
             retain=kept,
             format=PromptFormat(in_context=in_context.replace("\\n", "\n")),
-            out=beside,
+            out=training_folder,
         )
-        result.save(out_dir)
-    remove_checkpoint(beside)
+        clock.lap("train")
+        about = {
+            "kind": "metabolism",
+            "protocol": protocol.value,
+            "config": result.record["config"],
+            "files": files,
+            "model": {
+                "name": model,
+                "class": type(result.model).__name__,
+                "fingerprint_before": result.record["model_before"],
+                "fingerprint_after": fingerprint(result.model),
+            },
+            "counts": {"facts": len(listed), "retain": len(kept), "steps": len(result.steps)},
+            "stopped": result.stopped,
+        }
+        result.save(out_dir, extra=beside(told(about, clock)))
+    remove_checkpoint(training_folder)
     last = result.steps[-1]
     typer.echo(f"{out_dir}: {len(result.steps)} steps, total loss {last['total']:.4g}")
     if result.stopped:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mnemotomy.core.errors import DataError
+from mnemotomy.core.errors import ConfigurationError, DataError
 from mnemotomy.text.records import REFERENCE
+
+if TYPE_CHECKING:
+    from mnemotomy.core.settings import Choice
 
 LARGEST_SEED = 2**63 - 1
 
@@ -78,26 +81,34 @@ def blocks(text: str | None) -> tuple[int, ...] | None:
     return tuple(dict.fromkeys(found))
 
 
-def choice(text: str, registry: Mapping[str, type[Any]], what: str) -> Any:
-    """``relative=1e-6`` as a cut or ``hard=0.5`` as a filter; what takes no number, or has a default, without ``=``.
+def choice(text: str, among: Choice) -> Any:
+    """``relative=1e-6`` as a cut, ``hard`` as a filter.
 
     Raises:
-        DataError: an unknown kind, or a number that it does not take.
+        ConfigurationError: an unknown kind, or a value that it does not take.
     """
-    import dataclasses
-
-    from mnemotomy.engram.cut import from_description
-    from mnemotomy.recipe.schema import described
-
-    kind, equals, number = text.partition("=")
-    description: dict[str, Any] = {"kind": kind}
-    if equals and kind in registry:
-        names = [field.name for field in dataclasses.fields(registry[kind])]
-        try:
-            description[names[0] if names else "a number"] = float(number)
-        except ValueError:
-            raise DataError(f"--{what} {text!r}: {number!r} is no number") from None
     try:
-        return from_description(described(description, registry, what), dict(registry), what)
-    except ValueError as error:
-        raise DataError(f"--{what} {text!r}: {error}") from error
+        return among.parse(text)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"--{among.what} {text!r}: {error}") from error
+
+
+def settings(pairs: Iterable[str]) -> dict[str, Any]:
+    """``--set key=value`` options, each value as YAML: ``0.5``, ``[q_proj, k_proj]``, ``null``, ``{rank: 8}``.
+
+    Raises:
+        ConfigurationError: an option is no such pair.
+    """
+    from mnemotomy.core.yaml import read_yaml
+
+    given: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        name = name.strip()
+        if not equals or not name:
+            raise ConfigurationError(f"--set {pair!r} is not key=value, as in --set epochs=5")
+        try:
+            given[name] = read_yaml(text)
+        except DataError as error:
+            raise ConfigurationError(f"--set {pair!r}: {text!r} is not a value: {error}") from error
+    return given

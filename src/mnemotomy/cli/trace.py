@@ -44,15 +44,15 @@ def trace(
     from mnemotomy.core.files import check_no_input, write_text
     from mnemotomy.core.models import load_model, locate_model, quiet_transformers
     from mnemotomy.engram.atlas import Atlas
-    from mnemotomy.engram.cut import CUTS
-    from mnemotomy.engram.filters import FILTERS
+    from mnemotomy.engram.cut import CUT
+    from mnemotomy.engram.filters import FILTER
     from mnemotomy.engram.moments import Moments
     from mnemotomy.report.table import Table
 
     for written in (csv, png, json_):
         if written is not None:
             check_no_input(written, [moments])
-    chosen_cut, chosen_filter = choice(cut, CUTS, "cut"), choice(filter, FILTERS, "filter")
+    chosen_cut, chosen_filter = choice(cut, CUT), choice(filter, FILTER)
     loaded = Moments.load(moments)
     with quiet_transformers():
         network = load_model(locate_model(model), dtype=loaded.origin.model_dtype)

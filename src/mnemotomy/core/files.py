@@ -96,13 +96,13 @@ def write_text(target: str | Path, text: str) -> None:
 
 
 def check_replaceable(
-    folder: Path, record: str, inputs: Iterable[str | Path] = (), *, also: Iterable[str] = ()
+    folder: Path, record: str | tuple[str, ...], inputs: Iterable[str | Path] = (), *, also: Iterable[str] = ()
 ) -> None:
     """Refuse to put a model in the place of something else.
 
     Args:
         folder: where the model goes.
-        record: the name of a file that every result of the kind has.
+        record: the name of a file that every result of the kind has, or several of which it has one.
         inputs: files and folders that are read, none of which may lie in ``folder``.
         also: names of files that may be replaced beside ``MODEL_FILES``.
 
@@ -113,10 +113,11 @@ def check_replaceable(
     if folder.exists():
         if not folder.is_dir():
             raise DataError(f"{folder} is a file; name a folder for the model")
-        known = (*MODEL_FILES, record, *also)
+        records = (record,) if isinstance(record, str) else record
+        known = (*MODEL_FILES, *records, *also)
         there = sorted(folder.iterdir())
         others = [path.name for path in there if not (path.is_file() and _any_of(known, path.name))]
-        if others or (there and not (folder / record).is_file()):
+        if others or (there and not any((folder / one).is_file() for one in records)):
             first = (others or [there[0].name])[0]
             raise DataError(
                 f"{folder} holds files that mnemotomy did not write, as {first!r}; name another folder, or empty it"

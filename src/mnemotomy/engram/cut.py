@@ -6,7 +6,7 @@ it destroys the edit. No cut here follows the precision of the arithmetic.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from mnemotomy.core.errors import DataError
+from mnemotomy.core.settings import Choice
 
 
 class Cut(Protocol):
@@ -119,31 +120,10 @@ CUTS: dict[str, type[Any]] = {
     "energy": EnergyCut,
 }
 
+CUT = Choice("cut", CUTS)
+"""A cut as recipes, artifacts and options write it."""
+
 
 def _above(eigenvalues: Tensor, ratio: float) -> Tensor:
     largest = eigenvalues.amax(-1, keepdim=True).clamp_min(0)
     return (eigenvalues > ratio * largest) & (eigenvalues > 0)
-
-
-def describe(value: Any, registry: dict[str, type[Any]]) -> dict[str, Any]:
-    """A cut or filter as ``{"kind": name, **parameters}``, as artifacts and recipes spell it."""
-    for name, kind in registry.items():
-        if type(value) is kind:
-            return {"kind": name, **asdict(value)}
-    return {"kind": repr(value)}
-
-
-def from_description(description: dict[str, Any], registry: dict[str, type[Any]], what: str) -> Any:
-    """The inverse of ``describe``.
-
-    Raises:
-        DataError: an unknown kind or parameter.
-    """
-    parameters = dict(description)
-    kind = parameters.pop("kind", None)
-    if kind not in registry:
-        raise DataError(f"unknown {what} {kind!r}; choose one of {', '.join(registry)}")
-    try:
-        return registry[kind](**parameters)
-    except TypeError as error:
-        raise DataError(f"{what} {kind!r}: {error}") from error

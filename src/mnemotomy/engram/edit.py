@@ -22,7 +22,7 @@ from mnemotomy.core.version import versions
 from mnemotomy.engram.deltas import BySite, Deltas, Dense, Term
 from mnemotomy.engram.sites import Site, module_names, parameter_names, sites_by_name
 
-ARTIFACT = Artifact("mnemotomy-edit", "edit; make one with Edit.save")
+ARTIFACT = Artifact("mnemotomy-edit", "edit; make one with 'mnemotomy apply --as edit' or Edit.save")
 
 Tied = Literal["refuse", "untie"]
 Model = TypeVar("Model", bound=nn.Module)
@@ -118,10 +118,16 @@ class Edit(BySite):
         terms = [term.describe() for term in self.terms]
         return {"terms": terms} if len(terms) > 1 else terms[0]
 
-    def save(self, path: str | Path) -> None:
-        """Write the edit as a safetensors file, with its description and the model's fingerprint."""
+    def save(self, path: str | Path, *, about: Mapping[str, Any] | None = None) -> None:
+        """Write the edit as a safetensors file, with its description and the model's fingerprint.
+
+        Args:
+            path: the file.
+            about: what else there is to say of where it comes from, for ``read_about``.
+        """
         tensors = {site: delta.contiguous().cpu() for site, delta in self.items()}
         header = {"fingerprint": self.fingerprint, "description": self.describe(), "versions": versions()}
+        header |= {} if about is None else {"about": dict(about)}
         ARTIFACT.write(path, tensors, header)
 
     @classmethod
@@ -208,6 +214,16 @@ class Edit(BySite):
             return []
         owners = module_names(model)
         return [name for site in sites.values() for name in parameter_names(model, site, owners) if name in shared]
+
+
+def read_about(path: str | Path) -> dict[str, Any]:
+    """What a saved edit says of itself: ``fingerprint``, ``description``, ``versions``, and ``about`` if it was given.
+
+    Raises:
+        ArtifactError: the file is missing, damaged, or not an edit.
+    """
+    with ARTIFACT.reading(path) as (_, header):
+        return header
 
 
 def check_finite(site: str, delta: Tensor) -> None:

@@ -9,10 +9,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mnemotomy.core.errors import SelectionError
-from mnemotomy.engram.cut import CUTS, describe
+from mnemotomy.engram.cut import CUT
 from mnemotomy.engram.deltas import Deltas, Term
 from mnemotomy.engram.edit import Edit
-from mnemotomy.engram.filters import FILTERS, Filter
+from mnemotomy.engram.filters import FILTER, Filter
 from mnemotomy.engram.operators import Operators
 from mnemotomy.engram.products import full_precision
 from mnemotomy.engram.sites import Site
@@ -92,8 +92,8 @@ class Engram(Deltas):
         return {
             "concepts": list(self.concepts),
             "of": list(self.atlas.concepts),
-            "cut": describe(self.atlas.cut, CUTS),
-            "filter": describe(self.filter, FILTERS),
+            "cut": CUT.describe(self.atlas.cut),
+            "filter": FILTER.describe(self.filter),
             "outputs": self.outputs,
             "delta": self.atlas.base_sites is not None,
         }

@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mnemotomy.core.errors import DataError
+from mnemotomy.core.settings import Choice
 
 
 class Filter(Protocol):
@@ -124,3 +125,6 @@ FILTERS: dict[str, type[Any]] = {
     "excess": Excess,
     "balanced": Balanced,
 }
+
+FILTER = Choice("filter", FILTERS)
+"""A filter as recipes, artifacts and options write it."""

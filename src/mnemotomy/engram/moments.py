@@ -31,6 +31,8 @@ class Origin:
         layers: the blocks that were asked for, if any.
         model_dtype, moment_dtype: of the activations and of the sums.
         rows: at most so many of each image were read at a convolution, if not all.
+        text: how concept files became rows: ``positions``, ``template`` and ``max_length``, as a recipe has them; None
+            where the batches were made elsewhere.
         examples: how many examples each concept had.
         versions: of what computed them.
     """
@@ -42,6 +44,7 @@ class Origin:
     model_dtype: str
     moment_dtype: str
     rows: int | None = None
+    text: dict[str, Any] | None = None
     examples: dict[str, int] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
 
@@ -98,6 +101,10 @@ class Moments:
             raise MergeError(
                 f"these moments were collected with rows={self.origin.rows} and rows={other.origin.rows}, so that an "
                 "example of one would outweigh one of the other; collect both alike"
+            )
+        if None not in (self.origin.text, other.origin.text) and self.origin.text != other.origin.text:
+            raise MergeError(
+                f"these moments read texts in two ways, {self.origin.text} and {other.origin.text}; collect both alike"
             )
         same = (self.origin.selector, self.origin.layers) == (other.origin.selector, other.origin.layers)
         odd = sorted(set(self.readers) ^ set(other.readers))

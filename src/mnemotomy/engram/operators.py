@@ -44,6 +44,8 @@ class Operators:
         self.precision = precision
         self._digests = digests(model)
         self.fingerprint = fingerprint_of(self._digests)
+        if check:  # first, for another model may lack the sites
+            moments.check(self.fingerprint)
         self.sites: dict[str, Site] = sites_by_name(model, moments.readers)
         self.base_sites = None if base is None else sites_by_name(base, moments.readers)
         self._keep = keep
@@ -52,8 +54,6 @@ class Operators:
         owners = module_names(model)
         self._parameters = {name: parameter_names(model, site, owners) for name, site in self.sites.items()}
         self._versions = {name: _version(tensor) for site in self.sites for name, tensor in self._tensors(site)}
-        if check:
-            moments.check(self.fingerprint)
         self._check_references()
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -60,13 +60,13 @@ class Metabolized:
         last = [step for step in self.steps if step["epoch"] == self.steps[-1]["epoch"] and "probe_accuracy" in step]
         return sum(step["probe_accuracy"] for step in last) / len(last) if last else None
 
-    def save(self, folder: str | Path) -> None:
-        """A model folder that ``from_pretrained`` loads, with the record and the prompt format inside."""
-        extra = {
+    def save(self, folder: str | Path, *, extra: Mapping[str, str] | None = None) -> None:
+        """A model folder that ``from_pretrained`` loads, with the record, the prompt format and other texts inside."""
+        texts = {
             RECORD: json.dumps(self.record | {"stopped": self.stopped}, indent=1),
             "prompt_format.json": json.dumps(asdict(self.format), indent=1),
         }
-        save_model(self.model, folder, tokenizer=self.tokenizer, extra=extra)
+        save_model(self.model, folder, tokenizer=self.tokenizer, extra=texts | dict(extra or {}))
 
 
 def metabolize(

@@ -8,6 +8,7 @@ import pkgutil
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from mnemotomy.core.errors import ConfigurationError
+from mnemotomy.core.settings import Choice
 from mnemotomy.methods.base import Method, Models
 
 if TYPE_CHECKING:
@@ -71,6 +72,12 @@ def method_named(models: Models, name: str) -> Any:
     if name not in found:
         raise ConfigurationError(f"there is no method {name!r}; choose among {', '.join(found)}")
     return found[name]
+
+
+def choice_of(models: Models) -> Choice:
+    """The methods for these models as recipes, records and options write them: a name, or a mapping of settings."""
+    registry: dict[str, Any] = methods(models)
+    return Choice("method", registry, key="name", base=Method)
 
 
 @functools.cache

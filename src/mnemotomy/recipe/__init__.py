@@ -1,7 +1,7 @@
-"""An edit as a YAML file: validated, reproducible, hashed."""
+"""Surgery as a YAML file: an edit of moments or a method; validated, reproducible, hashed."""
 
-from mnemotomy.recipe.file import RecipeFile, load_recipe
+from mnemotomy.recipe.file import RecipeFile, load_recipe, made_recipe
 from mnemotomy.recipe.run import run_recipe
-from mnemotomy.recipe.schema import Recipe
+from mnemotomy.recipe.schema import EditRecipe, MethodRecipe, Recipe
 
-__all__ = ["Recipe", "RecipeFile", "load_recipe", "run_recipe"]
+__all__ = ["EditRecipe", "MethodRecipe", "Recipe", "RecipeFile", "load_recipe", "made_recipe", "run_recipe"]

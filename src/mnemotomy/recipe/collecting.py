@@ -8,7 +8,7 @@ import json
 import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +89,8 @@ def collect_files(
         where = f"the same command goes on from {checkpoint}" if kept else "nothing was kept"
         raise KeyboardInterrupt(where) from None
     tokens = {name: sum(int((b["labels"] != IGNORED).sum()) for b in parts) for name, parts in data.items()}
-    return moments, tokens
+    text = {"positions": reading.positions, "template": asdict(reading.template), "max_length": reading.max_length}
+    return replace(moments, origin=replace(moments.origin, text=text)), tokens
 
 
 def remove_checkpoints(output: Path) -> None:
@@ -124,8 +125,10 @@ def _encode(
     length = min(reading.max_length, window_of(model) or reading.max_length)
     data = {}
     read = {name: [example for path in paths for example in read_examples(path)] for name, paths in files.items()}
-    if reading.tags or any(example.form == "question" for examples in read.values() for example in examples):
-        check_template(tokenizer, getattr(tokenizer, "name_or_path", "") or "this model", reading.tags)
+    asked = any(example.form == "question" for examples in read.values() for example in examples)
+    if asked or reading.tags or reading.template != OPEN_UNLEARNING:
+        named = getattr(tokenizer, "name_or_path", "") or "this model"
+        check_template(tokenizer, named, reading.tags, reading.template)
     for name, examples in read.items():
         data[name] = batches(
             tokenizer,

@@ -1,23 +1,39 @@
-"""What a recipe may say, and what each field may hold."""
+"""What a recipe may say, and what each field may hold: an edit of moments, or a method."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
 
-from mnemotomy.core.errors import DataError
-from mnemotomy.engram.cut import CUTS, Cut, from_description
-from mnemotomy.engram.filters import FILTERS, Filter
+from mnemotomy.core.errors import ConfigurationError
+from mnemotomy.core.settings import explain, group
+from mnemotomy.engram.cut import CUT, RelativeCut
+from mnemotomy.engram.filters import FILTER, Soft
 from mnemotomy.engram.strength import RULES
+from mnemotomy.methods.language.self_reference import SelfReference, self_reference_of
+from mnemotomy.methods.registry import choice_of
+from mnemotomy.text.batches import BATCH_SIZE
+from mnemotomy.text.encoding import MAX_LENGTH, Positions
 from mnemotomy.text.records import REFERENCE
+from mnemotomy.text.template import OPEN_UNLEARNING, Template
 
 Names = tuple[str, ...]
 
 
-class TemplateSettings(BaseModel):
+@dataclass(frozen=True)
+class TemplateSettings:
     """What stands around questions and answers.
 
     Attributes:
@@ -26,72 +42,104 @@ class TemplateSettings(BaseModel):
         tags: ask as ``Question: … Answer: …``: for tokenizers without a chat template.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
     system: str | None = None
     date: str | None = None
     tags: bool = False
 
+    @property
+    def made(self) -> Template:
+        """OpenUnlearning's template with what is changed in it."""
+        default = OPEN_UNLEARNING
+        system = default.system if self.system is None else self.system or None
+        return replace(default, system=system, date=default.date if self.date is None else self.date or None)
 
-class Recipe(BaseModel):
-    """An edit of one model. Paths are relative to the recipe's file.
+    @classmethod
+    def of(cls, template: Template, tags: bool = False) -> TemplateSettings:
+        """The settings that give ``template``."""
+        default = OPEN_UNLEARNING
+        system = None if template.system == default.system else template.system or ""
+        return cls(system, None if template.date == default.date else template.date or "", tags)
+
+
+if TYPE_CHECKING:
+    from mnemotomy.engram.cut import Cut as AnyCut
+    from mnemotomy.engram.filters import Filter as AnyFilter
+
+    AnyTemplate = TemplateSettings
+else:
+    AnyCut, AnyFilter, AnyTemplate = CUT.annotation(), FILTER.annotation(), group(TemplateSettings)
+
+
+class _Base(BaseModel):
+    """What every recipe says. Paths are relative to the recipe's file.
 
     Attributes:
         model: a folder, or a hub id.
+        dtype: of the model while it is worked on, and as it is saved.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    model: str = Field(min_length=1)
+    dtype: Literal["float32", "bfloat16", "float16", "float64"] = "float32"
+
+
+class EditRecipe(_Base):
+    """An edit of one model, from concept files or from saved moments.
+
+    Attributes:
         base: the model that ``model`` was trained from; engrams are then of the difference (Eq. 3).
         concepts: the files of each concept. One that is neither erased nor injected is part of the reference.
-        reference: the files of what is to stay.
+        reference: the files of the reference.
+        moments: a file that ``mnemotomy collect`` wrote, in place of ``concepts`` and ``reference``. What it was
+            collected with stands: sites, layers, positions, template, length and dtype.
         erase, inject: names of concepts. If neither is given, all of them are erased.
         sites: ``all-linear``, ``all``, a regular expression, or a list of name suffixes, among which ``all-linear``,
             ``output-head`` and ``input-embedding`` may stand.
-        layers: only these blocks.
-        positions: which tokens enter the moments: ``answer``, ``predicting`` or ``all``.
+        positions: which tokens count: those of the ``answer``, the ``predicting`` ones before them, or ``all``.
         template: what stands around questions and answers.
+        layers: only these blocks.
         cut: which eigendirections of Σ_total are inverted.
         filter: what becomes of a direction that the concept shares with the rest.
         outputs: take only what also writes in the concepts' directions (``Atlas.output_operator``).
         strength: a number, a rule, or a number for each site.
         batch_size: examples in one forward pass.
         max_length: tokens of an example; what is beyond is cut off.
-        dtype: of the model while it is edited, and as it is saved.
         untie: give a weight that two layers share a copy of its own where only one of them is edited.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+    COLLECTING: ClassVar = ("concepts", "reference", "batch_size")
+    """What is of no use where moments are collected already."""
 
-    model: str = Field(min_length=1)
     base: str | None = Field(default=None, min_length=1)
-    concepts: dict[str, Names]
+    concepts: dict[str, Names] = {}
     reference: Names = ()
+    moments: str | None = Field(default=None, min_length=1)
     erase: Names = ()
     inject: Names = ()
     sites: str | Names = "all-linear"
     layers: tuple[int, ...] | None = None
-    positions: Literal["answer", "predicting", "all"] = "answer"
-    template: TemplateSettings = TemplateSettings()
-    cut: dict[str, Any] = {"kind": "relative", "ratio": 1e-6}
-    filter: dict[str, Any] = {"kind": "soft"}
+    positions: Positions = "answer"
+    template: AnyTemplate = TemplateSettings()
+    cut: AnyCut = RelativeCut()
+    filter: AnyFilter = Soft()
     outputs: bool = False
     strength: float | str | dict[str, float] = 1.0
-    batch_size: int = Field(default=32, ge=1)
-    max_length: int = Field(default=512, ge=1)
-    dtype: Literal["float32", "bfloat16", "float16", "float64"] = "float32"
+    batch_size: int = Field(default=BATCH_SIZE, ge=1)
+    max_length: int = Field(default=MAX_LENGTH, ge=1)
     untie: bool = False
 
     @property
     def files(self) -> dict[str, Names]:
-        """The files of every concept, the reference's last, as the recipe names them."""
+        """The files of every concept, the reference's last, as the recipe names them; or the moments."""
+        if self.moments is not None:
+            return {"moments": (self.moments,)}
         return {**self.concepts, **({REFERENCE: self.reference} if self.reference else {})}
 
-    def make_cut(self) -> Cut:
-        """The cut as an object."""
-        cut: Cut = from_description(self.cut, CUTS, "cut")
-        return cut
-
-    def make_filter(self) -> Filter:
-        """The filter as an object."""
-        made: Filter = from_description(self.filter, FILTERS, "filter")
-        return made
+    @property
+    def models(self) -> Names:
+        """The models beside ``model`` that are read."""
+        return () if self.base is None else (self.base,)
 
     @field_validator("concepts", mode="before")
     @classmethod
@@ -100,9 +148,9 @@ class Recipe(BaseModel):
             raise ValueError("give at least one concept, as 'name: file.jsonl'")
         for name in value:
             if not name.strip() or not name.isprintable():
-                raise ValueError(f"{name!r} is no name for a concept")
+                raise ValueError(f"{name!r} is not a name for a concept")
             if name == REFERENCE:
-                raise ValueError(f"{REFERENCE!r} is the name of what is to stay; give it as a field of its own")
+                raise ValueError(f"{REFERENCE!r} is the name of the reference; give it as a field of its own")
         return {name: _names(files, f"the files of {name!r}") for name, files in value.items()}
 
     @field_validator("reference", "erase", "inject", mode="before")
@@ -125,16 +173,6 @@ class Recipe(BaseModel):
             raise ValueError("give the number of a block, or a list of numbers")
         return tuple(blocks)
 
-    @field_validator("cut", mode="before")
-    @classmethod
-    def _known_cut(cls, value: Any) -> Any:
-        return described(value, CUTS, "cut")
-
-    @field_validator("filter", mode="before")
-    @classmethod
-    def _known_filter(cls, value: Any) -> Any:
-        return described(value, FILTERS, "filter")
-
     @field_validator("strength", mode="before")
     @classmethod
     def _known_strength(cls, value: Any) -> Any:
@@ -145,53 +183,127 @@ class Recipe(BaseModel):
         return value
 
     @model_validator(mode="after")
-    def _consistent(self) -> Recipe:
-        known = ", ".join(self.concepts)
-        for field in ("erase", "inject"):
-            for name in getattr(self, field):
-                if name not in self.concepts:
-                    raise ValueError(f"{field}: no concept {name!r}; there are {known}")
+    def _consistent(self) -> EditRecipe:
         both = sorted(set(self.erase) & set(self.inject))
         if both:
             raise ValueError(f"inject: {both[0]!r} is to be erased too")
         if not self.erase and not self.inject and "erase" in self.model_fields_set:
             raise ValueError("erase: it names no concept, and inject neither; leave both out to erase all")
+        if self.moments is None:
+            self._check_concepts()
+        else:
+            settled = [name for name in self.COLLECTING if name in self.model_fields_set]
+            if settled:
+                raise ValueError(f"{settled[0]}: the moments are collected already; leave it out, or 'moments'")
+        return self
+
+    def _check_concepts(self) -> None:
+        known = ", ".join(self.concepts)
+        for field in ("erase", "inject"):
+            for name in getattr(self, field):
+                if name not in self.concepts:
+                    raise ValueError(f"{field}: no concept {name!r}; there are {known}")
         if not self.erase and not self.inject:
             object.__setattr__(self, "erase", tuple(self.concepts))
         for field in ("erase", "inject"):
             if not self.reference and len(set(getattr(self, field))) == len(self.concepts):
                 raise ValueError("reference: without it nothing is left to stand against the concepts; name its file")
+
+
+class MethodRecipe(_Base):
+    """A method for language models, run on a forget set and a retain set.
+
+    Attributes:
+        method: its name, or a mapping of its name and settings.
+        forget: the files of the forget set.
+        retain: the files of the retain set; ``self:2000`` for texts that the model itself writes.
+        opening: of the model's own texts, ``question`` or ``answer``.
+        pretrained: the model before it learned either set, for methods that need it.
+        seed: of whatever is drawn at random.
+        template: what stands around questions and answers.
+    """
+
+    method: Any
+    forget: Names
+    retain: Names
+    opening: Literal["question", "answer"] = "question"
+    pretrained: str | None = Field(default=None, min_length=1)
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    template: AnyTemplate = TemplateSettings()
+
+    @property
+    def written(self) -> dict[str, SelfReference]:
+        """The sources among ``retain`` that the model itself writes."""
+        found = {source: self_reference_of(source) for source in self.retain}
+        drawn = {"opening": self.opening, "seed": self.seed}
+        return {source: replace(how, **drawn) for source, how in found.items() if how is not None}  # type: ignore[arg-type]
+
+    @property
+    def files(self) -> dict[str, Names]:
+        """The files of both sets, as the recipe names them."""
+        return {"forget": self.forget, "retain": tuple(file for file in self.retain if file not in self.written)}
+
+    @property
+    def models(self) -> Names:
+        """The models beside ``model`` that are read."""
+        return () if self.pretrained is None else (self.pretrained,)
+
+    @field_validator("method", mode="before")
+    @classmethod
+    def _known_method(cls, value: Any) -> Any:
+        try:
+            return choice_of("language models").parse(value)
+        except ConfigurationError as error:
+            raise ValueError(str(error)) from error
+
+    @field_serializer("method")
+    def _described(self, value: Any) -> dict[str, Any]:
+        return choice_of("language models").describe(value)
+
+    @field_validator("forget", "retain", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: Any) -> Any:
+        return _names(value, "it")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> MethodRecipe:
+        try:
+            _ = self.written
+        except ConfigurationError as error:
+            raise ValueError(f"retain: {error}") from error
+        if "pretrained" in self.method.needs and self.pretrained is None:
+            raise ValueError(
+                f"pretrained: {self.method.name} needs the model before it learned; give its folder (--pretrained)"
+            )
         return self
 
 
-def described(value: Any, registry: Mapping[str, type[Any]], what: str) -> dict[str, Any]:
-    """A cut or filter, given as its name or as ``{kind, **parameters}``, with all its parameters.
+Recipe = EditRecipe | MethodRecipe
+
+
+def recipe_of(data: Any) -> Recipe:
+    """A recipe from what its YAML says.
 
     Raises:
-        ValueError: an unknown kind or parameter, one that is missing, or one that is no number or out of its range.
+        ConfigurationError: a field is wrong, or the recipe is neither an edit nor a method, or both.
     """
-    given = {"kind": value} if isinstance(value, str) else value
-    kind = given.get("kind") if isinstance(given, dict) else given
-    if not isinstance(given, dict) or not isinstance(kind, str) or kind not in registry:
-        raise ValueError(f"unknown {what} {kind!r}; choose one of {', '.join(registry)}")
-    fields = {field.name: field.default for field in dataclasses.fields(registry[kind])}
-    for name, number in given.items():
-        if name == "kind":
-            continue
-        if name not in fields:
-            takes = ", ".join(fields) or "no parameter"
-            raise ValueError(f"unknown parameter {name!r} of {what} {kind!r}; it takes {takes}")
-        if not _is_number(number) or number < 0:
-            raise ValueError(f"{name} of {what} {kind!r} must be a number of at least 0, not {number!r}")
-    missing = [name for name, default in fields.items() if default is dataclasses.MISSING and name not in given]
-    if missing:
-        raise ValueError(f"{what} {kind!r} needs {missing[0]!r}")
-    parameters = {name: given.get(name, default) for name, default in fields.items()}
+    if not isinstance(data, Mapping):
+        raise ConfigurationError("a recipe is a mapping of fields: 'model', and 'concepts' or 'method'")
+    kind: type[EditRecipe | MethodRecipe] = MethodRecipe if "method" in data else EditRecipe
+    other = EditRecipe if kind is MethodRecipe else MethodRecipe
+    foreign = [name for name in data if name in other.model_fields and name not in kind.model_fields]
+    if kind is MethodRecipe and foreign:
+        raise ConfigurationError(
+            f"{foreign[0]!r} belongs to an edit of concepts, and this recipe names a method; a recipe is one of the two"
+        )
+    if kind is EditRecipe and foreign:
+        raise ConfigurationError(f"{foreign[0]!r} belongs to a method, and this recipe names none; give 'method' too")
+    if kind is EditRecipe and "model" in data and not {"concepts", "moments"} & data.keys():
+        raise ConfigurationError("nothing is said to be done; give 'concepts' or 'moments' for an edit, or 'method'")
     try:
-        registry[kind](**parameters)
-    except DataError as error:
-        raise ValueError(str(error)) from None
-    return {"kind": kind, **parameters}
+        return kind.model_validate(data)
+    except ValidationError as error:
+        raise ConfigurationError(explain(error, list(kind.model_fields))) from error
 
 
 def _names(value: Any, what: str) -> Names:

@@ -1,4 +1,4 @@
-"""The README.md of an edited model: what was done to it, how to do it again, and what nobody has shown yet."""
+"""The README.md of a model after surgery: what was done to it, how to do it again, and what nobody has shown yet."""
 
 from __future__ import annotations
 
@@ -7,24 +7,64 @@ from importlib import resources
 from typing import Any
 
 import jinja2
-import yaml
+
+from mnemotomy.core.yaml import write_yaml
 
 
 def model_card(record: Mapping[str, Any]) -> str:
-    """Markdown with YAML front matter, from the record that ``mnemotomy apply`` writes as ``mnemotomy.json``."""
-    recipe = record["recipe"]
+    """Markdown with YAML front matter, from the record that is saved as ``mnemotomy.json``.
+
+    Args:
+        record: with a ``kind``: an ``edit`` or a ``method`` of a recipe, a ``saved edit``, or ``metabolism``.
+    """
+    edits = record["kind"] in ("edit", "saved edit")
     front_matter = {
-        "base_model": recipe["model"],
+        "base_model": record["model"]["name"],
         "library_name": "transformers",
-        "tags": ["mnemotomy", "model-editing", *(["unlearning"] if recipe["erase"] else [])],
+        "tags": ["mnemotomy", *(["model-editing"] if edits else []), *(["unlearning"] if _forgets(record) else [])],
     }
     source = (resources.files("mnemotomy.report") / "templates" / "model_card.md.j2").read_text(encoding="utf-8")
     environment = jinja2.Environment(
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
     environment.filters["parameters"] = _parameters
-    header = yaml.safe_dump(front_matter, sort_keys=False, allow_unicode=True)
-    return environment.from_string(source).render(**record, front_matter=header)
+    derived = {
+        "recipe_hash": record.get("recipe_hash"),
+        "files": record.get("files", {}),
+        "untied": record.get("untied", []),
+        "front_matter": write_yaml(front_matter),
+        "forgets": _forgets(record),
+        "settings": _settings(record),
+        "terms": _terms(record),
+    }
+    return environment.from_string(source).render(**{**record, **derived})
+
+
+def _forgets(record: Mapping[str, Any]) -> bool:
+    if record["kind"] == "edit":
+        return bool(record["recipe"]["erase"])
+    return record["kind"] != "saved edit" or any(_lowest(term.get("strength", 1.0)) < 0 for term in _terms(record))
+
+
+def _settings(record: Mapping[str, Any]) -> dict[str, Any]:
+    if record["kind"] == "method":
+        return {name: value for name, value in record["recipe"]["method"].items() if name != "name"}
+    return dict(record.get("config", {}))
+
+
+def _terms(record: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The terms of the edit, one after the other."""
+
+    def flat(description: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+        if "terms" not in description:
+            return [description]
+        return [term for inner in description["terms"] for term in flat(inner)]
+
+    return flat(record.get("edit", {"terms": []}))
+
+
+def _lowest(strength: float | Mapping[str, float]) -> float:
+    return min(strength.values(), default=0.0) if isinstance(strength, Mapping) else strength
 
 
 def _parameters(description: Mapping[str, Any]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from mnemotomy.core.errors import DataError
@@ -79,33 +79,34 @@ def prompt_of(tokenizer: Any, question: str, template: Template) -> str:
     return template.tagged(question)
 
 
-def template_for(tokenizer: Any, name: str, system: str | None = None, date: str | None = None) -> Template:
-    """OpenUnlearning's template with the system message and the date that a user gives; empty for none.
+def check_template(tokenizer: Any, name: str, tags: bool, template: Template = OPEN_UNLEARNING) -> None:
+    """Refuse to choose in silence what stands around questions: scores and edits depend on it.
+
+    Args:
+        tokenizer: of transformers.
+        name: the model's, for the error.
+        tags: whether ``Question: … Answer: …`` was asked for.
+        template: what stands around questions and answers.
 
     Raises:
-        DataError: one of them belongs to a chat template, which the tokenizer of ``name`` lacks.
+        DataError: the tokenizer has no chat template and tags were not asked for, or it has one and they were, or what
+            belongs into a chat template was given without one.
     """
-    given = {"system": system, "date": date}
-    changes: dict[str, Any] = {key: value or None for key, value in given.items() if value is not None}
-    if changes and not has_chat_template(tokenizer):
-        options = " and ".join(f"--{option}" for option in changes)
+    if has_chat_template(tokenizer):
+        if tags:
+            raise DataError(
+                f"--tags is for tokenizers without a chat template, and that of {name} has one; leave it out"
+            )
+        return
+    changed = [one for one in ("system", "date") if getattr(template, one) != getattr(OPEN_UNLEARNING, one)]
+    if changed:
+        options = " and ".join(f"--{option}" for option in changed)
         raise DataError(
             f"the tokenizer of {name} has no chat template, where {options} would stand; leave it out, and give --tags "
             "to ask as 'Question: … Answer: …'"
         )
-    return replace(OPEN_UNLEARNING, **changes)
-
-
-def check_template(tokenizer: Any, name: str, tags: bool) -> None:
-    """Refuse to choose in silence what stands around questions: scores and edits depend on it.
-
-    Raises:
-        DataError: the tokenizer has no chat template and tags were not asked for, or it has one and they were.
-    """
-    if not has_chat_template(tokenizer) and not tags:
+    if not tags:
         raise DataError(
             f"the tokenizer of {name} has no chat template; give --tags to ask as 'Question: … Answer: …' (in a recipe "
             "'template: {tags: true}'), or set one"
         )
-    if has_chat_template(tokenizer) and tags:
-        raise DataError(f"--tags is for tokenizers without a chat template, and that of {name} has one; leave it out")

@@ -6,10 +6,9 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from mnemotomy.core.errors import ConfigurationError, DataError
 from mnemotomy.core.models import quiet_transformers
+from mnemotomy.core.yaml import read_yaml
 
 
 def run_gsm8k(
@@ -39,7 +38,7 @@ def run_gsm8k(
         if missing:
             raise DataError(f"there is no {missing[0]}; give the folder that holds train.jsonl and test.jsonl")
         own = Path(lm_eval.__file__).parent / "tasks" / "gsm8k" / "gsm8k.yaml"
-        task: dict[str, Any] = yaml.safe_load(own.read_text(encoding="utf-8"))
+        task: dict[str, Any] = read_yaml(own.read_text(encoding="utf-8"))
         task |= {"task": "gsm8k_local", "dataset_path": "json", "dataset_kwargs": {"data_files": files}}
         del task["dataset_name"], task["tag"]
         tasks = [task]

@@ -16,9 +16,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from mnemotomy.core.errors import ConceptError
+from mnemotomy.core.settings import Choice
 from mnemotomy.engram.atlas import Atlas
 from mnemotomy.engram.collect import CollectOptions, collect
-from mnemotomy.engram.cut import describe
 from mnemotomy.engram.deltas import Dense, Term
 from mnemotomy.engram.edit import Edit
 from mnemotomy.engram.filters import FILTERS, Excess, Filter, Hard, Soft
@@ -54,7 +54,7 @@ class Setting:
     def describe(self) -> dict[str, Any]:
         """For records."""
         return {
-            "filter": describe(self.filter, {**FILTERS, "rare": Rare}),
+            "filter": Choice("filter", {**FILTERS, "rare": Rare}).describe(self.filter),
             "sites": self.sites,
             "centred": self.centred,
             "strength": self.strength,

@@ -1,0 +1,141 @@
+"""``mnemotomy edit``: saved edits, shown, applied and combined."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mnemotomy.cli.outcome import emit_json, json_option, one_line_errors
+from mnemotomy.core.errors import ConfigurationError
+
+edit = typer.Typer(no_args_is_help=True)
+
+Saved = Annotated[Path, typer.Argument(metavar="EDIT", help="A file that 'mnemotomy apply --as edit' wrote.")]
+
+
+@edit.callback()
+def _edit() -> None:
+    """Look into saved edits, add them to their model, and combine them.
+
+    \b
+    Example:
+      mnemotomy apply recipe.yaml alice.safetensors --as edit
+      mnemotomy edit show alice.safetensors
+      mnemotomy edit apply alice.safetensors Qwen/Qwen3-0.6B edited-model --strength 0.5
+      mnemotomy edit combine both.safetensors alice.safetensors bob.safetensors=0.5
+    """
+
+
+@edit.command()
+@one_line_errors()
+def show(saved: Saved, json_: Annotated[str | None, json_option("all that is shown")] = None) -> None:
+    """Show where an edit comes from, which model it belongs to, and how much it adds to each site.
+
+    \b
+    Example:
+      mnemotomy edit show alice.safetensors
+    """
+    from mnemotomy.core.files import check_no_input
+    from mnemotomy.recipe.saved_edits import inspect_edit
+
+    if json_ is not None:
+        check_no_input(json_, [saved])
+    found = inspect_edit(saved)
+    if json_ is not None:
+        emit_json(found, json_)
+    if json_ != "-":
+        _print(found)
+
+
+@edit.command("apply")
+@one_line_errors()
+def apply_(
+    saved: Saved,
+    model: Annotated[str, typer.Argument(help="The model that the edit was made for: a local folder or a hub id.")],
+    out_dir: Annotated[Path, typer.Argument(help="The folder to write; one that an earlier run wrote is replaced.")],
+    strength: Annotated[float, typer.Option(help="What the edit is multiplied by.")] = 1.0,
+    untie: Annotated[bool, typer.Option("--untie", help="Give a tied weight a copy of its own.")] = False,
+    dtype: Annotated[
+        str | None, typer.Option(help="Of the model: float32, bfloat16, float16 or float64; default: the edit's own.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="Where to compute, as in cuda or cuda:1.")] = "cpu",
+) -> None:
+    """Add a saved edit to its model, and save a folder that from_pretrained loads, with its record and a model card.
+
+    \b
+    Example:
+      mnemotomy edit apply alice.safetensors Qwen/Qwen3-0.6B edited-model --strength 0.5
+    """
+    from mnemotomy.recipe.saved_edits import apply_edit
+
+    record = apply_edit(saved, model, out_dir, strength=strength, untie=untie, dtype=dtype, device=device)
+    typer.echo(f"{out_dir}: edited {len(record['sites'])} sites, saved in {sum(record['seconds'].values()):.1f} s")
+
+
+@edit.command()
+@one_line_errors()
+def combine(
+    out: Annotated[Path, typer.Argument(help="The file to write.")],
+    parts: Annotated[list[str], typer.Argument(metavar="EDIT[=WEIGHT]...", help="Edits of one model.")],
+) -> None:
+    """Add edits of one model up, each times its weight, which is 1 where none is given.
+
+    \b
+    Example:
+      mnemotomy edit combine both.safetensors alice.safetensors bob.safetensors=0.5
+    """
+    from mnemotomy.recipe.saved_edits import combine_edits
+
+    combined = combine_edits(out, _weights(parts))
+    typer.echo(f"{out}: {len(parts)} edits, {len(combined.sites())} sites")
+
+
+def _weights(parts: list[str]) -> dict[str | Path, float]:
+    """``EDIT=WEIGHT`` arguments as weights; a file that has such a name is taken for a file.
+
+    Raises:
+        ConfigurationError: a weight is not a finite number, or a file is given twice.
+    """
+    import math
+
+    found: dict[str | Path, float] = {}
+    for part in parts:
+        name, equals, number = part.rpartition("=")
+        if not equals or Path(part).is_file():
+            name, number = part, "1"
+        try:
+            weight = float(number)
+        except ValueError:
+            weight = math.nan
+        if not math.isfinite(weight):
+            raise ConfigurationError(f"{part!r}: {number!r} is not a weight; write EDIT=0.5")
+        if name in found:
+            raise ConfigurationError(f"{name} is given twice; give it once, with the sum of its weights")
+        found[name] = weight
+    return found
+
+
+def _print(found: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    about = found.get("about", {})
+    typer.echo(f"of the model with the fingerprint {found['fingerprint']}")
+    if "recipe" in about:
+        typer.echo(f"from {about['recipe']['model']}, recipe {about['recipe_hash'][:12]}")
+    for term in found["terms"]:
+        strength = term.get("strength", 1.0)
+        shown = "a strength for each site" if isinstance(strength, dict) else f"strength {strength:g}"
+        typer.echo(f"{', '.join(term.get('concepts', [])) or term.get('method', 'tensors')}: {shown}")
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=200)  # a file or a pipe has no width that columns would have to fit
+    table = Table()
+    table.add_column("site")
+    table.add_column("shape", justify="right")
+    table.add_column("‖ΔW‖", justify="right")
+    for site in found["sites"]:
+        table.add_row(site["site"], " × ".join(map(str, site["shape"])), f"{site['norm']:.4g}")
+    console.print(table)

@@ -1,0 +1,155 @@
+"""An edit as a recipe describes it: of moments that are collected for it, or that were saved."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from mnemotomy.core.errors import ConceptError, ConfigurationError, SelectionError, TiedWeightsError
+from mnemotomy.core.models import load_model, load_tokenizer
+from mnemotomy.core.modules import tied_parameters
+from mnemotomy.engram.atlas import Atlas
+from mnemotomy.engram.edit import Edit
+from mnemotomy.engram.moments import Moments
+from mnemotomy.engram.sites import Site, parameter_names, select_sites
+from mnemotomy.engram.strength import erase, inject
+from mnemotomy.recipe.collecting import Reading, collect_files
+from mnemotomy.recipe.file import RecipeFile
+from mnemotomy.recipe.record import Clock
+from mnemotomy.recipe.schema import EditRecipe, TemplateSettings
+from mnemotomy.text.records import REFERENCE
+from mnemotomy.text.template import Template
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """An edit and what it is for.
+
+    Attributes:
+        model, tokenizer: as the recipe names them, not edited yet.
+        edit: what is to be added.
+        recipe: with all that the moments settle.
+        untied: the weights that get a copy of their own.
+        counts: examples and tokens by concept.
+    """
+
+    model: nn.Module
+    tokenizer: Any
+    edit: Edit
+    recipe: EditRecipe
+    untied: list[str]
+    counts: dict[str, dict[str, int]]
+
+
+def prepare_edit(
+    loaded: RecipeFile, recipe: EditRecipe, output: Path, *, device: str, resume: bool, progress: bool, clock: Clock
+) -> Prepared:
+    """Everything up to the edit itself; where the recipe has saved moments, no example is read.
+
+    Raises:
+        MnemotomyError: the recipe, its files or its model are not as they should be.
+    """
+    saved = None
+    if recipe.moments is not None:
+        saved = Moments.load(loaded.files["moments"][0])
+        recipe = settled_by(recipe, saved)
+    model = load_model(loaded.model, dtype=recipe.dtype, device=device)
+    tokenizer = load_tokenizer(loaded.model)
+    base = None if loaded.other_model is None else load_model(loaded.other_model, dtype=recipe.dtype, device=device)
+    if saved is None:
+        untied = _check_sites(model, select_sites(model, recipe.sites, recipe.layers), recipe)
+        clock.lap("load")
+        reading = Reading(
+            recipe.sites,
+            recipe.layers,
+            recipe.positions,
+            recipe.template.made,
+            recipe.template.tags,
+            batch_size=recipe.batch_size,
+            max_length=recipe.max_length,
+            resume=resume,
+            progress=progress,
+        )
+        moments, _ = collect_files(model, tokenizer, loaded.files, reading, output)
+        clock.lap("collect")
+        atlas = _atlas(model, moments, base, recipe)
+    else:
+        moments = saved.to(device)
+        atlas = _atlas(model, moments, base, recipe)
+        untied = _check_sites(model, atlas.sites, recipe)
+        clock.lap("load")
+    parts = [
+        make(atlas, concepts, recipe.strength, recipe.filter, outputs=recipe.outputs)
+        for make, concepts in ((erase, recipe.erase), (inject, recipe.inject))
+        if concepts
+    ]
+    counts = {"examples": moments.origin.examples, "tokens": _tokens(moments)}
+    return Prepared(model, tokenizer, sum(parts[1:], parts[0]), recipe, untied, counts)
+
+
+def settled_by(recipe: EditRecipe, moments: Moments) -> EditRecipe:
+    """The recipe with what its moments settle.
+
+    Raises:
+        ConfigurationError: the recipe says otherwise.
+        ConceptError: it names a concept that they do not have, or nothing can be erased.
+    """
+    origin = moments.origin
+    fixed: dict[str, Any] = {"sites": origin.selector, "layers": origin.layers, "dtype": origin.model_dtype}
+    if origin.text is not None:
+        template = TemplateSettings.of(Template(**origin.text["template"]), recipe.template.tags)
+        fixed |= {**origin.text, "template": template}
+    for name, value in fixed.items():
+        given = getattr(recipe, name)
+        if name in recipe.model_fields_set and given != value:
+            raise ConfigurationError(
+                f"{name}: the moments were collected with {_shown(value)}, not with {_shown(given)}; leave it out, or "
+                "collect again"
+            )
+    for name in (*recipe.erase, *recipe.inject):
+        if name not in moments.concepts:
+            raise ConceptError(f"no concept {name!r} in {recipe.moments}; there are {', '.join(moments.concepts)}")
+    chosen = recipe.erase
+    if not recipe.erase and not recipe.inject:
+        if REFERENCE not in moments.concepts:
+            raise ConceptError(
+                f"{recipe.moments} has no concept {REFERENCE!r}; say what to erase: {', '.join(moments.concepts)}"
+            )
+        chosen = tuple(name for name in moments.concepts if name != REFERENCE)
+    return recipe.model_copy(update=fixed | {"erase": chosen})
+
+
+def _atlas(model: nn.Module, moments: Moments, base: nn.Module | None, recipe: EditRecipe) -> Atlas:
+    # one factorisation at a time, except where the strength is found from all engrams before any is applied
+    keep = None if recipe.strength == "weight-norm" else 1
+    return Atlas(model, moments, recipe.cut, base, keep=keep)
+
+
+def _tokens(moments: Moments) -> dict[str, int]:
+    """How many tokens of each concept counted: as many as rows at the site that saw most of them."""
+    return {name: max(moments.count(site, name) for site in moments.readers) for name in moments.concepts}
+
+
+def _check_sites(model: nn.Module, sites: Mapping[str, Site], recipe: EditRecipe) -> list[str]:
+    """The weights that will be untied, after every reason to refuse the recipe that the model gives."""
+    if isinstance(recipe.strength, dict):
+        unknown = [site for site in recipe.strength if site not in sites]
+        if unknown:
+            raise SelectionError(f"a strength is given for {unknown[0]!r}, which is none of the {len(sites)} sites")
+    shared = tied_parameters(model)
+    edited = [name for site in sites.values() for name in parameter_names(model, site) if name in shared]
+    if edited and not recipe.untie:
+        partner = next(name for name in shared[edited[0]] if name != edited[0])
+        raise TiedWeightsError(
+            f"{edited[0]!r} is the same tensor as {partner!r}, so that editing one would change the other; write "
+            "'untie: true' in the recipe to give it a copy of its own first, or leave its site out"
+        )
+    return edited
+
+
+def _shown(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)

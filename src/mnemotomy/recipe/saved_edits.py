@@ -1,0 +1,132 @@
+"""Saved edits: what one holds, one applied to its model, several combined."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from mnemotomy.core.errors import TiedWeightsError
+from mnemotomy.core.files import check_file, check_no_input, check_replaceable
+from mnemotomy.core.fingerprints import fingerprint
+from mnemotomy.core.models import load_model, load_tokenizer, locate_model, quiet_transformers
+from mnemotomy.core.modules import tied_parameters as tied
+from mnemotomy.engram.edit import Edit, read_about
+from mnemotomy.engram.sites import parameter_names, sites_by_name
+from mnemotomy.recipe.collecting import check_writable
+from mnemotomy.recipe.record import RECORDS, Clock, save_with_record, sha256, told
+
+
+def inspect_edit(path: str | Path) -> dict[str, Any]:
+    """What a saved edit holds: its header, and for each site ``shape`` and Frobenius ``norm``.
+
+    Raises:
+        ArtifactError: the file is missing, damaged, or not an edit.
+    """
+    header, edit = read_about(path), Edit.load(path)
+    sites = [{"site": site, "shape": list(delta.shape), "norm": float(delta.norm())} for site, delta in edit.items()]
+    return {**header, "terms": terms_of(header["description"]), "sites": sites}
+
+
+def apply_edit(
+    path: str | Path,
+    model: str,
+    out: str | Path,
+    *,
+    strength: float = 1.0,
+    untie: bool = False,
+    dtype: str | None = None,
+    device: str = "cpu",
+) -> dict[str, Any]:
+    """Add a saved edit to its model and save the folder ``out``, all or nothing, with the record and the card.
+
+    Args:
+        path: the edit.
+        model: the folder or hub id of the model that it was made for.
+        out: the folder to write; one that an earlier run wrote is replaced.
+        strength: what the edit is multiplied by.
+        untie: give a weight that two layers share a copy of its own.
+        dtype: of the model; by default the one that the edit was made in, where it says so.
+        device: where to compute.
+
+    Returns:
+        What ``mnemotomy.json`` says.
+
+    Raises:
+        FingerprintError: the model is another one.
+        MnemotomyError: edit, model or folder are not as they should be; nothing is written.
+    """
+    path, out, source, clock = Path(path), Path(out), locate_model(model), Clock()
+    check_replaceable(out, RECORDS, [path, source])
+    check_writable(out)
+    header = read_about(path)
+    chosen = dtype or header.get("about", {}).get("recipe", {}).get("dtype", "float32")
+    with quiet_transformers():
+        network, tokenizer = load_model(source, dtype=chosen, device=device), load_tokenizer(source)
+        edit = strength * Edit.load(path)
+        clock.lap("load")
+        before = edit.fingerprint
+        untied = _untied(network, edit) if fingerprint(network) == before else []
+        if untied and not untie:
+            raise TiedWeightsError(
+                f"{untied[0]!r} is one tensor with another layer's, so that editing one would change the other; give "
+                "--untie to give it a copy of its own first"
+            )
+        edit.apply_(network, tied="untie" if untie else "refuse")
+        clock.lap("edit")
+        record = {
+            "kind": "saved edit",
+            "source": {"file": str(path), "sha256": sha256(path), "strength": strength, **_recipe_of(header)},
+            "model": {
+                "name": model,
+                "class": type(network).__name__,
+                "dtype": chosen,
+                "fingerprint_before": before,
+                "fingerprint_after": fingerprint(network),
+            },
+            "edit": edit.describe(),
+            "sites": list(edit.sites()),
+            "untied": untied,
+        }
+        found = told(record, clock)
+        save_with_record(network, tokenizer, out, found)
+    return found
+
+
+def combine_edits(out: str | Path, weights: Mapping[str | Path, float]) -> Edit:
+    """Write the sum of saved edits, each times its weight, as one edit.
+
+    Raises:
+        FingerprintError: they belong to different models.
+        ArtifactError: a file is missing, damaged, or not an edit.
+        DataError: ``out`` is one of them.
+    """
+    out = Path(out)
+    check_file(out)
+    check_no_input(out, weights)
+    check_writable(out)
+    parts = [weight * Edit.load(path) for path, weight in weights.items()]
+    combined = sum(parts[1:], parts[0])
+    of = [{"file": str(path), "sha256": sha256(Path(path)), "weight": weight} for path, weight in weights.items()]
+    combined.save(out, about={"combined": of})
+    return combined
+
+
+def terms_of(description: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The terms of an edit's description, one after the other."""
+    if "terms" not in description:
+        return [dict(description)]
+    return [term for inner in description["terms"] for term in terms_of(inner)]
+
+
+def _recipe_of(header: Mapping[str, Any]) -> dict[str, Any]:
+    found = header.get("about", {}).get("recipe_hash")
+    return {} if found is None else {"recipe_hash": found}
+
+
+def _untied(model: nn.Module, edit: Edit) -> list[str]:
+    shared = tied(model)
+    sites = sites_by_name(model, edit.sites())
+    return [name for site in sites.values() for name in parameter_names(model, site) if name in shared]

@@ -1,0 +1,57 @@
+"""A method as a recipe describes it, run on its forget set and its retain set."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from mnemotomy.core.errors import ConfigurationError
+from mnemotomy.core.fingerprints import tokenizer_digest
+from mnemotomy.core.models import load_model, load_tokenizer
+from mnemotomy.methods.language.problem import TextProblem
+from mnemotomy.methods.language.self_reference import write_reference
+from mnemotomy.recipe.file import RecipeFile
+from mnemotomy.recipe.record import Clock
+from mnemotomy.recipe.schema import MethodRecipe
+from mnemotomy.text.records import read_examples
+from mnemotomy.text.template import OPEN_UNLEARNING, check_template
+
+
+def prepare_problem(loaded: RecipeFile, recipe: MethodRecipe, *, device: str, clock: Clock) -> TextProblem:
+    """What the method is given; texts that the model itself is to write are written.
+
+    Raises:
+        MnemotomyError: the recipe, its files or its models are not as they should be.
+    """
+    forget, retain = (
+        [one for file in loaded.files[name] for one in read_examples(file)] for name in ("forget", "retain")
+    )
+    tokenizer = load_tokenizer(loaded.model)
+    tags, template = recipe.template.tags, recipe.template.made
+    asked = recipe.written or any(one.form == "question" for one in [*forget, *retain])
+    if asked or tags or template != OPEN_UNLEARNING:
+        check_template(tokenizer, loaded.model, tags, template)
+    model = load_model(loaded.model, dtype=recipe.dtype, device=device)
+    pretrained = None
+    if loaded.other_model is not None:
+        if tokenizer_digest(load_tokenizer(loaded.other_model)) != tokenizer_digest(tokenizer):
+            raise ConfigurationError(
+                f"the tokenizers of {loaded.model} and {loaded.other_model} differ; give the model that it was before"
+            )
+        pretrained = load_model(loaded.other_model, dtype=recipe.dtype, device=device)
+    clock.lap("load")
+    for how in recipe.written.values():
+        retain += write_reference(model, tokenizer, how, template)
+    if recipe.written:
+        clock.lap("write")
+    return TextProblem(model, tokenizer, forget, retain, template, pretrained, recipe.seed)
+
+
+def about_method(recipe: MethodRecipe, problem: TextProblem) -> dict[str, Any]:
+    """What a record says of the method, beside the recipe."""
+    method = recipe.method
+    return {
+        "method": {"name": method.name, "title": method.title, "paper": method.paper, "family": method.family},
+        "counts": {"examples": {"forget": len(problem.forget), "retain": len(problem.retain)}},
+        "written": {name: asdict(how) for name, how in recipe.written.items()},
+    }

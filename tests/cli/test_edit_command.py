@@ -1,0 +1,169 @@
+"""``mnemotomy apply --as edit`` and ``mnemotomy edit``: a saved edit shown, applied, combined; errors in one line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from recipe_file import recipe
+from tiny_language import concept_files, save_llama, save_qwen
+from typer.testing import CliRunner, Result
+
+import mnemotomy as mt
+from mnemotomy.cli import app
+
+Invoke = Callable[..., Result]
+
+
+@pytest.fixture(scope="module")
+def ready(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Models, an edit of each of two concepts and one of another model."""
+    folder = tmp_path_factory.mktemp("edits")
+    concept_files(folder)
+    save_llama(folder / "models" / "llama")
+    save_llama(folder / "models" / "other", seed=1)
+    save_qwen(folder / "models" / "tied")
+    for name, fields in (
+        ("kyoto", {"erase": ["kyoto"], "filter": "hard=0.3"}),
+        ("paris", {"erase": ["paris"], "strength": "weight-norm"}),
+        ("foreign", {"model": "models/other"}),
+        ("shared", {"model": "models/tied", "sites": ["lm_head"], "untie": True}),
+        ("half", {"erase": ["kyoto"], "dtype": "bfloat16"}),
+    ):
+        path = recipe(folder, f"{name}.yaml", **fields)
+        done = CliRunner().invoke(app, ["apply", str(path), str(folder / f"{name}.safetensors"), "--as", "edit"])
+        assert done.exit_code == 0, done.output
+    done = CliRunner().invoke(app, ["apply", str(folder / "kyoto.yaml"), str(folder / "applied")])
+    assert done.exit_code == 0, done.output
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path: Path, ready: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for path in ready.iterdir():
+        (tmp_path / path.name).symlink_to(path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def invoke(folder: Path) -> Invoke:
+    return lambda *arguments: CliRunner().invoke(app, list(arguments), catch_exceptions=False)
+
+
+def fails(result: Result, message: str) -> None:
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert message in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_an_edit_applied_later_is_the_recipe_applied_at_once(invoke: Invoke) -> None:
+    result = invoke("edit", "apply", "kyoto.safetensors", "models/llama", "out")
+    assert result.exit_code == 0, result.output
+    assert "out: edited 14 sites" in result.stdout
+    assert mt.fingerprint(mt.load_model("out")) == mt.fingerprint(mt.load_model("applied"))
+    record, at_once = (json.loads(Path(one, "mnemotomy.json").read_text()) for one in ("out", "applied"))
+    assert record["model"]["fingerprint_after"] == at_once["model"]["fingerprint_after"]
+    assert record["source"]["recipe_hash"] == at_once["recipe_hash"]
+    card = Path("out", "README.md").read_text()
+    for part in (
+        "base_model: models/llama",
+        "| kyoto | -1.0 |",
+        "hard (threshold 0.3)",
+        record["source"]["sha256"],
+        "audit",
+    ):
+        assert part in card
+    assert invoke("edit", "apply", "kyoto.safetensors", "models/llama", "out").exit_code == 0  # replaces its own
+
+
+def test_a_strength_scales_and_minus_one_injects(invoke: Invoke) -> None:
+    assert invoke("edit", "apply", "kyoto.safetensors", "models/llama", "out", "--strength", "-0.5").exit_code == 0
+    model = mt.load_model("models/llama")
+    expected = -0.5 * mt.Edit.load("kyoto.safetensors")
+    assert mt.fingerprint(expected.apply(model)) == mt.fingerprint(mt.load_model("out"))
+    assert "unlearning" not in Path("out", "README.md").read_text().split("---")[1]
+
+
+def test_the_dtype_is_that_of_the_edit(invoke: Invoke) -> None:
+    assert invoke("edit", "apply", "half.safetensors", "models/llama", "out").exit_code == 0
+    assert mt.load_model("out", dtype="bfloat16").dtype is torch.bfloat16
+    fails(invoke("edit", "apply", "half.safetensors", "models/llama", "b", "--dtype", "float32"), "for another model")
+
+
+def test_a_shared_weight_is_untied_when_asked(invoke: Invoke) -> None:
+    fails(invoke("edit", "apply", "shared.safetensors", "models/tied", "out"), "give --untie")
+    assert invoke("edit", "apply", "shared.safetensors", "models/tied", "out", "--untie").exit_code == 0
+    assert json.loads(Path("out/mnemotomy.json").read_text())["untied"] == ["lm_head.weight"]
+
+
+def test_an_edit_is_shown(invoke: Invoke) -> None:
+    result = invoke("edit", "show", "paris.safetensors", "--json", "shown.json")
+    assert result.exit_code == 0
+    found = json.loads(Path("shown.json").read_text())
+    edit = mt.Edit.load("paris.safetensors")
+    assert found["fingerprint"] == edit.fingerprint == mt.fingerprint(mt.load_model("models/llama"))
+    assert {one["site"]: one["norm"] for one in found["sites"]} == {s: float(d.norm()) for s, d in edit.items()}
+    assert found["about"]["recipe"]["model"] == "models/llama"
+    assert found["terms"][0]["concepts"] == ["paris"]
+    for part in (
+        edit.fingerprint,
+        "paris: a strength for each site",
+        "from models/llama",
+        "model.layers.1.mlp.down_proj",
+    ):
+        assert part in result.stdout
+    assert f"{found['sites'][0]['norm']:.4g}" in result.stdout
+    assert json.loads(invoke("edit", "show", "paris.safetensors", "--json", "-").stdout) == found
+
+
+def test_edits_of_one_model_are_combined(invoke: Invoke) -> None:
+    result = invoke("edit", "combine", "both.safetensors", "kyoto.safetensors=0.5", "paris.safetensors")
+    assert result.exit_code == 0, result.output
+    kyoto, paris, both = (mt.Edit.load(f"{name}.safetensors") for name in ("kyoto", "paris", "both"))
+    for site, delta in both.items():
+        assert torch.equal(delta, 0.5 * kyoto[site] + paris[site])
+    shown = json.loads(invoke("edit", "show", "both.safetensors", "--json", "-").stdout)
+    assert [term["concepts"] for term in shown["terms"]] == [["kyoto"], ["paris"]]
+    assert shown["terms"][0]["strength"] == -0.5
+    assert [one["weight"] for one in shown["about"]["combined"]] == [0.5, 1.0]
+    assert invoke("edit", "apply", "both.safetensors", "models/llama", "out").exit_code == 0
+    expected = (0.5 * kyoto + paris).apply(mt.load_model("models/llama"))
+    assert mt.fingerprint(mt.load_model("out")) == mt.fingerprint(expected)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["show", "none.safetensors"], "there is no file none.safetensors"),
+        (["show", "models/llama/model.safetensors"], "make one with 'mnemotomy apply --as edit'"),
+        (["show", "kyoto.safetensors", "--json", "kyoto.safetensors"], "is read by this command"),
+        (["apply", "kyoto.safetensors", "models/other", "out"], "this edit was made for another model"),
+        (["apply", "kyoto.safetensors", "./none", "out"], "there is no model folder none"),
+        (["apply", "applied/model.safetensors", "models/llama", "applied"], "which this run would replace"),
+        (["apply", "kyoto.safetensors", "models/llama", "."], "holds files that mnemotomy did not write"),
+        (["apply", "kyoto.safetensors", "models/llama", "out", "--strength", "nan"], "infinite"),
+        (["combine", "out", "kyoto.safetensors", "foreign.safetensors"], "belong to different models"),
+        (["combine", "out", "kyoto.safetensors=much"], "'much' is not a weight; write EDIT=0.5"),
+        (["combine", "out", "kyoto.safetensors=inf"], "'inf' is not a weight"),
+        (["combine", "out", "kyoto.safetensors", "kyoto.safetensors=2"], "kyoto.safetensors is given twice"),
+        (["combine", "kyoto.safetensors", "kyoto.safetensors", "paris.safetensors"], "is read by this command"),
+        (["combine", "out", "none.safetensors"], "there is no file none.safetensors"),
+    ],
+)
+def test_a_wrong_call_writes_one_line_and_no_file(
+    folder: Path, invoke: Invoke, arguments: list[str], message: str
+) -> None:
+    before = (folder / "kyoto.safetensors").read_bytes()
+    there = sorted(folder.iterdir())
+    fails(invoke("edit", *arguments), message)
+    assert sorted(folder.iterdir()) == there
+    assert (folder / "kyoto.safetensors").read_bytes() == before
+
+
+@pytest.mark.parametrize("command", ["show", "apply", "combine"])
+def test_help_shows_an_example(invoke: Invoke, command: str) -> None:
+    assert f"Example:\n    mnemotomy edit {command}" in invoke("edit", command, "--help").stdout
