@@ -57,12 +57,6 @@ class Encoded(NamedTuple):
         return [label if held else IGNORED for label, held in zip(self.input_ids, self.content, strict=True)]
 
 
-_REWRITTEN = (
-    "the chat template rewrites what the assistant says, so that its tokens cannot be told from the template's; "
-    "give the line as 'text'"
-)
-
-
 class _Rendered(NamedTuple):
     """The text that the model reads, where its content stands, and whether the tokenizer is to add BOS and EOS."""
 
@@ -101,18 +95,16 @@ def encode(
         DataError: the content gives no token, or none is left after cutting, or the template does not fit.
     """
     try:
+        rendered = _render(example, tokenizer, template)
+        ids, content = _located(rendered, tokenizer)
         if example.form == "question":
-            whole = encode_answer(tokenizer, example.question, example.answer, template)
+            ids, labels, _ = encode_answer(tokenizer, example.question, example.answer, template)
+            content += [False] * (len(ids) - len(content))  # the end token, where the template writes none
         else:
-            rendered = _render(example, tokenizer, template)
-            ids, content = _located(rendered, tokenizer)
             labels = [token if held else IGNORED for token, held in zip(ids, content, strict=True)]
-            whole = Encoded(ids, labels, content)
     except DataError as error:
         raise DataError(f"{example.where}: {error}" if example.where else str(error)) from error
-    if whole.content is None:
-        raise DataError(f"{example.where}: {_REWRITTEN}")
-    first = next((position for position, held in enumerate(whole.content) if held), None)
+    first = next((position for position, held in enumerate(content) if held), None)
     if first is None:
         raise DataError(f"{example.where}: the content gives no token, or only special ones")
     if first >= max_length:
@@ -120,7 +112,7 @@ def encode(
             f"{example.where}: the content begins after {first} tokens, and only {max_length} are kept; raise the "
             "maximum length or shorten the prompt"
         )
-    return Encoded(whole.input_ids[:max_length], whole.labels[:max_length], whole.content[:max_length])
+    return Encoded(ids[:max_length], labels[:max_length], content[:max_length])
 
 
 def encode_answer(tokenizer: Any, question: str, answer: str, template: Template = OPEN_UNLEARNING) -> Encoded:
@@ -141,45 +133,34 @@ def encode_answer(tokenizer: Any, question: str, answer: str, template: Template
         raise DataError(f"the answer {answer!r} to {question!r} gives no token; give one that does, or leave it out")
     chat = has_chat_template(tokenizer)
     prompt = prompt_of(tokenizer, question, template)
-    rendered = _answered(tokenizer, question, answer, template, prompt)
-    before = encode_prompt(tokenizer, prompt, special_tokens=not chat)
-    ids, content = _located(rendered, tokenizer)
+    turns = (*template.asked(question), Turn("assistant", answer))
+    text = template.fill(tokenizer, turns) if chat else prompt + answer
+    before, ids = (encode_prompt(tokenizer, one, special_tokens=not chat) for one in (prompt, text))
     if ids[-1] != end:
-        ids, content = [*ids, end], [*content, False]
+        ids.append(end)
     start = common_length(before, ids)
     if start == 0:
         raise DataError(f"nothing stands before the answer to {question!r}; begin the template with a token of its own")
     if len(ids) - start < 2:
         lost = "the chat template drops" if chat else "the content gives no token, or only special ones:"
         raise DataError(f"{lost} the answer {answer!r} to {question!r}")
-    return Encoded(ids, [IGNORED] * start + ids[start:], content if rendered.spans else None)
+    return Encoded(ids, [IGNORED] * start + ids[start:])
 
 
 def _render(example: TextExample, tokenizer: Any, template: Template) -> _Rendered:
-    """A text or a conversation."""
-    if example.form == "text":
-        text = example.turns[0].content
-        return _Rendered(text, ((0, len(text)),), True)
-    if not has_chat_template(tokenizer):
+    chat = has_chat_template(tokenizer)
+    if example.form == "text" or (example.form == "question" and not chat):
+        prompt = "" if example.form == "text" else template.tagged(example.question)
+        text = prompt + example.turns[-1].content
+        return _Rendered(text, ((len(prompt), len(text)),), True)
+    if not chat:
         raise DataError(
             "'messages' need a chat template, which this tokenizer lacks; give 'question' and 'answer', or 'text'"
         )
-    return _render_chat(example.turns, tokenizer, template)
-
-
-def _answered(tokenizer: Any, question: str, answer: str, template: Template, prompt: str) -> _Rendered:
-    """A question with its answer; no span where the chat template rewrites the answer."""
-    if not has_chat_template(tokenizer):
-        return _Rendered(prompt + answer, ((len(prompt), len(prompt) + len(answer)),), True)
-    turns = (*template.asked(question), Turn("assistant", answer))
-    text = template.fill(tokenizer, turns)
-    written = _written(text, len(prompt), answer) if text.startswith(prompt) else None
-    if written is not None:
-        return _Rendered(text, ((len(prompt), len(prompt) + len(written)),), False)
-    try:
+    if example.form == "question":
+        turns = (*template.asked(example.question), Turn("assistant", example.answer))
         return _render_chat(turns, tokenizer, template)
-    except DataError:
-        return _Rendered(text, (), False)
+    return _render_chat(example.turns, tokenizer, template)
 
 
 def _render_chat(turns: Sequence[Turn], tokenizer: Any, template: Template) -> _Rendered:
@@ -199,19 +180,17 @@ def _render_chat(turns: Sequence[Turn], tokenizer: Any, template: Template) -> _
         pieces.append(piece)
     spans, position = [], len(pieces[0])
     for content, (before, after) in zip(contents, pairwise([*pieces, rest]), strict=True):
-        stands = text.startswith(before, position - len(before))
-        written = _written(text, position, content, after) if stands else None
+        variants = (content, content.strip(), content.rstrip(), content.lstrip())
+        start = position - len(before)
+        written = next((one for one in variants if text.startswith(before + one + after, start)), None)
         if written is None:
-            raise DataError(_REWRITTEN)
+            raise DataError(
+                "the chat template rewrites what the assistant says, so that its tokens cannot be told from the "
+                "template's; give the line as 'text'"
+            )
         spans.append((position, position + len(written)))
         position += len(written) + len(after)
     return _Rendered(text, tuple(spans), False)  # templates write BOS and EOS themselves
-
-
-def _written(text: str, position: int, content: str, after: str = "") -> str | None:
-    """How a template has written ``content`` at ``position``: as it is, or without space at its sides."""
-    variants = (content, content.strip(), content.rstrip(), content.lstrip())
-    return next((one for one in variants if text.startswith(one + after, position)), None)
 
 
 def _located(rendered: _Rendered, tokenizer: Any) -> tuple[list[int], list[bool]]:
