@@ -15,6 +15,7 @@ from torch import nn
 from mnemotomy.core.errors import ConfigurationError, DataError, TrainingError
 from mnemotomy.core.files import write_text
 from mnemotomy.core.fingerprints import fingerprint
+from mnemotomy.core.keys import key
 from mnemotomy.core.models import check_language_model, save_model
 from mnemotomy.core.modules import check_window, keeping_flags, window_of
 from mnemotomy.core.version import versions
@@ -26,7 +27,7 @@ from mnemotomy.metabolism.rlcp import RLCP, described
 from mnemotomy.metabolism.setup import Retained, reference_for, start_from_engram
 from mnemotomy.metabolism.streams import LONGEST, Streams
 from mnemotomy.training.adapter import with_adapter
-from mnemotomy.training.checkpoint import CHECKPOINT, check_checkpoint, run_key
+from mnemotomy.training.checkpoint import CHECKPOINT, check_checkpoint
 from mnemotomy.training.loop import Outcome
 from mnemotomy.training.processes import check_accelerate
 
@@ -116,7 +117,7 @@ def metabolize(
     record = {
         "config": described(config),
         "facts": [asdict(fact) for fact in checked],
-        "retained": run_key(list(retain)),
+        "retained": key(list(retain)),
         "format": asdict(format),
         "model_before": fingerprint(model),
         "versions": versions(),
@@ -165,7 +166,7 @@ def _trained(model: nn.Module, config: RLCP, streams: Streams, kept: Retained, r
 def _key(record: dict[str, Any]) -> str:
     """Of the run, wherever its facts were read from."""
     facts = [{name: value for name, value in fact.items() if name != "where"} for fact in record["facts"]]
-    return run_key(record | {"facts": facts})
+    return key(record | {"facts": facts})
 
 
 @contextlib.contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Mapping
@@ -129,11 +128,6 @@ def restore_state(module: nn.Module, state: Mapping[str, Tensor]) -> None:
     with torch.no_grad():
         for name, value in state.items():
             present[name].copy_(value)
-
-
-def run_key(description: Any) -> str:
-    """A hash of all that the steps of a run depend on."""
-    return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()
 
 
 def check_checkpoint(folder: Path, key: str) -> None:

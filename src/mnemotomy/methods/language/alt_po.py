@@ -14,6 +14,7 @@ import torch
 from mnemotomy.core.errors import ConfigurationError, DataError
 from mnemotomy.core.files import write_text
 from mnemotomy.core.fingerprints import fingerprint, tokenizer_digest
+from mnemotomy.core.keys import key
 from mnemotomy.core.modules import device_of
 from mnemotomy.core.progress import progress_bar
 from mnemotomy.methods.base import SearchSpace
@@ -26,7 +27,6 @@ from mnemotomy.observe.generation import continue_sampled
 from mnemotomy.text.encoding import Encoded
 from mnemotomy.text.template import has_chat_template, prompt_of
 from mnemotomy.text.tokenizing import encode_prompt
-from mnemotomy.training.checkpoint import run_key
 
 REQUEST = (
     "Question: {question}\nAnswer: {answer}\n"
@@ -130,7 +130,7 @@ def _first(text: str) -> str:
 def _key(problem: TextProblem, sampling: Sampling) -> str:
     turns = [[turn.content for turn in example.turns] for example in problem.forget]
     request = [REQUEST, ANNOUNCEMENT, asdict(problem.template), tokenizer_digest(problem.tokenizer), turns]
-    return run_key([*request, vars(sampling), problem.seed, fingerprint(problem.model)])
+    return key([*request, vars(sampling), problem.seed, fingerprint(problem.model)])
 
 
 def _read(path: Path, key: str) -> list[tuple[str, ...]] | None:

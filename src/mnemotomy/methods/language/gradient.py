@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from mnemotomy.core.errors import ConfigurationError
 from mnemotomy.core.fingerprints import fingerprint, tokenizer_digest
+from mnemotomy.core.keys import key
 from mnemotomy.core.modules import device_of, observing
 from mnemotomy.metabolism.terms import kl_divergence
 from mnemotomy.methods.base import Family
@@ -21,7 +22,6 @@ from mnemotomy.methods.language.losses import negative_log_likelihood
 from mnemotomy.methods.language.predictions import predict
 from mnemotomy.methods.language.problem import LanguageMethod, TextProblem, sequences
 from mnemotomy.text.encoding import Encoded
-from mnemotomy.training.checkpoint import run_key
 
 OPEN_UNLEARNING = "Dorna et al. 2025, OpenUnlearning: Accelerating LLM Unlearning via Unified Benchmarking"
 LEARNING_RATES = (1e-5, 2e-5, 5e-5)
@@ -86,7 +86,7 @@ class GradientMethod(Descent, LanguageMethod):
     def _key(self, problem: TextProblem, model: nn.Module) -> str:
         examples = [[[turn.content for turn in one.turns] for one in s] for s in (problem.forget, problem.retain)]
         prints = [fingerprint(one) for one in (problem.model, model)]
-        return run_key([
+        return key([
             self.name, asdict(self), self.material(), problem.seed, asdict(problem.template),
             tokenizer_digest(problem.tokenizer), prints, device_of(model).type, examples,
         ])  # fmt: skip
