@@ -119,7 +119,8 @@ def _weights(parts: list[str]) -> dict[str | Path, float]:
 
 def _print(found: dict[str, Any]) -> None:
     from rich.console import Console
-    from rich.table import Table
+
+    from mnemotomy.report.table import Table
 
     about = found.get("about", {})
     typer.echo(f"of the model with the fingerprint {found['fingerprint']}")
@@ -132,10 +133,5 @@ def _print(found: dict[str, Any]) -> None:
     console = Console()
     if not console.is_terminal:
         console = Console(width=200)  # a file or a pipe has no width that columns would have to fit
-    table = Table()
-    table.add_column("site")
-    table.add_column("shape", justify="right")
-    table.add_column("‖ΔW‖", justify="right")
-    for site in found["sites"]:
-        table.add_row(site["site"], " × ".join(map(str, site["shape"])), f"{site['norm']:.4g}")
-    console.print(table)
+    rows = [[one["site"], " × ".join(map(str, one["shape"])), f"{one['norm']:.4g}"] for one in found["sites"]]
+    Table(["site", "shape", "‖ΔW‖"], rows).print(console)

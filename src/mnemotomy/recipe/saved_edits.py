@@ -17,6 +17,7 @@ from mnemotomy.engram.edit import Edit, read_about
 from mnemotomy.engram.sites import parameter_names, sites_by_name
 from mnemotomy.recipe.collecting import check_writable
 from mnemotomy.recipe.record import RECORDS, Clock, save_with_record, sha256, told
+from mnemotomy.report.model_card import terms_of
 
 
 def inspect_edit(path: str | Path) -> dict[str, Any]:
@@ -112,13 +113,6 @@ def combine_edits(out: str | Path, weights: Mapping[str | Path, float]) -> Edit:
     of = [{"file": str(path), "sha256": sha256(Path(path)), "weight": weight} for path, weight in weights.items()]
     combined.save(out, about={"combined": of})
     return combined
-
-
-def terms_of(description: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The terms of an edit's description, one after the other."""
-    if "terms" not in description:
-        return [dict(description)]
-    return [term for inner in description["terms"] for term in terms_of(inner)]
 
 
 def _recipe_of(header: Mapping[str, Any]) -> dict[str, Any]:

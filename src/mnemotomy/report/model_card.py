@@ -35,7 +35,7 @@ def model_card(record: Mapping[str, Any]) -> str:
         "front_matter": write_yaml(front_matter),
         "forgets": _forgets(record),
         "settings": _settings(record),
-        "terms": _terms(record),
+        "terms": terms_of(record.get("edit", {"terms": []})),
     }
     return environment.from_string(source).render(**{**record, **derived})
 
@@ -43,7 +43,8 @@ def model_card(record: Mapping[str, Any]) -> str:
 def _forgets(record: Mapping[str, Any]) -> bool:
     if record["kind"] == "edit":
         return bool(record["recipe"]["erase"])
-    return record["kind"] != "saved edit" or any(_lowest(term.get("strength", 1.0)) < 0 for term in _terms(record))
+    strengths = (_lowest(term.get("strength", 1.0)) for term in terms_of(record.get("edit", {"terms": []})))
+    return record["kind"] != "saved edit" or min(strengths) < 0
 
 
 def _settings(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -52,15 +53,11 @@ def _settings(record: Mapping[str, Any]) -> dict[str, Any]:
     return dict(record.get("config", {}))
 
 
-def _terms(record: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The terms of the edit, one after the other."""
-
-    def flat(description: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-        if "terms" not in description:
-            return [description]
-        return [term for inner in description["terms"] for term in flat(inner)]
-
-    return flat(record.get("edit", {"terms": []}))
+def terms_of(description: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The terms of an edit's description, one after the other."""
+    if "terms" not in description:
+        return [dict(description)]
+    return [term for inner in description["terms"] for term in terms_of(inner)]
 
 
 def _lowest(strength: float | Mapping[str, float]) -> float:
