@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from torch import Tensor, nn
-
 from mnemotomy.methods.base import SearchSpace
 from mnemotomy.methods.language.gradient import (
     ALPHAS,
@@ -16,10 +14,10 @@ from mnemotomy.methods.language.gradient import (
     GradientMethod,
     RetainingMethod,
     StepLoss,
+    nll,
+    over_tokens,
 )
-from mnemotomy.methods.language.loop import Loss, Step
-from mnemotomy.methods.language.losses import negative_log_likelihood
-from mnemotomy.methods.language.predictions import predict
+from mnemotomy.methods.language.loop import Loss
 from mnemotomy.methods.language.problem import TextProblem, sequences
 from mnemotomy.methods.registry import register
 
@@ -43,13 +41,8 @@ class GradientAscent(GradientMethod):
 
 def ascent(problem: TextProblem) -> Loss:
     """``−L_NLL`` of the answers to forget."""
-    forgotten = sequences(problem, problem.forget)
-
-    def loss(model: nn.Module, step: Step) -> Tensor:
-        found = predict(model, [forgotten[index] for index in step.forget], problem.tokenizer)
-        return -negative_log_likelihood(found.log_probabilities())
-
-    return loss
+    forgotten, likelihood = sequences(problem, problem.forget), nll(problem)
+    return over_tokens(lambda step: [forgotten[i] for i in step.forget], lambda model, rows: -likelihood(model, rows))
 
 
 @register

@@ -19,7 +19,7 @@ from mnemotomy.metabolism.terms import kl_divergence
 from mnemotomy.methods.base import Family
 from mnemotomy.methods.language.loop import Descent, Loss, Run, Step, descend
 from mnemotomy.methods.language.losses import negative_log_likelihood
-from mnemotomy.methods.language.predictions import predict
+from mnemotomy.methods.language.predictions import predict, predicted
 from mnemotomy.methods.language.problem import LanguageMethod, TextProblem, sequences
 from mnemotomy.text.encoding import Encoded
 
@@ -39,6 +39,10 @@ as a processor without an accelerator allows.
 """
 
 StepLoss = Callable[[nn.Module, Step], Tensor]
+Rows = Callable[[Step], Sequence[Encoded]]
+"""A text for each example of a whole step."""
+Mean = Callable[[nn.Module, Sequence[Encoded]], Tensor]
+"""Over the tokens of some texts."""
 
 
 @dataclass(frozen=True)
@@ -136,15 +140,35 @@ class RetainingMethod(GradientMethod):
     def retaining(self, problem: TextProblem) -> StepLoss:
         """``L_retain`` of a step; both losses are over the answers' tokens."""
         kept = sequences(problem, problem.retain) if self.alpha else []
+        mean = nll(problem) if self.retain_loss == "NLL" else kl(problem)
+        return over_tokens(lambda step: [kept[index] for index in step.retain], mean)
 
-        def loss(model: nn.Module, step: Step) -> Tensor:
-            chosen = [kept[index] for index in step.retain]
-            found = predict(model, chosen, problem.tokenizer)
-            if self.retain_loss == "NLL":
-                return negative_log_likelihood(found.log_probabilities())
-            return kl_divergence(found.logits, reference_logits(problem, chosen))
 
-        return loss
+def over_tokens(rows: Rows, mean: Mean) -> StepLoss:
+    """The mean over the tokens of a step's texts; that of a part counts by its share of them."""
+
+    def loss(model: nn.Module, step: Step) -> Tensor:
+        drawn = rows(step.whole)
+        return mean(model, step.own(drawn)) * step.share(lambda one: predicted(one.own(drawn)))
+
+    return loss
+
+
+def over_examples(mean: StepLoss) -> StepLoss:
+    """The mean over the examples of a step; that of a part counts by its share of them."""
+    return lambda model, step: mean(model, step) * step.share()
+
+
+def nll(problem: TextProblem) -> Mean:
+    """``L_NLL``: the negative log-likelihood of texts."""
+    return lambda model, rows: negative_log_likelihood(predict(model, rows, problem.tokenizer).log_probabilities())
+
+
+def kl(problem: TextProblem) -> Mean:
+    """The divergence from the problem's own model on texts."""
+    return lambda model, rows: kl_divergence(
+        predict(model, rows, problem.tokenizer).logits, reference_logits(problem, rows)
+    )
 
 
 def reference_logits(problem: TextProblem, examples: Sequence[Encoded]) -> Tensor:

@@ -8,14 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from torch import Tensor, nn
-
 from mnemotomy.core.errors import DataError
 from mnemotomy.methods.base import SearchSpace
-from mnemotomy.methods.language.gradient import ALPHAS, EPOCHS, LEARNING_RATES, STRONG, RetainingMethod, StepLoss
+from mnemotomy.methods.language.gradient import (
+    ALPHAS,
+    EPOCHS,
+    LEARNING_RATES,
+    STRONG,
+    RetainingMethod,
+    StepLoss,
+    nll,
+    over_tokens,
+)
 from mnemotomy.methods.language.loop import Step
-from mnemotomy.methods.language.losses import negative_log_likelihood
-from mnemotomy.methods.language.predictions import predict
 from mnemotomy.methods.language.preference import Draw, Preference
 from mnemotomy.methods.language.problem import TextProblem, answered
 from mnemotomy.methods.registry import register
@@ -54,7 +59,7 @@ class Refused:
         self._questions = [example.question for example in problem.forget]
 
     def draw(self, step: Step) -> Sequence[Encoded]:
-        """The step's questions, refused."""
+        """The questions of a whole step, refused."""
         chosen = random.Random(f"{step.seed} refusals")
         return [answered(self._problem, self._questions[index], chosen.choice(self._refusals)) for index in step.forget]
 
@@ -86,13 +91,7 @@ class IdkNLL(RetainingMethod):
         return () if self.refusals is None else read_refusals(self.refusals)
 
     def forgetting(self, problem: TextProblem) -> StepLoss:
-        refused = Refused(problem, self.refusals)
-
-        def loss(model: nn.Module, step: Step) -> Tensor:
-            found = predict(model, refused.draw(step), problem.tokenizer)
-            return negative_log_likelihood(found.log_probabilities())
-
-        return loss
+        return over_tokens(Refused(problem, self.refusals).draw, nll(problem))
 
 
 @register

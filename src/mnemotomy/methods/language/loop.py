@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,8 @@ from mnemotomy.training.loop import Update, train
 from mnemotomy.training.optimiser import Optimiser, decaying_matrices, linear, trained_parameters
 from mnemotomy.training.processes import accelerated
 
+T = TypeVar("T")
+
 
 class Step(NamedTuple):
     """What one update is computed from; a function of seed and number alone, so that a run can be resumed.
@@ -32,7 +34,8 @@ class Step(NamedTuple):
         forget: indices of examples to forget; an epoch has each once.
         retain: indices of examples to retain, one drawn at random for each to forget.
         seed: of whatever else the step draws.
-        share: of the examples of the step that this is a part of.
+        start: where the part's examples begin among those of the whole step.
+        cut_from: the step that this is a part of.
     """
 
     number: int
@@ -40,20 +43,32 @@ class Step(NamedTuple):
     forget: list[int]
     retain: list[int]
     seed: int
-    share: float = 1.0
+    start: int = 0
+    cut_from: Step | None = None
+
+    @property
+    def whole(self) -> Step:
+        """The step that this is a part of; itself where it is no part."""
+        return self.cut_from or self
 
     def parts(self, count: int) -> list[Step]:
-        """The step cut into at most ``count`` smaller ones."""
+        """The step cut into at most ``count`` parts."""
         size = math.ceil(len(self.forget) / count)
         return [
             self._replace(
-                forget=self.forget[at : at + size],
-                retain=self.retain[at : at + size],
-                seed=self.seed + at,
-                share=len(self.forget[at : at + size]) / len(self.forget),
+                forget=self.forget[at : at + size], retain=self.retain[at : at + size], start=at, cut_from=self
             )
             for at in range(0, len(self.forget), size)
         ]
+
+    def own(self, drawn: Sequence[T]) -> Sequence[T]:
+        """Of what was drawn for the examples of the whole step, that for the part's."""
+        return drawn[self.start : self.start + len(self.forget)]
+
+    def share(self, weigh: Callable[[Step], float] = lambda step: len(step.forget)) -> float:
+        """What a mean over the part counts in that over the whole: its share of the examples, or of what is weighed."""
+        whole = weigh(self.whole)
+        return weigh(self) / whole if whole else 1.0
 
     def update(self, count: int) -> Update[Step]:
         """The step for the loop of ``training``."""
@@ -61,7 +76,8 @@ class Step(NamedTuple):
 
 
 Loss = Callable[[nn.Module, Step], Tensor]
-"""Of the model in training on one step; the mean over the step's examples, or over their tokens."""
+"""Of the model in training on a step or a part of one. The losses of the parts add up to that of the whole: each term
+is the mean over its examples or tokens, times the part's ``share`` of them."""
 
 
 @dataclass(frozen=True)
@@ -157,7 +173,7 @@ def descend(
         train(
             adapted,
             lambda epoch, _: (step.update(settings.accumulation) for step in steps_of_epoch(run, settings, epoch)),
-            lambda prepared, part: loss(prepared, part) * part.share,
+            loss,
             _optimiser(adapted, companion, settings, run),
             loop.Run(run.name, settings.epochs, run.per_epoch(settings), run.seed, checkpoints=checkpoints),
             accelerator=accelerated(settings.precision, device_of(model)),

@@ -17,6 +17,7 @@ from mnemotomy.methods.language.gradient import (
     RetainingMethod,
     StepLoss,
     check_beta,
+    over_examples,
 )
 from mnemotomy.methods.language.loop import Step
 from mnemotomy.methods.language.losses import preference_loss, simnpo_loss
@@ -58,7 +59,7 @@ class NPO(RetainingMethod):
             found = predict(model, [forgotten[index] for index in step.forget], problem.tokenizer)
             return preference_loss(reference[step.forget] - found.summed(found.log_probabilities()), self.beta)
 
-        return loss
+        return over_examples(loss)
 
 
 @register
@@ -101,4 +102,4 @@ class SimNPO(RetainingMethod):
             found = predict(model, [forgotten[index] for index in step.forget], problem.tokenizer)
             return simnpo_loss(found.summed(found.log_probabilities()), found.lengths(), self.beta, self.delta)
 
-        return loss
+        return over_examples(loss)

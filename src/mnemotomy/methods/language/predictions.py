@@ -52,6 +52,11 @@ def predicted_tokens(examples: Sequence[Encoded]) -> Float[Tensor, " n"]:
     return torch.tensor([float(max(1, sum(label >= 0 for label in row.labels[1:]))) for row in examples])
 
 
+def predicted(examples: Sequence[Encoded]) -> int:
+    """How many tokens of the examples are predicted: all that have a label but a first one."""
+    return sum(label != IGNORED for row in examples for label in row.labels[1:])
+
+
 def predict(model: nn.Module, examples: Sequence[Encoded], tokenizer: Any) -> Predictions:
     """Forward ``examples``, with gradients where they are on.
 

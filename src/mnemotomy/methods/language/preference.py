@@ -18,6 +18,7 @@ from mnemotomy.methods.language.gradient import (
     RetainingMethod,
     StepLoss,
     check_beta,
+    over_examples,
 )
 from mnemotomy.methods.language.loop import Step
 from mnemotomy.methods.language.losses import preference_loss
@@ -49,17 +50,17 @@ class Preference(RetainingMethod):
 
     @abstractmethod
     def preferred(self, problem: TextProblem) -> Draw:
-        """What is to be answered in place of the examples of a step."""
+        """What is to be answered in place of the examples of a whole step."""
 
     def forgetting(self, problem: TextProblem) -> StepLoss:
         preferred, forgotten = self.preferred(problem), sequences(problem, problem.forget)
         reference = sequence_log_probabilities(problem.model, forgotten, problem.tokenizer)
 
         def loss(model: nn.Module, step: Step) -> Tensor:
-            better, worse = preferred(step), [forgotten[index] for index in step.forget]
+            better, worse = step.own(preferred(step.whole)), [forgotten[index] for index in step.forget]
             before = sequence_log_probabilities(problem.model, better, problem.tokenizer)
             won, lost = (predict(model, rows, problem.tokenizer) for rows in (better, worse))
             gain = won.summed(won.log_probabilities()) - before
             return preference_loss(gain - lost.summed(lost.log_probabilities()) + reference[step.forget], self.beta)
 
-        return loss
+        return over_examples(loss)

@@ -15,10 +15,9 @@ from mnemotomy.data.fact import PromptFormat
 from mnemotomy.metabolism.probe import Layer, hidden_size, hidden_states, resolve_layer
 from mnemotomy.metabolism.terms import NegativeCrossEntropy, Reversal, Sigmoid, kl_divergence
 from mnemotomy.methods.base import SearchSpace
-from mnemotomy.methods.language.gradient import EPOCHS, GENTLE, LEARNING_RATES, GradientMethod, reference_logits
+from mnemotomy.methods.language.gradient import EPOCHS, GENTLE, LEARNING_RATES, GradientMethod, kl, nll, over_tokens
 from mnemotomy.methods.language.loop import Loss, Step
-from mnemotomy.methods.language.losses import negative_log_likelihood
-from mnemotomy.methods.language.predictions import predict
+from mnemotomy.methods.language.predictions import predicted
 from mnemotomy.methods.language.problem import TextProblem, answered, sequences
 from mnemotomy.methods.registry import register
 from mnemotomy.text.batches import padded
@@ -103,6 +102,8 @@ class RLCPObjective(nn.Module):
         classes = sorted(set(firsts) - {IGNORED})
         self.classes = [classes.index(token) if token != IGNORED else IGNORED for token in firsts]
         self.layer = resolve_layer(problem.model, method.layer)
+        self._reading = over_tokens(lambda step: [self.told[i] for i in step.forget], nll(problem))
+        self._holding = over_tokens(lambda step: [self.kept[i] for i in step.retain], kl(problem))
         self.adversary, self.schedule = Reversal(), Sigmoid()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(problem.seed)
@@ -120,21 +121,21 @@ class RLCPObjective(nn.Module):
         labels = torch.tensor([self.classes[index] for index in step.forget], device=last.device)
         alpha = self.schedule(step.progress)
         verdict = self.adversary(self.probes, probed, labels, torch.zeros_like(labels), alpha)
-        total = method.lambda_adv * verdict.loss + NegativeCrossEntropy(method.suppression)(*asked)
+        tokens = step.share(lambda part: predicted([self.asked[index] for index in part.forget]))
+        total = method.lambda_adv * verdict.loss * step.share()
+        total = total + NegativeCrossEntropy(method.suppression)(*asked) * tokens
         if method.lambda_rag:
-            told = predict(model, [self.told[index] for index in step.forget], self.problem.tokenizer)
-            total = total + method.lambda_rag * negative_log_likelihood(told.log_probabilities())
+            total = total + method.lambda_rag * self._reading(model, step)
         return total + method.lambda_kl * self._divergence(model, asked, rows, step) if method.lambda_kl else total
 
     def _divergence(self, model: nn.Module, asked: _Asked, rows: Sequence[Encoded], step: Step) -> Tensor:
         if self.method.kl_on == "retain":
-            kept = [self.kept[index] for index in step.retain]
-            found = predict(model, kept, self.problem.tokenizer).logits
-            return kl_divergence(found, reference_logits(self.problem, kept))
+            return self._holding(model, step)
         with observing(self.problem.model):
             reference = self._forward(self.problem.model, rows).logits
+        read = step.share(lambda part: sum(len(self.asked[index].input_ids) for index in part.forget))
         counted = self._batch(rows)["attention_mask"].bool()
-        return kl_divergence(asked.logits[counted], reference[counted])
+        return kl_divergence(asked.logits[counted], reference[counted]) * read
 
     def _forward(self, model: nn.Module, rows: Sequence[Encoded]) -> _Asked:
         batch = self._batch(rows)

@@ -14,7 +14,7 @@ from mnemotomy.core.errors import ConfigurationError, ModelError
 from mnemotomy.core.modules import blocks_by_name, device_of, keeping_flags, observing
 from mnemotomy.metabolism.probe import Layer, hidden_size, hidden_states, resolve_layer
 from mnemotomy.methods.base import SearchSpace
-from mnemotomy.methods.language.gradient import EPOCHS, LEARNING_RATES, STRONG, RetainingMethod, StepLoss
+from mnemotomy.methods.language.gradient import EPOCHS, LEARNING_RATES, STRONG, RetainingMethod, StepLoss, over_examples
 from mnemotomy.methods.language.loop import Loss, Step
 from mnemotomy.methods.language.losses import activation_distance
 from mnemotomy.methods.language.predictions import keeping
@@ -96,7 +96,7 @@ class RMU(RetainingMethod):
             states, counted = self._states(model, problem, [forgotten[index] for index in step.forget])
             return activation_distance(states, aim, counted)
 
-        return loss
+        return over_examples(loss)
 
     def retaining(self, problem: TextProblem) -> StepLoss:
         if self.retain_loss != "states":
@@ -110,7 +110,7 @@ class RMU(RetainingMethod):
                 before, _ = self._states(problem.model, problem, chosen)
             return activation_distance(states, before, counted)
 
-        return loss
+        return over_examples(loss)
 
     def _states(self, model: nn.Module, problem: TextProblem, examples: Sequence[Encoded]) -> tuple[Tensor, Tensor]:
         batch = {name: value.to(device_of(model)) for name, value in padded(examples, problem.tokenizer).items()}

@@ -6,7 +6,7 @@ import copy
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from torch import Tensor, nn
+from torch import nn
 
 from mnemotomy.core.errors import ConfigurationError, SelectionError
 from mnemotomy.core.fingerprints import fingerprint
@@ -16,9 +16,8 @@ from mnemotomy.engram.sites import sites_by_name
 from mnemotomy.methods.base import Family, SearchSpace
 from mnemotomy.methods.language.collecting import Collecting
 from mnemotomy.methods.language.delta import pretrained_of
-from mnemotomy.methods.language.loop import Descent, Loss, Run, Step, descend
-from mnemotomy.methods.language.losses import negative_log_likelihood
-from mnemotomy.methods.language.predictions import predict
+from mnemotomy.methods.language.gradient import nll, over_tokens
+from mnemotomy.methods.language.loop import Descent, Loss, Run, descend
 from mnemotomy.methods.language.problem import LanguageMethod, TextProblem, sequences
 from mnemotomy.methods.registry import register
 
@@ -93,9 +92,4 @@ class TaskArithmetic(LanguageMethod):
 def _learning(problem: TextProblem) -> Loss:
     """The negative log-likelihood of the answers to forget."""
     rows = sequences(problem, problem.forget)
-
-    def loss(model: nn.Module, step: Step) -> Tensor:
-        found = predict(model, [rows[index] for index in step.forget], problem.tokenizer)
-        return negative_log_likelihood(found.log_probabilities())
-
-    return loss
+    return over_tokens(lambda step: [rows[i] for i in step.forget], nll(problem))

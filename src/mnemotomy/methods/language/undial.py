@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -9,12 +10,20 @@ from torch import Tensor, nn
 
 from mnemotomy.core.errors import ConfigurationError
 from mnemotomy.methods.base import SearchSpace
-from mnemotomy.methods.language.gradient import ALPHAS, EPOCHS, STRONG, RetainingMethod, StepLoss, reference_logits
-from mnemotomy.methods.language.loop import Step
+from mnemotomy.methods.language.gradient import (
+    ALPHAS,
+    EPOCHS,
+    STRONG,
+    RetainingMethod,
+    StepLoss,
+    over_tokens,
+    reference_logits,
+)
 from mnemotomy.methods.language.losses import undial_loss
 from mnemotomy.methods.language.predictions import predict
 from mnemotomy.methods.language.problem import TextProblem, sequences
 from mnemotomy.methods.registry import register
+from mnemotomy.text.encoding import Encoded
 
 
 @register
@@ -54,9 +63,8 @@ class UNDIAL(RetainingMethod):
     def forgetting(self, problem: TextProblem) -> StepLoss:
         forgotten = sequences(problem, problem.forget)
 
-        def loss(model: nn.Module, step: Step) -> Tensor:
-            chosen = [forgotten[index] for index in step.forget]
-            found = predict(model, chosen, problem.tokenizer)
-            return undial_loss(found.logits, reference_logits(problem, chosen), found.targets, self.beta)
+        def mean(model: nn.Module, rows: Sequence[Encoded]) -> Tensor:
+            found = predict(model, rows, problem.tokenizer)
+            return undial_loss(found.logits, reference_logits(problem, rows), found.targets, self.beta)
 
-        return loss
+        return over_tokens(lambda step: [forgotten[i] for i in step.forget], mean)
