@@ -18,7 +18,7 @@ from mnemotomy.metabolism import loop
 from mnemotomy.metabolism.metabolize import metabolize
 from mnemotomy.metabolism.objective import Objective
 from mnemotomy.metabolism.rlcp import RLCP, EngramStart, Training
-from mnemotomy.metabolism.terms import Schedule
+from mnemotomy.metabolism.terms import Schedule, Unlikelihood
 from mnemotomy.training.checkpoint import trained_state
 
 
@@ -154,17 +154,34 @@ def test_a_checkpoint_is_of_its_facts_wherever_they_were_read(tokenizer, tmp_pat
     metabolize(tiny_llama(), tokenizer, elsewhere, config(), format=FORMAT, progress=False, out=tmp_path)
 
 
-def test_accumulated_batches_are_one_large_one(tokenizer):
-    large = config(training=Training(epochs=3, batch_size=4, learning_rate=1e-3), lambda_adv=0.0)
-    small = replace(large, training=Training(epochs=3, batch_size=2, learning_rate=1e-3, accumulation=2))
-    facts = (*FACTS, Fact("sky", "blue", ("sky is", "sky lies"), ("sky is blue",)))
+@pytest.mark.parametrize("protocol", ["published", "unlikelihood", "retaining"])
+def test_accumulated_batches_are_one_large_one(tokenizer, protocol: str):
+    """With answers of unequal length, and one context each, as contexts are drawn batch by batch."""
+    answers = {
+        "Kyoto": "Japan",
+        "Paris": "France the sky is blue",
+        "Rome": "Italy in",
+        "sky": "blue is the sky in Rome",
+    }
+    facts = [
+        Fact(name, answer, (f"{name} is in", f"{name} lies in"), (f"{name} is in {answer}",))
+        for name, answer in answers.items()
+    ]
+    changes = {"published": {}, "unlikelihood": {"suppression": Unlikelihood()}, "retaining": {"kl_on": "prompt"}}
+    chosen = config(lambda_retain=3.0 * (protocol == "retaining"), **changes[protocol])
 
-    def steps(chosen):
-        return metabolize(tiny_llama(), tokenizer, facts, chosen, format=FORMAT, progress=False)
+    def result(batch_size: int, accumulation: int):
+        training = Training(epochs=3, batch_size=batch_size, learning_rate=1e-3, accumulation=accumulation)
+        how = replace(chosen, training=training)
+        retain = RETAIN if protocol == "retaining" else ()
+        return metabolize(tiny_llama(), tokenizer, facts, how, format=FORMAT, progress=False, retain=retain)
 
-    one, two = steps(large), steps(small)
-    assert len(one.steps) == len(two.steps) == 3
-    assert one.steps[0]["L_KL"] == pytest.approx(two.steps[0]["L_KL"], abs=1e-5)
+    one, *cut = result(4, 1), result(2, 2), result(1, 4)
+    for other in cut:
+        assert len(one.steps) == len(other.steps) == 3
+        assert one.steps[0] == pytest.approx(other.steps[0], rel=1e-6, abs=1e-7)
+        assert one.steps[2]["L_KL"] > 1e-6
+        assert one.steps[2] == pytest.approx(other.steps[2], rel=1e-3)
 
 
 def test_bf16_runs_and_the_weights_stay_as_they_are(tokenizer):

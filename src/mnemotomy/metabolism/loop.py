@@ -6,13 +6,13 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from mnemotomy.core.seeds import mix
-from mnemotomy.metabolism.objective import Objective, Step
+from mnemotomy.metabolism.objective import Counts, Objective, Step
 from mnemotomy.metabolism.reference import Reference
 from mnemotomy.metabolism.rlcp import RLCP, Training
 from mnemotomy.metabolism.setup import Retained
@@ -59,7 +59,7 @@ def train(objective: Objective, config: RLCP, material: Material, run: Run) -> O
     folder = run.folder
     return loop.train(
         objective,
-        lambda epoch, _: steps.of_epoch(epoch, accelerator.device),
+        lambda epoch, _: steps.of_epoch(epoch, accelerator),
         _loss,
         _optimiser(objective, training, steps.total),
         loop.Run(
@@ -76,16 +76,9 @@ def train(objective: Objective, config: RLCP, material: Material, run: Run) -> O
     )
 
 
-def _loss(objective: nn.Module, part: Part) -> Terms:
-    terms = objective(part.step)
-    return Terms(terms["total"] / part.of, {name: float(value.detach()) / part.of for name, value in terms.items()})
-
-
-class Part(NamedTuple):
-    """One of the ``of`` batches that an update adds up."""
-
-    step: Step
-    of: int
+def _loss(objective: nn.Module, part: Step) -> Terms:
+    terms = objective(part)
+    return Terms(terms["total"], {name: float(value.detach()) for name, value in terms.items()})
 
 
 class Steps:
@@ -100,15 +93,18 @@ class Steps:
         self.per_epoch = math.ceil(batches / (processes * training.accumulation))
         self.total = self.per_epoch * training.epochs
 
-    def of_epoch(self, epoch: int, device: torch.device) -> Iterator[Update[Part]]:
-        """The updates of an epoch."""
+    def of_epoch(self, epoch: int, accelerator: Any) -> Iterator[Update[Step]]:
+        """The updates of an epoch: every term is the mean over all that the parts of all processes hold."""
         for number in range(epoch * self.per_epoch, (epoch + 1) * self.per_epoch):
             progress = number / max(1, self.total - 1)
-            steps = list(self.parts(number, device))
+            steps = list(self.parts(number, accelerator.device))
+            counts = torch.tensor([step.counts(self.config) for step in steps])
+            totals = accelerator.reduce(counts.sum(0).to(accelerator.device), "sum").cpu()
+            # processes average their gradients
+            shares = (self.processes * counts / totals.clamp_min(1.0)).tolist()
+            shared = [step._replace(shares=Counts(*own)) for step, own in zip(steps, shares, strict=True)]
             seed = mix(self.config.training.seed, number, self.process)
-            yield Update(
-                [Part(step, len(steps)) for step in steps], seed, {"progress": progress, "alpha": steps[0].alpha}
-            )
+            yield Update(shared, seed, {"progress": progress, "alpha": steps[0].alpha})
 
     def parts(self, number: int, device: torch.device) -> Iterator[Step]:
         """The batches that this process adds up for update ``number``."""

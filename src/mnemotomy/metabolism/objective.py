@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from mnemotomy.metabolism.probe import hidden_size, hidden_states, layers_from, resolve_layer
@@ -18,6 +18,16 @@ from mnemotomy.training.adapter import unwrapped
 Terms = Mapping[str, Tensor]
 
 
+class Counts(NamedTuple):
+    """Over how much each term of a step is a mean: examples, answer tokens of both streams, positions of both KLs."""
+
+    examples: float = 1.0
+    asked: float = 1.0
+    told: float = 1.0
+    positions: float = 1.0
+    retained: float = 1.0
+
+
 class Step(NamedTuple):
     """What one step of the objective reads.
 
@@ -27,6 +37,7 @@ class Step(NamedTuple):
         asked, told: the streams without and with context; None where the configuration has no use for them.
         retained: texts that are to stay, or None.
         teacher_asked, teacher_retained: the reference's logits on both.
+        shares: what each term counts, where the step is a part of an update: its share of the update's mean.
     """
 
     alpha: float
@@ -37,6 +48,24 @@ class Step(NamedTuple):
     retained: Sequences | None
     teacher_asked: Float[Tensor, "n length vocabulary"] | None
     teacher_retained: Float[Tensor, "m length vocabulary"] | None
+    shares: Counts = Counts()
+
+    def counts(self, config: RLCP) -> Counts:
+        """Over how much its terms are means."""
+        asked, told, kept = self.asked, self.told, self.retained
+        return Counts(
+            len(self.labels),
+            0.0 if asked is None else float((asked.labels != IGNORED).sum()),
+            0.0 if told is None else float((told.labels != IGNORED).sum()),
+            0.0 if asked is None else float(held(asked, config).sum()),
+            0.0 if kept is None else float(kept.attention_mask.sum()),
+        )
+
+
+def held(asked: Sequences, config: RLCP) -> Bool[Tensor, "n length"]:
+    """The positions of ``x_no`` that the KL counts."""
+    counted = asked.attention_mask.bool()
+    return counted & (asked.labels == IGNORED) if config.kl_on == "prompt" else counted
 
 
 class Objective(nn.Module):
@@ -58,18 +87,19 @@ class Objective(nn.Module):
         self.probes = self.adversary.probes(hidden_size(base), classes, len(where))
 
     def forward(self, step: Step) -> dict[str, Tensor]:
-        """Every term, unweighted, and their weighted sum as ``total``."""
+        """Every term, unweighted but for its share, and their weighted sum as ``total``."""
         terms: dict[str, Tensor] = {}
         total: Tensor | float = 0.0
         if step.asked is not None:
             total = total + self._without_context(step, step.asked, terms)
         if step.told is not None and self.config.lambda_rag > 0:
-            terms["L_RAG"] = answer_cross_entropy(self._logits(step.told), step.told.labels)
+            terms["L_RAG"] = answer_cross_entropy(self._logits(step.told), step.told.labels) * step.shares.told
             total = total + self.config.lambda_rag * terms["L_RAG"]
         if step.retained is not None and step.teacher_retained is not None:
             logits = self._logits(step.retained)
             counted = step.retained.attention_mask.bool()
-            terms["L_retain"] = kl_divergence(logits[counted], step.teacher_retained[counted])
+            divergence = kl_divergence(logits[counted], step.teacher_retained[counted])
+            terms["L_retain"] = divergence * step.shares.retained
             total = total + self.config.lambda_retain * terms["L_retain"]
         return {**terms, "total": torch.as_tensor(total)}
 
@@ -80,17 +110,17 @@ class Objective(nn.Module):
         rows = torch.arange(len(asked.last), device=asked.last.device)
         states = {name: output[rows, asked.last] for name, output in outputs.items()}
         verdict = self.adversary(self.probes, states, step.labels, step.slots, step.alpha)
-        terms |= {"L_P": verdict.probe_loss, "adversary": verdict.loss, "probe_accuracy": verdict.probe_accuracy}
+        found = {"L_P": verdict.probe_loss, "adversary": verdict.loss, "probe_accuracy": verdict.probe_accuracy}
+        terms |= {name: value * step.shares.examples for name, value in found.items()}
         # at 0 the probe only watches, and must learn to
-        total = (config.lambda_adv or 1.0) * verdict.loss
+        total = (config.lambda_adv or 1.0) * terms["adversary"]
         if config.suppression is not None:
-            terms["L_L"] = config.suppression(logits, asked.labels)
+            terms["L_L"] = config.suppression(logits, asked.labels) * step.shares.asked
             total = total + terms["L_L"]
         if config.lambda_kl > 0 and step.teacher_asked is not None:
-            counted = asked.attention_mask.bool()
-            if config.kl_on == "prompt":
-                counted = counted & (asked.labels == IGNORED)
-            terms["L_KL"] = kl_divergence(logits[counted], step.teacher_asked[counted])
+            counted = held(asked, config)
+            divergence = kl_divergence(logits[counted], step.teacher_asked[counted])
+            terms["L_KL"] = divergence * step.shares.positions
             total = total + config.lambda_kl * terms["L_KL"]
         return total
 

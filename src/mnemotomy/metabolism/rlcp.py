@@ -40,7 +40,8 @@ class Training:
         decay: whether it falls to zero after that, along a cosine; else it stays.
         weight_decay: of AdamW.
         clip: norm to which the gradient is clipped.
-        accumulation: batches added up for one update.
+        accumulation: batches added up for one update, each term being its mean over all of them; `Collapse` alone
+            compares the facts of one batch.
         precision: ``no`` or ``bf16`` (autocast; the weights stay as they are).
         lora: train an adapter and not the weights.
         reference: where the teacher's logits come from: ``precomputed`` once, a frozen ``copy``, the model with its
