@@ -153,7 +153,7 @@ class _Training(Generic[Part]):
         self.prepared, self.optimizer = accelerator.prepare(model, optimiser.optimizer)
         generator = torch.default_generator if run.seed is None else torch.Generator().manual_seed(run.seed)
         self.state = State(self.module, self.optimizer, optimiser.schedule, generator)
-        self.done, self.earlier = 0, 0.0
+        self.done = 0
 
     def outcome(self) -> Outcome:
         run, stopped, main = self.run, None, self.accelerator.is_main_process
