@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from drawn import figures
 from surroundings import quiet, seeded
 
 from mnemotomy.store.fact_store import FactStore
 
-__all__ = ["quiet", "seeded"]
+__all__ = ["figures", "quiet", "seeded"]
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+from drawn import titles
 from tiny_language import concept_files, save_llama
 from transformers import AutoModelForCausalLM
 from typer.testing import CliRunner, Result
@@ -170,7 +171,7 @@ def test_no_input_is_overwritten(folder: Path, invoke: Invoke) -> None:
 # -- trace ---------------------------------------------------------------------------------------------------------
 
 
-def test_trace_prints_a_grid_and_writes_all_sites(invoke: Invoke) -> None:
+def test_trace_prints_a_grid_and_writes_all_sites(invoke: Invoke, figures: list[Any]) -> None:
     result = invoke("trace", "ready.safetensors", "llama", "--csv", "t.csv", "--json", "t.json", "--png", "t.png")
     assert (result.exit_code, result.stderr) == (0, "")
     assert "kyoto: ‖W⁺‖/‖W‖" in result.stdout
@@ -180,7 +181,7 @@ def test_trace_prints_a_grid_and_writes_all_sites(invoke: Invoke) -> None:
     first = table.iloc[0]
     assert f" {first['weight_norm']:.3f} " in result.stdout
     assert json.loads(Path("t.json").read_text())[0]["site"] == first["site"]
-    assert Path("t.png").read_bytes().startswith(b"\x89PNG")
+    assert titles(figures[0]) == ["kyoto: ‖W⁺‖/‖W‖", "paris: ‖W⁺‖/‖W‖"]
 
 
 def test_trace_takes_a_name_for_a_name(invoke: Invoke) -> None:

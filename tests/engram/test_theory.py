@@ -99,17 +99,19 @@ def test_the_operators_and_their_complement_are_the_identity(rank: int):
         torch.testing.assert_close(atlas.mu("", concept), expected.double(), atol=1e-6, rtol=0)
 
 
-def test_fisher_distance_is_the_objective():
-    """Theorem 6.1: with K-FAC's F = A ⊗ G, G = σ²I, ``vec(W − W⁺)ᵀ F vec(W − W⁺) = (σ²/N) ‖(W − W⁺)X‖²``."""
+def test_the_fisher_distance_of_an_edit_is_what_it_changes_in_the_outputs():
+    """Theorem 6.1: ``vec(ΔW)ᵀ F vec(ΔW) = (σ²/N) ‖ΔW X‖²`` with K-FAC's F = A ⊗ σ²I, A and N from the moments."""
     weight, plus, minus = problem()
-    inputs = torch.cat([plus, minus], 1)
-    sigma, n = 0.7, inputs.shape[1]
-    fisher = torch.kron(inputs @ inputs.T / n, sigma**2 * torch.eye(OUT).double())
-    for seed in range(3):
-        difference = (weight - randn(OUT, D, seed=20 + seed).double()).T.reshape(-1)  # vec: column after column
-        distance = difference @ fisher @ difference
-        objective = ((difference.reshape(D, OUT).T @ inputs) ** 2).sum()
-        assert float(distance) == pytest.approx(sigma**2 / n * float(objective))
+    layer, inputs = model_of(weight), torch.cat([plus, minus], 1).T.float()
+    data = {"a": [plus.T.float()], "rest": [minus.T.float()]}
+    moments = mt.collect(layer, data, options=mt.CollectOptions(progress=False, dtype=torch.float64))
+    total, sigma = moments.union("", ["a", "rest"]), 0.7
+    edited = mt.erase(mt.Atlas(layer, moments, precision=torch.float64), "a").apply(layer)
+    difference = (edited.weight - layer.weight).double().T.reshape(-1)  # vec: column after column
+    fisher = torch.kron(total.second.double() / total.count, sigma**2 * torch.eye(OUT).double())
+    changed = ((edited(inputs) - layer(inputs)).double() ** 2).sum()
+    assert float(changed) > 1.0
+    assert float(difference @ fisher @ difference) == pytest.approx(sigma**2 / len(inputs) * float(changed), rel=1e-5)
 
 
 @pytest.mark.parametrize("rank", [D, 3])

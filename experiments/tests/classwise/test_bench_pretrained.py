@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from drawn import image, titles
 from PIL import Image
 from transformers import (
     BitImageProcessor,
@@ -121,12 +122,16 @@ def test_what_cannot_be_run_is_refused(folder: Path, tmp_path: Path) -> None:
         run_pretrained(tmp_path, str(tmp_path / "three"), PLAN)
 
 
-def test_from_the_command_line(folder: Path, tmp_path: Path) -> None:
+def test_from_the_command_line(folder: Path, tmp_path: Path, figures: list[Any]) -> None:
     call = ["bench", "pretrained", str(folder), "--data", "digits", "--train", "train", "--test", "test"]
     result = CliRunner().invoke(app, [*call, "--group", "5", "--out", str(tmp_path), "--json", "-"])
     assert result.exit_code == 0, result.output
-    assert json.loads(result.stdout)["groups"] == ["0–4", "5–9"]
-    assert (tmp_path / "matrices.png").stat().st_size > 1000
+    record = json.loads(result.stdout)
+    assert record["groups"] == ["0–4", "5–9"]
+    assert (tmp_path / "matrices.png").is_file()
+    assert titles(figures[0]) == list(record["matrices"])
+    for axis, matrix in zip(figures[0].axes, record["matrices"].values(), strict=True):
+        np.testing.assert_allclose(image(axis), 100 * np.array([record["before"], *matrix]))
     failed = CliRunner().invoke(app, [*call, "--group", "99", "--out", str(tmp_path)])
     assert failed.exit_code == 2
     assert "take a smaller one" in failed.output

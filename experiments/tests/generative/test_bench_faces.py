@@ -15,7 +15,6 @@ from mnemotomy.core.modules import observing
 from mnemotomy.engram.atlas import Atlas
 from mnemotomy.engram.filters import Balanced
 from mnemotomy.engram.sites import all_sites
-from mnemotomy_bench.figures.faces import arithmetic_grid, reading_curves, slider_grid
 from mnemotomy_bench.generative.faces import run
 from mnemotomy_bench.generative.faces.cases import ALPHAS, TINY
 from mnemotomy_bench.generative.faces.choosing import best, trials
@@ -232,25 +231,17 @@ def test_the_setting_of_the_least_cost_is_chosen(subject):
     assert chosen.cost == min(trial.left + trial.others + trial.factors for trial in found)
 
 
-def test_the_figures_are_drawn(tmp_path):
-    faces = torch.rand(2, 4, 3, 8, 8)
-    slider_grid({"hat": faces, "Wearing_Hat": faces}, (-2 / 3, 0.0, 1.0), tmp_path / "sliders.png")
-    arithmetic_grid(faces, ["face", "μ", "μ + hat − bangs", "μ − hat + bangs"], tmp_path / "arithmetic.png")
-    curves = {"hat": {"probability": {"hat": [0.9, 0.8, 0.1], "bangs": [0.5, 0.5, 0.4]}}}
-    records = [{"title": "Engram", "curves": curves}]
-    reading_curves(records, ["hat"], (-2 / 3, 0.0, 1.0), tmp_path / "curves.png")
-    for name in ("sliders", "arithmetic", "curves"):
-        assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
-
-
 @pytest.mark.slow
-def test_the_figures_of_a_case(folder, subject, monkeypatch):
+def test_the_figures_of_a_case(folder, subject, monkeypatch, figures):
     monkeypatch.setattr(run, "CANDIDATES", (PAPER,))
     records = run_case(folder, CASE)
     paths = write_case_figures(subject, [PAPER] * 4, records, folder)
     names = ["sliders", "arithmetic", "sliders-rare", "sliders-paper", "curves"]
     assert [path.name for path in paths] == [f"toy-test-{name}.png" for name in names]
-    assert all(path.read_bytes().startswith(b"\x89PNG") for path in paths)
+    assert all(path.is_file() for path in paths)
+    drawn = [record["title"] for record in records if record["curves"]]
+    assert [len(figure.axes) for figure in figures] == [4, 1, 4, 4, 4 * len(drawn)]
+    assert [axis.get_ylabel() for axis in figures[-1].axes[::4]] == [f"{title}\nprobability" for title in drawn]
 
 
 @pytest.mark.slow

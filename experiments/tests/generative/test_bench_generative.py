@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from drawn import bars, image, ticks, titles
 from rich.console import Console
 from torch import nn
 from typer.testing import CliRunner
@@ -259,13 +260,21 @@ def test_tables_of_both_halves(records, tmp_path):
     assert "every digit forgotten in turn" in console.export_text()
 
 
-def test_the_figures_are_drawn(folder, records, monkeypatch):
+def test_the_figures_are_of_the_records(folder, records, monkeypatch, figures):
     monkeypatch.setattr(show, "SHOWN", ("engram", "engram-code"))
     paths = write_digit_figures(records, folder, CASE)
     assert [path.name for path in paths] == [
         f"digits-convae-{what}.png" for what in ("reconstructions", "matrices", "errors")
     ]
-    assert all(path.stat().st_size > 1000 for path in paths)
+    assert all(path.is_file() for path in paths)
+    by_name = {record["method"]: record for record in records}
+    shown, matrices, errors = figures
+    assert titles(shown) == [by_name[name]["title"] for name in ("engram", "engram-code")]
+    assert ticks(shown.axes[0], "y")[:3] == ["image", "original", "without 0"]
+    assert titles(matrices) == [by_name[name]["title"] for name in ("neggrad", "engram", "engram-code")]
+    ratio = by_name["engram"]["by_class"][3][4] / by_name["original"]["by_class"][0][4]
+    assert image(matrices.axes[1])[3, 4] == pytest.approx(ratio)
+    assert bars(errors.axes[0])[0] == pytest.approx([1000 * one for one in by_name["original"]["by_class"][0]])
 
 
 def test_every_method_has_a_title():
@@ -292,6 +301,6 @@ def test_the_tiny_bench_from_the_command_line(tmp_path):
     assert records["engram-automatic"]["all_selectivity"] > 2 * records["engram"]["all_selectivity"]
     assert records["retrain"]["own"] < records["engram"]["own"]
     for figure in ("reconstructions", "matrices", "errors"):
-        assert (tmp_path / f"digits-convae-{figure}.png").stat().st_size > 1000
+        assert (tmp_path / f"digits-convae-{figure}.png").is_file()
     for case in {record["case"] for record in found}:
         assert (tmp_path / f"{case}.md").read_text().count("| method |") >= 2

@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 
 import pytest
+from drawn import lines, titles
 from typer.testing import CliRunner
 
 from mnemotomy.cli import app
@@ -67,7 +68,7 @@ def test_the_configurations_are_the_papers_and_ours():
     assert all(config is None or config.training.seed == 3 for config in configurations("tiny", 3).values())
 
 
-def test_a_cell_is_run_once_and_summed_up(subject, tmp_path, monkeypatch):
+def test_a_cell_is_run_once_and_summed_up(subject, tmp_path, monkeypatch, figures):
     monkeypatch.setattr(runs, "subject_for", lambda *_: subject)
     few = lambda scale, seed: {  # noqa: E731
         ORIGINAL: None,
@@ -86,8 +87,12 @@ def test_a_cell_is_run_once_and_summed_up(subject, tmp_path, monkeypatch):
     assert all("–" not in text for text in shown.rows[1])
     mechanism = runs.run_mechanism(tmp_path, names=["B just-RAG"], scale="tiny", seed=0)
     write_figures(first, mechanism, tmp_path)
-    for name in ("probes", "attention", "states", "gradients", "attention-map"):
-        assert (tmp_path / f"{name}.png").stat().st_size > 1000
+    assert {path.stem for path in tmp_path.glob("*.png")} == {
+        "probes", "attention", "states", "gradients", "attention-map",
+    }  # fmt: skip
+    probes = next(figure for figure in figures if "linear probe, fitted afterwards" in titles(figure))
+    read = [100 * one["linear"] for one in first[1]["layers"]]
+    assert lines(probes.axes[0])["B just-RAG"] == pytest.approx(read)
 
 
 def test_a_later_seed_may_stop_early():
