@@ -127,3 +127,16 @@ def test_what_differs_between_subjects_is_magnified():
     assert float(plain.std()) == pytest.approx(1.0)
     torch.testing.assert_close(plain.reshape(4, 6, 12).mean(0), torch.zeros(6, 12, dtype=torch.float64))
     assert fresh_probe(plain, labels, groups).accuracy == 1.0
+
+
+def test_a_linear_probe_reads_nothing_of_what_leace_erased():
+    """LEACE leaves no linear classifier better than a constant one, and leaves what lies in the spread."""
+    from concept_erasure import LeaceEraser
+
+    labels, groups = [0, 1] * 200, [phrasing for phrasing in range(4) for _ in range(100)]
+    classes = torch.tensor(labels)
+    rows = randn(400, 5, seed=4) * (1.0 + 5.0 * classes[:, None]) + 3.0 * classes[:, None]
+    erased = LeaceEraser.fit(rows.double(), classes.double(), shrinkage=False, constrain_cov_trace=False)(rows.double())
+    assert fresh_probe(rows, labels, groups).accuracy > 0.7
+    assert fresh_probe(erased, labels, groups).accuracy < 0.55
+    assert fresh_probe(erased, labels, groups, kind="two-layer").accuracy > 0.9

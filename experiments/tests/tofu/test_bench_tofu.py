@@ -14,7 +14,7 @@ from tiny_language import save_llama
 from tiny_subject import MILD, save_bench, subject_in
 from torch import nn
 
-from mnemotomy.core.errors import ConfigurationError, ModelError
+from mnemotomy.core.errors import ConfigurationError, ModelError, TrainingError
 from mnemotomy.core.fingerprints import fingerprint
 from mnemotomy.engram.atlas import Atlas
 from mnemotomy.evaluation.texts import Texts
@@ -31,6 +31,7 @@ from mnemotomy.methods.registry import methods
 from mnemotomy.observe.questions import Asking
 from mnemotomy_bench.lab.flops import counted_flops
 from mnemotomy_bench.tofu import cells as cells_module
+from mnemotomy_bench.tofu import speed
 from mnemotomy_bench.tofu.cells import cell_key, flops_cell, row_key, treated_cell
 from mnemotomy_bench.tofu.grids import PAPER_SITES
 from mnemotomy_bench.tofu.pairs import Pair
@@ -303,9 +304,15 @@ def test_grids():
         Plan(["npo"], chosen=[{"method": "npo", "configuration": "NPO()"}]).grid()
 
 
-def test_observing_once_gives_the_numbers_of_a_pass_per_metric(folder: Path):
-    record = run_evaluation_speed(
-        folder / "full", Texts(folder / "tofu"), questions=3, asking=Asking(max_new_tokens=5, batch_size=4)
-    )
+def test_the_speed_of_the_evaluation_is_measured_on_equal_numbers(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    texts, asking = Texts(folder / "tofu"), Asking(max_new_tokens=5, batch_size=4)
+    record = run_evaluation_speed(folder / "full", texts, questions=3, asking=asking)
     assert record["largest_difference"] < 2e-3
     assert record["seconds"].keys() == {"once", "per_metric"}
+    assert set(record["questions"].values()) == {3}
+    apart = speed.metric_by_metric
+    monkeypatch.setattr(
+        speed, "metric_by_metric", lambda *some: {**apart(*some), "model_utility": apart(*some)["model_utility"] + 0.1}
+    )
+    with pytest.raises(TrainingError, match=r"model_utility differs by 0\.1 between the two evaluations"):
+        run_evaluation_speed(folder / "full", texts, questions=3, asking=asking)
