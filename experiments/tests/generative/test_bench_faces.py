@@ -16,7 +16,7 @@ from mnemotomy.engram.atlas import Atlas
 from mnemotomy.engram.filters import Balanced
 from mnemotomy.engram.sites import all_sites
 from mnemotomy_bench.generative.faces import run
-from mnemotomy_bench.generative.faces.cases import ALPHAS, TINY
+from mnemotomy_bench.generative.faces.cases import ALPHAS, CASES
 from mnemotomy_bench.generative.faces.choosing import best, trials
 from mnemotomy_bench.generative.faces.engrams import CODE, PAPER, Setting, Shift, combination_atlas
 from mnemotomy_bench.generative.faces.methods import METHODS, attribute_vector
@@ -29,7 +29,8 @@ from mnemotomy_bench.generative.faces.summary import summary
 from mnemotomy_bench.generative.faces.training import blurred
 
 CASE = replace(
-    TINY, name="toy-test", side=16, width=2, latent=8, train=64, validation=32, test=32, epochs=2, batch_size=16,
+    CASES["toy-faces-tiny"],
+    name="toy-test", side=16, width=2, latent=8, train=64, validation=32, test=32, epochs=2, batch_size=16,
     classified=48, classifier_width=2, classifier_epochs=2, collected=32, shown=2,
 )  # fmt: skip
 

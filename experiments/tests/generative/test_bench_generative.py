@@ -19,14 +19,14 @@ from mnemotomy.core.errors import ConfigurationError, DataError, TrainingError
 from mnemotomy_bench.generative import digit_cells, show
 from mnemotomy_bench.generative.autoencoder import Subject
 from mnemotomy_bench.generative.baselines import BASELINES, ORIGINAL, RETRAIN, Ascent
-from mnemotomy_bench.generative.cases import DIGITS, case_of
+from mnemotomy_bench.generative.cases import CASES
 from mnemotomy_bench.generative.choosing import Choice
 from mnemotomy_bench.generative.digit_cells import method_cell
 from mnemotomy_bench.generative.digits import METHODS, TITLES, run_digits
 from mnemotomy_bench.generative.erasing import ERASURES, PARTS, Erasure, dense_engram
 from mnemotomy_bench.generative.measure import damage, damage_of_all
 from mnemotomy_bench.generative.observing import mean_error, packed, see, unpacked
-from mnemotomy_bench.generative.run import chosen_parts, digits_case
+from mnemotomy_bench.generative.run import chosen_parts
 from mnemotomy_bench.generative.show import write_digit_figures, write_tables
 from mnemotomy_bench.generative.table import DIGITS as SHEETS
 from mnemotomy_bench.generative.table import markdown, print_records, sheets_of, tables_of
@@ -35,7 +35,7 @@ from mnemotomy_bench.vision.networks.conv_autoencoder import ConvAutoencoder
 
 pytest.importorskip("sklearn", reason="scikit-learn is not installed; it comes with the extra demo")
 
-CASE = replace(DIGITS, epochs=5, batch_size=32, tuned_epochs=1, read=20, test_images=200)
+CASE = replace(CASES["digits-convae"], epochs=5, batch_size=32, tuned_epochs=1, read=20, test_images=200)
 AT_ONE = ERASURES["engram"]
 METHODS_RUN = (ORIGINAL, RETRAIN, "fine-tune", "neggrad", "engram", "engram-code")
 
@@ -80,13 +80,13 @@ def test_sizes_that_do_not_halve_twice_are_refused():
 
 
 def test_the_cases_of_every_scale():
-    assert [case_of(scale).data for scale in ("tiny", "small", "paper")] == ["digits", "mnist", "mnist"]
-    paper = case_of("paper")
+    assert [CASES.at(scale)[0].data for scale in ("tiny", "small", "paper")] == ["digits", "mnist", "mnist"]
+    paper = CASES.at("paper")[0]
     assert (paper.epochs, paper.latent, len(paper.seeds)) == (50, 64, 5)
-    assert len(case_of("small").seeds) == 3
-    assert digits_case("small", [7]).seeds == (7,)
+    assert len(CASES.at("small")[0].seeds) == 3
+    assert CASES.at("small", [7])[0].seeds == (7,)
     with pytest.raises(ConfigurationError, match="no scale"):
-        case_of("huge")
+        CASES.at("huge")
 
 
 def test_parts_are_chosen_by_name():

@@ -8,17 +8,20 @@ from pathlib import Path
 import pytest
 from helpers import contents
 
-from mnemotomy_bench.generative.cases import DIGITS
+from mnemotomy_bench.generative.cases import CASES
 from mnemotomy_bench.generative.digits import digits_plan, run_digits
-from mnemotomy_bench.generative.faces.cases import TINY
+from mnemotomy_bench.generative.faces.cases import CASES as PORTRAITS
 from mnemotomy_bench.generative.faces.run import case_plan, run_case
 from mnemotomy_bench.lab.pool import Workers
 
 FACES = replace(
-    TINY, name="toy-test", seeds=(0, 1), side=16, width=2, latent=8, train=64, validation=32, test=32, epochs=1,
+    PORTRAITS["toy-faces-tiny"],
+    name="toy-test", seeds=(0, 1), side=16, width=2, latent=8, train=64, validation=32, test=32, epochs=1,
     batch_size=16, classified=48, classifier_width=2, classifier_epochs=1, collected=32,
 )  # fmt: skip
-CONVAE = replace(DIGITS, seeds=(0, 1), epochs=1, batch_size=32, tuned_epochs=1, read=20, test_images=200)
+CONVAE = replace(
+    CASES["digits-convae"], seeds=(0, 1), epochs=1, batch_size=32, tuned_epochs=1, read=20, test_images=200
+)
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ from dataclasses import replace
 from mnemotomy.methods.classifiers.engram_automatic import ClassifierEngramAutomatic
 from mnemotomy_bench.classwise.cases import DIGITS
 from mnemotomy_bench.classwise.grids import Grid
-from mnemotomy_bench.vision.recipes import RECIPES
+from mnemotomy_bench.vision.recipes import recipe_for
 
 FEW = Grid(
     rates=(0.1,), epochs=1,
@@ -23,7 +23,7 @@ FEW = Grid(
 EXTRACTED = {"seconds": 0.5, "collecting_seconds": 0.5, "flops": 2, "classes": 10, "share_collected": 0.5}
 CASE = replace(
     DIGITS,
-    recipe=replace(RECIPES["mlp", "digits"], epochs=4),
+    recipe=replace(recipe_for("mlp", "digits"), epochs=4),
     grid=FEW,
     superclasses={"low": (0, 1, 2, 3, 4), "high": (5, 6, 7, 8, 9)},
 )

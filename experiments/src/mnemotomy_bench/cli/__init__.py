@@ -64,11 +64,11 @@ def speed(
     """
     from rich.console import Console
 
-    from mnemotomy_bench.speed import CASES, run_speed
+    from mnemotomy_bench.speed import cases, run_speed
     from mnemotomy_bench.speed.show import print_records
 
     scales = scale or [Scale.ONE, Scale.TEN, Scale.DEFICIENT, Scale.BFLOAT16]
-    records = run_speed([case for s in scales for case in CASES[s.value]], repeats=repeats, out=out)
+    records = run_speed([case for s in scales for case in cases(s.value)], repeats=repeats, out=out)
     if json_ is not None:
         emit_json(records, json_)
     if json_ != "-":

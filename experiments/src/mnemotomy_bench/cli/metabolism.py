@@ -45,8 +45,8 @@ def metabolism(
 
     from rich.console import Console
 
-    from mnemotomy_bench.metabolism.configurations import ORIGINAL
-    from mnemotomy_bench.metabolism.run import SEEDS, run_mechanism, run_metabolism
+    from mnemotomy_bench.metabolism.configurations import ORIGINAL, plan_of
+    from mnemotomy_bench.metabolism.run import run_mechanism, run_metabolism
     from mnemotomy_bench.metabolism.show import table_of, write_figures
 
     records = run_metabolism(out, scale=scale.value, model=model, seeds=seed, only=only or ())
@@ -56,7 +56,7 @@ def metabolism(
         wanted = (ORIGINAL, "B just-RAG", "RLCP, rate 0.0003", "RLCP stable", "RLCP from engram")
         names = [name for name in wanted if name in shown and (scale != Scale.TINY or name in (ORIGINAL, wanted[3]))]
         data = Path(os.environ["MNEMOTOMY_DATA"]) if "MNEMOTOMY_DATA" in os.environ else None
-        first = (seed or SEEDS[scale.value])[0]
+        first = (seed or plan_of(scale.value).seeds)[0]
         mechanism = run_mechanism(out, names=names, scale=scale.value, seed=first, model=model, data=data)
         write_text(out / "mechanism.json", json.dumps(mechanism, indent=1))
         write_figures(records, mechanism, out)

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from pydantic.dataclasses import dataclass
 
-from mnemotomy.core.errors import ConfigurationError
+from mnemotomy_bench.lab.cases import STRICT, Cases
 from mnemotomy_bench.vision.networks.conv_autoencoder import LATENT
 
-Scale = Literal["tiny", "small", "paper"]
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class Case:
     """One autoencoder and how its digits are erased.
 
@@ -46,24 +43,4 @@ class Case:
     thorough: bool = False
 
 
-DIGITS = Case(
-    "digits-convae", "digits", latent=16, epochs=16, batch_size=16, learning_rate=3e-3, seeds=(0,), read=40,
-)  # fmt: skip
-"""16 dimensions: 64, the paper's, would be as many as there are pixels."""
-MNIST = Case(
-    "mnist-convae", "mnist", epochs=4, seeds=(0, 1, 2), collected=20_000, read=100, test_images=3000, tuned_epochs=1,
-)  # fmt: skip
-MNIST_PAPER = Case("mnist-convae-paper", "mnist", thorough=True)
-
-_CASES: dict[Scale, Case] = {"tiny": DIGITS, "small": MNIST, "paper": MNIST_PAPER}
-
-
-def case_of(scale: Scale) -> Case:
-    """The autoencoder of digits at a scale.
-
-    Raises:
-        ConfigurationError: there is no such scale.
-    """
-    if scale not in _CASES:
-        raise ConfigurationError(f"there is no scale {scale!r}; choose among {', '.join(_CASES)}")
-    return _CASES[scale]
+CASES = Cases("digits", Case)

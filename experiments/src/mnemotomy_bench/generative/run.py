@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from mnemotomy.core.errors import ConfigurationError
-from mnemotomy_bench.generative.cases import Case, Scale, case_of
+from mnemotomy_bench.generative.cases import CASES
 from mnemotomy_bench.generative.digits import TITLES, digits_plan, run_digits
-from mnemotomy_bench.generative.faces.run import case_plan, chosen_cases, run_faces, write_face_figures
+from mnemotomy_bench.generative.faces.cases import face_cases
+from mnemotomy_bench.generative.faces.run import case_plan, run_faces, write_face_figures
 from mnemotomy_bench.generative.show import write_digit_figures
 from mnemotomy_bench.lab.pool import Plan, Workers
 
@@ -22,7 +22,7 @@ FACES = "faces"
 def run_generative(
     out_dir: Path,
     *,
-    scale: Scale = "small",
+    scale: str = "small",
     seeds: Sequence[int] | None = None,
     only: Sequence[str] = (),
     data: Path | None = None,
@@ -43,7 +43,8 @@ def run_generative(
     parts = chosen_parts(only)
     records: list[Record] = []
     if "digits" in parts:
-        records += run_digits(out_dir, digits_case(scale, seeds), chosen_methods(only), data)
+        for case in CASES.at(scale, seeds):
+            records += run_digits(out_dir, case, chosen_methods(only), data)
     if FACES in parts:
         records += run_faces(out_dir, scale=scale, seeds=seeds, data=data)
     return records
@@ -53,7 +54,7 @@ def fill(
     out_dir: Path,
     *,
     jobs: int,
-    scale: Scale = "small",
+    scale: str = "small",
     seeds: Sequence[int] | None = None,
     only: Sequence[str] = (),
     data: Path | None = None,
@@ -62,9 +63,9 @@ def fill(
     parts = chosen_parts(only)
     plans: list[Plan] = []
     if "digits" in parts:
-        plans.append(digits_plan(out_dir, digits_case(scale, seeds), chosen_methods(only), data))
+        plans += [digits_plan(out_dir, case, chosen_methods(only), data) for case in CASES.at(scale, seeds)]
     if FACES in parts:
-        plans += [case_plan(out_dir, case) for case in chosen_cases(scale, seeds, data)]
+        plans += [case_plan(out_dir, case) for case in face_cases(scale, seeds, data)]
     with Workers(jobs) as workers:
         workers.carry_out("generative", plans)
 
@@ -73,7 +74,7 @@ def draw_generative(
     records: Sequence[Record],
     out_dir: Path,
     *,
-    scale: Scale,
+    scale: str,
     seeds: Sequence[int] | None = None,
     only: Sequence[str] = (),
     data: Path | None = None,
@@ -82,7 +83,8 @@ def draw_generative(
     parts = chosen_parts(only)
     paths: list[Path] = []
     if "digits" in parts and not any(name in TITLES for name in only):
-        paths += write_digit_figures(records, out_dir, digits_case(scale, seeds), data)
+        for case in CASES.at(scale, seeds):
+            paths += write_digit_figures(records, out_dir, case, data)
     if FACES in parts:
         paths += write_face_figures(out_dir, scale=scale, seeds=seeds, data=data)
     return paths
@@ -107,9 +109,3 @@ def chosen_parts(only: Sequence[str]) -> tuple[str, ...]:
 def chosen_methods(only: Sequence[str]) -> list[str]:
     """The methods of the digits that ``only`` names, all where it names none."""
     return [name for name in TITLES if name in only] or list(TITLES)
-
-
-def digits_case(scale: Scale, seeds: Sequence[int] | None) -> Case:
-    """The case of the scale with these seeds, or its own."""
-    case = case_of(scale)
-    return replace(case, seeds=tuple(seeds)) if seeds else case

@@ -3,49 +3,76 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal, get_args
+from typing import get_args
+
+from pydantic.dataclasses import dataclass
 
 from mnemotomy.metabolism.rlcp import RLCP, Ablation
-
-Scale = Literal["tiny", "small", "full"]
-
-RATES = (1e-4, 3e-4, 1e-3)
-"""The learning rates at which the published protocol is run; baselines and ablations take the middle one."""
+from mnemotomy_bench.lab.cases import STRICT, at_scale, document, validated
 
 ORIGINAL = "A original"
 
-TINY_EPOCHS = 100
-"""Of the forms that work, at scale tiny."""
 
-TINY_LAMBDA_ADV = 20.0
-"""Of the stable form, at scale tiny: a heavier adversary makes up for fewer epochs."""
+@dataclass(frozen=True, config=STRICT)
+class Plan:
+    """How much is run at a scale.
+
+    Attributes:
+        seeds: of the world, the model and training.
+        epochs: of the published protocol, its baselines and ablations.
+        rates: the learning rates of the published protocol.
+        working_epochs: of the variants that work; None for their own.
+        working_lambda_adv: of the stable variant; None for its own.
+        rate: the learning rate of baselines and ablations.
+    """
+
+    seeds: tuple[int, ...]
+    epochs: int
+    rates: tuple[float, ...]
+    working_epochs: int | None = None
+    working_lambda_adv: float | None = None
+    rate: float = 3e-4
 
 
-def configurations(scale: Scale, seed: int) -> dict[str, RLCP | None]:
+def plan_of(scale: str) -> Plan:
+    """What is run at ``tiny``, ``small`` or ``full``.
+
+    Raises:
+        ConfigurationError: there is no such scale.
+    """
+    plan: Plan = validated(Plan, at_scale(document("metabolism"), scale), f"metabolism.yaml, {scale}")
+    return plan
+
+
+def configurations(scale: str, seed: int) -> dict[str, RLCP | None]:
     """Every configuration by its name, the untrained original (None) first.
 
     Args:
-        scale: ``tiny`` has one learning rate, and fewer epochs.
+        scale: as ``plan_of``.
         seed: of training.
     """
-    epochs = 10 if scale == "tiny" else 50
+    plan = plan_of(scale)
     published = {
         "B just-RAG": RLCP.just_rag(),
         "C unlikelihood": RLCP.unlikelihood(),
         **{f"RLCP, no {part}": RLCP.without(part) for part in get_args(Ablation)},
     }
-    rates = RATES[1:2] if scale == "tiny" else RATES
-    found = {name: _trained(config, epochs, RATES[1], seed) for name, config in published.items()}
-    found |= {f"RLCP, rate {rate:g}": _trained(RLCP(), epochs, rate, seed) for rate in rates}
-    stable, regenerated = RLCP.stable(), RLCP.from_engram()
-    if scale == "tiny":
-        stable = replace(stable, lambda_adv=TINY_LAMBDA_ADV)
-    for name, config in (("RLCP stable", stable), ("RLCP from engram", regenerated)):
-        training = replace(config.training, seed=seed)
-        found[name] = replace(config, training=replace(training, epochs=TINY_EPOCHS) if scale == "tiny" else training)
+    found = {name: _trained(config, seed, plan.epochs, plan.rate) for name, config in published.items()}
+    found |= {f"RLCP, rate {rate:g}": _trained(RLCP(), seed, plan.epochs, rate) for rate in plan.rates}
+    stable = RLCP.stable() if plan.working_lambda_adv is None else RLCP.stable(lambda_adv=plan.working_lambda_adv)
+    for name, config in (("RLCP stable", stable), ("RLCP from engram", RLCP.from_engram())):
+        found[name] = _trained(config, seed, plan.working_epochs)
     return {ORIGINAL: None, **found}
 
 
-def _trained(config: RLCP, epochs: int, rate: float, seed: int) -> RLCP:
-    training = replace(config.training, epochs=epochs, learning_rate=rate, seed=seed)
-    return replace(config, training=training)
+def _trained(config: RLCP, seed: int, epochs: int | None = None, rate: float | None = None) -> RLCP:
+    training = config.training
+    return replace(
+        config,
+        training=replace(
+            training,
+            seed=seed,
+            epochs=training.epochs if epochs is None else epochs,
+            learning_rate=training.learning_rate if rate is None else rate,
+        ),
+    )

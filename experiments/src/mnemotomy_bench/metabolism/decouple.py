@@ -17,8 +17,8 @@ from mnemotomy.metabolism.setup import Retained, start_from_engram
 from mnemotomy.metabolism.streams import Streams
 from mnemotomy.store.fact_store import FactStore
 from mnemotomy.store.reader import Reader
-from mnemotomy_bench.metabolism.configurations import ORIGINAL, Scale, configurations
-from mnemotomy_bench.metabolism.run import SEEDS, cell
+from mnemotomy_bench.metabolism.configurations import ORIGINAL, configurations, plan_of
+from mnemotomy_bench.metabolism.run import cell
 from mnemotomy_bench.metabolism.subject import Subject, subject_for
 from mnemotomy_bench.metabolism.world_facts import world_facts
 from mnemotomy_bench.metrics.answers import answers_match
@@ -34,7 +34,7 @@ ABSENT = ("Atlantis", "Camelot", "Shangri-La", "Eldorado", "Utopia")
 def run_decouple(
     out_dir: Path,
     *,
-    scale: Scale = "small",
+    scale: str = "small",
     model: str | None = None,
     seeds: Sequence[int] | None = None,
     models: Sequence[str] = MODELS,
@@ -48,7 +48,7 @@ def run_decouple(
     """
     cells: dict[str, list[Record]] = {}
     with single_threaded():
-        for seed in seeds or SEEDS[scale]:
+        for seed in seeds or plan_of(scale).seeds:
             subject = subject_for(model, seed, out_dir / "models")
             others = _others(model, seed)
             for name in models:
@@ -114,7 +114,7 @@ def _changed(facts: Sequence[Fact]) -> dict[str, Fact]:
     return {fact.subject: fact.saying(answers[(answers.index(fact.answer) + 1) % len(answers)]) for fact in facts}
 
 
-def _treated(out_dir: Path, subject: Subject, name: str, scale: Scale, seed: int) -> tuple[Any, Any]:
+def _treated(out_dir: Path, subject: Subject, name: str, scale: str, seed: int) -> tuple[Any, Any]:
     """A model and its tokenizer after treatment: by the bench's cache, or in closed form."""
     model, tokenizer = subject.load()
     if name == ENGRAM:

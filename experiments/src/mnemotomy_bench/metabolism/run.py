@@ -18,14 +18,13 @@ from mnemotomy.core.modules import single_threaded
 from mnemotomy.core.version import versions
 from mnemotomy.metabolism.metabolize import metabolize
 from mnemotomy.metabolism.rlcp import RLCP, described
-from mnemotomy_bench.metabolism.configurations import Scale, configurations
+from mnemotomy_bench.metabolism.configurations import configurations, plan_of
 from mnemotomy_bench.metabolism.measure import measure
 from mnemotomy_bench.metabolism.mechanism import attention_map, energy, gradients, magnified, tsne
 from mnemotomy_bench.metabolism.reasoning import has_problems, problems, reasoning
 from mnemotomy_bench.metabolism.subject import Subject, subject_for
 from mnemotomy_bench.metrics.interval import averaged
 
-SEEDS = {"tiny": (0,), "small": (0, 1, 2, 3, 4), "full": (0, 1, 2)}
 REASONING_PROBLEMS = 64
 
 Record = dict[str, Any]
@@ -34,7 +33,7 @@ Record = dict[str, Any]
 def run_metabolism(
     out_dir: Path,
     *,
-    scale: Scale = "small",
+    scale: str = "small",
     model: str | None = None,
     seeds: Sequence[int] | None = None,
     only: Sequence[str] = (),
@@ -57,7 +56,7 @@ def run_metabolism(
         raise ConfigurationError(f"there is no configuration {unknown[0]!r}; choose among {', '.join(known)}")
     cells: dict[str, list[Record]] = {}
     with single_threaded():
-        for seed in seeds or SEEDS[scale]:
+        for seed in seeds or plan_of(scale).seeds:
             subject = subject_for(model, seed, out_dir / "models")
             for name, config in configurations(scale, seed).items():
                 if not only or name in only:
@@ -120,7 +119,7 @@ def summary(name: str, cells: Sequence[Record]) -> Record:
 
 
 def run_mechanism(
-    out_dir: Path, *, names: Sequence[str], scale: Scale, seed: int, model: str | None = None, data: Path | None = None
+    out_dir: Path, *, names: Sequence[str], scale: str, seed: int, model: str | None = None, data: Path | None = None
 ) -> Record:
     """For one seed, by configuration: ``tsne``, ``attention``, ``gradients``, ``energy`` and ``reasoning``; cached.
 

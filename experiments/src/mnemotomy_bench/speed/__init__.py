@@ -1,5 +1,5 @@
 """Time and memory of collecting and solving, beside the floor and beside the reference implementation."""
 
-from mnemotomy_bench.speed.run import CASES, run_speed
+from mnemotomy_bench.speed.run import cases, run_speed
 
-__all__ = ["CASES", "run_speed"]
+__all__ = ["cases", "run_speed"]

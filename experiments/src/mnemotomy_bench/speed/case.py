@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
+from pydantic.dataclasses import dataclass
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
+
+from mnemotomy_bench.lab.cases import STRICT
 
 SITES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class Case:
     """A Llama shape, tokens in batches of 8 × 256, and how many of the batches belong to each of the concepts.
 

@@ -14,22 +14,20 @@ import torch
 from mnemotomy.core.files import check_file, write_text
 from mnemotomy.core.progress import progress_bar
 from mnemotomy.core.version import versions
+from mnemotomy_bench.lab.cases import at_scale, document, validated
 from mnemotomy_bench.speed.case import Case
 from mnemotomy_bench.speed.contenders import CONTENDERS, Stopwatch
 from mnemotomy_bench.speed.memory import peak_extra_bytes
 
-CASES: dict[str, tuple[Case, ...]] = {
-    "tiny": (Case(128, 2, 4096),),
-    "one": (Case(512, 6, 32768), Case(1024, 4, 16384)),
-    "ten": (Case(1024, 4, 16384, concepts=10),),
-    # few distinct tokens: Σ_total is rank-deficient in the first block and ill-conditioned above, as in trained models,
-    # so that Cholesky will not do and every solve is a float64 eigh
-    "deficient": (Case(1024, 4, 16384, vocabulary=64),),
-    "bfloat16": (
-        Case(512, 6, 32768, dtype="bfloat16"),
-        Case(1024, 4, 16384, dtype="bfloat16"),
-    ),
-}
+
+def cases(scale: str) -> tuple[Case, ...]:
+    """The shapes of a scale: ``tiny``, ``one``, ``ten``, ``deficient`` or ``bfloat16``.
+
+    Raises:
+        ConfigurationError: there is no such scale.
+    """
+    found: tuple[Case, ...] = validated(tuple[Case, ...], at_scale(document("speed"), scale), f"speed.yaml, {scale}")
+    return found
 
 
 def run_speed(cases: Sequence[Case], *, repeats: int = 3, out: Path | None = None) -> list[dict[str, Any]]:

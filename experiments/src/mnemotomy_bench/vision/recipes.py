@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
+
+from pydantic.dataclasses import dataclass
 
 from mnemotomy.core.errors import ConfigurationError
+from mnemotomy_bench.lab.cases import STRICT, document, validated
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class Recipe:
     """One-cycle training (Smith and Topin 2018), the learning rate falling to 0 at the last step.
 
@@ -47,25 +50,11 @@ class Recipe:
         return sum((side / whole) ** 2 for side in sides)
 
 
-RECIPES: dict[tuple[str, str], Recipe] = {
-    ("mlp", "digits"): Recipe("adam", 1e-3, 30, 64, weight_decay=0.0),
-    ("mlp", "mnist"): Recipe("adam", 2e-3, 10, 128, weight_decay=0.0, label_smoothing=0.0),
-    ("resnet18", "cifar10"): Recipe("sgd", 0.2, 100, 128, label_smoothing=0.1, padding=4, flip=True),
-    ("resnet18", "cifar100"): Recipe("sgd", 0.2, 100, 128, label_smoothing=0.1, padding=4, flip=True),
-    ("resnet50", "cifar10"): Recipe("sgd", 0.1, 100, 128, label_smoothing=0.1, padding=4, flip=True),
-    ("resnet50", "cifar100"): Recipe("sgd", 0.1, 100, 128, label_smoothing=0.1, padding=4, flip=True),
-    ("vit", "cifar10"): Recipe("adamw", 1e-3, 200, 128, weight_decay=0.05, label_smoothing=0.1, padding=4, flip=True),
-}
-"""By network and data, for as long as a GPU makes it cheap."""
-
 QUICK = Recipe("sgd", 0.1, epochs=16, batch_size=128, padding=2, flip=True, sides=((0.0, 20), (0.3, 24), (0.6, 32)))
 """For a quarter of ResNet-18's width on two cores: as much arithmetic as eleven epochs of whole images.
 
 So few epochs underfit, so that what holds a longer training back from overfitting is left out or weaker.
 """
-
-QUICK_VIT = replace(RECIPES["vit", "cifar10"], epochs=8, label_smoothing=0.05)
-"""For a small transformer on two cores, which learns slowly from so few images."""
 
 
 def recipe_for(network: str, data: str) -> Recipe:
@@ -74,7 +63,12 @@ def recipe_for(network: str, data: str) -> Recipe:
     Raises:
         ConfigurationError: there is none for this pair.
     """
-    if (network, data) not in RECIPES:
-        known = ", ".join(f"{one} on {other}" for one, other in RECIPES)
+    recipes: dict[str, dict[str, Recipe]] = validated(dict[str, dict[str, Recipe]], document("recipes"), "recipes.yaml")
+    if data not in recipes.get(network, {}):
+        known = ", ".join(f"{one} on {other}" for one, some in recipes.items() for other in some)
         raise ConfigurationError(f"there is no recipe for {network} on {data}; there are {known}")
-    return RECIPES[network, data]
+    return recipes[network][data]
+
+
+QUICK_VIT = replace(recipe_for("vit", "cifar10"), epochs=8, label_smoothing=0.05)
+"""For a small transformer on two cores, which learns slowly from so few images."""

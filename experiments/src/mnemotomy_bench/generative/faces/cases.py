@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from mnemotomy.core.errors import ConfigurationError
+from pydantic.dataclasses import dataclass
+
 from mnemotomy.data.images import VARIABLE
 from mnemotomy_bench.generative.faces.dataset import ATTRIBUTES
+from mnemotomy_bench.lab.cases import STRICT, Cases
 from mnemotomy_bench.vision.networks.wasserstein_autoencoder import LATENT, WIDTH
 
 ALPHAS = (-2 / 3, -1 / 3, 0.0, 1 / 3, 2 / 3, 1.0, 4 / 3)
 """Fig. 15: above 0 the attribute is taken away, below 0 it is amplified."""
 
-TOY, CELEBA = "toy", "celeba"
-CELEBA_ATTRIBUTES = ("Eyeglasses", "Goatee", "Wearing_Hat", "Bangs")
+TOY = "toy"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class FaceCase:
     """One autoencoder, the classifier that reads its images, and what is read.
 
@@ -67,35 +69,20 @@ class FaceCase:
     folder: Path | None = None
 
 
-TINY = FaceCase(
-    "toy-faces-tiny", side=32, width=8, latent=32, train=1024, validation=64, test=64, epochs=20,
-    classified=640, classifier_width=12, classifier_epochs=18, collected=256,
-)  # fmt: skip
-SMALL = FaceCase("toy-faces", seeds=(0, 1, 2), width=16, collected=256)
-PAPER = FaceCase(
-    "toy-faces-paper", seeds=(0, 1, 2, 3, 4), train=32_768, validation=1024, test=1024, epochs=50,
-    classified=16_384, classifier_width=32, classifier_epochs=20, collected=4096,
-)  # fmt: skip
-CELEBA_PAPER = FaceCase(
-    "celeba", CELEBA, CELEBA_ATTRIBUTES, seeds=(0, 1, 2, 3, 4), train=None, validation=4096, test=4096, epochs=60,
-    learning_rate=1e-3, classified=40_000, classifier_width=32, classifier_epochs=20, collected=20_000,
-)  # fmt: skip
-
-_CASES: dict[str, tuple[FaceCase, ...]] = {"tiny": (TINY,), "small": (SMALL,), "paper": (PAPER, CELEBA_PAPER)}
+CASES = Cases("faces", FaceCase)
 
 
-def face_cases(scale: str, data: Path | None = None) -> tuple[FaceCase, ...]:
+def face_cases(scale: str, seeds: Sequence[int] | None = None, data: Path | None = None) -> tuple[FaceCase, ...]:
     """The cases of a scale; CelebA only where there is a folder ``celeba``.
 
     Args:
         scale: ``tiny``, ``small`` or ``paper``.
+        seeds: in place of the scale's.
         data: the folder of data sets; ``MNEMOTOMY_DATA`` where not given.
 
     Raises:
         ConfigurationError: there is no such scale.
     """
-    if scale not in _CASES:
-        raise ConfigurationError(f"there is no scale {scale!r}; choose among {', '.join(_CASES)}")
     root = data or Path(os.environ.get(VARIABLE, "."))
-    found = [case if case.data == TOY else replace(case, folder=root / case.data) for case in _CASES[scale]]
+    found = [case if case.data == TOY else replace(case, folder=root / case.data) for case in CASES.at(scale, seeds)]
     return tuple(case for case in found if case.folder is None or case.folder.is_dir())

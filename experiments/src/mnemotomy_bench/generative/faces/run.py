@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,7 @@ def run_faces(
         DataError: Pillow is missing, or photographs are damaged.
     """
     records: list[Record] = []
-    for case in chosen_cases(scale, seeds, data):
+    for case in face_cases(scale, seeds, data):
         records += run_case(out_dir, case)
     return records
 
@@ -59,7 +59,7 @@ def write_face_figures(
     Arguments and errors as for ``run_faces``, whose results are read from their cells.
     """
     found: list[Path] = []
-    for case in chosen_cases(scale, seeds, data):
+    for case in face_cases(scale, seeds, data):
         records = run_case(out_dir, case)
         with _threads():
             subject = FaceSubject(case, case.seeds[0], out_dir)
@@ -147,15 +147,6 @@ def method_cell(out_dir: Path, subject: FaceSubject, method: FaceMethod, chosen:
         return {**measure(subject, engrams), "arithmetic": arithmetic(subject, engrams)}
 
     return _cell(out_dir, subject, {"part": "method", "method": method.name, "settings": settings}, run)
-
-
-def chosen_cases(scale: str, seeds: Sequence[int] | None, data: Path | None = None) -> tuple[FaceCase, ...]:
-    """The cases of a scale (``face_cases``), with other seeds where they are given.
-
-    Raises:
-        ConfigurationError: there is no such scale.
-    """
-    return tuple(replace(case, seeds=tuple(seeds)) if seeds else case for case in face_cases(scale, data))
 
 
 def _cell(out_dir: Path, subject: FaceSubject, what: Record, run: Any) -> Record:
