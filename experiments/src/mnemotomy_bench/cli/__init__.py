@@ -8,11 +8,12 @@ from typing import Annotated
 
 import typer
 
-from mnemotomy.cli.outcome import emit_json, json_option, one_line_errors
+from mnemotomy.cli.outcome import one_line_errors
 from mnemotomy_bench.cli.classwise import classwise
 from mnemotomy_bench.cli.decouple import decouple
 from mnemotomy_bench.cli.generative import generative
 from mnemotomy_bench.cli.metabolism import metabolism
+from mnemotomy_bench.cli.options import Json, show
 from mnemotomy_bench.cli.pretrained import pretrained
 from mnemotomy_bench.cli.store import store
 from mnemotomy_bench.cli.tofu import tofu
@@ -20,7 +21,7 @@ from mnemotomy_bench.cli.tofu import tofu
 bench = typer.Typer(no_args_is_help=True, help="Run the experiments, and measure time and memory.")
 
 
-class Scale(enum.StrEnum):
+class Shapes(enum.StrEnum):
     """Which shapes are measured."""
 
     TINY = "tiny"
@@ -49,11 +50,11 @@ def _bench() -> None:
 @one_line_errors()
 def speed(
     scale: Annotated[
-        list[Scale] | None, typer.Option(help="Shapes to measure; may be given more than once. Default: all but tiny.")
+        list[Shapes] | None, typer.Option(help="Shapes to measure; may be given more than once. Default: all but tiny.")
     ] = None,
     repeats: Annotated[int, typer.Option(min=1, help="Interleaved repetitions; medians are reported.")] = 3,
     out: Annotated[Path | None, typer.Option(help="A JSON file, rewritten after each case.")] = None,
-    json_: Annotated[str | None, json_option("the records")] = None,
+    json_: Json = None,
 ) -> None:
     """Time and peak memory of one and of ten concepts, beside the floor and beside ai-engram.
 
@@ -62,14 +63,9 @@ def speed(
       mnemotomy bench speed --out runs/bench/speed.json
       mnemotomy bench speed --scale tiny --repeats 1 --json -
     """
-    from rich.console import Console
-
     from mnemotomy_bench.speed import cases, run_speed
     from mnemotomy_bench.speed.show import print_records
 
-    scales = scale or [Scale.ONE, Scale.TEN, Scale.DEFICIENT, Scale.BFLOAT16]
-    records = run_speed([case for s in scales for case in cases(s.value)], repeats=repeats, out=out)
-    if json_ is not None:
-        emit_json(records, json_)
-    if json_ != "-":
-        print_records(records, Console())
+    scales = scale or [one for one in Shapes if one != Shapes.TINY]
+    records = run_speed([case for one in scales for case in cases(one.value)], repeats=repeats, out=out)
+    show(records, json_, lambda console: print_records(records, console))

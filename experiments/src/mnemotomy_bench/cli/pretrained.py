@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from mnemotomy.cli.outcome import emit_json, json_option, one_line_errors
-from mnemotomy.core.files import write_text
+from mnemotomy.cli.outcome import one_line_errors
+from mnemotomy_bench.cli.options import Device, Json, Out, keep, show
 
 
 @one_line_errors()
@@ -21,11 +21,9 @@ def pretrained(
     kinds: Annotated[
         str | None, typer.Option(help="Layers by name, as q_proj,k_proj,v_proj; every linear one by default.")
     ] = None,
-    device: Annotated[str, typer.Option(help="Where the model runs.")] = "cpu",
-    out: Annotated[Path, typer.Option(help="For results and the figure; what is there is not run again.")] = Path(
-        "runs/bench/pretrained"
-    ),
-    json_: Annotated[str | None, json_option("the record")] = None,
+    device: Device = "cpu",
+    out: Out = Path("runs/bench/pretrained"),
+    json_: Json = None,
 ) -> None:
     """Erase every group of classes in turn from a pretrained image classifier, and measure what is left of each.
 
@@ -34,24 +32,16 @@ def pretrained(
       mnemotomy bench pretrained google/vit-base-patch16-224 --data ILSVRC/imagenet-1k --device cuda
       mnemotomy bench pretrained my-vit/ --data cifar10/ --train train --test test --group 2
     """
-    import json
-
-    from rich.console import Console
-
     from mnemotomy.report.figures import accuracy_heatmap
     from mnemotomy_bench.classwise.pretrained import Plan, run_pretrained
 
     names = None if kinds is None else tuple(name.strip() for name in kinds.split(","))
     record = run_pretrained(out, model, Plan(data, train, test, group, names), device=device)
-    write_text(out / "pretrained.json", json.dumps(record, indent=1))
+    keep(record, out / "pretrained.json")
     accuracy_heatmap(record["matrices"], record["groups"], out / "matrices.png", record["before"])
-    if json_ is not None:
-        emit_json(record, json_)
-    if json_ != "-":
-        console = Console()
-        for title, found in record["summary"].items():
-            console.print(
-                f"{title}: {100 * found['erased_mean']:.1f} % of an erased group is recognised "
-                f"(worst {100 * found['erased_worst']:.1f} %), "
-                f"the others lose {100 * found['others_lost_mean']:.1f} points"
-            )
+    lines = [
+        f"{title}: {100 * found['erased_mean']:.1f} % of an erased group is recognised "
+        f"(worst {100 * found['erased_worst']:.1f} %), the others lose {100 * found['others_lost_mean']:.1f} points"
+        for title, found in record["summary"].items()
+    ]
+    show(record, json_, lambda console: console.print("\n".join(lines)))

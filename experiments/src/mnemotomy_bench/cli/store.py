@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from mnemotomy.cli.outcome import emit_json, json_option, one_line_errors
+from mnemotomy.cli.outcome import one_line_errors
+from mnemotomy_bench.cli.options import Json, show
 
 
 @one_line_errors()
@@ -18,7 +19,7 @@ def store(
     folder: Annotated[
         Path | None, typer.Option(help="Where the store lies meanwhile; default: a temporary one.")
     ] = None,
-    json_: Annotated[str | None, json_option("the record")] = None,
+    json_: Json = None,
 ) -> None:
     """Time and size of a fact store: building it, and searching it in one process.
 
@@ -30,14 +31,13 @@ def store(
     from mnemotomy_bench.metabolism.store import run_store
 
     record = run_store(facts=facts, queries=queries, seed=seed, folder=folder)
-    if json_ is not None:
-        emit_json(record, json_)
-    if json_ != "-":
-        megabytes = record["bytes"] / 1e6
-        typer.echo(f"{facts} facts: built in {record['build_seconds']:.1f} s, {megabytes:.1f} MB")
-        for kind, found in record["queries"].items():
-            typer.echo(
-                f"{kind}: p50 {found['p50_ms']:.2f} ms, p99 {found['p99_ms']:.2f} ms, first {found['first']:.1%}, "
-                f"relevant {found['relevant']:.1%}"
-            )
-        typer.echo(f"delete: {record['delete_seconds']:.2f} s")
+    lines = [
+        f"{facts} facts: built in {record['build_seconds']:.1f} s, {record['bytes'] / 1e6:.1f} MB",
+        *(
+            f"{kind}: p50 {found['p50_ms']:.2f} ms, p99 {found['p99_ms']:.2f} ms, first {found['first']:.1%}, "
+            f"relevant {found['relevant']:.1%}"
+            for kind, found in record["queries"].items()
+        ),
+        f"delete: {record['delete_seconds']:.2f} s",
+    ]
+    show(record, json_, lambda _: typer.echo("\n".join(lines)))

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mnemotomy.cli.options import PrecisionName
-from mnemotomy.cli.outcome import json_option
+from mnemotomy.cli.options import Precise, PrecisionName
 from mnemotomy.cli.templates import TAGS
 from mnemotomy.core.errors import DataError, ModelError
+from mnemotomy_bench.cli.options import Device, Out
 
 if TYPE_CHECKING:
-    from mnemotomy.observe.questions import Asking
-    from mnemotomy_bench.tofu.pairs import Pair
     from mnemotomy_bench.tofu.subject import Subject
 
 RECORDS, DEFAULT_OUT = "tofu.json", Path("runs/bench/tofu")
+
+Subjects = Callable[[], "Subject"]
+"""Makes the subject of a command, once it is known to be needed."""
 
 Models = Annotated[
     Path | None, typer.Option(help="A folder with the pair: full, retain90 and, where there is one, base.")
@@ -29,35 +33,75 @@ Pretrained = Annotated[
 ]
 Data = Annotated[str | None, typer.Option(help="TOFU's folder or hub id; MNEMOTOMY_DATA/tofu by default.")]
 Forget = Annotated[str, typer.Option(help="forget01, forget05 or forget10.")]
-Out = Annotated[Path, typer.Option(help="For results and models; what is there is not run again.")]
 Judge = Annotated[
     str | None,
     typer.Option(help="A classifier of gibberish: a folder or hub id; else perplexity under the pretrained model."),
 ]
 NewTokens = Annotated[int, typer.Option("--max-new-tokens", min=1, help="Of an answer that a model writes.")]
-Device = Annotated[str, typer.Option(help="As cpu, cuda or cuda:1.")]
 Tags = Annotated[bool, TAGS]
-Json = Annotated[str | None, json_option("the records")]
 
 
-def pair_of(
-    models: Path | None,
-    full: str | None,
-    gold: str | None,
-    pretrained: str | None,
-    forget: str,
-    device: str,
-    name: str | None = None,
-) -> Pair:
-    """The pair of a folder, each model of which an option replaces.
+def with_pair(command: Callable[..., None]) -> Callable[..., None]:
+    """A command with the options of a pair in place of its first parameter, a function that makes the `Subject`."""
+    own = inspect.signature(command, eval_str=True).parameters
+    pair = inspect.signature(_subject, eval_str=True).parameters
+    _, *rest = own.values()
+    shared = [one for name, one in pair.items() if name not in own]
+
+    @functools.wraps(command)
+    def run(**given: Any) -> None:
+        subject = functools.partial(_subject, **{name: given[name] for name in pair})
+        command(subject, **{name: given[name] for name in own if name in given})
+
+    parameters = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in (*rest, *shared)]
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {one.name: one.annotation for one in parameters}
+    return run
+
+
+def _subject(
+    models: Models = None,
+    full: Full = None,
+    gold: Gold = None,
+    pretrained: Pretrained = None,
+    name: Annotated[str | None, typer.Option(help="Of the pair, in records.")] = None,
+    data: Data = None,
+    forget: Forget = "forget10",
+    fluency: Judge = None,
+    max_new_tokens: NewTokens = 200,
+    precision: Precise = PrecisionName.NO,
+    device: Device = "cpu",
+    tags: Tags = False,
+    out: Out = DEFAULT_OUT,
+) -> Any:
+    """The `Subject`; without a classifier of gibberish its base model judges fluency.
 
     Raises:
-        DataError: there is neither folder nor option.
+        DataError: there is neither folder nor option, or the data is not there.
         ModelError: a folder is not there, or the tokenizers differ.
     """
     from mnemotomy.core.models import locate_model
-    from mnemotomy.data.tofu import retained_split
+    from mnemotomy.evaluation.evaluating import Fluency
+    from mnemotomy.evaluation.texts import Texts, default_source
+    from mnemotomy.observe.questions import Asking
+    from mnemotomy.text.template import check_template
     from mnemotomy_bench.tofu.pairs import Pair
+    from mnemotomy_bench.tofu.subject import Subject
+
+    full, gold, pretrained = _models(models, full, gold, pretrained, forget)
+    base = None if pretrained is None else locate_model(pretrained)
+    pair = Pair(locate_model(full), locate_model(gold), base, name or _pair_name(full), device)
+    check_template(pair.tokenizer, pair.full, tags)  # of all three models alike, before any work is done
+    judge = Fluency(base=pair.pretrained) if fluency is None else Fluency(locate_model(fluency))
+    asking = Asking(max_new_tokens=max_new_tokens, precision=precision.value)
+    return Subject(pair, Texts(data or default_source(), forget), out, asking, judge)
+
+
+def _models(
+    models: Path | None, full: str | None, gold: str | None, pretrained: str | None, forget: str
+) -> tuple[str, str, str | None]:
+    """The models of a folder, each of which an option replaces."""
+    from mnemotomy.data.tofu import retained_split
 
     if models is not None:
         for option, given, part in (("--full", full, "full"), ("--gold", gold, retained_split(forget))):
@@ -69,32 +113,7 @@ def pair_of(
             pretrained = str(models / "base")
     if full is None or gold is None:
         raise DataError("give --models FOLDER with full and retain90 in it, or --full and --gold")
-    base = None if pretrained is None else locate_model(pretrained)
-    pair = Pair(locate_model(full), locate_model(gold), base, name or _pair_name(full), device)
-    pair.tokenizer  # noqa: B018  # of all three models alike, before any work is done
-    return pair
-
-
-def subject_of(pair: Pair, data: str | None, forget: str, out: Path, fluency: str | None, asking: Asking) -> Subject:
-    """The pair with TOFU's texts and the folder of results; without a classifier its base model judges fluency.
-
-    Raises:
-        DataError: the data is not there.
-    """
-    from mnemotomy.core.models import locate_model
-    from mnemotomy.evaluation.evaluating import Fluency
-    from mnemotomy.evaluation.texts import Texts, default_source
-    from mnemotomy_bench.tofu.subject import Subject
-
-    judge = Fluency(base=pair.pretrained) if fluency is None else Fluency(locate_model(fluency))
-    return Subject(pair, Texts(data or default_source(), forget), out, asking, judge)
-
-
-def asking_of(max_new_tokens: int, precision: PrecisionName) -> Asking:
-    """How the pair's models are asked."""
-    from mnemotomy.observe.questions import Asking
-
-    return Asking(max_new_tokens=max_new_tokens, precision=precision.value)
+    return full, gold, pretrained
 
 
 def _pair_name(full: str) -> str:

@@ -8,10 +8,11 @@ from typing import Annotated
 import typer
 
 from mnemotomy.cli.options import LARGEST_SEED, Precise, PrecisionName
-from mnemotomy.cli.outcome import emit_json, one_line_errors
+from mnemotomy.cli.outcome import one_line_errors
 from mnemotomy.core.errors import DataError
 from mnemotomy.text.template import check_template
-from mnemotomy_bench.cli.tofu_options import Data, Device, Forget, Json, Tags
+from mnemotomy_bench.cli.options import Device, Json, show
+from mnemotomy_bench.cli.tofu_options import Data, Forget, Tags
 
 
 @one_line_errors()
@@ -89,9 +90,9 @@ def speed(
     record = run_evaluation_speed(
         folder, texts, questions=questions or None, asking=Asking(batch_size=batch_size), repeats=repeats
     )
-    if json_ is not None:
-        emit_json(record, json_)
-    if json_ != "-":
-        once, apart = record["seconds"]["once"], record["seconds"]["per_metric"]
-        typer.echo(f"observed once: {once:.1f} s; metric by metric: {apart:.1f} s; {record['ratio']:.1f} times faster")
-        typer.echo(f"largest difference of an aggregate: {record['largest_difference']:.1e}")
+    once, apart = record["seconds"]["once"], record["seconds"]["per_metric"]
+    lines = [
+        f"observed once: {once:.1f} s; metric by metric: {apart:.1f} s; {record['ratio']:.1f} times faster",
+        f"largest difference of an aggregate: {record['largest_difference']:.1e}",
+    ]
+    show(record, json_, lambda _: typer.echo("\n".join(lines)))
