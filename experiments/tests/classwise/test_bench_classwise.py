@@ -34,11 +34,12 @@ from mnemotomy_bench.classwise.observing import see
 from mnemotomy_bench.classwise.relearning import Relearning, relearn
 from mnemotomy_bench.classwise.run import chosen_cases, run_case
 from mnemotomy_bench.classwise.spectrum import spectra
-from mnemotomy_bench.classwise.subject import Subject, some
+from mnemotomy_bench.classwise.subject import Subject
 from mnemotomy_bench.classwise.table import COLUMNS, table_of
-from mnemotomy_bench.classwise.training import load_examples, load_superclasses, recipe
+from mnemotomy_bench.classwise.training import load_superclasses, recipe
 from mnemotomy_bench.figures.classwise import cka_scatter, cost_bars, degradation_scatter, spectra_panels
 from mnemotomy_bench.lab.resources import measured
+from mnemotomy_bench.vision.examples import load_examples, some
 
 pytest.importorskip("sklearn", reason="scikit-learn is not installed; it comes with the extra demo")
 

@@ -39,8 +39,8 @@ pytest.importorskip("sklearn", reason="scikit-learn is not installed; it comes w
 
 PLAN = Plan("digits", "train", "test", group=3, batch_size=256)
 SHAPE = {
-    "image_size": 8, "patch_size": 2, "num_channels": 3, "hidden_size": 24, "num_hidden_layers": 2,
-    "num_attention_heads": 2, "intermediate_size": 48, "hidden_dropout_prob": 0.0,
+    "image_size": 8, "patch_size": 2, "num_channels": 3, "hidden_size": 32, "num_hidden_layers": 2,
+    "num_attention_heads": 2, "intermediate_size": 64, "hidden_dropout_prob": 0.0,
 }  # fmt: skip
 
 
@@ -53,20 +53,25 @@ def save_vit(folder: Path, processor: Any, classes: int = 10) -> str:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A vision transformer that was trained on digits for a few epochs."""
+    """A vision transformer that errs on one test digit in twenty; in float64, so that rounding decides nothing."""
     folder = tmp_path_factory.mktemp("vit")
     torch.manual_seed(0)
     ViTForImageClassification(ViTConfig(**SHAPE, num_labels=10)).save_pretrained(folder)
     ViTImageProcessor(size={"height": 8, "width": 8}, image_mean=[0.3] * 3, image_std=[0.4] * 3).save_pretrained(folder)
-    classifier = Classifier(str(folder))
-    images = classifier.load("digits", "train")
-    optimizer = torch.optim.AdamW(classifier.model.parameters(), lr=3e-3)
-    for _ in range(30):
-        for inputs, labels in classifier.batches(images, 64):
+    classifier, epochs, batch = Classifier(str(folder)), 40, 128
+    images, model = classifier.load("digits", "train"), classifier.model.double()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.05)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=epochs * -(-len(images) // batch))
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(epochs):
+        order = torch.randperm(len(images), generator=generator)
+        shuffled = Images(images.inputs[order], images.labels[order], images.class_names)
+        for inputs, labels in classifier.batches(shuffled, batch):
             optimizer.zero_grad()
-            torch.nn.functional.cross_entropy(classifier.model(inputs).logits, labels).backward()
+            torch.nn.functional.cross_entropy(model(inputs.double()).logits, labels).backward()
             optimizer.step()
-    classifier.model.save_pretrained(folder)
+            schedule.step()
+    model.float().save_pretrained(folder)
     return folder
 
 
@@ -83,7 +88,7 @@ def test_images_are_what_the_processor_gives(folder: Path) -> None:
 def test_groups_are_erased_in_turn(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     record = run_pretrained(tmp_path, str(folder), PLAN)
     assert record["groups"] == ["0–2", "3–5", "6–8", "9"]
-    assert min(record["before"]) > 0.5
+    assert min(record["before"]) > 0.9
     assert list(record["strengths"]) == [PAPER, CHOSEN, PROJECTOR]
     assert record["strengths"][PAPER] == [1.0] * 4
     for title in (PAPER, CHOSEN, PROJECTOR):

@@ -25,7 +25,7 @@ from mnemotomy_bench.classwise.matrices import (
 from mnemotomy_bench.classwise.spectrum import spectra
 from mnemotomy_bench.classwise.subject import Subject
 from mnemotomy_bench.classwise.sufficiency import sufficiency
-from mnemotomy_bench.metrics.interval import mean_and_spread
+from mnemotomy_bench.lab.seeds import over_seeds
 
 Record = dict[str, Any]
 Analyses = dict[str, Any]
@@ -48,7 +48,7 @@ def analyse(out_dir: Path, subjects: Iterable[Subject], records: Sequence[Record
         seeds.append(of_seed(out_dir, anatomy))
         first = first or of_first(out_dir, anatomy)
     costs = {"cost": cost(_mean_extraction(seeds), records)} if "extraction" in seeds[0] else {}
-    return {"seeds": seeds, **first, **over_seeds(seeds), **costs}
+    return {"seeds": seeds, **first, **erasure(seeds), **costs}
 
 
 def of_seed(out_dir: Path, anatomy: Anatomy) -> Record:
@@ -137,14 +137,12 @@ def _join(erased: Record, more: Record) -> None:
         erased[key] = erased[key] | more[key]
 
 
-def over_seeds(seeds: Sequence[Record]) -> Record:
+def erasure(seeds: Sequence[Record]) -> Record:
     """``erasure``: what is left of erased classes and lost by others, the mean and spread over seeds, by matrix."""
     found: Record = {}
     for title, numbers in seeds[0]["matrices"]["summary"].items():
-        found[title] = {"seeds": len(seeds)}
-        for key in numbers:
-            mean, spread = mean_and_spread([seed["matrices"]["summary"][title][key] for seed in seeds])
-            found[title] |= {key: mean} | ({f"{key}_spread": spread} if len(seeds) > 1 else {})
+        cells = [seed["matrices"]["summary"][title] for seed in seeds]
+        found[title] = {"seeds": len(seeds), **over_seeds(cells, numbers)}
     return {"erasure": found}
 
 

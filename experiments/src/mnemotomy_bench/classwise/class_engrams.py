@@ -14,7 +14,8 @@ from mnemotomy.engram.atlas import Atlas
 from mnemotomy.engram.collect import CollectOptions, collect
 from mnemotomy.engram.edit import Edit
 from mnemotomy_bench.classwise.observing import see
-from mnemotomy_bench.classwise.subject import Subject, some
+from mnemotomy_bench.classwise.subject import Subject
+from mnemotomy_bench.vision.examples import some
 
 BATCH_SIZE = 128
 """Appendix B.3."""

@@ -21,7 +21,7 @@ from mnemotomy.methods.classifiers.problem import Problem
 from mnemotomy.methods.classifiers.two_sided import ClassifierTwoSided
 from mnemotomy_bench.classwise.class_engrams import Anatomy
 from mnemotomy_bench.classwise.observing import see
-from mnemotomy_bench.classwise.subject import some
+from mnemotomy_bench.vision.examples import some
 
 Record = dict[str, Any]
 

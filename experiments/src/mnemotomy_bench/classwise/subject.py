@@ -21,9 +21,10 @@ from mnemotomy.methods.classifiers.gradient import ClassifierGradientMethod
 from mnemotomy.methods.classifiers.problem import ClassifierMethod, Problem
 from mnemotomy_bench.classwise.cases import Case
 from mnemotomy_bench.classwise.observing import Seen, see
-from mnemotomy_bench.classwise.training import fresh, load_examples, load_superclasses, train
+from mnemotomy_bench.classwise.training import fresh, load_superclasses, train
 from mnemotomy_bench.lab.resources import Usage
 from mnemotomy_bench.metrics.tug_of_war import Accuracies
+from mnemotomy_bench.vision.examples import load_examples, some
 
 
 @dataclass(frozen=True)
@@ -179,14 +180,6 @@ class Subject:
 
     def _fresh(self) -> nn.Module:
         return fresh(self.case, self.seed, self.train.inputs.shape[1:], self.classes).to(self.device)
-
-
-def some(examples: Examples, count: int | None) -> Examples:
-    """At most ``count`` of them, drawn at random and the same ones each time; all where it is None."""
-    if count is None or count >= len(examples):
-        return examples
-    order = torch.randperm(len(examples), generator=torch.Generator().manual_seed(0))[:count]
-    return examples[order.to(examples.labels.device)]
 
 
 def threads(case: Case) -> contextlib.AbstractContextManager[None]:

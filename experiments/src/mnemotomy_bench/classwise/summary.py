@@ -9,7 +9,7 @@ from typing import Any
 from mnemotomy_bench.classwise.cases import Case
 from mnemotomy_bench.classwise.measure import NMI_DRAWS
 from mnemotomy_bench.classwise.training import recipe
-from mnemotomy_bench.metrics.interval import averaged
+from mnemotomy_bench.lab.seeds import over_seeds
 
 Record = dict[str, Any]
 
@@ -31,8 +31,8 @@ def summary(case: Case, cells: Sequence[Record], retrained: Sequence[Record]) ->
     """
     whole = [cell for cell in cells if not cell["failed"]]
     record: Record = {"seeds": [cell["seed"] for cell in whole]}
+    record |= over_seeds(whole, MEASURED)
     for key in MEASURED:
-        record |= averaged(whole, key)
         if record[key] is not None and key not in WITHOUT_GAP:
             record[f"{key}_gap"] = abs(record[key] - sum(cell[key] for cell in retrained) / len(retrained))
     record["config"] = cells[0].get("config")

@@ -5,7 +5,6 @@ The only file of this bench that knows how a network is made and trained.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,36 +13,21 @@ from torch import nn
 from mnemotomy.core.fingerprints import digest, fingerprint
 from mnemotomy.core.keys import key
 from mnemotomy.data.examples import Examples
-from mnemotomy.data.images import DIGITS, data_folder, load_images, state_of
+from mnemotomy.data.images import load_images
 from mnemotomy_bench.classwise.cases import Case
 from mnemotomy_bench.lab.resources import Usage
+from mnemotomy_bench.vision.examples import source
 from mnemotomy_bench.vision.networks.build import build_classifier
 from mnemotomy_bench.vision.recipes import Recipe, recipe_for
 from mnemotomy_bench.vision.training import train_classifier
-
-
-def load_examples(data: str, split: str, folder: Path | None) -> tuple[Examples, tuple[str, ...]]:
-    """The images of one split as networks read them, and the names of the classes; shared between calls.
-
-    Raises:
-        DataError: the data is not there, or damaged.
-    """
-    source = _source(data, folder)
-    return _examples(source, split, state_of(source, split))
-
-
-@functools.lru_cache(maxsize=4)
-def _examples(source: str | Path, split: str, state: object) -> tuple[Examples, tuple[str, ...]]:
-    images = load_images(source, split)
-    return Examples(images.inputs.float() / 255, images.labels), images.class_names
 
 
 def load_superclasses(data: str, folder: Path | None) -> dict[str, tuple[int, ...]]:
     """CIFAR-100's classes by superclass, from its coarse labels; nothing for other data."""
     if data != "cifar100":
         return {}
-    source = _source(data, folder)
-    fine, coarse = (load_images(source, "test", label_column=column) for column in ("fine_label", "coarse_label"))
+    found = source(data, folder)
+    fine, coarse = (load_images(found, "test", label_column=column) for column in ("fine_label", "coarse_label"))
     return {
         name: tuple(fine.labels[coarse.labels == number].unique().tolist())
         for number, name in enumerate(coarse.class_names)
@@ -80,12 +64,6 @@ def recipe(case: Case) -> Recipe:
         ConfigurationError: there is no recipe for this network on this data.
     """
     return case.recipe or recipe_for(case.network, case.data)
-
-
-def _source(data: str, folder: Path | None) -> str | Path:
-    if data == DIGITS:
-        return DIGITS
-    return folder / data if folder else data_folder(data)
 
 
 def _key(case: Case, seed: int, model: nn.Module, examples: Examples) -> str:

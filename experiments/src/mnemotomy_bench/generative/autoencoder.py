@@ -14,16 +14,15 @@ from mnemotomy.core.errors import DataError
 from mnemotomy.core.fingerprints import digest, fingerprint
 from mnemotomy.core.keys import key
 from mnemotomy.data.examples import Examples
-from mnemotomy.data.images import DIGITS, data_folder, load_images
 from mnemotomy.engram.atlas import Atlas
 from mnemotomy.engram.collect import collect
 from mnemotomy.training.loop import Update
 from mnemotomy.training.optimiser import Optimiser
-from mnemotomy_bench.classwise.subject import some
 from mnemotomy_bench.generative.cases import Case
 from mnemotomy_bench.generative.observing import Seen, see
 from mnemotomy_bench.lab.resources import Usage
 from mnemotomy_bench.metrics.reconstruction import class_reconstruction_errors
+from mnemotomy_bench.vision.examples import load_examples, some
 from mnemotomy_bench.vision.fitting import fit
 from mnemotomy_bench.vision.networks.conv_autoencoder import ConvAutoencoder
 
@@ -184,17 +183,6 @@ def train(case: Case, seed: int, examples: Examples, folder: Path) -> tuple[Conv
         name=f"{case.name}, seed {seed}",
     )
     return model, usage
-
-
-def load_examples(data: str, split: str, folder: Path | None) -> tuple[Examples, tuple[str, ...]]:
-    """The images of one split with pixels from 0 to 1, and the names of the classes.
-
-    Raises:
-        DataError: the data is not there, or damaged.
-    """
-    source = DIGITS if data == DIGITS else folder / data if folder else data_folder(data)
-    images = load_images(source, split)
-    return Examples(images.inputs.float() / 255, images.labels), images.class_names
 
 
 def _key(case: Case, seed: int, examples: Examples) -> str:

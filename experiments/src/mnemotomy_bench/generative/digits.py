@@ -18,7 +18,7 @@ from mnemotomy_bench.generative.digit_cells import Method, baseline_cell, extrac
 from mnemotomy_bench.generative.erasing import ERASURES, Erasure
 from mnemotomy_bench.generative.measure import damage, damage_of_all
 from mnemotomy_bench.lab.pool import Plan, Task
-from mnemotomy_bench.metrics.interval import averaged
+from mnemotomy_bench.lab.seeds import over_seeds
 
 Record = dict[str, Any]
 METHODS: dict[str, Method] = {**BASELINES, **ERASURES}
@@ -92,8 +92,7 @@ def _record(case: Case, name: str, seeds: Sequence[Record]) -> Record:
     """The means over the seeds that have a number, and what was chosen and what failed on each."""
     record: Record = {"case": case.name, "method": name, "title": TITLES[name]}
     record["seeds"] = [one["seed"] for one in seeds]
-    for key in AVERAGED:
-        record |= averaged(seeds, key)
+    record |= over_seeds(seeds, AVERAGED)
     cells = [(one["seed"], cell) for one in seeds for cell in one["cells"]]
     record["by_class"] = _mean_rows([one["cells"] for one in seeds])
     record["digits"] = list(dict.fromkeys(cell["digit"] for _, cell in cells))

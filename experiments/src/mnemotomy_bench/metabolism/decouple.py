@@ -17,12 +17,12 @@ from mnemotomy.metabolism.setup import Retained, start_from_engram
 from mnemotomy.metabolism.streams import Streams
 from mnemotomy.store.fact_store import FactStore
 from mnemotomy.store.reader import Reader
+from mnemotomy_bench.lab.seeds import numbers, over_seeds
 from mnemotomy_bench.metabolism.configurations import ORIGINAL, configurations, plan_of
 from mnemotomy_bench.metabolism.run import cell
 from mnemotomy_bench.metabolism.subject import Subject, subject_for
 from mnemotomy_bench.metabolism.world_facts import world_facts
 from mnemotomy_bench.metrics.answers import answers_match
-from mnemotomy_bench.metrics.interval import averaged
 
 Record = dict[str, Any]
 
@@ -142,7 +142,4 @@ def _others(model: str | None, seed: int) -> list[Fact]:
 
 def _summary(name: str, cells: Sequence[Record]) -> Record:
     found: Record = {"model": name, "seeds": [one["seed"] for one in cells]}
-    for key in cells[0]:
-        if key != "seed":
-            found |= averaged(cells, key)
-    return found
+    return found | over_seeds(cells, numbers(cells[0]))

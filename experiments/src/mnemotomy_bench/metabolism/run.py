@@ -18,12 +18,12 @@ from mnemotomy.core.modules import single_threaded
 from mnemotomy.core.version import versions
 from mnemotomy.metabolism.metabolize import metabolize
 from mnemotomy.metabolism.rlcp import RLCP, described
+from mnemotomy_bench.lab.seeds import mean_tree, numbers, over_seeds
 from mnemotomy_bench.metabolism.configurations import configurations, plan_of
 from mnemotomy_bench.metabolism.measure import measure
 from mnemotomy_bench.metabolism.mechanism import attention_map, energy, gradients, magnified, tsne
 from mnemotomy_bench.metabolism.reasoning import has_problems, problems, reasoning
 from mnemotomy_bench.metabolism.subject import Subject, subject_for
-from mnemotomy_bench.metrics.interval import averaged
 
 REASONING_PROBLEMS = 64
 
@@ -102,17 +102,8 @@ def cell(
 def summary(name: str, cells: Sequence[Record]) -> Record:
     """The mean and the spread of every number over the seeds."""
     found: Record = {"configuration": name, "seeds": [one["seed"] for one in cells]}
-    for key, value in cells[0].items():
-        if key in ("seed", "stopped") or isinstance(value, bool) or not isinstance(value, int | float | None):
-            continue
-        found |= averaged(cells, key)
-    found["layers"] = [
-        {
-            key: sum(one["layers"][index][key] for one in cells) / len(cells)
-            for key in ("layer", "linear", "two_layer", "chance", "shuffled")
-        }
-        for index in range(len(cells[0]["layers"]))
-    ]
+    found |= over_seeds(cells, [*numbers(cells[0]), "adversarial_probe"])
+    found["layers"] = mean_tree([one["layers"] for one in cells])
     found["stopped"] = [one["stopped"] for one in cells if one["stopped"]]
     found |= {"config": cells[0]["config"], "versions": cells[0]["versions"]}
     return found

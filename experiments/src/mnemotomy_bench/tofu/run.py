@@ -18,7 +18,7 @@ from mnemotomy.methods.base import Scale
 from mnemotomy.methods.language.problem import LanguageMethod
 from mnemotomy.methods.registry import method_named, methods
 from mnemotomy.observe.questions import Observed
-from mnemotomy_bench.metrics.interval import averaged
+from mnemotomy_bench.lab.seeds import numbers, over_seeds
 from mnemotomy_bench.tofu.attacks import Attacks, attacked
 from mnemotomy_bench.tofu.cells import (
     evaluated_cell,
@@ -160,13 +160,10 @@ def method_record(subject: Subject, plan: Plan, some: Sequence[LanguageMethod]) 
 
 def summarised(cells: Sequence[Record]) -> Record:
     """The mean of every number over the seeds, ``…_spread`` where there are several, and the same of ``raw``."""
-    record: Record = {}
-    keys = [key for key, value in (cells[0] if cells else {}).items() if _is_number(value) and key != "seed"]
-    for key in keys:
-        record |= averaged(cells, key)
-    if cells:
-        record["raw"] = {key: averaged([cell["raw"] for cell in cells], key)[key] for key in cells[0]["raw"]}
-    return record
+    if not cells:
+        return {}
+    raw = [cell["raw"] for cell in cells]
+    return over_seeds(cells, numbers(cells[0])) | {"raw": {key: over_seeds(raw, [key])[key] for key in raw[0]}}
 
 
 def _baseline(subject: Subject, plan: Plan, name: str, observed: Observed) -> Record:
@@ -209,7 +206,3 @@ def _titled(subject: Subject, name: str, title: str) -> Record:
     precision = resolved(subject.asking.precision, torch.device(subject.pair.device))
     told = {"pair": subject.pair.name, "forget": subject.texts.forget, "precision": precision}
     return {"method": name, "title": title, **told, "subject": subject_key(subject)}
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
