@@ -23,7 +23,7 @@ from mnemotomy.methods.classifiers.gradient import LEARNING_RATES
 from mnemotomy.methods.classifiers.neggrad import NegGrad
 from mnemotomy.methods.registry import methods
 from mnemotomy_bench.classwise import cells as cells_module
-from mnemotomy_bench.classwise.cases import DIGITS, cases
+from mnemotomy_bench.classwise.cases import CASES, cases
 from mnemotomy_bench.classwise.cells import best_place, cached, method_cell
 from mnemotomy_bench.classwise.class_engrams import Anatomy
 from mnemotomy_bench.classwise.cost import cost, extraction
@@ -90,10 +90,12 @@ def test_the_papers_grids_are_table_5():
 
 
 def test_the_cases_of_every_scale(tmp_path):
-    assert [len(cases(scale, tmp_path)) for scale in ("tiny", "small", "paper")] == [1, 3, 4]
+    assert [len(cases(scale, data=tmp_path)) for scale in ("tiny", "small", "paper")] == [1, 3, 4]
     (tmp_path / "cifar100").mkdir()
-    assert {"cifar100-resnet18", "cifar100-resnet50"} < set(cases("paper", tmp_path))
-    assert all(recipe(case).epochs for scale in ("tiny", "small", "paper") for case in cases(scale, tmp_path).values())
+    assert {"cifar100-resnet18", "cifar100-resnet50"} < set(cases("paper", data=tmp_path))
+    assert all(
+        recipe(case).epochs for scale in ("tiny", "small", "paper") for case in cases(scale, data=tmp_path).values()
+    )
     assert all(len(case.seeds) >= 3 for case in cases("small").values() if not case.matrices_only)
     assert chosen_cases("small", [7], ["mnist-mlp", "engram"], None)[0].seeds == (7,)
     with pytest.raises(ConfigurationError, match="no scale"):
@@ -332,7 +334,7 @@ def test_the_tiny_bench_from_the_command_line(tmp_path):
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
     records = {record["method"]: record for record in json.loads(result.stdout)}
-    assert list(records) == [ORIGINAL, RETRAIN, *DIGITS.grid.rows()]
+    assert list(records) == [ORIGINAL, RETRAIN, *CASES["digits-mlp"].grid.rows()]
     assert set(COLUMNS) <= set(records["engram"])
     assert records["engram-automatic"]["tow"] > 0.85
     assert records["engram-grid"]["tow"] >= records["engram"]["tow"]

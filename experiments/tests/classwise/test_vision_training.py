@@ -14,11 +14,12 @@ from mnemotomy.data.examples import Examples
 from mnemotomy.methods.classifiers.classifier import accuracy, cross_entropy, logits
 from mnemotomy.training.loop import Update
 from mnemotomy.training.optimiser import Optimiser
+from mnemotomy_bench.classwise.cases import CASES
 from mnemotomy_bench.vision.augment import flipped, resized, shifted
 from mnemotomy_bench.vision.fitting import fit
 from mnemotomy_bench.vision.networks.build import NETWORKS, build_classifier
 from mnemotomy_bench.vision.networks.normalise import Normalise
-from mnemotomy_bench.vision.recipes import QUICK, RECIPES, Recipe, recipe_for
+from mnemotomy_bench.vision.recipes import Recipe, recipe_for
 from mnemotomy_bench.vision.training import train_classifier
 
 CIFAR = (3, 32, 32)
@@ -111,10 +112,12 @@ def test_resizing_keeps_what_has_the_size():
 
 
 def test_images_grow_with_the_epochs():
-    assert [QUICK.side(epoch / QUICK.epochs) for epoch in range(16)] == [20] * 5 + [24] * 5 + [32] * 6
-    assert QUICK.whole_epochs(32) == pytest.approx((5 * 400 + 5 * 576 + 6 * 1024) / 1024)
-    assert RECIPES["mlp", "mnist"].side(0.5) is None
-    assert RECIPES["mlp", "mnist"].whole_epochs(28) == 10
+    quick = CASES["cifar10-resnet18-quarter"].recipe
+    assert quick is not None
+    assert [quick.side(epoch / quick.epochs) for epoch in range(16)] == [20] * 5 + [24] * 5 + [32] * 6
+    assert quick.whole_epochs(32) == pytest.approx((5 * 400 + 5 * 576 + 6 * 1024) / 1024)
+    assert recipe_for("mlp", "mnist").side(0.5) is None
+    assert recipe_for("mlp", "mnist").whole_epochs(28) == 10
 
 
 def test_a_pair_without_a_recipe_is_refused():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from mnemotomy.methods.classifiers.engram_automatic import ClassifierEngramAutomatic
-from mnemotomy_bench.classwise.cases import DIGITS
+from mnemotomy_bench.classwise.cases import CASES
 from mnemotomy_bench.classwise.grids import Grid
 from mnemotomy_bench.vision.recipes import recipe_for
 
@@ -22,7 +22,7 @@ FEW = Grid(
 )  # fmt: skip
 EXTRACTED = {"seconds": 0.5, "collecting_seconds": 0.5, "flops": 2, "classes": 10, "share_collected": 0.5}
 CASE = replace(
-    DIGITS,
+    CASES["digits-mlp"],
     recipe=replace(recipe_for("mlp", "digits"), epochs=4),
     grid=FEW,
     superclasses={"low": (0, 1, 2, 3, 4), "high": (5, 6, 7, 8, 9)},

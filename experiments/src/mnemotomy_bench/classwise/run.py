@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ from mnemotomy.core.errors import ConfigurationError
 from mnemotomy.core.progress import progress_bar
 from mnemotomy.methods.classifiers.problem import ClassifierMethod
 from mnemotomy_bench.classwise.analyses import Analyses, analyse
-from mnemotomy_bench.classwise.cases import Case, Scale, cases
+from mnemotomy_bench.classwise.cases import Case, cases
 from mnemotomy_bench.classwise.cells import baseline_cell, best_place, flops_cell, method_cell
 from mnemotomy_bench.classwise.grids import ORIGINAL, RETRAIN, Row
 from mnemotomy_bench.classwise.parallel import Place, case_plan
@@ -26,7 +25,7 @@ BASELINES = {ORIGINAL: "Original", RETRAIN: "Retrain"}
 def run_classwise(
     out_dir: Path,
     *,
-    scale: Scale = "small",
+    scale: str = "small",
     seeds: Sequence[int] | None = None,
     only: Sequence[str] = (),
     data: Path | None = None,
@@ -60,7 +59,7 @@ def fill(
     out_dir: Path,
     *,
     jobs: int,
-    scale: Scale = "small",
+    scale: str = "small",
     seeds: Sequence[int] | None = None,
     only: Sequence[str] = (),
     data: Path | None = None,
@@ -123,7 +122,7 @@ def run_analyses(
     out_dir: Path,
     records: Sequence[Record],
     *,
-    scale: Scale,
+    scale: str,
     seeds: Sequence[int] | None = None,
     only: Sequence[str] = (),
     data: Path | None = None,
@@ -140,19 +139,18 @@ def run_analyses(
     return found
 
 
-def chosen_cases(scale: Scale, seeds: Sequence[int] | None, only: Sequence[str], data: Path | None) -> tuple[Case, ...]:
+def chosen_cases(scale: str, seeds: Sequence[int] | None, only: Sequence[str], data: Path | None) -> tuple[Case, ...]:
     """The cases of the scale that ``only`` names, all where it names none.
 
     Raises:
         ConfigurationError: it names what is neither a case nor a method.
     """
-    there = cases(scale, data)
+    there = cases(scale, seeds, data)
     known = [*there, *BASELINES, *dict.fromkeys(name for case in there.values() for name in case.grid.rows())]
     for name in only:
         if name not in known:
             raise ConfigurationError(f"there is no case or method {name!r}; choose among {', '.join(known)}")
-    named = [case for name, case in there.items() if name in only] or list(there.values())
-    return tuple(replace(case, seeds=tuple(seeds)) if seeds else case for case in named)
+    return tuple(case for name, case in there.items() if name in only) or tuple(there.values())
 
 
 def _record(

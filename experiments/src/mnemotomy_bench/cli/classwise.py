@@ -44,7 +44,7 @@ def classwise(
     from mnemotomy_bench.classwise.table import print_records
 
     names = only or []
-    draws = figures and all(name in cases(scale.value, data) for name in names)
+    draws = figures and all(name in cases(scale.value, data=data) for name in names)
     if jobs > 1:
         fill(out, jobs=jobs, scale=scale.value, seeds=seed, only=names, data=data, figures=draws)
     records = run_classwise(out, scale=scale.value, seeds=seed, only=names, data=data)

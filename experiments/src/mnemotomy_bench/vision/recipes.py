@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from pydantic.dataclasses import dataclass
 
 from mnemotomy.core.errors import ConfigurationError
@@ -50,13 +48,6 @@ class Recipe:
         return sum((side / whole) ** 2 for side in sides)
 
 
-QUICK = Recipe("sgd", 0.1, epochs=16, batch_size=128, padding=2, flip=True, sides=((0.0, 20), (0.3, 24), (0.6, 32)))
-"""For a quarter of ResNet-18's width on two cores: as much arithmetic as eleven epochs of whole images.
-
-So few epochs underfit, so that what holds a longer training back from overfitting is left out or weaker.
-"""
-
-
 def recipe_for(network: str, data: str) -> Recipe:
     """The recipe of a network on a data set.
 
@@ -68,7 +59,3 @@ def recipe_for(network: str, data: str) -> Recipe:
         known = ", ".join(f"{one} on {other}" for one, some in recipes.items() for other in some)
         raise ConfigurationError(f"there is no recipe for {network} on {data}; there are {known}")
     return recipes[network][data]
-
-
-QUICK_VIT = replace(recipe_for("vit", "cifar10"), epochs=8, label_smoothing=0.05)
-"""For a small transformer on two cores, which learns slowly from so few images."""
