@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from mnemotomy.metrics.tofu.summary import summary
 from rouge_score import rouge_scorer
 from sklearn.metrics import roc_auc_score
 from tiny_tofu import save_pair, save_tofu
@@ -19,6 +18,7 @@ from tiny_tofu import save_pair, save_tofu
 from mnemotomy.core.models import load_model, load_tokenizer
 from mnemotomy.evaluation.evaluating import evaluation_of
 from mnemotomy.evaluation.texts import Texts
+from mnemotomy.metrics.tofu.evaluation import summary
 from mnemotomy.observe.splits import Asking, Observed
 
 NEW_TOKENS = 5

@@ -14,7 +14,7 @@ from mnemotomy_bench.generative.faces.engrams import PAPER, Setting
 from mnemotomy_bench.generative.faces.methods import METHODS
 from mnemotomy_bench.generative.faces.portraits import load_portraits
 from mnemotomy_bench.generative.faces.rare import Rare
-from mnemotomy_bench.generative.faces.run import chosen_cases, run_case
+from mnemotomy_bench.generative.faces.run import run_case
 
 
 def test_the_cases_of_every_scale(tmp_path, monkeypatch):
@@ -24,7 +24,7 @@ def test_the_cases_of_every_scale(tmp_path, monkeypatch):
     assert face_cases("paper")[1].attributes == ("Eyeglasses", "Goatee", "Wearing_Hat", "Bangs")
     assert (face_cases("paper")[1].width, face_cases("paper")[1].latent) == (128, 128)
     assert len(face_cases("small")[0].seeds) == 3
-    assert chosen_cases("tiny", [5])[0].seeds == (5,)
+    assert face_cases("tiny", [5])[0].seeds == (5,)
     with pytest.raises(ConfigurationError, match="no scale 'huge'"):
         face_cases("huge")
 
@@ -44,7 +44,7 @@ def test_photographs_of_a_folder(tmp_path, monkeypatch):
         datasets.Dataset.from_dict(rows, datasets.Features(features)).to_parquet(path)
     monkeypatch.delenv("MNEMOTOMY_DATA", raising=False)
     case = replace(
-        chosen_cases("paper", None, tmp_path)[1], side=16, width=2, latent=6, seeds=(0,), epochs=1, classified=16,
+        face_cases("paper", None, tmp_path)[1], side=16, width=2, latent=6, seeds=(0,), epochs=1, classified=16,
         classifier_width=2, classifier_epochs=1, validation=16, test=24,
     )  # fmt: skip
     assert len(load_portraits(case, "train", tmp_path)) == 64
