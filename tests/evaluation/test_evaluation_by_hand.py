@@ -19,7 +19,7 @@ from mnemotomy.core.models import load_model, load_tokenizer
 from mnemotomy.evaluation.evaluating import evaluation_of
 from mnemotomy.evaluation.texts import Texts
 from mnemotomy.metrics.tofu.evaluation import summary
-from mnemotomy.observe.splits import Asking, Observed
+from mnemotomy.observe.questions import Asking, Observed
 
 NEW_TOKENS = 5
 
