@@ -8,10 +8,10 @@ from dataclasses import replace
 from importlib.resources import files
 from typing import Any, Generic, TypeVar, cast
 
-import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from mnemotomy.core.errors import ConfigurationError
+from mnemotomy.core.yaml import read_yaml
 
 STRICT = ConfigDict(extra="forbid")
 """Of dataclasses that are read from a file: what they do not know is refused."""
@@ -65,7 +65,7 @@ def at_scale(scales: Mapping[str, T], scale: str) -> T:
 def document(name: str) -> Mapping[str, Any]:
     """The content of ``cases/<name>.yaml``."""
     text = files("mnemotomy_bench").joinpath("cases", f"{name}.yaml").read_text(encoding="utf-8")
-    found: Mapping[str, Any] = yaml.safe_load(text)
+    found: Mapping[str, Any] = read_yaml(text)
     return found
 
 
