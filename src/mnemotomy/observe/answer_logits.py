@@ -49,7 +49,7 @@ def read_sharing_prompts(model: nn.Module, encoded: Sequence[Encoded], batch_siz
     for prompts in _groups(encoded, _BATCHES * batch_size):
         cache, mask, last = _forward_prompts(model, list(prompts))
         rows = [(index, place) for place, indices in enumerate(prompts.values()) for index in indices]
-        lengths = [len(encoded[index].labels) for index, _ in rows]
+        lengths = [len(encoded[index].answer) for index, _ in rows]
         for some in similar_lengths(lengths, batch_size):
             indices, places = zip(*(rows[one] for one in some), strict=True)
             batch, at = [encoded[index] for index in indices], torch.tensor(places, device=mask.device)
