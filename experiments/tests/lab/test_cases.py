@@ -28,7 +28,12 @@ class Small:
 def small(monkeypatch: pytest.MonkeyPatch) -> Cases[Small]:
     content = {
         "scales": {"tiny": ["one"], "both": ["one", "two"], "wrong": ["odd"]},
-        "cases": {"one": {"rate": "1e-3"}, "two": {"like": "one", "seeds": [1, 2]}, "odd": {"rats": 1}},
+        "cases": {
+            "one": {"rate": "1e-3"},
+            "two": {"like": "one", "seeds": [1, 2]},
+            "three": {"like": "two", "rate": 2.0},
+            "odd": {"rats": 1},
+        },
     }
     monkeypatch.setattr(cases_module, "document", lambda name: content)
     return Cases("small", Small)
@@ -36,6 +41,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> Cases[Small]:
 
 def test_a_case_takes_over_anothers_settings_but_for_its_own(small: Cases[Small]) -> None:
     assert small.at("both") == (Small("one", (0,), 0.001), Small("two", (1, 2), 0.001))
+    assert small["three"] == Small("three", (1, 2), 2.0)
     assert small.at("tiny", seeds=[7, 8]) == (Small("one", (7, 8), 0.001),)
 
 
