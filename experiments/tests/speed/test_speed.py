@@ -11,8 +11,8 @@ from helpers import relative
 from mnemotomy.core.errors import DataError
 from mnemotomy.core.files import write_text
 from mnemotomy.engram import products
+from mnemotomy.engram.accumulator import add_input_, nothing_yet
 from mnemotomy.engram.products import add_gram_, full_precision, mirror_, products_of
-from mnemotomy.engram.second_moment import add_input_, empty_moment
 from mnemotomy.engram.sites.layout import LastDimension, Patches
 from mnemotomy_bench.speed import run_speed
 from mnemotomy_bench.speed.case import Case
@@ -63,9 +63,9 @@ def test_products_of_bfloat16_rows_are_those_of_float32(layout):
     shape = (512, 300) if isinstance(layout, LastDimension) else (64, 16, 8, 8)
     rows = torch.randn(*shape, generator=torch.Generator().manual_seed(0)).bfloat16()
     with full_precision():
-        moment = empty_moment(layout, rows.float(), torch.float32)
-        add_input_(lambda _: moment, layout, rows, 0)
-    mirror_(moment.second)
+        sums = nothing_yet(layout, rows.float(), torch.float32)
+        add_input_(lambda _: sums, layout, rows, 0)
+    moment = sums.moment(torch.float32)
     exact = layout.rows(rows).flatten(0, -2).double()
     assert relative(moment.second, exact.T @ exact) < 1e-6
     assert relative(moment.first, exact.sum(0)) < 1e-5

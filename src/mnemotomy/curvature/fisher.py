@@ -75,6 +75,7 @@ class FactorSums:
         Raises:
             NonFiniteError: the model overflowed.
         """
+        self._collector.settle()
         statistics = self._collector.statistics()
         inputs: dict[tuple[str, bool], Side] = {}
         found: dict[str, KroneckerFactor] = {}
@@ -85,7 +86,6 @@ class FactorSums:
             owner = self._collector.readers[name]
             moment, shared = statistics[owner][REFERENCE], (owner, site.has_bias)
             if shared not in inputs:
-                moment.pack_()
                 inputs[shared] = Side(moment.extended(site.has_bias) / moment.count)
             rows = rows or moment.count
             mirror_(self._outputs[name])

@@ -23,13 +23,13 @@ from mnemotomy.core.fingerprints import fingerprint
 from mnemotomy.core.modules import device_of, observing
 from mnemotomy.core.progress import progress_bar
 from mnemotomy.core.version import versions
+from mnemotomy.engram.accumulator import Sampling
 from mnemotomy.engram.collector import Collector
 from mnemotomy.engram.distributed import own_file, sum_over_processes
 from mnemotomy.engram.forward import Forward, batch_size, default_forward, layer_by_layer, move
 from mnemotomy.engram.moments import Moments, Origin, Statistic
 from mnemotomy.engram.products import full_precision
 from mnemotomy.engram.rows import is_encoder_decoder, label_rows
-from mnemotomy.engram.second_moment import Sampling
 from mnemotomy.engram.sites import Selector, Site, select_sites
 
 ConceptOf = Callable[[Any], Sequence[Any] | Tensor]
@@ -45,7 +45,7 @@ class CollectOptions:
     Attributes:
         forward: calls the model on a batch; by default by the batch's form (``forward.default_forward``).
         share_inputs: keep one statistic for sites that read the same tensor.
-        dtype: of the sums; float32 or float64 whatever the model's own.
+        dtype: of products and of the moments, float32 or float64 whatever the model's own; sums are in float64.
         checkpoint: a file that the sums are written to now and then, and continued from if it is there; each process
             of a group keeps its own beside it.
         checkpoint_seconds: how often.

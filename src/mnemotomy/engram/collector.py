@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from mnemotomy.core.errors import NonFiniteError, SharingError
+from mnemotomy.engram.accumulator import Accumulator, Sampling, add_input_, nothing_yet
 from mnemotomy.engram.moments import Statistic
 from mnemotomy.engram.rows import ENCODER, RowLabels, stream_of, text_encoder
-from mnemotomy.engram.second_moment import Sampling, SecondMoment, add_input_, empty_moment
+from mnemotomy.engram.second_moment import SecondMoment
 from mnemotomy.engram.sites import Layout, Reading, Site
 
 Identity = tuple[int, int, tuple[int, ...], tuple[int, ...], Layout]
@@ -37,7 +38,7 @@ class Collector:
         sampling: Sampling | None = None,
     ):
         self.concepts = concepts
-        self.moments: dict[str, dict[int, SecondMoment]] = {}
+        self.sums: dict[str, dict[int, Accumulator | SecondMoment]] = {}  # by concept: open, or settled
         self.readers: dict[str, str] = {}
         self._model = model
         self._sites = sites
@@ -82,14 +83,18 @@ class Collector:
         self._check_sharing()
 
     def statistics(self) -> dict[str, Statistic]:
-        """The moments so far, by concept; zeros where a concept has not reached an input."""
+        """The moments so far, by concept; zeros where a concept has not reached an input.
+
+        Those that are not settled are in float64, so that a collection goes on from them to the same bits.
+        """
         collected: dict[str, Statistic] = {}
-        for name, moments in self.moments.items():
-            if not moments:  # every row of it was masked
+        for name, sums in self.sums.items():
+            if not sums:  # every row of it was masked
                 continue
-            like = next(iter(moments.values()))
+            found = {i: one.moment(torch.float64) if isinstance(one, Accumulator) else one for i, one in sums.items()}
+            like = next(iter(found.values()))
             collected[name] = {
-                concept: moments.get(index) or like.zeros_like() for index, concept in enumerate(self.concepts)
+                concept: found.get(index) or like.zeros_like() for index, concept in enumerate(self.concepts)
             }
         return collected
 
@@ -99,13 +104,15 @@ class Collector:
         for name, statistic in statistics.items():
             owner, leaf = self._sites[name].parameters[0]
             device = getattr(owner, leaf).device
-            self.moments[name] = {index: statistic[c].to(device) for index, c in enumerate(self.concepts)}
+            self.sums[name] = {index: statistic[c].to(device) for index, c in enumerate(self.concepts)}
 
     def settle(self) -> None:
-        """Pack every moment: of concepts that are done, at half the memory. More rows may still come."""
-        for moments in self.moments.values():
-            for moment in moments.values():
-                moment.pack_()
+        """Round every sum to its final precision, and keep its triangle only. More rows may still come."""
+        for name, sums in self.sums.items():
+            self.sums[name] = {
+                i: one.moment(self._dtype) if isinstance(one, Accumulator) else one.rounded(self._dtype)
+                for i, one in sums.items()
+            }
 
     def check_finite(self) -> None:
         """Raise where a sum has become NaN or infinite, naming the concept and the site.
@@ -113,9 +120,9 @@ class Collector:
         Raises:
             NonFiniteError: with both names.
         """
-        for name, moments in self.moments.items():
-            for index, moment in moments.items():
-                if not moment.finite:
+        for name, sums in self.sums.items():
+            for index, one in sums.items():
+                if not one.finite:
                     raise NonFiniteError(
                         f"the inputs of site {name!r} are not finite for concept {self.concepts[index]!r}: the model "
                         "overflows there; try float32 or bfloat16 weights, or look at that concept's examples"
@@ -141,20 +148,21 @@ class Collector:
                 raise self._changed(name)
             return
         self._seen[key] = (weakref.ref(reading.source), name)
-        if name not in self.moments:
+        if name not in self.sums:
             self._fresh.add(name)
-            self.moments[name] = {}
-        moments = self.moments[name]
+            self.sums[name] = {}
+        sums = self.sums[name]
 
-        def moment_of(concept: int) -> SecondMoment:
-            if concept not in moments:
-                moments[concept] = empty_moment(reading.layout, reading.tensor, self._dtype)
-            moments[concept].unpack_()
-            return moments[concept]
+        def sums_of(concept: int) -> Accumulator:
+            one = sums.get(concept)
+            if not isinstance(one, Accumulator):
+                empty = nothing_yet(reading.layout, reading.tensor, self._dtype)
+                one = sums[concept] = empty if one is None else Accumulator.of(one, self._dtype)
+            return one
 
         stream = ENCODER if self._reads_encoder(reading) else self._streams[name]
         labels, tensor = self._labels.of(reading, stream, name)
-        add_input_(moment_of, reading.layout, tensor, labels, self._sampling)
+        add_input_(sums_of, reading.layout, tensor, labels, self._sampling)
 
     def _check_sharing(self) -> None:
         for name, owner in self.readers.items():
