@@ -132,7 +132,8 @@ def add_input_(
         layout: how rows are cut out of ``tensor``.
         tensor: the input.
         concepts: the one concept of all rows, or the concept of each row (−1 for none) in the shape of the rows'
-            leading dimensions, or of those of the input where a layout makes several rows of one example.
+            leading dimensions, or of those of the input where a layout makes several rows of one example: one for each
+            example, or for each of its places.
         sampling: of those several; all by default.
     """
     with products_of(tensor):
@@ -140,6 +141,8 @@ def add_input_(
             _add_rows(sums_of, layout, layout.rows(tensor), concepts)
         elif isinstance(concepts, int):
             _add_examples(sums_of(concepts), layout, tensor, sampling)
+        elif concepts.dim() == 2:  # of each place along a text
+            _add_rows(sums_of, layout, layout.rows(tensor), concepts)
         else:  # example by example: a part of the input is a fraction of its rows
             labels = concepts.to(tensor.device)
             there = [concept for concept in torch.unique(labels).tolist() if concept >= 0]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import itertools
 import signal
 import threading
 import time
 import warnings
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,7 +26,7 @@ from mnemotomy.core.version import versions
 from mnemotomy.engram.accumulator import Sampling
 from mnemotomy.engram.collector import Collector
 from mnemotomy.engram.distributed import own_file, sum_over_processes
-from mnemotomy.engram.forward import Forward, batch_size, default_forward, layer_by_layer, move
+from mnemotomy.engram.forward import Forward, batch_size, default_forward, hash_batch, layer_by_layer, move
 from mnemotomy.engram.moments import Moments, Origin, Statistic
 from mnemotomy.engram.products import full_precision
 from mnemotomy.engram.rows import is_encoder_decoder, label_rows
@@ -144,7 +144,9 @@ class _Run:
         self.encoder_decoder = is_encoder_decoder(model)
         self.batches = 0
         self.examples: dict[str, int] = {}
+        self._read = hashlib.sha256()  # of all batches so far, where there is a checkpoint
         self.checkpoint = None if options.checkpoint is None else own_file(options.checkpoint)
+        self._resumed: str | None = None
         self._saved_at = time.monotonic()
         self._resume()
 
@@ -169,11 +171,13 @@ class _Run:
                     self._save()
 
     def _not_yet_read(self, batches: Iterator[Labelled]) -> Iterator[Labelled]:
-        """What follows the batches of the checkpoint, which must hold the same examples of each concept again."""
-        passed = [name for names, _ in itertools.islice(batches, self.batches) for name in names if name is not None]
-        if Counter(passed) != Counter(self.examples):
+        """What follows the batches of the checkpoint, which must be the same again, to the bit."""
+        for names, batch in itertools.islice(batches, self.batches):
+            hash_batch(self._read, names, batch)
+        if self.batches and self._read.hexdigest() != self._resumed:
             raise ArtifactError(
-                f"{self.checkpoint} was collected from other batches than these; batch alike, or delete the file"
+                f"{self.checkpoint} was collected from other batches than these, or from the same in another order; "
+                "give the same batches in the same order (a shuffling loader needs a fixed seed), or delete the file"
             )
         return batches
 
@@ -181,6 +185,7 @@ class _Run:
         """The moments, summed over processes and checked."""
         self.collector.settle()
         self.collector.check_finite()
+        self.collector.check_range()
         for concept in declared:
             self._index(concept)
         statistics, readers, examples = sum_over_processes(
@@ -212,6 +217,8 @@ class _Run:
             if name is not None:
                 self.examples[name] += 1
         self.batches += 1
+        if self.checkpoint is not None:
+            hash_batch(self._read, names, batch)
 
     def _index(self, concept: str) -> int:
         if concept not in self.examples:
@@ -238,8 +245,11 @@ class _Run:
         if self.checkpoint is not None and self.examples:
             so_far = Moments(self.collector.statistics(), self.collector.readers, tuple(self.examples), self.origin)
             progress = {
-                "batches": self.batches, "examples": self.examples, "share_inputs": self.options.share_inputs,
-            }  # fmt: skip
+                "batches": self.batches,
+                "examples": self.examples,
+                "share_inputs": self.options.share_inputs,
+                "read": self._read.hexdigest(),
+            }
             so_far.save(self.checkpoint, progress=progress)
 
     def _resume(self) -> None:
@@ -251,7 +261,7 @@ class _Run:
         alike = all(getattr(so_far.origin, key) == getattr(self.origin, key) for key in same)
         if progress is None or not alike or progress.get("share_inputs") != self.options.share_inputs:
             raise ArtifactError(f"{path} is no checkpoint of this collection; delete it or name another file")
-        self.batches = int(progress["batches"])
+        self.batches, self._resumed = int(progress["batches"]), progress.get("read")
         self.examples = dict(progress["examples"])
         self.collector.concepts.extend(self.examples)
         self.collector.restore(so_far.statistics, so_far.readers)

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
-from mnemotomy.core.errors import NonFiniteError, SharingError
+from mnemotomy.core.errors import DataError, NonFiniteError, SharingError
 from mnemotomy.engram.accumulator import Accumulator, Sampling, add_input_, nothing_yet
 from mnemotomy.engram.moments import Statistic
 from mnemotomy.engram.rows import ENCODER, RowLabels, stream_of, text_encoder
@@ -120,13 +120,30 @@ class Collector:
         Raises:
             NonFiniteError: with both names.
         """
-        for name, sums in self.sums.items():
+        for site, concept, sums in self._each():
+            if not sums.finite:
+                raise NonFiniteError(
+                    f"the inputs of site {site!r} are not finite for concept {concept!r}: the model overflows there; "
+                    "try float32 or bfloat16 weights, or look at that concept's examples"
+                )
+
+    def check_range(self) -> None:
+        """Raise where settled sums are of inputs too small for float32, naming the concept and the site.
+
+        Raises:
+            DataError: with both names.
+        """
+        for site, concept, sums in self._each():
+            if isinstance(sums, SecondMoment) and sums.vanishing:
+                raise DataError(
+                    f"the inputs of site {site!r} are so small for concept {concept!r} that their squares vanish in "
+                    "float32; collect in float64: options=mt.CollectOptions(dtype=torch.float64)"
+                )
+
+    def _each(self) -> Iterator[tuple[str, str, Accumulator | SecondMoment]]:
+        for site, sums in self.sums.items():
             for index, one in sums.items():
-                if not one.finite:
-                    raise NonFiniteError(
-                        f"the inputs of site {name!r} are not finite for concept {self.concepts[index]!r}: the model "
-                        "overflows there; try float32 or bfloat16 weights, or look at that concept's examples"
-                    )
+                yield site, self.concepts[index], one
 
     def _observe(self, name: str, reading: Reading) -> None:
         assert self._labels is not None

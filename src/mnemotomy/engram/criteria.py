@@ -15,6 +15,7 @@ from mnemotomy.core.modules import tied_parameters, untie
 from mnemotomy.engram.atlas import Atlas
 from mnemotomy.engram.edit import Edit
 from mnemotomy.engram.filters import Filter
+from mnemotomy.engram.products import full_precision
 from mnemotomy.engram.sites import parameter_names, sites_by_name
 
 Score = Callable[[nn.Module], float]
@@ -127,7 +128,8 @@ def _norm(matrix: Float[Tensor, "out d"], moment: Tensor, groups: int) -> float:
         return float((matrix * moment * matrix).sum().clamp_min(0).sqrt())
     if groups > 1:
         matrix = matrix.unflatten(0, (groups, -1))
-    return float(((matrix @ moment) * matrix).sum().clamp_min(0).sqrt())
+    with full_precision():
+        return float(((matrix @ moment) * matrix).sum().clamp_min(0).sqrt())
 
 
 def _positive(value: float) -> float:

@@ -194,8 +194,21 @@ class Edit(BySite):
         """Add every delta, those of one module together.
 
         The deltas may be computed from the very weights that are written to, and the sites of one module (experts,
-        the projections of an attention) may be slices of one tensor.
+        the projections of an attention) may be slices of one tensor. Weights in float16, which may overflow halfway,
+        are put back then.
         """
+        places = dict.fromkeys(place for site in sites.values() for place in site.parameters)
+        narrow = [weight for owner, leaf in places if (weight := getattr(owner, leaf)).dtype is torch.float16]
+        originals = [weight.detach().clone() for weight in narrow]
+        try:
+            self._add_all(sites)
+        except NonFiniteError:
+            with torch.no_grad():
+                for weight, original in zip(narrow, originals, strict=True):
+                    weight.copy_(original)
+            raise
+
+    def _add_all(self, sites: Mapping[str, Site]) -> None:
         expected = Counter(id(site.module) for site in sites.values())
         waiting: dict[int, dict[str, Tensor]] = {}
         for name, delta in self.items():

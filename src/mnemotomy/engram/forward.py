@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from mnemotomy.core.errors import DataError
+from mnemotomy.core.models import digest
 from mnemotomy.engram.rows import inputs_of, is_encoder_decoder
 
 Forward = Callable[[nn.Module, Any], Any]
@@ -61,6 +63,27 @@ def batch_size(batch: Any) -> int:
     )
 
 
+def hash_batch(found: Any, names: Sequence[str | None], batch: Any) -> None:
+    """Add to a hash of ``hashlib`` what a batch holds, and the concepts of its examples."""
+    found.update(json.dumps(names).encode())
+    _hash(found, batch)
+
+
+def _hash(found: Any, value: Any) -> None:
+    if isinstance(value, Tensor):
+        found.update(digest(value).encode())
+    elif isinstance(value, Mapping):
+        for key in value:
+            found.update(repr(key).encode())
+            _hash(found, value[key])
+    elif isinstance(value, list | tuple):
+        found.update(str(len(value)).encode())
+        for one in value:
+            _hash(found, one)
+    else:
+        found.update(repr(value).encode())
+
+
 def default_forward(model: nn.Module, sites: Iterable[str]) -> Forward:
     """The call that reaches ``sites`` at the least cost.
 
@@ -78,6 +101,7 @@ def default_forward(model: nn.Module, sites: Iterable[str]) -> Forward:
     accepted = inspect.signature(runner.forward).parameters
     hands_on = all(p.kind in (p.VAR_KEYWORD, p.VAR_POSITIONAL) for p in accepted.values())  # a wrapper
     fixed = {"use_cache": False} if "use_cache" in accepted else {}
+    counts_places = "position_ids" in accepted and _writes_on(model)
 
     def forward(_: nn.Module, batch: Any) -> Any:
         batch = inputs_of(batch)
@@ -90,6 +114,26 @@ def default_forward(model: nn.Module, sites: Iterable[str]) -> Forward:
                 f"the batch has the entries {sorted(map(str, batch))}, none of which {type(model).__name__} takes; "
                 f"it takes {', '.join(list(accepted)[:6])}"
             )
-        return cast(Any, runner)(**arguments, **fixed)
+        positions = positions_of(batch) if counts_places and "position_ids" not in arguments else None
+        placed = {} if positions is None else {"position_ids": positions}
+        return cast(Any, runner)(**arguments, **placed, **fixed)
 
     return forward
+
+
+def _writes_on(model: nn.Module) -> bool:
+    """Whether the model continues a text: those of transformers count its places from 0."""
+    can_generate = getattr(model, "can_generate", None)
+    return callable(can_generate) and bool(can_generate()) and not is_encoder_decoder(model)
+
+
+def positions_of(batch: Mapping[str, Any]) -> Tensor | None:
+    """``[batch, length]``: each token's place among those that ``attention_mask`` keeps; None where none is in front.
+
+    Padding on the right leaves every token's place as it is; padding on the left moves it, and a model with absolute
+    positions would read other places than it was trained on.
+    """
+    mask = batch.get("attention_mask")
+    if not isinstance(mask, Tensor) or mask.dim() != 2 or not bool((mask[:, :-1] < mask[:, 1:]).any()):
+        return None
+    return (mask.long().cumsum(-1) - 1).clamp_min(0)

@@ -80,9 +80,19 @@ def _places(d: int, device: torch.device) -> tuple[Int[Tensor, " packed"], Int[T
     return inside, matrix.flatten()
 
 
-def full_precision() -> contextlib.AbstractContextManager[None]:
-    """float32 products in float32: TF32 and bfloat16 shortcuts, which are coarser than the cut, are off inside."""
-    return _products_in("ieee", torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)  # type: ignore[attr-defined]
+@contextlib.contextmanager
+def full_precision() -> Iterator[None]:
+    """float32 products in float32: what is coarser than the cut is off inside.
+
+    That is TF32, bfloat16 shortcuts, and an autocast around the call. A ``forward`` of the caller's own may enter one.
+    """
+    with contextlib.ExitStack() as stack:
+        for device in ("cpu", "cuda", "mps", "xpu"):
+            if torch.is_autocast_enabled(device):
+                stack.enter_context(torch.autocast(device, enabled=False))
+        backends = torch.backends.cuda.matmul, torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
+        stack.enter_context(_products_in("ieee", *backends))
+        yield
 
 
 def products_of(rows: Tensor) -> contextlib.AbstractContextManager[None]:

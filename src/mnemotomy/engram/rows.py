@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Int
 from torch import Tensor, nn
 
@@ -41,7 +42,9 @@ class RowLabels:
             RowsError: the rows cannot be matched to examples or tokens.
         """
         tensor, tokens = reading.tensor, self.tokens.get(stream)
-        if reading.tokens is None:
+        if tokens is not None and reading.layout.batched:
+            labels = self._along(reading, tokens)
+        elif reading.tokens is None:
             positions = tokens is not None and isinstance(reading.layout, OneHot) and _is_position_index(tensor)
             labels = None if positions else self._match(_leading(reading, tensor), tokens)
             if labels is None and self._serves_every_example(reading):
@@ -49,11 +52,23 @@ class RowLabels:
                 labels = self._match(_leading(reading, tensor), tokens)
         else:
             labels = None if tokens is None else tokens.reshape(-1)[reading.tokens]
-        if self.whole is not None:
+        if self.whole is not None and (labels is None or not reading.layout.batched):
             return self.whole, tensor
         if labels is None:
             raise self._unmatched(reading, site)
         return labels, tensor
+
+    def _along(self, reading: Reading, tokens: Tensor) -> Tensor | None:
+        """Labels ``[batch, positions]`` of a convolution along a text; None where its positions are not the tokens.
+
+        They are where it keeps the length of the text, and where it reads so many zeros in front that only what comes
+        behind the text is too much, which causal convolutions cut off.
+        """
+        positions = reading.layout.positions(reading.tensor)
+        size, length = tokens.shape
+        if reading.tensor.dim() != 3 or tuple(reading.tensor.shape[::2]) != (size, length) or positions is None:
+            return None
+        return F.pad(tokens, (0, positions - length), value=-1)
 
     def _match(self, lead: torch.Size, tokens: Tensor | None) -> Tensor | None:
         """Labels for rows with these leading dimensions: by token where they are tokens, else by example."""
@@ -187,11 +202,13 @@ def text_encoder(model: nn.Module) -> nn.Module | None:
     """The encoder of an encoder-decoder model, whose output is the input of cross-attention."""
     if not is_encoder_decoder(model):
         return None
-    get = getattr(model, "get_encoder", None)
+    whole = next(module for module in model.modules() if hasattr(module, "config"))
+    get = getattr(whole, "get_encoder", None)
     encoder = get() if callable(get) else None
-    return encoder if isinstance(encoder, nn.Module) and encoder is not model else None
+    return encoder if isinstance(encoder, nn.Module) and encoder is not whole else None
 
 
 def is_encoder_decoder(model: nn.Module) -> bool:
-    """Whether the model reads one text and writes another."""
-    return bool(getattr(getattr(model, "config", None), "is_encoder_decoder", False))
+    """Whether the model reads one text and writes another; also of a model inside a wrapper."""
+    config = next((module.config for module in model.modules() if hasattr(module, "config")), None)
+    return bool(getattr(config, "is_encoder_decoder", False))

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from mnemotomy.engram.products import pack, unpack
 
+_SMALLEST_SQUARE = 1e-30  # a cut of 1e-6 and float32's precision of 1e-7 above the least that float32 can hold
+
 
 class SecondMoment:
     """The second moment of one input over the rows of one concept.
@@ -64,6 +66,14 @@ class SecondMoment:
         """Whether no sum is NaN or infinite."""
         stored = self._stored
         return bool(stored.sum().isfinite()) or bool(stored.isfinite().all())  # the sum of all may overflow alone
+
+    @property
+    def vanishing(self) -> bool:
+        """Whether the squares of rows that are not zero fall below what float32 can hold."""
+        if self._stored.dtype != torch.float32 or self.diagonal:
+            return False
+        largest = float(self._stored.max())  # of a positive semidefinite matrix it lies on the diagonal
+        return largest < _SMALLEST_SQUARE and (largest > 0.0 or bool(self.first.any()))
 
     def pack_(self) -> None:
         """Keep the upper triangle only: half the memory."""

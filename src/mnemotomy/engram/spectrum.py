@@ -240,7 +240,8 @@ def factorise(total: Tensor, cut: Cut, precision: torch.dtype | None = None) -> 
             whole = total.index_select(0, living).index_select(1, living)
             return LivingSpectrum(factorise(whole, RelativeCut(ratio), precision), living, len(total))
         largest = _largest_eigenvalue(total)
-        for dtype in (torch.float32, torch.float64) if precision is None else (precision,):
+        fits = 1e-15 < largest < 1e15  # beyond, squares leave the range of float32
+        for dtype in (*((torch.float32,) if fits else ()), torch.float64) if precision is None else (precision,):
             floor = max(2 * ratio, 1 / WELL_CONDITIONED) if dtype == torch.float32 else 2 * ratio
             if _exceeds(total, floor * largest, dtype):
                 return CholeskySpectrum(torch.linalg.cholesky(total.to(dtype)))
@@ -261,13 +262,16 @@ def _largest_eigenvalue(total: Float[Tensor, "d d"], steps: int = 20) -> float:
 
     Several starts, drawn at random from a fixed seed: one may be orthogonal to the leading eigenvector.
     """
+    scale = total.abs().max()  # squares of entries above 2e19 would overflow, of small ones vanish
+    if not 0.0 < float(scale) < torch.inf:
+        return float(scale)
     start = torch.randn(total.shape[-1], 4, generator=torch.Generator().manual_seed(0))
-    vectors = start.to(total)
+    vectors, scaled = start.to(total), total / scale
     norms = vectors.norm(dim=0)
     for _ in range(steps):
-        vectors = total @ (vectors / norms.clamp_min(torch.finfo(total.dtype).tiny))
+        vectors = scaled @ (vectors / norms.clamp_min(torch.finfo(total.dtype).tiny))
         norms = vectors.norm(dim=0)
-    return float(norms.max())
+    return float(norms.max()) * float(scale)
 
 
 def _reciprocal(values: Tensor, damping: float = 0.0) -> Tensor:

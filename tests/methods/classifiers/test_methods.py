@@ -10,7 +10,7 @@ import torch
 from helpers import same_state, state_of
 from torch import nn
 
-from mnemotomy.core.errors import ConceptError, ConfigurationError, DataError, ModelError, TrainingError
+from mnemotomy.core.errors import ConceptError, ConfigurationError, DataError, SelectionError, TrainingError
 from mnemotomy.data.examples import Examples
 from mnemotomy.engram.recalibrate import recalibrate_
 from mnemotomy.methods.classifiers.classifier import accuracy, cross_entropy, head_of, logits
@@ -164,7 +164,7 @@ def test_a_head_that_is_computed_from_others_is_refused():
     other = copy.deepcopy(problem.model)
     nn.utils.parametrizations.weight_norm(other[-1])
     for method in (EngramOutputs(head_strength=2.0), ClassifierEngramAutomatic()):
-        with pytest.raises(ModelError, match="remove_parametrizations"):
+        with pytest.raises(SelectionError, match="remove_parametrizations"):
             method(Problem(other, problem.forget, problem.retain, 10, fresh, fit))
 
 

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from mnemotomy.core.errors import NonFiniteError
 from mnemotomy.engram.sites.layout import Layout
 
 Observe = Callable[[str, "Reading"], None]
@@ -133,13 +134,23 @@ class WeightAndBias(Site):
 
 
 def add_rounded(target: Tensor, delta: Tensor) -> None:
-    """``target += delta`` computed in the finer of their dtypes and rounded once to the target's."""
+    """``target += delta`` computed in the finer of their dtypes and rounded once to the target's.
+
+    Raises:
+        NonFiniteError: the sum is beyond what the target's dtype can hold; the target stays as it is.
+    """
     with torch.no_grad():
         delta = delta.to(target.device)
         if target.dtype == delta.dtype:
             target.add_(delta)
-        else:
-            target.copy_(target.to(torch.promote_types(target.dtype, delta.dtype)) + delta)
+            return
+        total = target.to(torch.promote_types(target.dtype, delta.dtype)) + delta
+        if target.dtype is torch.float16 and float(total.abs().max()) > torch.finfo(torch.float16).max:
+            raise NonFiniteError(
+                f"the edit makes a weight {float(total.abs().max()):.3g}, and float16 ends at 65504; load the model in "
+                "bfloat16 or float32, or choose a smaller strength"
+            )
+        target.copy_(total)
 
 
 def first_input(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:

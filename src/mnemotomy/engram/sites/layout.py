@@ -43,6 +43,9 @@ class Layout(Protocol):
     def expansion(self) -> int:
         """How many times larger the rows are than the input: what a chunk must allow for."""
 
+    def positions(self, tensor: Tensor) -> int | None:
+        """How many rows are made along a sequence, where the first of them stand for its places; else None."""
+
 
 class _OneOrder:
     """A layout whose rows are cut in one way."""
@@ -58,6 +61,9 @@ class _OneOrder:
 
     def in_order(self, sums: Tensor) -> Tensor:
         return sums
+
+    def positions(self, tensor: Tensor) -> None:
+        return None
 
 
 @dataclass(frozen=True)
@@ -165,6 +171,13 @@ class Patches:
 
     def expansion(self) -> int:
         return max(1, _product(self.kernel) * _product(self.upsample or (1,)) // _product(self.stride))
+
+    def positions(self, tensor: Float[Tensor, "batch channels length"]) -> int | None:
+        if len(self.kernel) != 1 or self.stride != (1,) or self._spreads:
+            return None
+        reach, length = (self.kernel[0] - 1) * self.dilation[0], tensor.shape[-1]
+        found = length + sum(self.padding) - reach
+        return found if found == length or (self.padding[0] == reach and found > length) else None
 
     @property
     def _spreads(self) -> bool:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from typing import cast
 
 from torch import nn
 
@@ -27,17 +27,30 @@ _LISTED = 12  # names shown in an error
 
 
 def all_sites(model: nn.Module) -> dict[str, Site]:
-    """Every site of the model by name, in the order of its modules."""
+    """Every site of the model by name, in the order of its modules; those that cannot be edited are left out.
+
+    Raises:
+        SelectionError: the model carries an adapter of peft, whose factors are no weights of its own.
+    """
+    return {name: site for name, site in _found(model).items() if _is_plain(site)}
+
+
+def _found(model: nn.Module) -> dict[str, Site]:
+    """Every affine map by name, whether it can be edited or not."""
     found: dict[str, Site] = {}
     inside_attention: set[int] = set()
     for name, module in model.named_modules():
+        if type(module).__module__.startswith("peft.tuners.") and hasattr(module, "base_layer"):
+            raise SelectionError(
+                f"{name} carries an adapter of peft, and an edit of its factors is not one of the weights that they "
+                "make together; merge it first: model = model.merge_and_unload()"
+            )
         if id(module) in inside_attention:
             continue
         if isinstance(module, nn.MultiheadAttention):
             inside_attention.add(id(module.out_proj))
         for site in _sites_of(name, module):
-            if all(_is_plain(owner, leaf) for owner, leaf in site.parameters):
-                found[site.name] = site
+            found[site.name] = site
     return found
 
 
@@ -55,10 +68,11 @@ def select_sites(
         layers: keep only sites of these blocks.
 
     Raises:
-        SelectionError: something named matches nothing or is no site; the message lists what is there.
+        SelectionError: something named matches nothing or is no site (the message lists what is there), or is a map
+            that cannot be edited: a selection is never narrowed in silence.
     """
-    sites = all_sites(model)
-    if not sites:
+    sites = _found(model)
+    if not any(_is_plain(site) for site in sites.values()):
         raise SelectionError(f"{type(model).__name__} has no layer that can be edited")
     if isinstance(selector, str) and selector not in WORDS:
         chosen = _by_pattern(selector, sites, model)
@@ -71,6 +85,13 @@ def select_sites(
         chosen = _in_layers(chosen, sites, {layers} if isinstance(layers, int) else set(layers))
     if not chosen:
         raise SelectionError(f"the selector {selector!r} matches no site. {_listing(sites)}")
+    fixed = [name for name in chosen if not _is_plain(sites[name])]
+    if fixed:
+        raise SelectionError(
+            f"{len(fixed)} of the {len(chosen)} selected sites cannot be edited, {fixed[0]!r} first: their weights are "
+            "quantised, or computed from others (weight norm, pruning). Load the model unquantised, make the weights "
+            "permanent (parametrize.remove_parametrizations, prune.remove), or name the other sites"
+        )
     return {name: sites[name] for name in sites if name in set(chosen)}
 
 
@@ -96,10 +117,10 @@ def _sites_of(name: str, module: nn.Module) -> list[Site]:
     return []
 
 
-def _is_plain(owner: nn.Module, leaf: str) -> bool:
-    """Neither quantised nor reparametrised: writing to the parameter changes what the layer computes."""
-    parameter = owner._parameters.get(leaf)
-    return type(parameter) is nn.Parameter and parameter.dtype in DTYPES.values()
+def _is_plain(site: Site) -> bool:
+    """Neither quantised nor reparametrised: writing to the parameters changes what the layer computes."""
+    found = [owner._parameters.get(leaf) for owner, leaf in site.parameters]
+    return all(type(parameter) is nn.Parameter and parameter.dtype in DTYPES.values() for parameter in found)
 
 
 def _takes_indices(module: nn.Embedding) -> bool:
@@ -118,9 +139,14 @@ def _is_linear(site: Site) -> bool:
 
 
 def _end(model: nn.Module, getter: str) -> nn.Module | None:
-    """The output head or the input embedding, where the model says which it is."""
-    get = getattr(model, getter, None)
-    return cast("nn.Module | None", get()) if callable(get) else None
+    """The output head or the input embedding, where the model says which it is, or one inside a wrapper does."""
+    for module in model.modules():  # the outermost first
+        get = getattr(module, getter, None)
+        with contextlib.suppress(NotImplementedError, AttributeError):  # what a body says that has none
+            found = cast("nn.Module | None", get()) if callable(get) else None
+            if found is not None:
+                return found
+    return None
 
 
 def _by_word(word: str, sites: dict[str, Site], model: nn.Module) -> list[str]:
