@@ -90,7 +90,7 @@ def test_autocast_around_the_calls_changes_nothing():
 
 def test_an_edit_beyond_float16_is_refused_and_nothing_is_edited():
     model = mlp(12, 16, 5)
-    edit = 1e7 * mt.erase(mt.Atlas(model, mt.collect(model, two_concepts(), options=QUIET)), "a")
+    edit = (1e7 * mt.erase(mt.Atlas(model, mt.collect(model, two_concepts(), options=QUIET)), "a")).materialize()
     half, before = model.half(), state_of(model.half())
     with pytest.raises(NonFiniteError, match="float16 ends at 65504"):
         edit.apply_(half, check=False)

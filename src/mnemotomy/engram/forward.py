@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from mnemotomy.core.errors import DataError
-from mnemotomy.core.models import digest
+from mnemotomy.core.fingerprints import digest
 from mnemotomy.engram.rows import inputs_of, is_encoder_decoder
 
 Forward = Callable[[nn.Module, Any], Any]
