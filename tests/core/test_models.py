@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,10 @@ from typer.testing import CliRunner
 
 import mnemotomy as mt
 from mnemotomy.cli import app
-from mnemotomy.core.errors import DataError, ModelError
+from mnemotomy.core.errors import DataError, ModelError, TiedWeightsError
 from mnemotomy.core.files import check_replaceable, output_file, replacing_folder, write_text
 from mnemotomy.core.models import check_language_model
-from mnemotomy.core.modules import blocks_by_name, device_of, observing
+from mnemotomy.core.modules import blocks_by_name, device_of, observing, tied_parameters
 
 
 def masked() -> Any:
@@ -248,3 +249,68 @@ def test_blocks_are_the_longest_list_that_lies_in_no_other():
     assert found["layers.1"] is model["layers"][1]
     with pytest.raises(ModelError, match="has no list of blocks"):
         blocks_by_name(nn.Linear(2, 2))
+
+
+# weights without a place, and code that a folder brings
+
+
+def changed_config(folder: Path, **changes: Any) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+@pytest.mark.parametrize("architectures", [None, [], ["FSDPLlamaForCausalLM"]])
+def test_a_head_is_found_where_the_configuration_names_no_architecture(tmp_path: Path, architectures: Any):
+    model = tiny_llama()
+    mt.save_model(model, tmp_path / "model")
+    changed_config(tmp_path / "model", architectures=architectures)
+    assert mt.fingerprint(mt.load_model(tmp_path / "model")) == mt.fingerprint(model)
+    mt.save_model(model.model, tmp_path / "body")
+    changed_config(tmp_path / "body", architectures=architectures)
+    assert mt.fingerprint(mt.load_model(tmp_path / "body")) == mt.fingerprint(model.model)
+
+
+@pytest.mark.parametrize(
+    ("changes", "first"),
+    [
+        ({"num_hidden_layers": 1}, "model.layers.1.input_layernorm.weight"),
+        ({"architectures": ["LlamaModel"]}, "lm_head.weight"),
+    ],
+)
+def test_weights_without_a_place_are_refused(tmp_path: Path, changes: dict[str, Any], first: str):
+    mt.save_model(tiny_llama(), tmp_path / "model")
+    changed_config(tmp_path / "model", **changes)
+    with pytest.raises(ModelError, match=f"has no place for, the first '{first}'.*config.json"):
+        mt.load_model(tmp_path / "model")
+
+
+def test_code_of_a_folder_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    mt.save_model(tiny_llama(), tmp_path / "model")
+    ran = tmp_path / "ran"
+    (tmp_path / "model" / "own.py").write_text(f"open({str(ran)!r}, 'w').close()\n")
+    changed_config(tmp_path / "model", model_type="own", auto_map={"AutoConfig": "own.Config"})
+    monkeypatch.setattr("builtins.input", lambda *_: "y")
+    with pytest.raises(ModelError, match="cannot load a model"):
+        mt.load_model(tmp_path / "model")
+    assert not ran.exists()
+
+
+@pytest.mark.parametrize("share", [lambda weight: nn.Parameter(weight.detach()), lambda weight: weight])
+def test_weights_are_tied_by_their_memory(share: Any):
+    model = tiny_llama()
+    assert not tied_parameters(model)
+    model.lm_head.weight = share(model.model.embed_tokens.weight)
+    both = ("model.embed_tokens.weight", "lm_head.weight")
+    assert tied_parameters(model) == dict.fromkeys(both, both)
+    batch = text_batch()
+    moments = mt.collect(model, {"a": [batch], "b": [batch]}, sites=["lm_head"])
+    with pytest.raises(TiedWeightsError, match="is the same tensor as"):
+        mt.erase(mt.Atlas(model, moments), "a").apply(model)
+
+
+def test_slices_of_one_tensor_are_not_tied():
+    model, whole = mlp(4, 4, 4), torch.randn(8, 4)
+    model[0].weight, model[2].weight = nn.Parameter(whole[:4]), nn.Parameter(whole[4:])
+    assert not tied_parameters(model)
+    model[2].weight = nn.Parameter(whole[3:7])
+    assert set(tied_parameters(model)) == {"0.weight", "2.weight"}

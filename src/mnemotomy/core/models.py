@@ -58,16 +58,40 @@ def load_model(name: str | Path, *, dtype: str | torch.dtype = "float32", device
     if torch_dtype is None:
         raise ModelError(f"unknown dtype {dtype!r}; choose one of {', '.join(DTYPES)}")
     try:
-        config = transformers.AutoConfig.from_pretrained(str(name))
-        architecture = (config.architectures or ["AutoModel"])[0]
-        model_class = getattr(transformers, architecture, transformers.AutoModel)
-        model, report = model_class.from_pretrained(str(name), dtype=torch_dtype, output_loading_info=True)
+        config = transformers.AutoConfig.from_pretrained(str(name), trust_remote_code=False)
+        found = [_loaded(kind, str(name), torch_dtype) for kind in _classes_for(config)]
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         why = "its weights do not fit its config.json" if "mismatched" in str(error) else _first_line(error)
         raise ModelError(f"cannot load a model from {str(name)!r}: {why}") from error
+    model, fault = next((one for one in found if one[1] is None), found[0])
+    if fault is not None:
+        raise ModelError(f"{str(name)!r} {fault}")
+    return model.to(device)
+
+
+def _classes_for(config: Any) -> list[Any]:
+    """The class that the configuration names; where it names none, or one that transformers lacks, those to try."""
+    import transformers
+
+    named = getattr(transformers, (config.architectures or ["none"])[0], None)
+    if named is not None:
+        return [named]
+    heads = (transformers.AutoModelForCausalLM, transformers.AutoModelForSeq2SeqLM)
+    return [*(kind for kind in heads if type(config) in kind._model_mapping), transformers.AutoModel]
+
+
+def _loaded(kind: Any, name: str, dtype: torch.dtype) -> tuple[nn.Module, str | None]:
+    """The model, and what is wrong with it: weights that it lacks, or that it has no place for."""
+    model, report = kind.from_pretrained(name, dtype=dtype, output_loading_info=True, trust_remote_code=False)
+    named = type(model).__name__
     if missing := sorted(report["missing_keys"]):  # transformers would draw them at random
-        raise ModelError(f"{str(name)!r} lacks {len(missing)} weights of {architecture}, the first {missing[0]!r}")
-    return cast(nn.Module, model.to(device))
+        return model, f"lacks {len(missing)} weights of {named}, the first {missing[0]!r}"
+    if left := sorted(report["unexpected_keys"]):  # a model that is saved again would have lost them
+        return model, (
+            f"holds {len(left)} weights that {named} has no place for, the first {left[0]!r}; look at 'architectures' "
+            "and the number of layers in its config.json"
+        )
+    return model, None
 
 
 def load_tokenizer(name: str | Path) -> Any:
@@ -81,7 +105,7 @@ def load_tokenizer(name: str | Path) -> Any:
         declared = get_tokenizer_config(str(name)).get("tokenizer_class")
         generic = declared in ("TokenizersBackend", "PreTrainedTokenizerFast")
         loader = transformers.PreTrainedTokenizerFast if generic else transformers.AutoTokenizer
-        tokenizer = loader.from_pretrained(str(name))
+        tokenizer = loader.from_pretrained(str(name), trust_remote_code=False)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"cannot load a tokenizer from {str(name)!r}: {_first_line(error)}") from error
     if tokenizer.pad_token is None:

@@ -13,15 +13,36 @@ from mnemotomy.core.errors import ModelError
 
 
 def tied_parameters(model: nn.Module) -> dict[str, tuple[str, ...]]:
-    """Parameters that more than one module reads: each name mapped to all names of the same tensor.
+    """Parameters that more than one module reads: each name mapped to all names of the same memory.
 
-    A module that is called in several places is one reader: a site sees all its calls.
+    A module that is called in several places is one reader: a site sees all its calls. Two parameters of which one is
+    a view of the other, as ``nn.Parameter(other.detach())``, are tied as well.
     """
-    names: dict[int, list[str]] = {}
+    places: list[tuple[Any, int, int, str]] = []
     for path, module in model.named_modules():
         for leaf, parameter in module.named_parameters(recurse=False, remove_duplicate=False):
-            names.setdefault(id(parameter), []).append(f"{path}.{leaf}".lstrip("."))
-    return {name: tuple(group) for group in names.values() if len(group) > 1 for name in group}
+            places.append((*_memory_of(parameter), f"{path}.{leaf}".lstrip(".")))
+    order = {name: number for number, (*_, name) in enumerate(places)}
+    groups: list[list[str]] = []
+    storage, end = None, 0
+    for place, start, stop, name in sorted(places, key=lambda one: (str(one[0]), one[1])):
+        if place == storage and start < end:
+            groups[-1].append(name)
+        else:
+            groups.append([name])
+        storage, end = place, stop if place != storage else max(end, stop)
+    tied = (tuple(sorted(group, key=order.__getitem__)) for group in groups if len(group) > 1)
+    return dict(sorted(((name, group) for group in tied for name in group), key=lambda one: order[one[0]]))
+
+
+def _memory_of(parameter: nn.Parameter) -> tuple[Any, int, int]:
+    """The storage, and the first and the last byte of it that the parameter takes; itself where it has none."""
+    storage = parameter.untyped_storage()
+    if parameter.device.type == "meta" or storage.data_ptr() == 0 or not parameter.numel():
+        return ("object", id(parameter)), 0, 1
+    start = int(parameter.storage_offset()) * parameter.element_size()
+    last = sum((int(size) - 1) * int(step) for size, step in zip(parameter.shape, parameter.stride(), strict=True))
+    return (str(parameter.device), storage.data_ptr()), start, start + (last + 1) * parameter.element_size()
 
 
 def untie(model: nn.Module, name: str) -> None:

@@ -44,7 +44,7 @@ class Classifier:
 
         self.model = load_model(name, device=device).eval()
         try:
-            processor = AutoImageProcessor.from_pretrained(name)
+            processor = AutoImageProcessor.from_pretrained(name, trust_remote_code=False)
         except (OSError, ValueError, ImportError) as error:
             raise ModelError(f"cannot load an image processor from {name!r}: {_first_line(error)}") from error
         self.side, self.crop = _sides(processor, name)
