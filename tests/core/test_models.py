@@ -262,10 +262,10 @@ def changed_config(folder: Path, **changes: Any) -> None:
 @pytest.mark.parametrize("architectures", [None, [], ["FSDPLlamaForCausalLM"]])
 def test_a_head_is_found_where_the_configuration_names_no_architecture(tmp_path: Path, architectures: Any):
     model = tiny_llama()
-    mt.save_model(model, tmp_path / "model")
+    model.save_pretrained(tmp_path / "model")
     changed_config(tmp_path / "model", architectures=architectures)
     assert mt.fingerprint(mt.load_model(tmp_path / "model")) == mt.fingerprint(model)
-    mt.save_model(model.model, tmp_path / "body")
+    model.model.save_pretrained(tmp_path / "body")
     changed_config(tmp_path / "body", architectures=architectures)
     assert mt.fingerprint(mt.load_model(tmp_path / "body")) == mt.fingerprint(model.model)
 
@@ -278,14 +278,14 @@ def test_a_head_is_found_where_the_configuration_names_no_architecture(tmp_path:
     ],
 )
 def test_weights_without_a_place_are_refused(tmp_path: Path, changes: dict[str, Any], first: str):
-    mt.save_model(tiny_llama(), tmp_path / "model")
+    tiny_llama().save_pretrained(tmp_path / "model")
     changed_config(tmp_path / "model", **changes)
     with pytest.raises(ModelError, match=f"has no place for, the first '{first}'.*config.json"):
         mt.load_model(tmp_path / "model")
 
 
 def test_code_of_a_folder_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    mt.save_model(tiny_llama(), tmp_path / "model")
+    tiny_llama().save_pretrained(tmp_path / "model")
     ran = tmp_path / "ran"
     (tmp_path / "model" / "own.py").write_text(f"open({str(ran)!r}, 'w').close()\n")
     changed_config(tmp_path / "model", model_type="own", auto_map={"AutoConfig": "own.Config"})

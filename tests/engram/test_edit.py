@@ -235,7 +235,7 @@ def test_files_that_are_no_edit(atlas: mt.Atlas, tmp_path: Path):
         with pytest.raises(ArtifactError, match="damaged"):
             mt.Edit.load(path)
     atlas.moments.save(path)
-    with pytest.raises(ArtifactError, match="is no edit"):
+    with pytest.raises(ArtifactError, match="is not an edit"):
         mt.Edit.load(path)
     with pytest.raises(ArtifactError, match="there is no file"):
         mt.Edit.load(tmp_path / "none")

@@ -12,12 +12,12 @@ import torch
 from helpers import QUIET, Network, close, identical, moments_of, randn, relative, tokens
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 import mnemotomy as mt
 from mnemotomy.core.errors import ArtifactError, ConceptError, FingerprintError, MergeError, SelectionError
+from mnemotomy.core.integrity import BLANK, seal
 from mnemotomy.engram import products
 from mnemotomy.engram.products import pack, unpack
 
@@ -52,18 +52,15 @@ def test_triangles_are_packed_without_loss(shape: tuple[int, ...], gathered: int
 
 
 def rewritten(path: Path, **changes: Any) -> None:
-    """The same file with other metadata or another header."""
+    """Other entries in the header of a file, which is whole again afterwards."""
     with safe_open(path, framework="pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        metadata = dict(file.metadata())
-    header = json.loads(metadata["header"])
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no mapping
+        described = json.loads(file.metadata()["mnemotomy"])
+    described["content"] = BLANK
     for name, value in changes.items():
-        if name in metadata:
-            metadata[name] = value
-        else:
-            header[name] = value
-            metadata["header"] = json.dumps(header)
-    save_file(tensors, path, metadata=metadata)
+        (described if name in described else described["header"])[name] = value
+    save_file(tensors, path, metadata={"mnemotomy": json.dumps(described)})
+    seal(path)
 
 
 @pytest.mark.parametrize(
@@ -72,8 +69,8 @@ def rewritten(path: Path, **changes: Any) -> None:
         {"version": "99"},
         {"version": "x"},
         {"header": "{"},
-        {"header": "3"},
-        {"header": "{}"},
+        {"header": 3},
+        {"header": {}},
         {"format": "other"},
         {"statistics": {"": {"a": {"key": "9.9", "shape": [2, 2], "count": 1}}}},
         {"statistics": {"": {"a": {"key": "0.0", "shape": [2, 2], "count": 1}}}},
@@ -96,10 +93,10 @@ def test_damaged_truncated_missing_and_foreign_files_are_refused(moments: mt.Mom
     content = path.read_bytes()
     for broken in (content[: len(content) // 2], content[:6], b"", b"not a tensor file" * 9):
         path.write_bytes(broken)
-        with pytest.raises(ArtifactError, match="damaged or no safetensors file"):
+        with pytest.raises(ArtifactError, match="is damaged"):
             mt.Moments.load(path)
     save_file({"x": torch.zeros(2)}, path)
-    with pytest.raises(ArtifactError, match="is no moments file"):
+    with pytest.raises(ArtifactError, match="is not a moments file"):
         mt.Moments.load(path)
     for missing in (tmp_path / "none", tmp_path):
         with pytest.raises(ArtifactError, match="there is no file"):

@@ -249,7 +249,7 @@ def test_files_that_are_none(tmp_path: Path):
     with pytest.raises(ArtifactError, match="damaged"):
         load_questions(path)
     save_file({"a": torch.zeros(1)}, path)
-    with pytest.raises(ArtifactError, match="is no file of observed answers"):
+    with pytest.raises(ArtifactError, match="is not a file of observed answers"):
         load_questions(path)
     header = {"format": "mnemotomy-answers", "header": json.dumps({"parts": {}})}
     save_file({"a": torch.zeros(1)}, path, metadata={**header, "version": "2"})

@@ -25,6 +25,7 @@ REQUIRED = (
     "rich",
     "ruamel.yaml",
     "typer",
+    "xxhash",
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +16,9 @@ from torch import Tensor
 
 from mnemotomy.core.errors import ArtifactError
 from mnemotomy.core.files import output_file
+from mnemotomy.core.integrity import BLANK, is_sealed, seal
 
+_KEY = "mnemotomy"
 _STUMBLES = (KeyError, TypeError, ValueError, AttributeError, RuntimeError, safetensors.SafetensorError)
 
 
@@ -25,7 +28,7 @@ class Artifact:
 
     Attributes:
         format: its name, as it stands in the file.
-        what: it is and how one comes about, for errors.
+        what: it is, with its article, and how one comes about, for errors.
         version: of what is written; later ones are refused.
     """
 
@@ -34,14 +37,19 @@ class Artifact:
     version: int = 1
 
     def write(self, path: str | Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
-        """Write a file, all of it or nothing."""
-        metadata = {"format": self.format, "version": str(self.version), "header": json.dumps(header)}
+        """Write a file with a hash of its content, all of it or nothing; the same content gives the same bytes."""
+        described = {"content": BLANK, "format": self.format, "version": self.version, "header": header}
         with output_file(path) as file:
-            save_file(dict(tensors), file, metadata=metadata)
+            save_file(dict(tensors), file, metadata={_KEY: json.dumps(described)})  # the order of several is random
+            seal(file)
 
     @contextmanager
-    def reading(self, path: str | Path) -> Iterator[tuple[Any, dict[str, Any]]]:
+    def reading(self, path: str | Path, *, verify: bool = True) -> Iterator[tuple[Any, dict[str, Any]]]:
         """The open safetensors file and its header.
+
+        Args:
+            path: of the file.
+            verify: compare all of it with its hash first.
 
         Raises:
             ArtifactError: the file is missing, damaged, of another kind or of a later version; also where the block
@@ -49,33 +57,40 @@ class Artifact:
         """
         if not Path(path).is_file():
             raise ArtifactError(f"there is no file {path}")
+        sealed = is_sealed(path) if verify else None
         try:
             opened = safetensors.safe_open(str(path), framework="pt")
         except (OSError, safetensors.SafetensorError) as error:
             raise ArtifactError(f"{path} is damaged or no safetensors file: {error}") from error
         with opened as file:
-            header = self._header(file.metadata() or {}, path)
+            header = self._header(file.metadata() or {}, path, sealed)
             try:
                 yield file, header
-            except (
-                KeyError,
-                TypeError,
-                ValueError,
-                AttributeError,
-                RuntimeError,
-                safetensors.SafetensorError,
-            ) as error:
+            except _STUMBLES as error:
                 raise ArtifactError(f"{path} is damaged: {error}") from error
 
-    def _header(self, metadata: Mapping[str, str], path: str | Path) -> dict[str, Any]:
-        if metadata.get("format") != self.format:
-            raise ArtifactError(f"{path} is no {self.what}")
+    def _header(self, metadata: Mapping[str, str], path: str | Path, sealed: bool | None) -> dict[str, Any]:
         try:
-            version, header = int(metadata["version"]), json.loads(metadata["header"])
-        except (KeyError, ValueError) as error:
+            if _KEY in metadata:
+                described = json.loads(metadata[_KEY])
+                kind, version, header = described["format"], int(described["version"]), described["header"]
+            elif "format" in metadata and metadata["format"] != self.format:
+                kind, version, header = metadata["format"], 0, {}
+            elif "format" in metadata:
+                kind, version, header = self.format, int(metadata["version"]), json.loads(metadata["header"])
+            else:
+                kind, version, header = None, 0, {}
+        except (KeyError, ValueError, TypeError) as error:
             raise ArtifactError(f"{path} is damaged: its header cannot be read") from error
+        if kind != self.format:
+            raise ArtifactError(f"{path} is not {self.what}")
         if version > self.version:
             raise ArtifactError(f"{path} has format version {version}; update mnemotomy to read it")
-        if not isinstance(header, dict):
+        if not isinstance(header, dict) or (sealed is False and _KEY in metadata):
             raise ArtifactError(f"{path} is damaged: its header cannot be read")
+        if sealed is False:
+            warnings.warn(
+                f"{path} is of an older version, without a hash of its content: damage to it would not be noticed",
+                stacklevel=4,
+            )
         return header

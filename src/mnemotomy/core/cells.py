@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any, Generic, TypeVar
 
 from mnemotomy.core.errors import ArtifactError
 from mnemotomy.core.files import output_file
+from mnemotomy.core.integrity import read_sealed, write_sealed
 
 Result = TypeVar("Result")
 
@@ -68,10 +68,10 @@ def json_cells(folder: Path) -> Cells[dict[str, Any]]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise ArtifactError(f"{path} is damaged: {error}; remove it to have it computed again") from error
+        return read_sealed(path)
+    except ArtifactError as error:
+        raise ArtifactError(f"{error}; remove it to have it computed again") from error
 
 
 def _write(result: dict[str, Any], path: Path) -> None:
-    path.write_text(json.dumps(result, indent=1), encoding="utf-8")
+    write_sealed(path, result)

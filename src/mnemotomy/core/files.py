@@ -19,7 +19,7 @@ MODEL_FILES = (
     "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin", "tokenizer.json", "tokenizer_config.json",
     "tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "special_tokens_map.json", "added_tokens.json",
     "vocab.json", "vocab.txt", "merges.txt", "chat_template.jinja", "chat_template.json", "*processor_config.json",
-    "mnemotomy.json", "metabolism.json", "unlearning.json", "prompt_format.json", "recipe.yaml",
+    "mnemotomy.json", "metabolism.json", "unlearning.json", "prompt_format.json", "recipe.yaml", "checksums.json",
     "README.md", "LICENSE*", ".gitattributes",
 )  # fmt: skip
 """What a folder with a model consists of: transformers' files and ours, by pattern. Anything else is somebody's."""

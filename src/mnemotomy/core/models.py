@@ -14,6 +14,7 @@ from torch import nn
 
 from mnemotomy.core.errors import ModelError
 from mnemotomy.core.files import check_replaceable, replacing_folder
+from mnemotomy.core.integrity import check_folder, write_checksums
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
 
@@ -40,16 +41,20 @@ def seen_from(folder: Path, name: str) -> Path:
         return folder / name
 
 
-def load_model(name: str | Path, *, dtype: str | torch.dtype = "float32", device: str = "cpu") -> nn.Module:
+def load_model(
+    name: str | Path, *, dtype: str | torch.dtype = "float32", device: str = "cpu", verify: bool = True
+) -> nn.Module:
     """Load a transformers model with the head it was saved with.
 
     Args:
         name: a local folder or a hub id.
         dtype: of the weights; closed-form work wants float32.
         device: where to put it.
+        verify: compare the files of a folder with the checksums that ``save_model`` left there.
 
     Raises:
         ModelError: the folder or id holds no model that transformers can load, or there is no such device here.
+        ArtifactError: a file has changed since it was saved.
     """
     import transformers
 
@@ -57,6 +62,8 @@ def load_model(name: str | Path, *, dtype: str | torch.dtype = "float32", device
     torch_dtype = DTYPES.get(dtype) if isinstance(dtype, str) else dtype
     if torch_dtype is None:
         raise ModelError(f"unknown dtype {dtype!r}; choose one of {', '.join(DTYPES)}")
+    if verify:
+        check_folder(name, lambda file: not _is_of_tokenizer(file))
     try:
         config = transformers.AutoConfig.from_pretrained(str(name), trust_remote_code=False)
         found = [_loaded(kind, str(name), torch_dtype) for kind in _classes_for(config)]
@@ -94,11 +101,26 @@ def _loaded(kind: Any, name: str, dtype: torch.dtype) -> tuple[nn.Module, str | 
     return model, None
 
 
-def load_tokenizer(name: str | Path) -> Any:
-    """Load the tokenizer of a local folder or hub id; the end-of-text token pads where none is set."""
+def _is_of_tokenizer(file: str) -> bool:
+    return file not in ("config.json", "generation_config.json") and not file.startswith(("model", "pytorch_model"))
+
+
+def load_tokenizer(name: str | Path, *, verify: bool = True) -> Any:
+    """Load the tokenizer of a local folder or hub id; the end-of-text token pads where none is set.
+
+    Args:
+        name: a local folder or a hub id.
+        verify: compare its files with the checksums that ``save_model`` left there.
+
+    Raises:
+        ModelError: there is no tokenizer, or none with a token that could pad.
+        ArtifactError: a file has changed since it was saved.
+    """
     import transformers
     from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
+    if verify:
+        check_folder(name, _is_of_tokenizer)
     try:
         # AutoTokenizer would put the class usual for the model's type in place of a generic one, and with it another
         # way to split words than the folder's tokenizer.json says
@@ -167,6 +189,7 @@ def save_model(
         cast(Any, model).save_pretrained(temporary)
         if tokenizer is not None:
             tokenizer.save_pretrained(temporary)
+        write_checksums(temporary, [path.name for path in temporary.iterdir() if path.is_file()])
         for name, content in (extra or {}).items():
             (temporary / name).write_text(content, encoding="utf-8")
 

@@ -22,7 +22,7 @@ from mnemotomy.core.version import versions
 from mnemotomy.engram.deltas import BySite, Deltas, Dense, Term
 from mnemotomy.engram.sites import Site, module_names, parameter_names, sites_by_name
 
-ARTIFACT = Artifact("mnemotomy-edit", "edit; make one with 'mnemotomy apply --as edit' or Edit.save")
+ARTIFACT = Artifact("mnemotomy-edit", "an edit; make one with 'mnemotomy apply --as edit' or Edit.save")
 
 Tied = Literal["refuse", "untie"]
 Model = TypeVar("Model", bound=nn.Module)
@@ -131,13 +131,17 @@ class Edit(BySite):
         ARTIFACT.write(path, tensors, header)
 
     @classmethod
-    def load(cls, path: str | Path) -> Edit:
+    def load(cls, path: str | Path, *, verify: bool = True) -> Edit:
         """Read what ``save`` wrote.
 
+        Args:
+            path: of the file.
+            verify: compare all of it with the hash of its content, which reads it once more.
+
         Raises:
-            ArtifactError: the file is missing, damaged, or no edit.
+            ArtifactError: the file is missing, damaged, or not an edit.
         """
-        with ARTIFACT.reading(path) as (file, header):
+        with ARTIFACT.reading(path, verify=verify) as (file, header):
             tensors = {site: file.get_tensor(site) for site in file.keys()}  # noqa: SIM118 - no mapping
             return cls((Term(1.0, Dense(tensors, header["fingerprint"], header["description"])),))
 

@@ -14,7 +14,7 @@ from mnemotomy.core.artifacts import Artifact
 from mnemotomy.core.errors import ArtifactError, ConceptError, FingerprintError, MergeError, SelectionError
 from mnemotomy.engram.second_moment import SecondMoment
 
-ARTIFACT = Artifact("mnemotomy-moments", "moments file; make one with 'mnemotomy collect' or Moments.save")
+ARTIFACT = Artifact("mnemotomy-moments", "a moments file; make one with 'mnemotomy collect' or Moments.save")
 
 Statistic = dict[str, SecondMoment]
 """The moment of each concept for one distinct input."""
@@ -198,13 +198,18 @@ class Moments:
         ARTIFACT.write(path, tensors, header)
 
     @classmethod
-    def load(cls, path: str | Path) -> Moments:
+    def load(cls, path: str | Path, *, verify: bool = True) -> Moments:
         """Read what ``save`` wrote.
 
+        Args:
+            path: of the file.
+            verify: compare all of it with the hash of its content, which reads it once more.
+
         Raises:
-            ArtifactError: the file is missing, damaged, no moments file, or the checkpoint of an unfinished collection.
+            ArtifactError: the file is missing, damaged, not a moments file, or the checkpoint of an unfinished
+                collection.
         """
-        moments, progress = cls.load_unfinished(path)
+        moments, progress = cls.load_unfinished(path, verify=verify)
         if progress is not None:
             raise ArtifactError(
                 f"{path} is the checkpoint of an unfinished collection ({progress['batches']} batches); run that again "
@@ -213,13 +218,13 @@ class Moments:
         return moments
 
     @classmethod
-    def load_unfinished(cls, path: str | Path) -> tuple[Moments, dict[str, Any] | None]:
+    def load_unfinished(cls, path: str | Path, *, verify: bool = True) -> tuple[Moments, dict[str, Any] | None]:
         """The moments of a file and, for an unfinished collection, how far it came.
 
         Raises:
             ArtifactError: the file is missing, damaged, of another kind or of a later version.
         """
-        with ARTIFACT.reading(path) as (file, header):
+        with ARTIFACT.reading(path, verify=verify) as (file, header):
             statistics: dict[str, Statistic] = {}
             for name, entries in header["statistics"].items():
                 statistics[name] = {}

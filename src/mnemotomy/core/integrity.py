@@ -1,0 +1,131 @@
+"""Content hashes: a file that was damaged since it was written is refused, and not read as other numbers.
+
+XXH3 of 128 bits notices every change that happens by accident, at the speed of memory. It is no signature: whoever can
+write a file can write its hash.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import xxhash
+
+from mnemotomy.core.errors import ArtifactError
+
+BLANK = f"xxh3-128:{'0' * 32}"
+"""What stands in a file in place of its own hash until ``seal``, and while it is hashed."""
+
+CHECKSUMS = "checksums.json"
+"""The file in a model's folder that has the hashes of the others."""
+
+_SEAL = re.compile(rb"xxh3-128:([0-9a-f]{32})(?![0-9a-f])")
+_SEALED_WITHIN = 1 << 16  # bytes; a seal stands near the beginning of a file
+_READ = 1 << 24
+
+
+def seal(path: Path) -> None:
+    """Write the hash of a file into it, at the first ``BLANK``."""
+    found, place = _hash(path)
+    if place is None:
+        raise ValueError(f"{path} has no place for its hash")
+    with path.open("r+b") as file:
+        file.seek(place)
+        file.write(found.encode())
+
+
+def is_sealed(path: str | Path) -> bool:
+    """Whether a file has a hash of itself in it, and is what it was when it was written.
+
+    Raises:
+        ArtifactError: the file has changed since.
+    """
+    found, place = _hash(Path(path))
+    if place is None:
+        return False
+    with Path(path).open("rb") as file:
+        file.seek(place)
+        if file.read(32) != found.encode():
+            raise ArtifactError(f"{path} is damaged: it has changed since it was written; make it again")
+    return True
+
+
+def write_sealed(path: Path, data: Mapping[str, Any]) -> None:
+    """Write a JSON object with its hash in it."""
+    path.write_text(json.dumps({"content": BLANK, "data": data}, indent=1), encoding="utf-8")
+    seal(path)
+
+
+def read_sealed(path: Path) -> dict[str, Any]:
+    """The JSON object that ``write_sealed`` wrote.
+
+    Raises:
+        ArtifactError: the file has changed since, or is something else.
+    """
+    try:
+        sealed = is_sealed(path)
+        found = json.loads(path.read_text(encoding="utf-8"))["data"] if sealed else None
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise ArtifactError(f"{path} is damaged: {error}") from error
+    if not isinstance(found, dict):
+        raise ArtifactError(f"{path} is damaged, or was written by an older version")
+    return found
+
+
+def checksum(path: Path) -> str:
+    """The hash of all bytes of a file."""
+    found = xxhash.xxh3_128()
+    with path.open("rb") as file:
+        while part := file.read(_READ):
+            found.update(part)
+    return str(found.hexdigest())
+
+
+def write_checksums(folder: Path, names: Iterable[str]) -> None:
+    """Write the hashes of files in ``folder`` to ``CHECKSUMS`` beside them."""
+    write_sealed(folder / CHECKSUMS, {name: checksum(folder / name) for name in sorted(names)})
+
+
+def check_folder(folder: str | Path, concerned: Callable[[str], bool] = lambda name: True) -> bool:
+    """Whether ``folder`` has checksums; the files that they name and that are ``concerned`` are compared with them.
+
+    Raises:
+        ArtifactError: a file has changed since they were written, or is gone.
+    """
+    folder = Path(folder)
+    if not (folder / CHECKSUMS).is_file():
+        return False
+    for name, expected in read_sealed(folder / CHECKSUMS).items():
+        if not concerned(name):
+            continue
+        path = folder / name
+        if not path.is_file():
+            raise ArtifactError(f"{path} is gone, which {folder / CHECKSUMS} names; make the folder again")
+        if checksum(path) != expected:
+            raise ArtifactError(
+                f"{path} has changed since it was written; make the folder again, or remove its {CHECKSUMS} if "
+                "you changed it yourself"
+            )
+    return True
+
+
+def _hash(path: Path) -> tuple[str, int | None]:
+    """The hash of a file with its seal blanked, and where the seal stands; none where there is none."""
+    if not os.path.getsize(path):
+        return "", None
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        seal = _SEAL.search(content, 0, _SEALED_WITHIN)
+        if seal is None:
+            return "", None
+        start, stop = seal.span(1)
+        found = xxhash.xxh3_128()
+        found.update(content[:start])
+        found.update(b"0" * (stop - start))
+        for at in range(stop, len(content), _READ):
+            found.update(content[at : at + _READ])
+        return str(found.hexdigest()), start
