@@ -12,6 +12,7 @@ import torch
 from helpers import QUIET, Network, close, identical, moments_of, randn, relative, tokens
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 

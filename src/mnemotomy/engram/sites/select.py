@@ -7,6 +7,7 @@ import inspect
 import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from typing import cast
 
 from torch import nn
 
