@@ -206,7 +206,7 @@ def test_trace_as_json_prints_nothing_else(invoke: Invoke) -> None:
     [
         (["none.safetensors", "llama"], "there is no file none.safetensors"),
         (["damaged.safetensors", "llama"], "damaged.safetensors is damaged"),
-        (["llama/model.safetensors", "llama"], "is no moments file; make one with 'mnemotomy collect'"),
+        (["llama/model.safetensors", "llama"], "is not a moments file; make one with 'mnemotomy collect'"),
         (["ready.safetensors", "other"], "the moments were collected on another model"),
         (["ready.safetensors", "llama", "--concept", "rome"], "no concept 'rome' in this atlas; there are 'kyoto'"),
         (["ready.safetensors", "llama", "--cut", "fine"], "--cut 'fine': unknown cut 'fine'; choose one of relative"),

@@ -23,7 +23,7 @@ from mnemotomy.observe.generation import end_tokens
 from mnemotomy.text.records import TextExample
 from mnemotomy.text.template import OPEN_UNLEARNING, Template
 
-ARTIFACT = Artifact("mnemotomy-answers", "file of observed answers; make it with save_questions")
+ARTIFACT = Artifact("mnemotomy-answers", "a file of observed answers; make it with save_questions")
 _TENSORS = ("tokens", "log_probability", "hit", "mean", "deviation", "lengths")
 _PARTS = ("answer", "paraphrased", "perturbed")
 _WRITING = 4  # times as many rows where answers are written: there, a row has the logits of one token
