@@ -1,4 +1,4 @@
-"""Prompts in one forward pass, against each prompt forwarded alone; greedy texts; where a word stands."""
+"""Greedy and sampled texts; prompts and their answers as tokens."""
 
 from __future__ import annotations
 
@@ -6,20 +6,17 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import same_state, state_of, tiny_llama
+from helpers import tiny_llama
 from tiny_language import tokenizer as tiny_tokenizer
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
-from torch import nn
 from transformers import MistralConfig, MistralForCausalLM, PreTrainedTokenizerFast
 
-from mnemotomy.core.errors import DataError, ModelError
+from mnemotomy.core.errors import DataError
 from mnemotomy.observe.generation import continue_greedily, continue_sampled
-from mnemotomy.observe.prompts import PromptObservations, eager_attention, observe_prompts, token_positions
 from mnemotomy.text.batches import equal_lengths
 from mnemotomy.text.tokenizing import encode_prompt, encode_with_answer
 
 PROMPTS = ["Kyoto lies in", "Paris", "In which country is Rome?", "Rome lies in", "the capital of", "Kyoto"]
-ANSWERS = ["Japan", "France", "Italy", "Italy", "France", "is in Japan"]
 
 
 @pytest.fixture(scope="module")
@@ -32,111 +29,15 @@ def model(tokenizer: Any) -> Any:
     return tiny_llama(vocab_size=len(tokenizer), max_position_embeddings=128)
 
 
-def alone(model: Any, tokenizer: Any, prompt: str) -> Any:
-    with torch.no_grad(), eager_attention(model):
-        return model(
-            input_ids=torch.tensor([encode_prompt(tokenizer, prompt)]),
-            output_hidden_states=True,
-            output_attentions=True,
-        )
-
-
-@pytest.mark.parametrize(("end", "separator"), [("", " "), (" ", "")])
-def test_each_prompt_shows_what_it_shows_alone(model: Any, tokenizer: Any, end: str, separator: str):
-    prompts = [prompt + end for prompt in PROMPTS]
-    found = observe_prompts(
-        model,
-        tokenizer,
-        prompts,
-        answers=ANSWERS,
-        separator=separator,
-        hidden=True,
-        attention_layers=(2, 1),
-        batch_size=2,
-    )
-    assert found.hidden.shape == (3, len(PROMPTS), 16)
-    assert sorted(found.attention) == [1, 2]
-    for index, (prompt, answer) in enumerate(zip(prompts, ANSWERS, strict=True)):
-        output = alone(model, tokenizer, prompt + separator)  # this tokenizer splits a space before a word off
-        log_probabilities = output.logits[0, -1].log_softmax(-1)
-        target = tokenizer.convert_tokens_to_ids(answer.split()[0])
-        assert found.next_token_ids[index] == log_probabilities.argmax()
-        assert found.correct[index] == (log_probabilities.argmax() == target)
-        torch.testing.assert_close(found.answer_log_probability[index], log_probabilities[target])
-        for layer, states in enumerate(output.hidden_states):
-            torch.testing.assert_close(found.hidden[layer, index], states[0, -1])
-        for layer in (1, 2):
-            torch.testing.assert_close(found.attention[layer][index], output.attentions[layer - 1][0, :, -1])
-            torch.testing.assert_close(found.attention[layer][index].sum(-1), torch.ones(2))
-
-
-def test_the_models_own_words_are_correct(model: Any, tokenizer: Any):
-    """An untrained model answers in bytes; prompts whose byte is a letter have an answer to give."""
-    guesses = tokenizer.convert_ids_to_tokens(observe_prompts(model, tokenizer, PROMPTS).next_token_ids)
-    answers = [guess if guess.isascii() and guess.isalpha() else "Q" for guess in guesses]
-    found = observe_prompts(model, tokenizer, PROMPTS, answers=answers, separator="")
-    assert found.correct.tolist() == [answer != "Q" for answer in answers]
-    assert 0.0 < found.accuracy < 1.0
-
-
-def test_what_is_not_asked_for_is_absent(model: Any, tokenizer: Any):
-    found = observe_prompts(model, tokenizer, PROMPTS)
-    assert found.answer_log_probability is found.correct is found.hidden is None
-    assert found.attention == {}
-    with pytest.raises(DataError, match="needs answers"):
-        found.accuracy  # noqa: B018
-
-
-def test_accuracy_counts_the_right_prompts():
-    found = PromptObservations(torch.zeros(4), correct=torch.tensor([True, False, True, True]))
-    assert found.accuracy == 0.75
-
-
-def test_observing_leaves_the_model_as_it_was(model: Any, tokenizer: Any):
-    model.train()
-    model.model.norm.eval()
-    before, implementation = state_of(model), model.config._attn_implementation
-    assert implementation != "eager"
-    observe_prompts(model, tokenizer, PROMPTS, hidden=True, attention_layers=(1,))
-    continue_greedily(model, tokenizer, PROMPTS[:2], 2)
-    assert model.training
-    assert not model.model.norm.training
-    assert same_state(model, before)
-    assert all(parameter.grad is None for parameter in model.parameters())
-    assert model.config._attn_implementation == implementation
-    assert model.model.layers[0].self_attn.config._attn_implementation == implementation
-
-
-def test_attention_is_restored_after_an_error(model: Any, tokenizer: Any):
-    before = model.config._attn_implementation
-    with pytest.raises(DataError, match="layer 3 was asked for"):
-        observe_prompts(model, tokenizer, PROMPTS, attention_layers=(3,))
-    assert model.config._attn_implementation == before
-
-
-def test_observations_of_half_precision_are_float32(model: Any, tokenizer: Any):
-    found = observe_prompts(model.bfloat16(), tokenizer, PROMPTS, answers=ANSWERS, hidden=True, attention_layers=(1,))
-    assert found.hidden.dtype == found.answer_log_probability.dtype == found.attention[1][0].dtype == torch.float32
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"prompts": []}, "no prompts"),
-        ({"answers": ["Japan"]}, "6 prompts came with 1 answers"),
-        ({"answers": [""] * 6, "separator": ""}, "gives no token"),
-        ({"attention_layers": (0,)}, "count from 1"),
-    ],
-)
-def test_what_cannot_be_observed_is_refused(model: Any, tokenizer: Any, changes: dict, message: str):
-    arguments = {"prompts": PROMPTS} | changes
-    with pytest.raises(DataError, match=message):
-        observe_prompts(model, tokenizer, **arguments)
-
-
-def test_attention_needs_a_transformers_model():
-    with pytest.raises(ModelError, match="no transformers model"), eager_attention(nn.Linear(2, 2)):
-        pass
+def gpt_like(merges: list[list[str]]) -> Any:
+    """Byte-level BPE that cuts digits off before it merges, as Qwen's does."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {token: number for number, token in enumerate([*alphabet, *("".join(pair) for pair in merges)])}
+    backend = Tokenizer(models.BPE(vocabulary, [tuple(pair) for pair in merges]))
+    split = pre_tokenizers.Split(Regex(r" ?\p{L}+|\p{N}|\s+|[^\s\p{L}\p{N}]+"), "isolated")
+    backend.pre_tokenizer = pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(False, use_regex=False)])
+    backend.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(tokenizer_object=backend)
 
 
 def test_prompts_lose_the_end_that_the_tokenizer_appends(tokenizer: Any):
@@ -168,17 +69,6 @@ def test_an_answer_begins_behind_its_separator(separator: str, answer: str, read
     assert words.decode(whole[:start]) == read
     assert words.decode(whole[start:]).startswith(first)
     assert words.decode(whole) == f"1 + 2 ={separator}{answer}"
-
-
-def gpt_like(merges: list[list[str]]) -> Any:
-    """Byte-level BPE that cuts digits off before it merges, as Qwen's does."""
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocabulary = {token: number for number, token in enumerate([*alphabet, *("".join(pair) for pair in merges)])}
-    backend = Tokenizer(models.BPE(vocabulary, [tuple(pair) for pair in merges]))
-    split = pre_tokenizers.Split(Regex(r" ?\p{L}+|\p{N}|\s+|[^\s\p{L}\p{N}]+"), "isolated")
-    backend.pre_tokenizer = pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(False, use_regex=False)])
-    backend.decoder = decoders.ByteLevel()
-    return PreTrainedTokenizerFast(tokenizer_object=backend)
 
 
 def test_what_a_folder_says_of_generation_has_no_say(tokenizer: Any):
@@ -228,35 +118,3 @@ def test_generation_needs_a_padding_token(model: Any):
 def test_equal_lengths_keep_every_index_once():
     groups = list(equal_lengths([3, 1, 3, 3, 1, 2], 2))
     assert groups == [[1, 4], [5], [0, 2], [3]]
-
-
-def test_the_evidence_is_the_last_whole_word_of_the_context(tokenizer: Any):
-    context = "Japan is Japan the Japans"
-    text = f"{context} Kyoto Japan"
-    tokens = tokenizer.convert_ids_to_tokens(tokenizer(text)["input_ids"])
-    places = [index for index, token in enumerate(tokens) if token.endswith("Japan")]
-    assert len(places) == 4
-    assert token_positions(tokenizer, text, "Japan") == [places[3]]
-    assert token_positions(tokenizer, text, "Japan", within=context) == [places[1]]
-    assert token_positions(tokenizer, text, "Japans") == [places[2], places[2] + 1]
-    # no whole word: then a part of one
-    assert token_positions(tokenizer, "Japans", "Japan") == [1]
-
-
-@pytest.mark.parametrize(
-    ("span", "within", "message"),
-    [
-        ("Rome", None, "does not occur"),
-        ("Kyoto", "Paris", "no part"),
-        ("Kyoto", "Japan", "does not occur"),
-        (" ", None, "empty"),
-    ],
-)
-def test_evidence_that_is_not_there_is_refused(tokenizer: Any, span: str, within: str | None, message: str):
-    with pytest.raises(DataError, match=message):
-        token_positions(tokenizer, "Kyoto is in Japan", span, within=within)
-
-
-def test_positions_need_offsets():
-    with pytest.raises(DataError, match="fast tokenizer"):
-        token_positions(object(), "Kyoto", "Kyoto")

@@ -15,7 +15,6 @@ from typer.testing import CliRunner
 from mnemotomy.cli import app
 from mnemotomy.core.errors import ConfigurationError, DataError, ModelError
 from mnemotomy.data.examples import Examples
-from mnemotomy.data.images import VARIABLE
 from mnemotomy.methods.classifiers.classifier import head_of
 from mnemotomy.methods.classifiers.engram import STRENGTHS, EngramMethod, EngramPaper
 from mnemotomy.methods.classifiers.fine_tune import FineTune
@@ -40,6 +39,7 @@ from mnemotomy_bench.classwise.training import load_superclasses, recipe
 from mnemotomy_bench.figures.classwise import cka_scatter, cost_bars, degradation_scatter, spectra_panels
 from mnemotomy_bench.lab.resources import measured
 from mnemotomy_bench.vision.examples import load_examples, some
+from mnemotomy_bench.vision.images import VARIABLE
 
 pytest.importorskip("sklearn", reason="scikit-learn is not installed; it comes with the extra demo")
 

@@ -29,11 +29,11 @@ from typer.testing import CliRunner
 
 from mnemotomy.cli import app
 from mnemotomy.core.errors import ConfigurationError, DataError, ModelError, SelectionError
-from mnemotomy.data.images import Images, load_images
 from mnemotomy_bench.classwise import image_classifier, pretrained
 from mnemotomy_bench.classwise.image_classifier import Classifier
 from mnemotomy_bench.classwise.matrices import CHOSEN, PAPER
 from mnemotomy_bench.classwise.pretrained import PROJECTOR, Plan, check_tested, grouped, run_pretrained
+from mnemotomy_bench.vision.images import Images, load_images
 
 pytest.importorskip("sklearn", reason="scikit-learn is not installed; it comes with the extra demo")
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from pydantic.dataclasses import dataclass
 
-from mnemotomy.data.images import VARIABLE
 from mnemotomy_bench.classwise.grids import Grid
 from mnemotomy_bench.classwise.relearning import Relearning
 from mnemotomy_bench.lab.cases import STRICT, Cases
+from mnemotomy_bench.vision.images import VARIABLE
 from mnemotomy_bench.vision.recipes import Recipe
 
 

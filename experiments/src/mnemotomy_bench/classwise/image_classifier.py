@@ -12,9 +12,9 @@ from torch import Tensor
 from mnemotomy.core.errors import DataError, ModelError
 from mnemotomy.core.models import load_model
 from mnemotomy.core.modules import device_of, observing
-from mnemotomy.data.images import Images, centres, load_images, normalise
 from mnemotomy.methods.classifiers.classifier import logits
 from mnemotomy_bench.metrics.accuracy import class_accuracies
+from mnemotomy_bench.vision.images import Images, centres, load_images, normalise
 
 
 class Classifier:

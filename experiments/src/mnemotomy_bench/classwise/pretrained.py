@@ -15,13 +15,13 @@ from mnemotomy.core.fingerprints import fingerprint
 from mnemotomy.core.keys import key
 from mnemotomy.core.progress import progress_bar
 from mnemotomy.core.version import versions
-from mnemotomy.data.images import Images
 from mnemotomy.engram.atlas import Atlas
 from mnemotomy.engram.collect import CollectOptions, collect
 from mnemotomy.engram.filters import Filter, Hard, Soft
 from mnemotomy_bench.classwise.image_classifier import Classifier
 from mnemotomy_bench.classwise.matrices import CHOSEN, PAPER, judged, smallest_strength
 from mnemotomy_bench.lab.cells import cached
+from mnemotomy_bench.vision.images import Images
 
 Record = dict[str, Any]
 

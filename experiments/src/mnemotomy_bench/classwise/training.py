@@ -13,10 +13,10 @@ from torch import nn
 from mnemotomy.core.fingerprints import digest, fingerprint
 from mnemotomy.core.keys import key
 from mnemotomy.data.examples import Examples
-from mnemotomy.data.images import load_images
 from mnemotomy_bench.classwise.cases import Case
 from mnemotomy_bench.lab.resources import Usage
 from mnemotomy_bench.vision.examples import source
+from mnemotomy_bench.vision.images import load_images
 from mnemotomy_bench.vision.networks.build import build_classifier
 from mnemotomy_bench.vision.recipes import Recipe, recipe_for
 from mnemotomy_bench.vision.training import train_classifier

@@ -14,10 +14,10 @@ from mnemotomy.core.modules import blocks_by_name, device_of, observing
 from mnemotomy.data.fact import Fact
 from mnemotomy.metabolism.probe import Layer, resolve_layer
 from mnemotomy.metabolism.streams import encode_texts
-from mnemotomy.metrics.decodability import decodability
-from mnemotomy.observe.prompts import observe_prompts, token_positions
+from mnemotomy_bench.metabolism.prompts import observe_prompts, token_positions
 from mnemotomy_bench.metabolism.subject import Pairs, Subject
 from mnemotomy_bench.metrics.attention import attention_entropy, evidence_weight
+from mnemotomy_bench.metrics.decodability import decodability
 
 Record = dict[str, Any]
 

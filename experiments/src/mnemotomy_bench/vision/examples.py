@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from mnemotomy.data.examples import Examples
-from mnemotomy.data.images import DIGITS, data_folder, load_images, state_of
+from mnemotomy_bench.vision.images import DIGITS, data_folder, load_images, state_of
 
 
 def load_examples(data: str, split: str, folder: Path | None) -> tuple[Examples, tuple[str, ...]]:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from pydantic.dataclasses import dataclass
 
-from mnemotomy.data.images import VARIABLE
 from mnemotomy_bench.generative.faces.dataset import ATTRIBUTES
 from mnemotomy_bench.lab.cases import STRICT, Cases
+from mnemotomy_bench.vision.images import VARIABLE
 from mnemotomy_bench.vision.networks.wasserstein_autoencoder import LATENT, WIDTH
 
 ALPHAS = (-2 / 3, -1 / 3, 0.0, 1 / 3, 2 / 3, 1.0, 4 / 3)

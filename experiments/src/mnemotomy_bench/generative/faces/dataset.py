@@ -12,8 +12,8 @@ from torch import Tensor
 
 from mnemotomy.core.errors import DataError
 from mnemotomy.core.progress import progress_bar
-from mnemotomy.data.images import Images
 from mnemotomy_bench.generative.faces.drawing import SIDE, draw_face
+from mnemotomy_bench.vision.images import Images
 
 ATTRIBUTES = ("glasses", "goatee", "hat", "bangs")
 

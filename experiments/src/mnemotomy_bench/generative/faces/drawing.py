@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from mnemotomy.core.errors import DataError
-from mnemotomy.data.image_files import EXTRA
+from mnemotomy_bench.vision.image_files import EXTRA
 
 if TYPE_CHECKING:
     from PIL.ImageDraw import ImageDraw

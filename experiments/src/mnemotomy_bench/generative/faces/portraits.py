@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from mnemotomy.core.cells import Cells
 from mnemotomy.core.errors import DataError
 from mnemotomy.core.keys import file_digest, key
-from mnemotomy.data.image_files import split_files
-from mnemotomy.data.images import load_attributes
 from mnemotomy_bench.generative.faces import drawing as face_drawing
 from mnemotomy_bench.generative.faces.cases import FaceCase
 from mnemotomy_bench.generative.faces.dataset import ATTRIBUTES, FACTORS, Faces, draw_faces, toy_faces
+from mnemotomy_bench.vision.image_files import split_files
+from mnemotomy_bench.vision.images import load_attributes
 
 HUE = "background"
 """The factor whose lowest and highest values look the same."""

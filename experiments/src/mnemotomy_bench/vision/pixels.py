@@ -12,7 +12,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from mnemotomy.core.errors import DataError
-from mnemotomy.data.image_files import EXTRA
+from mnemotomy_bench.vision.image_files import EXTRA
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from mnemotomy.core.errors import DataError
 from mnemotomy.core.fingerprints import digest
 from mnemotomy.data.digits import load_digits
-from mnemotomy.data.image_files import find_image_column, find_label_column, open_rows, split_files
-from mnemotomy.data.pixels import decoded_images
+from mnemotomy_bench.vision.image_files import find_image_column, find_label_column, open_rows, split_files
+from mnemotomy_bench.vision.pixels import decoded_images
 
 DIGITS = "digits"
 VARIABLE = "MNEMOTOMY_DATA"

@@ -12,7 +12,7 @@ datasets = pytest.importorskip("datasets", reason="datasets is not installed; it
 picture = pytest.importorskip("PIL.Image", reason="Pillow is not installed; it comes with the extra vision")
 
 from mnemotomy.core.errors import DataError  # noqa: E402
-from mnemotomy.data.images import Images, centres, data_folder, load_attributes, load_images, normalise  # noqa: E402
+from mnemotomy_bench.vision.images import Images, centres, data_folder, load_attributes, load_images, normalise  # noqa: E402
 
 
 def coloured(seed: int, width: int = 6, height: int = 6):
