@@ -153,7 +153,7 @@ def test_search(invoke: Invoke) -> None:
         (["update", "none.db", "--subject", "Rome", "--answer", "y"], "there is no fact store none.db"),
         (["import", "facts.db", "bad.jsonl"], "bad.jsonl line 1: 'answer' is missing"),
         (["import", "facts.db", "none.jsonl"], "there is no file of facts none.jsonl"),
-        (["import", "bad.jsonl", "bad.jsonl"], "bad.jsonl is no fact store; give another path"),
+        (["import", "bad.jsonl", "bad.jsonl"], "bad.jsonl is not a fact store; give another path"),
         (["export", "none.db", "all.jsonl"], "there is no fact store none.db; make one with 'mnemotomy facts add'"),
         (["export", "facts.db", "bad.jsonl/x"], "bad.jsonl"),
         (["search", "none.db", "x"], "there is no fact store none.db"),
@@ -198,7 +198,7 @@ def test_ask_takes_the_format_of_the_model(invoke: Invoke, ready: Path, folder: 
     chat = json.loads(invoke(*ask, "--chat").stdout)["prompt"]
     assert chat.startswith("<bos><|im_start|>user\nTexte: ")
     (model / "prompt_format.json").write_text("{")
-    fails(invoke(*ask), "model/prompt_format.json is no JSON")
+    fails(invoke(*ask), "model/prompt_format.json is not valid JSON")
 
 
 def test_ask_fails_in_one_line(invoke: Invoke, ready: Path) -> None:

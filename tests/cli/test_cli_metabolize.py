@@ -69,7 +69,7 @@ def test_nothing_is_saved_where_no_step_was_taken(folder: Path):
     model.save_pretrained(folder / "model")
     result = invoke(folder, "--epochs", "2", "--retain", str(folder / "rest.jsonl"))
     assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
-    assert "no step was taken" in result.stderr
+    assert "training failed at the first step" in result.stderr
     assert not (folder / "out").exists()
 
 
@@ -100,7 +100,7 @@ def test_foreign_folders_are_refused(folder: Path):
             "line 2: the answer 'Italy' is not in its context",
         ),
         ([ROW, {**ROW, "answer": "Italy", "contexts": ["Kyoto is in Italy"]}], [], "line 2: 'Kyoto' has the answer"),
-        ([{**ROW, "prompts": [""]}], [], "line 1: 'prompts' holds an empty text"),
+        ([{**ROW, "prompts": [""]}], [], "line 1: 'prompts' contains an empty text"),
         ([ROW, OTHER], ["--protocol", "rlcp", "--layer", "9"], "layer 9 is out of range"),
         ([ROW, OTHER], ["--protocol", "rlcp", "--layer", "model.nothing"], "no module 'model.nothing'"),
         ([ROW, OTHER], [], "give retain="),

@@ -140,7 +140,7 @@ def test_the_users_own_files(folder: Path, tmp_path: Path):
     ("changes", "message"),
     [
         (["--forget", "forget07"], "has no split 'forget07_perturbed'; it has"),
-        (["--forget", "holdout10"], "no forget split"),
+        (["--forget", "holdout10"], "not a forget split"),
         (["--forget", "forget10", "--full", "full"], "give both"),
         (["--forget", "forget10", "--retain", "x.jsonl"], "leave one out"),
     ],

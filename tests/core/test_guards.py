@@ -146,7 +146,7 @@ def test_figures_of_unknown_formats(tmp_path: Path):
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("lm_head", "is no hidden state of width 32"), ("model.layers", "is never called"), ("", "no module ''")],
+    [("lm_head", "is not a hidden state of width 32"), ("model.layers", "is never called"), ("", "no module ''")],
 )
 def test_a_probe_sits_on_hidden_states(folder: Path, name: str, message: str):
     model = mt.load_model(folder)

@@ -39,12 +39,12 @@ GOOD = {"subject": "Paris", "answer": "France", "prompts": ["Paris is in"], "con
     ("row", "message"),
     [
         ("{not json", "line 2: not JSON"),
-        ("[1]", "line 2: an object was expected"),
+        ("[1]", "line 2: expected an object"),
         ({"subject": "Kyoto"}, "line 2: 'answer' is missing"),
         ({**GOOD, "subject": " "}, "line 2: 'subject' is empty"),
         ({**GOOD, "subject": 3}, "line 2: 'subject' must be a text"),
         ({**GOOD, "prompts": 3}, "line 2: 'prompts' must be a list"),
-        ({**GOOD, "subject": "Rome", "prompts": ["a", ""]}, "line 2: 'prompts' holds an empty text"),
+        ({**GOOD, "subject": "Rome", "prompts": ["a", ""]}, "line 2: 'prompts' contains an empty text"),
         ({**GOOD, "subject": "Rome", "prompts": []}, "line 2: 'prompts' is empty"),
         ({**GOOD, "subject": "Rome", "answer": "Italy"}, "line 2: the answer 'Italy' is not in its context"),
         ({**GOOD, "answer": "Italy", "contexts": ["Paris is in Italy."]}, "line 2: 'Paris' has the answer 'Italy'"),
@@ -85,7 +85,7 @@ def test_a_counterfactual_changes_whole_words_wherever_they_stand():
     assert luxembourg.saying("Italy").contexts == ("Luxembourg is in Italy.",)
     kyoto = Fact("京都", "日本", contexts=("京都は日本にあります。",))
     assert kyoto.saying("イタリア").contexts == ("京都はイタリアにあります。",)
-    with pytest.raises(DataError, match=r"about 'Kyoto': the context .* holds the answer 'Japan' within another"):
+    with pytest.raises(DataError, match=r"about 'Kyoto': the context .* contains the answer 'Japan' only within"):
         Fact("Kyoto", "Japan", contexts=("Kyoto is a Japanese city.",)).saying("Italy")
 
 
@@ -109,7 +109,7 @@ def test_templates_from_a_file(tmp_path):
     with pytest.raises(DataError, match=r"lacks \{subject\}"):
         read_templates(path)
     path.write_text("[]")
-    with pytest.raises(DataError, match="holds no templates"):
+    with pytest.raises(DataError, match="contains no templates"):
         read_templates(path)
 
 

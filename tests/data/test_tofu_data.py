@@ -138,5 +138,5 @@ def test_parts_of_an_evaluation():
         "wf": "world_facts_perturbed",
     }
     assert [retained_split(f"forget{share}") for share in ("01", "05", "10")] == ["retain99", "retain95", "retain90"]
-    with pytest.raises(DataError, match="no forget split"):
+    with pytest.raises(DataError, match="not a forget split"):
         evaluation_splits("retain90")

@@ -81,7 +81,7 @@ def test_answers_are_the_labels_of_the_positions_before_them(tokenizer):
         ((), "no facts"),
         ((Fact("Kyoto", "Japan", ("Kyoto is in",), ("Kyoto lies in Italy",)),), "not in its context"),
         ((FACTS[0], replace(FACTS[0], answer="Italy", contexts=("Kyoto is in Italy",))), "keep one"),
-        ((Fact("Kyoto", "Japan", ("  ",), ("Kyoto is in Japan",)),), "'prompts' holds an empty text"),
+        ((Fact("Kyoto", "Japan", ("  ",), ("Kyoto is in Japan",)),), "'prompts' contains an empty text"),
         ((Fact("Kyoto", "Japan", (), ("Kyoto is in Japan",)),), "'prompts' is empty"),
     ],
 )

@@ -179,11 +179,11 @@ def test_a_format_is_kept_with_the_model(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "is no JSON"),
-        ("[]", "must hold an object of the texts 'in_context' and 'separator'"),
-        ('{"separator": 1}', "must hold an object"),
-        ('{"seperator": " "}', "must hold an object"),
-        ('{"in_context": "{prompt} {context}"}', r"prompt_format\.json: a prompt with context needs"),
+        ("{", "is not valid JSON"),
+        ("[]", "must be an object with only the texts 'in_context' and 'separator'"),
+        ('{"separator": 1}', "must be an object"),
+        ('{"seperator": " "}', "must be an object"),
+        ('{"in_context": "{prompt} {context}"}', r"prompt_format\.json: the template .* needs \{context\}"),
     ],
 )
 def test_a_bad_format_is_refused(tmp_path: Path, content: str, message: str) -> None:

@@ -51,7 +51,7 @@ def test_what_is_stored_already_is_left(store: FactStore) -> None:
         (Fact("rome", "Spain", where="f.jsonl line 7"), "^f.jsonl line 7: 'rome' has the answer 'Spain', and 'Italy'"),
         (Fact("Lyon", "France", contexts=("Lyon is big.",)), "fact 2: the answer 'France' is not in its context"),
         (Fact(" ", "France"), "fact 2: 'subject' is empty"),
-        (Fact("Lyon", "\ud800"), "fact 2: a text holds half a character"),
+        (Fact("Lyon", "\ud800"), "fact 2: a text contains half a surrogate pair"),
     ],
 )
 def test_a_bad_fact_leaves_nothing_of_its_call(store: FactStore, fact: Fact, message: str) -> None:

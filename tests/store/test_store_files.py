@@ -36,7 +36,7 @@ def test_facts_to_a_file_and_back(tmp_path: Path, store: FactStore) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "is empty; write one fact a line"),
+        (b"", "is empty; write one fact per line"),
         (b"\xef\xbb\xbf\n\n", "is empty"),
         (b'{"subject": "Rome", "answer": "Italy"}\n{"subject"', "line 2: not JSON"),
         (b'{"subject": "Rome", "answer": "Italy"}\n\n{"subject": "rome", "answer": "Spain"}', "line 3: 'rome' has the"),
@@ -73,11 +73,11 @@ def _newer(path: Path) -> None:
     ("make", "message"),
     [
         (lambda path: path.mkdir(), "is a folder; name the file"),
-        (lambda path: path.write_text("subject: Kyoto\n" * 100), "is no fact store; give another path"),
-        (lambda path: path.write_text("short"), "is no fact store; give another path"),
-        (lambda path: _database(path, "CREATE TABLE t (x)"), "a database of another program"),
-        (lambda path: _database(path, "PRAGMA user_version = 3", "VACUUM"), "a database of another program"),
-        (_newer, "version 2, and this is mnemotomy for 1; upgrade"),
+        (lambda path: path.write_text("subject: Kyoto\n" * 100), "is not a fact store; give another path"),
+        (lambda path: path.write_text("short"), "is not a fact store; give another path"),
+        (lambda path: _database(path, "CREATE TABLE t (x)"), "another program's database"),
+        (lambda path: _database(path, "PRAGMA user_version = 3", "VACUUM"), "another program's database"),
+        (_newer, "version 2, newer than this mnemotomy's 1; upgrade"),
     ],
 )
 def test_what_is_no_store_is_refused_and_kept(tmp_path: Path, make: Callable[[Path], None], message: str) -> None:

@@ -1,1 +1,1 @@
-"""Texts, images, facts and small worlds."""
+"""Facts, digits, and the formats of benchmarks."""

@@ -1,4 +1,4 @@
-"""scikit-learn's handwritten digits: 1,797 real 8×8 images that come with the library."""
+"""scikit-learn's handwritten digits: 1,797 real 8×8 images, no download."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Split:
 
 
 def load_digits(seed: int = 0, test_share: float = 0.3) -> tuple[Split, Split]:
-    """A stratified division of the digits into training and test images.
+    """A stratified split of the digits into training and test images.
 
     Raises:
         DataError: scikit-learn is not installed.

@@ -1,4 +1,4 @@
-"""Inputs with the class of each, in batches."""
+"""Inputs with their classes, in batches."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from mnemotomy.core.errors import DataError
 
 @dataclass(frozen=True)
 class Examples:
-    """Inputs with the class of each.
+    """Inputs with their classes.
 
     Raises:
-        DataError: the labels are no whole numbers, or not as many as the inputs.
+        DataError: the labels are not whole numbers, or not one per input.
     """
 
     inputs: Float[Tensor, " n *shape"]
@@ -34,9 +34,9 @@ class Examples:
         return len(self.labels)
 
     def batches(self, batch_size: int, generator: torch.Generator | None = None) -> Iterator[Examples]:
-        """Every example once, in their order or in one drawn from ``generator``.
+        """Every example once, in the given order or in one drawn from ``generator``.
 
-        A last example that would be alone joins the batch before it: batch normalisation cannot be trained on one row.
+        A single last example joins the batch before it: batch normalisation cannot be trained on one row.
         """
         order = None if generator is None else torch.randperm(len(self), generator=generator).to(self.labels.device)
         stops = [*range(batch_size, len(self) - 1, batch_size), len(self)]
@@ -47,7 +47,7 @@ class Examples:
         return Examples(self.inputs[rows], self.labels[rows])
 
     def drawn(self, count: int, seed: int) -> Examples:
-        """At most ``count`` of them, drawn at random and in random order."""
+        """At most ``count`` examples, drawn at random."""
         order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
         return self[order[:count].to(self.labels.device)]
 

@@ -1,4 +1,4 @@
-"""Facts as training and the store read them: a subject, its answer, how it is asked for, and what states it."""
+"""Facts for training and the store: a subject, its answer, prompts that ask for it, contexts that state it."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ class Fact:
 
     Attributes:
         subject: what the fact is about.
-        answer: what the model continues each prompt with.
+        answer: the expected continuation of each prompt.
         prompts: texts without context that end where the answer begins.
-        contexts: statements that hold the answer.
-        heldout_prompts: further prompts that no training sees.
-        relation: what the answer is to the subject; facts about one subject may differ in it.
-        where: file and line, for errors.
+        contexts: statements that contain the answer.
+        heldout_prompts: prompts that are not trained on.
+        relation: of the answer to the subject; it distinguishes facts about one subject.
+        where: file and line, for error messages.
     """
 
     subject: str
@@ -33,21 +33,21 @@ class Fact:
     where: str = field(default="", compare=False)
 
     def saying(self, answer: str) -> Fact:
-        """The same fact with another answer, in its contexts too, wherever they say it: a counterfactual.
+        """A counterfactual: the same fact with another answer, in its contexts too.
 
         Raises:
-            DataError: a context holds the answer within another word only, as "Japanese" does.
+            DataError: a context contains the answer only within another word, such as "Japanese".
         """
         contexts = tuple(self._restated(text, answer) for text in self.contexts)
         return replace(self, answer=answer, contexts=contexts)
 
     def _restated(self, text: str, answer: str) -> str:
-        """Every occurrence changes but those in the subject ("Mexico City is in Mexico"), unless all are there."""
+        """Replace every occurrence outside the subject ("Mexico City is in Mexico"), or else the last one."""
         places = [found.start() for found in re.finditer(re.escape(self.answer), text) if _is_word(text, *found.span())]
         if not places:
             raise DataError(
-                f"{self.where or f'the fact about {self.subject!r}'}: the context {text!r} holds the answer "
-                f"{self.answer!r} within another word, so that no other can take its place; give contexts that say it"
+                f"{self.where or f'the fact about {self.subject!r}'}: the context {text!r} contains the "
+                f"answer {self.answer!r} only within another word; give contexts with the answer as a word"
             )
         names = [found.span() for found in re.finditer(re.escape(self.subject), text, re.IGNORECASE)]
         size = len(self.answer)
@@ -59,10 +59,10 @@ class Fact:
 
 @dataclass(frozen=True)
 class PromptFormat:
-    """How a prompt is joined to a context before it and to the answer after it.
+    """How contexts, a prompt and its answer are joined.
 
     Attributes:
-        in_context: with ``{context}`` and ``{prompt}``.
+        in_context: a template with ``{context}`` and, at its end, ``{prompt}``.
         separator: between a prompt and its answer.
     """
 
@@ -71,30 +71,30 @@ class PromptFormat:
 
     def __post_init__(self) -> None:
         if "{context}" not in self.in_context or not self.in_context.endswith("{prompt}"):
-            raise DataError(f"a prompt with context needs {{context}}, and {{prompt}} at its end: {self.in_context!r}")
+            raise DataError(f"the template {self.in_context!r} needs {{context}}, and {{prompt}} at its end")
 
     def join(self, contexts: Sequence[str], prompt: str) -> str:
-        """The prompt behind its contexts, or alone where there is none."""
+        """The contexts and then the prompt; the prompt alone if there is no context."""
         if not contexts:
             return prompt
-        said = " ".join(contexts)  # put in last, as it may hold braces of its own
+        said = " ".join(contexts)  # inserted last, as it may contain braces
         return prompt.join(part.replace("{context}", said) for part in self.in_context.split("{prompt}"))
 
 
 def check_facts(facts: Iterable[Fact], *, trainable: bool = True) -> tuple[Fact, ...]:
-    """The facts, if they can be used.
+    """Return the facts if they are valid.
 
     Args:
-        facts: of any kind of origin.
-        trainable: whether each needs a prompt and a context too, as training does.
+        facts: from a file or not.
+        trainable: whether each needs a prompt and a context, as training does.
 
     Raises:
-        DataError: a text is empty, an answer is not in its context, or two facts contradict each other; it names the
-            line, or the number of the fact where it comes from no file.
+        DataError: a text is empty, an answer is not in its context, or two facts contradict each other; the message
+            names the line, or the number of a fact that is not from a file.
     """
     checked = tuple(facts)
     if not checked:
-        raise DataError("there are no facts")
+        raise DataError("there are no facts; give at least one")
     seen: dict[tuple[str, str], tuple[Fact, str]] = {}
     for number, fact in enumerate(checked, start=1):
         where = fact.where or f"fact {number}"
@@ -104,13 +104,13 @@ def check_facts(facts: Iterable[Fact], *, trainable: bool = True) -> tuple[Fact,
         if other.answer != fact.answer:
             raise DataError(
                 f"{where}: {fact.subject!r} has the answer {fact.answer!r}, and {other.answer!r} at {line}; keep one, "
-                "or tell them apart by 'relation'"
+                "or distinguish them by 'relation'"
             )
     return checked
 
 
 def name_of(subject: str) -> str:
-    """The subject as facts are told apart by: whatever its case, and however its accents are encoded."""
+    """The subject, ignoring case and the encoding of accents: facts with the same name are about the same subject."""
     return unicodedata.normalize("NFC", subject.casefold().strip())
 
 
@@ -120,22 +120,22 @@ def _check_texts(fact: Fact, where: str, trainable: bool) -> None:
             raise DataError(f"{where}: {name!r} is empty")
     for name in ("prompts", "heldout_prompts", "contexts"):
         if any(not text.strip() for text in getattr(fact, name)):
-            raise DataError(f"{where}: {name!r} holds an empty text")
+            raise DataError(f"{where}: {name!r} contains an empty text; remove it")
     if trainable and not fact.prompts:
         raise DataError(f"{where}: 'prompts' is empty; give at least one, or make them from templates")
     if trainable and not fact.contexts:
-        raise DataError(f"{where}: 'contexts' is empty; give at least one that holds the answer")
+        raise DataError(f"{where}: 'contexts' is empty; give at least one that contains the answer")
     for text in fact.contexts:
         if fact.answer not in text:
             raise DataError(f"{where}: the answer {fact.answer!r} is not in its context {text!r}")
 
 
 _UNSPACED = ("CJK", "HIRAGANA", "KATAKANA", "HANGUL", "THAI", "LAO", "KHMER", "MYANMAR", "TIBETAN")
-"""Scripts that put no space between words, or none before particles, by the names of their characters."""
+"""Scripts without spaces between words or before particles, by their names in Unicode."""
 
 
 def _is_word(text: str, start: int, end: int) -> bool:
-    """Whether a part of a text is no piece of a longer word."""
+    """Whether a span is not part of a longer word."""
     return not any(
         0 < place < len(text) and re.fullmatch(r"\w\w", pair := text[place - 1 : place + 1]) and not _unspaced(pair)
         for place in (start, end)

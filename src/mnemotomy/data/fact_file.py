@@ -1,4 +1,4 @@
-"""Files of facts: JSON Lines in UTF-8, one fact a line."""
+"""Files of facts: JSON Lines in UTF-8, one fact per line."""
 
 from __future__ import annotations
 
@@ -20,41 +20,34 @@ _TEXTS, _LISTS = ("subject", "answer", "relation"), ("prompts", "contexts", "hel
 def read_facts(path: str | Path, *, templates: Templates | None = None, trainable: bool = True) -> tuple[Fact, ...]:
     """The facts of a file; blank lines are skipped.
 
-    A line is an object with ``subject`` and ``answer``, and with ``prompts``, ``contexts``, ``heldout_prompts``
-    (lists of texts, or one text) and ``relation`` where there are any.
+    A line is an object with ``subject`` and ``answer``, and optionally ``prompts``, ``contexts``, ``heldout_prompts``
+    (lists of texts, or one text) and ``relation``.
 
     Args:
         path: of the file.
-        templates: make what a line lacks.
+        templates: for the prompts and contexts that a line lacks.
         trainable: whether every fact needs a prompt and a context.
 
     Raises:
-        DataError: the file is missing or empty, or a line of it is malformed; it names the line.
+        DataError: the file is missing or empty, or a line is malformed; the message names the line.
     """
-    facts = list(iterate_facts(path))
-    if templates is not None:
-        facts = [templates.complete(fact) for fact in facts]
-    return check_facts(facts, trainable=trainable)
+    facts = iterate_facts(path)
+    return check_facts(facts if templates is None else map(templates.complete, facts), trainable=trainable)
 
 
 def iterate_facts(path: str | Path, *, bar: str | None = None) -> Iterator[Fact]:
-    """The facts of a file one by one, as they stand there, however large it is; errors as for ``read_facts``.
-
-    Args:
-        path: of the file.
-        bar: the name of a progress bar.
-    """
+    """The facts of a file one by one, unchecked; a progress bar is named ``bar``. Errors as for ``read_facts``."""
     found = False
     for row, where in json_lines(path, "file of facts", bar=bar):
         found = True
         yield _fact(row, where)
     if not found:
-        raise DataError(f'{path} is empty; write one fact a line, as in {{"subject": "Kyoto", "answer": "Japan"}}')
+        raise DataError(f'{path} is empty; write one fact per line, as in {{"subject": "Kyoto", "answer": "Japan"}}')
 
 
 def _fact(row: Any, where: str) -> Fact:
     if not isinstance(row, dict):
-        raise DataError(f"{where}: an object was expected, with 'subject' and 'answer'")
+        raise DataError(f"{where}: expected an object with 'subject' and 'answer'")
     unknown = [key for key in row if key not in (*_TEXTS, *_LISTS)]
     if unknown:
         raise DataError(f"{where}: unknown {unknown[0]!r}; a fact has {', '.join((*_TEXTS, *_LISTS))}")
@@ -67,7 +60,7 @@ def _fact(row: Any, where: str) -> Fact:
 
 
 def write_facts(path: str | Path, facts: Iterable[Fact]) -> int:
-    """Write facts as ``read_facts`` reads them, all of them or nothing; returns how many there are."""
+    """Write all facts as ``read_facts`` reads them, or none on failure; returns how many."""
     written = 0
     with output_file(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         for fact in facts:
@@ -77,7 +70,7 @@ def write_facts(path: str | Path, facts: Iterable[Fact]) -> int:
 
 
 def format_fact(fact: Fact) -> str:
-    """A fact as one line of JSON, without what is empty."""
+    """A fact as one line of JSON, without empty fields."""
     row = {key: value for key, value in asdict(fact).items() if value and key != "where"}
     return json.dumps(row, ensure_ascii=False)
 
@@ -100,10 +93,10 @@ FILE = "prompt_format.json"
 
 
 def read_format(folder: str | Path) -> PromptFormat | None:
-    """The prompt format in ``prompt_format.json`` of a model's folder, or None where there is no such file.
+    """The prompt format in ``prompt_format.json`` of a model's folder, or None if there is no such file.
 
     Raises:
-        DataError: the file cannot be read, or holds something else.
+        DataError: the file cannot be read, or contains something else.
     """
     path = Path(folder) / FILE
     try:
@@ -113,10 +106,10 @@ def read_format(folder: str | Path) -> PromptFormat | None:
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{path} is no JSON: {error}") from error
+        raise DataError(f"{path} is not valid JSON: {error}") from error
     known = [field.name for field in fields(PromptFormat)]
     if not isinstance(values, dict) or any(k not in known or not isinstance(v, str) for k, v in values.items()):
-        raise DataError(f"{path} must hold an object of the texts {' and '.join(map(repr, known))}")
+        raise DataError(f"{path} must be an object with only the texts {' and '.join(map(repr, known))}")
     try:
         return PromptFormat(**values)
     except DataError as error:
@@ -124,10 +117,10 @@ def read_format(folder: str | Path) -> PromptFormat | None:
 
 
 def write_format(format: PromptFormat, folder: str | Path) -> Path:
-    """Write a model's prompt format into its folder, all of it or nothing; returns the file.
+    """Write a model's prompt format into its folder; returns the file.
 
     Raises:
-        DataError: the folder is none, or cannot be written.
+        DataError: there is no such folder, or it cannot be written.
     """
     path = Path(folder) / FILE
     if not path.parent.is_dir():

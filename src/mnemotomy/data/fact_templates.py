@@ -1,4 +1,4 @@
-"""Prompts and contexts made from templates, for facts that come without."""
+"""Templates of prompts and contexts, for facts without."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from mnemotomy.data.fact import Fact
 
 @dataclass(frozen=True)
 class Templates:
-    """What is written about a fact, each text with ``{subject}``, contexts with ``{answer}`` too.
+    """Texts with ``{subject}``; contexts also have ``{answer}``.
 
     Attributes:
         prompts: end where the answer begins.
-        contexts: statements that hold the answer.
-        heldout_prompts: for evaluation alone.
+        contexts: statements that contain the answer.
+        heldout_prompts: only for evaluation.
     """
 
     prompts: tuple[str, ...]
@@ -26,22 +26,19 @@ class Templates:
 
     def __post_init__(self) -> None:
         for field in fields(self):
+            needed = ("{subject}", "{answer}") if field.name == "contexts" else ("{subject}",)
             for text in getattr(self, field.name):
-                missing = [
-                    name
-                    for name in ("{subject}", *(("{answer}",) if field.name == "contexts" else ()))
-                    if name not in text
-                ]
-                if missing:
-                    raise DataError(f"template {text!r} among the {field.name} lacks {missing[0]}")
+                for name in needed:
+                    if name not in text:
+                        raise DataError(f"template {text!r} among the {field.name} lacks {name}")
 
     def complete(self, fact: Fact) -> Fact:
-        """The fact with prompts and contexts from the templates where it has none of its own."""
+        """The fact, with prompts and contexts from the templates if it has none."""
         return replace(
             fact,
-            prompts=fact.prompts or tuple(_fill(t, fact) for t in self.prompts),
-            contexts=fact.contexts or tuple(_fill(t, fact) for t in self.contexts),
-            heldout_prompts=fact.heldout_prompts or tuple(_fill(t, fact) for t in self.heldout_prompts),
+            prompts=fact.prompts or _filled(self.prompts, fact),
+            contexts=fact.contexts or _filled(self.contexts, fact),
+            heldout_prompts=fact.heldout_prompts or _filled(self.heldout_prompts, fact),
         )
 
 
@@ -55,14 +52,14 @@ CITY_COUNTRY = Templates(
     contexts=("{subject} is in {answer}.", "{subject} is a city in {answer}.", "The country of {subject} is {answer}."),
     heldout_prompts=("Whoever travels to {subject} arrives in", "To which country does {subject} belong? Answer:"),
 )
-"""For the paper's associations of cities and countries, in plain English."""
+"""For the paper's associations of cities and countries."""
 
 
 def read_templates(path: str | Path) -> Templates:
-    """Templates from a JSON file with ``prompts``, ``contexts`` and, if wanted, ``heldout_prompts``.
+    """Templates from a JSON file with ``prompts``, ``contexts`` and optionally ``heldout_prompts``.
 
     Raises:
-        DataError: the file is missing, no JSON, or holds something else.
+        DataError: the file is missing, is not valid JSON, or contains something else.
     """
     try:
         values = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -71,8 +68,8 @@ def read_templates(path: str | Path) -> Templates:
     except OSError as error:
         raise DataError(f"cannot read the templates {path}: {error.strerror}") from error
     except (ValueError, TypeError, AttributeError) as error:
-        raise DataError(f"{path} holds no templates: {error}") from error
+        raise DataError(f"{path} contains no templates: {error}") from error
 
 
-def _fill(template: str, fact: Fact) -> str:
-    return template.replace("{subject}", fact.subject).replace("{answer}", fact.answer)
+def _filled(templates: tuple[str, ...], fact: Fact) -> tuple[str, ...]:
+    return tuple(one.replace("{subject}", fact.subject).replace("{answer}", fact.answer) for one in templates)

@@ -1,4 +1,4 @@
-"""JSON Lines in UTF-8: one object per line, with the place of each for errors."""
+"""JSON Lines in UTF-8: one value per line, each with its place for error messages."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ _STEP = 1000  # lines between two moves of the bar
 
 
 def json_lines(path: str | Path, what: str = "file", *, bar: str | None = None) -> Iterator[tuple[Any, str]]:
-    """Every line that is not blank, as what it says and where it stands; the file is read as it is asked for.
+    """The value and the place of every line that is not blank, read lazily.
 
     Args:
         path: of the file.
-        what: it is, for errors, as in ``concept file``.
+        what: the kind of file, for error messages, such as ``concept file``.
         bar: the name of a progress bar, for large files.
 
     Raises:
-        DataError: the file is missing or unreadable, or a line is no JSON; it names the file and the line.
+        DataError: the file is missing or unreadable, or a line is not valid JSON; the message names file and line.
     """
     try:
         with (
@@ -30,7 +30,7 @@ def json_lines(path: str | Path, what: str = "file", *, bar: str | None = None) 
             progress_bar(f"{bar} (MB)", Path(path).stat().st_size // 10**6, enabled=bar is not None) as advance,
         ):
             megabytes = 0
-            # bytes, whose lines do not end at characters that may stand inside a JSON string
+            # as bytes: text lines would also end at characters that a JSON string may contain
             for number, line in enumerate(file, start=1):
                 text = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
                 if bar is not None and number % _STEP == 0:
@@ -46,20 +46,20 @@ def json_lines(path: str | Path, what: str = "file", *, bar: str | None = None) 
 
 
 def parse_line(line: bytes | str, where: str) -> Any:
-    """What one line says.
+    """The value of one line.
 
     Raises:
-        DataError: it is no JSON, or no text that can be written as UTF-8; the message begins with ``where``.
+        DataError: it is not valid JSON, or cannot be written as UTF-8; the message begins with ``where``.
     """
     try:
         value = json.loads(line if isinstance(line, str) else line.decode("utf-8"))
-        json.dumps(value, ensure_ascii=False).encode("utf-8")  # JSON can spell half a surrogate pair
+        json.dumps(value, ensure_ascii=False).encode("utf-8")  # JSON can escape half a surrogate pair
     except UnicodeDecodeError as error:
         raise DataError(f"{where}: not UTF-8 ({error.reason} at byte {error.start + 1})") from error
     except UnicodeEncodeError as error:
-        raise DataError(f"{where}: {error.object[error.start]!r} is half a surrogate pair, which is no text") from error
+        raise DataError(f"{where}: {error.object[error.start]!r} is half a surrogate pair, not valid text") from error
     except json.JSONDecodeError as error:
         raise DataError(f"{where}: not JSON ({error.msg} at column {error.colno})") from error
     except (ValueError, RecursionError) as error:  # numbers too long, nesting too deep
-        raise DataError(f"{where}: not JSON that can be read ({error})") from error
+        raise DataError(f"{where}: not JSON that Python can read ({error})") from error
     return value

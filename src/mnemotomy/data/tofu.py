@@ -1,4 +1,4 @@
-"""TOFU (Maini et al. 2024) as it is stored: the rows of a split, and which splits belong together."""
+"""TOFU (Maini et al. 2024): the rows of a split, and which splits belong together."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ HUB = "locuslab/TOFU"
 
 
 def tofu_rows(folder_or_id: str | Path, split: str) -> list[tuple[Any, str]]:
-    """The rows of a split in its order, each with its place: file and line, or hub id, split and row.
+    """The rows of a split in order, each with its place: file and line, or hub id, split and row.
 
     Args:
-        folder_or_id: a folder with ``<split>.jsonl``, or a hub id as ``locuslab/TOFU``.
-        split: as ``forget10``, ``forget10_perturbed``, ``retain_perturbed``, ``real_authors_perturbed``.
+        folder_or_id: a folder with ``<split>.jsonl``, or a hub id such as ``locuslab/TOFU``.
+        split: such as ``forget10``, ``forget10_perturbed``, ``retain_perturbed``, ``real_authors_perturbed``.
 
     Raises:
         DataError: there is no such folder, id or split, the split is empty, or a line is not JSON. Hub ids need the
@@ -37,20 +37,20 @@ def tofu_rows(folder_or_id: str | Path, split: str) -> list[tuple[Any, str]]:
 
 
 def evaluation_splits(forget: str) -> dict[str, str]:
-    """The split of each part of an evaluation, as OpenUnlearning's evaluator pairs them.
+    """The split of each part of an evaluation, as in OpenUnlearning's evaluator.
 
     Args:
         forget: ``forget01``, ``forget05`` or ``forget10``.
 
     Returns:
-        ``forget``, ``holdout``, ``retain``, ``ra`` (real authors) and ``wf`` (world facts), each with its split.
+        The splits of ``forget``, ``holdout``, ``retain``, ``ra`` (real authors) and ``wf`` (world facts).
 
     Raises:
-        DataError: the name is no forget split.
+        DataError: ``forget`` is not a forget split.
     """
     match = re.fullmatch(r"forget(\d+)", forget)
     if match is None:
-        raise DataError(f"{forget!r} is no forget split; choose forget01, forget05 or forget10")
+        raise DataError(f"{forget!r} is not a forget split; choose forget01, forget05 or forget10")
     return {
         "forget": f"{forget}_perturbed",
         "holdout": f"holdout{match[1]}",
@@ -61,11 +61,7 @@ def evaluation_splits(forget: str) -> dict[str, str]:
 
 
 def retained_split(forget: str) -> str:
-    """The split to retain when ``forget`` is forgotten: ``retain90`` for ``forget10``.
-
-    Raises:
-        DataError: the name is no forget split.
-    """
+    """The retain set of a forget split: ``retain90`` for ``forget10``; errors as for ``evaluation_splits``."""
     evaluation_splits(forget)
     return f"retain{100 - int(forget.removeprefix('forget')):02d}"
 
@@ -82,7 +78,7 @@ def _hub_rows(name: str, split: str) -> Iterable[tuple[Any, str]]:
     try:
         import datasets
     except ImportError as error:
-        raise DataError("data from the hub comes with datasets: pip install 'mnemotomy[tofu]'") from error
+        raise DataError("data from the hub needs datasets: pip install 'mnemotomy[tofu]'") from error
     try:
         rows = datasets.load_dataset(name, split, split="train")
     except Exception as error:  # the hub, the network and the builder each raise their own

@@ -1,1 +1,1 @@
-"""Digital metabolism (Fang & Sun 2026): training that leaves facts to the context."""
+"""Digital metabolism (Fang & Sun 2026): training that moves facts from the weights to the context."""

@@ -1,4 +1,4 @@
-"""What RLCP's training draws, and the loop of ``training`` around it: several processes, bf16, exact resume."""
+"""RLCP's batches, and training on them: several processes, bf16, exact resume (``training.loop``)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from mnemotomy.training.processes import accelerated
 
 @dataclass(frozen=True)
 class Material:
-    """What is trained on: both streams, the texts that are to stay, and the frozen reference's logits."""
+    """Training data: both streams, the retain set, and the frozen reference's logits."""
 
     streams: Streams
     retained: Retained
@@ -35,12 +35,12 @@ class Material:
 
 @dataclass(frozen=True)
 class Run:
-    """Where a run is kept.
+    """Where a run is saved.
 
     Attributes:
-        folder: of checkpoints and of the log ``steps.jsonl``; nothing is written without one.
-        key: of the run; a checkpoint with another is refused.
-        progress: whether to show the bar.
+        folder: for checkpoints and the log ``steps.jsonl``; None writes nothing.
+        key: identifies the run; a checkpoint with another key is refused.
+        progress: whether to show a progress bar.
     """
 
     folder: Path | None
@@ -51,7 +51,7 @@ class Run:
 def train(objective: Objective, config: RLCP, material: Material, run: Run) -> Outcome:
     """Minimise the objective over the facts' prompts.
 
-    A non-finite loss or gradient ends the run with the last good weights: see ``training.loop.train``.
+    A non-finite loss or gradient ends the run with the last good weights (``training.loop.train``).
     """
     training = config.training
     accelerator = accelerated(training.precision)
@@ -82,7 +82,7 @@ def _loss(objective: nn.Module, part: Step) -> Terms:
 
 
 class Steps:
-    """Which batches each update of this process sees; a function of the seed alone, so that a run can be resumed."""
+    """The batches of each update of this process. They depend on the seed alone, so a run can be resumed."""
 
     def __init__(self, config: RLCP, material: Material, process: int, processes: int) -> None:
         self.config, self.material = config, material
@@ -94,7 +94,7 @@ class Steps:
         self.total = self.per_epoch * training.epochs
 
     def of_epoch(self, epoch: int, accelerator: Any) -> Iterator[Update[Step]]:
-        """The updates of an epoch: every term is the mean over all that the parts of all processes hold."""
+        """The updates of an epoch. Each term is a mean over all parts of all processes."""
         for number in range(epoch * self.per_epoch, (epoch + 1) * self.per_epoch):
             progress = number / max(1, self.total - 1)
             steps = list(self.parts(number, accelerator.device))
@@ -107,7 +107,7 @@ class Steps:
             yield Update(shared, seed, {"progress": progress, "alpha": steps[0].alpha})
 
     def parts(self, number: int, device: torch.device) -> Iterator[Step]:
-        """The batches that this process adds up for update ``number``."""
+        """The batches that this process accumulates for update ``number``."""
         training = self.config.training
         order = self.material.streams.order(
             number // self.per_epoch, self.batch_size, by_slot=self.config.acting.deeper
@@ -115,7 +115,7 @@ class Steps:
         each = training.accumulation * self.processes
         first = (number % self.per_epoch) * each + self.process
         for part in range(training.accumulation):
-            # the last update of an epoch takes up batches from its start, so that every process has one
+            # the last update of an epoch wraps around to its first batches, so that every process has one
             position = first + part * self.processes
             yield self._step(order[position % len(order)], number * each + part * self.processes + self.process, device)
 
@@ -149,7 +149,7 @@ class Steps:
 
 
 RETAINED_PER_EXAMPLE = 2
-"""Texts that are to stay in a step, for each example of the streams."""
+"""Retained texts per example in each step."""
 
 
 def _optimiser(objective: Objective, training: Training, total: int) -> Optimiser:
@@ -160,7 +160,7 @@ def _optimiser(objective: Objective, training: Training, total: int) -> Optimise
     ]
     scale = (training.probe_learning_rate or training.learning_rate) / training.learning_rate
     optimizer = torch.optim.AdamW(groups, lr=1.0, weight_decay=training.weight_decay, fused=True)
-    schedule = torch.optim.lr_scheduler.LambdaLR(  # of rates themselves, the optimiser's own being 1
+    schedule = torch.optim.lr_scheduler.LambdaLR(  # these are absolute rates: the base rate is 1
         optimizer,
         [lambda number: _rate(training, number, total), lambda number: _rate(training, number, total) * scale],
     )

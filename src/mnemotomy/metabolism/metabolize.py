@@ -1,4 +1,4 @@
-"""The call: facts out of the weights, answers from context (Fang & Sun 2026, Algorithm 1)."""
+"""`metabolize`: remove facts from the weights, keep answering from context (Fang & Sun 2026, Algorithm 1)."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from mnemotomy.core.models import check_language_model, save_model
 from mnemotomy.core.modules import check_window, keeping_flags, window_of
 from mnemotomy.core.version import versions
 from mnemotomy.data.fact import Fact, PromptFormat, check_facts
+from mnemotomy.data.fact_file import FILE
 from mnemotomy.metabolism.loop import Material, Run, train
 from mnemotomy.metabolism.objective import Objective
 from mnemotomy.metabolism.probe import resolve_layer
@@ -32,20 +33,20 @@ from mnemotomy.training.loop import Outcome
 from mnemotomy.training.processes import check_accelerate
 
 RECORD = "metabolism.json"
-"""What was run, in the folder of the result."""
+"""The file that records the run, in the result's folder."""
 
 
 @dataclass(frozen=True)
 class Metabolized:
-    """What `metabolize` returns.
+    """The result of `metabolize`.
 
     Attributes:
-        model: the trained model, any adapter merged into it.
-        tokenizer: as it was given.
-        steps: the record of every step: its terms, unweighted, and α, rate and gradient norm.
+        model: the trained model, with any adapter merged.
+        tokenizer: the given one.
+        steps: one record per step: the unweighted terms, α, learning rate and gradient norm.
         stopped: why training ended early, or None.
-        record: seed, versions, the exact configuration, and the fingerprint of the model before.
-        format: how prompts and contexts are joined; a reader has to join them the same way.
+        record: seed, versions, the full configuration, and the fingerprint of the original model.
+        format: how prompts and contexts are joined; a reader must join them the same way.
     """
 
     model: Any
@@ -57,15 +58,15 @@ class Metabolized:
 
     @property
     def probe_accuracy(self) -> float | None:
-        """Mean accuracy of the adversarial probe at l* in the last epoch; None where no probe was run."""
+        """Mean accuracy of the adversarial probe at l* in the last epoch; None if no probe was run."""
         last = [step for step in self.steps if step["epoch"] == self.steps[-1]["epoch"] and "probe_accuracy" in step]
         return sum(step["probe_accuracy"] for step in last) / len(last) if last else None
 
     def save(self, folder: str | Path, *, extra: Mapping[str, str] | None = None) -> None:
-        """A model folder that ``from_pretrained`` loads, with the record, the prompt format and other texts inside."""
+        """Write a folder that ``from_pretrained`` loads, with the record, the prompt format and ``extra`` texts."""
         texts = {
             RECORD: json.dumps(self.record | {"stopped": self.stopped}, indent=1),
-            "prompt_format.json": json.dumps(asdict(self.format), indent=1),
+            FILE: json.dumps(asdict(self.format), indent=1),
         }
         save_model(self.model, folder, tokenizer=self.tokenizer, extra=texts | dict(extra or {}))
 
@@ -81,25 +82,24 @@ def metabolize(
     out: str | Path | None = None,
     progress: bool = True,
 ) -> Metabolized:
-    """Train ``model`` until it no longer knows the facts and answers from context; it is changed in place.
+    """Train ``model`` in place until it no longer knows the facts but still answers from context.
 
     Args:
         model: a causal language model of transformers.
-        tokenizer: its own, with a padding token.
-        facts: what is to be forgotten, each with prompts and contexts that hold its answer.
+        tokenizer: the model's, with a padding token.
+        facts: the forget set, each fact with prompts and with contexts that contain its answer.
         config: ``RLCP()``, the published protocol, by default; see also its named configurations.
-        retain: texts that are to stay, for configurations with ``lambda_retain`` or an engram edit; the first 256
-            tokens of each are read.
+        retain: the retain set, for ``lambda_retain`` or an engram edit; the first 256 tokens of each text are read.
         format: how contexts, prompts and answers are joined.
-        out: a folder for checkpoints and ``steps.jsonl``; a run that was interrupted there goes on.
-        progress: whether to show a bar.
+        out: a folder for checkpoints and ``steps.jsonl``; an interrupted run resumes from there.
+        progress: whether to show a progress bar.
 
     Raises:
-        DataError: a fact cannot be used, or texts that are to stay are missing.
-        ModelError: the model lacks the layer to probe, predicts no tokens, lacks some of the tokenizer's, or reads
-            fewer than a prompt with its context has.
-        ConfigurationError: a setting contradicts another, or needs a package that is missing.
-        TrainingError: the first step already failed, or the checkpoint in ``out`` is of another run.
+        DataError: a fact cannot be used, or the retain set is missing.
+        ModelError: the model lacks the probed layer, is not a language model, lacks some of the tokenizer's tokens,
+            or has a window too short for a prompt with its context.
+        ConfigurationError: settings contradict each other, or a package is missing.
+        TrainingError: the first step failed, or the checkpoint in ``out`` belongs to another run.
     """
     check_accelerate()
     check_language_model(model, tokenizer)
@@ -107,10 +107,7 @@ def metabolize(
     checked = check_facts(facts)
     kept = Retained(retain, tokenizer, min(LONGEST, window_of(model) or LONGEST))
     if config.lambda_retain > 0 and not kept.texts:
-        raise DataError(
-            "this configuration protects texts that are to stay: give retain=[...] (--retain FILE), or set "
-            "lambda_retain=0"
-        )
+        raise DataError("lambda_retain needs a retain set: give retain=[...] (--retain FILE), or set lambda_retain=0")
     streams = Streams(
         checked, tokenizer, format=format, counterfactuals=config.counterfactuals, seed=config.training.seed
     )
@@ -122,8 +119,9 @@ def metabolize(
         "model_before": fingerprint(model),
         "versions": versions(),
     }
-    run = Run(None if out is None else Path(out), _key(record), progress=progress)
-    # whatever can be refused is refused before the model is touched
+    contents = [{name: value for name, value in fact.items() if name != "where"} for fact in record["facts"]]
+    run = Run(None if out is None else Path(out), key(record | {"facts": contents}), progress=progress)
+    # check everything before changing the model
     resolve_layer(model, config.layer)
     if run.folder is not None:
         check_checkpoint(run.folder / CHECKPOINT, run.key)
@@ -136,7 +134,7 @@ def metabolize(
 
 
 def _trained(model: nn.Module, config: RLCP, streams: Streams, kept: Retained, run: Run) -> Outcome:
-    """Train in place; an adapter is merged at the end, and taken off again where there is none."""
+    """Train in place. An adapter is merged at the end, or removed if training fails."""
     lora, seed = config.training.lora, config.training.seed
     reference = None
     if config.engram is not None:  # the reference is the model before the edit
@@ -148,12 +146,12 @@ def _trained(model: nn.Module, config: RLCP, streams: Streams, kept: Retained, r
         if config.engram is None:
             reference = reference_for(adapted, config, streams, kept)
         if not any(parameter.requires_grad for parameter in adapted.parameters()):
-            raise ConfigurationError("no parameter of the model is trained: call model.requires_grad_(True) first")
+            raise ConfigurationError("no parameter of the model is trained; call model.requires_grad_(True) first")
         with _seeded(seed):
             objective = Objective(adapted, config, len(streams.answers))
         outcome = train(objective, config, Material(streams, kept, reference), run)
         if not outcome.records:
-            raise TrainingError(f"no step was taken: {outcome.stopped}; look at the model and the facts")
+            raise TrainingError(f"training failed at the first step: {outcome.stopped}; check the model and the facts")
     except BaseException:
         if lora is not None:
             adapted.unload()
@@ -161,12 +159,6 @@ def _trained(model: nn.Module, config: RLCP, streams: Streams, kept: Retained, r
     if lora is not None:
         adapted.merge_and_unload()
     return outcome
-
-
-def _key(record: dict[str, Any]) -> str:
-    """Of the run, wherever its facts were read from."""
-    facts = [{name: value for name, value in fact.items() if name != "where"} for fact in record["facts"]]
-    return key(record | {"facts": facts})
 
 
 @contextlib.contextmanager

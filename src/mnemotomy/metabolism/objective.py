@@ -1,8 +1,7 @@
-"""The whole objective of Algorithm 1 as one module, so that several processes can wrap it as one."""
+"""The objective of Algorithm 1 as one module, so that distributed training can wrap it whole."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -12,14 +11,13 @@ from torch import Tensor, nn
 from mnemotomy.metabolism.probe import hidden_size, hidden_states, layers_from, resolve_layer
 from mnemotomy.metabolism.rlcp import RLCP
 from mnemotomy.metabolism.streams import Sequences
-from mnemotomy.metabolism.terms import IGNORED, answer_cross_entropy, kl_divergence
+from mnemotomy.metabolism.terms import answer_cross_entropy, kl_divergence
+from mnemotomy.text.encoding import IGNORED
 from mnemotomy.training.adapter import unwrapped
-
-Terms = Mapping[str, Tensor]
 
 
 class Counts(NamedTuple):
-    """Over how much each term of a step is a mean: examples, answer tokens of both streams, positions of both KLs."""
+    """The denominators of a step's means: examples, answer tokens of both streams, positions of both KLs."""
 
     examples: float = 1.0
     asked: float = 1.0
@@ -29,15 +27,15 @@ class Counts(NamedTuple):
 
 
 class Step(NamedTuple):
-    """What one step of the objective reads.
+    """The input of one step.
 
     Attributes:
         alpha: the adversary's strength.
-        labels, slots: which answer and which prompt each example of the streams has.
-        asked, told: the streams without and with context; None where the configuration has no use for them.
-        retained: texts that are to stay, or None.
-        teacher_asked, teacher_retained: the reference's logits on both.
-        shares: what each term counts, where the step is a part of an update: its share of the update's mean.
+        labels, slots: the answer and the prompt of each example, as numbers.
+        asked, told: the streams without and with context; None where the configuration does not use them.
+        retained: texts of the retain set, or None.
+        teacher_asked, teacher_retained: the reference's logits on ``asked`` and ``retained``.
+        shares: each term's share of the update's mean, where the step is one part of an update.
     """
 
     alpha: float
@@ -51,7 +49,7 @@ class Step(NamedTuple):
     shares: Counts = Counts()
 
     def counts(self, config: RLCP) -> Counts:
-        """Over how much its terms are means."""
+        """The denominators of its means."""
         asked, told, kept = self.asked, self.told, self.retained
         return Counts(
             len(self.labels),
@@ -63,7 +61,7 @@ class Step(NamedTuple):
 
 
 def held(asked: Sequences, config: RLCP) -> Bool[Tensor, "n length"]:
-    """The positions of ``x_no`` that the KL counts."""
+    """The positions of ``x_no`` in the KL."""
     counted = asked.attention_mask.bool()
     return counted & (asked.labels == IGNORED) if config.kl_on == "prompt" else counted
 
@@ -73,7 +71,7 @@ class Objective(nn.Module):
 
     Args:
         model: a causal language model of transformers.
-        config: which terms, how strong.
+        config: the terms and their weights.
         classes: number of different answers.
     """
 
@@ -87,7 +85,7 @@ class Objective(nn.Module):
         self.probes = self.adversary.probes(hidden_size(base), classes, len(where))
 
     def forward(self, step: Step) -> dict[str, Tensor]:
-        """Every term, unweighted but for its share, and their weighted sum as ``total``."""
+        """Each term times its share, and their weighted sum as ``total``."""
         terms: dict[str, Tensor] = {}
         total: Tensor | float = 0.0
         if step.asked is not None:
@@ -112,7 +110,7 @@ class Objective(nn.Module):
         verdict = self.adversary(self.probes, states, step.labels, step.slots, step.alpha)
         found = {"L_P": verdict.probe_loss, "adversary": verdict.loss, "probe_accuracy": verdict.probe_accuracy}
         terms |= {name: value * step.shares.examples for name, value in found.items()}
-        # at 0 the probe only watches, and must learn to
+        # at weight 0 the probe only watches, but must still learn
         total = (config.lambda_adv or 1.0) * terms["adversary"]
         if config.suppression is not None:
             terms["L_L"] = config.suppression(logits, asked.labels) * step.shares.asked

@@ -1,4 +1,4 @@
-"""Linear probes on hidden states, and where in the model they sit."""
+"""Linear probes on hidden states, and the layers they read."""
 
 from __future__ import annotations
 
@@ -6,19 +6,18 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from mnemotomy.core.errors import ModelError
 from mnemotomy.core.modules import blocks_by_name
 
 Layer = int | float | str
-"""Blocks passed, counted from 1; or a share of the depth; or the name of a module whose output is probed."""
+"""A block, counted from 1; a share of the depth; or the name of a module whose output is probed."""
 
 
 class LinearProbe(nn.Module):
-    """``P_φ``: reads which fact a hidden state belongs to."""
+    """``P_φ``: predicts from a hidden state which fact it belongs to."""
 
     def __init__(self, width: int, classes: int) -> None:
         super().__init__()
@@ -28,18 +27,13 @@ class LinearProbe(nn.Module):
         """Logits over the facts' answers."""
         return self.readout(states.float())
 
-    def accuracy(self, states: Float[Tensor, "n d"], labels: Int[Tensor, " n"]) -> float:
-        """The share of the states that are read correctly."""
-        with torch.no_grad():
-            return float((self(states).argmax(-1) == labels).float().mean())
-
 
 def resolve_layer(model: nn.Module, layer: Layer) -> str:
     """The name of the module whose output is the hidden state at ``layer``.
 
     Args:
-        model: with blocks in one list, as transformers' models have.
-        layer: 20 is the output of the 20th block; 0.83 that of the block at this share of the depth; a name is itself.
+        model: with its blocks in one list, as in transformers' models.
+        layer: 20 is the 20th block; 0.83 the block at this share of the depth; a name names the module.
 
     Raises:
         ModelError: the model has no such layer.
@@ -50,7 +44,7 @@ def resolve_layer(model: nn.Module, layer: Layer) -> str:
         return layer
     blocks = list(blocks_by_name(model))
     if isinstance(layer, float) and not 0.0 < layer <= 1.0:
-        raise ModelError(f"layer {layer} as a share of the depth must be above 0 and at most 1")
+        raise ModelError(f"layer {layer} is a share of the depth, which must be above 0 and at most 1")
     number = round(layer * len(blocks)) if isinstance(layer, float) else layer
     if not 1 <= number <= len(blocks):
         raise ModelError(f"layer {layer} is out of range: the model has {len(blocks)} blocks, counted from 1")
@@ -72,10 +66,10 @@ def hidden_size(model: Any) -> int:
 
 @contextlib.contextmanager
 def hidden_states(model: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tensor]]:
-    """A dict that holds the outputs ``[batch, length, d]`` of the named modules after each forward pass inside.
+    """Yield a dict that each forward pass inside fills with the outputs ``[batch, length, d]`` of the named modules.
 
     Raises:
-        ModelError: a module did not run, or its output is no hidden state.
+        ModelError: a module did not run, or its output is not a hidden state.
     """
     states: dict[str, Tensor] = {}
     width = hidden_size(model)
@@ -84,7 +78,7 @@ def hidden_states(model: nn.Module, names: Sequence[str]) -> Iterator[dict[str, 
         def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
             found = output[0] if isinstance(output, tuple) else output
             if not isinstance(found, Tensor) or found.dim() != 3 or found.shape[-1] != width:
-                raise ModelError(f"the output of {name!r} is no hidden state of width {width}; name a block instead")
+                raise ModelError(f"the output of {name!r} is not a hidden state of width {width}; name a block instead")
             states[name] = found
 
         return hook

@@ -1,4 +1,4 @@
-"""The frozen reference M_ref: its logits without a second copy of the weights where that can be."""
+"""The logits of the frozen reference M_ref, where possible without a second copy of the weights."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from mnemotomy.core.progress import progress_bar
 from mnemotomy.metabolism.streams import Sequences
 
 PRECOMPUTED_AT_MOST = 2 << 30
-"""Bytes of logits that ``auto`` precomputes; beyond, a frozen copy of the weights is cheaper."""
+"""The most bytes of logits that ``auto`` precomputes; beyond that, a frozen copy of the weights is cheaper."""
 
 Encode = Callable[[Sequence[int]], Sequences]
 
 
 class Reference(ABC):
-    """The logits of the model as it was before training."""
+    """The model before training."""
 
     @abstractmethod
     def logits(self, stream: str, indices: Sequence[int], texts: Sequences) -> Float[Tensor, "n length vocabulary"]:
-        """Of the texts with these indices in ``stream``, which ``texts`` holds encoded."""
+        """The logits of ``texts``, which have these indices in ``stream``."""
 
 
 class Precomputed(Reference):
-    """Logits computed once for every text and kept on the CPU: facts are few."""
+    """Logits computed once for every text and kept on the CPU."""
 
     def __init__(self) -> None:
         self._rows: dict[tuple[str, int], Tensor] = {}
@@ -62,13 +62,13 @@ class FrozenCopy(Reference):
         self._model = copy.deepcopy(model).requires_grad_(False).eval()
 
     def logits(self, stream: str, indices: Sequence[int], texts: Sequences) -> Tensor:
-        self._model.to(texts.input_ids.device)  # made before training chose its device
+        self._model.to(texts.input_ids.device)  # the copy was made before training chose a device
         with torch.no_grad():
             return _forward(self._model, texts)
 
 
 class AdapterOff(Reference):
-    """The model in training with its adapter switched off (peft): no second copy, one more forward pass."""
+    """The trained model with its peft adapter switched off: no second copy, one more forward pass."""
 
     def __init__(self, model: Any) -> None:
         self._model = model

@@ -1,4 +1,4 @@
-"""RLCP's configuration: the published protocol, its baselines and ablations, and the forms that work better."""
+"""RLCP's configuration: the published protocol, its baselines and ablations, and variants that work better."""
 
 from __future__ import annotations
 
@@ -29,24 +29,24 @@ Teacher = Literal["auto", "precomputed", "copy", "adapter"]
 
 @dataclass(frozen=True)
 class Training:
-    """How the parameters are updated; the paper gives epochs and batch, the rest is ours.
+    """The optimiser's settings. Epochs and batch size are the paper's, the rest is ours.
 
     Attributes:
-        epochs: times that every fact is seen, each time with another of its prompts.
-        batch_size: examples in one step of one process.
+        epochs: passes over the facts, each with a different prompt per fact.
+        batch_size: examples per step and process.
         learning_rate: of AdamW.
-        probe_learning_rate: of the probes, the same one where not given.
+        probe_learning_rate: of the probes; by default ``learning_rate``.
         warmup: share of the steps in which the rate rises.
-        decay: whether it falls to zero after that, along a cosine; else it stays.
+        decay: whether the rate then falls to zero along a cosine; otherwise it stays.
         weight_decay: of AdamW.
-        clip: norm to which the gradient is clipped.
-        accumulation: batches added up for one update, each term being its mean over all of them; `Collapse` alone
-            compares the facts of one batch.
-        precision: ``no`` or ``bf16`` (autocast; the weights stay as they are).
-        lora: train an adapter and not the weights.
-        reference: where the teacher's logits come from: ``precomputed`` once, a frozen ``copy``, the model with its
-            ``adapter`` off; ``auto`` takes the adapter where there is one, else precomputes what fits in 2 GiB.
-        save_every: epochs between checkpoints, where a folder for them is given.
+        clip: maximum gradient norm.
+        accumulation: batches per update; each term is a mean over all of them, but `Collapse` compares facts only
+            within one batch.
+        precision: ``no`` or ``bf16`` (autocast; the weights keep their dtype).
+        lora: train an adapter instead of the weights.
+        reference: where the teacher's logits come from: ``precomputed`` once, a frozen ``copy``, or the model with its
+            ``adapter`` off; ``auto`` uses the adapter if there is one, else precomputes up to 2 GiB, else copies.
+        save_every: epochs between checkpoints, if there is a folder for them.
         seed: of probes, order and contexts.
     """
 
@@ -74,24 +74,24 @@ class Training:
             raise ConfigurationError("learning_rate, probe_learning_rate and clip must be above 0")
         if not 0 <= self.weight_decay < math.inf or not 0 <= self.warmup <= 1:
             raise ConfigurationError(
-                f"weight_decay is at least 0 and warmup a share, not {self.weight_decay} and {self.warmup}"
+                f"weight_decay is at least 0 and warmup from 0 to 1, not {self.weight_decay} and {self.warmup}"
             )
         if self.precision not in ("no", "bf16"):
             raise ConfigurationError(f"precision is 'no' or 'bf16', not {self.precision!r}")
         if self.reference not in get_args(Teacher):
             raise ConfigurationError(f"reference is one of {', '.join(get_args(Teacher))}, not {self.reference!r}")
         if self.reference == "adapter" and self.lora is None:
-            raise ConfigurationError("reference='adapter' needs lora=LoRA(): without one, nothing can be switched off")
+            raise ConfigurationError("reference='adapter' switches an adapter off; set lora=LoRA() to have one")
 
 
 @dataclass(frozen=True)
 class EngramStart:
-    """An engram edit before training: the facts' directions with μ above ``threshold`` are removed in closed form.
+    """An engram edit before training: remove the facts' directions with μ above ``threshold``, in closed form.
 
     Attributes:
-        threshold: of the projector, as in ``mnemotomy.Hard``.
+        threshold: of the projector ``mnemotomy.Hard``.
         strength: of the erasure.
-        sites: which weights, by the PEFT convention.
+        sites: by the PEFT convention.
     """
 
     threshold: float = 0.5
@@ -101,20 +101,20 @@ class EngramStart:
 
 @dataclass(frozen=True)
 class RLCP:
-    """The Regenerative Logic-Core Protocol (Fang & Sun 2026, Algorithm 1); as it stands, the published one.
+    """The Regenerative Logic-Core Protocol (Fang & Sun 2026, Algorithm 1); the defaults are the paper's.
 
-    ``L = λ_RAG · L_RAG + λ_adv · L_P + L_L + λ_KL · L_KL``, and ``λ_retain · L_retain`` where it is protected further.
+    ``L = λ_RAG · L_RAG + λ_adv · L_P + L_L + λ_KL · L_KL + λ_retain · L_retain``; the last term is ours, 0 by default.
 
     Attributes:
-        lambda_adv, lambda_rag, lambda_kl: weights of the adversary, which at 0 only watches, the survival stream, and
+        lambda_adv, lambda_rag, lambda_kl: weights of the adversary (at 0 it only watches), the survival stream, and
             the KL on ``x_no``.
-        lambda_retain: weight of the KL to the reference on texts that are to stay; the paper has none.
-        layer: l*, where the probe sits: blocks passed, a share of the depth (20 of 24 by default), or a module's name.
-        adversary: what pushes the facts out of the states.
-        suppression: what makes the answers improbable without context, or None.
+        lambda_retain: weight of the KL to the reference on the retain set.
+        layer: l*, the probed layer: a block's number, a share of the depth (20 of 24 by default), or a module's name.
+        adversary: pushes the facts out of the hidden states.
+        suppression: makes the answers improbable without context, or None.
         schedule: of the adversary's strength α.
-        kl_on: whether the KL on ``x_no`` counts every position, or leaves out those that predict the answer.
-        counterfactuals: share of the contexts in the survival stream that say something else than the fact.
+        kl_on: whether the KL on ``x_no`` counts every position (``all``) or skips those that predict the answer.
+        counterfactuals: share of the survival stream's contexts that contradict the fact.
         engram: an edit to start from, or None.
         training: optimiser, batches, precision.
     """
@@ -141,31 +141,31 @@ class RLCP:
         if not (self.needs_prompts or self.lambda_rag > 0 or self.lambda_retain > 0):
             raise ConfigurationError("every weight is 0 and nothing is suppressed: there is nothing to train for")
         if not 0.0 <= self.counterfactuals <= 1.0:
-            raise ConfigurationError(f"counterfactuals is a share, from 0 to 1; it is {self.counterfactuals}")
+            raise ConfigurationError(f"counterfactuals is a share from 0 to 1; it is {self.counterfactuals}")
 
     @property
     def acting(self) -> Adversary:
-        """The adversary; a probe that only watches where its weight is 0."""
+        """The adversary, or a probe that only watches if its weight is 0."""
         return self.adversary if self.lambda_adv > 0 else Watching()
 
     @property
     def needs_prompts(self) -> bool:
-        """Whether the stream without context is run at all."""
+        """Whether the stream without context is used."""
         return self.lambda_adv > 0 or self.lambda_kl > 0 or self.suppression is not None
 
     @classmethod
     def just_rag(cls, **changes: Any) -> RLCP:
-        """Baseline B: answering from context and the KL, nothing that forgets."""
+        """Baseline B: the survival stream and the KL, without forgetting."""
         return replace(cls(lambda_adv=0.0, suppression=None, adversary=Watching()), **changes)
 
     @classmethod
     def unlikelihood(cls, **changes: Any) -> RLCP:
-        """Baseline C: the answers' probability pushed down, and nothing else."""
+        """Baseline C: suppression of the answers alone."""
         return replace(cls(lambda_adv=0.0, lambda_rag=0.0, lambda_kl=0.0, adversary=Watching()), **changes)
 
     @classmethod
     def without(cls, part: Ablation, **changes: Any) -> RLCP:
-        """The published protocol with one part taken away."""
+        """The published protocol without one part."""
         ablations: dict[str, dict[str, Any]] = {
             "reversal": {"lambda_adv": 0.0, "adversary": Watching()},
             "suppression": {"suppression": None},
@@ -178,10 +178,10 @@ class RLCP:
 
     @classmethod
     def stable(cls, **changes: Any) -> RLCP:
-        """The protocol made to work: bounded losses, and texts that are to stay (``retain=``) held by the KL.
+        """A variant that works: bounded losses, and the KL on the retain set (``retain=``).
 
-        The adversary collapses the states of the facts at every block from l* on (`Collapse`), suppression stops once
-        the answer is gone (`Unlikelihood`), and the survival stream contradicts the weights half of the time.
+        The adversary collapses the facts' states at every block from l* on (`Collapse`), suppression stops once
+        the answer is gone (`Unlikelihood`), and half of the survival stream's contexts contradict the weights.
         """
         return replace(
             cls(
@@ -202,15 +202,15 @@ class RLCP:
 
     @classmethod
     def from_engram(cls, **changes: Any) -> RLCP:
-        """An engram edit takes the facts out; the stable protocol regenerates what it cost.
+        """An engram edit removes the facts; the stable protocol repairs the damage.
 
-        The edit takes reading about the facts' subjects with it, hence the heavier survival stream.
+        The edit also harms reading about the facts' subjects, hence the heavier survival stream.
         """
         return replace(cls.stable(engram=EngramStart(), lambda_rag=4.0), **changes)
 
 
 def described(value: Any) -> Any:
-    """A configuration as plain data, every part with its kind, so that a result says exactly what ran."""
+    """A configuration as plain data for a record, each part with its kind."""
     if is_dataclass(value) and not isinstance(value, type):
         kind = {} if isinstance(value, RLCP | Training | LoRA | EngramStart) else {"kind": type(value).__name__}
         return kind | {f.name: described(getattr(value, f.name)) for f in fields(value)}

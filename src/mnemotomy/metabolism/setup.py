@@ -1,4 +1,4 @@
-"""What training runs on, prepared: the engram edit to start from, and the frozen reference."""
+"""Preparation of training: the retain set, the engram edit to start from, and the frozen reference."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from mnemotomy.training.adapter import unwrapped
 
 
 class Retained:
-    """Texts that are to stay, encoded when asked for; of each at most ``longest`` tokens, the first."""
+    """The retain set, encoded on demand; the first ``longest`` tokens of each text are read."""
 
     def __init__(self, texts: Sequence[str], tokenizer: Any, longest: int = LONGEST) -> None:
         self.texts, self.tokenizer, self.longest = tuple(texts), tokenizer, longest
@@ -34,7 +34,7 @@ class Retained:
 
 
 def reference_for(model: Any, config: RLCP, streams: Streams, retained: Retained) -> Reference | None:
-    """The reference that the configuration asks for; None where no term reads it. Call it before any edit."""
+    """The reference that the configuration needs, or None. Call this before any edit."""
     asked, kept = config.lambda_kl > 0, config.lambda_retain > 0
     if not (asked or kept):
         return None
@@ -46,8 +46,8 @@ def reference_for(model: Any, config: RLCP, streams: Streams, retained: Retained
     if kind == "adapter":
         if config.engram is not None:
             raise ConfigurationError(
-                "with an engram edit, switching the adapter off gives the edited model, not the "
-                "reference: take reference='precomputed' or 'copy'"
+                "after an engram edit, the model without its adapter is the edited model, not the reference; set "
+                "reference='precomputed' or 'copy'"
             )
         return AdapterOff(model)
     if kind == "copy":
@@ -61,13 +61,13 @@ def reference_for(model: Any, config: RLCP, streams: Streams, retained: Retained
 
 
 def start_from_engram(model: nn.Module, start: EngramStart, streams: Streams, retained: Retained) -> None:
-    """Erase the facts in closed form, in place: their prompts with answers against the texts that are to stay.
+    """Erase the facts in closed form, in place; their prompts with answers are the concept.
 
     Raises:
-        ModelError: there are no texts that are to stay.
+        ModelError: the retain set is empty.
     """
     if not len(retained):
-        raise ModelError("an engram edit needs texts that are to stay: give retain=[...]")
+        raise ModelError("an engram edit needs a retain set: give retain=[...]")
 
     def batches(encode: Any, count: int) -> list[dict[str, torch.Tensor]]:
         found = [encode(range(at, min(at + 64, count))) for at in range(0, count, 64)]
@@ -84,7 +84,7 @@ def start_from_engram(model: nn.Module, start: EngramStart, streams: Streams, re
 
 
 def _bytes(model: Any, config: RLCP, streams: Streams, retained: Retained) -> int:
-    """Of the logits that precomputing would keep, from the lengths of the texts."""
+    """Bytes of the logits that precomputing would keep."""
     tokens = 0
     if config.lambda_kl > 0:
         tokens += sum(int(streams.without_context([i]).attention_mask.sum()) for i in range(len(streams.examples)))

@@ -1,4 +1,4 @@
-"""From facts to the two streams: what is asked without context, and with."""
+"""The two streams made from facts: prompts without context, and with."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from torch import Tensor
 
 from mnemotomy.core.errors import DataError
 from mnemotomy.data.fact import Fact, PromptFormat
-from mnemotomy.metabolism.terms import IGNORED
 from mnemotomy.text.batches import pad_rows
+from mnemotomy.text.encoding import IGNORED
 from mnemotomy.text.tokenizing import encode_prompt, encode_with_answer, padding_token
 
 LONGEST = 256
-"""Tokens that are read of a text that is to stay."""
+"""The most tokens read of a retained text."""
 
 
 class Sequences(NamedTuple):
@@ -25,8 +25,8 @@ class Sequences(NamedTuple):
 
     Attributes:
         input_ids, attention_mask: ``[n, length]``.
-        labels: the token that each position should predict where that is part of an answer, else −100.
-        last: ``[n]``, the position of the prediction step: the last token before the answer.
+        labels: the answer's token that each position should predict, elsewhere −100.
+        last: ``[n]``, the position of the last token before the answer: the prediction step.
     """
 
     input_ids: Tensor
@@ -47,14 +47,14 @@ class Example:
 
 
 class Streams:
-    """Every prompt of every fact, and how its batches are encoded.
+    """All prompts of all facts, and their batches.
 
     Args:
         facts: checked, with prompts and contexts.
         tokenizer: with a padding or an end token.
         format: how prompts are joined to contexts and answers.
-        counterfactuals: share of the contexts that state another fact's answer.
-        seed: of the contexts drawn.
+        counterfactuals: share of the contexts that give another fact's answer.
+        seed: of order and contexts.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Streams:
         if counterfactuals > 0 and len(self.answers) < 2:
             raise DataError("counterfactual contexts need facts with at least two different answers")
         if counterfactuals > 0:
-            for fact in facts:  # what cannot be restated is said before hours of work
+            for fact in facts:  # fails now, not after hours of training
                 fact.saying(next(answer for answer in self.answers if answer != fact.answer))
         self.examples = [
             Example(number, slot, self.answers.index(fact.answer), prompt, fact.answer)
@@ -83,7 +83,7 @@ class Streams:
         return self._encode([(example.prompt, example.answer) for example in chosen])
 
     def with_context(self, indices: Sequence[int], step: int) -> Sequences:
-        """``x_rag`` of the examples: one of the fact's contexts, drawn anew at each ``step``, before the prompt."""
+        """``x_rag`` of the examples: a context of the fact, drawn anew at each ``step``, then the prompt."""
         draw = random.Random(f"{self.seed} {step}")
         pairs = []
         for index in indices:
@@ -95,7 +95,7 @@ class Streams:
         return self._encode(pairs)
 
     def longest(self) -> int:
-        """Tokens of the longest prompt with context and answer, as the facts' own contexts have it."""
+        """Tokens of the longest prompt with context and answer, without counterfactuals."""
         pairs = [
             (self.format.join([max(fact.contexts, key=len)], max(fact.prompts, key=len)), fact.answer)
             for fact in self.facts
@@ -103,18 +103,18 @@ class Streams:
         return self._encode(pairs).input_ids.shape[1]
 
     def labels(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Which answer (``y_probe``) and which prompt slot each example has, ``[n]`` each."""
+        """The answer (``y_probe``) and the prompt slot of each example, as numbers, ``[n]`` each."""
         chosen = [self.examples[index] for index in indices]
         return torch.tensor([e.label for e in chosen]), torch.tensor([e.slot for e in chosen])
 
     def order(self, epoch: int, batch_size: int, *, by_slot: bool) -> list[list[int]]:
-        """The batches of an epoch as indices of examples: every fact once, with one of its prompts.
+        """The batches of an epoch as indices of examples: each fact once, with one of its prompts.
 
         Args:
-            epoch: from 0; each has its own order and prompts, and prompts take turns.
+            epoch: from 0; determines the order and the prompts, which take turns.
             batch_size: the last batch may be smaller.
-            by_slot: all facts are asked with the prompt of the same slot, as an adversary that compares them needs;
-                those with fewer prompts start over.
+            by_slot: ask all facts with the prompt of the same slot, for an adversary that compares them; facts with
+                fewer prompts start over.
         """
         draw = random.Random(f"{self.seed} order {epoch}")
         chosen, most = [], max(map(len, self._prompts))
@@ -131,10 +131,10 @@ class Streams:
 
 
 def encode_answers(pairs: Sequence[tuple[str, str]], tokenizer: Any, separator: str) -> Sequences:
-    """Prompts with their answers, the answers' tokens as labels of the positions before them.
+    """Prompts with their answers; the label of each position is the next token, if it is part of the answer.
 
     Raises:
-        DataError: a prompt gives no token, or an answer none of its own after it.
+        DataError: a prompt has no token, or the answer adds none.
     """
     rows, starts = [], []
     for prompt, answer in pairs:
@@ -147,7 +147,7 @@ def encode_answers(pairs: Sequence[tuple[str, str]], tokenizer: Any, separator: 
 
 
 def encode_texts(texts: Sequence[str], tokenizer: Any, max_length: int = LONGEST) -> Sequences:
-    """Texts of which no token is an answer; what is beyond ``max_length`` tokens is cut off."""
+    """Texts without labels, cut to ``max_length`` tokens."""
     rows = [encode_prompt(tokenizer, text)[:max_length] for text in texts]
     batch = pad_rows(rows, padding_token(tokenizer), labels=[[IGNORED] * len(row) for row in rows])
     return Sequences(**batch, last=batch["attention_mask"].sum(1) - 1)

@@ -1,4 +1,4 @@
-"""Terms of the objective: adversaries, suppression, homeostasis, and how their strength grows (Algorithm 1)."""
+"""Terms of the objective: adversaries and their schedules, suppression, homeostasis (Algorithm 1)."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from mnemotomy.metabolism.probe import LinearProbe
+from mnemotomy.text.encoding import IGNORED
 
 
 class Schedule(ABC):
@@ -25,7 +26,7 @@ class Schedule(ABC):
 
 @dataclass(frozen=True)
 class Sigmoid(Schedule):
-    """``α = 2 / (1 + exp(−steepness · p)) − 1``: 0 at the start, near 1 from the middle on. The paper's, with 10."""
+    """``α = 2 / (1 + exp(−steepness · p)) − 1``: 0 at first, near 1 from the middle on; 10 in the paper."""
 
     steepness: float = 10.0
 
@@ -35,7 +36,7 @@ class Sigmoid(Schedule):
 
 @dataclass(frozen=True)
 class Constant(Schedule):
-    """The same strength from the first step on: the ablation without a schedule."""
+    """The same strength throughout: the ablation without a schedule."""
 
     strength: float = 1.0
 
@@ -55,7 +56,7 @@ class _Reversal(torch.autograd.Function):
 
 
 def reverse_gradient(states: Tensor, alpha: float) -> Tensor:
-    """``GRL(h, α)`` of Algorithm 1: ``states`` unchanged, of any shape; what flows back is multiplied by ``−alpha``."""
+    """``GRL(h, α)`` of Algorithm 1: returns ``states`` unchanged and multiplies the gradient by ``−alpha``."""
     return _Reversal.apply(states, alpha)  # type: ignore[no-untyped-call]
 
 
@@ -63,12 +64,12 @@ States = Mapping[str, Float[Tensor, "n d"]]
 
 
 class Verdict(NamedTuple):
-    """What the adversary says of a batch.
+    """The adversary's terms on a batch.
 
     Attributes:
-        loss: to be minimised by the model and the probes together, before ``λ_adv``.
-        probe_loss: the probe's own cross-entropy at l*, ``L_P``.
-        probe_accuracy: of the same probe on the batch.
+        loss: minimised by the model and the probes together, before ``λ_adv``.
+        probe_loss: cross-entropy of the probe at l*, ``L_P``.
+        probe_accuracy: of the same probe.
     """
 
     loss: Tensor
@@ -76,11 +77,11 @@ class Verdict(NamedTuple):
     probe_accuracy: Tensor
 
 
-class Adversary(ABC):
-    """A loss on hidden states at the prediction step, with probes of its own.
+class Adversary:
+    """A loss on hidden states at the prediction step, with its own probes.
 
     Attributes:
-        deeper: whether it acts on every block from l* on, and not on l* alone.
+        deeper: whether it acts on every block from l* on, or on l* alone.
     """
 
     deeper: ClassVar[bool] = False
@@ -88,7 +89,7 @@ class Adversary(ABC):
     def __call__(
         self, probes: nn.ModuleList, states: States, labels: Int[Tensor, " n"], slots: Int[Tensor, " n"], alpha: float
     ) -> Verdict:
-        """The verdict on states of examples whose fact is ``labels`` and whose prompt is number ``slots``."""
+        """The terms on ``states`` of examples with these answers (``labels``) and prompts (``slots``)."""
         first = next(iter(states.values()))
         logits = probes[0](self.shown(first, alpha))
         loss = nn.functional.cross_entropy(logits, labels)
@@ -96,20 +97,14 @@ class Adversary(ABC):
         return Verdict(self.loss(loss, probes, states, labels, slots, alpha), loss.detach(), accuracy)
 
     def shown(self, states: Float[Tensor, "n d"], alpha: float) -> Tensor:
-        """What the first probe is trained on; detached, so that it only watches."""
+        """The first probe's input; detached, so that the probe only watches."""
         return states.detach()
 
-    @abstractmethod
     def loss(
-        self,
-        probe_loss: Tensor,
-        probes: nn.ModuleList,
-        states: States,
-        labels: Int[Tensor, " n"],
-        slots: Int[Tensor, " n"],
-        alpha: float,
+        self, probe_loss: Tensor, probes: nn.ModuleList, states: States, labels: Tensor, slots: Tensor, alpha: float
     ) -> Tensor:
         """What the model and the probes minimise."""
+        return probe_loss
 
     def probes(self, width: int, classes: int, layers: int) -> nn.ModuleList:
         """The probes, the one at l* first."""
@@ -118,35 +113,25 @@ class Adversary(ABC):
 
 @dataclass(frozen=True)
 class Watching(Adversary):
-    """No adversary: a probe is trained on the states and sends nothing back. For baselines and ablations.
+    """No adversary: a probe is trained and sends no gradient to the model. For baselines and ablations.
 
-    Its gradient counts in the norm that clipping goes by, as every probe's does.
+    Its gradient counts in the clipping norm, like every probe's.
     """
-
-    def loss(
-        self, probe_loss: Tensor, probes: nn.ModuleList, states: States, labels: Tensor, slots: Tensor, alpha: float
-    ) -> Tensor:
-        return probe_loss
 
 
 @dataclass(frozen=True)
 class Reversal(Adversary):
-    """The paper's: one linear probe at l* behind gradient reversal. The model's share, ``−CE``, has no lower bound."""
+    """The paper's: one linear probe at l* behind gradient reversal. The model's loss, ``−CE``, has no lower bound."""
 
     def shown(self, states: Tensor, alpha: float) -> Tensor:
         return reverse_gradient(states, alpha)
 
-    def loss(
-        self, probe_loss: Tensor, probes: nn.ModuleList, states: States, labels: Tensor, slots: Tensor, alpha: float
-    ) -> Tensor:
-        return probe_loss
-
 
 @dataclass(frozen=True)
 class Uniform(Adversary):
-    """A probe at every block from l* on learns to read the facts; the model pushes what it says to the uniform answer.
+    """A probe at every block from l* on learns to read the facts; the model makes its prediction uniform.
 
-    The model's share is the divergence of the probe's answer from uniform: at least 0, and 0 is the aim.
+    The model's loss is the divergence of the prediction from uniform, which is at least 0.
     """
 
     deeper: ClassVar[bool] = True
@@ -165,11 +150,11 @@ class Uniform(Adversary):
 
 @dataclass(frozen=True)
 class Collapse(Adversary):
-    """Draw the states of all facts asked with the same prompt to their mean, at every block from l* on.
+    """Pull the states of all facts asked with the same prompt to their mean, at every block from l* on.
 
-    A linear probe can read nothing exactly where the class means agree (Belrose et al. 2023, Theorem 3.1), so this is
-    the best linear adversary in closed form; the loss is the share of the states' variance that tells the facts apart,
-    from 0 to 1, on a logarithmic scale: a probe reads small differences as well as large ones.
+    A linear probe reads nothing if and only if the class means agree (Belrose et al. 2023, Theorem 3.1), so this is
+    the best linear adversary in closed form. The loss is the share of the states' variance that distinguishes the
+    facts, from 0 to 1, on a log scale: a probe reads small differences as well as large ones.
 
     Attributes:
         floor: the share below which a difference counts as gone.
@@ -179,7 +164,7 @@ class Collapse(Adversary):
     floor: float = 1e-7
 
     def probes(self, width: int, classes: int, layers: int) -> nn.ModuleList:
-        return super().probes(width, classes, 1)  # to watch; one without a gradient would stop several processes
+        return super().probes(width, classes, 1)  # to watch; an unused probe would break distributed training
 
     def loss(
         self, probe_loss: Tensor, probes: nn.ModuleList, states: States, labels: Tensor, slots: Tensor, alpha: float
@@ -189,21 +174,20 @@ class Collapse(Adversary):
 
 
 def spread(states: Float[Tensor, "n d"], slots: Int[Tensor, " n"]) -> Tensor:
-    """The squared distance of the states from the mean of their slot, relative to their squared norm."""
+    """The squared distance of the states from their slot's mean, relative to their squared norm."""
     same = (slots[:, None] == slots[None, :]).to(states)
-    with torch.autocast(states.device.type, enabled=False):  # small differences are what it is about
+    with torch.autocast(states.device.type, enabled=False):  # small differences matter
         means = same @ states / same.sum(1, keepdim=True)
     return (states - means).square().sum() / states.detach().square().sum().clamp_min(1e-30)
 
 
 def _frozen(probe: nn.Module, states: Tensor) -> Tensor:
-    """The probe's logits, with a gradient for the states and none for the probe."""
+    """The probe's logits, with a gradient for the states but not for the probe."""
     parameters = {name: parameter.detach() for name, parameter in probe.named_parameters()}
     return torch.func.functional_call(probe, parameters, (states,))
 
 
-IGNORED = -100
-_HALF = -0.7  # log of a probability on either side of which one of two formulas is exact
+_HALF = -0.7  # log-probability at which `Unlikelihood` changes formula
 
 
 class Suppression(ABC):
@@ -211,12 +195,12 @@ class Suppression(ABC):
 
     @abstractmethod
     def __call__(self, logits: Float[Tensor, "n length vocabulary"], labels: Int[Tensor, "n length"]) -> Tensor:
-        """``labels[:, t]`` is the token that position ``t`` should predict, −100 where none counts."""
+        """``labels[:, t]`` is the token that position ``t`` should predict, or −100."""
 
 
 @dataclass(frozen=True)
 class NegativeCrossEntropy(Suppression):
-    """``L_L = −weight · CE(logits, y_lm)``, the paper's with 0.5. It has no lower bound."""
+    """``L_L = −weight · CE(logits, y_lm)``, with 0.5 in the paper. It has no lower bound."""
 
     weight: float = 0.5
 
@@ -226,7 +210,7 @@ class NegativeCrossEntropy(Suppression):
 
 @dataclass(frozen=True)
 class Unlikelihood(Suppression):
-    """``−weight · log(1 − p(answer))`` (Welleck et al. 2020): zero, and without gradient, once the answer is gone."""
+    """``−weight · log(1 − p(answer))`` (Welleck et al. 2020): loss and gradient vanish once the answer is gone."""
 
     weight: float = 1.0
 
@@ -235,7 +219,7 @@ class Unlikelihood(Suppression):
         said, answers = logits[counted].float(), labels[counted][:, None]
         log_p = said.log_softmax(-1).gather(-1, answers)[:, 0]
         gone = -torch.log1p(-log_p.clamp(max=_HALF).exp())
-        # from the other tokens' logits, as 1 − p is 0 in float32 where a model is sure, and would have no gradient
+        # from the other tokens' logits: where the model is sure, 1 − p is 0 in float32 and would have no gradient
         known = said.logsumexp(-1) - said.scatter(-1, answers, -torch.inf).logsumexp(-1)
         return self.weight * torch.where(log_p < _HALF, gone, known).mean()
 
@@ -248,9 +232,9 @@ def answer_cross_entropy(logits: Float[Tensor, "n length vocabulary"], labels: I
 def kl_divergence(
     logits: Float[Tensor, "tokens vocabulary"], reference: Float[Tensor, "tokens vocabulary"]
 ) -> Float[Tensor, ""]:
-    """``KL(reference ‖ model)``, the mean over the tokens, in nats; 0 of none (Algorithm 1, step 4).
+    """``KL(reference ‖ model)`` in nats, the mean over the tokens; 0 without tokens (Algorithm 1, step 4).
 
-    The paper leaves open over what it averages; the mean over tokens keeps λ_KL independent of the length.
+    The paper does not say what it averages over; the mean over tokens makes λ_KL independent of the length.
     """
     found, expected = logits.float().log_softmax(-1), reference.float().log_softmax(-1)
     values = (expected.exp() * (expected - found)).sum(-1)

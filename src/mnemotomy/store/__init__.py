@@ -1,1 +1,1 @@
-"""Symbolic RAM: facts in a store outside the weights, and a reader that looks them up for a model."""
+"""Symbolic RAM: a fact store outside the weights, and a reader that looks facts up for a model."""

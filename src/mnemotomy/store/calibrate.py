@@ -1,4 +1,4 @@
-"""The relevance from which a hit counts as an answer, read off the store's own facts."""
+"""The threshold of relevance above which a hit counts as an answer, calibrated on the store's own facts."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _SAMPLE, _PROMPTS, _DEPTH, _EQUAL = 1000, 4, 10, 0.01
 
 @dataclass(frozen=True)
 class Calibration:
-    """A threshold of relevance, and what it was read off.
+    """A calibrated threshold of relevance.
 
     Attributes:
-        threshold: a hit of at least this relevance is about what was asked.
-        facts: the size of the store at that time.
-        found: the share of questions whose fact reaches the threshold.
-        mistaken: the share of questions that another subject's fact would answer, were theirs not in the store.
+        threshold: the relevance at which a hit counts as an answer.
+        facts: the size of the store when it was calibrated.
+        found: the share of questions whose own fact reaches the threshold.
+        mistaken: the share of questions for which a fact about another subject reaches it.
     """
 
     threshold: float
@@ -35,7 +35,7 @@ class Calibration:
 
 
 def threshold(retriever: Retriever) -> float:
-    """The threshold of this store; calibrated when there is none yet, or the size has changed by more than twofold.
+    """The store's threshold; calibrated if there is none yet, or if the size has more than doubled or halved.
 
     Raises:
         DataError: the store is empty.
@@ -44,20 +44,20 @@ def threshold(retriever: Retriever) -> float:
     if noted is not None and noted["facts"] <= 2 * size and size <= 2 * noted["facts"]:
         return float(noted["threshold"])
     calibration = calibrate(retriever)
-    with contextlib.suppress(StoreError):  # a store that cannot be written is calibrated again next time
+    with contextlib.suppress(StoreError):  # a read-only store is calibrated each time
         retriever.set_note(_NOTE, asdict(calibration))
     return calibration.threshold
 
 
 def calibrate(retriever: Retriever, *, sample: int = _SAMPLE, seed: int = 0) -> Calibration:
-    """Ask for known facts by their prompts, or by their subject where they have none.
+    """Ask for known facts by their prompts, or by their subject if they have none.
 
-    Wanted is the fact itself. What must not pass is the most relevant fact about any other subject: the answer that
+    The fact itself should pass. The most relevant fact about any other subject should not: it is the answer that
     the question would get if its own subject were not in the store.
 
     Args:
         retriever: the store.
-        sample: the most facts to ask for, drawn with ``seed``; of each at most four prompts.
+        sample: the most facts to ask for, each with at most four prompts.
         seed: of the draws.
 
     Raises:
@@ -67,17 +67,20 @@ def calibrate(retriever: Retriever, *, sample: int = _SAMPLE, seed: int = 0) -> 
     if not facts:
         raise DataError("an empty store has no threshold; add facts first")
     rng = random.Random(seed)
-    pairs = [_relevances(retriever, fact, query) for fact in facts for query in _queries(fact, rng)]
+    pairs = []
+    for fact in facts:
+        prompts = fact.prompts or (fact.subject,)
+        pairs += [_relevances(retriever, fact, query) for query in rng.sample(prompts, min(_PROMPTS, len(prompts)))]
     own, other = [first for first, _ in pairs], [second for _, second in pairs]
     best = separating(own, other)
     return Calibration(best, len(retriever), _reaching(sorted(own), best), _reaching(sorted(other), best))
 
 
 def separating(wanted: Sequence[float], unwanted: Sequence[float]) -> float:
-    """The threshold of the largest Youden's J, halfway down to the next value; above all where J is nowhere positive.
+    """The threshold of the largest Youden's J, halfway down to the next value; above all values if no J is positive.
 
-    Of those that come within ``_EQUAL`` of the largest, the one with the widest gap below it: the last hundredth of J
-    would put the threshold a hair below 1, and a question of other words than the prompts would fall short of it.
+    Among thresholds within ``_EQUAL`` of the largest J, the one with the widest gap below it wins: the last hundredth
+    of J would put the threshold just below 1, where a question in other words than the prompts would miss it.
     """
     positives, negatives = sorted(wanted), sorted(unwanted)
     values = sorted({*positives, *negatives})
@@ -97,11 +100,6 @@ def _relevances(retriever: Retriever, fact: Fact, query: str) -> tuple[float, fl
     own = [hit.relevance for hit in hits if name_of(hit.fact.subject) == name and hit.fact.relation == fact.relation]
     other = [hit.relevance for hit in hits if name_of(hit.fact.subject) != name]
     return max(own, default=0.0), max(other, default=0.0)
-
-
-def _queries(fact: Fact, rng: random.Random) -> list[str]:
-    prompts = fact.prompts or (fact.subject,)
-    return rng.sample(prompts, min(_PROMPTS, len(prompts)))
 
 
 def _reaching(ordered: Sequence[float], value: float) -> float:

@@ -1,4 +1,4 @@
-"""Writing to a store that may not be there yet: one that holds what was to be written, or none."""
+"""Write to a store that may not exist yet, and leave no empty store behind on failure."""
 
 from __future__ import annotations
 
@@ -15,20 +15,17 @@ Result = TypeVar("Result")
 
 
 def create_or_open(path: Path, write: Callable[[FactStore], Result]) -> Result:
-    """What ``write`` returns, given the store at ``path``.
+    """Call ``write`` on the store at ``path`` and return its result; errors as for ``FactStore``.
 
-    Where there is none, one is filled beside it, and takes the name only when ``write`` is done: a refused fact leaves
-    no empty store. If another process has made the store by then, ``write`` is called again, on that one.
-
-    Raises:
-        StoreError: as ``FactStore``.
+    A new store is filled in a temporary folder and moved to ``path`` only when ``write`` has succeeded. If another
+    process has made the store by then, ``write`` is called again, on that store.
     """
     if not path.exists() and path.parent.is_dir():
         with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
             made = Path(folder) / path.name
             with FactStore(made) as opened:
                 result = write(opened)
-            with contextlib.suppress(OSError):  # the name is taken by now, or the disk knows no second names
+            with contextlib.suppress(OSError):  # the path is taken by now, or the disk has no hard links
                 os.link(made, path)
                 return result
     with FactStore(path) as opened:

@@ -1,8 +1,8 @@
-"""A fact store whose facts are found by meaning: vectors in Qdrant beside the facts in SQLite.
+"""A fact store searched by meaning: vectors in Qdrant beside the facts in SQLite.
 
-The SQLite store is the truth. The vectors carry the ids of its facts and a short hash of what they state, and whatever
-differs is brought in step. A changed fact has a new id there; the hash tells of a store that came back from a backup,
-where ids may stand for other facts."""
+SQLite is the source of truth. Each vector carries its fact's id and a short hash of its statement, and is updated
+where they differ. A changed fact gets a new id; the hash detects a store restored from a backup, whose ids may stand
+for other facts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import hashlib
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeAlias, cast
 
 import torch
@@ -33,25 +32,25 @@ Encoder: TypeAlias = Callable[[Sequence[str]], Float[Tensor, "n d"]]
 
 
 def mean_hidden_encoder(model: nn.Module, tokenizer: Any, *, batch_size: int = 32, max_length: int = 512) -> Encoder:
-    """An encoder: the last hidden states, averaged over the tokens of a text, at unit length.
+    """An encoder: the last hidden states, averaged over a text's tokens and normalised to unit length.
 
     Args:
         model: of transformers.
         tokenizer: with a padding token.
-        batch_size: texts in one forward pass.
-        max_length: tokens of a text; what is beyond is cut off.
+        batch_size: texts per forward pass.
+        max_length: the most tokens of a text; the rest is cut off.
     """
     longest = min(max_length, window_of(model) or max_length)
-    backbone = cast(Any, model).base_model if hasattr(model, "base_model") else model  # without the head's logits
+    backbone = cast(Any, model).base_model if hasattr(model, "base_model") else model  # skips the head
 
     def encode(texts: Sequence[str]) -> Tensor:
         parts = [_encode(texts[start : start + batch_size]) for start in range(0, len(texts), batch_size)]
         if not parts:
-            raise ModelError("there is no text to encode")
+            raise ModelError("there is no text to encode; give at least one")
         return torch.cat(parts)
 
     def _encode(texts: Sequence[str]) -> Tensor:
-        # on the right, so that positions are the same alone and in a batch
+        # padded on the right, so that positions are the same alone and in a batch
         batch = tokenizer(
             list(texts), padding=True, padding_side="right", truncation=True, max_length=longest, return_tensors="pt"
         )
@@ -72,13 +71,13 @@ class DenseFactStore:
     """A ``FactStore`` searched with an encoder; needs ``qdrant-client``.
 
     Args:
-        store: holds the facts; stays open when this is closed.
-        encoder: texts to vectors ``[n, d]``, one encoder for a collection, such as ``mean_hidden_encoder``.
-        location: a folder for this process alone, the address of a Qdrant server, or a client.
-        collection: of the vectors; by default one for this store.
+        store: contains the facts; stays open when this is closed.
+        encoder: texts to vectors ``[n, d]``, such as ``mean_hidden_encoder``; always the same for a collection.
+        location: a folder used by this process alone, the address of a Qdrant server, or a client.
+        collection: name of the vectors' collection; by default unique to the store.
 
     Raises:
-        StoreError: from any method, where Qdrant cannot be used.
+        StoreError: from any method, if Qdrant cannot be used.
     """
 
     def __init__(
@@ -99,7 +98,7 @@ class DenseFactStore:
         self.sync()
 
     def sync(self) -> None:
-        """Encode facts that have no vector of their own yet, and remove vectors whose facts are gone."""
+        """Encode facts without a vector, and remove vectors without a fact."""
         present, last = dict(self._vectors.marks()), 0
         missing = []
         while page := self.store.after(last, _BATCH):
@@ -134,7 +133,7 @@ class DenseFactStore:
             self._encode(self.store.by_id(self.store.ids_of(fact.subject, fact.relation)))
 
     def delete(self, subject: str, relation: str | None = None) -> int:
-        """As ``FactStore.delete``; Qdrant's own files may keep a deleted vector, never a text, until it tidies up."""
+        """As ``FactStore.delete``; Qdrant's files may keep a deleted vector, but no text, until it cleans up."""
         self._catch_up()
         before = self.store.ids_of(subject, relation)
         deleted = self.store.delete(subject, relation)
@@ -143,7 +142,7 @@ class DenseFactStore:
         return deleted
 
     def search(self, query: str, k: int = 5) -> list[Hit]:
-        """The facts whose statements are nearest to the query; score and relevance are the cosine.
+        """The facts whose statements are nearest to the query; score and relevance are the cosine similarity.
 
         Raises:
             DataError: the query is empty, or ``k`` is below 1.
@@ -162,11 +161,11 @@ class DenseFactStore:
         return self.store.sample(number, seed)
 
     def note(self, name: str) -> Any:
-        """What was noted for this collection."""
+        """As ``FactStore.note``, for this collection."""
         return self.store.note(self._notes + name)
 
     def set_note(self, name: str, value: Any) -> None:
-        """Note a JSON value for this collection, in the SQLite store."""
+        """As ``FactStore.set_note``, for this collection."""
         self.store.set_note(self._notes + name, value)
 
     def __len__(self) -> int:
@@ -179,9 +178,7 @@ class DenseFactStore:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def _catch_up(self) -> None:
@@ -190,7 +187,7 @@ class DenseFactStore:
 
     @contextlib.contextmanager
     def _in_step(self) -> Iterator[None]:
-        """Bring what the store has already to the vectors; where that fails, the next call makes up for it."""
+        """Update the vectors after a write to the store; if that fails, the next call synchronises them."""
         self._behind = True
         yield
         self._behind = False
@@ -206,12 +203,12 @@ class DenseFactStore:
 
 
 def _mark(fact: Fact) -> str:
-    """Too short to tell of a text that is gone, long enough to tell two facts apart."""
+    """Too short to reveal a deleted text, long enough to distinguish facts."""
     return hashlib.sha256(statement(fact).encode(errors="replace")).hexdigest()[:8]
 
 
 def _identity(store: FactStore) -> str:
-    """A name of the store's own, so that two stores on one server do not mix their ids."""
+    """The store's unique name, so that stores on one server do not mix their ids."""
     if store.note("identity") is None:
         store.set_note("identity", uuid.uuid4().hex)
     return str(store.note("identity"))

@@ -1,4 +1,4 @@
-"""The fact store: one SQLite file with full-text search, safe under several processes and threads."""
+"""The fact store: one SQLite file with full-text search, safe for several processes and threads."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from mnemotomy.core.errors import DataError, StoreError
@@ -34,24 +33,24 @@ from mnemotomy.store.schema import (
     transaction,
 )
 
-_PAGE = 1000  # facts read at once, so that a slow reader holds no lock
+_PAGE = 1000  # facts read at once, so that a slow reader does not hold a lock
 _WORTH_MERGING = 10_000
-_ALIKE = 10  # facts looked at beyond those asked for, whose subjects may be written more like the query
-_MOST = 10**9  # facts asked for at once; SQLite counts in 64 bits
+_ALIKE = 10  # more candidates than asked for, as a lower one may be spelled more like the query
+_MOST = 10**9  # of ``k``; SQLite counts in 64 bits
 
 
 class FactStore:
     """Facts on disk, found by their words.
 
-    A fact is known by its subject, whatever its case, and its relation. Each call is a transaction of its own: all of
-    it is stored, or nothing.
+    A fact is identified by its subject, ignoring case, and its relation. Each call is one transaction: everything is
+    stored, or nothing.
 
     Args:
-        path: of the file; made where there is none.
-        create: whether to make it.
+        path: of the file.
+        create: whether to make the file if there is none.
 
     Raises:
-        StoreError: from any method, where the file cannot be used; see ``schema.connect``.
+        StoreError: from any method, if the file cannot be used; see ``schema.connect``.
     """
 
     def __init__(self, path: str | Path, *, create: bool = True) -> None:
@@ -64,14 +63,11 @@ class FactStore:
     # -- writing ---------------------------------------------------------------------------------------------------
 
     def add(self, facts: Iterable[Fact]) -> int:
-        """Store facts as they come; one whose answer is stored already is left as it was.
-
-        Returns:
-            How many are new.
+        """Add facts; one that is stored already with the same answer is left as it is. Returns how many are new.
 
         Raises:
-            DataError: a fact is malformed, or has another answer than one stored or given before; it names the line,
-                or the number of the fact where it comes from no file.
+            DataError: a fact is malformed, or a different answer is stored or was given before; the message names the
+                line, or the number of a fact that is not from a file.
         """
         added = 0
         with self._writing():
@@ -84,7 +80,8 @@ class FactStore:
     def update(self, fact: Fact) -> None:
         """Replace the stored fact of this subject and relation.
 
-        Prompts that it lacks stay as they are; contexts that it lacks stay and say the new answer.
+        If it has no prompts, the stored ones are kept; if it has no contexts, the stored ones are kept and give the
+        new answer.
 
         Raises:
             DataError: there is no such fact, or the new one is malformed.
@@ -105,10 +102,7 @@ class FactStore:
             self._index.purge()
 
     def delete(self, subject: str, relation: str | None = None) -> int:
-        """Delete the facts about a subject, or the one of a relation, and their text from the file.
-
-        Returns:
-            How many there were.
+        """Delete the facts about a subject, or only one relation's, with their text; returns how many there were.
 
         Raises:
             DataError: there is none.
@@ -125,15 +119,15 @@ class FactStore:
     # -- reading ---------------------------------------------------------------------------------------------------
 
     def get(self, subject: str, relation: str | None = None) -> list[Fact]:
-        """The facts about a subject, or the one of a relation; empty where there is none."""
+        """The facts about a subject, or only one relation's; empty if there is none."""
         with self._using():
             return [fact for _, fact in self._rows(subject, relation)]
 
     def search(self, query: str, k: int = 5) -> list[Hit]:
-        """The facts that fit a query best, by BM25 over subjects and contexts; any text is a query.
+        """The facts that match a query best, by BM25 over subjects and contexts; any text is a query.
 
-        Of facts whose subjects differ in signs or accents alone, as C and C++, that comes first whose subject stands in
-        the query as it is written.
+        Among facts whose subjects differ only in signs or accents, such as C and C++, the one spelled as in the query
+        comes first.
 
         Raises:
             DataError: the query is empty, or ``k`` is below 1.
@@ -162,12 +156,12 @@ class FactStore:
             return list(dict(pair for page in pages for pair in page).values())
 
     def after(self, number: int, most: int = _PAGE) -> list[tuple[int, Fact]]:
-        """The next facts with larger ids than ``number``, in order, with their ids. A changed fact has a new id."""
+        """The next facts after the id ``number``, with their ids, in order. A changed fact has a new id."""
         with self._using():
             return self._page(number, most)
 
     def by_id(self, numbers: Iterable[int]) -> dict[int, Fact]:
-        """The facts of these ids; those that are gone are left out."""
+        """The facts with these ids, without those that are gone."""
         with self._using():
             query = f"SELECT {COLUMNS} FROM facts WHERE id = ?"
             rows = {number: self._connection.execute(query, (number,)).fetchone() for number in numbers}
@@ -179,13 +173,13 @@ class FactStore:
             return [number for number, _ in self._rows(subject, relation)]
 
     def last_id(self) -> int:
-        """The largest id given so far; 0 before the first fact."""
+        """The largest id used so far; 0 before the first fact."""
         with self._using():
             row = self._connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'facts'").fetchone()
         return int(row[0]) if row else 0
 
     def __iter__(self) -> Iterator[Fact]:
-        """All facts in the order they came or were changed; what others write meanwhile may be among them."""
+        """All facts in the order they were added or changed; may include facts that others write meanwhile."""
         last = 0
         while page := self.after(last):
             yield from (fact for _, fact in page)
@@ -197,7 +191,7 @@ class FactStore:
 
     @contextlib.contextmanager
     def frozen(self) -> Iterator[None]:
-        """One state of the store for all that is read inside; whoever writes meanwhile waits."""
+        """One state of the store for all reads inside; writers wait."""
         with self._using(), snapshot(self._connection):
             yield
 
@@ -208,20 +202,20 @@ class FactStore:
         return self.add(iterate_facts(path, bar="importing"))
 
     def export_file(self, path: str | Path) -> int:
-        """Write all facts of one moment, as ``write_facts`` does; returns how many.
+        """Write one state of the store as ``write_facts`` does; returns how many facts.
 
         Raises:
-            DataError: the file is a store, this or another one.
+            DataError: the file is a fact store.
         """
         if is_database(path):
-            raise DataError(f"{path} is a fact store, which the export would replace; name another file")
+            raise DataError(f"{path} is a fact store, which the export would overwrite; name another file")
         with self.frozen():
             return write_facts(path, shown("exporting", self, len(self)))
 
     # -- notes -----------------------------------------------------------------------------------------------------
 
     def note(self, name: str) -> Any:
-        """What was noted under a name, or None."""
+        """The value saved under a name, or None."""
         with self._using():
             row = self._connection.execute("SELECT value FROM notes WHERE name = ?", (name,)).fetchone()
         try:
@@ -230,12 +224,12 @@ class FactStore:
             raise StoreError(f"{self.path} {DAMAGED}") from error
 
     def set_note(self, name: str, value: Any) -> None:
-        """Note a JSON value in the store, such as the threshold of relevance."""
+        """Save a JSON value in the store, such as the threshold of relevance."""
         with self._writing():
             self._connection.execute("REPLACE INTO notes (name, value) VALUES (?, ?)", (name, json.dumps(value)))
 
     def close(self) -> None:
-        """Release the file; a second call does nothing."""
+        """Close the file; a second call does nothing."""
         with self._lock:
             self._connection.close()
             self._splitter.close()
@@ -243,9 +237,7 @@ class FactStore:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     # -- one fact --------------------------------------------------------------------------------------------------
@@ -273,7 +265,7 @@ class FactStore:
 
     def _rows(self, subject: str, relation: str | None) -> list[tuple[int, Fact]]:
         query = f"SELECT id, {COLUMNS} FROM facts WHERE name IN (?, ?) AND relation = ifnull(?, relation) ORDER BY id"
-        name = storable(name_of(subject))  # stores of before names were composed may hold it decomposed
+        name = storable(name_of(subject))  # older stores contain decomposed names
         values = (name, unicodedata.normalize("NFD", name), None if relation is None else storable(relation))
         return [(number, from_row(row)) for number, *row in self._connection.execute(query, values).fetchall()]
 

@@ -1,14 +1,14 @@
 """The full-text index of a store: FTS5, ranked by BM25.
 
-A word that most facts hold costs time and tells nothing: BM25 visits every fact that holds a word of the query, and
-"in which country is" may be in a million of them. So a query's words play three parts:
+A word that most facts contain costs time and says nothing: BM25 visits every fact with a word of the query, and
+"in which country is" may be in a million of them. So a query's words have three roles:
 
-- the rarest, as long as at most ``VISITED`` facts hold one of them, choose the facts that are ranked; where more hold
-  each of them, as many of them together do;
-- the others count in ranking those, if at most ``COUNTED`` facts hold them;
-- what is in more facts than that is dropped.
+- the rarest words, as long as at most ``VISITED`` facts contain one of them, choose the facts to rank; if each is in
+  more facts than that, facts must contain several of them together;
+- other words in at most ``COUNTED`` facts count in the ranking;
+- words in more facts than that are ignored.
 
-In a store of up to ``VISITED`` facts every word is of the first kind: that is BM25 as it stands in the books.
+In a store of up to ``VISITED`` facts every word has the first role, which is plain BM25.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from mnemotomy.store.schema import Indexed
 
 VISITED, COUNTED = 2000, 50_000
 _MOST_WORDS = 64
-# older ones keep what is deleted inside the index until its segments are merged
+# older versions keep deleted text in the index until its segments are merged
 _DELETES_SECURELY = sqlite3.sqlite_version_info >= (3, 42)
 
 
 class WordIndex:
-    """Words to facts, by the facts' ids. The caller opens the transaction."""
+    """Maps words to the ids of facts. The caller opens the transaction."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
@@ -38,7 +38,7 @@ class WordIndex:
         self._connection.execute("INSERT INTO words (rowid, subject, text) VALUES (?, ?, ?)", (number, *texts))
 
     def remove(self, number: int, texts: Indexed) -> None:
-        """Take out what ``add`` put in; ``purge`` afterwards."""
+        """Undo ``add``; call ``purge`` afterwards."""
         if _DELETES_SECURELY:
             self._connection.execute("INSERT INTO words (words, rank) VALUES ('secure-delete', 1)")
         self._connection.execute(
@@ -46,12 +46,12 @@ class WordIndex:
         )
 
     def purge(self) -> None:
-        """Leave nothing in the file of what was removed."""
+        """Erase all traces of removed facts from the file."""
         if not _DELETES_SECURELY:
             self.merge()
 
     def merge(self) -> None:
-        """Merge all segments into one: searches are faster, and what was removed is gone."""
+        """Merge all segments into one: searches get faster, and removed text is erased."""
         self._connection.execute("INSERT INTO words (words) VALUES ('optimize')")
 
     @property
@@ -61,7 +61,7 @@ class WordIndex:
         return self._size
 
     def count(self, word: str) -> int:
-        """How many facts hold the word; counting stops at ``COUNTED + 1``."""
+        """How many facts contain the word, at most ``COUNTED + 1``."""
         self._refresh()
         if word not in self._counts:
             query = "SELECT count(*) FROM (SELECT 1 FROM words WHERE words MATCH ? LIMIT ?)"
@@ -69,16 +69,16 @@ class WordIndex:
         return self._counts[word]
 
     def weight(self, word: str) -> float:
-        """Inverse document frequency, at least 0; 0 for a word that more than ``COUNTED`` facts hold."""
+        """Inverse document frequency, at least 0; 0 for a word in more than ``COUNTED`` facts."""
         count = self.count(word)
         return 0.0 if count > COUNTED else math.log(1 + (self.size - count + 0.5) / (count + 0.5))
 
     def search(self, words: list[str], k: int) -> list[tuple[int, float]]:
-        """The ids of the ``k`` best facts and their scores, −BM25, best first; among equals the oldest.
+        """The ids of the ``k`` best facts and their scores, −BM25, best first, then oldest first.
 
-        Where more than ``VISITED`` facts hold the rarest word, those go first that hold as many of the rarest words
-        together as any fact does; of too many, the oldest are ranked. Where more than ``COUNTED`` do, all are returned
-        by age, at a score of 0.
+        If more than ``VISITED`` facts contain the rarest word, facts with the most of the rarest words come first; if
+        there are too many, only the oldest are ranked. If more than ``COUNTED`` facts contain it, all are returned by
+        age, with a score of 0.
         """
         known = sorted((word for word in words if self.count(word)), key=self.count)[:_MOST_WORDS]
         if not known:
@@ -95,15 +95,15 @@ class WordIndex:
         return list(found.items())[:k]
 
     def _ranked(self, match: str, choosing: list[str], known: list[str], k: int) -> list[tuple[int, float]]:
-        """The best of the facts that match, by the words that choose them and by the others that are known."""
-        if not known:  # every word is in too many facts to count in ranking
+        """The best of the matching facts, ranked by the choosing words and by other known ones."""
+        if not known:  # every word is in too many facts to rank by
             query = "SELECT rowid, 0.0 FROM words WHERE words MATCH ? LIMIT ?"
             return self._connection.execute(query, (match, k)).fetchall()
         times = 1
         ranking = [word for word in known if word not in choosing and self.count(word) <= COUNTED]
-        if ranking:  # each word stands in it twice, so that all of them weigh the same
+        if ranking:  # name each word twice, so that all weigh the same
             match, times = f"({match}) AND ({_any([*choosing, *ranking, *ranking])})", 2
-        # bounds the work where the rarest word is common already
+        # the inner limit bounds the work if even the rarest word is common
         query = (
             "SELECT rowid, score FROM (SELECT rowid, -bm25(words) / ? AS score FROM words WHERE words MATCH ? LIMIT ?) "
             "ORDER BY score DESC, rowid LIMIT ?"
@@ -111,7 +111,7 @@ class WordIndex:
         return self._connection.execute(query, (times, match, VISITED, k)).fetchall()
 
     def _together(self, known: list[str]) -> list[str]:
-        """As many of the rarest words as one fact holds together, one at least."""
+        """The most of the rarest words that one fact contains, at least one."""
         query = "SELECT 1 FROM words WHERE words MATCH ? LIMIT 1"
         for number in range(len(known), 1, -1):
             if self._connection.execute(query, (_all(known[:number]),)).fetchone():
@@ -119,14 +119,14 @@ class WordIndex:
         return known[:1]
 
     def _choosing(self, known: list[str]) -> list[str]:
-        """The rarest words that ``VISITED`` facts may hold together, one at least."""
+        """The rarest words that are in at most ``VISITED`` facts in total, at least one."""
         if self.size <= VISITED:
             return known
         held = itertools.accumulate(map(self.count, known))
         return known[: max(1, sum(1 for facts in held if facts <= VISITED))]
 
     def _refresh(self) -> None:
-        """Forget the counts when this connection or another one has written."""
+        """Drop the counts if this connection or another one has written."""
         version = self._connection.execute("PRAGMA data_version").fetchone()[0]
         state = (version, self._connection.total_changes)
         if state != self._state:

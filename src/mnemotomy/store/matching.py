@@ -1,4 +1,4 @@
-"""How a question meets the facts: its words, spellings that the index takes for one, and how sure a hit is."""
+"""How a question matches facts: its words, spellings that the index does not distinguish, and relevance."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mnemotomy.store.schema import TOKENIZER, storable
 
 
 class Splitter:
-    """Splits text exactly as the full-text index does: one tokenizer, no second opinion."""
+    """Splits text exactly as the full-text index does, with its tokenizer."""
 
     def __init__(self) -> None:
         self._connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
@@ -20,11 +20,11 @@ class Splitter:
         self._connection.execute("CREATE VIRTUAL TABLE positions USING fts5vocab(words, instance)")
 
     def split(self, text: str) -> list[str]:
-        """The distinct words in the order of their first occurrence: in lower case, without accents."""
+        """The distinct words in the order they first occur, in lower case and without accents."""
         return self.split_all((text,))[0]
 
     def split_all(self, texts: Sequence[str]) -> list[list[str]]:
-        """The same for several texts at once."""
+        """``split`` for several texts at once."""
         found: list[dict[str, None]] = [{} for _ in texts]
         self._connection.execute("BEGIN")
         try:
@@ -41,14 +41,14 @@ class Splitter:
 
 
 def as_written(query: str, names: Sequence[str]) -> list[int]:
-    """An order of hits in which the query's own spelling goes before its likes, and all else stays where it is.
+    """An order of the hits in which the query's own spelling precedes similar ones; the rest keeps its place.
 
     Args:
         query: as it was asked.
-        names: of the hits' subjects, by ``name_of``, best first.
+        names: the hits' subjects by ``name_of``, best first.
 
     Returns:
-        Every place of ``names`` once.
+        A permutation of the places in ``names``.
     """
     asked, order = name_of(query), list(range(len(names)))
     alike: dict[str, list[int]] = {}
@@ -63,35 +63,32 @@ def as_written(query: str, names: Sequence[str]) -> list[int]:
 
 
 def _bare(name: str) -> str:
-    """The name's words without signs and accents, as the index has them."""
+    """The name's words without signs and accents, as in the index."""
     letters = "".join(one for one in unicodedata.normalize("NFKD", name) if not unicodedata.combining(one))
     return " ".join(re.findall(r"[^\W_]+", letters))
 
 
 def _length_in(asked: str, name: str) -> int:
-    """The length of a name that stands in the question, and not within a word; 0 for one that does not."""
+    """The length of the name if the question contains it as whole words, else 0."""
     return len(name) if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", asked) else 0
 
 
 def relevance(
     asked: Collection[str], subject: Collection[str], held: Collection[str], weight: Callable[[str], float]
 ) -> float:
-    """The share of the subject that the question names, times the share of the question that the fact holds.
+    """The share of the subject that the question names, times the share of the question that the fact covers.
 
-    Shares are of inverse document frequency. A word that no fact holds does not count: it is how one asks.
+    Shares are of inverse document frequency, from 0 to 1. A word that no fact contains does not count.
 
     Args:
-        asked: words of the question that some fact holds.
+        asked: words of the question that some fact contains.
         subject: words of the fact's subject.
         held: all words of the fact.
         weight: of a word.
-
-    Returns:
-        From 0 to 1.
     """
-    # Measured as Youden's J between a fact and the best other one, and as the share of absent subjects let through, on
-    # the bundled world (76 facts, 844 prompts, subjects of one word) / on 305 invented places, some named inside
-    # others ("Kamo", "Fort Kamo"): BM25 itself 1.00, 0 % / 0.60, 0 %; BM25 over that of the ideal fact 0.91, 9 % /
+    # Measured as Youden's J between a fact and the best other one, and as the share of absent subjects accepted, on
+    # the bundled world (76 facts, 844 prompts, subjects of one word) / on 305 invented places, some names inside
+    # others ("Kamo", "Fort Kamo"): BM25 itself 1.00, 0 % / 0.60, 0 %; BM25 relative to the ideal fact 0.91, 9 % /
     # 0.60, 0 %, and without unknown words in the ideal 1.00, 89 % / 0.83, 50 %; the subject's share alone 1.00, 0 % /
     # 0.31, 0 %; this product 1.00, 0 % / 0.99, 0 %.
     return _share(subject, asked, weight) * _share(asked, held, weight)
@@ -99,6 +96,6 @@ def relevance(
 
 def _share(whole: Collection[str], part: Collection[str], weight: Callable[[str], float]) -> float:
     total = sum(map(weight, whole))
-    if total == 0:  # nothing but words that everything holds, which tell facts apart least of all
+    if total == 0:  # only words that every fact contains
         return 1.0 if whole and all(word in part for word in whole) else 0.0
     return sum(weight(word) for word in whole if word in part) / total

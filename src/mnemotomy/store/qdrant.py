@@ -1,4 +1,4 @@
-"""Vectors in Qdrant, in a folder or on a server, by the ids of the facts that they stand for."""
+"""Vectors in Qdrant, in a folder or on a server, by the ids of their facts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MARK = "mark"
 
 
 def open_client(location: str | Path | QdrantClient) -> QdrantClient:
-    """A client: of a server at an ``http://`` or ``https://`` address, or of a folder in this process.
+    """A client of the server at an ``http://`` or ``https://`` address, or of a folder in this process.
 
     Raises:
         StoreError: the folder cannot be used, or another process has it open.
@@ -27,7 +27,7 @@ def open_client(location: str | Path | QdrantClient) -> QdrantClient:
         return location
     with explaining(str(location)):
         if str(location).startswith(("http://", "https://")):
-            return QdrantClient(url=str(location), check_compatibility=False)  # else it warns where no server answers
+            return QdrantClient(url=str(location), check_compatibility=False)  # it warns if no server answers
         return QdrantClient(path=str(location))
 
 
@@ -36,15 +36,15 @@ class Vectors:
 
     Args:
         client: from ``open_client``.
-        collection: its name; made with the first vectors.
-        location: for errors.
+        collection: its name; created with the first vectors.
+        location: for error messages.
     """
 
     def __init__(self, client: QdrantClient, collection: str, location: str) -> None:
         self._client, self._collection, self._location = client, collection, location
 
     def marks(self) -> Iterator[tuple[int, str]]:
-        """The id of every vector, and the mark that it was put with."""
+        """The id and the mark of every vector."""
         if not self._exists():
             return
         offset: models.ExtendedPointId | None = None
@@ -58,10 +58,10 @@ class Vectors:
                 return
 
     def put(self, numbers: Sequence[int], vectors: Float[Tensor, "n d"], marks: Sequence[str]) -> None:
-        """Add vectors with their marks, or replace those of the same ids.
+        """Add vectors with their marks, replacing those with the same ids.
 
         Raises:
-            StoreError: the collection holds vectors of another length.
+            StoreError: the collection's vectors have another length.
         """
         width = vectors.shape[1]
         with explaining(self._location):
@@ -101,7 +101,7 @@ class Vectors:
         if not isinstance(params, models.VectorParams) or params.size != width:
             raise StoreError(
                 f"the collection {self._collection!r} at {self._location} has no vectors of length {width}; it was "
-                "made with another encoder: give another collection"
+                "made with another encoder, so give another collection"
             )
 
 

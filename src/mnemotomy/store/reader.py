@@ -1,4 +1,4 @@
-"""Questions answered by a model that reads the facts of a store."""
+"""Answers to questions by a model that reads facts from a store."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _DEPTH = 5
 
 @dataclass(frozen=True)
 class Answer:
-    """What was answered, and from what.
+    """An answer and its sources.
 
     Attributes:
         text: the answer.
-        known: whether the store holds something about the question; else the model was not run.
+        known: whether the store has a fact about the question; if not, the model was not run.
         hits: the facts that the model read, best first.
-        prompt: what the model was given; empty where it was not run.
+        prompt: the model's input; empty if it was not run.
     """
 
     text: str
@@ -36,17 +36,17 @@ class Answer:
 
 
 class Reader:
-    """A model beside a store: look up, put into the context, answer.
+    """A model with a store: look facts up, put them into the context, answer.
 
     Args:
         model: a causal language model of transformers.
-        tokenizer: of that model.
+        tokenizer: the model's.
         store: a ``FactStore`` or another retriever.
-        format: how facts and question are joined; what the model was trained with.
-        facts_per_question: the most facts to put into the context.
+        format: how facts and question are joined, as in the model's training.
+        facts_per_question: the most facts in the context.
         threshold: the relevance that a fact needs; by default calibrated on the store.
         max_new_tokens: the longest answer.
-        chat: put the prompt into the tokenizer's chat template.
+        chat: use the tokenizer's chat template.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Reader:
         chat: bool = False,
     ) -> None:
         if facts_per_question < 1 or max_new_tokens < 1:
-            raise DataError("facts per question and new tokens must be at least 1")
+            raise DataError("facts_per_question and max_new_tokens must be at least 1")
         if chat and not getattr(tokenizer, "chat_template", None):
             raise ModelError("the tokenizer has no chat template; ask without chat")
         self.store = store
@@ -100,11 +100,11 @@ class Reader:
         ]
 
     def recall(self, question: str) -> str:
-        """What the model answers by itself, without the store."""
+        """The model's own answer, without the store."""
         return self.recall_many([question])[0]
 
     def recall_many(self, questions: Sequence[str]) -> list[str]:
-        """What the model answers to each question by itself."""
+        """The model's own answer to each question, without the store."""
         return self._continue([self._prompt(question, ()) for question in questions])
 
     def _retrieve(self, question: str, least: float) -> tuple[Hit, ...]:
@@ -113,7 +113,7 @@ class Reader:
 
     def _prompt(self, question: str, hits: Sequence[Hit]) -> str:
         prompt = self.format.join([statement(hit.fact) for hit in hits], question)
-        # a separator's words belong to the prompt; its last spaces to the answer's first token
+        # the separator's words belong to the prompt, its trailing spaces to the answer's first token
         prompt += self.format.separator.rstrip()
         if not self._chat:
             return prompt

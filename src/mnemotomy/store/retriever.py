@@ -1,4 +1,4 @@
-"""What finds facts for a question, whatever it searches with."""
+"""The interface of a searchable store of facts."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ class Hit:
     """A fact that a search found.
 
     Attributes:
-        fact: as it is stored.
-        score: by which hits are ranked, larger is better; comparable within one search only.
-        relevance: how surely the fact is about what was asked, comparable between searches; at most 1.
+        fact: the stored fact.
+        score: ranks hits, larger is better; comparable only within one search.
+        relevance: how likely the fact is about the question, at most 1; comparable between searches.
     """
 
     fact: Fact
@@ -25,7 +25,7 @@ class Hit:
 
 
 class Retriever(Protocol):
-    """A store of facts that can be searched; ``FactStore`` says what each method does."""
+    """A searchable store of facts; ``FactStore`` documents the methods."""
 
     def add(self, facts: Iterable[Fact]) -> int: ...
     def update(self, fact: Fact) -> None: ...
@@ -38,7 +38,7 @@ class Retriever(Protocol):
 
 
 def statement(fact: Fact) -> str:
-    """What the fact says, as a text that a model can read: its first context, or one made of its parts."""
+    """The fact as a text for a model: its first context, or one made from its parts."""
     if fact.contexts:
         return fact.contexts[0]
     about = f"{fact.subject}, {fact.relation}" if fact.relation else fact.subject

@@ -1,4 +1,4 @@
-"""The file of a store: its tables, opening and explaining them, and facts as rows."""
+"""A store's file: its tables, opening it, its errors, and facts as rows."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from mnemotomy.store.retriever import statement
 APPLICATION, VERSION = 0x4D6E656D, 1  # "Mnem" in the file's header, and the layout below
 TOKENIZER = "tokenize = 'unicode61 remove_diacritics 2'"
 BUSY_SECONDS = 60.0
-DAMAGED = "is damaged; make the store anew from an exported file"
+DAMAGED = "is damaged; make a new store from an exported file"
 
-# ids are never used twice, so that whatever refers to a fact by its id cannot come to mean another one
+# ids are never reused, so that a reference to a fact cannot come to mean another one
 _TABLES = (
     """CREATE TABLE facts (
         id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -35,7 +35,7 @@ _TABLES = (
 
 
 class _Connection(sqlite3.Connection):
-    """One whose messages may quote what is no text any more, in a damaged file."""
+    """A connection that also reports text that a damaged file can no longer decode."""
 
     def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
         try:
@@ -45,14 +45,13 @@ class _Connection(sqlite3.Connection):
 
 
 def connect(path: str | Path, *, create: bool = True) -> sqlite3.Connection:
-    """Open the store at ``path``; where there is no file, or an empty one, make it.
+    """Open the store at ``path``; create it if the file is missing or empty.
 
-    The journal is SQLite's rollback journal: the store stays one file, and nothing of what is deleted survives in a
-    write-ahead log beside it.
+    SQLite's rollback journal keeps the store in one file, so that deleted text does not survive in a write-ahead log.
 
     Raises:
-        StoreError: the path is a folder or lies in none, holds something else than a store, or one of a newer
-            version; or there is no file and ``create`` is false.
+        StoreError: the path is a folder or has no parent folder, the file is not a store or of a newer version, or
+            it is missing and ``create`` is false.
     """
     path = Path(path)
     if path.is_dir():
@@ -66,7 +65,7 @@ def connect(path: str | Path, *, create: bool = True) -> sqlite3.Connection:
             path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False, factory=_Connection
         )
         try:
-            # while adding too: what the index sheds as it grows are copies of texts that may be deleted later
+            # needed while adding too: the growing index drops copies of texts that may be deleted later
             connection.execute("PRAGMA secure_delete = ON")
             connection.execute("PRAGMA cache_size = -65536")  # KiB
             _prepare(connection, path)
@@ -77,7 +76,7 @@ def connect(path: str | Path, *, create: bool = True) -> sqlite3.Connection:
 
 
 def is_database(path: str | Path) -> bool:
-    """Whether there is a file of SQLite at ``path``, by its header."""
+    """Whether the file at ``path`` has SQLite's header."""
     if not Path(path).is_file():
         return False
     with Path(path).open("rb") as file:
@@ -86,22 +85,17 @@ def is_database(path: str | Path) -> bool:
 
 @contextlib.contextmanager
 def snapshot(connection: sqlite3.Connection) -> Iterator[None]:
-    """One state of the file for several reads, whatever other processes do."""
-    if connection.in_transaction:  # inside a call of ``add`` that reads the store as it goes
+    """One state of the file for several reads, whatever other processes write."""
+    # already in a transaction: ``add`` was given facts that are read from this store
+    with contextlib.nullcontext() if connection.in_transaction else transaction(connection, "DEFERRED"):
         yield
-        return
-    connection.execute("BEGIN")
-    try:
-        yield
-    finally:
-        connection.execute("COMMIT")
 
 
 @contextlib.contextmanager
 def transaction(connection: sqlite3.Connection, kind: Literal["DEFERRED", "IMMEDIATE"] = "IMMEDIATE") -> Iterator[None]:
-    """Write all of what happens inside, or nothing; other processes wait for their turn.
+    """Write everything inside, or nothing; other processes wait.
 
-    ``"DEFERRED"`` is for what only reads: it sees one state of the store throughout, and writers wait until it ends.
+    ``"DEFERRED"`` is for reading: it sees one state of the store, and writers wait until it ends.
     """
     connection.execute(f"BEGIN {kind}")
     try:
@@ -127,8 +121,8 @@ def explaining(path: Path) -> Iterator[None]:
 
 
 _MEANINGS = {
-    "is locked": "is in use by another process; try again when that is done",
-    "not a database": "is no fact store; give another path",
+    "is locked": "is in use by another process; try again later",
+    "not a database": "is not a fact store; give another path",
     "malformed": DAMAGED,
     "decode to UTF-8": DAMAGED,
     "readonly": "cannot be written; check its permissions",
@@ -139,7 +133,7 @@ _MEANINGS = {
 
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
-    with transaction(connection, "DEFERRED"):  # else another process could make the store between two of the reads
+    with transaction(connection, "DEFERRED"):  # so that no process can make the store between the reads
         if _is_store(connection, path):
             return
     with transaction(connection):
@@ -152,15 +146,15 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _is_store(connection: sqlite3.Connection, path: Path) -> bool:
-    """Whether the file is a store already; False where it is empty."""
+    """Whether the file is a store already; False if it is empty."""
     application, version, tables = (
         connection.execute(query).fetchone()[0]
         for query in ("PRAGMA application_id", "PRAGMA user_version", "SELECT count(*) FROM sqlite_schema")
     )
     if application == APPLICATION and version > VERSION:
-        raise StoreError(f"{path} is a fact store of version {version}, and this is mnemotomy for {VERSION}; upgrade")
+        raise StoreError(f"{path} is a fact store of version {version}, newer than this mnemotomy's {VERSION}; upgrade")
     if application != APPLICATION and (tables or application or version):
-        raise StoreError(f"{path} is a database of another program, no fact store; give another path")
+        raise StoreError(f"{path} is another program's database, not a fact store; give another path")
     return bool(application == APPLICATION and tables)
 
 
@@ -171,14 +165,14 @@ Row = tuple[str, str, str, str]
 
 
 class Indexed(NamedTuple):
-    """The texts of a fact that can be searched for."""
+    """The searchable texts of a fact."""
 
     subject: str
     text: str
 
 
 def storable(text: str) -> str:
-    """The text as one that UTF-8 can hold."""
+    """The text, with a replacement for what UTF-8 cannot encode."""
     return text.encode(errors="replace").decode()
 
 
@@ -186,14 +180,14 @@ def to_row(fact: Fact, where: str) -> Row:
     """The values of ``COLUMNS``.
 
     Raises:
-        DataError: a text has half a character, which no file can hold.
+        DataError: a text contains half a surrogate pair, which UTF-8 cannot encode.
     """
     texts = {name: getattr(fact, name) for name in _LISTS if getattr(fact, name)}
     row = (fact.subject, fact.answer, fact.relation, json.dumps(texts, ensure_ascii=False))
     try:
         "".join(row).encode()
     except UnicodeEncodeError as error:
-        raise DataError(f"{where}: a text holds half a character (a lone surrogate); write it as UTF-8") from error
+        raise DataError(f"{where}: a text contains half a surrogate pair, which UTF-8 cannot encode; fix it") from error
     return row
 
 
@@ -201,7 +195,7 @@ def from_row(row: Row) -> Fact:
     """The fact that ``to_row`` stored.
 
     Raises:
-        StoreError: it is not as it was stored.
+        StoreError: the row is damaged.
     """
     subject, answer, relation, texts = row
     try:
@@ -212,5 +206,5 @@ def from_row(row: Row) -> Fact:
 
 
 def indexed(fact: Fact) -> Indexed:
-    """What the index holds of the fact. Its prompts are not in: they are questions, and state nothing."""
+    """The fact's texts for the index; without prompts, which ask and state nothing."""
     return Indexed(fact.subject, " ".join((fact.relation, *(fact.contexts or (statement(fact),)))))
