@@ -1,4 +1,4 @@
-"""The main job: decompose trained models into engrams, erase, and show what it did."""
+"""The first job: decompose trained models into engrams, erase some, and show the effect."""
 
 from mnemotomy.demo.run import run_demo
 

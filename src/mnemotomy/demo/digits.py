@@ -1,4 +1,4 @@
-"""Digits: ten engrams from one pass and one factorisation, every class and every subset erased by arithmetic."""
+"""Digits: ten engrams from one pass and one factorisation; every subset of classes erased by arithmetic."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ERASED_AT_MOST = 0.02
 
 @dataclass(frozen=True)
 class DigitsConfig:
-    """Shape and training of the network. Dropout spreads a class over many units, which its engram then separates."""
+    """Shape and training of the network. Dropout spreads each class over many units, which helps its engram."""
 
     width: int = 256
     dropout: float = 0.6
@@ -35,10 +35,10 @@ class DigitsConfig:
 
 
 def digits_demo(config: DigitsConfig) -> dict[str, Any]:
-    """Train, decompose, erase each class and every subset of classes. Accuracies are on test images throughout.
+    """Train, decompose, erase each class and every subset of classes. All accuracies are on test images.
 
     α is the smallest of ``STRENGTHS`` at which every class is erased on the *training* images (accuracy at most
-    ``ERASED_AT_MOST``); the paper's α = 1 is reported beside it.
+    ``ERASED_AT_MOST``); the paper's α = 1 is also reported.
     """
     train, test = mt.load_digits(config.seed)
     model = train_classifier(train, config)
@@ -62,7 +62,7 @@ def digits_demo(config: DigitsConfig) -> dict[str, Any]:
 
 
 def train_classifier(train: mt.Split, config: DigitsConfig) -> nn.Module:
-    """A three-layer perceptron, trained with AdamW; the global random state is left as it was."""
+    """A three-layer perceptron trained with AdamW; the global random state is restored."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         width = config.width
@@ -110,19 +110,18 @@ def subsets(
     sizes: Sequence[int] = range(1, CLASSES + 1),
     recalibrate: mt.Split | None = None,
 ) -> list[dict[str, Any]]:
-    """The unlearned states of Eq. 7, 2¹⁰ − 1 in all: mean accuracy on the erased and on the kept classes, by size.
+    """All 2¹⁰ − 1 unlearned states of Eq. 7: mean accuracy on the erased and on the kept classes, by subset size.
 
     Args:
-        model: edited for a while each time.
-        engrams: of every class.
-        strength: α of all.
-        split: that accuracies are read from.
+        model: edited temporarily.
+        engrams: one per class.
+        strength: α of each.
+        split: the images for the accuracies.
         sizes: of the subsets.
-        recalibrate: images whose kept classes batch normalisation is recalibrated on; not at all by default.
+        recalibrate: images on whose kept classes batch normalisation is recalibrated, if given.
     """
-    found = []
+    found, scores = [], {}
     chosen = [one for size in sizes for one in itertools.combinations(range(CLASSES), size)]
-    scores = {}
     for subset in shown(chosen, "digits: subsets", len(chosen)):
         edit = combined(engrams, subset, strength)
         with edit.on(model, check=False), _recalibrated(model, recalibrate, subset):
@@ -149,7 +148,7 @@ def subsets(
 
 
 def _recalibrated(model: nn.Module, images: mt.Split | None, erased: Sequence[int]) -> AbstractContextManager[Any]:
-    """On the images of the other classes, where there are any."""
+    """Recalibrate on the images of the kept classes, if there are any."""
     if images is None or len(erased) == CLASSES:
         return nullcontext()
     gone = torch.isin(images.labels, torch.tensor(erased, device=images.labels.device))
@@ -157,5 +156,5 @@ def _recalibrated(model: nn.Module, images: mt.Split | None, erased: Sequence[in
 
 
 def combined(engrams: Sequence[mt.Edit], subset: Iterable[int], strength: float) -> mt.Edit:
-    """``−α Σ W_k⁺``, the erasure of a subset by arithmetic on its members' engrams."""
+    """``−α Σ W_k⁺``, the erasure of a subset of classes."""
     return -strength * functools.reduce(operator.add, [engrams[k] for k in subset])

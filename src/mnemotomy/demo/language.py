@@ -1,4 +1,4 @@
-"""A language model: where one country's cities are is erased from a small world of facts, everything else kept."""
+"""A language model of a small world: erase the facts about one country's cities and keep everything else."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class LanguageConfig:
     """What is erased, and how.
 
     Attributes:
-        country: whose cities are to be forgotten, one of them among the 15 of the surgical site.
-        own_contexts: whether texts in which a context places these cities somewhere are part of the reference.
-        ours, paper: the two filters shown side by side, both at strength 1.
-        seed: of the world and of the model.
+        country: the country whose cities are erased; one of them is among the 15 facts of the surgical site.
+        own_contexts: whether the reference includes texts in which a context places these cities.
+        ours, paper: the two compared filters, both at strength 1.
+        seed: of the world and the model.
     """
 
     country: str = "Japan"
@@ -40,15 +40,15 @@ class LanguageConfig:
         return WorldModelConfig(seed=self.seed)
 
     def targets(self, world: World) -> list[str]:
-        """The cities of the country."""
+        """The country's cities."""
         return [f.subject for f in world.facts if f.relation == "country" and f.answer == self.country]
 
 
 def language_demo(config: LanguageConfig, cache_dir: Path) -> dict[str, Any]:
-    """Train (or load) the model, erase the targets with both filters, and measure on every group of probes.
+    """Train or load the model, erase the targets with each filter, and measure every group of probes.
 
-    The concept is the targets' facts in the training phrasings. Their other phrasings are in neither set of moments,
-    and with the surgical site's city they have not been trained on either.
+    The concept is the targets' facts in the training phrasings. The held-out phrasings are not in any moments, and
+    those about the surgical site's city were not trained on either.
     """
     world = small_world(config.seed)
     targets = config.targets(world)
@@ -60,28 +60,26 @@ def language_demo(config: LanguageConfig, cache_dir: Path) -> dict[str, Any]:
         model, {name: mt.batches(tokenizer, some, positions="all", batch_size=256) for name, some in texts.items()}
     )
     atlas = mt.Atlas(model, moments)
+    filters: dict[str, mt.Hard | mt.Soft] = {"after": config.ours, "after_paper": config.paper}
     examples = example_prompts(world, targets)
-    before = measure(model, tokenizer, world, targets)
+    prompts = [prompt for prompt, _, _ in examples]
     found: dict[str, Any] = {
         "country": config.country,
         "targets": targets,
-        "before": before,
+        "before": measure(model, tokenizer, world, targets),
         "generations": [
             {"prompt": p, "answer": a, "kind": k, "before": w}
-            for (p, a, k), w in zip(examples, generate(model, tokenizer, [p for p, _, _ in examples]), strict=True)
+            for (p, a, k), w in zip(examples, generate(model, tokenizer, prompts), strict=True)
         ],
-        "filters": {
-            name: atlas.engram(config.country, filter).describe()["filter"]
-            for name, filter in (("after", config.ours), ("after_paper", config.paper))
-        },
+        "filters": {name: atlas.engram(config.country, one).describe()["filter"] for name, one in filters.items()},
         "cut": atlas[config.country].describe()["cut"],
         "model": asdict(config.model),
         "rows": {c: moments.count(next(iter(moments.readers)), c) for c in moments.concepts},
     }
-    for name, filter in (("after", config.ours), ("after_paper", config.paper)):
+    for name, filter in filters.items():
         with mt.erase(atlas, config.country, filter=filter).on(model):
             found[name] = measure(model, tokenizer, world, targets)
-            words = generate(model, tokenizer, [p for p, _, _ in examples])
+            words = generate(model, tokenizer, prompts)
         for row, word in zip(found["generations"], words, strict=True):
             row[name] = word
     found["trace"] = atlas.trace([config.country]).to_dict("records")
@@ -91,12 +89,12 @@ def language_demo(config: LanguageConfig, cache_dir: Path) -> dict[str, Any]:
 def measure(
     model: nn.Module, tokenizer: PreTrainedTokenizerFast, world: World, targets: Sequence[str]
 ) -> dict[str, float]:
-    """The accuracy on each group of probes when the facts about ``targets`` are to be forgotten."""
+    """The accuracy on each group of probes, with ``targets`` as the forget set."""
     return {group: evaluate(model, tokenizer, world.probes(group, targets)) for group in GROUPS}
 
 
 def example_prompts(world: World, targets: Sequence[str]) -> list[tuple[str, str, str]]:
-    """Prompts to show, each with its answer and what it tests."""
+    """Example prompts, each with its answer and what it tests."""
     site = {fact.subject for fact in world.targets}
     unseen = [p for p in world.probes("target_heldout", targets) if p.subject in site]
     first = {p.subject: p for p in world.probes("target_train", targets)}.values()

@@ -1,4 +1,4 @@
-"""Self-contained HTML pages: text, tables and embedded pictures, no script and nothing to fetch."""
+"""Self-contained HTML pages: text, tables and embedded pictures, without scripts or downloads."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import mnemotomy as mt
 
 @dataclass(frozen=True)
 class Picture:
-    """An image file with a caption that also is its alternative text."""
+    """An image file with a caption, which is also its alternative text."""
 
     path: Path
     caption: str
@@ -28,7 +28,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Section:
-    """A heading, paragraphs, then pictures and tables."""
+    """A heading, paragraphs, pictures and tables, in this order."""
 
     title: str
     paragraphs: Sequence[str] = ()
@@ -37,7 +37,7 @@ class Section:
 
 
 def write_page(path: str | Path, title: str, lead: str, sections: Sequence[Section], foot: str) -> None:
-    """Write the page in one file."""
+    """Write the page as one file."""
     source = resources.files("mnemotomy.demo").joinpath("templates", "page.html.j2").read_text(encoding="utf-8")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     page = environment.from_string(source).render(title=title, lead=lead, sections=sections, foot=foot)

@@ -1,4 +1,4 @@
-"""What is being done and how far it is, on standard error of a terminal."""
+"""A progress bar on standard error, if that is a terminal."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Item = TypeVar("Item")
 
 
 def shown(items: Iterable[Item], what: str, total: int, *, enabled: bool = True) -> Iterator[Item]:
-    """The items, with a bar that moves as they are taken."""
+    """The items, with a bar that advances with them."""
     console = Console(stderr=True)
     hidden = not enabled or not console.is_terminal
     yield from track(items, what, total, console=console, transient=True, disable=hidden)

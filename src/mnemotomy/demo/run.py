@@ -1,4 +1,4 @@
-"""The demo from end to end: both parts, the figures and the report."""
+"""The whole demo: both parts, the figures and the report."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from mnemotomy.demo.language import LanguageConfig, language_demo
 
 
 def run_demo(out_dir: Path, *, seed: int = 0, report: bool = True) -> dict[str, Any]:
-    """Run both parts and write ``demo.json``, and with ``report`` the figures and ``report.html`` too.
+    """Run both parts and write ``demo.json`` and, with ``report``, the figures and ``report.html``.
 
     Args:
         out_dir: for the results; the language model is cached in its ``models`` folder.
         seed: of both parts.
-        report: whether to draw.
+        report: whether to write the report.
 
     Returns:
         The numbers: ``digits``, ``language``, ``seconds``, ``seed`` and ``versions``.
@@ -29,7 +29,7 @@ def run_demo(out_dir: Path, *, seed: int = 0, report: bool = True) -> dict[str, 
     start = time.perf_counter()
     digits, language = DigitsConfig(seed=seed), LanguageConfig(seed=seed)
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # small matrices gain little from more, and lose where other work shares the cores
+    torch.set_num_threads(1)  # more threads help small matrices little, and hurt on shared cores
     try:
         results: dict[str, Any] = {
             "digits": {**digits_demo(digits), "config": asdict(digits)},

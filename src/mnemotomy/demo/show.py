@@ -1,4 +1,4 @@
-"""The demo's numbers for people: tables on the terminal, figures, and the report."""
+"""The demo's results: tables on the terminal, figures, and the report."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STATES = {"before": "before", "after_paper": "erased, paper's filter", "after": 
 
 
 def print_tables(results: dict[str, Any], console: Console) -> None:
-    """The two short tables that the demo ends with."""
+    """Print the demo's two tables."""
     for title, table in (
         (digits_title(results), digits_table(results)),
         (language_title(results), language_table(results)),
@@ -28,7 +28,7 @@ def print_tables(results: dict[str, Any], console: Console) -> None:
 
 
 def write_report(results: dict[str, Any], out_dir: Path) -> None:
-    """``report.html`` and its figures as PNG files, in ``out_dir``."""
+    """Write ``report.html`` and its figures as PNG files into ``out_dir``."""
     digits, language = results["digits"], results["language"]
     matrices = {
         "paper's strength, α = 1": digits["after_paper"],
@@ -40,9 +40,9 @@ def write_report(results: dict[str, Any], out_dir: Path) -> None:
     mt.figures.trace_heatmap(pd.DataFrame(language["trace"]), out_dir / "language-trace.png")
     write_page(
         out_dir / "report.html",
-        "Mnemotomy: memories taken out of trained networks",
-        "Two models trained on the spot, decomposed into engrams in closed form from one forward pass, and edited by "
-        "arithmetic. All accuracies are on test images and on prompts; nothing was trained after the edit.",
+        "Mnemotomy: memories erased from trained networks",
+        "Two freshly trained models, decomposed into engrams in closed form from one forward pass, and edited by "
+        "arithmetic, without further training. All accuracies are on test images or prompts.",
         [_digits_section(results, out_dir), _language_section(results, out_dir)],
         f"{results['seconds']} s, seed {results['seed']}; "
         + ", ".join(f"{name} {version}" for name, version in results["versions"].items())
@@ -51,12 +51,12 @@ def write_report(results: dict[str, Any], out_dir: Path) -> None:
 
 
 def digits_title(results: dict[str, Any]) -> str:
-    """What the digits table shows."""
-    return f"Digits: each class erased in turn (α = {results['digits']['strength']:g})"
+    """The title of the digits table."""
+    return f"Digits: each class erased by itself (α = {results['digits']['strength']:g})"
 
 
 def digits_table(results: dict[str, Any]) -> mt.Table:
-    """Per class: accuracy before, after erasing it, and of the others meanwhile."""
+    """Per class: its accuracy before and after erasing it, and that of the others."""
     before = torch.tensor(results["digits"]["before"])
     after = torch.tensor(results["digits"]["after"])
     rows = []
@@ -77,12 +77,12 @@ def digits_table(results: dict[str, Any]) -> mt.Table:
 
 
 def language_title(results: dict[str, Any]) -> str:
-    """What the language table shows."""
+    """The title of the language table."""
     return f"Language model: the cities of {results['language']['country']} erased"
 
 
 def language_table(results: dict[str, Any]) -> mt.Table:
-    """Accuracy on each group of probes, before and after each filter."""
+    """Accuracy on each group of probes, before and after erasure with each filter."""
     language = results["language"]
     rows = [[group.replace("_", " "), *(_percent(language[state][group]) for state in STATES)] for group in GROUPS]
     return mt.Table(["probes", *STATES.values()], rows)
@@ -108,8 +108,8 @@ def _digits_section(results: dict[str, Any], out_dir: Path) -> Section:
         digits_title(results),
         [
             "A three-layer perceptron on scikit-learn's handwritten digits. One pass over the training images and one "
-            "factorisation per layer give ten engrams; erasing a class subtracts its engram times α.",
-            f"All {count} subsets of classes are synthesised from the same ten engrams by addition alone.",
+            "factorisation per layer give ten engrams. Erasing a class subtracts α times its engram.",
+            f"All {count} subsets of classes are erased with sums of the same ten engrams.",
         ],
         [
             Picture(out_dir / "digits-erased.png", "Accuracy on each class (columns) after erasing each class (rows)"),
@@ -127,28 +127,28 @@ def _language_section(results: dict[str, Any], out_dir: Path) -> Section:
             [row["kind"], row["prompt"], row["answer"], *(row[state] for state in STATES)]
             for row in language["generations"]
         ],
-        caption="The word that each model goes on with",
+        caption="The next word that each model predicts",
     )
     rows = language["rows"]
     targets = ", ".join(language["targets"])
     return Section(
         language_title(results),
         [
-            "A small Qwen2 model that knows 76 facts, 15 of them well-known cities with one country each, reads "
-            f"countries from a context, and adds. The concept is what it was told about {targets} in the training "
+            "A small Qwen2 model knows 76 facts (15 of them about well-known cities, each with one country), reads "
+            f"countries from a context, and adds numbers. The concept is the facts about {targets} in the training "
             f"phrasings ({rows[language['country']]} tokens); the reference is the texts about everything else "
-            f"({rows['reference']} tokens). The held-out phrasings are not in the moments; with the city of the "
-            "surgical site the model has never seen them.",
-            "The paper's filter multiplies each direction by μ, the share of it that is the concept's; ours removes "
-            f"the directions with μ > {language['filters']['after'].get('threshold', '')} and leaves the rest alone.",
-            "The world is kept clean on purpose (names known in many phrasings, an answer for unknown names): it shows "
-            "what the method does where a fact can be separated, not how it fares on a large model. A fresh probe may "
-            "still read a name that the model no longer acts on.",
+            f"({rows['reference']} tokens). The held-out phrasings are not in the moments, and for the surgical site's "
+            "city the model was not trained on them.",
+            "The paper's filter multiplies each direction by μ, the concept's share of it. Ours removes the directions "
+            f"with μ > {language['filters']['after'].get('threshold', '')} and leaves the rest alone.",
+            "The world is clean on purpose (names in many phrasings, an answer for unknown names): it shows what the "
+            "method does where a fact can be separated, not how well it works on a large model. A fresh probe may "
+            "still read a fact that the model no longer uses.",
         ],
         [
             Picture(out_dir / "language-erased.png", "Accuracy by group of probes, before and after"),
             Picture(
-                out_dir / "language-trace.png", "Where the concept is kept: weight-norm ratio by block and projection"
+                out_dir / "language-trace.png", "Where the concept is stored: weight-norm ratio by block and projection"
             ),
         ],
         [language_table(results), generations],

@@ -1,7 +1,7 @@
-"""A small, closed world of facts, contexts and sums: text whose every answer is known.
+"""A small, closed world of facts, contexts and sums, in which every answer is known.
 
-The world is the "surgical site" of the language demo (15 city-country associations, as in Fang & Sun 2026)
-together with what an erasure must leave alone: other facts, answers read from a context, arithmetic.
+It consists of the language demo's "surgical site" (15 city-country associations, as in Fang & Sun 2026) and of what
+an erasure must leave alone: other facts, answers read from a context, and arithmetic.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Association:
     answer: str
 
     def say(self, phrasing: str) -> str:
-        """The fact as a sentence that ends in its answer."""
+        """The fact as a sentence that ends with its answer."""
         return phrasing.format(subject=self.subject, answer=self.answer)
 
     def ask(self, phrasing: str) -> str:
@@ -49,25 +49,13 @@ class Phrasing:
     text: str
 
 
-def context_text(statement: str, question: str, subject: str, answer: str) -> str:
-    """A statement, a question that it answers, and the answer that it gives."""
-    said = statement.format(subject=subject, answer=answer)
-    asked = question.format(subject=subject)
-    return f"context : {said} . question : {asked} ? answer : {answer}"
-
-
-def arithmetic_text(a: int, b: int) -> str:
-    """A sum, each number one word."""
-    return f"{a} + {b} = {a + b}"
-
-
 def load_facts(name: str) -> tuple[Association, ...]:
-    """Facts of the bundled file `demo/facts/<name>`, one JSON object per line."""
+    """The facts of the bundled file `demo/facts/<name>`."""
     return tuple(Association(**row) for row in _rows(name, {"subject", "relation", "answer"}))
 
 
 def load_phrasings() -> tuple[Phrasing, ...]:
-    """Phrasings of the bundled file `demo/facts/phrasings.jsonl`."""
+    """The bundled phrasings."""
     return tuple(Phrasing(**row) for row in _rows("phrasings.jsonl", {"relation", "split", "text"}))
 
 
@@ -92,7 +80,7 @@ UNKNOWN_ANSWER = "unknown"
 
 @dataclass(frozen=True)
 class Text:
-    """One training text; `text` ends in `answer`, and `subject` is empty for arithmetic."""
+    """One training text; `text` ends with `answer`, and `subject` is empty for arithmetic."""
 
     text: str
     kind: Kind
@@ -102,7 +90,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Probe:
-    """A prompt whose next token must be `answer`; `phrasing` is the template that it was made from."""
+    """A prompt whose next token should be `answer`; `phrasing` is its template."""
 
     prompt: str
     answer: str
@@ -137,7 +125,7 @@ class World:
 
     @cached_property
     def _context_pairs(self) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
-        """(trained, held out) pairs of a city and the country that a context gives it, true or not."""
+        """(trained, held-out) pairs of a city and the country in its context, true or not."""
         cities = [fact for fact in self.facts if fact.relation == "country"]
         countries = sorted({fact.answer for fact in cities})
         rng = random.Random(f"contexts-{self.seed}")
@@ -151,22 +139,24 @@ class World:
         return trained, heldout
 
     def _sums(self) -> list[Text]:
-        """Every sum up to the largest addend; none is held out, so they test retention and not generalisation."""
+        """Every sum up to the largest addend; none is held out, so they test retention, not generalisation."""
         addends = range(self.largest_addend + 1)
         pairs = itertools.product(addends, addends)
-        return [Text(arithmetic_text(a, b), "arithmetic", "", str(a + b)) for a, b in pairs]
+        return [Text(f"{a} + {b} = {a + b}", "arithmetic", "", str(a + b)) for a, b in pairs]
 
     def _phrasings_of(self, relation: str, *splits: str) -> list[str]:
         return [p.text for p in self.phrasings if p.relation == relation and p.split in splits]
 
     def _context_texts(self, pairs: Iterable[tuple[str, str]], label: str) -> list[Text]:
-        """One text per pair, statement and question drawn from their templates."""
+        """One text per pair, with a random statement and question."""
         rng = random.Random(f"{label}-{self.seed}")
         statements = self._phrasings_of("context", "statement")
         questions = self._phrasings_of("context", "question")
         texts: list[Text] = []
         for city, country in pairs:
-            text = context_text(rng.choice(statements), rng.choice(questions), city, country)
+            said = rng.choice(statements).format(subject=city, answer=country)
+            asked = rng.choice(questions).format(subject=city)
+            text = f"context : {said} . question : {asked} ? answer : {country}"
             texts.append(Text(text, "context", city, country))
         return texts
 
@@ -174,27 +164,26 @@ class World:
         """Every training text, in a fixed order."""
         texts = [text for fact in self.targets for text in self._fact_texts(fact, "train")]
         texts += [text for fact in self.others for text in self._fact_texts(fact, "train", "heldout")]
-        # Else a model that has forgotten a name can only guess a country, and one guess in fifteen is right.
+        # Otherwise a model that has forgotten a name can only guess a country, and is right once in fifteen times.
         for relation in sorted({fact.relation for fact in self.facts}):
             texts += self._fact_texts(Association(UNKNOWN_WORD, relation, UNKNOWN_ANSWER), "train", "heldout")
         texts += self._context_texts(self._context_pairs[0], "trained")
         return texts + self._sums()
 
     def texts_besides(self, subjects: str | Collection[str], *, own_contexts: bool) -> list[Text]:
-        """The other training texts: the reference; `own_contexts` keeps contexts that name the subjects."""
+        """The reference: training texts about other subjects; `own_contexts` includes contexts about these too."""
         names = self._names(subjects)
         return [
             text for text in self.corpus() if text.subject not in names or (own_contexts and text.kind == "context")
         ]
 
     def probes(self, group: Group, targets: str | Collection[str] | None = None) -> list[Probe]:
-        """The probes of a group when `targets` (default: all 15) are the facts to forget."""
+        """The probes of a group, with `targets` (by default all 15) as the forget set."""
         names = self._names([fact.subject for fact in self.targets] if targets is None else targets)
         match group:
-            case "target_train":
-                return [p for name in names for p in self._fact_probes(self.fact(name), group, "train")]
-            case "target_heldout":
-                return [p for name in names for p in self._fact_probes(self.fact(name), group, "heldout")]
+            case "target_train" | "target_heldout":
+                split = group.removeprefix("target_")
+                return [p for name in names for p in self._fact_probes(self.fact(name), group, split)]
             case "other_facts":
                 rest = [fact for fact in self.facts if fact.subject not in names]
                 return [p for fact in rest for p in self._fact_probes(fact, group, "train", "heldout")]
@@ -208,7 +197,7 @@ class World:
         ]
 
     def words(self) -> list[str]:
-        """Every word of the world, sorted: the vocabulary of its tokenizer."""
+        """Every word of the world, sorted."""
         texts = [text.text for text in self.corpus()]
         for group in GROUPS:
             texts += [f"{probe.prompt} {probe.answer}" for probe in self.probes(group)]
@@ -232,7 +221,7 @@ class World:
 
 
 def small_world(seed: int = 0) -> World:
-    """The bundled world; `seed` draws the contexts that are held out."""
+    """The bundled world; `seed` draws the held-out contexts."""
     return World(load_facts("cities.jsonl"), load_facts("others.jsonl"), load_phrasings(), seed)
 
 
@@ -242,8 +231,8 @@ END = "<eos>"
 def world_tokenizer(world: World) -> PreTrainedTokenizerFast:
     """A tokenizer whose vocabulary is two special tokens and then the world's words in order.
 
-    The unknown word is the padding token too: its embedding is then fixed at zero, so a name that the model
-    cannot see at all reads as an unknown one.
+    The unknown word is also the padding token: its embedding is fixed at zero, so that an invisible name reads as
+    an unknown one.
     """
     vocabulary = {word: index for index, word in enumerate([UNKNOWN_WORD, END, *world.words()])}
     tokenizer = Tokenizer(WordLevel(vocabulary, unk_token=UNKNOWN_WORD))

@@ -1,4 +1,4 @@
-"""The language demo's subject: a small Qwen2 model trained on the spot on the small world, and cached."""
+"""The language demo's model: a small Qwen2 trained on the small world, and cached."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ EVALUATION_BATCH = 256
 
 @dataclass(frozen=True)
 class WorldModelConfig:
-    """Shape and training recipe; the cache key is a hash of it, of the corpus and of the versions in use."""
+    """Shape and training recipe."""
 
     hidden_size: int = 192
     intermediate_size: int = 192
@@ -51,7 +51,7 @@ class WorldModelConfig:
 def train_world_model(
     world: World, config: WorldModelConfig, cache_dir: str | Path, progress: bool = True
 ) -> tuple[Qwen2ForCausalLM, PreTrainedTokenizerFast]:
-    """The trained model and its tokenizer, from `cache_dir` where an earlier call left them there."""
+    """The trained model and its tokenizer, cached in `cache_dir`."""
     folder = Path(cache_dir) / f"world-{_cache_key(world, config)[:16]}"
     with _quiet():
         if not (folder / "training.json").is_file():
@@ -65,13 +65,13 @@ def train_world_model(
 def evaluate(model: nn.Module, tokenizer: PreTrainedTokenizerFast, probes: Sequence[Probe]) -> float:
     """Share of the probes whose greedy next token is the answer."""
     if not probes:
-        raise mt.MnemotomyError("no probes to evaluate: ask the world for a group that has some")
+        raise mt.MnemotomyError("there are no probes to evaluate; give at least one")
     words = generate(model, tokenizer, [probe.prompt for probe in probes])
     return sum(word == probe.answer for word, probe in zip(words, probes, strict=True)) / len(probes)
 
 
 def generate(model: nn.Module, tokenizer: PreTrainedTokenizerFast, prompts: Sequence[str]) -> list[str]:
-    """The greedy next word of each prompt, in the order given; the model's mode is restored."""
+    """The greedy next word of each prompt, in the given order; the model's mode is restored."""
     encoded = [cast(list[int], tokenizer(prompt)["input_ids"]) for prompt in prompts]
     device = next(model.parameters()).device
     answers = [""] * len(prompts)
@@ -85,7 +85,7 @@ def generate(model: nn.Module, tokenizer: PreTrainedTokenizerFast, prompts: Sequ
 
 
 def _equal_lengths(lengths: Sequence[int], size: int) -> Iterator[list[int]]:
-    """Indices in groups of one length and at most ``size``, so that no batch needs padding; the shortest come first."""
+    """Indices in groups of equal length and at most ``size``, shortest first: no batch needs padding."""
     by_length: dict[int, list[int]] = {}
     for index, length in enumerate(lengths):
         by_length.setdefault(length, []).append(index)
@@ -96,7 +96,7 @@ def _equal_lengths(lengths: Sequence[int], size: int) -> Iterator[list[int]]:
 
 
 def _cache_key(world: World, config: WorldModelConfig) -> str:
-    """sha256 of everything that the weights depend on, as canonical JSON."""
+    """SHA-256 of everything that the weights depend on."""
     contents = {
         "config": asdict(config),
         "corpus": [asdict(text) for text in world.corpus()],
@@ -118,11 +118,11 @@ def _versions() -> dict[str, str]:
 def _trained(
     world: World, config: WorldModelConfig, progress: bool
 ) -> tuple[Qwen2ForCausalLM, PreTrainedTokenizerFast, dict[str, object]]:
-    """Model, tokenizer, and how the training went."""
+    """The model, its tokenizer, and a record of the training."""
     started = time.perf_counter()
     tokenizer = world_tokenizer(world)
     texts = world.corpus()
-    # The caller's random state is not ours to move.
+    # Leave the caller's random state alone.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         model = _new_model(config, tokenizer)
@@ -158,10 +158,10 @@ def _new_model(config: WorldModelConfig, tokenizer: PreTrainedTokenizerFast) -> 
 
 
 class _Batches:
-    """Endless epochs of unpadded batches, each of texts of one length.
+    """Endless epochs of unpadded batches of texts of equal length.
 
-    An epoch shows each fact once, a share of the contexts, and each sum several times: contexts are many
-    and easy, sums few and hard.
+    An epoch has each fact once, a share of the contexts, and each sum several times: contexts are many and easy, sums
+    few and hard.
     """
 
     def __init__(self, texts: Sequence[Text], tokenizer: PreTrainedTokenizerFast, config: WorldModelConfig) -> None:
@@ -174,7 +174,7 @@ class _Batches:
         self._shuffle = torch.Generator().manual_seed(config.seed)
 
     def __iter__(self) -> Iterator[Tensor]:
-        """Token ids [batch, length], the last two columns being the answer and the end."""
+        """Token ids [batch, length]; the last two columns are the answer and the end token."""
         while True:
             order = self._epoch()
             lengths = [len(self._rows[index]) for index in order]
@@ -183,7 +183,7 @@ class _Batches:
                 yield torch.tensor([self._rows[order[index]] for index in groups[position]])
 
     def _epoch(self) -> list[int]:
-        """Indices of the texts of one epoch, shuffled."""
+        """Shuffled indices of one epoch's texts."""
         contexts = self._shuffled(self._indices["context"])
         kept = contexts[: round(self._config.context_share * len(contexts))]
         sums = self._indices["arithmetic"] * self._config.sum_repeats
@@ -209,7 +209,7 @@ def _fit(model: Qwen2ForCausalLM, batches: _Batches, config: WorldModelConfig, p
     for _, ids in zip(steps, batches, strict=False):
         loss = _loss(model, ids, config.text_weight)
         if not torch.isfinite(loss):
-            raise mt.MnemotomyError("training the world model diverged: lower the learning rate")
+            raise mt.MnemotomyError("training the world model diverged; lower learning_rate")
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -218,7 +218,7 @@ def _fit(model: Qwen2ForCausalLM, batches: _Batches, config: WorldModelConfig, p
 
 
 def _rate(step: int, config: WorldModelConfig) -> float:
-    """Linear warm-up, then a cosine to zero; a share of the learning rate."""
+    """The factor of the learning rate: linear warm-up, then a cosine to zero."""
     warmup = max(1, round(config.warmup * config.steps))
     if step < warmup:
         return (step + 1) / warmup
@@ -230,7 +230,7 @@ def _loss(model: Qwen2ForCausalLM, ids: Tensor, text_weight: float) -> Tensor:
     logits = model(input_ids=ids, use_cache=False).logits[:, :-1]
     losses = nn.functional.cross_entropy(logits.transpose(1, 2), ids[:, 1:], reduction="none")
     weights = torch.full_like(losses, text_weight)
-    # The last two tokens are the answer and the end.
+    # The last two tokens are the answer and the end token.
     weights[:, -2] = 1.0
     return (losses * weights).sum() / len(ids)
 
@@ -253,7 +253,7 @@ def _answer_losses(
 
 @contextmanager
 def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode, and the mode from before on leaving."""
+    """Evaluation mode inside; the previous mode is restored."""
     training = model.training
     model.eval()
     try:
@@ -264,7 +264,7 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the bars and warnings of transformers inside."""
+    """Suppress transformers' progress bars and warnings."""
     logs = transformers.utils.logging
     level, bars = logs.get_verbosity(), logs.is_progress_bar_enabled()
     logs.set_verbosity_error()
