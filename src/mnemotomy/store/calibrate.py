@@ -1,4 +1,4 @@
-"""The threshold of relevance above which a hit counts as an answer, calibrated on the store's own facts."""
+"""The threshold of relevance at which a hit counts as an answer, calibrated on the store's own facts."""
 
 from __future__ import annotations
 
