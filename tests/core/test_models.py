@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,7 @@ from mnemotomy.core.errors import DataError, ModelError, TiedWeightsError
 from mnemotomy.core.files import check_replaceable, output_file, replacing_folder, write_text
 from mnemotomy.core.models import check_language_model
 from mnemotomy.core.modules import blocks_by_name, device_of, observing, tied_parameters
+from mnemotomy.core.temporary import remove_abandoned
 
 
 def masked() -> Any:
@@ -125,22 +129,76 @@ def test_a_failed_write_leaves_the_old_content(tmp_path: Path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["d", "f.txt"]
 
 
-def test_a_folder_that_cannot_be_replaced_stays_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("atomic", [True, False])
+def test_a_folder_that_cannot_be_replaced_stays_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, atomic: bool
+):
     folder = tmp_path / "d"
     with replacing_folder(folder) as temporary:
         (temporary / "x").write_text("old")
     replace = os.replace
 
     def interrupted(source: Path, target: Path) -> None:
-        if Path(target) == folder and ".old." not in str(source):
+        if Path(target) == folder and "moved" not in str(source):
             raise KeyboardInterrupt
         replace(source, target)
 
-    monkeypatch.setattr(os, "replace", interrupted)
+    if not atomic:
+        monkeypatch.setattr("mnemotomy.core.temporary._exchange", lambda *_: False)
+        monkeypatch.setattr(os, "replace", interrupted)
+    else:
+        monkeypatch.setattr("mnemotomy.core.temporary._exchange", lambda *_: interrupted(Path("new"), folder))
     with pytest.raises(KeyboardInterrupt), replacing_folder(folder) as temporary:
         (temporary / "x").write_text("new")
     assert (folder / "x").read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["d"]
+
+
+KILLED = """
+    import os, signal, sys
+    from pathlib import Path
+    from mnemotomy.core import files, temporary
+
+    folder, place, atomic = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "True"
+    if not atomic:
+        temporary._exchange = lambda *_: False
+    seen = [0]
+
+    def kill(event, arguments):
+        if event in ("os.rename", "ctypes.dlopen", "shutil.rmtree"):
+            seen[0] += 1
+            if seen[0] == place:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(kill)
+    with files.replacing_folder(folder) as inside:
+        (inside / "x").write_text("new")
+"""
+
+
+@pytest.mark.parametrize("atomic", [True, False])
+@pytest.mark.parametrize("place", [1, 2, 3])
+def test_a_kill_leaves_the_old_folder_or_the_new_one(tmp_path: Path, place: int, atomic: bool):
+    folder = tmp_path / "d"
+    with replacing_folder(folder) as temporary:
+        (temporary / "x").write_text("old")
+    command = [sys.executable, "-c", textwrap.dedent(KILLED), str(folder), str(place), str(atomic)]
+    subprocess.run(command, check=False, timeout=120)
+    if atomic:
+        assert (folder / "x").read_text() in ("old", "new")
+    remove_abandoned(folder)
+    assert (folder / "x").read_text() in ("old", "new")
+    assert [path.name for path in tmp_path.iterdir()] == ["d"]
+
+
+def test_what_a_living_process_writes_is_left_alone(tmp_path: Path):
+    with replacing_folder(tmp_path / "d") as first, output_file(tmp_path / "f") as file:
+        with replacing_folder(tmp_path / "d") as second:
+            (second / "x").write_text("second")
+        (first / "x").write_text("first")
+        file.write_text("whole")
+    assert (tmp_path / "d" / "x").read_text() == "first"
+    assert (tmp_path / "f").read_text() == "whole"
 
 
 def test_a_link_to_a_folder_stays_one(tmp_path: Path):

@@ -1,0 +1,114 @@
+"""Temporary files and folders beside their target: named by process, so that those of a killed run can be removed."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import re
+import shutil
+import socket
+import tempfile
+from pathlib import Path
+
+_EXCHANGE, _HERE = 2, -100  # RENAME_EXCHANGE and AT_FDCWD of Linux
+
+
+def temporary_file(target: Path) -> Path:
+    """A new file beside ``target``, after removing those that killed runs left there."""
+    remove_abandoned(target)
+    handle, name = tempfile.mkstemp(prefix=_prefix(target), suffix=target.suffix, dir=target.parent)
+    os.close(handle)
+    return Path(name)
+
+
+def temporary_folder(target: Path) -> Path:
+    """A new folder beside ``target``, after removing those that killed runs left there."""
+    remove_abandoned(target)
+    return Path(tempfile.mkdtemp(prefix=_prefix(target), dir=target.parent))
+
+
+def remove_abandoned(target: Path) -> None:
+    """Remove what killed processes left beside ``target``, and put back a folder that they had moved away."""
+    pattern = re.compile(rf"\.{re.escape(target.name)}\.{re.escape(_host())}-(\d+)\.")
+    for path in target.parent.glob(f".{_escaped(target.name)}.{_escaped(_host())}-*"):
+        found = pattern.match(path.name)
+        if found is None or _is_alive(int(found[1])):
+            continue
+        moved = path / "moved" / target.name
+        if moved.exists() and not target.exists():
+            os.replace(moved, target)
+        with contextlib.suppress(FileNotFoundError):  # another process was quicker
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def put_folder(folder: Path, target: Path) -> None:
+    """Give ``folder`` the name ``target``; what was there is removed, and never missing in between.
+
+    Where the system cannot exchange two names, the old folder waits inside ``folder``'s sibling and is put back by
+    ``remove_abandoned`` after a kill.
+    """
+    sync(folder)
+    if not target.exists():
+        os.replace(folder, target)
+    elif _exchange(folder, target):
+        shutil.rmtree(folder, ignore_errors=True)
+    else:
+        retired = Path(tempfile.mkdtemp(prefix=_prefix(target), dir=target.parent))
+        old = retired / "moved" / target.name
+        old.parent.mkdir()
+        try:
+            os.replace(target, old)
+            os.replace(folder, target)
+        except BaseException:
+            if old.exists() and not target.exists():
+                os.replace(old, target)
+            raise
+        finally:
+            shutil.rmtree(retired, ignore_errors=True)
+    sync(target.parent, below=False)
+
+
+def sync(path: Path, *, below: bool = True) -> None:
+    """Have the system write a file, or a folder and all that is below it, to the disk."""
+    for one in (path, *(path.rglob("*") if below and path.is_dir() else ())):
+        if one.is_symlink() or not (one.is_file() or one.is_dir()):
+            continue
+        with contextlib.suppress(OSError):  # some file systems sync no folders
+            handle = os.open(one, os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+
+
+def _exchange(left: Path, right: Path) -> bool:
+    """Swap two names in one step, where the system can."""
+    try:
+        rename = ctypes.CDLL(None, use_errno=True).renameat2
+    except (OSError, AttributeError):  # not Linux, or an old C library
+        return False
+    return bool(rename(_HERE, os.fsencode(left), _HERE, os.fsencode(right), _EXCHANGE) == 0)
+
+
+def _prefix(target: Path) -> str:
+    return f".{target.name}.{_host()}-{os.getpid()}."
+
+
+def _host() -> str:
+    return re.sub(r"[^\w-]", "_", socket.gethostname()) or "here"
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
+
+
+def _escaped(name: str) -> str:
+    """For ``glob``."""
+    return re.sub(r"([*?[])", r"[\1]", name)
