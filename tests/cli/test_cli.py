@@ -265,7 +265,7 @@ def test_apply_fails_in_one_line_and_keeps_the_output(
 def test_apply_refuses_what_it_cannot_write(invoke: Invoke) -> None:
     fails(invoke("apply", "recipe.yaml", "kyoto.jsonl"), "kyoto.jsonl is a file")
     fails(invoke("apply", "recipe.yaml", "kyoto.jsonl/out"), "kyoto.jsonl")
-    fails(invoke("apply", "recipe.yaml", "."), "holds files that mnemotomy did not write")
+    fails(invoke("apply", "recipe.yaml", "."), "contains files that mnemotomy did not write")
 
 
 # -- as a process --------------------------------------------------------------------------------------------------

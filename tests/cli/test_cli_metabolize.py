@@ -87,7 +87,7 @@ def test_foreign_folders_are_refused(folder: Path):
     (folder / "out" / "thesis.txt").write_text("unfinished")
     result = invoke(folder, "--protocol", "rlcp", "--epochs", "1")
     assert result.exit_code == 2
-    assert "holds files that mnemotomy did not write" in result.stderr
+    assert "contains files that mnemotomy did not write" in result.stderr
     assert (folder / "out" / "thesis.txt").exists()
 
 

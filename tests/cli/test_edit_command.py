@@ -144,7 +144,7 @@ def test_edits_of_one_model_are_combined(invoke: Invoke) -> None:
         (["apply", "kyoto.safetensors", "models/other", "out"], "this edit was made for another model"),
         (["apply", "kyoto.safetensors", "./none", "out"], "there is no model folder none"),
         (["apply", "applied/model.safetensors", "models/llama", "applied"], "which this run would replace"),
-        (["apply", "kyoto.safetensors", "models/llama", "."], "holds files that mnemotomy did not write"),
+        (["apply", "kyoto.safetensors", "models/llama", "."], "contains files that mnemotomy did not write"),
         (["apply", "kyoto.safetensors", "models/llama", "out", "--strength", "nan"], "infinite"),
         (["combine", "out", "kyoto.safetensors", "foreign.safetensors"], "belong to different models"),
         (["combine", "out", "kyoto.safetensors=much"], "'much' is not a weight; write EDIT=0.5"),

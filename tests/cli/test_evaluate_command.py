@@ -185,7 +185,7 @@ def test_bad_files_are_one_line(folder: Path, tmp_path: Path):
         ([folder / "full", "--forget", blank, "--retain", good], "'answer' is empty"),
         ([folder / "full", "--forget", tmp_path / "none.jsonl", "--retain", good], "there is no file"),
         ([bare, "--forget", good, "--retain", good, "--system", "Be brief."], "has no chat template"),
-        ([folder / "full", "--forget", good, "--retain", good, "--gold", other], "have other chat templates"),
+        ([folder / "full", "--forget", good, "--retain", good, "--gold", other], "have different chat templates"),
         ([folder / "full", "--forget", good, "--retain", good, "--gold", tmp_path / "gone"], "gone"),
     ):
         result = invoke(*arguments)

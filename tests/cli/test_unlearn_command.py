@@ -71,7 +71,7 @@ def test_texts_of_the_models_own(models: Path, files: Path):
     ("method", "options", "message"),
     [
         ("nop", [], "method: unknown method 'nop'; choose one of"),
-        ("npo", ["--set", "epoch=1"], "npo: unknown setting 'epoch'; did you mean 'epochs'? there are"),
+        ("npo", ["--set", "epoch=1"], "npo: unknown setting 'epoch'; did you mean 'epochs'? known:"),
         ("npo", ["--set", "epochs"], "is not key=value"),
         ("npo", ["--set", "epochs=[1"], "'[1' is not a value: not valid YAML"),
         ("npo", ["--set", "epochs=many"], "npo.epochs must be a valid integer, not 'many'"),

@@ -119,7 +119,7 @@ def test_no_other_files_are_replaced(folder: Path, tmp_path: Path):
     diary = tmp_path / "notes" / "diary.txt"
     diary.parent.mkdir()
     diary.write_text("unfinished")
-    with pytest.raises(DataError, match="holds files that mnemotomy did not write"):
+    with pytest.raises(DataError, match="contains files that mnemotomy did not write"):
         mt.save_model(mt.load_model(folder), diary.parent)
     with pytest.raises(DataError, match="is a file"):
         mt.save_model(mt.load_model(folder), diary)
@@ -129,7 +129,7 @@ def test_no_other_files_are_replaced(folder: Path, tmp_path: Path):
     for other, kept in (("note.md", folder / "note.md"), ("thesis", folder / "thesis" / "main.tex")):
         kept.parent.mkdir(exist_ok=True)
         kept.write_text("unfinished")
-        with pytest.raises(DataError, match=f"did not write, as '{other}'"):  # not even beside a model
+        with pytest.raises(DataError, match=f"did not write, such as '{other}'"):  # not even beside a model
             mt.save_model(mt.load_model(folder), folder)
         assert kept.read_text() == "unfinished"
         kept.unlink()

@@ -121,5 +121,5 @@ def test_a_model_folder_is_what_was_saved(tmp_path: Path):
             load(out)
         (out / name).write_bytes(whole)
     (out / "model.safetensors").unlink()
-    with pytest.raises(ArtifactError, match="is gone"):
+    with pytest.raises(ArtifactError, match="is missing"):
         mt.load_model(out)

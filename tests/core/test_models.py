@@ -218,7 +218,7 @@ def test_the_place_one_works_in_is_not_replaced(tmp_path: Path, monkeypatch: pyt
         check_replaceable(tmp_path / "volume", "config.json")
     monkeypatch.chdir(tmp_path / "volume")
     for folder in (Path(), tmp_path / "volume"):
-        with pytest.raises(DataError, match="cannot be replaced as a whole; name a folder in it"):
+        with pytest.raises(DataError, match="cannot be replaced as a whole; name a folder inside it"):
             check_replaceable(folder, "config.json")
 
 
@@ -228,7 +228,7 @@ def test_what_is_no_part_of_a_model_is_not_replaced(tmp_path: Path, name: str):
         (tmp_path / file).write_text("")
     check_replaceable(tmp_path, "config.json")
     (tmp_path / name).write_text("")
-    with pytest.raises(DataError, match=f"did not write, as '{name}'"):
+    with pytest.raises(DataError, match=f"did not write, such as '{name}'"):
         check_replaceable(tmp_path, "config.json")
 
 

@@ -142,7 +142,7 @@ def test_an_empty_concept_names_concept_and_site(batches: list[Any]):
     text = text_batch(2)
     nothing = {"input_ids": text["input_ids"], "attention_mask": torch.zeros(2, 8, dtype=torch.long)}
     data = {"a": [text], "empty": [nothing for _ in batches]}
-    with pytest.raises(ConceptError, match=r"concept 'empty' is empty: no row of it reached site 'model"):
+    with pytest.raises(ConceptError, match=r"concept 'empty' is empty: none of its rows reached site 'model"):
         mt.collect(tiny_llama(), data, options=QUIET)
 
 
@@ -175,10 +175,10 @@ def test_rows_that_match_no_example_are_an_error_unless_all_are_of_one_concept()
 @pytest.mark.parametrize(
     ("data", "concepts", "message"),
     [
-        ([randn(4, 3)], lambda b: ["a"], "4 examples came with the concepts of 1"),
+        ([randn(4, 3)], lambda b: ["a"], "4 examples has 1 concepts"),
         ([randn(4, 3)], None, "a loader needs concepts="),
         ({"a": [randn(4, 3)]}, lambda b: ["a"], "not both"),
-        ({"a": ["text"]}, None, "type str holds no tensor"),
+        ({"a": ["text"]}, None, "type str contains no tensor"),
     ],
 )
 def test_malformed_data(data: Any, concepts: Any, message: str):
@@ -231,7 +231,7 @@ def test_sites_that_no_batch_reaches_are_left_out_with_a_warning():
     model = mlp(4, 3)
     model.unused = nn.Linear(2, 2)
     call = mt.CollectOptions(progress=False, forward=lambda m, x: m[0](x))
-    with pytest.warns(UserWarning, match="1 sites were never reached, 'unused' first"):
+    with pytest.warns(UserWarning, match="1 sites were never reached, 'unused' first; left out"):
         moments = mt.collect(model, {"a": [randn(2, 4)], "b": [randn(2, 4)]}, options=call)
     assert list(moments.readers) == ["0"]
 

@@ -83,7 +83,7 @@ def test_the_same_rows_are_drawn_again_and_after_an_interruption(tmp_path: Path)
     assert identical(collected(False, few(5)), whole)
     with pytest.raises(KeyboardInterrupt):
         collected(True, few(5, checkpoint=saved, checkpoint_seconds=0.0))
-    with pytest.raises(ArtifactError, match="no checkpoint of this collection"):
+    with pytest.raises(ArtifactError, match="not a checkpoint of this collection"):
         collected(False, few(6, checkpoint=saved))
     assert identical(collected(False, few(5, checkpoint=saved)), whole)
     whole.save(saved)

@@ -178,9 +178,9 @@ def test_a_filter_response_can_be_asked_for_by_name():
         assert FILTER.parse(FILTER.describe(made)) == made
     with pytest.raises(ConfigurationError, match="unknown filter 'x'; choose one of soft"):
         FILTER.parse({"kind": "x"})
-    with pytest.raises(ConfigurationError, match="hard: unknown setting 'x'; there are threshold"):
+    with pytest.raises(ConfigurationError, match="hard: unknown setting 'x'; known: threshold"):
         FILTER.parse({"kind": "hard", "x": 1})
-    with pytest.raises(DataError, match="no function of μ"):
+    with pytest.raises(DataError, match="not a function of μ"):
         mt.Ridge(1.0).response(torch.zeros(1), 0.5)
 
 

@@ -71,7 +71,7 @@ def test_an_interrupted_run_resumes_with_the_same_end(tokenizer, tmp_path, monke
         return forward(self, step)
 
     monkeypatch.setattr(Objective, "forward", interrupted)
-    with pytest.raises(KeyboardInterrupt, match="go on from"):
+    with pytest.raises(KeyboardInterrupt, match="resume from"):
         run(tokenizer, config(), out=tmp_path / "part")
     taken: list[int] = []
     monkeypatch.setattr(Objective, "forward", lambda self, step: taken.append(1) or forward(self, step))

@@ -91,7 +91,7 @@ def test_an_interrupted_adapter_is_taken_off_and_goes_on(tokenizer, tmp_path, mo
         return forward(self, step)
 
     monkeypatch.setattr(Objective, "forward", interrupted)
-    for message in ("nothing was saved", "go on from"):
+    for message in ("nothing was saved", "resume from"):
         with pytest.raises(KeyboardInterrupt, match=message):
             run(tokenizer, chosen, model, out=tmp_path / "part")
         assert list(model.state_dict()) == names

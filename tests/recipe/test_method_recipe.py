@@ -130,7 +130,7 @@ def test_what_is_written_is_what_is_meant(folder: Path) -> None:
         ({"concepts": {"a": "a.jsonl"}}, "'concepts' belongs to an edit of concepts, and this recipe names a method"),
         ({"strength": 2}, "'strength' belongs to an edit of concepts"),
         ({"forget": None}, "the field 'forget' is missing"),
-        ({"seeds": 1}, "unknown field 'seeds'; did you mean 'seed'? there are model, dtype, method, forget"),
+        ({"seeds": 1}, "unknown field 'seeds'; did you mean 'seed'? known: model, dtype, method, forget"),
         ({"method": "nop"}, "method: unknown method 'nop'; choose one of gradient-ascent"),
         ({"method": {"name": "npo", "epoch": 2}}, "method: npo: unknown setting 'epoch'; did you mean 'epochs'?"),
         ({"retain": "self:0"}, "retain: 'self:0': give how many texts"),

@@ -184,7 +184,7 @@ def test_a_failed_run_names_the_cause_and_keeps_the_old_output(
 
 def test_folders_that_are_not_ours_are_not_replaced(folder: Path) -> None:
     path = recipe(folder)
-    with pytest.raises(DataError, match="holds files that mnemotomy did not write"):
+    with pytest.raises(DataError, match="contains files that mnemotomy did not write"):
         run_recipe(path, folder)
     with pytest.raises(DataError, match="is a file"):
         run_recipe(path, folder / "kyoto.jsonl")

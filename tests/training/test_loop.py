@@ -86,7 +86,7 @@ def test_an_interrupted_run_goes_on_with_statistics_dropout_and_rates(tmp_path):
             raise KeyboardInterrupt
         return error(model, inputs)
 
-    with pytest.raises(KeyboardInterrupt, match=r"go on from .*checkpoint with the same command"):
+    with pytest.raises(KeyboardInterrupt, match=r"resume from .*checkpoint with the same command"):
         trained(part, interrupted, checkpoints=checkpoints, log=tmp_path / "log")
     assert not part.training
     assert progress_of(checkpoints.folder).epochs == 2

@@ -195,7 +195,7 @@ def test_an_interrupted_training_goes_on_where_it_stopped(tmp_path):
     broken.load_state_dict(whole.state_dict())
     counting(whole, tmp_path / "whole.safetensors")
     path = tmp_path / "broken.safetensors"
-    with pytest.raises(KeyboardInterrupt, match="go on from"):
+    with pytest.raises(KeyboardInterrupt, match="resume from"):
         counting(broken, path, stop_before=3)
     assert path.with_suffix(".partial").exists()
     assert not path.is_file()
@@ -236,7 +236,7 @@ def test_training_leaves_the_global_random_state_alone(tmp_path):
 def test_a_training_that_diverges_is_an_error(tmp_path):
     model = nn.Linear(1, 1)
     optimiser = Optimiser(torch.optim.SGD(model.parameters(), lr=1e38))
-    with pytest.raises(TrainingError, match=r"a parameter is not finite after epoch 1, .* take a smaller"):
+    with pytest.raises(TrainingError, match=r"a parameter is not finite after epoch 1, .* choose a smaller"):
         fit(
             model, tmp_path / "one.safetensors", lambda *_: [Update([1e30])],
             lambda model, size: size * model.weight.sum(), optimiser, epochs=2, seed=0,

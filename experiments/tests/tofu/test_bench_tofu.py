@@ -59,7 +59,7 @@ def subject(folder: Path) -> Subject:
 def test_a_pair_has_one_tokenizer(folder: Path, tmp_path: Path, subject: Subject):
     assert subject.pair.tokenizer.eos_token_id == 2
     save_llama(tmp_path / "other", template=None)
-    with pytest.raises(ModelError, match="have other chat templates"):
+    with pytest.raises(ModelError, match="have different chat templates"):
         Pair(str(folder / "full"), str(tmp_path / "other")).tokenizer  # noqa: B018
 
 

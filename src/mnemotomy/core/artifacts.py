@@ -19,7 +19,7 @@ from mnemotomy.core.files import output_file
 from mnemotomy.core.integrity import BLANK, is_sealed, seal
 
 _KEY = "mnemotomy"
-_STUMBLES = (KeyError, TypeError, ValueError, AttributeError, RuntimeError, safetensors.SafetensorError)
+_READ_ERRORS = (KeyError, TypeError, ValueError, AttributeError, RuntimeError, safetensors.SafetensorError)
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,9 @@ class Artifact:
     """A kind of file.
 
     Attributes:
-        format: its name, as it stands in the file.
-        what: it is, with its article, and how one comes about, for errors.
-        version: of what is written; later ones are refused.
+        format: its name, as the file records it.
+        what: "an edit; make one with ...", for errors.
+        version: written into the file; later versions are refused.
     """
 
     format: str
@@ -37,10 +37,12 @@ class Artifact:
     version: int = 1
 
     def write(self, path: str | Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
-        """Write a file with a hash of its content, all of it or nothing; the same content gives the same bytes."""
+        """Write all of a file or nothing, with a hash of its content; the same content gives the same bytes."""
         described = {"content": BLANK, "format": self.format, "version": self.version, "header": header}
         with output_file(path) as file:
-            save_file(dict(tensors), file, metadata={_KEY: json.dumps(described)})  # the order of several is random
+            save_file(
+                dict(tensors), file, metadata={_KEY: json.dumps(described)}
+            )  # several entries would come in random order
             seal(file)
 
     @contextmanager
@@ -49,11 +51,11 @@ class Artifact:
 
         Args:
             path: of the file.
-            verify: compare all of it with its hash first.
+            verify: check the file against its hash first.
 
         Raises:
-            ArtifactError: the file is missing, damaged, of another kind or of a later version; also where the block
-                inside stumbles over what the file holds.
+            ArtifactError: the file is missing, damaged, of another kind or of a later version, or the block inside
+                fails on its content.
         """
         if not Path(path).is_file():
             raise ArtifactError(f"there is no file {path}")
@@ -61,12 +63,12 @@ class Artifact:
         try:
             opened = safetensors.safe_open(str(path), framework="pt")
         except (OSError, safetensors.SafetensorError) as error:
-            raise ArtifactError(f"{path} is damaged or no safetensors file: {error}") from error
+            raise ArtifactError(f"{path} is damaged or not a safetensors file: {error}") from error
         with opened as file:
             header = self._header(file.metadata() or {}, path, sealed)
             try:
                 yield file, header
-            except _STUMBLES as error:
+            except _READ_ERRORS as error:
                 raise ArtifactError(f"{path} is damaged: {error}") from error
 
     def _header(self, metadata: Mapping[str, str], path: str | Path, sealed: bool | None) -> dict[str, Any]:
@@ -90,7 +92,7 @@ class Artifact:
             raise ArtifactError(f"{path} is damaged: its header cannot be read")
         if sealed is False:
             warnings.warn(
-                f"{path} is of an older version, without a hash of its content: damage to it would not be noticed",
+                f"{path} was written by an older version, without a hash of its content; damage would go unnoticed",
                 stacklevel=4,
             )
         return header

@@ -1,4 +1,4 @@
-"""Cells: results kept by their content, so that what was computed once is not computed again."""
+"""Cells: results kept by their content, so that nothing is computed twice."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class Cells(Generic[Result]):
     """A folder of results, one file each.
 
     Attributes:
-        folder: made when the first result comes.
-        suffix: of the files, as ``.json``.
+        folder: created with the first result.
+        suffix: of the files, such as ``.json``.
         load: reads a file.
-        save: writes a result to a file; an interruption leaves none.
+        save: writes a result to a file; an interruption leaves no file.
     """
 
     folder: Path
@@ -34,7 +34,7 @@ class Cells(Generic[Result]):
         """The file of one result.
 
         Args:
-            name: a key of all that the result depends on (``mnemotomy.core.keys.key``).
+            name: a key of everything the result depends on (``mnemotomy.core.keys.key``).
 
         Raises:
             ArtifactError: the file would lie outside the folder.
@@ -45,7 +45,7 @@ class Cells(Generic[Result]):
         return path
 
     def kept(self, name: str, compute: Callable[[], Result]) -> Result:
-        """The result ``name``: from its file, or computed now, and then as the file gives it."""
+        """The result ``name``, read from its file, which is computed and written first if need be."""
         path = self.path(name)
         if not path.is_file():
             result = compute()
@@ -57,7 +57,7 @@ class Cells(Generic[Result]):
         return self.path(name).is_file()
 
     def remove(self, name: str) -> None:
-        """Have the result computed anew."""
+        """Remove a result, so that it is computed again."""
         self.path(name).unlink(missing_ok=True)
 
 
@@ -70,7 +70,7 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         return read_sealed(path)
     except ArtifactError as error:
-        raise ArtifactError(f"{error}; remove it to have it computed again") from error
+        raise ArtifactError(f"{error}; remove it to compute it again") from error
 
 
 def _write(result: dict[str, Any], path: Path) -> None:

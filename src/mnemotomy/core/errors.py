@@ -1,4 +1,4 @@
-"""Errors a user can act on. Each message says what was wrong, where, and what to do."""
+"""Errors a user can act on. Each message says what is wrong, where, and what to do."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ class MnemotomyError(Exception):
 
 
 class SelectionError(MnemotomyError):
-    """A site selector matched nothing, or matched something that is no site."""
+    """A site selector matched nothing, or matched something that is not a site."""
 
 
 class UnknownSiteError(SelectionError, KeyError):
@@ -18,7 +18,7 @@ class UnknownSiteError(SelectionError, KeyError):
 
 
 class ConceptError(MnemotomyError):
-    """A concept is unknown, empty, or has no reference to stand against."""
+    """A concept is unknown, empty, or has no reference."""
 
 
 class NonFiniteError(MnemotomyError):
@@ -62,7 +62,7 @@ class ConfigurationError(MnemotomyError):
 
 
 class TrainingError(MnemotomyError):
-    """Training cannot go on: a loss is not finite, or a checkpoint belongs to another run."""
+    """Training cannot continue: a loss is not finite, or a checkpoint belongs to another run."""
 
 
 class StoreError(MnemotomyError):

@@ -1,4 +1,4 @@
-"""Writing files so that a crash leaves the old one or the new one, never a half."""
+"""Writing files so that a crash leaves the old file or the new one, never a part of one."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ MODEL_FILES = (
     "mnemotomy.json", "metabolism.json", "unlearning.json", "prompt_format.json", "recipe.yaml", "checksums.json",
     "README.md", "LICENSE*", ".gitattributes",
 )  # fmt: skip
-"""What a folder with a model consists of: transformers' files and ours, by pattern. Anything else is somebody's."""
+"""The files of a model folder, by pattern: those of transformers and ours. Anything else belongs to somebody."""
 
 
 @contextlib.contextmanager
 def output_file(target: str | Path) -> Iterator[Path]:
-    """Yield a temporary path; on success what it holds takes the target's place, and a link stays a link.
+    """Yield a temporary path; on success its content replaces the target, and a link stays a link.
 
-    A device or pipe is not replaced: all is written to it at the end.
+    A device or pipe is not replaced: everything is written to it at the end.
     """
     target = Path(target)
     if target.is_dir():
@@ -55,15 +55,15 @@ def output_file(target: str | Path) -> Iterator[Path]:
 
 
 def is_stream(path: Path) -> bool:
-    """Whether there is a device or a pipe, which is written to in place, and beside which nothing is left."""
+    """Whether the path is a device or a pipe: written to in place, with no files left beside it."""
     return path.exists() and not (path.is_file() or path.is_dir())
 
 
 @contextlib.contextmanager
 def replacing_folder(target: str | Path) -> Iterator[Path]:
-    """Yield a temporary folder beside ``target``; on success it takes the target's place, old content gone.
+    """Yield a temporary folder beside ``target``; on success it replaces the target, whose old content is removed.
 
-    Of a link, that to which it leads. Where the place cannot be taken, the old content stays.
+    A link is followed. If the target cannot be replaced, its old content stays.
     """
     target = Path(target).resolve()
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -77,7 +77,7 @@ def replacing_folder(target: str | Path) -> Iterator[Path]:
 
 
 def write_text(target: str | Path, text: str) -> None:
-    """Write ``text`` to ``target`` as UTF-8, all of it or nothing; a device or pipe is written to and not replaced."""
+    """Write ``text`` to ``target`` as UTF-8, all of it or nothing, as ``output_file`` does."""
     with output_file(target) as file:
         file.write_text(text, encoding="utf-8")
 
@@ -85,16 +85,16 @@ def write_text(target: str | Path, text: str) -> None:
 def check_replaceable(
     folder: Path, record: str | tuple[str, ...], inputs: Iterable[str | Path] = (), *, also: Iterable[str] = ()
 ) -> None:
-    """Refuse to put a model in the place of something else.
+    """Refuse to replace anything but an earlier result by a model.
 
     Args:
         folder: where the model goes.
-        record: the name of a file that every result of the kind has, or several of which it has one.
+        record: the name of a file that every such result has; of several names, it has at least one.
         inputs: files and folders that are read, none of which may lie in ``folder``.
-        also: names of files that may be replaced beside ``MODEL_FILES``.
+        also: names of further files that may be replaced, besides ``MODEL_FILES``.
 
     Raises:
-        DataError: the folder is a file, holds other things than such a result, or an input.
+        DataError: the folder is a file, or contains other files or an input.
     """
     check_above(folder)
     if folder.exists():
@@ -107,10 +107,10 @@ def check_replaceable(
         if others or (there and not any((folder / one).is_file() for one in records)):
             first = (others or [there[0].name])[0]
             raise DataError(
-                f"{folder} holds files that mnemotomy did not write, as {first!r}; name another folder, or empty it"
+                f"{folder} contains files that mnemotomy did not write, such as {first!r}; empty it or name another"
             )
         if os.path.ismount(folder) or folder.resolve() == Path.cwd():
-            raise DataError(f"{folder} cannot be replaced as a whole; name a folder in it")
+            raise DataError(f"{folder} cannot be replaced as a whole; name a folder inside it")
     for path in map(Path, inputs):
         if path.exists() and path.resolve().is_relative_to(folder.resolve()):
             raise DataError(f"{path} is in {folder}, which this run would replace; name another folder")
@@ -121,7 +121,7 @@ def _any_of(patterns: Iterable[str], name: str) -> bool:
 
 
 def check_no_input(target: str | Path, inputs: Iterable[str | Path]) -> None:
-    """Refuse to write a result over what it is made from.
+    """Refuse to write a result over one of its inputs.
 
     Raises:
         DataError: ``target`` is one of the files ``inputs``.
@@ -132,7 +132,7 @@ def check_no_input(target: str | Path, inputs: Iterable[str | Path]) -> None:
 
 
 def check_file(path: Path) -> None:
-    """Refuse a path at which no file could be written.
+    """Refuse a path to which no file can be written.
 
     Raises:
         DataError: it is a folder, or lies below a file.
@@ -143,7 +143,7 @@ def check_file(path: Path) -> None:
 
 
 def check_above(path: Path) -> None:
-    """Refuse a path for which no folder could be made.
+    """Refuse a path whose folder cannot be created.
 
     Raises:
         DataError: it lies below a file.
@@ -154,7 +154,7 @@ def check_above(path: Path) -> None:
 
 
 def _share(folder: Path) -> None:
-    """Let others read a folder as the umask has it: mkdtemp and safetensors write for their owner alone."""
+    """Give a folder the permissions of the umask: mkdtemp and safetensors write for their owner alone."""
     mask = _umask()
     for path in (folder, *folder.rglob("*")):
         if not path.is_symlink():

@@ -1,4 +1,4 @@
-"""Models and tokenizers told apart by what they hold."""
+"""Fingerprints of models and tokenizers, by content."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from mnemotomy.core.errors import ModelError
 def fingerprint(model: nn.Module) -> str:
     """SHA-256 over the name, shape, dtype and bytes of every entry of the state dict.
 
-    Two models share a fingerprint exactly when their weights and buffers are the same numbers.
+    Two models share a fingerprint exactly when their weights and buffers are equal.
     """
     return fingerprint_of(digests(model))
 
 
 def fingerprint_of(digests: dict[str, str]) -> str:
-    """The fingerprint of a model whose state dict has these digests."""
+    """The fingerprint of a model from the digests of its state dict."""
     return hashlib.sha256(json.dumps(list(digests.items())).encode()).hexdigest()
 
 
@@ -35,7 +35,7 @@ def digests(model: nn.Module) -> dict[str, str]:
 
 
 def digest(value: Any) -> str:
-    """SHA-256 over the shape, dtype and bytes of one tensor, or over whatever else a layer keeps in its state."""
+    """SHA-256 over the shape, dtype and bytes of one tensor, or over any other entry of a state dict."""
     if not isinstance(value, Tensor):
         return hashlib.sha256(pickle.dumps(value)).hexdigest()
     data = value.detach().cpu().contiguous().reshape(-1)
@@ -46,7 +46,7 @@ def digest(value: Any) -> str:
 
 
 def tokenizer_digest(tokenizer: Any) -> str:
-    """A hash of the words, the rules and the template of a tokenizer; two with the same give the same tokens."""
+    """A hash of a tokenizer's vocabulary, rules and template; tokenizers with equal hashes give equal tokens."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     rules = sorted(tokenizer.get_vocab().items()) if backend is None else json.loads(backend.to_str())
     if isinstance(rules, dict):  # left behind by the last call that padded or truncated
@@ -56,17 +56,17 @@ def tokenizer_digest(tokenizer: Any) -> str:
 
 
 def check_same_tokenizer(name: str, tokenizer: Any, other: str, others: Any) -> None:
-    """Refuse models that split texts differently: their numbers do not compare.
+    """Refuse models that split texts differently: their numbers cannot be compared.
 
     Raises:
-        ModelError: the tokenizers differ; it says in what.
+        ModelError: the tokenizers differ; it says how.
     """
     if tokenizer_digest(tokenizer) == tokenizer_digest(others):
         return
     if tokenizer.get_vocab() != others.get_vocab():
-        what = f"have other vocabularies, of {len(tokenizer)} and {len(others)} tokens"
+        what = f"have different vocabularies, of {len(tokenizer)} and {len(others)} tokens"
     elif getattr(tokenizer, "chat_template", None) != getattr(others, "chat_template", None):
-        what = "have other chat templates"
+        what = "have different chat templates"
     else:
         what = "split texts differently"
-    raise ModelError(f"the tokenizers of {name} and {other} {what}; compare models of one pair, with one tokenizer")
+    raise ModelError(f"the tokenizers of {name} and {other} {what}; compare models that share a tokenizer")

@@ -1,7 +1,7 @@
-"""Content hashes: a file that was damaged since it was written is refused, and not read as other numbers.
+"""Content hashes: a file that was damaged after it was written is refused instead of being read as wrong numbers.
 
-XXH3 of 128 bits notices every change that happens by accident, at the speed of memory. It is no signature: whoever can
-write a file can write its hash.
+128-bit XXH3 detects accidental changes at the speed of memory. It is not a signature: whoever can write a file can
+write its hash.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ import xxhash
 from mnemotomy.core.errors import ArtifactError
 
 BLANK = f"xxh3-128:{'0' * 32}"
-"""What stands in a file in place of its own hash until ``seal``, and while it is hashed."""
+"""The placeholder for a file's own hash, before ``seal`` and while the file is hashed."""
 
 CHECKSUMS = "checksums.json"
-"""The file in a model's folder that has the hashes of the others."""
+"""The file in a model folder with the hashes of the others."""
 
 _SEAL = re.compile(rb"xxh3-128:([0-9a-f]{32})(?![0-9a-f])")
-_SEALED_WITHIN = 1 << 16  # bytes; a seal stands near the beginning of a file
+_SEALED_WITHIN = 1 << 16  # bytes; the seal is near the beginning of a file
 _READ = 1 << 24
 
 
 def seal(path: Path) -> None:
-    """Write the hash of a file into it, at the first ``BLANK``."""
+    """Write a file's hash into the file, at the first ``BLANK``."""
     found, place = _hash(path)
     if place is None:
         raise ValueError(f"{path} has no place for its hash")
@@ -40,10 +40,10 @@ def seal(path: Path) -> None:
 
 
 def is_sealed(path: str | Path) -> bool:
-    """Whether a file has a hash of itself in it, and is what it was when it was written.
+    """Whether a file contains its own hash; the file is checked against it.
 
     Raises:
-        ArtifactError: the file has changed since.
+        ArtifactError: the file has changed since it was written.
     """
     found, place = _hash(Path(path))
     if place is None:
@@ -56,7 +56,7 @@ def is_sealed(path: str | Path) -> bool:
 
 
 def write_sealed(path: Path, data: Mapping[str, Any]) -> None:
-    """Write a JSON object with its hash in it."""
+    """Write a JSON object together with its hash."""
     path.write_text(json.dumps({"content": BLANK, "data": data}, indent=1), encoding="utf-8")
     seal(path)
 
@@ -65,7 +65,7 @@ def read_sealed(path: Path) -> dict[str, Any]:
     """The JSON object that ``write_sealed`` wrote.
 
     Raises:
-        ArtifactError: the file has changed since, or is something else.
+        ArtifactError: the file has changed since, or ``write_sealed`` did not write it.
     """
     try:
         sealed = is_sealed(path)
@@ -87,15 +87,15 @@ def checksum(path: Path) -> str:
 
 
 def write_checksums(folder: Path, names: Iterable[str]) -> None:
-    """Write the hashes of files in ``folder`` to ``CHECKSUMS`` beside them."""
+    """Write the hashes of files in ``folder`` to its ``CHECKSUMS``."""
     write_sealed(folder / CHECKSUMS, {name: checksum(folder / name) for name in sorted(names)})
 
 
 def check_folder(folder: str | Path, concerned: Callable[[str], bool] = lambda name: True) -> bool:
-    """Whether ``folder`` has checksums; the files that they name and that are ``concerned`` are compared with them.
+    """Whether ``folder`` has checksums; each file that they list and that is ``concerned`` is checked.
 
     Raises:
-        ArtifactError: a file has changed since they were written, or is gone.
+        ArtifactError: a file has changed since it was written, or is missing.
     """
     folder = Path(folder)
     if not (folder / CHECKSUMS).is_file():
@@ -105,7 +105,7 @@ def check_folder(folder: str | Path, concerned: Callable[[str], bool] = lambda n
             continue
         path = folder / name
         if not path.is_file():
-            raise ArtifactError(f"{path} is gone, which {folder / CHECKSUMS} names; make the folder again")
+            raise ArtifactError(f"{path} is missing, but {folder / CHECKSUMS} lists it; make the folder again")
         if checksum(path) != expected:
             raise ArtifactError(
                 f"{path} has changed since it was written; make the folder again, or remove its {CHECKSUMS} if "
@@ -115,7 +115,7 @@ def check_folder(folder: str | Path, concerned: Callable[[str], bool] = lambda n
 
 
 def _hash(path: Path) -> tuple[str, int | None]:
-    """The hash of a file with its seal blanked, and where the seal stands; none where there is none."""
+    """The hash of a file with its seal blanked, and the place of the seal; None if it has no seal."""
     if not os.path.getsize(path):
         return "", None
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:

@@ -1,4 +1,4 @@
-"""Keys: names for results and files that depend on nothing but what the key is made of."""
+"""Keys: names for results and files, made from everything that they depend on."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ LENGTH = 24
 
 
 def key(*parts: Any) -> str:
-    """The key of ``parts``: what JSON can hold, data classes, and paths; their order counts, that of dicts does not.
+    """The key of ``parts``, whose order counts, unlike the order within a dict.
 
-    Tensors and models enter by their digests (``mnemotomy.core.fingerprints``).
+    Parts are JSON values, dataclasses and paths; give tensors and models as digests (``mnemotomy.core.fingerprints``).
 
     Raises:
         TypeError: a part is something else, whose text could differ from run to run.
@@ -35,4 +35,4 @@ def _plain(part: Any) -> Any:
         return {type(part).__name__: asdict(part)}
     if isinstance(part, Path):
         return str(part)
-    raise TypeError(f"a key is made of JSON, data classes and paths, not of {type(part).__name__}")
+    raise TypeError(f"a key is made of JSON values, dataclasses and paths, not of {type(part).__name__}")

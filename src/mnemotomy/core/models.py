@@ -20,10 +20,10 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 
 def locate_model(name: str, folder: Path = Path()) -> str:
-    """``name`` as a folder seen from ``folder`` if there is one, else as it is: a hub id.
+    """The path of the folder ``name``, relative to ``folder``; if it does not exist, ``name`` itself: a hub id.
 
     Raises:
-        ModelError: ``name`` can only be a folder, and there is none.
+        ModelError: ``name`` can only be a folder, which does not exist.
     """
     local = seen_from(folder, name)
     if local.is_dir():
@@ -34,10 +34,10 @@ def locate_model(name: str, folder: Path = Path()) -> str:
 
 
 def seen_from(folder: Path, name: str) -> Path:
-    """``name`` as a path that starts from ``folder``, with ``~`` as the home folder."""
+    """``name`` as a path relative to ``folder``, with ``~`` as the home folder."""
     try:
         return folder / Path(name).expanduser()
-    except RuntimeError:  # nobody of that name
+    except RuntimeError:  # no user of that name
         return folder / name
 
 
@@ -50,10 +50,10 @@ def load_model(
         name: a local folder or a hub id.
         dtype: of the weights; closed-form work wants float32.
         device: where to put it.
-        verify: compare the files of a folder with the checksums that ``save_model`` left there.
+        verify: check the files of a folder against the checksums of ``save_model``.
 
     Raises:
-        ModelError: the folder or id holds no model that transformers can load, or there is no such device here.
+        ModelError: transformers cannot load a model from there, or the device does not exist.
         ArtifactError: a file has changed since it was saved.
     """
     import transformers
@@ -77,7 +77,7 @@ def load_model(
 
 
 def _classes_for(config: Any) -> list[Any]:
-    """The class that the configuration names; where it names none, or one that transformers lacks, those to try."""
+    """The class that the configuration names; if transformers lacks it or none is named, the classes to try."""
     import transformers
 
     named = getattr(transformers, (config.architectures or ["none"])[0], None)
@@ -88,14 +88,14 @@ def _classes_for(config: Any) -> list[Any]:
 
 
 def _loaded(kind: Any, name: str, dtype: torch.dtype) -> tuple[nn.Module, str | None]:
-    """The model, and what is wrong with it: weights that it lacks, or that it has no place for."""
+    """The model and, if its weights do not match its class, what is wrong."""
     model, report = kind.from_pretrained(name, dtype=dtype, output_loading_info=True, trust_remote_code=False)
     named = type(model).__name__
-    if missing := sorted(report["missing_keys"]):  # transformers would draw them at random
+    if missing := sorted(report["missing_keys"]):  # transformers would initialise them at random
         return model, f"lacks {len(missing)} weights of {named}, the first {missing[0]!r}"
-    if left := sorted(report["unexpected_keys"]):  # a model that is saved again would have lost them
+    if left := sorted(report["unexpected_keys"]):  # saving the model again would lose them
         return model, (
-            f"holds {len(left)} weights that {named} has no place for, the first {left[0]!r}; look at 'architectures' "
+            f"contains {len(left)} weights that {named} has no place for, the first {left[0]!r}; check 'architectures' "
             "and the number of layers in its config.json"
         )
     return model, None
@@ -106,14 +106,14 @@ def _is_of_tokenizer(file: str) -> bool:
 
 
 def load_tokenizer(name: str | Path, *, verify: bool = True) -> Any:
-    """Load the tokenizer of a local folder or hub id; the end-of-text token pads where none is set.
+    """Load a tokenizer; if it has no padding token, its end-of-text token pads.
 
     Args:
         name: a local folder or a hub id.
-        verify: compare its files with the checksums that ``save_model`` left there.
+        verify: check its files against the checksums of ``save_model``.
 
     Raises:
-        ModelError: there is no tokenizer, or none with a token that could pad.
+        ModelError: there is no tokenizer, or it has no token to pad with.
         ArtifactError: a file has changed since it was saved.
     """
     import transformers
@@ -122,8 +122,8 @@ def load_tokenizer(name: str | Path, *, verify: bool = True) -> Any:
     if verify:
         check_folder(name, _is_of_tokenizer)
     try:
-        # AutoTokenizer would put the class usual for the model's type in place of a generic one, and with it another
-        # way to split words than the folder's tokenizer.json says
+        # AutoTokenizer would replace a generic class by the usual one of the model's type, which splits words
+        # otherwise than the folder's tokenizer.json says
         declared = get_tokenizer_config(str(name)).get("tokenizer_class")
         generic = declared in ("TokenizersBackend", "PreTrainedTokenizerFast")
         loader = transformers.PreTrainedTokenizerFast if generic else transformers.AutoTokenizer
@@ -133,42 +133,42 @@ def load_tokenizer(name: str | Path, *, verify: bool = True) -> Any:
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
     if tokenizer.pad_token is None:
-        raise ModelError(f"the tokenizer of {str(name)!r} has no token that could pad; set its pad_token")
+        raise ModelError(f"the tokenizer of {str(name)!r} has no token to pad with; set its pad_token")
     return tokenizer
 
 
 def check_language_model(model: nn.Module, tokenizer: Any) -> None:
-    """Refuse a model of transformers that is no causal one, or whose embedding lacks some of the tokenizer's tokens.
+    """Refuse a transformers model that is not causal, or whose embedding lacks some of the tokenizer's tokens.
 
-    Tokens that were added to a tokenizer and never to its model are let be, but for the one that pads.
+    Tokens that were added to the tokenizer but not to the model are allowed, except for the padding token.
 
     Raises:
-        ModelError: it is such a model.
+        ModelError: the model is refused.
     """
     if not hasattr(model, "get_output_embeddings"):
         return
     named, found = type(model).__name__, cast(Any, model)
     if not found.can_generate():
-        why = "has no output head, so it" if found.get_output_embeddings() is None else "fills gaps in a text, and"
-        raise ModelError(f"{named} {why} predicts no next token; take a causal language model")
+        why = "has no output head, so it" if found.get_output_embeddings() is None else "fills gaps in a text and"
+        raise ModelError(f"{named} {why} does not predict the next token; take a causal language model")
     if getattr(found.config, "is_encoder_decoder", False):
         raise ModelError(f"{named} reads one text and writes another; take a causal language model")
     check_tokens(model, max(tokenizer.vocab_size - 1, tokenizer.pad_token_id or 0))
 
 
 def check_tokens(model: nn.Module, largest: int) -> None:
-    """Refuse tokens that the model's embedding lacks; one that transformers cannot name is let be.
+    """Refuse tokens that the model's embedding lacks; if transformers cannot name the embedding, allow all.
 
     Raises:
-        ModelError: ``largest`` is beyond it.
+        ModelError: ``largest`` is beyond the embedding.
     """
     try:
         known = int(cast(Any, model).get_input_embeddings().weight.shape[0])
-    except (AttributeError, NotImplementedError):  # what transformers says where it cannot name the embedding
+    except (AttributeError, NotImplementedError):  # transformers cannot name the embedding
         return
     if largest >= known:
         named = type(model).__name__
-        raise ModelError(f"the tokenizer gives token {largest}, and {named} knows {known}; they do not belong together")
+        raise ModelError(f"the tokenizer gives token {largest}, but {named} knows {known}; they do not belong together")
 
 
 def save_model(
@@ -176,11 +176,11 @@ def save_model(
 ) -> None:
     """Save a transformers model, its tokenizer and ``extra`` text files (name to content), all or nothing.
 
-    A model that the folder holds is replaced as a whole, its tokenizer too.
+    A model that is already in the folder is replaced as a whole, with its tokenizer.
 
     Raises:
-        DataError: the folder holds something else than a model, or beside one, which would be lost.
-        ModelError: the model cannot be saved so.
+        DataError: the folder contains other files, which would be lost.
+        ModelError: the model has no ``save_pretrained``.
     """
     check_replaceable(Path(folder), "config.json", also=extra or ())
     if not hasattr(model, "save_pretrained"):
@@ -196,7 +196,7 @@ def save_model(
 
 @contextlib.contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """Silence the progress bars and warnings of transformers and the hub, and restore what was set before."""
+    """Silence the progress bars and warnings of transformers and the hub inside."""
     from transformers.utils import logging as hf_logging
 
     hub = logging.getLogger("huggingface_hub")
@@ -216,14 +216,14 @@ def quiet_transformers() -> Iterator[None]:
 
 
 def check_device(name: str) -> None:
-    """Refuse a device that is not here.
+    """Refuse a device that torch cannot use.
 
     Raises:
-        ModelError: torch cannot use it.
+        ModelError: with torch's reason.
     """
     try:
         torch.zeros(1, device=name).cpu()
-    except (RuntimeError, AssertionError) as error:  # the latter from a torch that was built without CUDA
+    except (RuntimeError, AssertionError) as error:  # the latter if torch was built without CUDA
         raise ModelError(f"cannot use the device {name!r}: {_first_line(error)}") from error
 
 

@@ -1,4 +1,4 @@
-"""What is asked of a model that is there, and what holds while it is used: ties, device, window, modes."""
+"""Questions about a loaded model, and states to use it in: ties, device, window, modes."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from mnemotomy.core.errors import ModelError
 def tied_parameters(model: nn.Module) -> dict[str, tuple[str, ...]]:
     """Parameters that more than one module reads: each name mapped to all names of the same memory.
 
-    A module that is called in several places is one reader: a site sees all its calls. Two parameters of which one is
-    a view of the other, as ``nn.Parameter(other.detach())``, are tied as well.
+    A module that is called in several places is one reader: a site sees all its calls. A parameter that is a view of
+    another, such as ``nn.Parameter(other.detach())``, is tied to it.
     """
     places: list[tuple[Any, int, int, str]] = []
     for path, module in model.named_modules():
@@ -36,7 +36,7 @@ def tied_parameters(model: nn.Module) -> dict[str, tuple[str, ...]]:
 
 
 def _memory_of(parameter: nn.Parameter) -> tuple[Any, int, int]:
-    """The storage, and the first and the last byte of it that the parameter takes; itself where it has none."""
+    """The storage and the bytes that the parameter takes of it; the parameter itself if it has no storage."""
     storage = parameter.untyped_storage()
     if parameter.device.type == "meta" or storage.data_ptr() == 0 or not parameter.numel():
         return ("object", id(parameter)), 0, 1
@@ -46,10 +46,10 @@ def _memory_of(parameter: nn.Parameter) -> tuple[Any, int, int]:
 
 
 def untie(model: nn.Module, name: str) -> None:
-    """Give every reader of the parameter ``name`` a tensor of its own.
+    """Give every reader of the parameter ``name`` its own tensor.
 
-    In a transformers model, one flag of the configuration ties all that is tied, and a folder saved without it holds
-    no tensor twice: there the flag is lifted and every tied parameter is separated.
+    In a transformers model, one flag of the configuration ties everything that is tied: the flag is cleared and every
+    tied parameter is separated, so that a saved model loads as it was.
     """
     tied = tied_parameters(model)
     configured = [module for module in model.modules() if hasattr(module, "config")]
@@ -63,24 +63,26 @@ def untie(model: nn.Module, name: str) -> None:
         for config in (module.config, _text_config(module.config)):
             if getattr(config, "tie_word_embeddings", False):
                 cast(Any, config).tie_word_embeddings = False
-        if hasattr(module, "all_tied_weights_keys"):  # what transformers' save_pretrained consults
+        if hasattr(module, "all_tied_weights_keys"):  # read by transformers' save_pretrained
             cast(Any, module).all_tied_weights_keys = {}
 
 
 def blocks_by_name(model: nn.Module) -> dict[str, nn.Module]:
-    """The blocks of a model in order, by name: the longest list of modules that lies in no other list.
+    """The blocks of a model in order, by name: the longest list of modules that is not inside another list.
 
-    Lists inside of blocks, as of experts, may be longer.
+    Lists inside blocks, such as lists of experts, may be longer.
 
     Raises:
-        ModelError: there is none.
+        ModelError: there is no list of modules.
     """
     found: dict[str, nn.ModuleList] = {}
     for name, module in model.named_modules():
         if isinstance(module, nn.ModuleList) and not any(name.startswith(f"{outer}.") for outer in found):
             found[name] = module
     if not found:
-        raise ModelError(f"{type(model).__name__} has no list of blocks; name the module, or edit the model in one go")
+        raise ModelError(
+            f"{type(model).__name__} has no list of blocks; name the module, or edit the whole model at once"
+        )
     name = max(found, key=lambda one: len(found[one]))
     return {f"{name}.{index}": block for index, block in enumerate(found[name])}
 
@@ -92,11 +94,11 @@ def device_of(model: nn.Module) -> torch.device:
 
 @contextlib.contextmanager
 def observing(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradients, with each module's own training flag restored on leaving."""
+    """Evaluation mode without gradients; each module's own training flag is restored on leaving."""
     flags = [(module, module.training) for module in model.modules()]
     try:
         model.eval()
-        # no inference_mode, the caller's neither: buffers that the model caches meanwhile must stay trainable
+        # not in inference_mode, not even the caller's: buffers that the model caches inside must stay trainable
         with torch.inference_mode(False), torch.no_grad():
             yield
     finally:
@@ -106,7 +108,7 @@ def observing(model: nn.Module) -> Iterator[None]:
 
 @contextlib.contextmanager
 def keeping_flags(model: nn.Module) -> Iterator[None]:
-    """Restore on leaving which parameters require gradients; an adapter freezes all others."""
+    """Restore on leaving which parameters require gradients; an adapter freezes all but its own."""
     flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
     try:
         yield
@@ -116,7 +118,7 @@ def keeping_flags(model: nn.Module) -> Iterator[None]:
 
 
 def window_of(model: nn.Module) -> int | None:
-    """The most tokens that the model reads, where it says so."""
+    """The largest number of tokens that the model reads, if its configuration says."""
     config = _text_config(getattr(model, "config", None))
     found: int | None = getattr(config, "max_position_embeddings", None)
     return found
@@ -124,7 +126,7 @@ def window_of(model: nn.Module) -> int | None:
 
 @contextlib.contextmanager
 def within_window(model: nn.Module) -> Iterator[None]:
-    """Say of a text that has more tokens than a model has positions that it is too long.
+    """Turn torch's index error on a text with more tokens than the model has positions into a clear one.
 
     Raises:
         ModelError: a forward pass on a CPU was given such a text.
@@ -138,7 +140,7 @@ def within_window(model: nn.Module) -> Iterator[None]:
 
 
 def check_window(model: nn.Module, tokens: int) -> None:
-    """Refuse a text beyond the model's window, which models of rotary positions would read all the same.
+    """Refuse a text beyond the model's window, which models with rotary positions would read without an error.
 
     Raises:
         ModelError: it has more tokens.
@@ -155,7 +157,7 @@ def _too_long(model: nn.Module) -> ModelError:
 
 @contextlib.contextmanager
 def single_threaded() -> Iterator[None]:
-    """One thread inside. Small matrices gain little from more, and lose tenfold where other work shares the cores."""
+    """One thread inside: small matrices gain little from more, and lose tenfold if other work shares the cores."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

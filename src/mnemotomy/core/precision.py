@@ -1,4 +1,4 @@
-"""bfloat16 where it is fast: on GPUs, and on processors with instructions for it."""
+"""bfloat16 where it is fast: on GPUs and on processors with instructions for it."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ Precision = Literal["auto", "no", "bf16"]
 
 
 def check_precision(precision: str) -> None:
-    """Refuse what is no precision.
+    """Refuse an unknown precision.
 
     Raises:
-        ConfigurationError: it is another word.
+        ConfigurationError: it is not a ``Precision``.
     """
     if precision not in get_args(Precision):
         raise ConfigurationError(f"precision is 'auto', 'no' or 'bf16', not {precision!r}")
@@ -34,15 +34,15 @@ def resolved(precision: Precision, device: torch.device) -> Precision:
 
 @contextlib.contextmanager
 def autocast(device: torch.device, precision: Precision = "auto", *, backward: bool = False) -> Iterator[None]:
-    """Passes in bfloat16, or as they are.
+    """Forward passes in bfloat16, or at the weights' precision.
 
-    Where a ``backward`` follows, weights may change inside, and attention goes by plain products on a processor: the
-    blockwise backward of torch 2.13 takes as long as all the rest of a small model.
+    With ``backward``, weights may change inside, and attention on a processor uses plain products: the blockwise
+    backward of torch 2.13 takes as long as the rest of a small model.
     """
     if resolved(precision, device) == "no":
         yield
         return
     plain = sdpa_kernel(SDPBackend.MATH) if backward and device.type == "cpu" else contextlib.nullcontext()
-    # the cache of autocast would keep showing the weights as they were at the first step
+    # autocast's cache would keep the weights of the first step
     with torch.autocast(device.type, torch.bfloat16, cache_enabled=not backward), plain:
         yield

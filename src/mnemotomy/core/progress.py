@@ -1,4 +1,4 @@
-"""One progress bar for long work, on standard error so that standard output stays machine-readable."""
+"""One progress bar for long work, on standard error: standard output stays machine-readable."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _STEP = 1000
 
 
 class Advance(Protocol):
-    """Moves the bar on by ``steps``; ``note`` is shown behind it."""
+    """Moves the bar by ``steps``; ``note`` is shown behind it."""
 
     def __call__(self, steps: int, note: str = "") -> None: ...
 
@@ -40,7 +40,7 @@ def progress_bar(description: str, total: int | None, *, enabled: bool = True) -
 
 
 def shown(description: str, items: Iterable[Item], total: int) -> Iterator[Item]:
-    """The items, with a bar that moves every thousand of them."""
+    """The items, with a bar that moves every thousand items."""
     with progress_bar(description, total) as advance:
         for number, item in enumerate(items, start=1):
             yield item

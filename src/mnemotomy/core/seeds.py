@@ -1,4 +1,4 @@
-"""Seeds made of several numbers, and torch's random state for a while."""
+"""Seeds made from several numbers, and a temporary random state of torch."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _WORD = (1 << 64) - 1
 
 
 def mix(*integers: int) -> int:
-    """One seed, below 2⁶², from several integers whose order counts: the same on every machine and Python.
+    """One seed below 2⁶² from several integers whose order counts; the same on every machine and Python.
 
-    It is xxHash64's mixing of whole words, as CPython 3.8 and later hash a tuple of integers on a 64-bit machine
-    (``Objects/tupleobject.c``), so that runs seeded by such a hash keep their numbers.
+    It is xxHash64's mixing of whole words, with which CPython 3.8 and later hash a tuple of integers on a 64-bit
+    machine (``Objects/tupleobject.c``): runs seeded by such a hash keep their numbers.
 
     Args:
         integers: between −2⁶¹ and 2⁶¹ exclusively; others are reduced modulo 2⁶¹ − 1.
@@ -33,7 +33,7 @@ def mix(*integers: int) -> int:
 
 @contextlib.contextmanager
 def seeded(seed: int | None, device: torch.device) -> Iterator[None]:
-    """Torch's random state from ``seed`` on, its own again afterwards; with None it just goes on."""
+    """Torch's random state starts from ``seed`` inside and is restored on leaving; None changes nothing."""
     import torch
 
     if seed is None:
@@ -45,6 +45,6 @@ def seeded(seed: int | None, device: torch.device) -> Iterator[None]:
 
 
 def _lane(value: int) -> int:
-    """CPython's hash of an integer: modulo 2⁶¹ − 1 with its sign; −1 stands for an error there, and becomes −2."""
+    """CPython's hash of an integer: modulo 2⁶¹ − 1, with its sign; −1 means an error there and becomes −2."""
     found = abs(value) % ((1 << 61) - 1) * (-1 if value < 0 else 1)
     return -2 if found == -1 else found

@@ -1,6 +1,6 @@
 """Settings in one syntax for the command line, recipes and JSON, checked by pydantic's discriminated unions.
 
-A `Choice` is a registry of frozen dataclasses: the cuts, the filters, the methods. One of them is written as its name
+A `Choice` is a registry of frozen dataclasses: the cuts, the filters, the methods. A member is written as its name
 (``hard``), as its name with its first setting (``hard=0.5``), or as a mapping (``{kind: hard, threshold: 0.5}``).
 """
 
@@ -47,10 +47,10 @@ class Choice:
     """One of several frozen dataclasses, whose fields are its settings.
 
     Attributes:
-        what: the word for one of them, as ``filter``.
-        kinds: each by its name.
-        key: of the name in a mapping; ``what`` does as well.
-        base: what all are instances of, where their own settings may be others of the same registry.
+        what: the word for a member, such as ``filter``.
+        kinds: the dataclasses by name.
+        key: the entry of a mapping that gives the name; ``what`` is accepted too.
+        base: the common base class, if settings of a member may be other members.
     """
 
     what: str
@@ -62,7 +62,7 @@ class Choice:
         """The instance that ``value`` describes, as read from YAML, JSON or an option.
 
         Raises:
-            ConfigurationError: there is no such kind or setting, or the setting has no such value.
+            ConfigurationError: the kind or a setting is unknown, or a value is not allowed.
         """
         try:
             return TypeAdapter(self.annotation()).validate_python(value)
@@ -77,11 +77,11 @@ class Choice:
         return {self.key: repr(value)}
 
     def annotation(self) -> Any:
-        """The type of a field of a pydantic model that holds one of them."""
+        """The type of a pydantic field that contains a member."""
         return self._union(self.kinds)
 
     def group(self, kind: type[Any]) -> Any:
-        """The type of a field that holds the dataclass ``kind``, whose own settings may be of this registry."""
+        """The type of a field that contains the dataclass ``kind``, whose own settings may be members."""
         checked = WrapValidator(lambda value, check: value if type(value) is kind else check(value))
         return Annotated[self._group(kind, {}), checked, PlainSerializer(self._settings)]
 
@@ -96,7 +96,7 @@ class Choice:
         return Annotated[union, WrapValidator(written_out), PlainSerializer(self.describe)]
 
     def _mapping(self, value: Any, kinds: Mapping[str, type[Any]], by_name: bool) -> dict[str, Any]:
-        """A short form written out."""
+        """A short form as a mapping."""
         if isinstance(value, str) and by_name:
             value = _long_form(value, kinds, self.key)
         if isinstance(value, Mapping) and self.key not in value and self.what in value:
@@ -110,7 +110,7 @@ class Choice:
         return self._group(kind, {self.key: Required[Literal[name]]}, self.key)
 
     def _group(self, kind: type[Any], fixed: Mapping[str, Any], key: str | None = None) -> Any:
-        """A dataclass as a type that is checked as a mapping and then made."""
+        """The type of a dataclass that is checked as a mapping and then constructed."""
         hints = get_type_hints(kind)
         fields = {field.name: field for field in dataclasses.fields(kind) if field.init}
         needed = [name for name, field in fields.items() if _is_needed(field)]
@@ -126,7 +126,7 @@ class Choice:
                         raise ValueError(_unknown(name, list(fields)))
                 for name in needed:
                     if name not in value:
-                        raise ValueError(f"it needs {name!r}")
+                        raise ValueError(f"needs {name!r}")
             return value
 
         def made(values: dict[str, Any]) -> Any:
@@ -138,7 +138,7 @@ class Choice:
         return Annotated[shape, BeforeValidator(check), AfterValidator(made)]
 
     def _type(self, hint: Any, owner: type[Any]) -> Any:
-        """A field's type as pydantic is to check it: lists become tuples, groups of settings mappings."""
+        """A field's type as pydantic checks it: tuples are read from lists, groups of settings from mappings."""
         origin, inner = get_origin(hint), get_args(hint)
         if origin in (Union, types.UnionType):
             named = str in inner
@@ -167,16 +167,16 @@ class Choice:
 
 
 def group(kind: type[Any]) -> Any:
-    """The type of a field of a pydantic model that holds a dataclass, written as a mapping of its settings."""
+    """The type of a pydantic field that contains a dataclass, written as a mapping of its settings."""
     return Choice("", {}).group(kind)
 
 
 def explain(error: ValidationError, fields: Sequence[str] = ()) -> str:
-    """The first problem in one line, and how many others there are.
+    """The first problem in one line, and the number of others.
 
     Args:
-        error: from any model.
-        fields: of the model, to name where an unknown one is given.
+        error: from any pydantic model.
+        fields: of the model, to list if one is unknown.
     """
     groups: dict[Any, list[Any]] = {}
     for problem in error.errors(include_url=False):
@@ -186,11 +186,11 @@ def explain(error: ValidationError, fields: Sequence[str] = ()) -> str:
 
 
 def _in_words(problems: list[Any], fields: Sequence[str]) -> str:
-    """Problems of one field: several are the types of a union, of which our own words come first."""
+    """Problems of one field: several come from the members of a union, and our own messages go first."""
     own = [problem for problem in problems if problem["type"] == "value_error"]
     problems = own[:1] or problems
     loc = problems[0]["loc"]
-    if len(problems) > 1:  # what differs are the members of the union
+    if len(problems) > 1:  # the members of the union differ
         levels = zip(*(problem["loc"] for problem in problems), strict=False)
         loc = tuple(level[0] for level in itertools.takewhile(lambda level: len(set(level)) == 1, levels))
     where = ".".join(str(part) for part in loc if "[" not in str(part))
@@ -211,7 +211,7 @@ def _in_words(problems: list[Any], fields: Sequence[str]) -> str:
 def _unknown(name: str, there: Sequence[str], what: str = "setting") -> str:
     close = difflib.get_close_matches(name, there, n=1)
     hint = f"did you mean {close[0]!r}? " if close else ""
-    return f"unknown {what} {name!r}; {hint}there are {', '.join(there) or 'none'}"
+    return f"unknown {what} {name!r}; {hint}known: {', '.join(there) or 'none'}"
 
 
 def _long_form(text: str, kinds: Mapping[str, type[Any]], key: str) -> Any:

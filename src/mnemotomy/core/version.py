@@ -1,4 +1,4 @@
-"""The package's version, and those of what its results depend on."""
+"""The versions of the package and of what its results depend on."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __version__ = "0.1.0"
 
 
 def versions() -> dict[str, str]:
-    """What to write beside a result so that it can be made again."""
+    """What to record with a result so that it can be reproduced."""
     import safetensors
     import torch
     import transformers

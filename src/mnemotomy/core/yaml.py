@@ -1,4 +1,4 @@
-"""YAML 1.2 as people mean it: ``1e-6`` is a number, ``no`` is a word, and a key is what is written."""
+"""YAML 1.2 as people mean it: ``1e-6`` is a number, ``no`` is a word, and a key is read as written."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _TAG = "tag:yaml.org,2002:"
 
 
 class _Constructor(SafeConstructor):
-    """Keys and dates as they are written; ruamel refuses a key that stands there twice."""
+    """Keys and dates as written; ruamel itself refuses a duplicate key."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
         if isinstance(node, MappingNode):
@@ -35,7 +35,7 @@ def read_yaml(text: str) -> Any:
     """One YAML document as dicts, lists, words, numbers, booleans and None.
 
     Raises:
-        DataError: it is not valid YAML, or a key is there twice; it says where.
+        DataError: it is not valid YAML, or has a duplicate key; it says where.
     """
     reader = YAML(typ="safe", pure=True)
     reader.Constructor = _Constructor

@@ -20,11 +20,11 @@ from mnemotomy.engram.sites.base import WeightAndBias
 
 
 class Ascent(NamedTuple):
-    """Where one step goes.
+    """The direction of one step.
 
     Attributes:
         deltas: by site, of the canonical weight.
-        slope: how fast what is to rise does so along it, to first order, per unit of length.
+        slope: first-order rise of the objective per unit of length.
     """
 
     deltas: Matrices
@@ -39,9 +39,9 @@ class Ascent(NamedTuple):
     def repairing(
         self, forgetting: Matrices, retaining: Matrices, factors: KroneckerFactors, damping: float, repair: float
     ) -> Ascent:
-        """``u / ‖u‖ − ρ v / ‖v‖`` with ``v = F⁻¹ ∇L_retain``, norms in the metric F, as long as ``u``.
+        """``u / ‖u‖ − ρ v / ‖v‖`` with ``v = F⁻¹ ∇L_retain``, norms in the metric F, scaled to the length of ``u``.
 
-        It is the ascent itself where repairing would undo the forgetting.
+        If repairing would undo the forgetting, the ascent itself is returned.
 
         Args:
             forgetting: ``∇L_forget``.
@@ -59,13 +59,13 @@ class Ascent(NamedTuple):
 
 
 class Aim(NamedTuple):
-    """What a step's length is searched for.
+    """What the search for a step's length aims at.
 
     Attributes:
-        level: of the number that rises.
-        tolerance: how near to it is near enough.
+        level: that the objective should reach.
+        tolerance: the distance from the level that is near enough.
         evaluations: the most lengths to try.
-        first: the length that is tried first.
+        first: the first length to try.
     """
 
     level: float
@@ -75,10 +75,10 @@ class Aim(NamedTuple):
 
 
 def climb(sites: Mapping[str, WeightAndBias], ascent: Ascent, aim: Aim, value: Callable[[], float]) -> float:
-    """Move along an ascent to where ``value`` is what is aimed at, and give the value there.
+    """Move along an ascent to where ``value`` reaches the aim, and return the value there.
 
     Raises:
-        NonFiniteError: it is finite at no length that is tried; the sites are then as they were.
+        NonFiniteError: the value is not finite at any length tried; the sites are then restored.
     """
     start = {place: getattr(*place).detach().clone() for site in sites.values() for place in site.parameters}
 
@@ -96,17 +96,17 @@ def climb(sites: Mapping[str, WeightAndBias], ascent: Ascent, aim: Aim, value: C
     found = reach(at, aim.level, aim.first, tolerance=aim.tolerance, evaluations=aim.evaluations)
     if not math.isfinite(found.value):
         go(0.0)
-        raise NonFiniteError("two-sided: the model breaks at every length that was tried; take a larger damping")
+        raise NonFiniteError("two-sided: the model breaks at every length tried; choose a larger damping")
     go(found.length)
     return found.value
 
 
 class Pull(NamedTuple):
-    """What one step is to do.
+    """What one step should do.
 
     Attributes:
         gradients: ``∇L_forget``.
-        aim: given the slope of the direction that is taken, what its length is searched for.
+        aim: of the search for the step's length, given the slope of its direction.
     """
 
     gradients: Matrices
@@ -114,12 +114,12 @@ class Pull(NamedTuple):
 
 
 class TwoSidedRun(ABC):
-    """A two-sided edit under way: what the kinds of model have in common.
+    """A two-sided edit in progress: the part that is common to classifiers and language models.
 
     Attributes:
-        sites: what is edited.
-        factors: of the retain set's Fisher matrix, those of the first step.
-        steps: how many there are to be.
+        sites: to edit.
+        factors: of the retain set's Fisher matrix, computed once before the first step.
+        steps: the most steps to take.
         damping: δ.
         repair: ρ, the weight of ``Ascent.repairing`` from the second step on.
     """
@@ -131,7 +131,7 @@ class TwoSidedRun(ABC):
         self.steps, self.damping, self.repair = steps, damping, repair
 
     def run(self) -> None:
-        """All steps, as long as there is something left to do."""
+        """Take all steps, or fewer if nothing is left to do."""
         for number in range(self.steps):
             pull = self.pull(number)
             if pull is None:
@@ -145,26 +145,26 @@ class TwoSidedRun(ABC):
 
     @abstractmethod
     def pull(self, number: int) -> Pull | None:
-        """What step ``number`` is to do; None where nothing is left."""
+        """What step ``number`` should do; None if nothing is left."""
 
     @abstractmethod
     def retaining(self) -> Matrices:
-        """``∇L_retain`` by now."""
+        """The present ``∇L_retain``."""
 
     @abstractmethod
     def value(self) -> float:
-        """The number that is to rise, by now."""
+        """The present value of the objective, which should rise."""
 
     @abstractmethod
     def reached(self, value: float) -> None:
-        """Told what a step has come to."""
+        """Receives the value after each step."""
 
 
 @contextlib.contextmanager
 def edited_copy(
     model: nn.Module, sites_of: Callable[[nn.Module], dict[str, WeightAndBias]]
 ) -> Iterator[tuple[nn.Module, dict[str, WeightAndBias]]]:
-    """A copy of a model in evaluation mode and its sites, which alone require gradients inside."""
+    """A copy of a model in evaluation mode, and its sites; inside, only they require gradients."""
     copied = copy.deepcopy(model).eval()
     sites = sites_of(copied)
     train_only(copied, sites)

@@ -1,8 +1,8 @@
-"""What Kronecker factors are summed from, pass by pass: what a layer reads, and the loss' gradient at what it gives.
+"""The sums behind Kronecker factors, pass by pass: a layer's inputs, and the gradient of the loss at its outputs.
 
-K-FAC is our own, and not that of curvlinops, because rows may be masked (it knows no padding in a batch of texts),
-layers that read one tensor share one A (``engram.collector``), and transposed convolutions have factors too. Where
-curvlinops can do the same, it is the oracle of the tests.
+Why not curvlinops: here rows may be masked (it knows no padding in a batch of texts), layers that read one tensor
+share one A (``engram.collector``), and transposed convolutions have factors too. Where curvlinops can do the same, the
+tests compare with it.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ REFERENCE = "reference"
 
 
 class Watched(NamedTuple):
-    """By site, what it read and what it gave in one forward pass."""
+    """By site, its inputs and its outputs in one forward pass."""
 
     read: dict[str, Tensor]
     given: dict[str, Tensor]
 
 
 class FactorSums:
-    """Second moments of what sites read and of gradients at what they give, in float32.
+    """Second moments of the inputs of sites and of gradients at their outputs, in float32.
 
     Args:
         model: in evaluation mode; the weights of the sites require gradients.
-        sites: those that the loss does not depend on, as an auxiliary head, have no factors.
+        sites: those that the loss does not depend on, such as an auxiliary head, get no factors.
     """
 
     def __init__(self, model: nn.Module, sites: Mapping[str, WeightAndBias]) -> None:
@@ -49,28 +49,28 @@ class FactorSums:
 
     @contextlib.contextmanager
     def attached(self) -> Iterator[None]:
-        """Inside, passes may be watched."""
+        """Inside, forward passes can be watched."""
         with full_precision(), self._collector.attached():
             yield
 
     @contextlib.contextmanager
     def forward(self, labels: RowLabels) -> Iterator[Watched]:
-        """Around one forward pass, of whose inputs those rows are added that ``labels`` count."""
+        """Around one forward pass: adds the rows of its inputs that ``labels`` count."""
         with watched(self._model, self._sites) as seen, self._collector.batch(labels):
             yield seen
 
     def add(self, name: str, gradients: Float[Tensor, "rows out"]) -> None:
-        """Add the rows of a gradient at what one site gave; the upper triangle counts."""
+        """Add the rows of a gradient at the outputs of one site; only the upper triangle is kept."""
         if name not in self._outputs:
             size = gradients.shape[1]
             self._outputs[name] = gradients.new_zeros(size, size, dtype=torch.float32)
         add_gram_(self._outputs[name], gradients.float())
 
     def factors(self, count: int | None = None) -> KroneckerFactors:
-        """The factors, one of A for each distinct input, of the sites that had gradients.
+        """The factors of the sites that had gradients, with one A for each distinct input.
 
         Args:
-            count: what G is the mean over; the rows of the inputs, which A is the mean over, by default.
+            count: that G is the mean over; by default the rows of the inputs, which A is the mean over.
 
         Raises:
             NonFiniteError: the model overflowed.
@@ -94,7 +94,7 @@ class FactorSums:
 
 
 class _InputCollector(Collector):
-    """Sums over inputs that belong to a graph, of which the sums are to be no part."""
+    """Sums over inputs that belong to a graph, without becoming part of it."""
 
     def _observe(self, name: str, reading: Reading) -> None:
         with torch.no_grad():
@@ -102,13 +102,13 @@ class _InputCollector(Collector):
 
 
 def drawn(scores: Float[Tensor, "n classes"], draws: torch.Generator, smoothing: float = 0.0) -> Int[Tensor, " n"]:
-    """A class for each row, from the model's prediction; a share of ``smoothing`` from all classes alike.
+    """A class for each row, drawn from the model's prediction, mixed with a share ``smoothing`` of all classes.
 
     Raises:
         NonFiniteError: the predictions are not finite.
     """
     if not bool(torch.isfinite(scores).all()):
-        raise NonFiniteError("the model's predictions are not finite; try float32 or bfloat16 weights, or others")
+        raise NonFiniteError("the model's predictions are not finite; try float32 or bfloat16 weights")
     shares = scores.detach().float().softmax(-1).cpu()
     shares = (1.0 - smoothing) * shares + smoothing / shares.shape[-1]
     return torch.multinomial(shares, 1, generator=draws)[:, 0].to(scores.device)
@@ -117,7 +117,7 @@ def drawn(scores: Float[Tensor, "n classes"], draws: torch.Generator, smoothing:
 def gradients_at(
     given: Mapping[str, Tensor], scores: Float[Tensor, "n classes"], targets: Int[Tensor, " n"]
 ) -> dict[str, Tensor]:
-    """By site, the gradient of the summed cross-entropy at what it gave; of those that the scores depend on."""
+    """By site, the gradient of the summed cross-entropy at its outputs, if the scores depend on them."""
     loss = nn.functional.cross_entropy(scores.float(), targets, reduction="sum")
     found = torch.autograd.grad(loss, list(given.values()), allow_unused=True) if given else ()
     return {name: gradient for name, gradient in zip(given, found, strict=True) if gradient is not None}
@@ -125,14 +125,14 @@ def gradients_at(
 
 @contextlib.contextmanager
 def watched(model: nn.Module, sites: Mapping[str, WeightAndBias]) -> Iterator[Watched]:
-    """What the sites read and give in the one forward pass inside."""
+    """The inputs and outputs of the sites in the one forward pass inside."""
     seen = Watched({}, {})
     overwritten = any(getattr(module, "inplace", False) for module in model.modules())
 
     def hook(name: str) -> Callable[[nn.Module, Any, Tensor], Tensor]:
         def keep(module: nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> Tensor:
             seen.read[name], seen.given[name] = arguments[0].detach(), output
-            return output.clone() if overwritten else output  # else the gradient at it is that of what it became
+            return output.clone() if overwritten else output  # to get the gradient before overwriting
 
         return keep
 

@@ -15,22 +15,14 @@ from mnemotomy.core.errors import ConfigurationError, NonFiniteError
 
 
 class Spectrum(NamedTuple):
-    """A second moment by its eigenvalues, none below 0, and its eigenvectors as columns.
-
-    Attributes:
-        values: ascending.
-        vectors: one column for each.
-    """
+    """The eigenvalues of a second moment, ascending and none below 0, and its eigenvectors as columns."""
 
     values: Float[Tensor, " d"]
     vectors: Float[Tensor, "d d"]
 
 
 class Side:
-    """One of the two factors: a second moment, factorised in float64 and kept in its own dtype.
-
-    Args:
-        moment: symmetric.
+    """One of the two factors: a symmetric second moment, factorised in float64 and kept in its own dtype.
 
     Raises:
         NonFiniteError: the matrix is not finite.
@@ -44,14 +36,14 @@ class Side:
 
     @cached_property
     def spectrum(self) -> Spectrum:
-        """Of the moment."""
+        """The eigendecomposition of the moment."""
         values, vectors = torch.linalg.eigh(self.moment.double())
         return Spectrum(values.clamp_min(0.0).to(self.moment), vectors.to(self.moment))
 
     def inverse(self, damping: float) -> Float[Tensor, "d d"] | None:
-        """``(M + δ m̄ I)⁻¹`` with m̄ the mean eigenvalue, by Cholesky's factors: a ninth of the work of a spectrum.
+        """``(M + δ m̄ I)⁻¹`` with m̄ the mean eigenvalue, by Cholesky: a ninth of the work of a spectrum.
 
-        None where nothing damps directions without curvature. The last one is kept.
+        None if directions without curvature are not damped. The last inverse is kept.
         """
         if self._inverse is None or self._inverse[0] != damping:
             damped = self.moment.double()
@@ -67,10 +59,10 @@ class KroneckerFactor:
     """A layer's Fisher matrix ``F ≈ A ⊗ G`` per row (Eq. 9 of arXiv 2606.14997; Martens & Grosse 2015).
 
     Attributes:
-        inputs: of A, the second moment of what the layer reads, extended by 1 where it has a bias.
-        outputs: of G, the second moment of the loss' gradient at what it gives.
+        inputs: A, the second moment of the layer's inputs, extended by 1 if it has a bias.
+        outputs: G, the second moment of the loss' gradient at its outputs.
         corrected: the second moment of the gradient itself along each pair of eigenvectors (George et al. 2018,
-            EKFAC), in place of the products of eigenvalues; None for K-FAC.
+            EKFAC), which replaces the products of eigenvalues; None for K-FAC.
     """
 
     inputs: Side
@@ -80,8 +72,8 @@ class KroneckerFactor:
     def solve(self, gradient: Float[Tensor, "out d"], damping: float) -> Float[Tensor, "out d"]:
         """``(G + δ ḡ I)⁻¹ ∇L (A + δ ā I)⁻¹``, with ā and ḡ the mean eigenvalues.
 
-        With ``corrected``, its mean times δ is added to each of its numbers instead. Directions without any curvature
-        are left out where nothing damps them: the inverse is then the pseudo-inverse.
+        With ``corrected``, its mean times δ is added to each of its entries instead. Directions that have neither
+        curvature nor damping are left out: the inverse is then the pseudoinverse.
 
         Args:
             gradient: of the canonical weight.
@@ -107,7 +99,7 @@ class KroneckerFactors:
 
     Attributes:
         sites: the factor of each site.
-        rows: how many rows they are means over; the Fisher matrix of all of them is ``rows · A ⊗ G``.
+        rows: the number of rows they are means over; their Fisher matrix is ``rows · A ⊗ G``.
     """
 
     sites: Mapping[str, KroneckerFactor]
@@ -122,7 +114,7 @@ def check_damping(damping: float) -> None:
     """Refuse a negative damping.
 
     Raises:
-        ConfigurationError: it is below 0, or no number.
+        ConfigurationError: it is below 0 or NaN.
     """
     if not damping >= 0.0:
         raise ConfigurationError(f"damping is at least 0, not {damping}")

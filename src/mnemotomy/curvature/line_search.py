@@ -1,4 +1,4 @@
-"""How far to go along one direction: to where a number that rises with the length reaches its level."""
+"""How far to go along a direction: until a value that rises with the length reaches its level."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 GROWTH = 2.0
-"""The factor between lengths as long as the level has not been passed."""
+"""The factor between lengths until the level is passed."""
 
 
 class Found(NamedTuple):
-    """The length at which the value came nearest to the level, and that value."""
+    """The length whose value is nearest to the level, and that value."""
 
     length: float
     value: float
@@ -20,19 +20,17 @@ class Found(NamedTuple):
 def reach(
     value_at: Callable[[float], float], level: float, first: float, *, tolerance: float, evaluations: int
 ) -> Found:
-    """Bracket the level, then halve the bracket on a logarithmic scale.
+    """The length, among those tried, whose value is nearest to ``level``.
 
-    A value that is not finite counts as above the level: the model is broken there.
+    Brackets the level, then halves the bracket on a logarithmic scale. A value that is not finite counts as above the
+    level: the model is broken there.
 
     Args:
-        value_at: rises with the length, at least as far as the level.
-        level: what to reach.
+        value_at: rises with the length, at least until the level.
+        level: to reach.
         first: the first length tried, above 0.
         tolerance: the distance from the level that is near enough.
         evaluations: the most calls of ``value_at``, at least 1.
-
-    Returns:
-        The length whose value is nearest to the level among those tried.
     """
     below, above, length = 0.0, math.inf, first
     best = Found(first, math.inf)

@@ -1,4 +1,4 @@
-"""Gradients of the canonical weights of sites, and of nothing else."""
+"""Gradients of the canonical weights of sites."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Matrices = dict[str, Float[Tensor, "out d"]]
 
 
 def train_only(model: nn.Module, sites: Mapping[str, WeightAndBias]) -> None:
-    """Gradients for the weights of the sites and for nothing else."""
+    """Require gradients for the weights of the sites and for nothing else."""
     model.requires_grad_(False)
     for site in sites.values():
         for owner, leaf in site.parameters:
@@ -23,13 +23,13 @@ def train_only(model: nn.Module, sites: Mapping[str, WeightAndBias]) -> None:
 
 
 def train_as(model: nn.Module, other: nn.Module) -> None:
-    """Gradients for the parameters that have them in ``other``, which is built alike."""
+    """Require gradients for the same parameters as ``other``, a model of the same structure."""
     for parameter, original in zip(model.parameters(), other.parameters(), strict=True):
         parameter.requires_grad_(original.requires_grad)
 
 
 def taken(model: nn.Module, sites: Mapping[str, WeightAndBias]) -> Matrices:
-    """The gradients that have been added up, zeros where there are none; the model keeps none."""
+    """The accumulated gradients, zeros where there are none; the model's are cleared."""
     found = {name: _canonical(site) for name, site in sites.items()}
     model.zero_grad(set_to_none=True)
     return found

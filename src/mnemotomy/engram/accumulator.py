@@ -1,9 +1,9 @@
-"""Sums over the rows of one input while they come in: products in the rows' own precision, sums in float64.
+"""Running sums over the rows of one input: products in float32 or float64, sums in float64.
 
-Thousands of batches are added up, and a row that is in all of them (an attention sink) is rounded the same way each
-time: float32 sums would drift by a part in a thousand over 10,000 batches. The sums are kept as strips of the upper
-triangle, so that float64 takes no more memory than a whole float32 matrix, and no more time: each strip is added
-while it is still in the processor's cache.
+Over thousands of batches, a row that is in all of them (an attention sink) is rounded the same way each time: float32
+sums would drift by a part in a thousand over 10,000 batches. The sums are kept as strips of the upper triangle, so that
+float64 takes no more memory than a whole float32 matrix, and no more time: each strip is added while it is still in the
+processor's cache.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from mnemotomy.engram.products import add_gram_, mirror_, pack, products_of, unp
 from mnemotomy.engram.second_moment import SecondMoment
 from mnemotomy.engram.sites.layout import Layout, OneHot
 
-_CHUNK_BYTES = 64 * 2**20  # the most that patches may take at a time
-_STRIP = 256  # rows of the triangle; narrower ones are slower products, wider ones waste work below the diagonal
+_CHUNK_BYTES = 64 * 2**20  # the most memory for patches at a time
+_STRIP = 256  # rows of the triangle; narrower strips multiply slower, wider ones waste work below the diagonal
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """So many rows of each example, where a layout makes more of it, drawn by ``generator``."""
+    """At most ``count`` rows of each example, drawn by ``generator`` if a layout makes more."""
 
     count: int
     generator: torch.Generator
 
 
 class Accumulator:
-    """The second moment of one input over the rows of one concept, as long as rows are added.
+    """The second moment of one input over the rows of one concept, while rows are added.
 
     Args:
         shape: of Σ: ``[d, d]``; ``[groups, d, d]`` for grouped convolutions; ``[size]``, a diagonal, for one-hot rows.
         dtype: of products, float32 or float64; the sums are float64 either way.
-        device: where.
+        device: of the sums.
     """
 
     def __init__(self, shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> None:
@@ -49,7 +49,7 @@ class Accumulator:
 
     @classmethod
     def of(cls, moment: SecondMoment, dtype: torch.dtype) -> Accumulator:
-        """Goes on from ``moment``."""
+        """Continues from ``moment``."""
         found = cls(moment.shape, dtype, moment.first.device)
         found.count = moment.count
         found.first += moment.first
@@ -88,7 +88,7 @@ class Accumulator:
             strip.add_(columns[..., start : start + strip.shape[-2]].mT @ columns[..., start:])
 
     def add_sums(self, second: Tensor, first: Tensor, count: int) -> None:
-        """Add ``Xᵀ X``, of which the upper triangle is read, and the sum of ``count`` rows."""
+        """Add the upper triangle of ``Xᵀ X`` and the sum of ``count`` rows."""
         self.count += count
         self.first += first
         self._add_matrix(second)
@@ -111,7 +111,7 @@ class Accumulator:
 
 
 def nothing_yet(layout: Layout, example: Tensor, dtype: torch.dtype) -> Accumulator:
-    """Sums of no rows, of the shape that ``example``, an input with this layout, needs."""
+    """Empty sums in the shape for inputs like ``example`` with this layout."""
     if isinstance(layout, OneHot):
         return Accumulator((layout.size,), dtype, example.device)
     width = layout.rows(example[:1]).shape[-1]
@@ -128,22 +128,21 @@ def add_input_(
     """Add the rows of one input, each to the moment of its concept.
 
     Args:
-        sums_of: those of a concept by its index.
+        sums_of: the sums of a concept, by its index.
         layout: how rows are cut out of ``tensor``.
         tensor: the input.
-        concepts: the one concept of all rows, or the concept of each row (−1 for none) in the shape of the rows'
-            leading dimensions, or of those of the input where a layout makes several rows of one example: one for each
-            example, or for each of its places.
-        sampling: of those several; all by default.
+        concepts: one concept for all rows, or the concept of each row (−1 for none) in the shape of the rows' leading
+            dimensions. If the layout makes several rows of one example: a concept for each example or each position.
+        sampling: of several rows of one example; all by default.
     """
     with products_of(tensor):
         if not layout.batched:
             _add_rows(sums_of, layout, layout.rows(tensor), concepts)
         elif isinstance(concepts, int):
             _add_examples(sums_of(concepts), layout, tensor, sampling)
-        elif concepts.dim() == 2:  # of each place along a text
+        elif concepts.dim() == 2:  # a concept for each position of a text
             _add_rows(sums_of, layout, layout.rows(tensor), concepts)
-        else:  # example by example: a part of the input is a fraction of its rows
+        else:  # by example: selecting from the input is cheaper than selecting rows
             labels = concepts.to(tensor.device)
             there = [concept for concept in torch.unique(labels).tolist() if concept >= 0]
             for concept in there:
@@ -152,7 +151,7 @@ def add_input_(
 
 
 def _add_examples(sums: Accumulator, layout: Layout, tensor: Tensor, sampling: Sampling | None) -> None:
-    """Add the rows of all examples, so many examples at a time."""
+    """Add the rows of all examples, in chunks that fit into memory."""
     bytes_per_example = sums.dtype.itemsize * (tensor.numel() // max(1, tensor.shape[0])) * layout.expansion()
     step = max(1, _CHUNK_BYTES // max(1, bytes_per_example))
     for part in tensor.split(step):

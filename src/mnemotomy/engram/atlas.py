@@ -23,18 +23,18 @@ if TYPE_CHECKING:
 class Atlas(Operators):
     """Every concept of some moments as an engram of one model.
 
-    Nothing is computed before it is asked for, and no weight is copied: the atlas reads the model's own tensors and
-    refuses to go on once they have changed. A concept's reference is all the other concepts together.
+    Everything is computed on demand and no weight is copied: the atlas reads the model's own tensors, and refuses to
+    work once they have changed. A concept's reference is all other concepts together.
 
     Args:
         model: the model whose moments these are.
         moments: of at least two concepts.
         cut: which eigendirections of Σ_total are inverted.
         base: ``W₀``; with it, engrams are of ``ΔW = W − W₀`` (Eq. 3) instead of ``W`` (Eq. 4).
-        precision: of the factorisation and the products; by default float32 where Σ_total is well-conditioned and
-            float64 elsewhere. The cut does not depend on it.
-        keep: how many factorisations to keep; all by default. 1 suffices for one edit at the least memory.
-        check: refuse a model whose fingerprint is not that of the moments.
+        precision: of the factorisation and the products; by default float32 if Σ_total is well-conditioned, else
+            float64. The cut does not depend on it.
+        keep: how many factorisations to keep; all by default. For one edit, 1 suffices and takes the least memory.
+        check: refuse a model whose fingerprint differs from that of the moments.
 
     Raises:
         ConceptError: a concept has no reference.
@@ -57,16 +57,15 @@ class Atlas(Operators):
     def engram(
         self, concepts: str | int | Sequence[str], filter: Filter | None = None, *, outputs: bool = False
     ) -> Engram:
-        """The engram of the union of ``concepts``; their moments are merged first, which only ``Soft`` and ``Ridge``
-        could do without.
+        """The engram of the union of ``concepts``, from their merged moments; only ``Soft`` and ``Ridge`` are additive.
 
         Args:
             concepts: one or several.
             filter: of μ; ``Soft`` by default.
-            outputs: only what also writes in the concept's directions: ``W⁺ = P_out W P`` (``output_operator``).
+            outputs: keep only what also writes in the concept's directions: ``W⁺ = P_out W P`` (``output_operator``).
 
         Raises:
-            ConceptError: one of them is unknown, or together they leave no reference.
+            ConceptError: a concept is unknown, or no reference is left.
         """
         names = (str(concepts),) if isinstance(concepts, str | int) else tuple(dict.fromkeys(map(str, concepts)))
         for name in names:
@@ -76,7 +75,7 @@ class Atlas(Operators):
         if not names:
             raise ConceptError("an engram needs at least one concept")
         if len(names) == len(self.concepts):
-            raise ConceptError(f"concept {names[0]!r} has no reference: nothing is left beside {len(names)} concepts")
+            raise ConceptError(f"concept {names[0]!r} has no reference: all {len(names)} concepts are in its engram")
         return Engram(self, names, filter if filter is not None else Soft(), outputs)
 
     def operator(self, site: str, concepts: str | Sequence[str], filter: Filter | None = None) -> Tensor:
@@ -90,18 +89,18 @@ class Atlas(Operators):
     def output_operator(self, site: str, concepts: str | Sequence[str]) -> Float[Tensor, "*groups out out"]:
         """``P_out = Γ⁺ (Γ⁺ + Γ⁻)†`` with ``Γ = W Σ Wᵀ``, the second moments of what ``site`` writes.
 
-        To outputs it is what ``P`` is to inputs: of all maps ``A``, the one with the least ``‖A Z⁺ − Z⁺‖² + ‖A Z⁻‖²``.
-        It needs no pass of its own.
+        It is for outputs what ``P`` is for inputs: the map ``A`` with the least ``‖A Z⁺ − Z⁺‖² + ‖A Z⁻‖²``. It needs
+        no extra pass.
 
         Raises:
-            ConceptError: one of ``concepts`` is unknown, or together they leave no reference.
+            ConceptError: a concept is unknown, or no reference is left.
         """
         names = self.engram(concepts).concepts
         basis = self._weight_basis(site)
         return basis.operator(self.second_moment(site, names), self._output_spectrum(site, basis))
 
     def complement(self, site: str) -> Tensor:
-        """``Q = I − Σᵢ Pᵢ`` (Section 6.3): what belongs to no concept, the directions below the cut."""
+        """``Q = I − Σᵢ Pᵢ`` (Section 6.3): the directions below the cut, which belong to no concept."""
         parts = [self.operator(site, concept) for concept in self.concepts]
         total = torch.stack(parts).sum(0)
         identity = torch.ones_like(total) if total.dim() == 1 else torch.eye(total.shape[-1]).to(total)

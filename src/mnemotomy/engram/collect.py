@@ -40,18 +40,18 @@ Labelled = tuple[list[str | None], Any]
 
 @dataclass(frozen=True)
 class CollectOptions:
-    """How to collect, for those who want other than the defaults.
+    """Options of ``collect`` beyond the defaults.
 
     Attributes:
-        forward: calls the model on a batch; by default by the batch's form (``forward.default_forward``).
+        forward: calls the model on a batch; by default according to the batch's form (``forward.default_forward``).
         share_inputs: keep one statistic for sites that read the same tensor.
-        dtype: of products and of the moments, float32 or float64 whatever the model's own; sums are in float64.
-        checkpoint: a file that the sums are written to now and then, and continued from if it is there; each process
-            of a group keeps its own beside it.
-        checkpoint_seconds: how often.
-        keep_checkpoint: leave that file where it is for the caller, who removes it once the moments are saved.
-        rows: of images, at most so many receptive fields of each are read at a convolution, drawn from a fixed seed;
-            all by default. Neighbours resemble each other: a few of many images tell more than all of a few.
+        dtype: of products and moments, float32 or float64 whatever the model's dtype; sums are in float64.
+        checkpoint: a file that the sums are written to at intervals and resumed from if it exists; each process of a
+            group has its own beside it.
+        checkpoint_seconds: the interval.
+        keep_checkpoint: leave the file to the caller, who removes it once the moments are saved.
+        rows: the most receptive fields of each image to read at a convolution, drawn from a fixed seed; all by default.
+            Neighbours resemble each other: a few from many images tell more than all from a few.
         progress: show a bar on a terminal.
     """
 
@@ -70,7 +70,7 @@ class CollectOptions:
                 f"moments are summed in float32 or float64, not {self.dtype}: a coarser sum destroys the edit"
             )
         if self.rows is not None and self.rows < 1:
-            raise DataError(f"read at least one row of each example, not {self.rows}; None for all")
+            raise DataError(f"rows is at least one row of each example, not {self.rows}; None reads all")
 
 
 def collect(
@@ -89,21 +89,21 @@ def collect(
         model: left exactly as found: mode, hooks, gradients, dtype, device.
         data: a mapping of concept name to its batches, or one loader together with ``concepts``.
         concepts: for a loader, the concept of each example of a batch (``None`` leaves the example out). Small batches
-            of many concepts are slow, as every concept has a product of its own: sort the examples by concept. Of
-            layers that read the sequence first, give batches of one concept: one of as many examples as tokens would
-            pass for batch first.
+            of many concepts are slow, as every concept is a separate product: sort the examples by concept. For layers
+            that read the sequence first, give batches of one concept: a batch with as many examples as tokens would be
+            read as batch first.
         sites: which maps, by the PEFT convention (``select_sites``).
         layers: only these blocks.
-        mask: ``[batch, length]`` of the tokens that count. By default those with a label, where the batch has
-            ``labels``, and those that ``attention_mask`` keeps.
-        options: the rest.
+        mask: ``[batch, length]`` of the tokens that count. By default tokens with a label, if the batch has ``labels``,
+            that ``attention_mask`` keeps.
+        options: beyond the defaults.
 
     Returns:
-        The moments; where a ``torch.distributed`` process group is up, summed over its processes.
+        The moments, summed over the processes of a ``torch.distributed`` group if there is one.
 
     Raises:
-        SelectionError, ConceptError, NonFiniteError, RowsError, DataError: each names what was wrong and where.
-        ArtifactError: the checkpoint is of another collection, or of other batches.
+        SelectionError, ConceptError, NonFiniteError, RowsError, DataError: each says what is wrong and where.
+        ArtifactError: the checkpoint is of another collection or of other batches.
     """
     options = options or CollectOptions()
     layers = None if layers is None else (layers,) if isinstance(layers, int) else tuple(layers)
@@ -120,12 +120,12 @@ def collect(
     )
     run = _Run(model, chosen, origin, mask, options)
     with observing(model), full_precision(), layer_by_layer(), run.collector.attached():
-        run.add_all(_labelled(data, concepts), _number_of_batches(data), in_turn=isinstance(data, Mapping))
+        run.add_all(_labelled(data, concepts), _number_of_batches(data), by_concept=isinstance(data, Mapping))
     return run.finish([str(name) for name in data] if isinstance(data, Mapping) else [])
 
 
 class _Run:
-    """One collection under way: batches, checkpoints and the end."""
+    """One collection in progress: batches, checkpoints and the result."""
 
     def __init__(
         self, model: nn.Module, sites: dict[str, Site], origin: Origin, mask: Mask | None, options: CollectOptions
@@ -144,14 +144,14 @@ class _Run:
         self.encoder_decoder = is_encoder_decoder(model)
         self.batches = 0
         self.examples: dict[str, int] = {}
-        self._read = hashlib.sha256()  # of all batches so far, where there is a checkpoint
+        self._read = hashlib.sha256()  # of all batches so far, if there is a checkpoint
         self.checkpoint = None if options.checkpoint is None else own_file(options.checkpoint)
         self._resumed: str | None = None
         self._saved_at = time.monotonic()
         self._resume()
 
-    def add_all(self, batches: Iterable[Labelled], total: int | None, in_turn: bool) -> None:
-        """Every batch that no checkpoint holds yet; ``in_turn`` when each concept is done before the next begins."""
+    def add_all(self, batches: Iterable[Labelled], total: int | None, by_concept: bool) -> None:
+        """Add every batch that is not in the checkpoint; ``by_concept`` if each concept ends before the next begins."""
         remaining = self._not_yet_read(iter(batches))
         with (
             progress_bar("collecting", total, enabled=self.options.progress) as advance,
@@ -159,7 +159,7 @@ class _Run:
         ):
             advance(self.batches)
             for names, batch in remaining:
-                if in_turn and names and names[0] not in self.examples:
+                if by_concept and names and names[0] not in self.examples:
                     self.collector.settle()
                 self._add(names, batch)
                 advance(1)
@@ -171,13 +171,13 @@ class _Run:
                     self._save()
 
     def _not_yet_read(self, batches: Iterator[Labelled]) -> Iterator[Labelled]:
-        """What follows the batches of the checkpoint, which must be the same again, to the bit."""
+        """The batches after those of the checkpoint, which must be given again, bit for bit the same."""
         for names, batch in itertools.islice(batches, self.batches):
             hash_batch(self._read, names, batch)
         if self.batches and self._read.hexdigest() != self._resumed:
             raise ArtifactError(
-                f"{self.checkpoint} was collected from other batches than these, or from the same in another order; "
-                "give the same batches in the same order (a shuffling loader needs a fixed seed), or delete the file"
+                f"{self.checkpoint} was collected from other batches, or from these in another order; give the same "
+                "batches in the same order (a shuffling loader needs a fixed seed), or delete the file"
             )
         return batches
 
@@ -205,7 +205,7 @@ class _Run:
     def _add(self, names: Sequence[str | None], batch: Any) -> None:
         size = batch_size(batch)
         if len(names) != size:
-            raise DataError(f"a batch of {size} examples came with the concepts of {len(names)}")
+            raise DataError(f"a batch of {size} examples has {len(names)} concepts; give one for each example")
         mask = None if self.mask is None else self.mask(batch)
         indices = [-1 if name is None else self._index(name) for name in names]
         labels = label_rows(batch, indices, mask, self.encoder_decoder).to(self.device)
@@ -230,14 +230,14 @@ class _Run:
         self, statistics: Mapping[str, Statistic], readers: Mapping[str, str], examples: Mapping[str, int]
     ) -> None:
         if not examples:
-            raise ConceptError("there is nothing to collect from: no batch holds an example of any concept")
+            raise ConceptError("there is nothing to collect: no batch contains an example of a concept")
         for concept in examples:
             for site in readers:
                 statistic = statistics.get(readers[site], {})
                 if not self.sites[site].routed and (concept not in statistic or statistic[concept].count == 0):
                     raise ConceptError(
-                        f"concept {concept!r} is empty: no row of it reached site {site!r}; give it examples, and look "
-                        "whether the mask or the labels leave any token"
+                        f"concept {concept!r} is empty: none of its rows reached site {site!r}; give it examples, and "
+                        "check that the mask and the labels keep some tokens"
                     )
 
     def _save(self) -> None:
@@ -260,7 +260,7 @@ class _Run:
         same = ("fingerprint", "selector", "layers", "moment_dtype", "rows")
         alike = all(getattr(so_far.origin, key) == getattr(self.origin, key) for key in same)
         if progress is None or not alike or progress.get("share_inputs") != self.options.share_inputs:
-            raise ArtifactError(f"{path} is no checkpoint of this collection; delete it or name another file")
+            raise ArtifactError(f"{path} is not a checkpoint of this collection; delete it or name another file")
         self.batches, self._resumed = int(progress["batches"]), progress.get("read")
         self.examples = dict(progress["examples"])
         self.collector.concepts.extend(self.examples)
@@ -277,7 +277,7 @@ def _labelled(data: Mapping[str, Any] | Iterable[Any], concepts: ConceptOf | Non
                 yield [str(name)] * batch_size(batch), batch
         return
     if concepts is None:
-        raise DataError("a loader needs concepts=, a function that gives the concept of each example of a batch")
+        raise DataError("a loader needs concepts=, a function that returns the concept of each example of a batch")
     for batch in data:
         found = concepts(batch)
         values = found.tolist() if isinstance(found, Tensor) else list(found)
@@ -293,7 +293,7 @@ def _number_of_batches(data: Mapping[str, Any] | Iterable[Any]) -> int | None:
 
 @contextlib.contextmanager
 def _deferred_interrupt(enabled: bool) -> Iterator[Callable[[], bool]]:
-    """Hold back the first Ctrl-C until the batch is done, so that a checkpoint is whole; a second one stops at once."""
+    """Delay the first Ctrl-C until the batch is done, so that the checkpoint is whole; a second one stops at once."""
     if not enabled or threading.current_thread() is not threading.main_thread():
         yield lambda: False
         return

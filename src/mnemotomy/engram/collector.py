@@ -17,14 +17,14 @@ from mnemotomy.engram.second_moment import SecondMoment
 from mnemotomy.engram.sites import Layout, Reading, Site
 
 Identity = tuple[int, int, tuple[int, ...], tuple[int, ...], Layout]
-"""Object, version (an in-place write makes it another input), shape, strides and layout."""
+"""Object, version (an in-place write makes another input of it), shape, strides and layout."""
 
 
 class Collector:
     """Accumulates the moments of ``sites`` while the model runs inside ``attached()``.
 
     Sites that read the same tensor in the first forward pass (q, k and v; gate and up; keys and values of
-    cross-attention) share one statistic from then on. That they still do is checked in every later pass.
+    cross-attention) share one statistic. Every later pass checks that they still read the same tensor.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Collector:
         self._sampling = sampling
         self._streams = {name: stream_of(model, name) for name in sites}
         self._labels: RowLabels | None = None
-        self._fresh: set[str] = set()  # statistics that began in the present pass, which alone may be joined
+        self._fresh: set[str] = set()  # statistics begun in this pass; only these may be joined
         self._seen: dict[Identity, tuple[weakref.ref[Tensor], str]] = {}
         self._calls: dict[str, int] = {}
         self._encoded: weakref.ref[Tensor] | None = None
@@ -55,7 +55,7 @@ class Collector:
 
     @contextlib.contextmanager
     def attached(self) -> Iterator[None]:
-        """Hooks on the model inside, none of them left outside."""
+        """Hooks on the model, removed on leaving."""
         handles = []
         try:
             encoder = text_encoder(self._model)
@@ -71,7 +71,7 @@ class Collector:
 
     @contextlib.contextmanager
     def batch(self, labels: RowLabels) -> Iterator[None]:
-        """One forward pass, whose rows have these concepts."""
+        """Around one forward pass, whose rows have these concepts."""
         self._labels = labels
         self._fresh, self._calls, self._encoded, self._encoding = set(), {}, None, False
         self._seen.clear()
@@ -83,9 +83,9 @@ class Collector:
         self._check_sharing()
 
     def statistics(self) -> dict[str, Statistic]:
-        """The moments so far, by concept; zeros where a concept has not reached an input.
+        """The moments so far, by concept; zeros if a concept has not reached an input.
 
-        Those that are not settled are in float64, so that a collection goes on from them to the same bits.
+        Unsettled sums are in float64, so that a resumed collection gives exactly the same moments.
         """
         collected: dict[str, Statistic] = {}
         for name, sums in self.sums.items():
@@ -107,7 +107,7 @@ class Collector:
             self.sums[name] = {index: statistic[c].to(device) for index, c in enumerate(self.concepts)}
 
     def settle(self) -> None:
-        """Round every sum to its final precision, and keep its triangle only. More rows may still come."""
+        """Round every sum to its final precision and keep its triangle only. More rows may follow."""
         for name, sums in self.sums.items():
             self.sums[name] = {
                 i: one.moment(self._dtype) if isinstance(one, Accumulator) else one.rounded(self._dtype)
@@ -115,23 +115,23 @@ class Collector:
             }
 
     def check_finite(self) -> None:
-        """Raise where a sum has become NaN or infinite, naming the concept and the site.
+        """Refuse sums that are NaN or infinite.
 
         Raises:
-            NonFiniteError: with both names.
+            NonFiniteError: it names the concept and the site.
         """
         for site, concept, sums in self._each():
             if not sums.finite:
                 raise NonFiniteError(
                     f"the inputs of site {site!r} are not finite for concept {concept!r}: the model overflows there; "
-                    "try float32 or bfloat16 weights, or look at that concept's examples"
+                    "try float32 or bfloat16 weights, or check that concept's examples"
                 )
 
     def check_range(self) -> None:
-        """Raise where settled sums are of inputs too small for float32, naming the concept and the site.
+        """Refuse settled sums of inputs too small for float32.
 
         Raises:
-            DataError: with both names.
+            DataError: it names the concept and the site.
         """
         for site, concept, sums in self._each():
             if isinstance(sums, SecondMoment) and sums.vanishing:
@@ -188,7 +188,7 @@ class Collector:
 
     def _changed(self, name: str) -> SharingError:
         return SharingError(
-            f"site {name!r} read the same tensor as {self.readers[name]!r} in the first batch and another one now; "
+            f"site {name!r} read the same tensor as {self.readers[name]!r} in the first batch, but not in this one; "
             "collect with share_inputs=False"
         )
 

@@ -39,7 +39,7 @@ class Criteria:
 
     @property
     def mean(self) -> pd.Series:
-        """Every number averaged over sites."""
+        """Every column averaged over sites."""
         means: pd.Series = self.table.drop(columns=["site", "layer", "kind"]).mean()
         return means
 
@@ -47,7 +47,7 @@ class Criteria:
 def criteria(atlas: Atlas, concept: str, filter: Filter | None = None) -> Criteria:
     """Specificity and reactivation of one concept's engram, and the errors of the intervened states of Table 1.
 
-    No data is needed again: ``‖A X‖² = tr(A Σ Aᵀ)``.
+    The moments suffice, without data: ``‖A X‖² = tr(A Σ Aᵀ)``.
     """
     engram = atlas.engram(concept, filter)
     reference = [c for c in atlas.concepts if c not in engram.concepts]
@@ -81,11 +81,11 @@ def criteria(atlas: Atlas, concept: str, filter: Filter | None = None) -> Criter
 
 
 def necessity(edit: Edit, model: nn.Module, score: Score) -> tuple[float, float]:
-    """The task score before and after ablation: an engram is necessary when it falls.
+    """The task score before and after ablation: an engram is necessary if the score falls.
 
     Args:
-        edit: one that erases.
-        model: what it belongs to; restored.
+        edit: that erases.
+        model: that the edit belongs to; restored.
         score: of a model on the concept's task.
     """
     before = score(model)
@@ -94,10 +94,10 @@ def necessity(edit: Edit, model: nn.Module, score: Score) -> tuple[float, float]
 
 
 def sufficiency(edit: Edit, naive: nn.Module, score: Score) -> tuple[float, float]:
-    """The task score before and after injection into a naive model: an engram suffices when it rises.
+    """The task score before and after injection into a naive model: an engram suffices if the score rises.
 
     Args:
-        edit: one that injects.
+        edit: that injects.
         naive: the null state (``null_state``), or a network that never learned the concept; restored.
         score: of a model on the concept's task.
     """
@@ -109,14 +109,14 @@ def sufficiency(edit: Edit, naive: nn.Module, score: Score) -> tuple[float, floa
 def null_state(model: Model, atlas: Atlas) -> Model:
     """A copy of ``model`` with ``W = 0`` at every site of the atlas: the null state μ_null of Fig. 1.
 
-    What shares a weight with a site keeps it.
+    Modules that share a weight with a site keep it.
     """
     copied = copy.deepcopy(model)
     sites = sites_by_name(copied, atlas.sites).values()
     for name in {name for site in sites for name in parameter_names(copied, site)} & set(tied_parameters(copied)):
         untie(copied, name)
     for site in sites:
-        for _ in range(3):  # of float64 weights, weight() gives the leading 24 of 53 digits
+        for _ in range(3):  # weight() gives the leading 24 of the 53 bits of float64
             site.add_(-site.weight())
     return copied
 

@@ -1,7 +1,7 @@
 """Which eigendirections of Σ_total are inverted. The cut is part of the method, so it is always explicit.
 
-Input covariances of language models reach condition numbers of 1e13: what lies below the cut is noise, and inverting
-it destroys the edit. No cut here follows the precision of the arithmetic.
+Input covariances of language models reach condition numbers of 1e13: directions below the cut are noise, and inverting
+them destroys the edit. No cut here depends on the precision of the arithmetic.
 """
 
 from __future__ import annotations
@@ -24,11 +24,22 @@ class Cut(Protocol):
         """True where a direction is kept; ``eigenvalues`` ascend and may be slightly negative from rounding."""
 
     def ratio_at(self, width: int) -> float | None:
-        """The smallest ``λ / λ_max`` kept, for cuts of that form: lets a full-rank Σ do without ``eigh``."""
+        """The smallest ``λ / λ_max`` kept, for cuts of that form: a full-rank Σ then needs no ``eigh``."""
+
+
+class _Above:
+    """Keeps ``λ > ratio · λ_max``."""
+
+    def keep(self, eigenvalues: Tensor) -> Tensor:
+        ratio = self.ratio_at(eigenvalues.shape[-1])
+        return (eigenvalues > ratio * eigenvalues.amax(-1, keepdim=True).clamp_min(0)) & (eigenvalues > 0)
+
+    def ratio_at(self, width: int) -> float:
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)
-class RelativeCut:
+class RelativeCut(_Above):
     """Keep ``λ > ratio · λ_max``; 1e-6 is the paper's (Appendix B.3) and the default."""
 
     ratio: float = 1e-6
@@ -40,36 +51,27 @@ class RelativeCut:
     def ratio_at(self, width: int) -> float:
         return self.ratio
 
-    def keep(self, eigenvalues: Tensor) -> Tensor:
-        return _above(eigenvalues, self.ratio)
-
 
 @dataclass(frozen=True)
-class FloatEpsCut:
+class FloatEpsCut(_Above):
     """Keep ``λ > d · 2⁻²³ · λ_max``, the reference implementation's (ai-engram) cut: coarser for wider inputs."""
 
     def ratio_at(self, width: int) -> float:
         return width * 2.0**-23
 
-    def keep(self, eigenvalues: Tensor) -> Tensor:
-        return _above(eigenvalues, self.ratio_at(eigenvalues.shape[-1]))
-
 
 @dataclass(frozen=True)
-class ConditionCut:
+class ConditionCut(_Above):
     """Keep directions within a factor ``condition`` of the largest eigenvalue."""
 
     condition: float
 
     def __post_init__(self) -> None:
         if not self.condition > 1.0:
-            raise DataError(f"a condition number is above 1, not {self.condition}")
+            raise DataError(f"a condition cut needs a condition number above 1, not {self.condition}")
 
     def ratio_at(self, width: int) -> float:
         return 1.0 / self.condition
-
-    def keep(self, eigenvalues: Tensor) -> Tensor:
-        return _above(eigenvalues, 1.0 / self.condition)
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ class RankCut:
 
     def __post_init__(self) -> None:
         if not self.rank > 0:
-            raise DataError(f"a rank is above 0, not {self.rank}")
+            raise DataError(f"a rank cut keeps a rank above 0, not {self.rank}")
 
     def ratio_at(self, width: int) -> None:
         return None
@@ -121,9 +123,4 @@ CUTS: dict[str, type[Any]] = {
 }
 
 CUT = Choice("cut", CUTS)
-"""A cut as recipes, artifacts and options write it."""
-
-
-def _above(eigenvalues: Tensor, ratio: float) -> Tensor:
-    largest = eigenvalues.amax(-1, keepdim=True).clamp_min(0)
-    return (eigenvalues > ratio * largest) & (eigenvalues > 0)
+"""The cuts, as recipes, artifacts and options write them."""

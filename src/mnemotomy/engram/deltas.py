@@ -17,15 +17,15 @@ Default = TypeVar("Default")
 
 
 class BySite(Mapping[str, Tensor]):
-    """Canonical ``[out, d]`` matrices by the names of sites, computed when asked for.
+    """Canonical ``[out, d]`` matrices by site name, computed on demand.
 
-    A mapping, but for one thing: two are equal only where they are one object, as no matrix is computed to compare.
+    Unlike other mappings, two are equal only if they are the same object: comparing would compute every matrix.
     """
 
     @property
     @abstractmethod
     def fingerprint(self) -> str:
-        """Of the model that the matrices belong to."""
+        """The fingerprint of the model that the matrices belong to."""
 
     @abstractmethod
     def sites(self) -> tuple[str, ...]:
@@ -36,7 +36,7 @@ class BySite(Mapping[str, Tensor]):
 
     @abstractmethod
     def describe(self) -> dict[str, Any]:
-        """How the matrices came about, for artifacts and reports."""
+        """How the matrices were made, for artifacts and reports."""
 
     def pairs(self) -> Iterator[tuple[str, Float[Tensor, "out d"]]]:
         """All sites with their matrices, in the order that takes the least time and memory."""
@@ -79,19 +79,19 @@ class _Values(ValuesView[Tensor]):
 
 
 class Deltas(BySite):
-    """What a term of an edit is made of: an engram, or tensors already there."""
+    """The matrices of a term of an edit: an engram, or given tensors."""
 
     @abstractmethod
     def check(self, name: str, site: Site) -> None:
-        """Refuse a site of a model that has another shape than these deltas.
+        """Refuse a site whose shape differs from these deltas.
 
         Raises:
-            SelectionError: with both shapes.
+            SelectionError: it gives both shapes.
         """
 
 
 class Dense(Deltas):
-    """Deltas held as tensors."""
+    """Deltas given as tensors."""
 
     def __init__(self, tensors: Mapping[str, Tensor], fingerprint: str, description: Mapping[str, Any]) -> None:
         self._tensors, self._fingerprint, self._description = tensors, fingerprint, description
@@ -135,12 +135,12 @@ class Term:
         return Term(factor * self.strength, self.deltas)
 
     def describe(self) -> dict[str, Any]:
-        """How the deltas came about, with the strength that they have in the end."""
+        """How the deltas were made, with their final strength."""
         return _strengthened(self.deltas.describe(), self.strength)
 
 
 def _strengthened(description: dict[str, Any], strength: float | Mapping[str, float]) -> dict[str, Any]:
-    """A description times a strength: tensors that were loaded or materialised have one of their own already."""
+    """A description times a strength; loaded or materialised tensors already have a strength."""
     if "terms" in description:
         return description | {"terms": [_strengthened(term, strength) for term in description["terms"]]}
     recorded = description.get("strength", 1.0)

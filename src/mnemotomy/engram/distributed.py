@@ -17,9 +17,9 @@ from mnemotomy.engram.second_moment import SecondMoment
 def sum_over_processes(
     statistics: dict[str, Statistic], readers: dict[str, str], examples: Mapping[str, int], dtype: torch.dtype
 ) -> tuple[dict[str, Statistic], dict[str, str], dict[str, int]]:
-    """The sums of all processes, the same on each; unchanged where no process group is up.
+    """The sums over all processes, the same on each; unchanged without a process group.
 
-    Processes may have seen different concepts, or (experts) reached different sites: what one lacks is zero there.
+    Processes may have seen different concepts or, for experts, reached different sites: what a process lacks is zero.
 
     Raises:
         MergeError: two processes share inputs between different sites.
@@ -63,7 +63,7 @@ def sum_over_processes(
 
 
 def own_file(path: str | Path) -> Path:
-    """``path`` for this process alone: with its rank before the suffix where there are several."""
+    """``path`` for this process: with its rank before the suffix if there are several."""
     path = Path(path)
     return path.with_name(f"{path.stem}.{dist.get_rank()}{path.suffix}") if _several_processes() else path
 

@@ -39,7 +39,7 @@ class Edit(BySite):
 
     @property
     def fingerprint(self) -> str:
-        """Of the model that the edit belongs to."""
+        """The fingerprint of the model that the edit belongs to."""
         return self.terms[0].deltas.fingerprint
 
     def sites(self) -> tuple[str, ...]:
@@ -47,14 +47,14 @@ class Edit(BySite):
         return tuple(dict.fromkeys(site for term in self.terms for site in term.deltas.sites() if term.at(site) != 0.0))
 
     def __getitem__(self, site: str) -> Float[Tensor, "out d"]:
-        """What is added to the canonical weight of ``site``: zeros where all strengths are 0."""
+        """What is added to the canonical weight of ``site``: zeros if all strengths are 0."""
         parts = [term.at(site) * term.deltas[site] for term in self.terms if site in term.deltas]
         if not parts:
             raise self._unknown(site, "edit")
         return sum(parts[1:], parts[0])
 
     def pairs(self) -> Iterator[tuple[str, Float[Tensor, "out d"]]]:
-        """All sites with what is added to them; one engram goes input by input, at little memory."""
+        """All sites with what is added to them; a single engram is computed input by input, in little memory."""
         touched = set(self.sites())
         if len(self.terms) == 1:
             term = self.terms[0]
@@ -68,10 +68,10 @@ class Edit(BySite):
         Args:
             model: the model that the edit belongs to.
             check: refuse a model with another fingerprint.
-            tied: what to do where a second layer shares an edited weight: ``refuse``, or ``untie`` it first.
+            tied: what to do if a second layer shares an edited weight: ``refuse``, or ``untie`` it first.
 
         Raises:
-            FingerprintError: the model is another one.
+            FingerprintError: the edit belongs to another model.
             TiedWeightsError: an edited weight is shared and ``tied`` is ``refuse``.
             SelectionError: the model lacks a site, or has it in another shape.
             NonFiniteError: what would be added is not finite.
@@ -93,7 +93,7 @@ class Edit(BySite):
 
     @contextlib.contextmanager
     def on(self, model: nn.Module, *, check: bool = True, tied: Tied = "refuse") -> Iterator[nn.Module]:
-        """The model edited inside, and its own parameters back, bit for bit, on leaving. Arguments as for ``apply``."""
+        """The edited model inside; its parameters are restored bit for bit on leaving. Arguments as for ``apply``."""
         sites = self._admit(model, check, tied)
         originals: list[tuple[nn.Module, str, nn.Parameter]] = []
         try:
@@ -114,7 +114,7 @@ class Edit(BySite):
         return Edit((Term(1.0, dense),))
 
     def describe(self) -> dict[str, Any]:
-        """How the edit came about, for artifacts and reports."""
+        """How the edit was made, for artifacts and reports."""
         terms = [term.describe() for term in self.terms]
         return {"terms": terms} if len(terms) > 1 else terms[0]
 
@@ -123,7 +123,7 @@ class Edit(BySite):
 
         Args:
             path: the file.
-            about: what else there is to say of where it comes from, for ``read_about``.
+            about: more on where the edit comes from, for ``read_about``.
         """
         tensors = {site: delta.contiguous().cpu() for site, delta in self.items()}
         header = {"fingerprint": self.fingerprint, "description": self.describe(), "versions": versions()}
@@ -136,13 +136,13 @@ class Edit(BySite):
 
         Args:
             path: of the file.
-            verify: compare all of it with the hash of its content, which reads it once more.
+            verify: check the file against the hash of its content, which reads it twice.
 
         Raises:
             ArtifactError: the file is missing, damaged, or not an edit.
         """
         with ARTIFACT.reading(path, verify=verify) as (file, header):
-            tensors = {site: file.get_tensor(site) for site in file.keys()}  # noqa: SIM118 - no mapping
+            tensors = {site: file.get_tensor(site) for site in file.keys()}  # noqa: SIM118 - not a mapping
             return cls((Term(1.0, Dense(tensors, header["fingerprint"], header["description"])),))
 
     def __add__(self, other: Any) -> Edit:
@@ -151,9 +151,7 @@ class Edit(BySite):
             return NotImplemented
         for term in terms:
             if term.deltas.fingerprint != self.fingerprint:
-                raise FingerprintError(
-                    "these edits belong to different models; only those of one model can be combined"
-                )
+                raise FingerprintError("these edits belong to different models; combine edits of one model only")
         return Edit(self.terms + terms)
 
     def __radd__(self, other: Any) -> Edit:
@@ -172,7 +170,7 @@ class Edit(BySite):
         return -1.0 * self
 
     def _admit(self, model: nn.Module, check: bool, tied: Tied) -> dict[str, Site]:
-        """The sites in ``model``, after every reason to refuse it."""
+        """The sites in ``model``, after all checks."""
         if tied not in ("refuse", "untie"):
             raise TiedWeightsError(f"tied={tied!r} is neither 'refuse' nor 'untie'")
         if check and fingerprint(model) != self.fingerprint:
@@ -189,17 +187,17 @@ class Edit(BySite):
         if shared and tied == "refuse":
             partner = next(n for n in tied_parameters(model)[shared[0]] if n != shared[0])
             raise TiedWeightsError(
-                f"{shared[0]!r} is the same tensor as {partner!r}, so that editing one would change the other; pass "
-                "tied='untie' to give it a copy of its own first, or leave its site out"
+                f"{shared[0]!r} is the same tensor as {partner!r}, so editing one would change the other; pass "
+                "tied='untie' to copy it first, or leave its site out"
             )
         return sites
 
     def _write(self, sites: Mapping[str, Site]) -> None:
         """Add every delta, those of one module together.
 
-        The deltas may be computed from the very weights that are written to, and the sites of one module (experts,
-        the projections of an attention) may be slices of one tensor. Weights in float16, which may overflow halfway,
-        are put back then.
+        Deltas may be computed from the very weights that are written to, and the sites of one module (experts, the
+        projections of an attention) may be slices of one tensor. If a float16 weight overflows, all of them are
+        restored.
         """
         places = dict.fromkeys(place for site in sites.values() for place in site.parameters)
         narrow = [weight for owner, leaf in places if (weight := getattr(owner, leaf)).dtype is torch.float16]
@@ -234,7 +232,7 @@ class Edit(BySite):
 
 
 def read_about(path: str | Path) -> dict[str, Any]:
-    """What a saved edit says of itself: ``fingerprint``, ``description``, ``versions``, and ``about`` if it was given.
+    """The header of a saved edit: ``fingerprint``, ``description``, ``versions``, and ``about`` if it was given.
 
     Raises:
         ArtifactError: the file is missing, damaged, or not an edit.
@@ -244,7 +242,7 @@ def read_about(path: str | Path) -> dict[str, Any]:
 
 
 def check_finite(site: str, delta: Tensor) -> None:
-    """Refuse to add what would spoil a weight.
+    """Refuse a delta that would spoil a weight.
 
     Raises:
         NonFiniteError: an entry is NaN or infinite.

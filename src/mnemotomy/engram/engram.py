@@ -20,11 +20,11 @@ from mnemotomy.engram.spectrum import effective_rank
 
 
 class Engram(Deltas):
-    """The weights of ``concepts`` (merged into one), computed site by site when asked for.
+    """The weights of ``concepts`` (merged into one), computed site by site on demand.
 
     ``engram[site]`` is ``W⁺ [out, d]`` in float32, the bias as its last column. Engrams add and scale into edits:
-    ``-0.6 * atlas["alice"] + atlas["bob"]``. With ``outputs`` it is ``W⁺ = P_out W P``: what reads the concept and
-    writes it too (``Atlas.output_operator``).
+    ``-0.6 * atlas["alice"] + atlas["bob"]``. With ``outputs``, ``W⁺ = P_out W P``: what both reads and writes the
+    concept (``Atlas.output_operator``).
     """
 
     def __init__(self, atlas: Operators, concepts: tuple[str, ...], filter: Filter, outputs: bool = False) -> None:
@@ -35,11 +35,11 @@ class Engram(Deltas):
 
     @property
     def fingerprint(self) -> str:
-        """Of the model that this is an engram of."""
+        """The fingerprint of the model that the engram belongs to."""
         return self.atlas.fingerprint
 
     def sites(self) -> tuple[str, ...]:
-        """The names of the sites, those that read one input side by side."""
+        """The names of the sites, grouped by the input they read."""
         by_input: dict[tuple[str, bool], list[str]] = {}
         for name, site in self.atlas.sites.items():
             by_input.setdefault((self.atlas.moments.readers[name], site.has_bias), []).append(name)
@@ -54,7 +54,7 @@ class Engram(Deltas):
         return site in self.atlas.sites
 
     def pairs(self) -> Iterator[tuple[str, Float[Tensor, "out d"]]]:
-        """All sites, one input at a time: what several sites share is computed once and then let go."""
+        """All sites, one input at a time: what several sites share is computed once and then freed."""
         names = self.sites()
         start = 0
         while start < len(names):
@@ -74,7 +74,7 @@ class Engram(Deltas):
         return found
 
     def effective_ranks(self) -> dict[str, float]:
-        """Per site, the effective rank of Σ⁺ over that of Σ_total (Roy & Vetterli 2007), in [0, 1] as a rule."""
+        """Per site, the effective rank of Σ⁺ over that of Σ_total (Roy & Vetterli 2007), usually in [0, 1]."""
         ranks: dict[tuple[str, bool], float] = {}
         for site in self.sites():
             key = self._input(site)
@@ -84,7 +84,7 @@ class Engram(Deltas):
         return {site: ranks[self._input(site)] for site in self.sites()}
 
     def materialize(self) -> Edit:
-        """The same as an edit of strength 1 that holds its tensors: for repeated use, as large as the weights."""
+        """An edit of strength 1 with its tensors in memory: for repeated use, as large as the weights."""
         return (1.0 * self).materialize()
 
     def describe(self) -> dict[str, Any]:
@@ -99,10 +99,10 @@ class Engram(Deltas):
         }
 
     def check(self, name: str, site: Site) -> None:
-        """Refuse a site of a model that has another shape than the one the engram was made for.
+        """Refuse a site whose shape differs from the one that the engram was made for.
 
         Raises:
-            SelectionError: with both shapes.
+            SelectionError: it gives both shapes.
         """
         own = self.atlas.sites[name]
         if own.module is site.module:

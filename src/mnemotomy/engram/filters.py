@@ -22,19 +22,19 @@ class Filter(Protocol):
     """A function of μ and of the share ``n⁺/N`` of the rows that are the concept's, with ``f(0) = 0``."""
 
     def response(self, mu: Float[Tensor, "*groups k"], share: float) -> Float[Tensor, "*groups k"]:
-        """What each direction is multiplied by."""
+        """The factor of each direction."""
 
 
 @runtime_checkable
 class Linear(Protocol):
-    """A filter of the form ``W Σ⁺ D`` with ``D = (Σ_total + damping · I)†`` (Eq. 31), which needs no μ.
+    """A filter of the form ``W Σ⁺ D`` with ``D = (Σ_total + damping · I)†`` (Eq. 31), without μ.
 
     Engrams of such filters are additive: the engram of a set is the sum of its members' engrams.
     """
 
     @property
     def damping(self) -> float:
-        """In units of Σ, which is a sum over rows."""
+        """In units of Σ, a sum over rows."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Ridge:
             raise DataError(f"a ridge is at least 0 and finite, not {self.strength}")
 
     def response(self, mu: Tensor, share: float) -> Tensor:
-        raise DataError("Ridge is no function of μ; it damps the inverse of Σ_total instead")
+        raise DataError("Ridge is not a function of μ; it damps the inverse of Σ_total instead")
 
     @property
     def damping(self) -> float:
@@ -72,7 +72,7 @@ class Ridge:
 
 @dataclass(frozen=True)
 class Power:
-    """``μ^exponent``: above 1, what is shared is spared."""
+    """``μ^exponent``: above 1, shared directions are spared."""
 
     exponent: float = 2.0
 
@@ -100,7 +100,7 @@ class Hard:
 
 @dataclass(frozen=True)
 class Excess:
-    """``(μ − n⁺/N) / (1 − n⁺/N)``, at least 0: what the concept has beyond its share of the rows."""
+    """``(μ − n⁺/N) / (1 − n⁺/N)``, at least 0: what exceeds the concept's share of the rows."""
 
     def response(self, mu: Tensor, share: float) -> Tensor:
         return ((mu - share) / max(1.0 - share, torch.finfo(mu.dtype).eps)).clamp_min(0)
@@ -127,4 +127,4 @@ FILTERS: dict[str, type[Any]] = {
 }
 
 FILTER = Choice("filter", FILTERS)
-"""A filter as recipes, artifacts and options write it."""
+"""The filters, as recipes, artifacts and options write them."""

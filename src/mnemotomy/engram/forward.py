@@ -1,4 +1,4 @@
-"""Calling a model on a batch of any usual form, and no further than the sites need."""
+"""Calling a model on a batch of any usual form, running no more of it than the sites need."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def move(data: Any, device: torch.device) -> Any:
 
 @contextlib.contextmanager
 def layer_by_layer() -> Iterator[None]:
-    """Without torch's fused transformer encoder, which calls no attention and packs padded rows together."""
+    """Without torch's fused transformer encoder, which bypasses attention modules and packs padded rows together."""
     enabled = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
@@ -46,7 +46,7 @@ def batch_size(batch: Any) -> int:
     """The number of examples: the first dimension of the batch's first tensor.
 
     Raises:
-        DataError: the batch holds no tensor.
+        DataError: the batch contains no tensor.
     """
     if isinstance(batch, Tensor):
         return batch.shape[0]
@@ -59,12 +59,12 @@ def batch_size(batch: Any) -> int:
         if isinstance(value, Mapping):
             return batch_size(value)
     raise DataError(
-        f"a batch of type {type(batch).__name__} holds no tensor; give tensors, (inputs, target) or a dict of tensors"
+        f"a batch of type {type(batch).__name__} contains no tensor; give one, (inputs, target) or a dict of tensors"
     )
 
 
 def hash_batch(found: Any, names: Sequence[str | None], batch: Any) -> None:
-    """Add to a hash of ``hashlib`` what a batch holds, and the concepts of its examples."""
+    """Add a batch and the concepts of its examples to a hash of ``hashlib``."""
     found.update(json.dumps(names).encode())
     _hash(found, batch)
 
@@ -85,12 +85,12 @@ def _hash(found: Any, value: Any) -> None:
 
 
 def default_forward(model: nn.Module, sites: Iterable[str]) -> Forward:
-    """The call that reaches ``sites`` at the least cost.
+    """The cheapest call that reaches ``sites``.
 
     A batch is a dict of keyword arguments (entries that the model does not take are left out), a tensor, or a tuple
-    whose first entry is one of these (``(inputs, target)``). For transformers models the key-value cache is off, and
-    the output head is not run over the whole text unless one of the sites is in it: the logits of a large vocabulary
-    cost more than several blocks.
+    ``(inputs, target)`` whose first entry is one of these. For transformers models the key-value cache is off, and the
+    output head is only run if one of the sites is in it: the logits of a large vocabulary cost more than several
+    blocks.
     """
     names = list(sites)
     runner = model
@@ -107,12 +107,12 @@ def default_forward(model: nn.Module, sites: Iterable[str]) -> Forward:
         batch = inputs_of(batch)
         if not isinstance(batch, Mapping):
             return cast(Any, runner)(batch, **fixed)
-        unused = set() if is_encoder_decoder(model) else {"labels"}  # a loss would be computed and thrown away
+        unused = set() if is_encoder_decoder(model) else {"labels"}  # the model would compute a loss for nothing
         arguments = {k: v for k, v in batch.items() if (hands_on or k in accepted) and k not in unused}
         if not arguments:
             raise DataError(
                 f"the batch has the entries {sorted(map(str, batch))}, none of which {type(model).__name__} takes; "
-                f"it takes {', '.join(list(accepted)[:6])}"
+                f"give some of {', '.join(list(accepted)[:6])}"
             )
         positions = positions_of(batch) if counts_places and "position_ids" not in arguments else None
         placed = {} if positions is None else {"position_ids": positions}
@@ -122,16 +122,16 @@ def default_forward(model: nn.Module, sites: Iterable[str]) -> Forward:
 
 
 def _writes_on(model: nn.Module) -> bool:
-    """Whether the model continues a text: those of transformers count its places from 0."""
+    """Whether the model continues a text: such models of transformers count positions from 0."""
     can_generate = getattr(model, "can_generate", None)
     return callable(can_generate) and bool(can_generate()) and not is_encoder_decoder(model)
 
 
 def positions_of(batch: Mapping[str, Any]) -> Tensor | None:
-    """``[batch, length]``: each token's place among those that ``attention_mask`` keeps; None where none is in front.
+    """``[batch, length]``: each token's position among those that ``attention_mask`` keeps; None without left padding.
 
-    Padding on the right leaves every token's place as it is; padding on the left moves it, and a model with absolute
-    positions would read other places than it was trained on.
+    Padding on the right leaves positions as they are; padding on the left shifts them, and a model with absolute
+    positions would read other positions than it was trained on.
     """
     mask = batch.get("attention_mask")
     if not isinstance(mask, Tensor) or mask.dim() != 2 or not bool((mask[:, :-1] < mask[:, 1:]).any()):

@@ -203,7 +203,7 @@ class Moments:
 
         Args:
             path: of the file.
-            verify: compare all of it with the hash of its content, which reads it once more.
+            verify: check the file against the hash of its content, which reads it twice.
 
         Raises:
             ArtifactError: the file is missing, damaged, not a moments file, or the checkpoint of an unfinished

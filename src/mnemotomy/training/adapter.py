@@ -1,4 +1,4 @@
-"""Low-rank adapters (peft): their settings, how a model takes one, and the model inside of one."""
+"""Low-rank adapters (peft): their settings, wrapping a model, and unwrapping it."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from mnemotomy.core.errors import ConfigurationError
 
 @dataclass(frozen=True)
 class LoRA:
-    """A low-rank adapter (peft): the frozen reference is then the model with the adapter off.
+    """A low-rank adapter (peft); the frozen reference is the model with the adapter off.
 
     Attributes:
         rank, alpha, dropout: of the adapter.
-        target_modules: what it adapts, as peft takes it.
+        target_modules: the modules to adapt, as peft takes them.
 
     Raises:
         ConfigurationError: a value is out of its range.
@@ -36,7 +36,7 @@ class LoRA:
 
 
 def with_adapter(model: nn.Module, lora: LoRA | None) -> Any:
-    """The model, wrapped by peft where an adapter is wanted.
+    """The model, wrapped by peft unless ``lora`` is None.
 
     Raises:
         ConfigurationError: peft is not installed, or finds nothing to adapt.
@@ -59,6 +59,6 @@ def with_adapter(model: nn.Module, lora: LoRA | None) -> Any:
 
 
 def unwrapped(model: Any) -> nn.Module:
-    """The model inside a peft wrapper, or the model."""
+    """The model inside a peft wrapper, or the model itself."""
     get = getattr(model, "get_base_model", None)
     return get() if callable(get) else model

@@ -1,4 +1,4 @@
-"""Checkpoints of a training run: what is trained, the optimiser, what is drawn from, and where it stood."""
+"""Checkpoints of a training run: trained weights, optimiser, random state and progress."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from mnemotomy.core.files import replacing_folder
 from mnemotomy.core.modules import device_of
 
 CHECKPOINT = "checkpoint"
-"""The folder of it in the folder of a run."""
+"""The folder of the checkpoint in the folder of a run."""
 
 LAYOUT = 2
-"""Of the files in it."""
+"""The version of the files in it."""
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,10 @@ class Checkpoints:
     """Where and how often a run is saved.
 
     Attributes:
-        folder: of the checkpoint, which each one replaces.
-        key: of all that the steps depend on; a checkpoint with another is refused.
-        every: epochs between them.
-        last: whether there is one after the last epoch, for a caller who has more to do before the result is safe.
+        folder: of the checkpoint; each one replaces the last.
+        key: of everything the steps depend on; a checkpoint with another key is refused.
+        every: epochs between checkpoints.
+        last: whether to save after the last epoch too, for a caller with more to do before the result is safe.
     """
 
     folder: Path
@@ -43,7 +43,7 @@ class Checkpoints:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run is: epochs and updates done, and the seconds that they took."""
+    """How far a run is: epochs and updates done, and the seconds they took."""
 
     epochs: int = 0
     updates: int = 0
@@ -52,12 +52,12 @@ class Progress:
 
 @dataclass(frozen=True)
 class State:
-    """What changes while a run lasts.
+    """What changes during a run.
 
     Attributes:
-        module: with all that is trained.
+        module: contains everything that is trained.
         optimizer, schedule: of the run.
-        generator: that draws come from, which goes on from epoch to epoch.
+        generator: of the draws; its state is kept from epoch to epoch.
     """
 
     module: nn.Module
@@ -66,7 +66,7 @@ class State:
     generator: torch.Generator
 
     def save(self, checkpoints: Checkpoints, progress: Progress) -> None:
-        """Write all of it, or nothing."""
+        """Write all of the checkpoint or nothing."""
         with replacing_folder(checkpoints.folder) as temporary:
             tensors = {name: value.contiguous() for name, value in trained_state(self.module).items()}
             save_file(tensors, temporary / "parameters.safetensors")
@@ -75,7 +75,7 @@ class State:
             (temporary / "state.json").write_text(json.dumps(record), encoding="utf-8")
 
     def load(self, checkpoints: Checkpoints) -> Progress:
-        """Put back what was saved, and say how far it was; nothing is done where there is none.
+        """Restore the checkpoint if there is one, and return its progress.
 
         Raises:
             TrainingError: the checkpoint is of a run with another configuration, model or data.
@@ -97,7 +97,7 @@ class State:
         return progress
 
     def _beside(self) -> dict[str, Any]:
-        """All but the weights."""
+        """Everything but the weights."""
         found = {
             "optimizer": self.optimizer.state_dict(),
             "generator": self.generator.get_state(),
@@ -115,7 +115,7 @@ class State:
 
 
 def trained_state(module: nn.Module) -> dict[str, Tensor]:
-    """A copy of every parameter that is trained and of every buffer that is kept, on the CPU."""
+    """A copy, on the CPU, of every parameter that is trained and every buffer of the state dict."""
     kept = set(module.state_dict())
     found: dict[str, Tensor] = {name: p for name, p in module.named_parameters() if p.requires_grad}
     found |= {name: value for name, value in module.named_buffers() if name in kept}
@@ -123,7 +123,7 @@ def trained_state(module: nn.Module) -> dict[str, Tensor]:
 
 
 def restore_state(module: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Put back what `trained_state` copied."""
+    """Restore what ``trained_state`` copied."""
     present = dict(module.named_parameters()) | dict(module.named_buffers())
     with torch.no_grad():
         for name, value in state.items():
@@ -134,7 +134,7 @@ def check_checkpoint(folder: Path, key: str) -> None:
     """Refuse a checkpoint of a run with another configuration, model or data.
 
     Raises:
-        TrainingError: it is such a one.
+        TrainingError: the checkpoint is refused.
     """
     state = _state(folder)
     if state and (state["run"] != key or state.get("layout") != LAYOUT):
@@ -145,7 +145,7 @@ def check_checkpoint(folder: Path, key: str) -> None:
 
 
 def progress_of(folder: Path) -> Progress:
-    """How far the run of the checkpoint in ``folder`` was."""
+    """The progress of the checkpoint in ``folder``."""
     state = _state(folder)
     return (
         Progress(state["epochs"], state["updates"], state["seconds"]) if state.get("layout") == LAYOUT else Progress()

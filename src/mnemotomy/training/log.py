@@ -1,4 +1,4 @@
-"""The training log: one JSON object a step, every term in it."""
+"""The training log: one JSON object per step, with every term."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 
 
 class StepLog:
-    """Records in memory, and as JSON Lines in a file where one is named."""
+    """Records in memory and, if a path is given, as JSON Lines in a file."""
 
     def __init__(self, path: Path | None, *, resume_at: int = 0) -> None:
-        """With ``resume_at``, the steps before it are kept from an earlier run and later ones dropped."""
+        """With ``resume_at``, the file's steps before it are kept and later ones dropped."""
         self.records: list[dict[str, Any]] = []
         self._file = None
         if path is None:

@@ -1,4 +1,4 @@
-"""The one training loop: what is drawn and the loss come from outside, all that a long run needs is here."""
+"""The one training loop: the caller gives draws and a loss, the loop does everything else that a long run needs."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ Part = TypeVar("Part")
 
 
 class Update(NamedTuple, Generic[Part]):
-    """What one update of the parameters is computed from.
+    """The data of one update of the parameters.
 
     Attributes:
-        parts: whose losses are added up; more than one where a batch does not fit into memory.
-        seed: of dropout and of what else the losses draw from torch's own state, which goes on where not given.
-        note: what else its record says.
+        parts: whose losses are added up; several if a batch does not fit into memory.
+        seed: of dropout and of other draws from torch's random state; if None, the state is left alone.
+        note: further entries of its record.
     """
 
     parts: Sequence[Part]
@@ -39,17 +39,17 @@ class Update(NamedTuple, Generic[Part]):
 
 
 class Terms(NamedTuple):
-    """A loss, and the terms of it that are logged."""
+    """A loss, and its terms for the log."""
 
     loss: Tensor
     logged: Mapping[str, float]
 
 
 Draw = Callable[[int, torch.Generator], Iterable[Update[Part]]]
-"""The updates of an epoch, from its number and from a generator that goes on from epoch to epoch."""
+"""The updates of an epoch, from its number and a generator that keeps its state from epoch to epoch."""
 
 Loss = Callable[[nn.Module, Part], Tensor | Terms]
-"""Of the model on one part: its share of the update's loss."""
+"""The loss of the model on one part: its share of the update's loss."""
 
 
 @dataclass(frozen=True)
@@ -57,17 +57,17 @@ class Run:
     """How a run goes.
 
     Attributes:
-        name: of the progress bar, and in errors.
+        name: for the progress bar and for errors.
         epochs: how many.
-        updates: of one epoch, where that is known; the bar then counts them, else epochs.
-        seed: of the generator and of torch's own random state, which is left as it was; both go on where not given.
-        evaluating: whether the model stays in evaluation mode, without dropout and with batch statistics as they are.
-        recovers: whether a loss or a gradient that is not finite ends the run with the last good weights; else it is an
+        updates: per epoch, if known; the bar then counts updates, else epochs.
+        seed: of the generator and of torch's random state, which is restored afterwards; None leaves both alone.
+        evaluating: whether the model stays in evaluation mode, without dropout and with fixed batch statistics.
+        recovers: whether a loss or gradient that is not finite ends the run with the last good weights instead of an
             error.
-        checkpoints: where the run is saved, so that it goes on there when it is called again.
+        checkpoints: where the run is saved; called again, it resumes from there.
         log: a file of JSON Lines with a record of every update.
         progress: whether to show the bar.
-        around: what forward and backward passes are made in, as an autocast of the caller's own.
+        around: a context for forward and backward passes, such as the caller's autocast.
     """
 
     name: str
@@ -88,7 +88,7 @@ class Outcome:
 
     Attributes:
         records: of its updates.
-        seconds: of all its sessions.
+        seconds: including those before it was resumed.
         stopped: why it ended early, or None.
     """
 
@@ -98,7 +98,7 @@ class Outcome:
 
 
 class NotFiniteError(Exception):
-    """A loss, a gradient or a parameter is NaN or infinite; ``spoilt`` where the present weights are of no use."""
+    """A loss, a gradient or a parameter is NaN or infinite; ``spoilt`` if the present weights are useless."""
 
     def __init__(self, what: str, *, spoilt: bool) -> None:
         super().__init__(what)
@@ -117,21 +117,21 @@ def train(
 ) -> Outcome:
     """Train ``model`` in place; it is left in evaluation mode and without gradients.
 
-    A run that recovers ends with the latest start of an epoch from which a finite loss was computed, or with the
-    present weights where the loss is finite and only its gradient is not.
+    A run that recovers ends with the weights of the last start of an epoch that gave a finite loss, or, if only the
+    gradient is not finite, with the present weights.
 
     Args:
-        model: what the loss is given, as ``accelerator`` has prepared it.
+        model: to train; the loss is given what ``accelerator`` prepares from it.
         draw: the updates of an epoch.
         loss: of the model on a part of an update.
-        optimiser: of those of its parameters that are trained.
-        run: how long, from which seed, where it is kept.
-        accelerator: one of ``processes``; one process without accelerate by default.
-        companion: what else is trained and saved, as the probes of a loss.
+        optimiser: of the parameters that are trained.
+        run: how long, from which seed, where it is saved.
+        accelerator: one of ``processes``; by default one process without accelerate.
+        companion: trained and saved with the model, such as the probes of a loss.
 
     Raises:
-        TrainingError: a loss, a gradient or a parameter is no longer finite; or the checkpoint is of another run.
-        KeyboardInterrupt: says where the run can go on.
+        TrainingError: a loss, a gradient or a parameter is not finite, or the checkpoint is of another run.
+        KeyboardInterrupt: says where the run can be resumed.
     """
     accelerator = accelerator or OneProcess(device_of(model))
     return _Training(model, draw, loss, optimiser, run, accelerator, companion).outcome()
@@ -178,14 +178,14 @@ class _Training(Generic[Part]):
     def _epochs(self, first: int, start: float, log: StepLog) -> None:
         run, main = self.run, self.accelerator.is_main_process
         total = run.epochs if run.updates is None else run.epochs * run.updates
-        with progress_bar(run.name, total, enabled=run.progress and main) as advance, self._saying_where_to_go_on():
+        with progress_bar(run.name, total, enabled=run.progress and main) as advance, self._saying_where_to_resume():
             advance(first if run.updates is None else self.done)
             for epoch in range(first, run.epochs):
                 self.module.train(not run.evaluating)
                 last = None
                 for update in self.draw(epoch, self.state.generator):
                     record = self._update(epoch, update)
-                    self.good = self.begun  # only now is it known that their loss is finite
+                    self.good = self.begun  # their loss is only now known to be finite
                     log.add(record)
                     last = update
                     advance(run.updates is not None, _note(record))
@@ -231,7 +231,7 @@ class _Training(Generic[Part]):
         return float(self.optimizer.param_groups[0]["lr"])
 
     def _check_weights(self, epoch: int, last: Update[Part] | None) -> None:
-        """After an epoch; the last update has no next loss to be found out by."""
+        """After an epoch: check the weights, as no next loss checks the last update."""
         if not self.run.recovers:
             if not all(bool(torch.isfinite(value).all()) for value in self.module.parameters()):
                 raise NotFiniteError(f"a parameter is not finite after epoch {epoch + 1}", spoilt=True)
@@ -245,7 +245,7 @@ class _Training(Generic[Part]):
         self.begun = trained_state(self.module)
 
     def _check(self, value: Tensor, what: str, *, spoilt: bool) -> None:
-        """Every process must come to the same decision, or the others would wait forever."""
+        """All processes must decide alike, or some would wait forever."""
         bad = (~torch.isfinite(value.detach())).float().reshape(1).to(self.accelerator.device)
         if float(self.accelerator.reduce(bad, "sum")) > 0:
             raise NotFiniteError(what, spoilt=spoilt)
@@ -253,18 +253,18 @@ class _Training(Generic[Part]):
     def _recover(self, error: NotFiniteError) -> None:
         if not self.run.recovers:
             rate = self.optimizer.defaults["lr"]
-            raise TrainingError(f"{self.run.name}: {error}, at learning rate {rate:g}; take a smaller one") from None
+            raise TrainingError(f"{self.run.name}: {error}, at learning rate {rate:g}; choose a smaller one") from None
         if error.spoilt:
             restore_state(self.module, self.good)
 
     @contextlib.contextmanager
-    def _saying_where_to_go_on(self) -> Iterator[None]:
+    def _saying_where_to_resume(self) -> Iterator[None]:
         try:
             yield
         except KeyboardInterrupt:
             folder = None if self.run.checkpoints is None else self.run.checkpoints.folder
             saved = folder is not None and folder.is_dir()
-            where = f"go on from {folder} with the same command" if saved else "nothing was saved"
+            where = f"resume from {folder} with the same command" if saved else "nothing was saved"
             raise KeyboardInterrupt(where) from None
 
 

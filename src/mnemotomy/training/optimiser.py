@@ -1,4 +1,4 @@
-"""How parameters are updated: the optimiser with its schedule, groups of parameters, and shapes of the rate."""
+"""How parameters are updated: the optimiser and its schedule, parameter groups, learning-rate shapes."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Optimiser:
 
     Attributes:
         optimizer: torch's own.
-        schedule: moved on after every update, as torch's are.
-        clip: norm that the gradient is clipped to; not at all where not given.
-        adjust: changes the gradients in place, last of all before the update.
+        schedule: stepped after every update.
+        clip: norm that the gradient is clipped to; None does not clip.
+        adjust: changes the gradients in place just before the update.
     """
 
     optimizer: torch.optim.Optimizer
@@ -31,10 +31,10 @@ class Optimiser:
 
 
 def trained_parameters(model: nn.Module, name: str) -> dict[str, nn.Parameter]:
-    """By name, the parameters that require gradients.
+    """The parameters that require gradients, by name.
 
     Raises:
-        TrainingError: there are none; ``name`` says what was to train.
+        TrainingError: there are none; the message begins with ``name``.
     """
     parameters = {key: value for key, value in model.named_parameters() if value.requires_grad}
     if not parameters:
@@ -43,7 +43,7 @@ def trained_parameters(model: nn.Module, name: str) -> dict[str, nn.Parameter]:
 
 
 def decaying_matrices(parameters: Iterable[nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
-    """Groups for an optimiser: weight decay pulls at matrices, not at biases and norms."""
+    """Groups for an optimiser: weight decay on matrices, not on biases and norms."""
     found = list(parameters)
     groups = [
         {"params": [one for one in found if one.dim() > 1], "weight_decay": weight_decay},
@@ -53,12 +53,12 @@ def decaying_matrices(parameters: Iterable[nn.Parameter], weight_decay: float) -
 
 
 def linear(number: int, total: int, rising: int) -> float:
-    """The share of the highest rate at update ``number`` of ``total``: one line up, ``rising`` long, one down to 0."""
+    """The share of the peak rate at update ``number`` of ``total``: linear up for ``rising`` updates, then down."""
     return min((number + 1) / max(1, rising), (total - number) / max(1, total - rising), 1.0)
 
 
 def cosine(number: int, total: int, rising: int) -> float:
-    """The same, but down to 0 along a cosine."""
+    """Like ``linear``, but down to 0 along a cosine."""
     if number < rising:
         return (number + 1) / rising
     return 0.5 * (1 + math.cos(math.pi * (number - rising) / max(1, total - rising)))

@@ -13,9 +13,9 @@ from mnemotomy.core.errors import ConfigurationError
 
 
 class OneProcess:
-    """What the loop asks of accelerate's ``Accelerator``, in one process and at the weights' own precision.
+    """The part of accelerate's ``Accelerator`` that the loop uses, in one process at the weights' own precision.
 
-    Small networks are trained so: neither autocast nor several processes, and accelerate need not be installed.
+    For small networks: no autocast, no other processes, and accelerate need not be installed.
     """
 
     process_index, num_processes, is_main_process = 0, 1, True
@@ -42,15 +42,15 @@ class OneProcess:
         return model
 
     def free_memory(self) -> None:
-        """Nothing is held."""
+        """Nothing to free."""
 
 
 def accelerated(precision: Literal["auto", "no", "bf16"], device: torch.device | None = None) -> Any:
     """An ``Accelerator`` of this process.
 
     Args:
-        precision: ``bf16`` autocast or ``no``; ``auto`` takes bf16 on a GPU that has it.
-        device: of a model that stays where it is; else accelerate places it.
+        precision: ``bf16`` autocast or ``no``; ``auto`` uses bf16 on a GPU that supports it.
+        device: of a model that stays there; if None, accelerate places the model.
 
     Raises:
         ConfigurationError: accelerate is not installed.
@@ -62,12 +62,12 @@ def accelerated(precision: Literal["auto", "no", "bf16"], device: torch.device |
     if precision == "auto":
         on_gpu = torch.cuda.is_available() if device is None else device.type == "cuda"
         precision = "bf16" if on_gpu and torch.cuda.is_bf16_supported(including_emulation=False) else "no"
-    AcceleratorState._reset_state()  # it remembers the precision of an earlier run of this process
+    AcceleratorState._reset_state()  # it remembers the precision of an earlier run
     return Accelerator(mixed_precision=precision, device_placement=device is None)
 
 
 def check_accelerate() -> None:
-    """Refuse to go on without accelerate.
+    """Refuse to train without accelerate.
 
     Raises:
         ConfigurationError: it is not installed.

@@ -255,7 +255,7 @@ def test_a_threshold_out_of_range():
 def test_training_that_diverges_says_so():
     problem = digits()
     before = state_of(problem.model)
-    with pytest.raises(TrainingError, match="take a smaller one"):
+    with pytest.raises(TrainingError, match="choose a smaller one"):
         NegGrad(learning_rate=1e6)(problem)
     assert same_state(problem.model, before)
 

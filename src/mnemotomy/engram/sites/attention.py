@@ -8,9 +8,8 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
-from mnemotomy.engram.sites.base import Observe, Reading, Site, add_rounded
+from mnemotomy.engram.sites.base import Reading, Site
 from mnemotomy.engram.sites.layout import LastDimension
 
 PROJECTIONS = ("q_proj", "k_proj", "v_proj")
@@ -40,40 +39,16 @@ class AttentionInputSite(Site):
         weight = (self.module, "in_proj_weight" if self.packed else f"{self.projection}_weight")
         return (weight, (self.module, "in_proj_bias")) if self.has_bias else (weight,)
 
-    def weight(self) -> Float[Tensor, "out d"]:
-        weight = self._weight().detach().float()
-        if not self.has_bias:
-            return weight
-        return torch.cat([weight, self._bias().detach().float()[:, None]], dim=1)
+    def reading(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Reading:
+        x = _bind(args, kwargs)[("query", "key", "value")[self._index]]
+        batch_first = self.module.batch_first or x.dim() == 2
+        return Reading(x if batch_first else x.transpose(0, 1), LastDimension(), source=x)
 
-    def add_(self, delta: Float[Tensor, "out d"]) -> None:
-        with torch.no_grad():
-            if self.has_bias:
-                add_rounded(self._bias(), delta[:, -1])
-                delta = delta[:, :-1]
-            add_rounded(self._weight(), delta)
-
-    def attach(self, observe: Observe) -> list[RemovableHandle]:
-        def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            call = _bind(args, kwargs)
-            x = call[("query", "key", "value")[self._index]]
-            observe(self.name, Reading(_batch_first(self.module, x), LastDimension(), source=x))
-
-        return [self.module.register_forward_pre_hook(hook, with_kwargs=True)]
-
-    def _slice(self) -> slice:
+    def _parts(self) -> tuple[Tensor, Tensor | None]:
         size = self.module.embed_dim
-        return slice(self._index * size, (self._index + 1) * size)
-
-    def _weight(self) -> Tensor:
-        if self.packed:
-            return self.module.in_proj_weight[self._slice()]
-        value = getattr(self.module, f"{self.projection}_weight")
-        assert isinstance(value, Tensor)
-        return value
-
-    def _bias(self) -> Tensor:
-        return self.module.in_proj_bias[self._slice()]
+        own = slice(self._index * size, (self._index + 1) * size)
+        weight = self.module.in_proj_weight[own] if self.packed else getattr(self.module, f"{self.projection}_weight")
+        return weight, self.module.in_proj_bias[own] if self.has_bias else None
 
 
 class AttentionOutputSite(Site):
@@ -96,24 +71,12 @@ class AttentionOutputSite(Site):
         names = ("weight", "bias") if self.has_bias else ("weight",)
         return tuple((self.module.out_proj, name) for name in names)
 
-    def weight(self) -> Float[Tensor, "out d"]:
-        weight = self.module.out_proj.weight.detach().float()
-        if not self.has_bias:
-            return weight
-        return torch.cat([weight, self.module.out_proj.bias.detach().float()[:, None]], dim=1)
+    def reading(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Reading:
+        heads = _attended(self.module, _bind(args, kwargs))
+        return Reading(heads, LastDimension(), source=heads)
 
-    def add_(self, delta: Float[Tensor, "out d"]) -> None:
-        if self.has_bias:
-            add_rounded(self.module.out_proj.bias, delta[:, -1])
-            delta = delta[:, :-1]
-        add_rounded(self.module.out_proj.weight, delta)
-
-    def attach(self, observe: Observe) -> list[RemovableHandle]:
-        def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            heads = _attended(self.module, _bind(args, kwargs))
-            observe(self.name, Reading(heads, LastDimension(), source=heads))
-
-        return [self.module.register_forward_pre_hook(hook, with_kwargs=True)]
+    def _parts(self) -> tuple[Tensor, Tensor | None]:
+        return self.module.out_proj.weight, self.module.out_proj.bias if self.has_bias else None
 
 
 def _attended(attention: nn.MultiheadAttention, call: dict[str, Any]) -> Float[Tensor, "batch length d"]:
@@ -150,21 +113,8 @@ def _attended(attention: nn.MultiheadAttention, call: dict[str, Any]) -> Float[T
 
 def _bind(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
     """The arguments of ``nn.MultiheadAttention.forward`` by name."""
-    names = (
-        "query",
-        "key",
-        "value",
-        "key_padding_mask",
-        "need_weights",
-        "attn_mask",
-        "average_attn_weights",
-        "is_causal",
-    )
-    return {**dict(zip(names, args, strict=False)), **kwargs}
-
-
-def _batch_first(attention: nn.MultiheadAttention, x: Tensor) -> Tensor:
-    return x if attention.batch_first or x.dim() == 2 else x.transpose(0, 1)
+    names = "query key value key_padding_mask need_weights attn_mask average_attn_weights is_causal"
+    return {**dict(zip(names.split(), args, strict=False)), **kwargs}
 
 
 def _sequence_first(attention: nn.MultiheadAttention, x: Tensor) -> Tensor:

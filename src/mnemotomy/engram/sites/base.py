@@ -77,16 +77,45 @@ class Site(ABC):
         return False
 
     @abstractmethod
+    def reading(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Reading | None:
+        """What the site reads when its module is called so; None if nothing."""
+
+    @abstractmethod
+    def _parts(self) -> tuple[Tensor, Tensor | None]:
+        """The weight as the module stores it, or a view of a part of it, and the bias if there is one."""
+
+    def to_canonical(self, weight: Tensor) -> Float[Tensor, "out d"]:
+        """The stored weight as ``[out, d]``."""
+        return weight
+
+    def from_canonical(self, delta: Float[Tensor, "out d"]) -> Tensor:
+        """A canonical matrix in the shape of the stored weight."""
+        return delta
+
     def weight(self) -> Float[Tensor, "out d"]:
         """The canonical weight in float32, the bias as its last column; a new tensor or a read-only view."""
+        stored, bias = self._parts()
+        weight = self.to_canonical(stored.detach()).float()
+        return weight if bias is None else torch.cat([weight, bias.detach().float()[:, None]], dim=1)
 
-    @abstractmethod
     def add_(self, delta: Float[Tensor, "out d"]) -> None:
         """Add a canonical ``delta`` to the model's own tensors, in place, rounded once to their dtype."""
+        with torch.no_grad():
+            stored, bias = self._parts()
+            if bias is not None:
+                add_rounded(bias, delta[:, -1])
+                delta = delta[:, :-1]
+            add_rounded(stored, self.from_canonical(delta))
 
-    @abstractmethod
     def attach(self, observe: Observe) -> list[RemovableHandle]:
         """Report each input of a forward pass to ``observe``; the handles undo it."""
+
+        def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            reading = self.reading(args, kwargs)
+            if reading is not None:
+                observe(self.name, reading)
+
+        return [self.module.register_forward_pre_hook(hook, with_kwargs=True)]
 
 
 class WeightAndBias(Site):
@@ -101,32 +130,14 @@ class WeightAndBias(Site):
     def has_bias(self) -> bool:
         return isinstance(getattr(self.module, "bias", None), Tensor)
 
-    def to_canonical(self, weight: Tensor) -> Float[Tensor, "out d"]:
-        """The module's weight as ``[out, d]``."""
-        return weight
+    def _parts(self) -> tuple[Tensor, Tensor | None]:
+        weight, bias = self.module.weight, getattr(self.module, "bias", None)
+        assert isinstance(weight, Tensor)
+        return weight, bias if isinstance(bias, Tensor) else None
 
-    def from_canonical(self, delta: Float[Tensor, "out d"]) -> Tensor:
-        """A canonical matrix in the shape of the module's weight."""
-        return delta
-
-    def weight(self) -> Float[Tensor, "out d"]:
-        weight = self.to_canonical(_own(self.module, "weight").detach()).float()
-        if not self.has_bias:
-            return weight
-        return torch.cat([weight, _own(self.module, "bias").detach().float()[:, None]], dim=1)
-
-    def add_(self, delta: Float[Tensor, "out d"]) -> None:
-        if self.has_bias:
-            add_rounded(_own(self.module, "bias"), delta[:, -1])
-            delta = delta[:, :-1]
-        add_rounded(_own(self.module, "weight"), self.from_canonical(delta))
-
-    def attach(self, observe: Observe) -> list[RemovableHandle]:
-        def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            x = first_input(args, kwargs)
-            observe(self.name, Reading(x, self.layout(), source=x))
-
-        return [self.module.register_forward_pre_hook(hook, with_kwargs=True)]
+    def reading(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Reading:
+        x = first_input(args, kwargs)
+        return Reading(x, self.layout(), source=x)
 
     @abstractmethod
     def layout(self) -> Layout:
@@ -156,11 +167,5 @@ def add_rounded(target: Tensor, delta: Tensor) -> None:
 def first_input(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
     """The tensor that a layer with one input was called with, by position or by name."""
     value = args[0] if args else next(iter(kwargs.values()))
-    assert isinstance(value, Tensor)
-    return value
-
-
-def _own(module: nn.Module, name: str) -> Tensor:
-    value = getattr(module, name)
     assert isinstance(value, Tensor)
     return value

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any, cast
 
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
-from mnemotomy.engram.sites.base import Observe, Reading, WeightAndBias, first_input
+from mnemotomy.engram.sites.base import Reading, WeightAndBias, first_input
 from mnemotomy.engram.sites.layout import Layout, Patches
 
 Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
@@ -41,15 +40,9 @@ class ConvolutionSite(WeightAndBias):
     def from_canonical(self, delta: Tensor) -> Tensor:
         return delta.reshape(self.module.weight.shape)
 
-    def attach(self, observe: Observe) -> list[RemovableHandle]:
-        spatial = len(self.module.kernel_size)
-
-        def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            x = first_input(args, kwargs)
-            images = x if x.dim() == spatial + 2 else x[None]  # a single image comes without a batch dimension
-            observe(self.name, Reading(images, self.layout(), source=x))
-
-        return [self.module.register_forward_pre_hook(hook, with_kwargs=True)]
+    def reading(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Reading:
+        x = first_input(args, kwargs)
+        return Reading(_batched(x, self.module), self.layout(), source=x)
 
 
 class TransposedConvolutionSite(WeightAndBias):
@@ -94,17 +87,11 @@ class TransposedConvolutionSite(WeightAndBias):
         per_group = delta.reshape(groups, shape[1], shape[0] // groups, *kernel)
         return per_group.flip(tuple(range(3, 3 + len(kernel)))).transpose(1, 2).reshape(shape)
 
-    def attach(self, observe: Observe) -> list[RemovableHandle]:
-        spatial = len(self.module.kernel_size)
-
-        def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            x = first_input(args, kwargs)
-            size = args[1] if len(args) > 1 else kwargs.get("output_size")
-            layout = self.layout() if size is None else self._patches(self._reaching(x, list(size)[-spatial:]))
-            images = x if x.dim() == spatial + 2 else x[None]
-            observe(self.name, Reading(images, layout, source=x))
-
-        return [self.module.register_forward_pre_hook(hook, with_kwargs=True)]
+    def reading(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Reading:
+        x, spatial = first_input(args, kwargs), len(self.module.kernel_size)
+        size = args[1] if len(args) > 1 else kwargs.get("output_size")
+        layout = self.layout() if size is None else self._patches(self._reaching(x, list(size)[-spatial:]))
+        return Reading(_batched(x, self.module), layout, source=x)
 
     def _reaching(self, x: Tensor, size: list[int]) -> tuple[int, ...]:
         """The padding at the end that makes the output as large as ``size``."""
@@ -117,6 +104,11 @@ class TransposedConvolutionSite(WeightAndBias):
             - 1
             for a in range(spatial)
         )
+
+
+def _batched(x: Tensor, conv: Convolution | TransposedConvolution) -> Tensor:
+    """The images with a batch dimension, which a single one may come without."""
+    return x if x.dim() == len(conv.kernel_size) + 2 else x[None]
 
 
 def _both_sides(conv: Convolution) -> tuple[int, ...]:

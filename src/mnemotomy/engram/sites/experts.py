@@ -9,13 +9,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
-from mnemotomy.engram.sites.base import Observe, Reading, Site, add_rounded
+from mnemotomy.engram.sites.base import Reading, Site
 from mnemotomy.engram.sites.layout import LastDimension
 
 
@@ -38,36 +36,25 @@ class ExpertSite(Site):
         names = (self.projection, f"{self.projection}_bias") if self.has_bias else (self.projection,)
         return tuple((self.module, name) for name in names)
 
-    def weight(self) -> Float[Tensor, "out d"]:
-        weight = _oriented(self.module, self._slice(self.projection)).detach().float()
-        if not self.has_bias:
-            return weight
-        return torch.cat([weight, self._slice(f"{self.projection}_bias").detach().float()[:, None]], dim=1)
+    def to_canonical(self, weight: Tensor) -> Tensor:
+        return _oriented(self.module, weight)
 
-    def add_(self, delta: Float[Tensor, "out d"]) -> None:
-        with torch.no_grad():
-            if self.has_bias:
-                add_rounded(self._slice(f"{self.projection}_bias"), delta[:, -1])
-                delta = delta[:, :-1]
-            add_rounded(self._slice(self.projection), _oriented(self.module, delta))
+    def from_canonical(self, delta: Tensor) -> Tensor:
+        return _oriented(self.module, delta)
 
-    def attach(self, observe: Observe) -> list[RemovableHandle]:
-        def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            hidden, index = _routing(args, kwargs)
-            tokens = (index == self.expert).any(dim=-1).nonzero()[:, 0]
-            if len(tokens) == 0:
-                return
-            rows = hidden[tokens]
-            if self.projection == "down_proj":
-                rows = _intermediate(module, rows, self.expert)
-            observe(self.name, Reading(rows, LastDimension(), source=rows, tokens=tokens))
+    def reading(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Reading | None:
+        hidden, index = _routing(args, kwargs)
+        tokens = (index == self.expert).any(dim=-1).nonzero()[:, 0]
+        if len(tokens) == 0:
+            return None
+        rows = hidden[tokens]
+        if self.projection == "down_proj":
+            rows = _intermediate(self.module, rows, self.expert)
+        return Reading(rows, LastDimension(), source=rows, tokens=tokens)
 
-        return [self.module.register_forward_pre_hook(hook, with_kwargs=True)]
-
-    def _slice(self, parameter: str) -> Tensor:
-        value = getattr(self.module, parameter)
-        assert isinstance(value, Tensor)
-        return value[self.expert]
+    def _parts(self) -> tuple[Tensor, Tensor | None]:
+        bias = getattr(self.module, f"{self.projection}_bias")[self.expert] if self.has_bias else None
+        return getattr(self.module, self.projection)[self.expert], bias
 
 
 def is_fused_experts(module: nn.Module) -> bool:
