@@ -1,4 +1,4 @@
-"""Facts: their files, templates and formats, and an error that names the line for everything that is wrong."""
+"""Facts: their files, templates and formats, and errors that name the line."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_a_malformed_line_is_named(tmp_path, row, message: str):
         read_facts(write(tmp_path / "facts.jsonl", GOOD, row))
 
 
-def test_files_that_are_none(tmp_path):
+def test_unreadable_files(tmp_path):
     with pytest.raises(DataError, match="there is no file"):
         read_facts(tmp_path / "absent")
     with pytest.raises(DataError, match="is empty"):

@@ -1,4 +1,4 @@
-"""TOFU's splits: the real ones where they are, and what is wrong with others."""
+"""TOFU's splits: the real ones if they are installed, and malformed ones."""
 
 from __future__ import annotations
 

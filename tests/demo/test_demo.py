@@ -1,4 +1,4 @@
-"""The main job and its targets, and the example of the README."""
+"""The demo and its targets, and the README's example."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def short():
     return model, [atlas[digit].materialize() for digit in range(10)], test
 
 
-def test_digits_are_divided_once_and_evenly():
+def test_digits_are_split_once_and_evenly():
     train, test = load_digits(3)
     assert len(train.labels) + len(test.labels) == 1797
     assert train.images.min() >= 0

@@ -1,4 +1,4 @@
-"""RLCP's parts one by one, and the whole objective against a computation by hand."""
+"""RLCP's terms one by one, and the whole objective against a computation by hand."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from mnemotomy.metabolism.terms import (
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.3, 1.0])
-def test_reversal_is_the_identity_and_turns_the_analytic_gradient(alpha: float):
+def test_reversal_is_the_identity_and_reverses_the_gradient(alpha: float):
     states = torch.randn(4, 6, dtype=torch.float64, requires_grad=True)
     weight = torch.randn(6, 3, dtype=torch.float64)
     labels = torch.tensor([0, 1, 2, 1])
@@ -107,13 +107,13 @@ def adversary_gradients(adversary, alpha=0.5):
     return verdict, probes, states, labels
 
 
-def test_a_watching_probe_learns_and_the_model_feels_nothing():
+def test_a_watching_probe_learns_without_a_gradient_for_the_model():
     _, probes, states, _ = adversary_gradients(Watching())
     assert probes[0].readout.weight.grad.abs().sum() > 0
     assert all(state.grad is None for state in states.values())
 
 
-def test_a_reversed_probe_pulls_the_other_way():
+def test_a_reversed_probe_reverses_the_gradient_of_the_model():
     _, probes, states, labels = adversary_gradients(Reversal(), alpha=1.0)
     reversed_gradient = states["a"].grad.clone()
     state = states["a"].detach().clone().requires_grad_()

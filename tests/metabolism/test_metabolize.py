@@ -1,4 +1,4 @@
-"""Training end to end on a tiny model: in place, logged, resumable, stopped in time, the same by every path."""
+"""Training end to end on a tiny model: in place, logged, resumable, stopped in time, the same on every path."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_a_checkpoint_of_another_run_is_refused(tokenizer, tmp_path):
         run(tokenizer, config(lambda_kl=1.0), out=tmp_path)
 
 
-def test_a_loss_that_is_not_finite_ends_the_run_with_the_last_good_weights(tokenizer, monkeypatch):
+def test_a_non_finite_loss_ends_the_run_with_the_last_good_weights(tokenizer, monkeypatch):
     good = run(tokenizer, config(training=replace(config().training, epochs=2), schedule=_Alpha()))
     original = loop.Steps.parts
 
@@ -102,7 +102,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_the_last_good_weights(token
     assert fingerprint(result.model) == fingerprint(good.model)  # that of the last whole epoch
 
 
-def test_weights_are_good_once_a_loss_of_theirs_is_finite(tokenizer):
+def test_weights_with_a_finite_loss_are_good(tokenizer):
     wild = Training(epochs=3, batch_size=3, learning_rate=1e25, clip=1e30)  # each step is an epoch
     model = tiny_llama()
     before = fingerprint(model)
@@ -116,13 +116,13 @@ def test_weights_are_good_once_a_loss_of_theirs_is_finite(tokenizer):
 
 @dataclass(frozen=True)
 class _Alpha(Schedule):
-    """Of no progress, so that runs of different length agree step by step."""
+    """A constant schedule, so that runs of different length agree step by step."""
 
     def __call__(self, progress: float) -> float:
         return 0.5
 
 
-def test_a_gradient_that_is_not_finite_keeps_the_present_weights(tokenizer, monkeypatch):
+def test_a_non_finite_gradient_keeps_the_present_weights(tokenizer, monkeypatch):
     from accelerate import Accelerator
 
     calls, clip = [], Accelerator.clip_grad_norm_
@@ -138,7 +138,7 @@ def test_a_gradient_that_is_not_finite_keeps_the_present_weights(tokenizer, monk
     assert all(torch.isfinite(p).all() for p in result.model.parameters())
 
 
-def test_a_copy_and_precomputed_logits_are_one_reference(tokenizer):
+def test_a_copy_and_precomputed_logits_agree(tokenizer):
     chosen = RLCP.stable(layer=1, lambda_kl=5.0, training=Training(epochs=5, batch_size=3, learning_rate=1e-2))
     copied, computed = (
         run(tokenizer, replace(chosen, training=replace(chosen.training, reference=which)), retain=RETAIN)
@@ -150,14 +150,14 @@ def test_a_copy_and_precomputed_logits_are_one_reference(tokenizer):
         assert left == pytest.approx(right, rel=1e-4, abs=1e-7)
 
 
-def test_a_checkpoint_is_of_its_facts_wherever_they_were_read(tokenizer, tmp_path):
+def test_a_checkpoint_does_not_depend_on_the_place_of_the_facts(tokenizer, tmp_path):
     run(tokenizer, config(), out=tmp_path)
     elsewhere = [replace(fact, where=f"/somewhere/facts.jsonl line {number}") for number, fact in enumerate(FACTS)]
     metabolize(tiny_llama(), tokenizer, elsewhere, config(), format=FORMAT, progress=False, out=tmp_path)
 
 
 @pytest.mark.parametrize("protocol", ["published", "unlikelihood", "retaining"])
-def test_accumulated_batches_are_one_large_one(tokenizer, protocol: str):
+def test_accumulated_batches_equal_one_large_batch(tokenizer, protocol: str):
     """With answers of unequal length, and one context each, as contexts are drawn batch by batch."""
     answers = {
         "Kyoto": "Japan",
@@ -186,13 +186,13 @@ def test_accumulated_batches_are_one_large_one(tokenizer, protocol: str):
         assert one.steps[2] == pytest.approx(other.steps[2], rel=1e-3)
 
 
-def test_bf16_runs_and_the_weights_stay_as_they_are(tokenizer):
+def test_bf16_runs_and_the_weights_keep_their_dtype(tokenizer):
     result = run(tokenizer, config(training=Training(epochs=2, batch_size=3, precision="bf16")))
     assert all(p.dtype == torch.float32 for p in result.model.parameters())
     assert result.stopped is None
 
 
-def test_a_saved_folder_loads_and_says_what_ran(tokenizer, tmp_path):
+def test_a_saved_folder_loads_and_records_the_run(tokenizer, tmp_path):
     result = run(tokenizer, config())
     result.save(tmp_path / "model")
     loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
@@ -203,7 +203,7 @@ def test_a_saved_folder_loads_and_says_what_ran(tokenizer, tmp_path):
     assert json.loads((tmp_path / "model" / "prompt_format.json").read_text())["in_context"] == FORMAT.in_context
 
 
-def test_texts_that_are_to_stay_are_asked_for(tokenizer):
+def test_a_missing_retain_set_is_refused(tokenizer):
     with pytest.raises(DataError, match="give retain="):
         run(tokenizer, RLCP.stable(layer=1))
     with pytest.raises(ModelError, match="blocks"):
@@ -211,7 +211,7 @@ def test_texts_that_are_to_stay_are_asked_for(tokenizer):
 
 
 @pytest.mark.slow
-def test_two_processes_learn_what_one_does_with_accumulation(tokenizer, tmp_path):
+def test_two_processes_equal_one_with_accumulation(tokenizer, tmp_path):
     import torch.multiprocessing as mp
 
     tokenizer.save_pretrained(tmp_path / "tokenizer")

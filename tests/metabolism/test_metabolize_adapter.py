@@ -1,4 +1,4 @@
-"""Training an adapter, and calls that are refused or interrupted: the model is left as it was found."""
+"""Training an adapter, and refused or interrupted calls, which leave the model unchanged."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_an_adapter_switched_off_is_the_reference(tokenizer):
     assert not any("lora" in name for name, _ in one.model.named_parameters())
 
 
-def test_with_an_edit_before_it_an_adapter_is_no_reference(tokenizer):
+def test_after_an_edit_an_adapter_is_not_a_reference(tokenizer):
     pytest.importorskip("peft", reason="peft is not installed; it comes with the extra train")
     chosen = RLCP.from_engram(layer=1, training=Training(epochs=1, lora=LoRA(rank=2), reference="adapter"))
     with pytest.raises(ConfigurationError, match="precomputed"):
@@ -56,7 +56,7 @@ def test_an_adapter_leaves_the_model_as_trainable_as_it_was(tokenizer):
         run(tokenizer, config(), model.requires_grad_(False))
 
 
-def test_an_adapter_is_drawn_by_the_seed(tokenizer):
+def test_the_seed_determines_the_adapter(tokenizer):
     pytest.importorskip("peft", reason="peft is not installed; it comes with the extra train")
     chosen = config(training=Training(epochs=2, batch_size=3, learning_rate=1e-2, lora=LoRA(rank=2)))
     found = []
@@ -77,7 +77,7 @@ def test_a_refused_call_leaves_the_model_as_it_was(tokenizer, chosen: RLCP):
     assert all(parameter.requires_grad for parameter in model.parameters())
 
 
-def test_an_interrupted_adapter_is_taken_off_and_goes_on(tokenizer, tmp_path, monkeypatch):
+def test_an_interrupted_adapter_is_removed_and_the_run_resumes(tokenizer, tmp_path, monkeypatch):
     pytest.importorskip("peft", reason="peft is not installed; it comes with the extra train")
     chosen = config(training=Training(epochs=4, batch_size=3, learning_rate=1e-2, save_every=1, lora=LoRA(rank=2)))
     whole = run(tokenizer, chosen, out=tmp_path / "whole")

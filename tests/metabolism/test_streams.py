@@ -1,4 +1,4 @@
-"""From facts to the batches of both streams: turns, counterfactuals, labels, and what cannot be used."""
+"""From facts to the batches of both streams: turns, counterfactuals, labels, and refused facts."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_a_context_that_cannot_be_restated_is_refused_first(tokenizer):
         )  # fmt: skip
 
 
-def test_streams_hold_every_prompt_once_in_turn(tokenizer):
+def test_streams_contain_every_prompt_and_take_turns(tokenizer):
     streams = Streams(FACTS, tokenizer, format=FORMAT, counterfactuals=0.0, seed=0)
     for by_slot in (False, True):
         seen = [index for epoch in range(2) for batch in streams.order(epoch, 2, by_slot=by_slot) for index in batch]

@@ -80,7 +80,7 @@ def test_changes_reach_the_vectors(dense: DenseFactStore, store: FactStore) -> N
     assert len(list(dense._vectors.marks())) == len(store) == 3
 
 
-def test_reopening_brings_the_vectors_in_step(store: FactStore, tmp_path: Path) -> None:
+def test_reopening_updates_the_vectors(store: FactStore, tmp_path: Path) -> None:
     with DenseFactStore(store, letters, tmp_path / "vectors") as dense:
         dense.add([KYOTO, PARIS])
     store.delete("Paris")
@@ -91,7 +91,7 @@ def test_reopening_brings_the_vectors_in_step(store: FactStore, tmp_path: Path) 
         assert subjects(dense, "in") == ["Kyoto"]  # a vector without its fact is no hit
 
 
-def test_a_failed_encoding_is_made_up_for(store: FactStore, tmp_path: Path) -> None:
+def test_a_failed_encoding_is_repeated(store: FactStore, tmp_path: Path) -> None:
     broken = True
 
     def encoder(texts: Sequence[str]) -> Tensor:
@@ -107,7 +107,7 @@ def test_a_failed_encoding_is_made_up_for(store: FactStore, tmp_path: Path) -> N
         assert subjects(dense, "Paris is in France.") == ["Paris", "Kyoto"]
 
 
-def test_a_store_from_a_backup_has_vectors_of_its_own(store: FactStore, tmp_path: Path) -> None:
+def test_a_store_from_a_backup_gets_new_vectors(store: FactStore, tmp_path: Path) -> None:
     store.add([KYOTO])
     backup = store.path.read_bytes()
     with DenseFactStore(store, letters, tmp_path / "vectors", collection="one") as dense:
@@ -131,7 +131,7 @@ def test_two_stores_in_one_place_do_not_mix(store: FactStore, tmp_path: Path) ->
     client.close()
 
 
-def test_the_threshold_is_of_the_collection(dense: DenseFactStore, store: FactStore) -> None:
+def test_the_threshold_belongs_to_the_collection(dense: DenseFactStore, store: FactStore) -> None:
     dense.add([KYOTO, PARIS, ROME])
     assert -1 <= threshold(dense) <= 2
     assert store.note("threshold") is None
@@ -139,7 +139,7 @@ def test_the_threshold_is_of_the_collection(dense: DenseFactStore, store: FactSt
     assert len(dense.sample(2)) == 2
 
 
-def test_what_cannot_be_used_is_said(dense: DenseFactStore, store: FactStore, tmp_path: Path) -> None:
+def test_errors_name_what_cannot_be_used(dense: DenseFactStore, store: FactStore, tmp_path: Path) -> None:
     dense.add([KYOTO])
     with pytest.raises(StoreError, match=r"vectors cannot be used: .*already accessed by another"):
         DenseFactStore(store, letters, tmp_path / "vectors")
@@ -175,7 +175,7 @@ def test_the_mean_of_the_hidden_states(tmp_path: Path) -> None:
         mean_hidden_encoder(model, words)([])
 
 
-def test_a_text_has_one_vector_alone_and_in_a_batch() -> None:
+def test_a_text_has_the_same_vector_alone_and_in_a_batch() -> None:
     torch.manual_seed(0)
     words = tokenizer()
     words.padding_side = "left"

@@ -1,4 +1,4 @@
-"""The reader: what it looks up, what the model is given, and what it says; prompt formats in a model's folder."""
+"""The reader: what it looks up, the model's prompt, and the answer; prompt formats in a model's folder."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FACTS = [
 
 
 class Quoting(nn.Module):
-    """Says the answer that stands at a fixed place of its prompt, then ends; counts how often it is run."""
+    """Repeats the word at a fixed place of its prompt, then ends; counts its runs."""
 
     def __init__(self, place: int) -> None:
         super().__init__()
@@ -148,7 +148,7 @@ def test_bad_numbers_and_models(store: FactStore) -> None:
         Reader(nn.Linear(1, 1), tokenizer(None), store).recall("Kyoto")
 
 
-def test_a_batch_says_what_each_prompt_says_alone(folder: Path) -> None:
+def test_a_batch_answers_like_each_prompt_alone(folder: Path) -> None:
     model, words = mt.load_model(folder), mt.load_tokenizer(folder)
     cast(Any, model).generation_config.update(do_sample=True, temperature=9.0, repetition_penalty=5.0)
     prompts = ["Kyoto lies in", "In which country is Paris ?", "", "x"]

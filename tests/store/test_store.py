@@ -36,7 +36,7 @@ def test_facts_come_back_whole_and_after_reopening(tmp_path: Path, store: FactSt
     assert [path.name for path in tmp_path.iterdir()] == ["facts.db"]
 
 
-def test_what_is_stored_already_is_left(store: FactStore) -> None:
+def test_a_stored_fact_is_left_as_it_is(store: FactStore) -> None:
     assert store.add([PARIS, PARIS]) == 1
     assert store.add([replace(PARIS, subject="PARIS ", contexts=())]) == 0
     assert list(store) == [PARIS]
@@ -54,7 +54,7 @@ def test_what_is_stored_already_is_left(store: FactStore) -> None:
         (Fact("Lyon", "\ud800"), "fact 2: a text contains half a surrogate pair"),
     ],
 )
-def test_a_bad_fact_leaves_nothing_of_its_call(store: FactStore, fact: Fact, message: str) -> None:
+def test_a_bad_fact_undoes_its_call(store: FactStore, fact: Fact, message: str) -> None:
     store.add([PARIS])
     with pytest.raises(DataError, match=message):
         store.add([ROME, fact])
@@ -158,7 +158,7 @@ def test_two_processes_add_at_once(tmp_path: Path) -> None:
         assert len({fact.subject for fact in store}) == 120
 
 
-def test_a_store_that_another_makes_while_it_is_opened(tmp_path: Path) -> None:
+def test_a_store_that_another_process_makes_meanwhile(tmp_path: Path) -> None:
     path = tmp_path / "facts.db"
     others: list[threading.Thread] = []
 
@@ -255,7 +255,7 @@ AgainstADict.TestCase.settings = settings(max_examples=40, stateful_step_count=2
 TestAgainstADict = AgainstADict.TestCase
 
 
-def test_a_name_is_one_however_its_accents_are_encoded(tmp_path: Path) -> None:
+def test_names_ignore_the_encoding_of_accents(tmp_path: Path) -> None:
     composed, decomposed = "Z\u00fcrich", "Zu\u0308rich"
     with FactStore(tmp_path / "facts.db") as store:
         store.add([Fact(composed, "Switzerland")])
@@ -266,7 +266,7 @@ def test_a_name_is_one_however_its_accents_are_encoded(tmp_path: Path) -> None:
         assert not store.search("Zürich")
 
 
-def test_a_name_that_an_older_store_holds_decomposed_is_not_added_again(tmp_path: Path) -> None:
+def test_a_decomposed_name_in_an_older_store_is_not_added_again(tmp_path: Path) -> None:
     with FactStore(tmp_path / "facts.db") as store:
         store.add([Fact("Zürich", "Switzerland")])
         store._connection.execute("UPDATE facts SET name = ?", ("zu\u0308rich",))

@@ -1,4 +1,4 @@
-"""Facts to files and back, and stores that are damaged or none."""
+"""Facts to files and back, and files that are damaged or not stores."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def _newer(path: Path) -> None:
         (_newer, "version 2, newer than this mnemotomy's 1; upgrade"),
     ],
 )
-def test_what_is_no_store_is_refused_and_kept(tmp_path: Path, make: Callable[[Path], None], message: str) -> None:
+def test_other_files_are_refused_and_kept(tmp_path: Path, make: Callable[[Path], None], message: str) -> None:
     path = tmp_path / "facts.db"
     make(path)
     before = path.read_bytes() if path.is_file() else b""
@@ -89,7 +89,7 @@ def test_what_is_no_store_is_refused_and_kept(tmp_path: Path, make: Callable[[Pa
     assert not path.is_file() or path.read_bytes() == before
 
 
-def test_where_there_is_no_store(tmp_path: Path) -> None:
+def test_a_missing_store(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"there is no fact store .*facts\.db; make one"):
         FactStore(tmp_path / "facts.db", create=False)
     with pytest.raises(StoreError, match="there is no folder"):
@@ -101,7 +101,7 @@ def test_where_there_is_no_store(tmp_path: Path) -> None:
         store.get("Kyoto")
 
 
-def test_an_export_is_of_one_moment(tmp_path: Path, store: FactStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_export_is_one_state_of_the_store(tmp_path: Path, store: FactStore, monkeypatch: pytest.MonkeyPatch) -> None:
     store.add(places(1500))
     first = next(iter(store))
     written = fact_file.format_fact
@@ -137,7 +137,7 @@ def test_a_pipe_is_written_to(tmp_path: Path, store: FactStore) -> None:
     assert json.loads(read[0])["subject"] == "Kyoto"
 
 
-def test_a_damaged_store_is_said_to_be(tmp_path: Path) -> None:
+def test_a_damaged_store_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "facts.db"
     with FactStore(path) as store:
         store.add(places(300))
@@ -148,7 +148,7 @@ def test_a_damaged_store_is_said_to_be(tmp_path: Path) -> None:
         list(store)
 
 
-def test_a_damaged_row_is_said_to_be(tmp_path: Path) -> None:
+def test_a_damaged_row_is_reported(tmp_path: Path) -> None:
     with FactStore(tmp_path / "facts.db") as store:
         store.add([KYOTO])
         store.set_note("threshold", {})

@@ -108,7 +108,7 @@ def test_a_subject_is_found_however_common_its_words(store: FactStore, monkeypat
         ("Where is aland?", "Aland"),
     ],
 )
-def test_signs_and_accents_tell_subjects_apart(store: FactStore, query: str, subject: str) -> None:
+def test_signs_and_accents_distinguish_subjects(store: FactStore, query: str, subject: str) -> None:
     store.add(Fact(name, name, contexts=(f"{name} was first.",)) for name in ("C", "C++", "Aland", "Åland"))
     store.add([Fact("C#", "C#", contexts=("C# was a language of Microsoft before it was first of all.",))])
     assert store.search(query, 1)[0].fact.subject == subject
@@ -140,7 +140,7 @@ def test_relevance_by_hand() -> None:
     assert relevance([], [], set(), weights.__getitem__) == 0
 
 
-def test_the_threshold_knows_the_world_and_nothing_else(store: FactStore) -> None:
+def test_the_threshold_accepts_the_world_and_nothing_else(store: FactStore) -> None:
     facts = world_facts()
     store.add(facts)
     calibration = calibrate(store)

@@ -85,7 +85,7 @@ def check_facts(facts: Iterable[Fact], *, trainable: bool = True) -> tuple[Fact,
     """Return the facts if they are valid.
 
     Args:
-        facts: from a file or not.
+        facts: to check.
         trainable: whether each needs a prompt and a context, as training does.
 
     Raises:
@@ -110,7 +110,7 @@ def check_facts(facts: Iterable[Fact], *, trainable: bool = True) -> tuple[Fact,
 
 
 def name_of(subject: str) -> str:
-    """The subject, ignoring case and the encoding of accents: facts with the same name are about the same subject."""
+    """The subject without differences in case and in the encoding of accents, for comparison."""
     return unicodedata.normalize("NFC", subject.casefold().strip())
 
 

@@ -67,7 +67,7 @@ def start_from_engram(model: nn.Module, start: EngramStart, streams: Streams, re
         ModelError: the retain set is empty.
     """
     if not len(retained):
-        raise ModelError("an engram edit needs a retain set: give retain=[...]")
+        raise ModelError("an engram edit needs a retain set: give retain=[...] (--retain FILE)")
 
     def batches(encode: Any, count: int) -> list[dict[str, torch.Tensor]]:
         found = [encode(range(at, min(at + 64, count))) for at in range(0, count, 64)]

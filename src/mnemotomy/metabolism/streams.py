@@ -64,7 +64,7 @@ class Streams:
         self.counterfactuals, self.seed = counterfactuals, seed
         self.answers = sorted({fact.answer for fact in facts})
         if counterfactuals > 0 and len(self.answers) < 2:
-            raise DataError("counterfactual contexts need facts with at least two different answers")
+            raise DataError("counterfactual contexts need two different answers; add facts, or set counterfactuals=0")
         if counterfactuals > 0:
             for fact in facts:  # fails now, not after hours of training
                 fact.saying(next(answer for answer in self.answers if answer != fact.answer))

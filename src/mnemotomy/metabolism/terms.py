@@ -81,7 +81,7 @@ class Adversary:
     """A loss on hidden states at the prediction step, with its own probes.
 
     Attributes:
-        deeper: whether it acts on every block from l* on, or on l* alone.
+        deeper: whether it acts on every block from l* on, and not on l* alone.
     """
 
     deeper: ClassVar[bool] = False
@@ -129,9 +129,9 @@ class Reversal(Adversary):
 
 @dataclass(frozen=True)
 class Uniform(Adversary):
-    """A probe at every block from l* on learns to read the facts; the model makes its prediction uniform.
+    """A probe at every block from l* on learns to read the facts; the model makes the probe's answer uniform.
 
-    The model's loss is the divergence of the prediction from uniform, which is at least 0.
+    The model's loss is the divergence of that answer from uniform, which is at least 0.
     """
 
     deeper: ClassVar[bool] = True
