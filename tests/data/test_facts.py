@@ -118,3 +118,9 @@ def test_a_format_joins_context_and_prompt():
     assert PromptFormat().join([], "Where?") == "Where?"
     with pytest.raises(DataError, match=r"needs \{context\}"):
         PromptFormat("{prompt}")
+
+
+@pytest.mark.parametrize("field", ["prompts", "contexts", "heldout_prompts"])
+def test_one_text_is_not_a_list_of_letters(field: str):
+    with pytest.raises(DataError, match=rf"{field} must be a list of texts, as in \['Kyoto is in'\]"):
+        Fact("Kyoto", "Japan", **{field: "Kyoto is in"})

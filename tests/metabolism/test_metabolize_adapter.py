@@ -9,7 +9,7 @@ import torch
 from helpers import tiny_llama
 from tiny_metabolism import RETAIN, config, run, tokenizer_of_words
 
-from mnemotomy.core.errors import ConfigurationError, ModelError
+from mnemotomy.core.errors import ConfigurationError, DataError, ModelError
 from mnemotomy.core.fingerprints import fingerprint
 from mnemotomy.metabolism.objective import Objective
 from mnemotomy.metabolism.rlcp import RLCP, Training
@@ -97,3 +97,8 @@ def test_an_interrupted_adapter_is_removed_and_the_run_resumes(tokenizer, tmp_pa
         assert list(model.state_dict()) == names
         assert not model.training
     assert fingerprint(run(tokenizer, chosen, model, out=tmp_path / "part").model) == fingerprint(whole.model)
+
+
+def test_one_text_is_not_a_retain_set(tokenizer):
+    with pytest.raises(DataError, match="retain must be a list of texts"):
+        run(tokenizer, config(), tiny_llama(), retain="kyoto lies in japan")

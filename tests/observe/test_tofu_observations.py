@@ -279,3 +279,16 @@ def test_a_fingerprint_tells_configurations_apart(model: Any, tokenizer: Any):
     changed.add(Observed(model, tokenizer).fingerprint)
     assert len(changed) == 2
     assert before not in changed
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "message"),
+    [
+        ({"perturbed_answers": ("a",)}, {"perturbed_answers": ("b", "c")}, "question 2: 2 perturbed answers, where"),
+        ({"paraphrased_answer": "a"}, {}, "question 2 and question 1: one has a paraphrased answer"),
+    ],
+)
+def test_questions_of_one_split_are_alike(model: Any, tokenizer: Any, first: Any, second: Any, message: str):
+    questions = [TextExample.of_question("Who ?", "he", **others) for others in (first, second)]
+    with pytest.raises(DataError, match=message):
+        observe_questions(Observed(model, tokenizer), questions)

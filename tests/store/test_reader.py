@@ -195,3 +195,10 @@ def test_a_bad_format_is_refused(tmp_path: Path, content: str, message: str) -> 
 def test_a_format_needs_a_folder(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="there is no model folder"):
         write_format(PromptFormat(), tmp_path / "none")
+
+
+def test_one_question_is_not_a_list_of_letters(store: FactStore) -> None:
+    reader = Reader(Quoting(PLACE), tokenizer(None), store, format=FORMAT)
+    for ask in (reader.ask_many, reader.recall_many):
+        with pytest.raises(DataError, match="questions must be a list of texts"):
+            ask("In which country is Kyoto ?")

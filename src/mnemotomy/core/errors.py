@@ -67,3 +67,13 @@ class TrainingError(MnemotomyError):
 
 class StoreError(MnemotomyError):
     """A fact store cannot be opened, or holds something else."""
+
+
+def refuse_one_text(value: object, what: str) -> None:
+    """Refuse a single text where several are expected: its letters would be taken for texts.
+
+    Raises:
+        DataError: ``value`` is a string.
+    """
+    if isinstance(value, str):
+        raise DataError(f"{what} must be a list of texts, as in [{value[:40]!r}], not one text")

@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from mnemotomy.core.errors import DataError
+from mnemotomy.core.errors import DataError, refuse_one_text
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,9 @@ class Fact:
         heldout_prompts: prompts that are not trained on.
         relation: of the answer to the subject; it distinguishes facts about one subject.
         where: file and line, for error messages.
+
+    Raises:
+        DataError: one text is given where a list of them is expected.
     """
 
     subject: str
@@ -31,6 +34,10 @@ class Fact:
     heldout_prompts: tuple[str, ...] = ()
     relation: str = ""
     where: str = field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        for name in ("prompts", "contexts", "heldout_prompts"):
+            refuse_one_text(getattr(self, name), name)
 
     def saying(self, answer: str) -> Fact:
         """A counterfactual: the same fact with another answer, in its contexts too.

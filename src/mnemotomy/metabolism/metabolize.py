@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from mnemotomy.core.errors import ConfigurationError, DataError, TrainingError
+from mnemotomy.core.errors import ConfigurationError, DataError, TrainingError, refuse_one_text
 from mnemotomy.core.files import write_text
 from mnemotomy.core.fingerprints import fingerprint
 from mnemotomy.core.keys import key
@@ -103,6 +103,7 @@ def metabolize(
     """
     check_accelerate()
     check_language_model(model, tokenizer)
+    refuse_one_text(retain, "retain")
     config, format = config or RLCP(), format or PromptFormat()
     checked = check_facts(facts)
     kept = Retained(retain, tokenizer, min(LONGEST, window_of(model) or LONGEST))

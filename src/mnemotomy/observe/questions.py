@@ -20,7 +20,7 @@ from mnemotomy.core.modules import device_of
 from mnemotomy.core.precision import Precision, autocast, check_precision
 from mnemotomy.observe.answers import AnswerObservations, answer_greedily, observe_answers
 from mnemotomy.observe.generation import end_tokens
-from mnemotomy.text.records import TextExample
+from mnemotomy.text.records import TextExample, check_alike
 from mnemotomy.text.template import OPEN_UNLEARNING, Template
 
 ARTIFACT = Artifact("mnemotomy-answers", "a file of observed answers; make it with save_questions")
@@ -114,6 +114,7 @@ def observe_questions(
     model, tokenizer, asking = observed.model, observed.tokenizer, asking or Asking()
     if not questions:
         raise DataError("there are no questions to observe")
+    check_alike(questions)
     check_language_model(model, tokenizer)
     rows = [(one.question, one.answer) for one in questions]
     rows += [(one.question, one.paraphrased_answer) for one in questions if one.paraphrased_answer is not None]

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from mnemotomy.core.errors import DataError, ModelError
+from mnemotomy.core.errors import DataError, ModelError, refuse_one_text
 from mnemotomy.data.fact import PromptFormat
 from mnemotomy.observe.generation import continue_greedily
 from mnemotomy.store.calibrate import threshold as calibrated
@@ -88,6 +88,7 @@ class Reader:
 
     def ask_many(self, questions: Sequence[str]) -> list[Answer]:
         """Answer each question from the store, many in one batch."""
+        refuse_one_text(questions, "questions")
         least = self.threshold
         found = [self._retrieve(question, least) for question in questions]
         prompts = [
@@ -105,6 +106,7 @@ class Reader:
 
     def recall_many(self, questions: Sequence[str]) -> list[str]:
         """The model's own answer to each question, without the store."""
+        refuse_one_text(questions, "questions")
         return self._continue([self._prompt(question, ()) for question in questions])
 
     def _retrieve(self, question: str, least: float) -> tuple[Hit, ...]:

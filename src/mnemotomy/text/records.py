@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NoReturn
@@ -120,18 +120,28 @@ def questions_of(rows: Iterable[tuple[Any, str]]) -> tuple[TextExample, ...]:
         DataError: a row is malformed.
     """
     questions = tuple(_whole_question(row, where) for row, where in rows)
-    for one in questions[1:]:
+    check_alike(questions)
+    return questions
+
+
+def check_alike(questions: Sequence[TextExample]) -> None:
+    """Refuse questions of one split that have unequal numbers of false answers, or not all a paraphrase.
+
+    Raises:
+        DataError: it names two of them.
+    """
+    for number, one in enumerate(questions, start=1):
         first = questions[0]
+        here, there = one.where or f"question {number}", first.where or "question 1"
         if len(one.perturbed_answers) != len(first.perturbed_answers):
             raise DataError(
-                f"{one.where}: {len(one.perturbed_answers)} perturbed answers, where {first.where} has "
+                f"{here}: {len(one.perturbed_answers)} perturbed answers, where {there} has "
                 f"{len(first.perturbed_answers)}; give each line of a split the same number"
             )
         if (one.paraphrased_answer is None) != (first.paraphrased_answer is None):
             raise DataError(
-                f"{one.where} and {first.where}: one has a paraphrased answer and one has none; give it to all or none"
+                f"{here} and {there}: one has a paraphrased answer and one has none; give it to all or none"
             )
-    return questions
 
 
 def example_of(row: Any, where: str) -> TextExample:
