@@ -112,7 +112,7 @@ def test_collect_joins_files_of_one_concept_and_takes_patterns(invoke: Invoke) -
         (["--concept", "rome=bad.jsonl"], "bad.jsonl line 2: not JSON"),
         (["--reference", "bad.jsonl"], "bad.jsonl line 2: not JSON"),
         (["--sites", "z_proj"], "no site is named 'z_proj'. There are: embed_tokens (1)"),
-        (["--sites", "("], "'(' is no regular expression"),
+        (["--sites", "("], "'(' is not a valid regular expression"),
         (["--layers", "3-1"], "--layers '3-1': give numbers of blocks"),
         (["--layers", "7"], "no selected site is in block 7"),
         (["--dtype", "int8"], "unknown dtype 'int8'"),

@@ -184,10 +184,10 @@ def test_groups_are_unions(network: Network, moments: mt.Moments):
     ("groups", "message"),
     [
         ({"x": ["a", "z"]}, "no concept 'z'"),
-        ({"x": ["a"], "y": ["a"]}, "more than one group"),
-        ({"x": ["a", "a"]}, "more than one group"),
-        ({"x": []}, "no members"),
-        ({"c": ["a", "b"]}, "already is a concept 'c'"),
+        ({"x": ["a"], "y": ["a"]}, "is given twice"),
+        ({"x": ["a", "a"]}, "is given twice"),
+        ({"x": []}, "is empty"),
+        ({"c": ["a", "b"]}, "group 'c' would replace the concept"),
     ],
 )
 def test_groups_that_would_lose_or_repeat_rows_are_refused(moments: mt.Moments, groups: Any, message: str):

@@ -66,9 +66,9 @@ def test_layers_narrow(llama: Any):
     [
         (["nothing"], r"no site is named 'nothing'.*q_proj \(2\)"),
         ("q_proj", r"no site's full name matches 'q_proj'. Did you mean the list \['q_proj'\]"),
-        (["input_layernorm"], "is a LlamaRMSNorm, which is no editable affine map"),
+        (["input_layernorm"], "is a LlamaRMSNorm, which is not an editable affine map"),
         ("model.norm", "model.norm is a LlamaRMSNorm"),
-        ("(", "is no regular expression"),
+        ("(", "is not a valid regular expression"),
         ([], "matches no site"),
     ],
 )

@@ -62,7 +62,7 @@ class Cells(Generic[Result]):
 
 
 def json_cells(folder: Path) -> Cells[dict[str, Any]]:
-    """Cells that hold JSON objects."""
+    """Cells of JSON objects."""
     return Cells(folder, ".json", _read, _write)
 
 

@@ -34,7 +34,7 @@ class SharingError(MnemotomyError):
 
 
 class FingerprintError(MnemotomyError):
-    """An artifact belongs to another model than the one given."""
+    """An artifact belongs to another model."""
 
 
 class TiedWeightsError(MnemotomyError):
@@ -66,11 +66,11 @@ class TrainingError(MnemotomyError):
 
 
 class StoreError(MnemotomyError):
-    """A fact store cannot be opened, or holds something else."""
+    """A fact store cannot be opened, or the file is not one."""
 
 
 def refuse_one_text(value: object, what: str) -> None:
-    """Refuse a single text where several are expected: its letters would be taken for texts.
+    """Refuse a single text where several are expected: its letters would be read as texts.
 
     Raises:
         DataError: ``value`` is a string.

@@ -1,9 +1,10 @@
-"""Temporary files and folders beside their target: named by process, so that those of a killed run can be removed."""
+"""Temporary files and folders beside their target, named by process so that those of a killed run can be removed."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import glob
 import os
 import re
 import shutil
@@ -29,9 +30,9 @@ def temporary_folder(target: Path) -> Path:
 
 
 def remove_abandoned(target: Path) -> None:
-    """Remove what killed processes left beside ``target``, and put back a folder that they had moved away."""
+    """Remove what killed processes left beside ``target``, and restore a folder that they had moved away."""
     pattern = re.compile(rf"\.{re.escape(target.name)}\.{re.escape(_host())}-(\d+)\.")
-    for path in target.parent.glob(f".{_escaped(target.name)}.{_escaped(_host())}-*"):
+    for path in target.parent.glob(f".{glob.escape(target.name)}.{_host()}-*"):
         found = pattern.match(path.name)
         if found is None or _is_alive(int(found[1])):
             continue
@@ -43,10 +44,10 @@ def remove_abandoned(target: Path) -> None:
 
 
 def put_folder(folder: Path, target: Path) -> None:
-    """Give ``folder`` the name ``target``; what was there is removed, and never missing in between.
+    """Replace ``target`` by ``folder``, in one step if the system can exchange two names.
 
-    Where the system cannot exchange two names, the old folder waits inside ``folder``'s sibling and is put back by
-    ``remove_abandoned`` after a kill.
+    If it cannot, the old folder is first moved to a folder beside ``target``, from which ``remove_abandoned`` restores
+    it after a kill.
     """
     sync(folder)
     if not target.exists():
@@ -70,11 +71,11 @@ def put_folder(folder: Path, target: Path) -> None:
 
 
 def sync(path: Path, *, below: bool = True) -> None:
-    """Have the system write a file, or a folder and all that is below it, to the disk."""
+    """Make the system write a file, or a folder with its content, to the disk."""
     for one in (path, *(path.rglob("*") if below and path.is_dir() else ())):
         if one.is_symlink() or not (one.is_file() or one.is_dir()):
             continue
-        with contextlib.suppress(OSError):  # some file systems sync no folders
+        with contextlib.suppress(OSError):  # some file systems cannot sync folders
             handle = os.open(one, os.O_RDONLY)
             try:
                 os.fsync(handle)
@@ -83,7 +84,7 @@ def sync(path: Path, *, below: bool = True) -> None:
 
 
 def _exchange(left: Path, right: Path) -> bool:
-    """Swap two names in one step, where the system can."""
+    """Swap two names in one step; False if the system cannot."""
     try:
         rename = ctypes.CDLL(None, use_errno=True).renameat2
     except (OSError, AttributeError):  # not Linux, or an old C library
@@ -107,8 +108,3 @@ def _is_alive(process: int) -> bool:
     except (PermissionError, OverflowError):
         return True
     return True
-
-
-def _escaped(name: str) -> str:
-    """For ``glob``."""
-    return re.sub(r"([*?[])", r"[\1]", name)

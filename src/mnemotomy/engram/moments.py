@@ -27,14 +27,14 @@ class Origin:
     Attributes:
         fingerprint: of the model (``mnemotomy.core.fingerprints.fingerprint``).
         model: its class.
-        selector: the sites that were asked for.
-        layers: the blocks that were asked for, if any.
+        selector: the sites that were selected.
+        layers: the blocks that were selected, if any.
         model_dtype, moment_dtype: of the activations and of the sums.
-        rows: at most so many of each image were read at a convolution, if not all.
-        text: how concept files became rows: ``positions``, ``template`` and ``max_length``, as a recipe has them; None
-            where the batches were made elsewhere.
+        rows: the most rows read of each image at a convolution; None for all.
+        text: how concept files became rows: ``positions``, ``template`` and ``max_length``, as in a recipe; None if the
+            caller made the batches.
         examples: how many examples each concept had.
-        versions: of what computed them.
+        versions: of the software that computed them.
     """
 
     fingerprint: str
@@ -88,29 +88,29 @@ class Moments:
         return self.moment(site, concept).count
 
     def __add__(self, other: Moments) -> Moments:
-        """The moments of both collections together: concepts of one name are added, others kept side by side.
+        """The moments of both collections: concepts of the same name are added, others kept side by side.
 
         Raises:
-            MergeError: they speak of different models or sites.
+            MergeError: they are of different models or sites.
         """
         if not isinstance(other, Moments):
             return NotImplemented
         if self.origin.fingerprint != other.origin.fingerprint:
-            raise MergeError("these moments come from two different models; only those of one model can be added")
+            raise MergeError("these moments come from two different models; add moments of one model only")
         if self.origin.rows != other.origin.rows:
             raise MergeError(
-                f"these moments were collected with rows={self.origin.rows} and rows={other.origin.rows}, so that an "
-                "example of one would outweigh one of the other; collect both alike"
+                f"these moments were collected with rows={self.origin.rows} and rows={other.origin.rows}, so examples "
+                "of one would outweigh those of the other; collect both alike"
             )
         if None not in (self.origin.text, other.origin.text) and self.origin.text != other.origin.text:
             raise MergeError(
-                f"these moments read texts in two ways, {self.origin.text} and {other.origin.text}; collect both alike"
+                f"these moments read texts differently, {self.origin.text} and {other.origin.text}; collect both alike"
             )
         same = (self.origin.selector, self.origin.layers) == (other.origin.selector, other.origin.layers)
         odd = sorted(set(self.readers) ^ set(other.readers))
-        if odd and not same:  # of one selection, only sites that no row has reached (experts) can be missing
+        if odd and not same:  # within one selection, only sites that no row reached (experts) can be missing
             raise MergeError(f"these moments are of different sites: {odd[0]!r} is only in one of them")
-        # where one side shares a statistic that the other keeps apart, the finer division holds for both
+        # if one side shares a statistic that the other keeps apart, the result keeps it apart
         readers: dict[str, str] = {}
         statistics: dict[str, Statistic] = {}
         names: dict[tuple[str | None, str | None], str] = {}
@@ -129,22 +129,22 @@ class Moments:
         return Moments(statistics, readers, concepts, replace(self.origin, examples=examples))
 
     def group(self, groups: Mapping[str, Sequence[str]]) -> Moments:
-        """The same moments under other concepts, each the union of some of the present ones; others are kept.
+        """The same moments with concepts merged: each group becomes one concept; other concepts are kept.
 
         Raises:
-            ConceptError: a member is unknown or named twice, or a group has no member or the name of another concept.
+            ConceptError: a member is unknown or given twice, or a group is empty or has the name of another concept.
         """
         members = [member for group in groups.values() for member in group]
         for member in members:
             if member not in self.concepts:
                 raise ConceptError(f"no concept {member!r}; there are {_some(self.concepts)}")
             if members.count(member) > 1:
-                raise ConceptError(f"concept {member!r} is in more than one group, so its rows would count twice")
+                raise ConceptError(f"concept {member!r} is given twice, so its rows would count twice")
         for name, group in groups.items():
             if not group:
-                raise ConceptError(f"group {name!r} has no members")
+                raise ConceptError(f"group {name!r} is empty; give it concepts")
             if name in self.concepts and name not in members:
-                raise ConceptError(f"there already is a concept {name!r}, which the group of that name would replace")
+                raise ConceptError(f"group {name!r} would replace the concept of that name; choose another name")
         whole = {c: (c,) for c in self.concepts if c not in members} | {n: tuple(g) for n, g in groups.items()}
         statistics = {
             name: {new: SecondMoment.of_all([statistic[old] for old in group]) for new, group in whole.items()}
@@ -162,7 +162,7 @@ class Moments:
         if fingerprint != self.origin.fingerprint:
             raise FingerprintError(
                 f"the moments were collected on another model ({self.origin.model}, fingerprint "
-                f"{self.origin.fingerprint[:12]}) than the one given ({fingerprint[:12]}); collect again, or pass "
+                f"{self.origin.fingerprint[:12]}) than this one ({fingerprint[:12]}); collect again, or pass "
                 "check=False if you know that they fit"
             )
 
@@ -174,7 +174,7 @@ class Moments:
 
         Args:
             path: of the file.
-            progress: marks the moments of an unfinished collection and says how far it came.
+            progress: how far the collection is, if it is unfinished.
         """
         tensors: dict[str, Tensor] = {}
         shapes: dict[str, dict[str, Any]] = {}
@@ -212,14 +212,14 @@ class Moments:
         moments, progress = cls.load_unfinished(path, verify=verify)
         if progress is not None:
             raise ArtifactError(
-                f"{path} is the checkpoint of an unfinished collection ({progress['batches']} batches); run that again "
-                "to finish it"
+                f"{path} is the checkpoint of an unfinished collection ({progress['batches']} batches); run the "
+                "collection again to finish it"
             )
         return moments
 
     @classmethod
     def load_unfinished(cls, path: str | Path, *, verify: bool = True) -> tuple[Moments, dict[str, Any] | None]:
-        """The moments of a file and, for an unfinished collection, how far it came.
+        """The moments of a file and, if the collection is unfinished, its progress.
 
         Raises:
             ArtifactError: the file is missing, damaged, of another kind or of a later version.
@@ -262,7 +262,7 @@ class Moments:
 
 
 def _complete(statistic: Statistic, concepts: Sequence[str]) -> Statistic:
-    """With a moment of zeros for each concept that has not reached the input."""
+    """``statistic`` with zeros for each concept that has not reached the input."""
     like = next(iter(statistic.values()))
     return {concept: statistic.get(concept) or like.zeros_like() for concept in concepts}
 
@@ -272,7 +272,7 @@ def _add(left: Statistic, right: Statistic) -> Statistic:
 
 
 def _own(tensor: Tensor, written: set[int]) -> Tensor:
-    """The tensor on the CPU, a copy where another entry has its memory: two inputs may have one moment (a merge)."""
+    """The tensor on the CPU; a copy if another entry shares its memory, as two inputs may after a merge."""
     found = tensor.contiguous().cpu()
     if found.data_ptr() in written:
         found = found.clone()

@@ -1,4 +1,4 @@
-"""What engrams are computed with: one model's weights and Σ by site, and Σ_total factorised once per distinct input."""
+"""The parts of engrams: a model's weights, Σ by site, and Σ_total factorised once per distinct input."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Key = TypeVar("Key")
 
 
 class Operators:
-    """Moments of one model, factorised when asked for.
+    """Moments of one model, factorised on demand.
 
     Arguments and errors as for ``Atlas``.
     """
@@ -44,7 +44,7 @@ class Operators:
         self.precision = precision
         self._digests = digests(model)
         self.fingerprint = fingerprint_of(self._digests)
-        if check:  # first, for another model may lack the sites
+        if check:  # first, as another model may lack the sites
             moments.check(self.fingerprint)
         self.sites: dict[str, Site] = sites_by_name(model, moments.readers)
         self.base_sites = None if base is None else sites_by_name(base, moments.readers)
@@ -58,11 +58,11 @@ class Operators:
 
     @property
     def concepts(self) -> tuple[str, ...]:
-        """The names that the atlas can be asked for."""
+        """The names of the concepts."""
         return self.moments.concepts
 
     def weight(self, site: str) -> Float[Tensor, "out d"]:
-        """The canonical weight that engrams of ``site`` are parts of: ``W``, or ``W − W₀`` where a base was given.
+        """The canonical weight that engrams of ``site`` are parts of: ``W``, or ``W − W₀`` if a base was given.
 
         Raises:
             FingerprintError: the model has changed since the atlas was built.
@@ -82,11 +82,11 @@ class Operators:
         return weight.to(self._device(site))
 
     def second_moment(self, site: str, concepts: Sequence[str]) -> Tensor:
-        """Σ of the union of ``concepts`` as ``site`` needs it, extended by 1 where it has a bias."""
+        """Σ of the union of ``concepts`` as ``site`` needs it, extended by 1 if it has a bias."""
         return self.moments.union(site, concepts).extended(self.sites[site].has_bias)
 
     def spectrum(self, site: str) -> Spectrum:
-        """The factorised Σ_total of ``site``'s input, shared with every site that reads the same."""
+        """The factorised Σ_total of ``site``'s input, shared by all sites that read it."""
         key = (self.moments.readers[site], self.sites[site].has_bias)
         if key not in self._spectra:
             with full_precision():
@@ -96,17 +96,17 @@ class Operators:
         return self._spectra[key]
 
     def share(self, site: str, concepts: Sequence[str]) -> float:
-        """``n⁺/N``: the part of the rows at ``site`` that belong to ``concepts``."""
+        """``n⁺/N``: the share of the rows at ``site`` that belong to ``concepts``."""
         rows = sum(self.moments.count(site, c) for c in concepts)
         return rows / max(1, sum(self.moments.count(site, c) for c in self.concepts))
 
     def project_outputs(
         self, site: str, concept: Tensor, delta: Float[Tensor, "*groups out d"]
     ) -> Float[Tensor, "*groups out d"]:
-        """``P_out delta``, without the whole ``P_out`` of a site that has more outputs than inputs.
+        """``P_out delta``, without computing ``P_out`` if the site has more outputs than inputs.
 
         Args:
-            site: its name.
+            site: the name.
             concept: Σ⁺ of its inputs (``second_moment``).
             delta: canonical, per group.
         """
@@ -140,7 +140,7 @@ class Operators:
                 if not reader.routed and self.share(site, [concept]) == 1.0:
                     raise ConceptError(
                         f"concept {concept!r} has no reference at site {site!r}: all {rows} rows are its own; collect "
-                        "what is not the concept too, under another name"
+                        "other examples too, under another name"
                     )
 
     def _tensors(self, site: str) -> list[tuple[str, Tensor]]:
@@ -153,7 +153,7 @@ class Operators:
             current = _version(tensor)
             if current == self._versions[name]:
                 continue
-            # written to, perhaps with the same numbers, as on leaving Edit.on: only the content can tell
+            # written to, perhaps with the same numbers, as on leaving Edit.on: only the content tells
             if digest(tensor) != self._digests[name]:
                 raise FingerprintError(
                     f"the weight of site {site!r} has changed since this atlas was built; build the atlas again, or "

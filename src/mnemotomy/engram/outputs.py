@@ -1,7 +1,7 @@
-"""The output side of a site: what share of each direction that it writes belongs to a concept.
+"""The output side of a site: how much of each output direction belongs to a concept.
 
-``P = Σ⁺ (Σ⁺ + Σ⁻)†`` weighs directions of the inputs. The outputs ``Z = W X`` have second moments too, ``Γ = W Σ Wᵀ``,
-which need no pass of their own, and ``P_out = Γ⁺ (Γ⁺ + Γ⁻)†`` weighs what is written.
+``P = Σ⁺ (Σ⁺ + Σ⁻)†`` weighs input directions. The outputs ``Z = W X`` have second moments ``Γ = W Σ Wᵀ``, which need no
+extra pass, and ``P_out = Γ⁺ (Γ⁺ + Γ⁻)†`` weighs output directions.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from mnemotomy.engram.spectrum import Spectrum
 
 @dataclass(frozen=True)
 class WeightBasis:
-    """A weight in a basis of what it can write, ``W = U R``, where that is less than all outputs.
+    """A weight in a basis of its output directions, ``W = U R``, if they are fewer than the outputs.
 
-    An output layer over a vocabulary writes in as many directions as it reads, not in as many as there are tokens:
+    The output layer over a vocabulary writes in as many directions as it reads, not in as many as there are tokens:
     ``Γ = U (R Σ Rᵀ) Uᵀ`` has the eigenvalues of ``R Σ Rᵀ``, which is no larger than Σ.
 
     Attributes:
@@ -33,7 +33,7 @@ class WeightBasis:
 
     @classmethod
     def by(cls, weight: Float[Tensor, "*groups out d"]) -> WeightBasis:
-        """What ``weight`` writes."""
+        """The basis of ``weight``."""
         weight = weight.double()
         return cls(*torch.linalg.qr(weight)) if weight.shape[-2] > weight.shape[-1] else cls(None, weight)
 
@@ -45,7 +45,7 @@ class WeightBasis:
         return (found + found.mT) / 2
 
     def operator(self, concept: Tensor, spectrum: Spectrum) -> Float[Tensor, "*groups out out"]:
-        """``P_out``, whole: as many rows and columns as there are outputs.
+        """The whole ``P_out``: as many rows and columns as there are outputs.
 
         Args:
             concept: Σ⁺ of the inputs.
@@ -58,7 +58,7 @@ class WeightBasis:
     def project(
         self, delta: Float[Tensor, "*groups out d"], concept: Tensor, spectrum: Spectrum
     ) -> Float[Tensor, "*groups out d"]:
-        """``P_out delta``, without ``P_out`` itself where outputs are many. Arguments as for ``operator``."""
+        """``P_out delta``, without ``P_out`` itself if outputs are many. Arguments as for ``operator``."""
         with full_precision():
             found = self._operator(concept, spectrum)
             if self.basis is None:

@@ -12,11 +12,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 _LEAF = 256  # columns; below this a plain product is faster than two halves
-_GATHERED = 1536  # columns; beyond it copying row by row is as fast as a gather, and needs no indices
+_GATHERED = 1536  # columns; above this, copying row by row is as fast as a gather and needs no indices
 
 
 def add_gram_(upper: Float[Tensor, "d d"], rows: Float[Tensor, "n d"]) -> None:
-    """Add ``rowsᵀ rows`` to the upper triangle of ``upper``; what ends up below the diagonal is undefined.
+    """Add ``rowsᵀ rows`` to the upper triangle of ``upper``; below the diagonal the result is undefined.
 
     The matrix is symmetric, so each off-diagonal block is computed once: 9/16 of the work at d = 1024.
     ``mirror_`` completes it.
@@ -33,7 +33,7 @@ def add_gram_(upper: Float[Tensor, "d d"], rows: Float[Tensor, "n d"]) -> None:
 
 
 def mirror_(matrix: Float[Tensor, "*batch d d"]) -> None:
-    """Copy the upper triangle below the diagonal, in strips so that no second matrix is needed."""
+    """Copy the upper triangle below the diagonal, in strips to avoid a second matrix."""
     d = matrix.shape[-1]
     for start in range(0, d, _LEAF):
         stop = min(start + _LEAF, d)
@@ -53,7 +53,7 @@ def pack(matrix: Float[Tensor, "*groups d d"]) -> Float[Tensor, "*groups packed"
 
 
 def unpack(packed: Float[Tensor, "*groups packed"], shape: Sequence[int]) -> Float[Tensor, "*groups d d"]:
-    """The inverse of ``pack``; ``shape`` is that of the matrix."""
+    """The inverse of ``pack``, given the shape of the matrix."""
     if len(shape) == 1:
         return packed
     d = shape[-1]
@@ -70,8 +70,8 @@ def unpack(packed: Float[Tensor, "*groups packed"], shape: Sequence[int]) -> Flo
 
 @functools.lru_cache(maxsize=16)
 def _places(d: int, device: torch.device) -> tuple[Int[Tensor, " packed"], Int[Tensor, " d_squared"]]:
-    """Where each entry of the triangle lies in the matrix, and each of the matrix in the triangle."""
-    with torch.inference_mode(False):  # kept for other calls, which may be outside of it
+    """The place of each entry of the triangle in the matrix, and of each entry of the matrix in the triangle."""
+    with torch.inference_mode(False):  # cached for calls that may be outside of it
         row, column = torch.triu_indices(d, d, device=device, dtype=torch.int32)
         inside = row * d + column
         matrix = torch.empty(d, d, device=device, dtype=torch.int32)
@@ -82,9 +82,9 @@ def _places(d: int, device: torch.device) -> tuple[Int[Tensor, " packed"], Int[T
 
 @contextlib.contextmanager
 def full_precision() -> Iterator[None]:
-    """float32 products in float32: what is coarser than the cut is off inside.
+    """float32 products in float32: arithmetic coarser than the cut is off inside.
 
-    That is TF32, bfloat16 shortcuts, and an autocast around the call. A ``forward`` of the caller's own may enter one.
+    That is TF32, bfloat16 shortcuts, and an autocast around the call. A caller's ``forward`` may still enter one.
     """
     with contextlib.ExitStack() as stack:
         for device in ("cpu", "cuda", "mps", "xpu"):
@@ -96,10 +96,10 @@ def full_precision() -> Iterator[None]:
 
 
 def products_of(rows: Tensor) -> contextlib.AbstractContextManager[None]:
-    """Products of ``rows`` as float32, by a processor's instructions for bfloat16 where that is what they are.
+    """float32 products of ``rows``, by a processor's bfloat16 instructions if the rows are bfloat16.
 
-    Two such values have 8 bits each, their product 16, and sums are float32's either way: nothing is rounded that would
-    not be, in little more than half the time.
+    Two such values have 8 bits each, their product 16, and sums are float32 either way: no extra rounding, in little
+    more than half the time.
     """
     if rows.dtype is not torch.bfloat16 or rows.device.type != "cpu" or not _has_bfloat16():
         return contextlib.nullcontext()

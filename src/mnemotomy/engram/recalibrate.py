@@ -1,4 +1,4 @@
-"""Batch normalisation after an edit: its running statistics read again from what is to be kept."""
+"""Batch normalisation after an edit: running statistics computed again from the retain set."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ Model = TypeVar("Model", bound=nn.Module)
 
 
 def recalibrate_(model: Model, batches: Iterable[Any], *, forward: Forward | None = None) -> Model:
-    """Replace the running statistics of every batch normalisation by those of ``batches``, in one pass, and return it.
+    """Replace the running statistics of every batch normalisation by those of ``batches``, and return the model.
 
-    Running statistics describe the activations of the network before an edit. An edit that scales down all of a layer's
-    input, as Eq. 4 does by ``n⁺/N`` where classes share it, leaves every later layer shifted by a mean that no longer
-    holds. No weight changes and no label is read (Li et al. 2016, Revisiting Batch Normalization; Izmailov et al. 2018
-    do so after averaging weights). Batches count alike, whatever their size; all else stays in evaluation mode, which
-    ``torch.optim.swa_utils.update_bn`` does not. A model without batch normalisation is left as it is.
+    Running statistics describe the activations before an edit. If an edit scales down all of a layer's input, as Eq. 4
+    does by ``n⁺/N`` for input that classes share, every later layer is shifted by an outdated mean. No weight changes
+    and no label is read (Li et al. 2016, Revisiting Batch Normalization; Izmailov et al. 2018 do so after averaging
+    weights). All batches have equal weight, whatever their size. Unlike in ``torch.optim.swa_utils.update_bn``, all
+    other modules stay in evaluation mode. A model without batch normalisation is left as it is.
 
     Args:
-        model: edited before.
-        batches: of what is to be kept, as ``collect`` takes them; 128 examples and more each are best.
-        forward: calls the model on a batch; by default by the batch's form.
+        model: that was edited.
+        batches: of the retain set, as ``collect`` takes them; best with at least 128 examples each.
+        forward: calls the model on a batch; by default according to the batch's form.
 
     Raises:
         DataError: there is no batch, or one has a single value per channel, which has no variance. The statistics are
-            then what they were.
+            then restored.
     """
     layers = _layers(model)
     if not layers:
@@ -56,7 +56,7 @@ def recalibrate_(model: Model, batches: Iterable[Any], *, forward: Forward | Non
             for name, layer in layers.items():
                 layer.momentum = momenta[name]
         if not read:
-            raise DataError("there is no batch to read statistics from; give examples of what is to be kept")
+            raise DataError("there is no batch to read statistics from; give examples of the retain set")
     return model
 
 
@@ -67,7 +67,7 @@ def has_batch_norm(model: nn.Module) -> bool:
 
 @contextlib.contextmanager
 def recalibrated(model: Model, batches: Iterable[Any], *, forward: Forward | None = None) -> Iterator[Model]:
-    """The model recalibrated inside, its own statistics back on leaving. Arguments and errors as ``recalibrate_``."""
+    """The recalibrated model inside; its statistics are restored on leaving. Arguments as for ``recalibrate_``."""
     before = _statistics(_layers(model))
     try:
         yield recalibrate_(model, batches, forward=forward)
@@ -86,7 +86,7 @@ def _kept_on_error(layers: dict[str, _BatchNorm]) -> Iterator[None]:
 
 
 def _layers(model: nn.Module) -> dict[str, _BatchNorm]:
-    """Those that normalise by running statistics; without, a layer uses each batch's own."""
+    """The layers with running statistics; layers without use those of each batch."""
     return {
         name: module
         for name, module in model.named_modules()
@@ -95,7 +95,7 @@ def _layers(model: nn.Module) -> dict[str, _BatchNorm]:
 
 
 def _statistics(layers: dict[str, _BatchNorm]) -> list[tuple[Tensor, Tensor]]:
-    """Each buffer with a copy of what it holds."""
+    """Each buffer with a copy of its content."""
     return [(buffer, buffer.clone()) for layer in layers.values() for buffer in layer.buffers(recurse=False)]
 
 

@@ -26,9 +26,8 @@ class RowLabels:
     Attributes:
         examples: the concept of each example, −1 for none.
         tokens: per stream (``text``: the tokens that the model predicts; ``encoder``: those an encoder reads;
-            ``other``: patches of images, where a mask was given), the concept of each token, −1 where it does not
-            count.
-        whole: the concept, when every row of the batch belongs to it and no token is masked.
+            ``other``: patches of images, if there is a mask), the concept of each token, −1 if it does not count.
+        whole: the concept, if every row of the batch belongs to it and no token is masked.
     """
 
     examples: Int[Tensor, " batch"]
@@ -59,10 +58,10 @@ class RowLabels:
         return labels, tensor
 
     def _along(self, reading: Reading, tokens: Tensor) -> Tensor | None:
-        """Labels ``[batch, positions]`` of a convolution along a text; None where its positions are not the tokens.
+        """Labels ``[batch, positions]`` of a convolution along a text; None if its positions are not the tokens.
 
-        They are where it keeps the length of the text, and where it reads so many zeros in front that only what comes
-        behind the text is too much, which causal convolutions cut off.
+        They are the tokens if it keeps the length of the text, or if it pads the front so far that only positions
+        behind the text are extra, which causal convolutions cut off.
         """
         positions = reading.layout.positions(reading.tensor)
         size, length = tokens.shape
@@ -71,7 +70,7 @@ class RowLabels:
         return F.pad(tokens, (0, positions - length), value=-1)
 
     def _match(self, lead: torch.Size, tokens: Tensor | None) -> Tensor | None:
-        """Labels for rows with these leading dimensions: by token where they are tokens, else by example."""
+        """Labels for rows with these leading dimensions: by token if they are tokens, else by example."""
         if tokens is not None and lead[:2] == tokens.shape:
             return tokens
         if tokens is not None and lead in ((tokens.numel(),), (1, tokens.numel())):
@@ -80,12 +79,12 @@ class RowLabels:
         if lead[:1] == (size,):
             return self.examples
         if tokens is None and len(lead) >= 2 and size and lead[0] % size == 0 and lead[1] != size:
-            return self.examples.repeat_interleave(lead[0] // size)  # images cut into windows, one after the other
+            return self.examples.repeat_interleave(lead[0] // size)  # images cut into consecutive windows
         return None
 
     @staticmethod
     def _serves_every_example(reading: Reading) -> bool:
-        """Whether the rows are positions, the same for all examples of the batch."""
+        """Whether the rows are positions that all examples of the batch share."""
         return isinstance(reading.layout, OneHot) or (not reading.layout.batched and reading.tensor.shape[0] == 1)
 
     def to(self, device: torch.device) -> RowLabels:
@@ -98,7 +97,7 @@ class RowLabels:
         return RowsError(
             f"site {site!r} reads rows of shape {list(reading.tensor.shape)}, which cannot be matched to the "
             f"{len(self.examples)} examples of the batch{f' (tokens: {shapes})' if shapes else ''}; "
-            "give batches that hold one concept only and have no mask, or leave the site out"
+            "give batches of one concept without a mask, or leave the site out"
         )
 
 
@@ -109,7 +108,7 @@ def _leading(reading: Reading, tensor: Tensor) -> torch.Size:
 
 
 def _is_position_index(indices: Tensor) -> bool:
-    """Whether they tell places in a text (0, 1, 2, …, or a table of distances), the same for all examples."""
+    """Whether they are positions in a text (0, 1, 2, …, or a table of distances), the same for all examples."""
     if indices.dim() == 1:
         return len(indices) > 1 and torch.equal(indices, torch.arange(len(indices)).to(indices))
     square = indices.dim() == 2 and indices.shape[0] == indices.shape[1] > 1
@@ -122,15 +121,15 @@ def label_rows(batch: Any, concepts: Sequence[int], mask: Tensor | None, encoder
     Args:
         batch: what the model is called with.
         concepts: the concept of each example, −1 for none.
-        mask: ``[batch, length]``, true where a token counts; by default where ``labels`` are set, and where
-            ``attention_mask`` is one.
-        encoder_decoder: whether ``attention_mask`` speaks of the encoder's tokens and ``labels`` of the decoder's.
+        mask: ``[batch, length]``, true where a token counts; by default where ``labels`` are set and
+            ``attention_mask`` is 1.
+        encoder_decoder: whether ``attention_mask`` is of the encoder's tokens and ``labels`` of the decoder's.
     """
     examples = torch.as_tensor(list(concepts), dtype=torch.long)
     masks = _token_masks(inputs_of(batch), mask, encoder_decoder)
     for keep in masks.values():
         if keep.dim() != 2 or keep.shape[0] != len(examples):
-            raise DataError(f"a mask of tokens has the shape {list(keep.shape)} instead of [{len(examples)}, length]")
+            raise DataError(f"a mask of tokens has the shape {list(keep.shape)}, not [{len(examples)}, length]")
     tokens = {
         stream: torch.where(keep.bool().cpu(), examples[:, None], torch.tensor(-1)) for stream, keep in masks.items()
     }
@@ -147,7 +146,7 @@ def inputs_of(batch: Any) -> Any:
 
 def _token_masks(inputs: Any, mask: Tensor | None, encoder_decoder: bool) -> dict[str, Tensor]:
     masks: dict[str, Tensor] = {}
-    if isinstance(inputs, Tensor) and inputs.dim() == 2 and not inputs.is_floating_point():  # ids of a text
+    if isinstance(inputs, Tensor) and inputs.dim() == 2 and not inputs.is_floating_point():  # token ids
         masks[TEXT] = torch.ones(inputs.shape, dtype=torch.bool)
     if isinstance(inputs, Mapping):
         attention, labels, read = _matrix(inputs, "attention_mask"), _matrix(inputs, "labels"), _text_shape(inputs)
@@ -174,7 +173,7 @@ def _matrix(inputs: Mapping[str, Any], name: str) -> Tensor | None:
 
 
 def _text_shape(inputs: Mapping[str, Any]) -> torch.Size | None:
-    """``[batch, length]`` of the text that the model reads, where it reads one."""
+    """``[batch, length]`` of the text that the model reads, if any."""
     for name in ("input_ids", "inputs_embeds"):
         value = inputs.get(name)
         if isinstance(value, Tensor) and value.dim() >= 2:
@@ -183,7 +182,7 @@ def _text_shape(inputs: Mapping[str, Any]) -> torch.Size | None:
 
 
 def stream_of(model: nn.Module, site: str) -> str:
-    """Which stream of tokens a site reads: the text's, an encoder's, or none of them (images, sound)."""
+    """The stream of tokens that a site reads: the text's, an encoder's, or neither (images, sound)."""
     stream, module, encoder = TEXT, model, text_encoder(model)
     for part in ["", *site.split(".")]:
         child = getattr(module, part, None) if part else module
@@ -209,6 +208,6 @@ def text_encoder(model: nn.Module) -> nn.Module | None:
 
 
 def is_encoder_decoder(model: nn.Module) -> bool:
-    """Whether the model reads one text and writes another; also of a model inside a wrapper."""
+    """Whether the model, perhaps inside a wrapper, reads one text and writes another."""
     config = next((module.config for module in model.modules() if hasattr(module, "config")), None)
     return bool(getattr(config, "is_encoder_decoder", False))

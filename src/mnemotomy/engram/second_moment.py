@@ -10,13 +10,13 @@ from torch import Tensor
 
 from mnemotomy.engram.products import pack, unpack
 
-_SMALLEST_SQUARE = 1e-30  # a cut of 1e-6 and float32's precision of 1e-7 above the least that float32 can hold
+_SMALLEST_SQUARE = 1e-30  # float32's smallest number over a cut of 1e-6 and a precision of 1e-7
 
 
 class SecondMoment:
     """The second moment of one input over the rows of one concept.
 
-    Σ is symmetric: ``pack_`` keeps the upper triangle only, and ``second`` is put together again when it is asked for.
+    Σ is symmetric: ``pack_`` keeps the upper triangle only, and ``second`` restores the matrix on demand.
 
     Args:
         second: ``[d, d]``; ``[groups, d, d]`` for grouped convolutions; ``[size]``, a diagonal, for one-hot rows.
@@ -34,21 +34,21 @@ class SecondMoment:
 
     @classmethod
     def from_triangle(cls, triangle: Tensor, shape: Sequence[int], first: Tensor, count: int) -> SecondMoment:
-        """From what ``triangle`` gives; ``shape`` is that of ``second``.
+        """From ``triangle`` and the shape of ``second``.
 
         Raises:
-            ValueError: the numbers are no triangle of a matrix of this shape.
+            ValueError: the numbers are not a triangle of a matrix of this shape.
         """
         d = shape[-1]
         if triangle.shape[-1] != (d if len(shape) == 1 else d * (d + 1) // 2):
-            raise ValueError(f"{triangle.shape[-1]} numbers are no triangle of {list(shape)}")
+            raise ValueError(f"{triangle.shape[-1]} numbers are not a triangle of {list(shape)}")
         moment = cls(triangle, first, count)
         moment.shape, moment._packed = tuple(shape), True
         return moment
 
     @property
     def second(self) -> Tensor:
-        """Σ itself; a copy where it is packed."""
+        """Σ itself; a copy if it is packed."""
         return unpack(self._stored, self.shape) if self._packed else self._stored
 
     @property
@@ -58,21 +58,21 @@ class SecondMoment:
 
     @property
     def diagonal(self) -> bool:
-        """Whether ``second`` holds only the diagonal."""
+        """Whether ``second`` is only the diagonal."""
         return len(self.shape) == 1
 
     @property
     def finite(self) -> bool:
         """Whether no sum is NaN or infinite."""
         stored = self._stored
-        return bool(stored.sum().isfinite()) or bool(stored.isfinite().all())  # the sum of all may overflow alone
+        return bool(stored.sum().isfinite()) or bool(stored.isfinite().all())  # the total may overflow alone
 
     @property
     def vanishing(self) -> bool:
-        """Whether the squares of rows that are not zero fall below what float32 can hold."""
+        """Whether rows are not zero but their squares underflow in float32."""
         if self._stored.dtype != torch.float32 or self.diagonal:
             return False
-        largest = float(self._stored.max())  # of a positive semidefinite matrix it lies on the diagonal
+        largest = float(self._stored.max())  # on the diagonal, as Σ is positive semidefinite
         return largest < _SMALLEST_SQUARE and (largest > 0.0 or bool(self.first.any()))
 
     def pack_(self) -> None:
@@ -80,13 +80,13 @@ class SecondMoment:
         self._stored, self._packed = self.triangle, True
 
     def rounded(self, dtype: torch.dtype) -> SecondMoment:
-        """The same in ``dtype``; itself where it is that already."""
+        """The same in ``dtype``; itself if it already is."""
         if self._stored.dtype == dtype:
             return self
         return SecondMoment.from_triangle(self.triangle.to(dtype), self.shape, self.first.to(dtype), self.count)
 
     def extended(self, bias: bool) -> Float[Tensor, "*groups d d"]:
-        """Σ as a site with or without a bias column needs it: with ``bias``, of rows extended by 1."""
+        """Σ; with ``bias``, of rows extended by 1, as a site with a bias column needs it."""
         second = self.second
         if not bias or self.diagonal:
             return second
@@ -100,7 +100,7 @@ class SecondMoment:
 
     @classmethod
     def of_all(cls, moments: Sequence[SecondMoment]) -> SecondMoment:
-        """The sum of one or more, the one itself where there is no other."""
+        """The sum of one or more; a single one is returned itself."""
         if len(moments) == 1:
             return moments[0]
         triangle, first = moments[0].triangle + moments[1].triangle, moments[0].first + moments[1].first

@@ -1,7 +1,7 @@
 """Σ_total factorised once, ``Σ_total = S Sᵀ`` on the directions that the cut keeps, and what engrams need from it.
 
-Where no direction falls below the cut, the pseudoinverse is an inverse and Cholesky's factor will do, at a twentieth of
-the cost of an eigendecomposition; where some do, ``S = U Λ^½`` from one ``eigh``.
+If no direction falls below the cut, the pseudoinverse is an inverse and a Cholesky factor suffices, at a twentieth of
+the cost of an eigendecomposition; otherwise ``S = U Λ^½`` from one ``eigh``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ WELL_CONDITIONED = 1e2
 """Up to this condition number float32 keeps an engram to 1e-4; beyond, the solve is in float64."""
 
 SMALLEST = 2.0**-20
-"""A smaller μ counts as 0: sums in float32 cannot tell it from 0, and a filter may make much of it."""
+"""A smaller μ counts as 0: float32 sums cannot tell it from 0, and a filter may amplify it."""
 
 
 class Spectrum(ABC):
@@ -57,7 +57,7 @@ class Spectrum(ABC):
         if isinstance(filter, Linear):
             return self.times_inverse(concept.to(self.dtype), filter.damping)
         mu, basis = torch.linalg.eigh(self.whitened(concept))
-        mu = torch.where(mu < SMALLEST, 0.0, mu).clamp(0, 1)  # f(0) = 0, and f of what rounding leaves may be 1
+        mu = torch.where(mu < SMALLEST, 0.0, mu).clamp(0, 1)  # f(0) = 0, but f of a rounding error may be 1
         kept = (basis * filter.response(mu, share)[..., None, :]) @ basis.mT
         root, inverse_root = self.roots()
         return root @ kept @ inverse_root
@@ -114,7 +114,7 @@ class EigenSpectrum(Spectrum):
 
     @cached_property
     def _pseudoinverse(self) -> Float[Tensor, "*groups d d"]:
-        """Built once, for it serves every concept."""
+        """Built once for all concepts."""
         return (self.vectors * _reciprocal(self.values)[..., None, :]) @ self.vectors.mT
 
 
@@ -135,7 +135,7 @@ class CholeskySpectrum(Spectrum):
             damped = factor @ factor.mT + damping * torch.eye(self.rank).to(factor)
             factor, failed = torch.linalg.cholesky_ex(damped)
             if failed:
-                raise NonFiniteError(f"a damping of {damping:g} outweighs all that {self.dtype} can hold")
+                raise NonFiniteError(f"a damping of {damping:g} is too large for {self.dtype}; choose a smaller one")
         return torch.cholesky_solve(matrix.mT, factor).mT
 
     def roots(self) -> tuple[Tensor, Tensor]:
@@ -144,7 +144,7 @@ class CholeskySpectrum(Spectrum):
 
 
 class LivingSpectrum(Spectrum):
-    """Of the inputs that are not zero in every row: pixels of a margin and dead units need not be factorised."""
+    """Σ_total of the inputs that are not zero in every row: image margins and dead units are left out."""
 
     def __init__(self, inner: Spectrum, living: Int[Tensor, " k"], width: int) -> None:
         self.dtype = inner.dtype
@@ -228,8 +228,8 @@ def factorise(total: Tensor, cut: Cut, precision: torch.dtype | None = None) -> 
     Args:
         total: ``[d, d]``, ``[groups, d, d]`` or a diagonal ``[d]``.
         cut: which eigendirections to keep; decided on the same matrix whatever the precision.
-        precision: of the factorisation and the products; by default float32 where the condition number allows it, and
-            float64 elsewhere: float32's error of 1e-7 λ_max is no longer small beside eigenvalues near the cut.
+        precision: of the factorisation and the products; by default float32 if the condition number allows, else
+            float64, as float32's error of 1e-7 λ_max is not small next to eigenvalues near the cut.
     """
     if total.dim() == 1:
         return DiagonalSpectrum(total if precision is None else total.to(precision), cut)
@@ -249,8 +249,8 @@ def factorise(total: Tensor, cut: Cut, precision: torch.dtype | None = None) -> 
 
 
 def _exceeds(total: Float[Tensor, "d d"], floor: float, dtype: torch.dtype) -> bool:
-    """Whether every eigenvalue is above ``floor``: whether Cholesky succeeds on ``Σ − floor · I``."""
-    if bool((total.diagonal() <= floor).any()):  # none is larger than the least of the diagonal
+    """Whether every eigenvalue is above ``floor``: Cholesky then succeeds on ``Σ − floor · I``."""
+    if bool((total.diagonal() <= floor).any()):  # the smallest eigenvalue is at most the smallest diagonal entry
         return False
     shifted = total.to(dtype, copy=True)
     shifted.diagonal().sub_(floor)

@@ -1,4 +1,4 @@
-"""How strongly each site is edited, and the two edits that everything starts with: erase and inject."""
+"""How strongly each site is edited, and the two basic edits: erase and inject."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ def strengths(engram: Engram, strength: Strength) -> float | Mapping[str, float]
     """``strength`` as a number or as numbers by site.
 
     Raises:
-        DataError: an unknown rule, or a number that is not finite.
-        SelectionError: a number for a site that the engram does not have.
+        DataError: the rule is unknown, or a number is not finite.
+        SelectionError: a number is given for a site that the engram lacks.
     """
     if isinstance(strength, str):
         if strength not in RULES:
@@ -60,7 +60,7 @@ def strengths(engram: Engram, strength: Strength) -> float | Mapping[str, float]
     if isinstance(found, Mapping):
         unknown = [site for site in found if site not in engram.sites()]
         if unknown:
-            raise SelectionError(f"a strength is given for {unknown[0]!r}, which is no site of this engram")
+            raise SelectionError(f"a strength is given for {unknown[0]!r}, which is not a site of this engram")
         return {site: _finite(value) for site, value in found.items()}
     return _finite(found)
 
@@ -79,11 +79,11 @@ def erase(
     members' engrams.
 
     Args:
-        atlas: that knows the concepts.
+        atlas: of the concepts.
         concepts: one or several.
         strength: α, or α per site.
         filter: of μ; ``Soft`` by default.
-        outputs: only what also writes in the concepts' directions (``Atlas.output_operator``).
+        outputs: erase only what also writes in the concepts' directions (``Atlas.output_operator``).
     """
     engram = atlas.engram(concepts, filter, outputs=outputs)
     return Edit((Term(strengths(engram, strength), engram).scaled(-1.0),))

@@ -70,7 +70,7 @@ class State:
         with replacing_folder(checkpoints.folder) as temporary:
             tensors = {name: value.contiguous() for name, value in trained_state(self.module).items()}
             save_file(tensors, temporary / "parameters.safetensors")
-            torch.save(self._beside(), temporary / "optimizer.pt")
+            torch.save(self._rest(), temporary / "optimizer.pt")
             record = {"run": checkpoints.key, "layout": LAYOUT, **vars(progress)}
             (temporary / "state.json").write_text(json.dumps(record), encoding="utf-8")
 
@@ -86,17 +86,17 @@ class State:
         if not progress.epochs:
             return progress
         restore_state(self.module, load_file(folder / "parameters.safetensors"))
-        beside = torch.load(folder / "optimizer.pt", weights_only=True, map_location="cpu")
-        self.optimizer.load_state_dict(beside["optimizer"])
+        rest = torch.load(folder / "optimizer.pt", weights_only=True, map_location="cpu")
+        self.optimizer.load_state_dict(rest["optimizer"])
         if self.schedule is not None:
-            self.schedule.load_state_dict(beside["schedule"])
-        self.generator.set_state(beside["generator"])
-        torch.set_rng_state(beside["random"])
-        if "cuda" in beside and self._device.type == "cuda":
-            torch.cuda.set_rng_state(beside["cuda"], self._device)
+            self.schedule.load_state_dict(rest["schedule"])
+        self.generator.set_state(rest["generator"])
+        torch.set_rng_state(rest["random"])
+        if "cuda" in rest and self._device.type == "cuda":
+            torch.cuda.set_rng_state(rest["cuda"], self._device)
         return progress
 
-    def _beside(self) -> dict[str, Any]:
+    def _rest(self) -> dict[str, Any]:
         """Everything but the weights."""
         found = {
             "optimizer": self.optimizer.state_dict(),

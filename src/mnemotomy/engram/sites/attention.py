@@ -16,7 +16,7 @@ PROJECTIONS = ("q_proj", "k_proj", "v_proj")
 
 
 class AttentionInputSite(Site):
-    """One of the three input projections; a slice of ``in_proj_weight`` or a matrix of its own."""
+    """One of the three input projections: a slice of ``in_proj_weight`` or a separate matrix."""
 
     module: nn.MultiheadAttention
 
@@ -54,7 +54,7 @@ class AttentionInputSite(Site):
 class AttentionOutputSite(Site):
     """The output projection, which torch applies without calling its module.
 
-    Its input is therefore computed once more, by the same attention with the identity as output projection.
+    Its input is therefore computed again, by the same attention with the identity as output projection.
     """
 
     module: nn.MultiheadAttention

@@ -17,7 +17,7 @@ from mnemotomy.core.errors import NonFiniteError
 from mnemotomy.engram.sites.layout import Layout
 
 Observe = Callable[[str, "Reading"], None]
-"""What a hook calls with the site's name and what it is about to read."""
+"""A hook calls it with the site's name and its reading."""
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,9 @@ class Reading:
 
     Attributes:
         tensor: the raw input, with the batch as its first dimension (or rows of ``tokens``).
-        layout: turns the tensor into rows; readings of one tensor with one layout are one statistic.
-        source: the object that the module was called with; sites that read one object share one statistic.
-        tokens: for routed inputs, the flat index of the token behind each row.
+        layout: turns the tensor into rows; readings of the same tensor and layout share one statistic.
+        source: the object that the module was called with; sites that read the same object share one statistic.
+        tokens: for routed inputs, the flat index of the token of each row.
     """
 
     tensor: Tensor
@@ -41,13 +41,13 @@ class Site(ABC):
     """One affine map ``y = W x + b``, edited as ``[W b]`` over inputs extended by 1.
 
     Attributes:
-        name: where it is in the model; the key of engrams and edits.
-        module: the module whose forward pass reads the input.
+        name: its place in the model; the key of engrams and edits.
+        module: whose forward pass reads the input.
         groups: diagonal blocks of the map (grouped convolutions); row ``o`` belongs to block ``o // (out / groups)``.
     """
 
     groups: int = 1
-    routed: bool = False  # reached by some tokens only, so that having seen none of a concept is no error
+    routed: bool = False  # reached by some tokens only: seeing none of a concept is not an error
 
     def __init__(self, name: str, module: nn.Module) -> None:
         self.name = name
@@ -55,13 +55,13 @@ class Site(ABC):
 
     @property
     def kind(self) -> str:
-        """The projection's own name, as ``q_proj``: what heatmaps have as columns."""
+        """The projection's own name, such as ``q_proj``: a column of heatmaps."""
         parts = [part for part in self.name.split(".") if not part.isdigit()]
         return parts[-1] if parts else self.name
 
     @property
     def layer(self) -> int | None:
-        """The index of the block that holds the site, where its name has one."""
+        """The index of the site's block, if its name has one."""
         block = re.search(r"(?:^|\.)(?:layers|layer|blocks|block|h)\.(\d+)(?:\.|$)", self.name)
         match = block or re.search(r"(?:^|\.)(\d+)(?:\.|$)", self.name)
         return int(match.group(1)) if match else None
@@ -78,11 +78,11 @@ class Site(ABC):
 
     @abstractmethod
     def reading(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Reading | None:
-        """What the site reads when its module is called so; None if nothing."""
+        """What the site reads if its module is called with these arguments; None if nothing."""
 
     @abstractmethod
     def _parts(self) -> tuple[Tensor, Tensor | None]:
-        """The weight as the module stores it, or a view of a part of it, and the bias if there is one."""
+        """The weight as the module stores it (or a view of a part of it), and the bias if there is one."""
 
     def to_canonical(self, weight: Tensor) -> Float[Tensor, "out d"]:
         """The stored weight as ``[out, d]``."""
@@ -148,7 +148,7 @@ def add_rounded(target: Tensor, delta: Tensor) -> None:
     """``target += delta`` computed in the finer of their dtypes and rounded once to the target's.
 
     Raises:
-        NonFiniteError: the sum is beyond what the target's dtype can hold; the target stays as it is.
+        NonFiniteError: the sum overflows in the target's dtype; the target stays as it is.
     """
     with torch.no_grad():
         delta = delta.to(target.device)
@@ -158,7 +158,7 @@ def add_rounded(target: Tensor, delta: Tensor) -> None:
         total = target.to(torch.promote_types(target.dtype, delta.dtype)) + delta
         if target.dtype is torch.float16 and float(total.abs().max()) > torch.finfo(torch.float16).max:
             raise NonFiniteError(
-                f"the edit makes a weight {float(total.abs().max()):.3g}, and float16 ends at 65504; load the model in "
+                f"the edit makes a weight {float(total.abs().max()):.3g}, but float16 ends at 65504; load the model in "
                 "bfloat16 or float32, or choose a smaller strength"
             )
         target.copy_(total)

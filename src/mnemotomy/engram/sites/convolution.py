@@ -1,4 +1,4 @@
-"""Convolutions: rows are receptive fields, so that ``W x + b`` is the layer's own output at one position."""
+"""Convolutions: rows are receptive fields, so that ``W x + b`` is the layer's output at one position."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ class ConvolutionSite(WeightAndBias):
 
 
 class TransposedConvolutionSite(WeightAndBias):
-    """``nn.ConvTranspose1d/2d/3d`` as the convolution that it is: stride 1 over the input spread by zeros.
+    """``nn.ConvTranspose1d/2d/3d`` as an ordinary convolution: stride 1 over the input spread by zeros.
 
-    The rows are then the receptive fields of output positions, so that ``W x + b`` is the output itself and the
-    bias is absorbed as everywhere else. Canonical weight: ``[out, in/groups * k]`` with the kernel flipped.
+    The rows are the receptive fields of output positions, so that ``W x + b`` is the output itself and the bias is a
+    column as in other layers. Canonical weight: ``[out, in/groups * k]`` with the kernel flipped.
     """
 
     module: TransposedConvolution
@@ -107,7 +107,7 @@ class TransposedConvolutionSite(WeightAndBias):
 
 
 def _batched(x: Tensor, conv: Convolution | TransposedConvolution) -> Tensor:
-    """The images with a batch dimension, which a single one may come without."""
+    """The images with a batch dimension, which a single image may lack."""
     return x if x.dim() == len(conv.kernel_size) + 2 else x[None]
 
 
@@ -115,7 +115,7 @@ def _both_sides(conv: Convolution) -> tuple[int, ...]:
     """The padding before and after each spatial dimension, last dimension first, as ``F.pad`` takes it."""
     sides: list[int] = []
     for axis in reversed(range(len(conv.kernel_size))):
-        if conv.padding == "same":  # as torch: the odd one goes behind
+        if conv.padding == "same":  # as in torch, the odd one goes behind
             total = conv.dilation[axis] * (conv.kernel_size[axis] - 1)
             sides += [total // 2, total - total // 2]
         elif conv.padding == "valid":

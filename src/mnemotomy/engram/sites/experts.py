@@ -1,8 +1,8 @@
 """Fused experts of transformers' mixture-of-experts models: ``gate_up_proj [E, 2i, d]``, ``down_proj [E, d, i]``.
 
-Each expert's slice is a site of its own, and sees only the tokens that the router sends to it. The variants
-(transposed storage, biases, no gate, interleaved gates) are read from the flags that transformers'
-``use_experts_implementation`` sets on the module.
+Each expert's slice is a separate site that sees only the tokens routed to it. The variants (transposed storage,
+biases, no gate, interleaved gates) are read from the flags that transformers' ``use_experts_implementation`` sets on
+the module.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from mnemotomy.engram.sites.layout import LastDimension
 
 
 class ExpertSite(Site):
-    """One projection of one expert: ``parameter[expert]``, with ``parameter_bias[expert]`` where there is one."""
+    """One projection of one expert: ``parameter[expert]``, with ``parameter_bias[expert]`` if there is one."""
 
     routed = True
 
@@ -58,7 +58,7 @@ class ExpertSite(Site):
 
 
 def is_fused_experts(module: nn.Module) -> bool:
-    """Whether the module holds expert tensors in the layout of transformers' experts interface."""
+    """Whether the module contains expert tensors in the layout of transformers' experts interface."""
     first = _first_projection(module)
     return (
         first is not None
@@ -102,5 +102,5 @@ def _intermediate(module: Any, rows: Float[Tensor, "n d"], expert: int) -> Float
 
 
 def _oriented(module: Any, matrix: Tensor) -> Tensor:
-    """Between storage and canonical ``[out, in]``; its own inverse."""
+    """From storage to canonical ``[out, in]``, or back."""
     return matrix.T if module.is_transposed else matrix

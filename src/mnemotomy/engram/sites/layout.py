@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 _MANY = 16  # times as many rows as columns
-_HIGH = 6  # pixels; below this the rows of zeros that ``patch_moments`` adds take what it saves
+_HIGH = 6  # pixels; below this the rows of zeros that ``patch_moments`` adds cost more than it saves
 
 
 class Layout(Protocol):
@@ -19,32 +19,32 @@ class Layout(Protocol):
 
     @property
     def batched(self) -> bool:
-        """Whether the input's first dimension always is the batch (images), so that it may be cut in chunks."""
+        """Whether the input's first dimension is always the batch (images), so that it may be split into chunks."""
 
     @property
     def groups(self) -> int:
-        """How many blocks each row falls into; more than 1 for grouped convolutions."""
+        """The number of blocks of each row; more than 1 for grouped convolutions."""
 
     def rows(self, tensor: Tensor) -> Tensor:
         """Rows with the input's leading dimensions in front: ``[..., d]``, or ``[..., groups, d]`` when grouped."""
 
     def quick_rows(self, tensor: Tensor) -> Tensor | None:
-        """The same rows with the entries of each in an order that is quicker to cut out; None where there is none."""
+        """The same rows with their entries in an order that is quicker to cut out; None if there is none."""
 
     def quick_moments(self, tensor: Tensor) -> tuple[Tensor, Tensor] | None:
-        """The sums of ``quick_rows`` and of their products without cutting them; None where that is not quicker."""
+        """The sums of ``quick_rows`` and of their products without cutting them; None if that is not quicker."""
 
     def sampled_rows(self, tensor: Tensor, count: int, generator: torch.Generator) -> Tensor | None:
-        """``count`` of each example's ``rows``, drawn anew for each; None where there are no more than that."""
+        """``count`` of each example's ``rows``, drawn separately; None if there are no more than that."""
 
     def in_order(self, sums: Tensor) -> Tensor:
-        """A sum ``[d]`` or ``[d, d]`` over ``quick_rows`` as it is over ``rows``."""
+        """A sum ``[d]`` or ``[d, d]`` over ``quick_rows`` in the order of ``rows``."""
 
     def expansion(self) -> int:
-        """How many times larger the rows are than the input: what a chunk must allow for."""
+        """How many times larger than the input the rows are; chunks must allow for it."""
 
     def positions(self, tensor: Tensor) -> int | None:
-        """How many rows are made along a sequence, where the first of them stand for its places; else None."""
+        """The number of rows along a sequence, if the first of them are its positions; else None."""
 
 
 class _OneOrder:
@@ -82,7 +82,7 @@ class LastDimension(_OneOrder):
 
 @dataclass(frozen=True)
 class OneHot(_OneOrder):
-    """Every index is a one-hot row of length ``size``; Σ is then the diagonal of the counts: embeddings."""
+    """Every index is a one-hot row of length ``size``, and Σ a diagonal of counts: embeddings."""
 
     size: int
     batched: bool = False
@@ -104,7 +104,7 @@ class Patches:
         padding: before and after, last dimension first, as ``torch.nn.functional.pad`` takes it; may be negative.
         mode: ``constant``, ``reflect``, ``replicate`` or ``circular``.
         groups: rows of grouped convolutions carry one block per group.
-        upsample: zeros put between neighbours first (stride of a transposed convolution), minus nothing: 1 for none.
+        upsample: the input is first spread by this stride with zeros between (transposed convolutions); 1 does nothing.
     """
 
     kernel: tuple[int, ...]
@@ -125,7 +125,7 @@ class Patches:
         return x.unflatten(-1, (self.groups, -1)) if self.groups > 1 else x
 
     def quick_rows(self, tensor: Tensor) -> Tensor | None:
-        """Channels fastest, so that they are copied together, where there are rows enough to make up for ``in_order``.
+        """Channels fastest, so that they are copied together, if there are enough rows to make up for ``in_order``.
 
         Cutting them takes a third to a tenth of the time.
         """
@@ -137,7 +137,7 @@ class Patches:
         return windows.movedim(1 + len(self.kernel), -1).reshape(x.shape[0], -1, width)
 
     def quick_moments(self, tensor: Tensor) -> tuple[Tensor, Tensor] | None:
-        """For 3 × 3 kernels that keep the size of images, where those are high enough, and enough for ``in_order``."""
+        """For 3 × 3 kernels that keep the size of images, if these are large and many enough to be worth it."""
         usual = replace(self, upsample=()) == Patches(KERNEL, (1, 1), (1, 1), (1, 1, 1, 1)) and not self._spreads
         if not usual or tensor.shape[2] < _HIGH or 2 * tensor[:, 0].numel() < _product(self.kernel) * tensor.shape[1]:
             return None
@@ -164,7 +164,7 @@ class Patches:
         return F.pad(x, self.padding, mode=self.mode) if any(self.padding) else x
 
     def _windows(self, x: Tensor, first: int) -> Tensor:
-        """A view with the kernel's dimensions behind, of an input whose spatial ones begin at ``first``."""
+        """A view with the kernel's dimensions last, of an input whose spatial dimensions begin at ``first``."""
         for axis, (size, stride, dilation) in enumerate(zip(self.kernel, self.stride, self.dilation, strict=True)):
             x = x.unfold(first + axis, (size - 1) * dilation + 1, stride)[..., ::dilation]
         return x
@@ -200,27 +200,27 @@ KERNEL = (3, 3)
 
 
 def patch_moments(images: Float[Tensor, "B C H W"]) -> tuple[Float[Tensor, "d d"], Float[Tensor, " d"]]:
-    """The second moment and the sum of all patches of 3 × 3 pixels at stride 1, under one ring of zeros.
+    """The second moment and the sum of all patches of 3 × 3 pixels at stride 1, padded by one ring of zeros.
 
-    A patch is three pieces ``u``, one of each row of the image, of three pixels side by side. A block of Σ sums
-    ``u u'ᵀ`` over pairs of rows, and how far these are apart alone tells which; but that the upper pieces never see the
-    last row, nor the lower ones the first:
+    A patch is three pieces ``u`` of three adjacent pixels, one from each of three image rows. A block of Σ sums
+    ``u u'ᵀ`` over pairs of rows and depends only on their distance, except that upper pieces never see the last row
+    and lower pieces never see the first:
 
         Σ = [[G₀ − L, G₁, G₂], [G₁ᵀ, G₀, G₁], [G₂ᵀ, G₁ᵀ, G₀ − F]],
 
-    with ``G_r`` the sum over all pairs of rows ``r`` apart, and ``F`` and ``L`` what the first and last rows add to
-    ``G₀``. Three products of width 3C take the place of one of width 9C, and a third of the copies.
+    with ``G_r`` the sum over all pairs of rows ``r`` apart, and ``F`` and ``L`` the contributions of the first and last
+    rows to ``G₀``. Three products of width 3C replace one of width 9C, with a third of the copies.
 
     Returns:
-        both with ``d = 9C``, the kernel's places slowest, channels fastest.
+        both with ``d = 9C``: kernel positions slowest, channels fastest.
     """
     channels, width = images.shape[1], images.shape[-1]
     padded = F.pad(images.movedim(1, -1), (0, 0, 1, 1, 1, 1))
     windows = padded.unfold(2, 3, 1).movedim(-1, -2).flatten(-2)
-    pieces = windows.contiguous()  # [B, H + 2, W, 3C], a view that overlaps until here
+    pieces = windows.contiguous()  # [B, H + 2, W, 3C], copied from an overlapping view
     first, last = (pieces[:, row].reshape(-1, 3 * channels) for row in (1, -2))
     every = pieces.view(-1, 3 * channels)
-    # the rows of zeros above and below keep images apart, so that all pairs are two stretches of one matrix
+    # rows of zeros separate the images, so that all pairs are two slices of one matrix
     apart = [every[: len(every) - row * width].T @ every[row * width :] for row in range(3)]
     second = torch.stack([
         torch.cat([apart[0] - last.T @ last, apart[1], apart[2]], dim=1),

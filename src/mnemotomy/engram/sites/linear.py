@@ -16,7 +16,7 @@ class LinearSite(WeightAndBias):
 
 
 class TransposedLinearSite(WeightAndBias):
-    """transformers' ``Conv1D``, the linear layer of GPT-2, which stores its weight transposed."""
+    """transformers' ``Conv1D``: GPT-2's linear layer, with the weight stored transposed."""
 
     def layout(self) -> Layout:
         return LastDimension()

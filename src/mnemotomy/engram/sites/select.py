@@ -1,4 +1,4 @@
-"""Which parts of a model are sites, and choosing among them by the PEFT convention."""
+"""The sites of a model, and their selection by the PEFT convention."""
 
 from __future__ import annotations
 
@@ -22,29 +22,29 @@ from mnemotomy.engram.sites.linear import EmbeddingSite, LinearSite, TransposedL
 Selector = str | Sequence[str]
 
 WORDS = ("all-linear", "all", "output-head", "input-embedding")
-"""Selectors that are not names: every linear map but the head, every site, and both ends of a language model."""
+"""Selectors that are not names: all linear maps but the head, all sites, both ends of a language model."""
 
 _LISTED = 12  # names shown in an error
 
 
 def all_sites(model: nn.Module) -> dict[str, Site]:
-    """Every site of the model by name, in the order of its modules; those that cannot be edited are left out.
+    """Every site of the model that can be edited, by name, in the order of its modules.
 
     Raises:
-        SelectionError: the model carries an adapter of peft, whose factors are no weights of its own.
+        SelectionError: the model has a peft adapter, whose factors are not weights of the model.
     """
     return {name: site for name, site in _found(model).items() if _is_plain(site)}
 
 
 def _found(model: nn.Module) -> dict[str, Site]:
-    """Every affine map by name, whether it can be edited or not."""
+    """Every affine map by name, even if it cannot be edited."""
     found: dict[str, Site] = {}
     inside_attention: set[int] = set()
     for name, module in model.named_modules():
         if type(module).__module__.startswith("peft.tuners.") and hasattr(module, "base_layer"):
             raise SelectionError(
-                f"{name} carries an adapter of peft, and an edit of its factors is not one of the weights that they "
-                "make together; merge it first: model = model.merge_and_unload()"
+                f"{name} has a peft adapter, and an edit of its factors is not one of the merged weights; merge it "
+                "first: model = model.merge_and_unload()"
             )
         if id(module) in inside_attention:
             continue
@@ -62,15 +62,15 @@ def select_sites(
 
     Args:
         model: where to look.
-        selector: ``"all-linear"`` (every linear map but the output head, as PEFT has it; attention and expert
-            projections included), ``"output-head"``, ``"input-embedding"``, ``"all"`` (every site, convolutions and
-            other embeddings too), a regular expression that a name must match in full, or a list of name suffixes and
-            of these words: ``["all-linear", "output-head"]`` is what the paper edits in language models.
+        selector: ``"all-linear"`` (as in PEFT, every linear map but the output head; attention and expert projections
+            included), ``"output-head"``, ``"input-embedding"``, ``"all"`` (every site, convolutions and other
+            embeddings too), a regular expression that must match the full name, or a list of name suffixes and these
+            words: ``["all-linear", "output-head"]`` is what the paper edits in language models.
         layers: keep only sites of these blocks.
 
     Raises:
-        SelectionError: something named matches nothing or is no site (the message lists what is there), or is a map
-            that cannot be edited: a selection is never narrowed in silence.
+        SelectionError: a name matches nothing or is not a site (the message lists the sites), or a selected map cannot
+            be edited: a selection is never narrowed silently.
     """
     sites = _found(model)
     if not any(_is_plain(site) for site in sites.values()):
@@ -113,19 +113,19 @@ def _sites_of(name: str, module: nn.Module) -> list[Site]:
         return [TransposedLinearSite(name, module)]
     if type(module).__name__.endswith("Experts") and any(p.dim() == 3 for p in module.parameters(recurse=False)):
         warnings.warn(
-            f"{name}: the expert tensors of {type(module).__name__} have an unknown layout; left out", stacklevel=4
+            f"{name} is left out: the expert tensors of {type(module).__name__} have an unknown layout", stacklevel=4
         )
     return []
 
 
 def _is_plain(site: Site) -> bool:
-    """Neither quantised nor reparametrised: writing to the parameters changes what the layer computes."""
+    """Whether it is neither quantised nor reparametrised: writing to the parameters changes the layer's output."""
     found = [owner._parameters.get(leaf) for owner, leaf in site.parameters]
     return all(type(parameter) is nn.Parameter and parameter.dtype in DTYPES.values() for parameter in found)
 
 
 def _takes_indices(module: nn.Embedding) -> bool:
-    """Subclasses that look up positions (BART, OPT) are called with something else, and with more arguments."""
+    """Whether it is called with indices; subclasses for positions (BART, OPT) take other arguments."""
     names = list(inspect.signature(type(module).forward).parameters)
     return names[1:] in (["input"], ["input_ids"])
 
@@ -140,10 +140,10 @@ def _is_linear(site: Site) -> bool:
 
 
 def _end(model: nn.Module, getter: str) -> nn.Module | None:
-    """The output head or the input embedding, where the model says which it is, or one inside a wrapper does."""
+    """The output head or input embedding that the model, or a model inside a wrapper, names."""
     for module in model.modules():  # the outermost first
         get = getattr(module, getter, None)
-        with contextlib.suppress(NotImplementedError, AttributeError):  # what a body says that has none
+        with contextlib.suppress(NotImplementedError, AttributeError):  # raised by a body without one
             found = cast("nn.Module | None", get()) if callable(get) else None
             if found is not None:
                 return found
@@ -167,7 +167,7 @@ def _by_pattern(pattern: str, sites: dict[str, Site], model: nn.Module) -> list[
     try:
         compiled = re.compile(pattern)
     except re.error as error:
-        raise SelectionError(f"{pattern!r} is no regular expression: {error}") from error
+        raise SelectionError(f"{pattern!r} is not a valid regular expression: {error}") from error
     chosen = [name for name in sites if compiled.fullmatch(name)]
     if not chosen:
         hint = f" Did you mean the list [{pattern!r}]?" if pattern.isidentifier() else ""
@@ -188,7 +188,7 @@ def _by_suffix(suffixes: list[str], sites: dict[str, Site], model: nn.Module) ->
 
 
 def _ends_with(site: Site, suffix: str) -> bool:
-    """Suffix by whole components; an expert's own index need not be named."""
+    """Whether the name ends with ``suffix`` by whole components; an expert's index may be omitted."""
     names = (site.name, re.sub(r"\.\d+$", "", site.name)) if isinstance(site, ExpertSite) else (site.name,)
     return any(name == suffix or name.endswith("." + suffix) for name in names)
 
@@ -203,10 +203,10 @@ def _in_layers(chosen: list[str], sites: dict[str, Site], layers: set[int]) -> l
 
 
 def _no_site(name: str, model: nn.Module) -> str:
-    """Says so when ``name`` is a module that cannot be a site."""
+    """A hint if ``name`` is a module that cannot be a site."""
     for path, module in model.named_modules():
         if path == name or path.endswith("." + name):
-            return f"{path} is a {type(module).__name__}, which is no editable affine map. "
+            return f"{path} is a {type(module).__name__}, which is not an editable affine map. "
     return ""
 
 
@@ -233,11 +233,11 @@ def sites_by_name(model: nn.Module, names: Iterable[str]) -> dict[str, Site]:
 
 
 def parameter_names(model: nn.Module, site: Site, owners: Mapping[int, str] | None = None) -> list[str]:
-    """The full names of the parameters that an edit of ``site`` writes to; ``owners`` saves a search per site."""
+    """The full names of the parameters that an edit of ``site`` writes to; ``owners`` avoids a search per site."""
     owners = owners if owners is not None else module_names(model)
     return [f"{owners[id(owner)]}.{leaf}".lstrip(".") for owner, leaf in site.parameters]
 
 
 def module_names(model: nn.Module) -> dict[int, str]:
-    """The name of every module by its identity."""
+    """The name of every module by its id."""
     return {id(module): name for name, module in model.named_modules()}
