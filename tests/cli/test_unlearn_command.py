@@ -76,7 +76,7 @@ def test_texts_of_the_models_own(models: Path, files: Path):
         ("npo", ["--set", "epochs=[1"], "'[1' is not a value: not valid YAML"),
         ("npo", ["--set", "epochs=many"], "npo.epochs must be a valid integer, not 'many'"),
         ("npo", ["--set", "beta=0"], "β is above 0"),
-        ("npo", ["--retain", "self:0"], "give how many texts"),
+        ("npo", ["--retain", "self:0"], "give the number of texts"),
         ("npo", ["--retain", "gone.jsonl"], "retain: there is no file gone.jsonl"),
     ],
 )

@@ -110,7 +110,7 @@ def test_a_method_is_one_class(unregistered: None, tmp_path: Path):
 def test_a_name_stands_for_one_method(unregistered: None):
     taken = method_named("language models", "npo")
     assert register(taken) is taken
-    with pytest.raises(ConfigurationError, match="'npo' for language models already: NPO"):
+    with pytest.raises(ConfigurationError, match="'npo' for language models is taken by NPO"):
         register(dataclass(frozen=True)(type("Other", (taken,), {})))
     with pytest.raises(ConfigurationError, match="there is no method 'nop'; choose among retrain, fine-tune"):
         method_named("classifiers", "nop")

@@ -133,7 +133,7 @@ def test_what_is_written_is_what_is_meant(folder: Path) -> None:
         ({"seeds": 1}, "unknown field 'seeds'; did you mean 'seed'? known: model, dtype, method, forget"),
         ({"method": "nop"}, "method: unknown method 'nop'; choose one of gradient-ascent"),
         ({"method": {"name": "npo", "epoch": 2}}, "method: npo: unknown setting 'epoch'; did you mean 'epochs'?"),
-        ({"retain": "self:0"}, "retain: 'self:0': give how many texts"),
+        ({"retain": "self:0"}, "retain: 'self:0': give the number of texts"),
         ({"opening": "middle"}, "opening must be 'question' or 'answer', not 'middle'"),
         ({"seed": -1}, "seed must be greater than or equal to 0, not -1"),
         ({"template": "chat"}, "template must be a mapping, not 'chat'"),

@@ -22,11 +22,11 @@ P = TypeVar("P")
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """The values that a grid search tries, by field; a field that is not named stays at its default.
+    """The values that a grid search tries, by field; every other field keeps its default.
 
     Attributes:
-        paper: the published ones; for language models, those for a billion parameters.
-        small: for language models of some millions; None for the same.
+        paper: the published values; for language models, those for a billion parameters.
+        small: for language models with a few million parameters; None for the same values.
     """
 
     paper: Mapping[str, Sequence[Any]] = field(default_factory=dict)
@@ -41,16 +41,19 @@ class Method(ABC, Generic[P]):
     """An unlearning method; a subclass is a frozen dataclass whose fields are its hyperparameters.
 
     Attributes:
-        models: what it is for.
+        models: the kind of model it edits.
         name: in the registry, the command line and artifacts.
         title: as the tables of arXiv 2606.14997 spell it.
         paper: where the method comes from.
-        family: ``closed form`` adds one or a few terms to the weights, which no optimiser follows; ``hybrid`` has one
-            start from there; ``baseline`` is what the others are measured by.
-        cost: what it takes, in passes over the examples, as ``mnemotomy methods`` shows it.
+        family: ``closed form`` adds a few terms to the weights without an optimiser; ``hybrid`` trains from there;
+            ``baseline`` is the point of comparison.
+        cost: in passes over the examples, as ``mnemotomy methods`` shows it.
         search_space: the values that a grid search tries; none for the defaults alone.
-        draws: whether a result depends on the problem's seed, so that one run does not tell how much is chance.
-        needs: what a problem must have beside a model and both sets: ``pretrained``, ``questions``.
+        draws: whether the result depends on the problem's seed, so that one run does not show the variance.
+        needs: what a problem must have besides a model and both sets: ``pretrained``, ``questions``.
+
+    Raises:
+        ConfigurationError: a hyperparameter is out of range.
     """
 
     models: ClassVar[Models]
@@ -65,19 +68,15 @@ class Method(ABC, Generic[P]):
 
     @abstractmethod
     def __call__(self, problem: P) -> nn.Module:
-        """A new model that has forgotten, in evaluation mode; the problem's own is left as it was."""
+        """A new model that has forgotten, in evaluation mode; the problem's own model is left unchanged."""
 
     def material(self) -> Sequence[str]:
-        """What is read beside the problem, from files that the settings only name."""
+        """The content of files that the settings name."""
         return ()
 
     @classmethod
     def grid(cls, scale: Scale = "paper", values: Mapping[str, Sequence[Any]] | None = None) -> Iterator[Self]:
-        """Every configuration of the search space, with other ``values`` for some fields where given.
-
-        Raises:
-            ConfigurationError: a value is out of its range.
-        """
+        """Every configuration of the search space, with ``values`` in place of its own for the fields they name."""
         chosen = {**cls.search_space.at(scale), **(values or {})}
         for some in itertools.product(*chosen.values()):
             yield cast(Any, cls)(**dict(zip(chosen, some, strict=True)))

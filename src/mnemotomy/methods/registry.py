@@ -1,4 +1,4 @@
-"""Every unlearning method by name. One that registers itself in a module of its package is found there."""
+"""Every unlearning method by name; a method in a module of its package needs only ``@register``."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TABLES: dict[Models, tuple[str, ...]] = {
         "engram-filtered", "engram-projector", "engram-steep", "engram-automatic", "engram-layerwise", "two-sided",
     ),
 }  # fmt: skip
-"""The order in which tables list methods, as those of arXiv 2606.14997 do; any other comes after them."""
+"""The order of methods in tables, as in arXiv 2606.14997; other methods follow."""
 
 M = TypeVar("M", bound=type[Method[Any]])
 _found: dict[Models, dict[str, type[Method[Any]]]] = {models: {} for models in PACKAGES}
@@ -40,11 +40,13 @@ def register(kind: M) -> M:
     """Enter a method under its name; decorates its class.
 
     Raises:
-        ConfigurationError: another method for these models has the name.
+        ConfigurationError: another method for these models has that name.
     """
     known = _found[kind.models].setdefault(kind.name, kind)
     if known is not kind:
-        raise ConfigurationError(f"there is a method {kind.name!r} for {kind.models} already: {known.__qualname__}")
+        raise ConfigurationError(
+            f"the name {kind.name!r} for {kind.models} is taken by {known.__qualname__}; choose another"
+        )
     return kind
 
 
@@ -53,7 +55,7 @@ def methods(models: Literal["classifiers"]) -> dict[str, type[ClassifierMethod]]
 @overload
 def methods(models: Literal["language models"]) -> dict[str, type[LanguageMethod]]: ...
 def methods(models: Models) -> dict[str, Any]:
-    """The registered methods for these models by name, in the order of ``TABLES``; the registry itself, not a copy."""
+    """The registered methods for these models by name, in the order of ``TABLES``; not a copy."""
     _discover(models)
     return _found[models]
 
@@ -66,7 +68,7 @@ def method_named(models: Models, name: str) -> Any:
     """The method of this name.
 
     Raises:
-        ConfigurationError: there is none.
+        ConfigurationError: there is no such method.
     """
     found: dict[str, Any] = methods(models)
     if name not in found:
@@ -75,14 +77,14 @@ def method_named(models: Models, name: str) -> Any:
 
 
 def choice_of(models: Models) -> Choice:
-    """The methods for these models as recipes, records and options write them: a name, or a mapping of settings."""
+    """The methods for these models in recipes, records and options: a name, or a mapping of settings."""
     registry: dict[str, Any] = methods(models)
     return Choice("method", registry, key="name", base=Method)
 
 
 @functools.cache
 def _discover(models: Models) -> None:
-    """Import the modules of a package, which register what they define, and put all in order."""
+    """Import the modules of a package, which register their methods, and sort the registry."""
     package = importlib.import_module(PACKAGES[models])
     for module in pkgutil.iter_modules(package.__path__):
         importlib.import_module(f"{package.__name__}.{module.name}")

@@ -142,7 +142,7 @@ def test_settings_out_of_range(settings: dict[str, float]):
 
 
 def test_networks_without_a_layer_that_has_factors():
-    with pytest.raises(SelectionError, match="no convolution in one group"):
+    with pytest.raises(SelectionError, match="no ungrouped convolution"):
         factored_sites(nn.Sequential(nn.Conv2d(4, 4, 3, groups=4)))
 
 

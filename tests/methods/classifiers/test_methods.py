@@ -196,8 +196,8 @@ def some(labels: list[int], width: int = 4) -> Examples:
 @pytest.mark.parametrize(
     ("forget", "retain", "error", "message"),
     [
-        (some([]), some([1, 2]), ConceptError, "nothing to forget"),
-        (some([0]), some([]), ConceptError, "nothing to retain"),
+        (some([]), some([1, 2]), ConceptError, "the forget set is empty"),
+        (some([0]), some([]), ConceptError, "the retain set is empty"),
         (some([3]), some([1, 2]), DataError, "label 3 in the forget set"),
         (some([0]), some([-1, 2]), DataError, "label -1 in the retain set"),
         (some([0]), some([1], width=5), DataError, "resize"),

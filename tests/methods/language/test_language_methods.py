@@ -16,14 +16,14 @@ from learned_cities import FAST, TEMPLATE, example, known, problem, trained
 from torch import nn
 
 from mnemotomy.core.errors import ConfigurationError, DataError, ModelError
-from mnemotomy.methods.language.alt_po import AltPO, Sampling, alternate_answers
+from mnemotomy.methods.language.alt_po import AltPO, alternate_answers
 from mnemotomy.methods.language.grad_diff import GradDiff, GradientAscent
 from mnemotomy.methods.language.gradient import GradientMethod
 from mnemotomy.methods.language.hybrid import Hybrid
-from mnemotomy.methods.language.idk import IdkDPO, IdkNLL, Refused, read_refusals
+from mnemotomy.methods.language.idk import IdkDPO, IdkNLL, read_refusals, refused
 from mnemotomy.methods.language.loop import Descent, Run, steps_of_epoch
 from mnemotomy.methods.language.npo import NPO, SimNPO
-from mnemotomy.methods.language.problem import LanguageMethod, TextProblem
+from mnemotomy.methods.language.problem import LanguageMethod, TextProblem, sequences
 from mnemotomy.methods.language.rlcp import RLCPObjective, RLCPUnlearning
 from mnemotomy.methods.language.rmu import RMU, down_projections
 from mnemotomy.methods.language.undial import UNDIAL
@@ -99,9 +99,9 @@ def test_idk_nll_teaches_refusals():
 
 def test_refusals_are_drawn_anew_and_reproducibly(tmp_path: Path):
     asked = problem()
-    refused, run = Refused(asked, None), Run("test", 2, 4)
+    draw, run = refused(asked, None), Run("test", 2, 4)
     first, second = (next(iter(steps_of_epoch(run, Descent(), epoch))) for epoch in (0, 1))
-    assert refused.draw(first) == Refused(asked, None).draw(first) != refused.draw(second)
+    assert draw(first) == refused(asked, None)(first) != draw(second)
     assert len(set(read_refusals())) >= 20
     (tmp_path / "own.txt").write_text("No idea.\n\n")
     assert read_refusals(tmp_path / "own.txt") == ("No idea.",)
@@ -118,24 +118,25 @@ def test_rmu_trains_the_down_projections_alone():
     assert changed == down_projections(asked.model, 1) == {"model.layers.0.mlp.down_proj.weight"}
     everything = RMU(**FAST, layer=1, trains="all")(asked).state_dict()
     assert not torch.equal(everything["model.embed_tokens.weight"], before["model.embed_tokens.weight"])
-    with pytest.raises(ModelError, match="no block"):
+    with pytest.raises(ModelError, match="is not a block"):
         RMU(layer="model.norm")(asked)
 
 
 def test_alternates_are_kept_in_their_file(tmp_path: Path):
     asked, file = problem(), tmp_path / "alternates.json"
-    found = alternate_answers(asked, Sampling(**SHORT), file)
+    method = AltPO(**SHORT, file=str(file))
+    found = alternate_answers(asked, method)
     assert [len(texts) <= 2 for texts in found] == [True, True]
-    assert found == alternate_answers(asked, Sampling(**SHORT))
+    assert found == alternate_answers(asked, AltPO(**SHORT))
     kept = json.loads(file.read_text())
     file.write_text(json.dumps(kept | {"answers": [["Rome"], ["Paris"]]}))
-    assert alternate_answers(asked, Sampling(**SHORT), file) == [("Rome",), ("Paris",)]
-    assert alternate_answers(problem(seed=1), Sampling(**SHORT), file) != [("Rome",), ("Paris",)]
+    assert alternate_answers(asked, method) == [("Rome",), ("Paris",)]
+    assert alternate_answers(problem(seed=1), method) != [("Rome",), ("Paris",)]
     asked_otherwise = dataclasses.replace(asked, template=Template(system=None))
-    assert alternate_answers(asked_otherwise, Sampling(**SHORT), file) != [("Rome",), ("Paris",)]
+    assert alternate_answers(asked_otherwise, method) != [("Rome",), ("Paris",)]
     file.write_text("[]")
     with pytest.raises(DataError, match="alternate answers"):
-        alternate_answers(asked, Sampling(**SHORT), file)
+        alternate_answers(asked, method)
 
 
 def test_rlcp_reads_the_first_token_of_the_answer_where_it_is_predicted():
@@ -171,7 +172,8 @@ def test_rlcp_counts_the_answers_tokens_alike():
     torch.testing.assert_close(objective(model, step), expected, atol=1e-5, rtol=1e-4)
 
     objective = RLCPObjective(RLCPUnlearning(**off, lambda_kl=1.0, lambda_rag=0.0), asked)
-    kept = [objective.kept[index] for index in step.retain]
+    rows = sequences(asked, asked.retain)
+    kept = [rows[index] for index in step.retain]
     found, reference = (torch.cat([whole(of, row) for row in kept]) for of in (model, asked.model))
     expected = (reference.exp() * (reference - found)).sum(-1).mean()
     assert float(expected.detach()) > 1e-3

@@ -13,7 +13,7 @@ from tiny_problem import llama, tiny_problem
 from mnemotomy.core.errors import ConfigurationError
 from mnemotomy.methods.language.engram import EngramUniform
 from mnemotomy.methods.language.problem import TextProblem
-from mnemotomy.methods.language.self_reference import SelfReference, self_reference, self_reference_of, write_reference
+from mnemotomy.methods.language.self_reference import SelfReference, self_reference_of, write_reference
 
 
 @pytest.fixture
@@ -27,9 +27,6 @@ def test_the_model_writes_its_own_reference(problem: TextProblem) -> None:
     before, state = state_of(problem.model), torch.get_rng_state()
     found = write_reference(problem.model, problem.tokenizer, how)
     assert found == write_reference(problem.model, problem.tokenizer, how)
-    assert self_reference(problem.model, problem.tokenizer, 2) == write_reference(
-        problem.model, problem.tokenizer, SelfReference(2)
-    )
     assert found != write_reference(problem.model, problem.tokenizer, replace(how, seed=2))
     assert same_state(problem.model, before)
     assert torch.equal(torch.get_rng_state(), state)

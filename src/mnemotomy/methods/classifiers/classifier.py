@@ -1,7 +1,8 @@
-"""Calling a classifier: its logits, what its head reads, its loss on a batch, its accuracy on training examples."""
+"""Calling a classifier: its logits, its head's inputs, its loss on a batch, its accuracy on training examples."""
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -13,11 +14,11 @@ from mnemotomy.core.modules import device_of, observing
 from mnemotomy.data.examples import Examples
 
 BATCH_SIZE = 128
-"""Of forward passes: a processor's caches hold the activations of so many small images, not of four times as many."""
+"""Of forward passes: the activations of 128 small images fit into a processor's caches, those of 512 do not."""
 
 
 def logits(model: nn.Module, inputs: Float[Tensor, " n *shape"]) -> Float[Tensor, "n classes"]:
-    """What the model gives for a batch: a tensor, or the ``logits`` of a transformers output."""
+    """The model's output for a batch: a tensor, or the ``logits`` of a transformers output."""
     output = model(inputs)
     return output if isinstance(output, Tensor) else output.logits
 
@@ -29,7 +30,7 @@ def cross_entropy(model: nn.Module, batch: Examples) -> Float[Tensor, ""]:
 
 
 def accuracy(model: nn.Module, examples: Examples, batch_size: int = BATCH_SIZE) -> float:
-    """The share of ``examples`` that the model classifies rightly, in evaluation mode."""
+    """The share of ``examples`` that the model classifies correctly, in evaluation mode."""
     device, hits = device_of(model), 0
     with observing(model):
         for batch in examples.batches(batch_size):
@@ -39,47 +40,42 @@ def accuracy(model: nn.Module, examples: Examples, batch_size: int = BATCH_SIZE)
 
 
 class HeadReading(NamedTuple):
-    """What the head of a classifier reads and gives, on the CPU."""
+    """Inputs and outputs of a classifier's head, on the CPU."""
 
     inputs: Float[Tensor, "n d"]
     logits: Float[Tensor, "n classes"]
 
 
 def read_head(model: nn.Module, head: nn.Linear, examples: Examples, batch_size: int = BATCH_SIZE) -> HeadReading:
-    """Forward every example once, in evaluation mode; ``head`` is the model's, as ``head_of`` finds it."""
+    """Forward every example once, in evaluation mode; ``head`` is the module that ``head_of`` finds."""
     caught: list[Tensor] = []
     handle = head.register_forward_pre_hook(
         lambda _, inputs: caught.append(inputs[0].detach().flatten(1).float().cpu())
     )
     device = device_of(model)
-    try:
-        with observing(model):
-            batches = examples.batches(batch_size)
-            found = [logits(model, batch.inputs.to(device)).float().cpu() for batch in batches]
-    finally:
-        handle.remove()
+    with handle, observing(model):
+        batches = examples.batches(batch_size)
+        found = [logits(model, batch.inputs.to(device)).float().cpu() for batch in batches]
     return HeadReading(torch.cat(caught), torch.cat(found))
 
 
 def head_of(model: nn.Module, examples: Examples) -> nn.Linear:
-    """The linear layer that gives the logits of ``examples``; else the last one called that has as many outputs.
+    """The linear layer whose output is the logits; failing that, the last one called with as many outputs.
 
     Raises:
-        ModelError: there is none.
+        ModelError: there is no such layer.
     """
     called: list[tuple[nn.Linear, Tensor]] = []
 
     def keep(module: nn.Module, _: Any, output: Tensor) -> None:
         called.append((cast(nn.Linear, module), output.detach().float()))
 
-    handles = [module.register_forward_hook(keep) for module in model.modules() if isinstance(module, nn.Linear)]
-    try:
-        with observing(model):
-            found = logits(model, examples[:1].inputs.to(device_of(model))).float()
-    finally:
-        for handle in handles:
-            handle.remove()
+    with observing(model), contextlib.ExitStack() as hooks:
+        for module in model.modules():
+            if isinstance(module, nn.Linear):
+                hooks.enter_context(module.register_forward_hook(keep))
+        found = logits(model, examples[:1].inputs.to(device_of(model))).float()
     alike = [(module, output) for module, output in reversed(called) if output.shape == found.shape]
     if not alike:
-        raise ModelError(f"{type(model).__name__} has no linear layer that could be its head; give a classifier")
+        raise ModelError(f"{type(model).__name__} has no linear layer that could be its head; pass a classifier")
     return next((module for module, output in alike if torch.equal(output, found)), alike[0][0])

@@ -1,4 +1,4 @@
-"""Kronecker factors of a classifier over the retained examples, from one forward and backward pass of each."""
+"""Kronecker factors of a classifier over the retain set, from one forward and backward pass."""
 
 from __future__ import annotations
 
@@ -24,31 +24,33 @@ _FACTORED = LinearSite | TransposedLinearSite | ConvolutionSite | TransposedConv
 
 
 def factored_sites(model: nn.Module) -> dict[str, WeightAndBias]:
-    """The layers that have Kronecker factors here: linear ones and convolutions in one group.
+    """The layers with Kronecker factors: linear layers and ungrouped convolutions.
 
     Raises:
-        SelectionError: there is none.
+        SelectionError: there is no such layer.
     """
     sites = select_sites(model, "all").items()
     found: dict[str, WeightAndBias] = {n: s for n, s in sites if isinstance(s, _FACTORED) and s.groups == 1}
     if not found:
-        raise SelectionError(f"{type(model).__name__} has no linear layer and no convolution in one group")
+        raise SelectionError(
+            f"{type(model).__name__} has no linear layer and no ungrouped convolution; pass a model with one"
+        )
     return found
 
 
 def kronecker_factors(
     model: nn.Module, sites: Mapping[str, WeightAndBias], examples: Examples, seed: int, batch_size: int
 ) -> KroneckerFactors:
-    """The factors of the Fisher matrix per example, labels drawn from the model's own predictions.
+    """The factors of the Fisher matrix per example, with labels drawn from the model's own predictions.
 
-    A convolution reads many rows of one example. A is the mean over rows and G the sum over those of one example, mean
-    over examples: what one row says of the other is left out (Grosse & Martens 2016).
+    A convolution reads many rows of one example. A is the mean over rows; G is summed over the rows of an example and
+    averaged over examples. Correlations between rows are ignored (Grosse & Martens 2016).
 
     Args:
         model: in evaluation mode; the weights of the sites require gradients.
-        sites: of ``factored_sites``; those that the logits do not depend on, as an auxiliary head, have no factors.
-        examples: the reference.
-        seed: of the labels.
+        sites: from ``factored_sites``; a site that does not affect the logits, as an auxiliary head, gets no factors.
+        examples: the retain set.
+        seed: for drawing the labels.
         batch_size: of the passes.
 
     Raises:
@@ -66,7 +68,7 @@ def kronecker_factors(
 
 
 def _rows(site: WeightAndBias, gradient: Tensor) -> Float[Tensor, "rows out"]:
-    """Channels of convolutions come second, those of linear layers last."""
+    """Gradients as rows; channels of convolutions come second, those of linear layers last."""
     if not isinstance(site, LinearSite | TransposedLinearSite):
         gradient = gradient.flatten(2).transpose(1, 2)
     return gradient.flatten(0, -2)

@@ -1,9 +1,10 @@
-"""The engram methods: moments of both sets, one atlas, and erasing by a filter of μ, in rounds where asked for."""
+"""The engram methods: moments of both sets, one atlas, and erasure by a filter of μ, in one or more rounds."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from abc import abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -27,14 +28,16 @@ FORGET, RETAIN = "forget", "retain"
 
 @dataclass(frozen=True, kw_only=True)
 class EngramMethod(ClassifierMethod):
-    """A method that collects moments of the two sets and edits by their engrams, once or again and again.
+    """A method that collects moments of the two sets and edits by their engrams, in one or more rounds.
 
     Attributes:
         rounds: how often to collect and erase.
-        collected: moments are collected from at most so many examples, drawn from both sets in proportion; None for
-            all. Whatever else a method reads, it reads from all.
-        rows: of so many receptive fields of each example at a convolution (``CollectOptions.rows``); None for all.
+        collected: the most examples to collect moments from, drawn from both sets in proportion; None for all.
+            Everything else is read from all examples.
+        rows: receptive fields per example at a convolution (``CollectOptions.rows``); None for all.
         batch_size: of all passes.
+        recalibrates: whether batch normalisation's running statistics are read again from the retain set after each
+            edit; otherwise they stay, as a part of the network that the paper's estimator does not edit.
 
     Raises:
         ConfigurationError: one of them is below 1.
@@ -42,6 +45,7 @@ class EngramMethod(ClassifierMethod):
 
     family: ClassVar = "closed form"
     cost: ClassVar = "forward passes"
+    recalibrates: ClassVar[bool] = False
 
     rounds: int = 1
     collected: int | None = None
@@ -56,9 +60,9 @@ class EngramMethod(ClassifierMethod):
                 raise ConfigurationError(f"collect from at least one {name}, not {count}; None for all")
 
     def atlas_of(self, model: nn.Module, problem: Problem) -> Atlas:
-        """The engrams of ``forget`` and ``retain`` in ``model``, at every layer: convolutions and the head too.
+        """The engrams of ``forget`` and ``retain`` in ``model``, at every layer, including convolutions and the head.
 
-        The moments are those of evaluation mode, in which batch normalisation is a fixed affine map.
+        The moments are taken in evaluation mode, where batch normalisation is a fixed affine map.
         """
         size = len(problem.forget) + len(problem.retain)
         share = 1.0 if self.collected is None else min(1.0, self.collected / size)
@@ -69,41 +73,35 @@ class EngramMethod(ClassifierMethod):
         batches = {name: inputs_of(examples, self.batch_size) for name, examples in sets.items()}
         return Atlas(model, collect(model, batches, sites="all", options=CollectOptions(rows=self.rows)))
 
-    def erased_in_rounds(
-        self, problem: Problem, edit: Callable[[nn.Module, Atlas], Edit], *, recalibrate: bool = False
-    ) -> nn.Module:
-        """A copy of the problem's model, edited ``rounds`` times, with new moments of the edited model before each.
-
-        Args:
-            problem: what to forget.
-            edit: the edit that erases, given the model as it is by then and its atlas.
-            recalibrate: read batch normalisation's running statistics again after each edit, from the examples to
-                retain; else they stay as they are, a part of the network that the paper's estimator does not edit.
-        """
+    def __call__(self, problem: Problem) -> nn.Module:
         model = copy.deepcopy(problem.model).eval()
         for _ in range(self.rounds):
-            edit(model, self.atlas_of(model, problem)).apply_(model, check=False)
-            if recalibrate:
+            self.edit(problem, model, self.atlas_of(model, problem)).apply_(model, check=False)
+            if self.recalibrates:
                 recalibrate_(model, inputs_of(problem.retain, self.batch_size))
         return model
 
+    @abstractmethod
+    def edit(self, problem: Problem, model: nn.Module, atlas: Atlas) -> Edit:
+        """One round's edit of ``model``, which earlier rounds may have edited; ``atlas`` is that model's."""
+
 
 def head_site(head: nn.Linear, atlas: Atlas) -> str:
-    """The name of the site that is a model's head.
+    """The name of the head's site.
 
     Raises:
-        ModelError: it is none of the atlas.
+        ModelError: the atlas has no such site.
     """
     found = next((name for name, site in atlas.sites.items() if site.module is head), None)
     if found is None:
         raise ModelError(
-            "the head is no site: its weight is computed from others; remove_parametrizations from the layer first"
+            "the head is not a site: its weight is computed from others; call remove_parametrizations on it first"
         )
     return found
 
 
 def inputs_of(examples: Examples, batch_size: int) -> Iterator[Tensor]:
-    """The inputs alone, batch by batch."""
+    """The inputs, batch by batch."""
     return (batch.inputs for batch in examples.batches(batch_size))
 
 
@@ -114,11 +112,7 @@ STRENGTHS = tuple(tenths / 10 for tenths in range(5, 21))
 @register
 @dataclass(frozen=True)
 class EngramPaper(EngramMethod):
-    """``W − α W Σ⁺ (Σ⁺ + Σ⁻)†`` at every layer (Eq. 4, Appendix B.4.1), at α = 1; in one round, as the paper has it.
-
-    Raises:
-        ConfigurationError: as ``EngramMethod``.
-    """
+    """``W − α W Σ⁺ (Σ⁺ + Σ⁻)†`` at every layer (Eq. 4, Appendix B.4.1), at α = 1; one round, as in the paper."""
 
     strength: float = 1.0
 
@@ -126,21 +120,14 @@ class EngramPaper(EngramMethod):
     title: ClassVar = "Engram (α = 1)"
     paper: ClassVar = ENGRAM
 
-    def __call__(self, problem: Problem) -> nn.Module:
-        return self.erased_in_rounds(problem, self._edit)
-
-    def _edit(self, model: nn.Module, atlas: Atlas) -> Edit:
+    def edit(self, problem: Problem, model: nn.Module, atlas: Atlas) -> Edit:
         return erase(atlas, FORGET, self.strength)
 
 
 @register
 @dataclass(frozen=True)
 class EngramGrid(EngramPaper):
-    """The same at the α that a grid search finds: 0.6 for CIFAR-10 and 1.6 for CIFAR-100 in the paper.
-
-    Raises:
-        ConfigurationError: as ``EngramPaper``.
-    """
+    """``EngramPaper`` at the α that a grid search finds: 0.6 for CIFAR-10 and 1.6 for CIFAR-100 in the paper."""
 
     name: ClassVar = "engram-grid"
     title: ClassVar = "Engram (best α)"
@@ -154,7 +141,6 @@ class ClassifierEngramProjector(EngramMethod):
 
     Raises:
         DataError: the threshold is not in [0, 1).
-        ConfigurationError: as ``EngramMethod``.
     """
 
     threshold: float = 0.5
@@ -164,31 +150,25 @@ class ClassifierEngramProjector(EngramMethod):
     title: ClassVar = "Engram (projector)"
     paper: ClassVar = OURS
     search_space: ClassVar = SearchSpace(
-        {
-            "threshold": (0.2, 0.3, 0.4, 0.5, 0.6, 0.7),
-            "strength": (0.6, 0.8, 1.0, 1.2, 1.4),
-        }
+        {"threshold": (0.2, 0.3, 0.4, 0.5, 0.6, 0.7), "strength": (0.6, 0.8, 1.0, 1.2, 1.4)}
     )
 
     def __post_init__(self) -> None:
-        Hard(self.threshold)  # its own check, before any work is done
+        Hard(self.threshold)  # checks itself
         super().__post_init__()
 
-    def __call__(self, problem: Problem) -> nn.Module:
-        return self.erased_in_rounds(problem, self._edit)
-
-    def _edit(self, model: nn.Module, atlas: Atlas) -> Edit:
+    def edit(self, problem: Problem, model: nn.Module, atlas: Atlas) -> Edit:
         return erase(atlas, FORGET, self.strength, Hard(self.threshold))
 
 
 @register
 @dataclass(frozen=True)
 class EngramRecalibrated(EngramPaper):
-    """``EngramPaper`` with an α of the head's own, after which ``recalibrate_`` reads the examples to retain once more.
+    """``EngramPaper`` with a separate α for the head; then ``recalibrate_`` reads the retain set once more.
 
-    Where classes share a direction its μ is ``n⁺/N``, so that every layer's input is scaled down by about that much. A
-    network with batch normalisation does not mind the scale, once its statistics are those of the edited layers. Less
-    is then lost before the head, which has to be edited more.
+    A direction that the classes share has μ = ``n⁺/N``, so every layer's input is scaled down by about that much. Batch
+    normalisation absorbs the scale once its statistics are those of the edited layers. Less is then lost before the
+    head, which has to be edited more.
 
     Attributes:
         strength: α of the layers before the head.
@@ -197,7 +177,6 @@ class EngramRecalibrated(EngramPaper):
 
     Raises:
         DataError: the exponent is not above 0.
-        ConfigurationError: as ``EngramMethod``.
     """
 
     head_strength: float | None = None
@@ -206,40 +185,33 @@ class EngramRecalibrated(EngramPaper):
     name: ClassVar = "engram-recalibrated"
     title: ClassVar = "Engram (recalibrated)"
     paper: ClassVar = OURS
+    recalibrates: ClassVar = True
     outputs: ClassVar = False
     search_space: ClassVar = SearchSpace(
         {"strength": STRENGTHS, "head_strength": (None, 1.2, 1.6, 2.0), "exponent": (1.0, 2.0)}
     )
 
     def __post_init__(self) -> None:
-        Power(self.exponent)  # its own check, before any work is done
+        Power(self.exponent)  # checks itself
         super().__post_init__()
 
-    def __call__(self, problem: Problem) -> nn.Module:
+    def edit(self, problem: Problem, model: nn.Module, atlas: Atlas) -> Edit:
+        strength: Strength = self.strength
+        if self.head_strength is not None:
+            head = head_site(head_of(model, problem.forget), atlas)
+            strength = dict.fromkeys(atlas.sites, self.strength) | {head: self.head_strength}
         filter = None if self.exponent == 1.0 else Power(self.exponent)
-
-        def edit(model: nn.Module, atlas: Atlas) -> Edit:
-            strength: Strength = self.strength
-            if self.head_strength is not None:
-                head = head_site(head_of(model, problem.forget), atlas)
-                strength = dict.fromkeys(atlas.sites, self.strength) | {head: self.head_strength}
-            return erase(atlas, FORGET, strength, filter, outputs=self.outputs)
-
-        return self.erased_in_rounds(problem, edit, recalibrate=True)
+        return erase(atlas, FORGET, strength, filter, outputs=self.outputs)
 
 
 @register
 @dataclass(frozen=True)
 class EngramOutputs(EngramRecalibrated):
-    """``W − α P_out W P`` at every layer (``Atlas.output_operator``), recalibrated, with an α of the head's own.
+    """``W − α P_out W P`` at every layer (``Atlas.output_operator``), recalibrated, with a separate α for the head.
 
-    The paper's ``W P`` takes from a layer all that it makes of the class's inputs, and from others what they share with
-    them. ``P_out`` leaves what they share where the output is not the class's: at the head above all, where outputs are
-    classes, so that a larger α costs the others little.
-
-    Raises:
-        DataError: the exponent is not above 0.
-        ConfigurationError: as ``EngramMethod``.
+    The paper's ``W P`` removes all that a layer computes from the class's inputs, including what other classes share
+    with it. ``P_out`` spares what is shared where the output is not the class's, above all at the head, where outputs
+    are classes; a larger α then costs the other classes little.
     """
 
     name: ClassVar = "engram-outputs"

@@ -1,4 +1,4 @@
-"""Engram automatic: a spectral filter, with its kind and strengths chosen on the training examples alone."""
+"""Engram automatic: the kind and the strengths of a spectral filter are chosen on training examples alone."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from mnemotomy.metrics.clustering import separability
 from mnemotomy.metrics.dimensional_alignment import dimensional_alignment
 
 CLUSTERED = 500
-"""Examples to forget whose features are clustered, with as many others: k-means takes longer than all else."""
+"""Forget examples whose features are clustered, with as many others; k-means takes longer than everything else."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What the head reads of both sets, and their classes."""
+    """The head's inputs for both sets, and their classes."""
 
     forget: Float[Tensor, "n d"]
     retain: Float[Tensor, "m d"]
@@ -39,25 +39,25 @@ class Reading:
     retain_labels: Tensor
 
     def forgotten(self, weight: Float[Tensor, "out d_plus_1"]) -> float:
-        """The accuracy on what is to be forgotten with this canonical weight of the head."""
+        """The accuracy on the forget set with this canonical weight of the head."""
         return _accuracy(self.forget, self.forget_labels, weight)
 
     def retained(self, weight: Float[Tensor, "out d_plus_1"]) -> float:
-        """The accuracy on what is to be kept."""
+        """The accuracy on the retain set."""
         return _accuracy(self.retain, self.retain_labels, weight)
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A filter with the strengths chosen for it, and what they leave on the training examples read.
+    """A filter with the strengths chosen for it, and the accuracies that they leave on the training examples read.
 
     Attributes:
         filter: of μ: a threshold or a power.
         strength: α of the layers before the head.
         head_strength: α of the head.
-        forget: accuracy on examples to forget, in [0, 1].
-        retain: accuracy on examples to keep, in [0, 1].
-        reading: what the head reads with the layers before it edited.
+        forget: accuracy on the forget set, in [0, 1].
+        retain: accuracy on the retain set, in [0, 1].
+        reading: the head's inputs once the layers before it are edited.
     """
 
     filter: Filter
@@ -69,22 +69,22 @@ class Choice:
 
     @property
     def accuracy(self) -> float:
-        """1 where nothing of the one set is recognised and everything of the other."""
+        """1 where none of the forget set is recognised and all of the retain set."""
         return (1.0 - self.forget) * self.retain
 
     @property
     def mixing(self) -> float:
-        """1 where what the head reads of the one set lies among what it reads of the other."""
+        """1 where the head's inputs for the forget set lie among those for the retain set."""
         return self.alignment * (1.0 - self.separability)
 
     @cached_property
     def alignment(self) -> float:
-        """Dimensional Alignment of what the head reads, in [0, 1]."""
+        """Dimensional Alignment of the head's inputs, in [0, 1]."""
         return dimensional_alignment(self.reading.forget, self.reading.retain)
 
     @cached_property
     def separability(self) -> float:
-        """NMI of two clusters of what the head reads with the two sets, in [0, 1]."""
+        """NMI of two clusters of the head's inputs with the two sets, in [0, 1]."""
         return separability(self.reading.forget[:CLUSTERED], self.reading.retain, draws=3)
 
 
@@ -96,31 +96,29 @@ def _accuracy(inputs: Float[Tensor, "n d"], labels: Tensor, weight: Float[Tensor
 @register
 @dataclass(frozen=True)
 class ClassifierEngramAutomatic(EngramMethod):
-    """An engram filtered by μ, the filter and α chosen without any test example and without a retrained model.
+    """An engram filtered by μ; the filter and α are chosen without a test example and without a retrained model.
 
-    The layers before the head and the head have an α each. A class whose features are pushed too far away becomes a
-    cluster of its own, one that is pushed too little is masked by the head alone; so the rule is: the layers before the
-    head are edited as far as the features of what is forgotten come to lie where those of the rest do, and the head as
-    little as it takes from there to leave at most ``erased_at_most`` of the training examples to forget recognised.
-    Of all filters and α of the layers whose ``Choice.accuracy`` is within ``tolerance`` of the highest, the pair with
-    the greatest ``Choice.mixing`` is taken. A model that never saw the class recognises none of it: ``erased_at_most``
-    is what that means on training examples. Batch normalisation is recalibrated on the examples to retain
-    (``recalibrate_``), for the choice and at the end.
+    The layers before the head share one α, and the head has another. Pushed too far, a class's features form a cluster
+    of their own; pushed too little, the class is only masked by the head. So the layers before the head are edited
+    until the forget set's features lie where the others do, and the head just enough to leave at most
+    ``erased_at_most`` of the forget set recognised: a model that never saw the class recognises none of it. Among all
+    filters and α of the layers whose ``Choice.accuracy`` is within ``tolerance`` of the highest, the pair with the
+    greatest ``Choice.mixing`` wins. Batch normalisation is recalibrated on the retain set (``recalibrate_``), for the
+    choice and at the end.
 
     Attributes:
-        excesses: a threshold τ each (``filters.Hard``), as a part of the way from ``n⁺/N`` (in examples), the μ of a
-            direction that the forget set shares with everything, to 1, the μ of one that is the forget set's own.
-        exponents: of μ, a filter each (``filters.Power``).
+        excesses: thresholds τ (``filters.Hard``), each as a share of the way from ``n⁺/N`` (in examples), the μ of a
+            direction that the forget set shares with everything, to 1, the μ of one that only the forget set has.
+        exponents: of μ (``filters.Power``).
         outputs: erase only what also writes in the class's directions (``Atlas.output_operator``).
-        strengths: α of the layers before the head that are tried.
-        head_strengths: α of the head that are tried, the smallest first.
-        erased_at_most: the share of the training examples to forget that may stay recognised.
-        tolerance: how much accuracy is given for features that mix.
-        read: at most so many examples of each set are read.
+        strengths: α to try for the layers before the head.
+        head_strengths: α to try for the head, in ascending order.
+        erased_at_most: the share of the forget set that may stay recognised.
+        tolerance: the accuracy to give up for features that mix.
+        read: the most examples of each set to read.
 
     Raises:
-        ConfigurationError: a value is out of its range.
-        DataError: when it is called, and scikit-learn, which clusters, is not installed.
+        DataError: on a call, where scikit-learn is not installed.
     """
 
     excesses: Sequence[float] = (0.1, 0.3, 0.5, 0.7)
@@ -135,13 +133,14 @@ class ClassifierEngramAutomatic(EngramMethod):
     name: ClassVar = "engram-automatic"
     title: ClassVar = "Engram (automatic)"
     paper: ClassVar = OURS
+    recalibrates: ClassVar = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not (self.excesses or self.exponents):
             raise ConfigurationError("there is no filter to try; give excesses or exponents")
         if not all(0.0 <= excess < 1.0 for excess in self.excesses):
-            raise ConfigurationError(f"excesses over n⁺/N lie in [0, 1), not {list(self.excesses)}")
+            raise ConfigurationError(f"excesses over n⁺/N are in [0, 1), not {list(self.excesses)}")
         if not all(exponent > 0.0 for exponent in self.exponents):
             raise ConfigurationError(f"exponents of μ are above 0, not {list(self.exponents)}")
         if not self.strengths or not all(strength > 0.0 for strength in self.strengths):
@@ -156,24 +155,15 @@ class ClassifierEngramAutomatic(EngramMethod):
         if not 0.0 <= self.tolerance <= 1.0:
             raise ConfigurationError(f"a tolerance is a share in [0, 1], not {self.tolerance}")
 
-    def __call__(self, problem: Problem) -> nn.Module:
-        def edit(model: nn.Module, atlas: Atlas) -> Edit:
-            return self.choose_edit(problem, model, atlas)[1]
-
-        return self.erased_in_rounds(problem, edit, recalibrate=True)
+    def edit(self, problem: Problem, model: nn.Module, atlas: Atlas) -> Edit:
+        return self.choose_edit(problem, model, atlas)[1]
 
     def choose(self, problem: Problem) -> Choice:
-        """The filter and strengths of the first round, and what they leave of the training examples."""
+        """The first round's choice."""
         return self.choose_edit(problem, problem.model, self.atlas_of(problem.model, problem))[0]
 
     def choose_edit(self, problem: Problem, model: nn.Module, atlas: Atlas) -> tuple[Choice, Edit]:
-        """The choice for ``model``, which may have been edited before, and the edit that follows from it.
-
-        Args:
-            problem: what to forget; its examples are read, its model is not.
-            model: what is edited.
-            atlas: of ``forget`` and ``retain`` in that model.
-        """
+        """The choice for ``model`` and the edit that follows from it; of the problem, only the examples are read."""
         read = tuple(examples.drawn(self.read, problem.seed) for examples in (problem.forget, problem.retain))
         head = head_of(model, problem.forget)
         place = head_site(head, atlas)
@@ -199,7 +189,7 @@ class ClassifierEngramAutomatic(EngramMethod):
         yield from (Hard(share + excess * (1.0 - share)) for excess in sorted(self.excesses, reverse=True))
 
     def _head_strength(self, reading: Reading, head: nn.Linear, engram: Float[Tensor, "out d"]) -> tuple[float, float]:
-        """The smallest strength that erases, or the one that leaves least, and the accuracy that it leaves."""
+        """The smallest strength that erases, otherwise the one that leaves least, and the accuracy it leaves."""
         tried: list[tuple[float, float]] = []
         for strength in sorted(self.head_strengths):
             tried.append((reading.forgotten(_without(head, engram, strength)), strength))
@@ -210,8 +200,8 @@ class ClassifierEngramAutomatic(EngramMethod):
 
 
 def _without(head: nn.Linear, engram: Tensor, strength: float) -> Float[Tensor, "out d_plus_1"]:
-    """The head's weight, with its bias as the last column, less ``strength`` times the engram."""
+    """The head's weight, its bias as the last column, minus ``strength`` times the engram."""
     weight = head.weight.detach().float().cpu()
     bias = torch.zeros(len(weight)) if getattr(head, "bias", None) is None else head.bias.detach().float().cpu()
-    change = nn.functional.pad(engram.float().cpu(), (0, 1 + weight.shape[1] - engram.shape[1]))  # 0 where no bias is
+    change = nn.functional.pad(engram.float().cpu(), (0, 1 + weight.shape[1] - engram.shape[1]))  # 0 without a bias
     return torch.cat([weight, bias[:, None]], dim=1) - strength * change

@@ -1,17 +1,19 @@
-"""Training on the retain set alone: anew, which is the gold model, or further, with or without a penalty."""
+"""Training on the retain set alone: from scratch (the gold model), or further, with or without a penalty."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from mnemotomy.core.errors import ConfigurationError
+from mnemotomy.data.examples import Examples
 from mnemotomy.methods.base import SearchSpace
 from mnemotomy.methods.classifiers.classifier import cross_entropy
-from mnemotomy.methods.classifiers.gradient import LEARNING_RATES, ClassifierGradientMethod, train_by_sgd
+from mnemotomy.methods.classifiers.gradient import LEARNING_RATES, ClassifierGradientMethod
 from mnemotomy.methods.classifiers.problem import ClassifierMethod, Problem
 from mnemotomy.methods.registry import register
 
@@ -19,7 +21,7 @@ from mnemotomy.methods.registry import register
 @register
 @dataclass(frozen=True)
 class Retrain(ClassifierMethod):
-    """The original training, on the retain set alone, from the original's own initialisation."""
+    """The original training, on the retain set alone, from the original initialisation."""
 
     name: ClassVar = "retrain"
     title: ClassVar = "Retrain"
@@ -41,19 +43,16 @@ class FineTune(ClassifierGradientMethod):
     paper: ClassVar = "Warnecke et al. 2023, Machine Unlearning of Features and Labels"
 
     def __call__(self, problem: Problem) -> nn.Module:
-        return train_by_sgd(
-            self.copy_of(problem),
-            lambda generator: problem.retain.batches(self.batch_size, generator),
-            cross_entropy,
-            self,
-            seed=problem.seed,
-            name=self.name,
-        )
+        return self.train(problem, partial(problem.retain.batches, self.batch_size), self.loss)
+
+    def loss(self, model: nn.Module, batch: Examples) -> Tensor:
+        """Of a batch of the retain set."""
+        return cross_entropy(model, batch)
 
 
 @register
 @dataclass(frozen=True)
-class L1Sparse(ClassifierGradientMethod):
+class L1Sparse(FineTune):
     """``E_{X⁻} L_CE + γ Σ |wᵢ|`` over all trained parameters (Appendix B.4.1 of arXiv 2606.14997); γ is constant.
 
     Raises:
@@ -72,17 +71,6 @@ class L1Sparse(ClassifierGradientMethod):
         if not self.gamma >= 0.0:
             raise ConfigurationError(f"γ is at least 0, not {self.gamma}")
 
-    def __call__(self, problem: Problem) -> nn.Module:
-        return train_by_sgd(
-            self.copy_of(problem),
-            lambda generator: problem.retain.batches(self.batch_size, generator),
-            cross_entropy,
-            self,
-            seed=problem.seed,
-            name=self.name,
-            penalty=self._penalty,
-        )
-
-    def _penalty(self, model: nn.Module) -> Tensor:
+    def loss(self, model: nn.Module, batch: Examples) -> Tensor:
         norms = [parameter.abs().sum() for parameter in model.parameters() if parameter.requires_grad]
-        return self.gamma * torch.stack(norms).sum()
+        return cross_entropy(model, batch) + self.gamma * torch.stack(norms).sum()

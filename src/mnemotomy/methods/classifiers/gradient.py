@@ -1,4 +1,4 @@
-"""What the gradient methods have in common: SGD on steps that each of them draws, with a loss that it gives."""
+"""What the gradient methods share: SGD on the steps that each method draws, with its own loss."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from mnemotomy.training.optimiser import Optimiser, trained_parameters
 Step = TypeVar("Step")
 Scalar = Float[Tensor, ""]
 Mask = Mapping[str, Bool[Tensor, "..."]]
-"""By parameter: where it may change."""
+"""By parameter, True where it may change."""
 
 
 @dataclass(frozen=True)
 class SGDSettings:
-    """SGD as Appendix B.4.1 of arXiv 2606.14997 has it for every method; the learning rate is constant.
+    """SGD as in Appendix B.4.1 of arXiv 2606.14997; the learning rate is constant.
 
     Raises:
-        ConfigurationError: a value is out of its range.
+        ConfigurationError: a value is out of range.
     """
 
     learning_rate: float = 0.01
@@ -45,7 +45,7 @@ class SGDSettings:
             )
         if not 0.0 <= self.momentum < 1.0 or not self.weight_decay >= 0.0:
             raise ConfigurationError(
-                f"momentum lies in [0, 1) and weight decay is at least 0, not {self.momentum} and {self.weight_decay}"
+                f"momentum is in [0, 1) and weight decay is at least 0, not {self.momentum} and {self.weight_decay}"
             )
 
 
@@ -58,34 +58,27 @@ def train_by_sgd(
     seed: int,
     name: str = "unlearning",
     mask: Mask | None = None,
-    penalty: Callable[[nn.Module], Scalar] | None = None,
 ) -> nn.Module:
-    """Train ``model`` in place, in training mode, and give it back in evaluation mode.
+    """Train ``model`` in place, in training mode, and return it in evaluation mode.
 
     Args:
-        model: all of its parameters that require gradients are trained.
-        draw: the steps of one epoch, from a generator that goes on from epoch to epoch.
+        model: every parameter that requires gradients is trained.
+        draw: the steps of one epoch; the generator carries over from epoch to epoch.
         loss: of the model on one step.
         settings: of the optimiser.
-        seed: of the generator and of dropout; the global random state is left as it was.
+        seed: of the generator and of dropout; the global random state is restored.
         name: of the progress bar, and in errors.
-        mask: parameters change where it is true, and by its weight decay nowhere else either.
-        penalty: added to every loss.
+        mask: nothing changes where it is False, not even by weight decay.
 
     Raises:
         TrainingError: a loss or a parameter is no longer finite, or there is nothing to train.
     """
     parameters = trained_parameters(model, name)
     optimizer = torch.optim.SGD(list(parameters.values()), lr=settings.learning_rate, momentum=settings.momentum)
-
-    def value(model: nn.Module, step: Step) -> Scalar:
-        found = loss(model, step)
-        return found if penalty is None else found + penalty(model)
-
     train(
         model,
         lambda _, generator: (Update([step]) for step in draw(generator)),
-        value,
+        loss,
         Optimiser(optimizer, adjust=lambda: _decay_and_mask(parameters, settings.weight_decay, mask)),
         Run(name, settings.epochs, seed=seed),
     )
@@ -93,7 +86,7 @@ def train_by_sgd(
 
 
 def _decay_and_mask(parameters: Mapping[str, nn.Parameter], weight_decay: float, mask: Mask | None) -> None:
-    """Weight decay by hand, before the mask: the optimiser's own would move what the mask holds."""
+    """Weight decay by hand, before the mask: the optimiser's own would move what is masked."""
     with torch.no_grad():
         for name, parameter in parameters.items():
             if parameter.grad is None:
@@ -109,12 +102,19 @@ LEARNING_RATES = (0.1, 0.01, 0.001, 5e-4, 3e-4, 1e-4, 5e-5)
 
 @dataclass(frozen=True)
 class ClassifierGradientMethod(SGDSettings, ClassifierMethod):
-    """A method that trains a copy of the model further with ``train_by_sgd``."""
+    """A method that trains a copy of the model with ``train_by_sgd``."""
 
     family: ClassVar[Family] = "gradient"
     cost: ClassVar = "epochs, forwards and backwards"
     search_space: ClassVar = SearchSpace({"learning_rate": LEARNING_RATES})
 
-    def copy_of(self, problem: Problem) -> nn.Module:
-        """The model that is trained in place of the problem's own."""
-        return copy.deepcopy(problem.model)
+    def train(
+        self,
+        problem: Problem,
+        draw: Callable[[torch.Generator], Iterable[Step]],
+        loss: Callable[[nn.Module, Step], Scalar],
+        mask: Mask | None = None,
+    ) -> nn.Module:
+        """A copy of the problem's model after ``train_by_sgd``."""
+        model = copy.deepcopy(problem.model)
+        return train_by_sgd(model, draw, loss, self, seed=problem.seed, name=self.name, mask=mask)

@@ -1,10 +1,11 @@
-"""NegGrad and NegGrad+: gradient ascent on the forget set, alone or beside descent on the retain set."""
+"""NegGrad and NegGrad+: gradient ascent on the forget set, alone or together with descent on the retain set."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -14,7 +15,7 @@ from mnemotomy.core.errors import ConfigurationError
 from mnemotomy.data.examples import Examples
 from mnemotomy.methods.base import SearchSpace
 from mnemotomy.methods.classifiers.classifier import cross_entropy
-from mnemotomy.methods.classifiers.gradient import LEARNING_RATES, ClassifierGradientMethod, train_by_sgd
+from mnemotomy.methods.classifiers.gradient import LEARNING_RATES, ClassifierGradientMethod
 from mnemotomy.methods.classifiers.problem import Problem
 from mnemotomy.methods.registry import register
 
@@ -31,14 +32,8 @@ class NegGrad(ClassifierGradientMethod):
     paper: ClassVar = "Thudi et al. 2022, Unrolling SGD: Understanding Factors Influencing Machine Unlearning"
 
     def __call__(self, problem: Problem) -> nn.Module:
-        return train_by_sgd(
-            self.copy_of(problem),
-            lambda generator: problem.forget.batches(self.batch_size, generator),
-            lambda model, batch: -cross_entropy(model, batch),
-            self,
-            seed=problem.seed,
-            name=self.name,
-        )
+        batches = partial(problem.forget.batches, self.batch_size)
+        return self.train(problem, batches, lambda model, batch: -cross_entropy(model, batch))
 
 
 Pair = tuple[Examples, Examples]
@@ -49,8 +44,8 @@ Pair = tuple[Examples, Examples]
 class NegGradPlus(ClassifierGradientMethod):
     """``β E_{X⁻} L_CE − (1 − β) E_{X⁺} L_CE`` (Appendix B.4.1 of arXiv 2606.14997).
 
-    An epoch is one pass over the retain set; each of its batches goes with one of the forget set, which is begun anew,
-    in a new order, as often as it takes.
+    An epoch is one pass over the retain set; each batch is paired with one of the forget set, which starts again in a
+    new order as often as needed.
 
     Raises:
         ConfigurationError: β is not in [0, 1].
@@ -66,7 +61,7 @@ class NegGradPlus(ClassifierGradientMethod):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 0.0 <= self.beta <= 1.0:
-            raise ConfigurationError(f"β weighs the retain set in [0, 1], not {self.beta}")
+            raise ConfigurationError(f"β, the weight of the retain set, is in [0, 1], not {self.beta}")
 
     def __call__(self, problem: Problem) -> nn.Module:
         def pairs(generator: torch.Generator) -> Iterator[Pair]:
@@ -75,8 +70,8 @@ class NegGradPlus(ClassifierGradientMethod):
             )
             return zip(problem.retain.batches(self.batch_size, generator), forget, strict=False)
 
-        return train_by_sgd(self.copy_of(problem), pairs, self._loss, self, seed=problem.seed, name=self.name)
+        def loss(model: nn.Module, pair: Pair) -> Tensor:
+            retain, forget = pair
+            return self.beta * cross_entropy(model, retain) - (1.0 - self.beta) * cross_entropy(model, forget)
 
-    def _loss(self, model: nn.Module, pair: Pair) -> Tensor:
-        retain, forget = pair
-        return self.beta * cross_entropy(model, retain) - (1.0 - self.beta) * cross_entropy(model, forget)
+        return self.train(problem, pairs, loss)

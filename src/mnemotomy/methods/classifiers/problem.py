@@ -1,4 +1,4 @@
-"""What an unlearning method is given: a trained model, what to forget, what to keep. Never a test example."""
+"""The input of an unlearning method: a trained model, the forget set and the retain set. Never a test example."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ class Problem:
     """One request to forget.
 
     Attributes:
-        model: trained on both sets; methods leave it as it is.
+        model: trained on both sets; methods do not change it.
         forget: the training examples ``X⁺`` to forget.
         retain: the other training examples, ``X⁻``.
-        classes: how many the model tells apart.
+        classes: the number of classes.
         fresh: makes an untrained model of the same architecture, from the same seed.
-        fit: the original training; takes an untrained model and the examples, and gives the trained model back.
-        seed: of whatever a method draws at random.
+        fit: the original training; takes an untrained model and examples, and returns the trained model.
+        seed: for everything a method draws at random.
 
     Raises:
         ConceptError: one of the sets is empty.
-        DataError: a label is not in ``0 … classes − 1``, there are fewer than two classes, or the sets' inputs differ
-            in shape.
+        DataError: a label is outside ``0 … classes − 1``, there are fewer than two classes, or the two sets' inputs
+            differ in shape.
     """
 
     model: nn.Module
@@ -45,14 +45,16 @@ class Problem:
             raise DataError(f"unlearning needs at least two classes, not {self.classes}")
         for name, examples in (("forget", self.forget), ("retain", self.retain)):
             if not len(examples):
-                raise ConceptError(f"there is nothing to {name}: that set is empty; name a class that has examples")
+                raise ConceptError(f"the {name} set is empty; name a class that has examples")
             lowest, highest = int(examples.labels.min()), int(examples.labels.max())
             if lowest < 0 or highest >= self.classes:
                 wrong = lowest if lowest < 0 else highest
-                raise DataError(f"label {wrong} in the {name} set is none of 0 … {self.classes - 1}")
+                raise DataError(
+                    f"label {wrong} in the {name} set is not in 0 … {self.classes - 1}; correct it or classes"
+                )
         kept, forgotten = self.retain.inputs.shape[1:], self.forget.inputs.shape[1:]
         if kept != forgotten:
-            raise DataError(f"inputs to forget have shape {list(forgotten)}, those to retain {list(kept)}; resize them")
+            raise DataError(f"forget inputs have shape {list(forgotten)}, retain inputs {list(kept)}; resize them")
 
 
 class ClassifierMethod(Method[Problem]):

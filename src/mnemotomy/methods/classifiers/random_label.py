@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
@@ -14,7 +15,7 @@ from mnemotomy.core.errors import ConfigurationError
 from mnemotomy.data.examples import Examples
 from mnemotomy.methods.base import SearchSpace
 from mnemotomy.methods.classifiers.classifier import cross_entropy
-from mnemotomy.methods.classifiers.gradient import LEARNING_RATES, ClassifierGradientMethod, Mask, train_by_sgd
+from mnemotomy.methods.classifiers.gradient import LEARNING_RATES, ClassifierGradientMethod, Mask
 from mnemotomy.methods.classifiers.problem import Problem
 from mnemotomy.methods.registry import register
 from mnemotomy.training.optimiser import trained_parameters
@@ -25,8 +26,8 @@ from mnemotomy.training.optimiser import trained_parameters
 class RandomLabel(ClassifierGradientMethod):
     """``E_{X⁻} L_CE(y) + E_{X⁺} L_CE(y_rand)`` on the combined data (Appendix B.4.1 of arXiv 2606.14997).
 
-    Both sets are shuffled together, each example counting once per epoch. ``y_rand`` is uniform over the other classes
-    and drawn anew in every epoch: one fixed draw would be learned by heart.
+    Both sets are shuffled together, each example once per epoch. ``y_rand`` is uniform over the other classes and
+    drawn anew in every epoch, because a fixed draw would be memorised.
     """
 
     name: ClassVar = "random-label"
@@ -34,20 +35,17 @@ class RandomLabel(ClassifierGradientMethod):
     paper: ClassVar = "Golatkar et al. 2020, Eternal Sunshine of the Spotless Net; Hayase et al. 2020"
 
     def __call__(self, problem: Problem) -> nn.Module:
-        return relabel(problem, self.copy_of(problem), self)
+        inputs = torch.cat([problem.forget.inputs, problem.retain.inputs])
 
+        def epoch(generator: torch.Generator) -> Iterator[Examples]:
+            wrong = other_labels(problem.forget.labels, problem.classes, generator)
+            return Examples(inputs, torch.cat([wrong, problem.retain.labels])).batches(self.batch_size, generator)
 
-def relabel(
-    problem: Problem, model: nn.Module, method: ClassifierGradientMethod, mask: Mask | None = None
-) -> nn.Module:
-    """Train ``model`` on the combined data with random labels; SalUn does so under a mask."""
-    inputs = torch.cat([problem.forget.inputs, problem.retain.inputs])
+        return self.train(problem, epoch, cross_entropy, self.mask(problem))
 
-    def epoch(generator: torch.Generator) -> Iterator[Examples]:
-        wrong = other_labels(problem.forget.labels, problem.classes, generator)
-        return Examples(inputs, torch.cat([wrong, problem.retain.labels])).batches(method.batch_size, generator)
-
-    return train_by_sgd(model, epoch, cross_entropy, method, seed=problem.seed, name=method.name, mask=mask)
+    def mask(self, problem: Problem) -> Mask | None:
+        """Where parameters may change; None for everywhere."""
+        return None
 
 
 def other_labels(labels: Int[Tensor, " n"], classes: int, generator: torch.Generator) -> Int[Tensor, " n"]:
@@ -58,11 +56,11 @@ def other_labels(labels: Int[Tensor, " n"], classes: int, generator: torch.Gener
 
 @register
 @dataclass(frozen=True)
-class SalUn(ClassifierGradientMethod):
+class SalUn(RandomLabel):
     """``μ ← μ − η (M ⊙ ∇L_Rand)`` (Appendix B.4.1 of arXiv 2606.14997).
 
-    ``M`` keeps the share ``1 − sparsity`` of all parameters together with the largest ``|∇ L_CE(X⁺)|``; the others stay
-    bit for bit as they are.
+    ``M`` keeps the share ``1 − sparsity`` of all parameters with the largest ``|∇ L_CE(X⁺)|``; the others stay exactly
+    as they are.
 
     Raises:
         ConfigurationError: the sparsity is not in [0, 1).
@@ -78,18 +76,16 @@ class SalUn(ClassifierGradientMethod):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 0.0 <= self.sparsity < 1.0:
-            raise ConfigurationError(f"a sparsity lies in [0, 1), not at {self.sparsity}")
+            raise ConfigurationError(f"sparsity is in [0, 1), not {self.sparsity}")
 
-    def __call__(self, problem: Problem) -> nn.Module:
-        model = self.copy_of(problem)
-        mask = saliency_mask(model, problem.forget, 1.0 - self.sparsity, self.batch_size)
-        return relabel(problem, model, self, mask)
+    def mask(self, problem: Problem) -> Mask:
+        return saliency_mask(copy.deepcopy(problem.model), problem.forget, 1.0 - self.sparsity, self.batch_size)
 
 
 def saliency_mask(model: nn.Module, forget: Examples, share: float, batch_size: int = 128) -> Mask:
     """True at the ``share`` of the trained parameters with the largest gradient of the forget set's mean loss.
 
-    Read in evaluation mode, so that the set's own statistics do not enter the gradient; leaves no gradient behind.
+    The gradient is taken in evaluation mode, so that the forget set's own statistics do not enter it.
 
     Raises:
         TrainingError: there is nothing to train.

@@ -1,4 +1,4 @@
-"""Two-sided edit of a classifier: the gradient that forgets, between inverse Kronecker factors of what is to stay."""
+"""Two-sided edit of a classifier: the forget gradient between inverse Kronecker factors of the retain set."""
 
 from __future__ import annotations
 
@@ -24,42 +24,41 @@ from mnemotomy.methods.classifiers.problem import ClassifierMethod, Problem
 from mnemotomy.methods.registry import register
 
 EMPHASIS = 4
-"""The power of an example's distance from the level that it weighs: what is recognised best is pushed hardest."""
+"""Power of an example's distance to the level in its weight: what is recognised best is pushed hardest."""
 TOLERANCE = 0.1
-"""How near to its aim a step must come, as a share of its way."""
+"""How close to its aim a step must come, as a share of its way."""
 
 
 @register
 @dataclass(frozen=True)
 class ClassifierTwoSided(ClassifierMethod):
-    """``ΔW = η · G⁻¹ ∇L_forget A⁻¹``: a few natural-gradient steps in the metric of the retained examples.
+    """``ΔW = η · G⁻¹ ∇L_forget A⁻¹``: a few natural-gradient steps in the metric of the retain set.
 
-    A and G are the Kronecker factors of the Fisher matrix F of the retained examples, at every linear layer and every
-    convolution in one group: the direction takes the forget set down at the least change, to second order, of what the
-    model says on the retained one (Eq. 9 of arXiv 2606.14997, with the output factor that its Remark 6.2 leaves out).
-    Each step is a closed form of its gradients.
+    A and G are the Kronecker factors of the retain set's Fisher matrix F, at every linear layer and every ungrouped
+    convolution: the direction forgets at the least change, to second order, of the model's outputs on the retain set
+    (Eq. 9 of arXiv 2606.14997, with the output factor that its Remark 6.2 leaves out). Each step is a closed form of
+    its gradients.
 
-    An example's *margin* is its class' logit less the highest other one: above 0 it is recognised. ``L_forget`` is the
-    sum of log-odds of the examples' classes, each weighed by ``EMPHASIS`` power of how far its margin lies above the
-    level. A step goes as far as takes the margins, with these weights, its part of the way to the level. The level lies
-    below 0, because the examples that are read have to speak for all others of their class: it is the highest margin at
-    the start times ``-overshoot``.
+    An example's *margin* is its class's logit minus the highest other logit; above 0, the example is recognised.
+    ``L_forget`` is the sum of the log-odds of the examples' classes, each weighted by the ``EMPHASIS`` power of how far
+    its margin lies above the level. A step's length takes the weighted margins its part of the way to the level. The
+    level is below 0, because the examples that are read stand for all others of their class: it is the highest margin
+    at the start times ``-overshoot``.
 
-    From the second step on the retained examples' own gradient takes part (``Ascent.repairing``).
+    From the second step on, the retain set's own gradient takes part (``Ascent.repairing``).
 
     Attributes:
         damping: δ, added to the eigenvalues of both factors in units of their means.
-        steps: how many; the factors are those of the first.
-        overshoot: how far past the border to go, as a share of the highest margin.
+        steps: number of steps; the factors are computed once, before the first.
+        overshoot: how far to go past the border, as a share of the highest margin.
         repair: ρ, the weight of repairing.
-        read: the most examples of each set that factors and gradients are computed from, drawn at random.
-        repairing: the most retained examples whose gradient repairs; others, as far as there are enough.
-        evaluations: the most lengths that are tried for a step.
+        read: the most examples of each set for factors and gradients, drawn at random.
+        repairing: the most retained examples whose gradient repairs; different ones where there are enough.
+        evaluations: the most lengths to try for a step.
         batch_size: of all passes.
 
     Raises:
-        ConfigurationError: a value is out of its range.
-        NonFiniteError: the model breaks at every length that is tried.
+        NonFiniteError: the model breaks at every length tried.
     """
 
     damping: float = 0.05
@@ -81,7 +80,7 @@ class ClassifierTwoSided(ClassifierMethod):
     def __post_init__(self) -> None:
         check_damping(self.damping)
         if min(self.steps, self.read, self.repairing, self.evaluations, self.batch_size) < 1:
-            raise ConfigurationError("steps, evaluations, batch size and the examples of each kind are at least 1")
+            raise ConfigurationError("steps, read, repairing, evaluations and batch size are at least 1")
         if not self.repair >= 0.0 or not self.overshoot >= 0.0:
             raise ConfigurationError(f"repair and overshoot are at least 0, not {self.repair} and {self.overshoot}")
 
@@ -92,7 +91,7 @@ class ClassifierTwoSided(ClassifierMethod):
 
 
 class _Run(TwoSidedRun):
-    """One edit under way."""
+    """One edit in progress."""
 
     def __init__(
         self, method: ClassifierTwoSided, problem: Problem, model: nn.Module, sites: dict[str, WeightAndBias]
@@ -128,10 +127,10 @@ class _Run(TwoSidedRun):
         return -float((self.weights * self.margins()).sum()) / self.total
 
     def reached(self, value: float) -> None:
-        """The margins are read anew."""
+        """Nothing to keep: the next step reads the margins again."""
 
     def margins(self) -> Float[Tensor, " n"]:
-        """Of the forget examples by now."""
+        """The forget set's current margins."""
         device = device_of(self.model)
         with observing(self.model):
             return torch.cat([
@@ -143,7 +142,7 @@ class _Run(TwoSidedRun):
         return (margins - self.level).clamp_min(0.0) ** EMPHASIS
 
     def _log_odds(self, found: Tensor, labels: Tensor) -> Tensor:
-        """Less the weighed log-odds of the examples' classes."""
+        """Minus the weighted log-odds of the examples' classes."""
         weights = self._weights(_margins(found.detach(), labels))
         others = found.scatter(1, labels[:, None], -torch.inf)
         return -(weights * (_own(found, labels) - others.logsumexp(1))).sum()
@@ -161,7 +160,7 @@ def _own(found: Float[Tensor, "n classes"], labels: Int[Tensor, " n"]) -> Float[
 
 
 def _margins(found: Float[Tensor, "n classes"], labels: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
-    """The logit of each example's class less the highest of the others."""
+    """The logit of each example's class minus the highest other logit."""
     return _own(found, labels).float() - found.scatter(1, labels[:, None].long(), -torch.inf).amax(1).float()
 
 

@@ -1,4 +1,4 @@
-"""What the closed-form methods have in common: moments, an atlas, one edit; all of it in rounds, where asked for."""
+"""What the closed-form methods share: moments, an atlas and one edit, in one or more rounds."""
 
 from __future__ import annotations
 
@@ -25,15 +25,11 @@ ONE_PASS = "1 forward pass of both sets"
 class ClosedForm(Collecting, LanguageMethod):
     """A method that edits by the engrams of both sets.
 
-    Where the output head is tied to the embedding, the edited model has them apart: an edit of one is none of the
-    other.
+    An output head that is tied to the embedding is untied, so that an edit of one does not edit the other.
 
     Attributes:
-        cut: directions of Σ_total below ``cut · λ_max`` are left as they are (Appendix B.3: 1e-6).
+        cut: directions of Σ_total below ``cut · λ_max`` are not edited (Appendix B.3: 1e-6).
         rounds: how often to collect and erase.
-
-    Raises:
-        ConfigurationError: a value is out of its range.
     """
 
     cut: float = 1e-6
@@ -44,7 +40,7 @@ class ClosedForm(Collecting, LanguageMethod):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        RelativeCut(self.cut)  # its own check, before any work is done
+        RelativeCut(self.cut)  # checks itself
         if self.rounds < 1:
             raise ConfigurationError(f"rounds are at least 1, not {self.rounds}")
 
@@ -59,9 +55,6 @@ class MomentsEdit(ClosedForm):
 
     A sweep collects once: ``atlas = method.atlas(model, method.moments(model, problem))``, then for each setting
     ``setting.edit(atlas).apply(model, tied="untie")``.
-
-    Raises:
-        ConfigurationError: a value is out of its range.
     """
 
     def __call__(self, problem: TextProblem) -> nn.Module:

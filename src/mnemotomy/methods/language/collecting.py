@@ -1,4 +1,4 @@
-"""What the closed-form methods read: moments of the forget set and of the retained one, from one forward pass each."""
+"""The input of the closed-form methods: moments of the forget set and the retain set, from one forward pass each."""
 
 from __future__ import annotations
 
@@ -22,19 +22,16 @@ FORGET, RETAIN = "forget", "retain"
 
 @dataclass(frozen=True, kw_only=True)
 class Collecting:
-    """Which projections are edited, and which tokens their moments are taken over.
+    """The projections to edit, and the tokens that enter their moments.
 
     Attributes:
-        sites: which maps, as ``mnemotomy.collect`` has them: by default every linear one but the output head;
-            ``["all-linear", "output-head"]`` is what the paper edits.
-        layers: only these blocks; the head and the embedding are in none.
-        positions: ``answer`` for the tokens of the answers, ``predicting`` for those that predict them and the end
-            token, ``all`` for the prompt too (``encoding.Positions``).
+        sites: which maps, as in ``mnemotomy.collect``: by default every linear one but the output head; the paper edits
+            ``["all-linear", "output-head"]``.
+        layers: only these blocks, hence neither the head nor the embedding.
+        positions: ``answer`` for the answers' tokens, ``predicting`` for those that predict them and the end token,
+            ``all`` for the prompt too (``encoding.Positions``).
         read: the most retained examples to read, drawn at random; None for all.
         batch_size: of the collecting passes.
-
-    Raises:
-        ConfigurationError: a value is out of its range.
     """
 
     sites: Selector = "all-linear"
@@ -46,15 +43,13 @@ class Collecting:
     def __post_init__(self) -> None:
         check_positions(self.positions)
         if self.batch_size < 1 or (self.read is not None and self.read < 1):
-            raise ConfigurationError(
-                f"batch size and the examples to read are at least 1, not {self.batch_size} and {self.read}"
-            )
+            raise ConfigurationError(f"batch_size and read are at least 1, not {self.batch_size} and {self.read}")
 
     def site_names(self, model: nn.Module) -> list[str]:
-        """The full names of the sites that are edited.
+        """The full names of the sites to edit.
 
         Raises:
-            SelectionError: something named is not in the model.
+            SelectionError: a name is not in the model.
         """
         return list(select_sites(model, self.sites, self.layers))
 
@@ -62,14 +57,14 @@ class Collecting:
         """Σ⁺ under ``forget`` and Σ⁻ under ``retain``, for each of ``sites``.
 
         Raises:
-            SelectionError: something named is not in the model.
-            DataError: an answer gives no token.
+            SelectionError: a name is not in the model.
+            DataError: an answer has no tokens.
             NonFiniteError: the model overflows.
         """
         return collect(model, dict(self.batches(problem)), sites=self.sites, layers=self.layers)
 
     def batches(self, problem: TextProblem) -> Iterator[tuple[str, list[Batch]]]:
-        """Both sets as batches whose labels mark the tokens that enter the moments."""
+        """Both sets as batches; their labels mark the tokens that enter the moments."""
         for name, examples in ((FORGET, problem.forget), (RETAIN, some(problem.retain, self.read, problem.seed))):
             yield (
                 name,
@@ -85,7 +80,7 @@ class Collecting:
 
 
 def some(examples: Sequence[TextExample], count: int | None, seed: int) -> list[TextExample]:
-    """At most ``count`` of them, drawn at random and in random order; all of them as they are for None."""
+    """At most ``count`` of them, drawn in random order; with None, all in their own order."""
     if count is None:
         return list(examples)
     order = torch.randperm(len(examples), generator=torch.Generator().manual_seed(seed))

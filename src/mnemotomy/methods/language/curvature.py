@@ -1,4 +1,4 @@
-"""Kronecker factors of the reference, from one forward and backward pass of it."""
+"""Kronecker factors of the retain set, from one forward and backward pass."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from mnemotomy.text.batches import padded
 from mnemotomy.text.encoding import Encoded
 
 Labels = Literal["sampled", "true"]
-"""``sampled`` from the model's own predictions, for the Fisher matrix; ``true``, for the empirical one."""
+"""``sampled`` from the model's own predictions for the Fisher matrix; ``true`` for the empirical one."""
 
 
 class Pass(NamedTuple):
     """One forward and backward pass of a few examples.
 
     Attributes:
-        inputs: the rows that each site read, ``[rows, d]``, not extended.
-        gradients: of the summed loss at what each site gave, ``[rows, out]``.
+        inputs: each site's input rows, ``[rows, d]``, not extended.
+        gradients: of the summed loss at each site's outputs, ``[rows, out]``.
     """
 
     inputs: dict[str, Tensor]
@@ -42,19 +42,18 @@ class Pass(NamedTuple):
 class Curvature:
     """How the factors are collected.
 
-    The rows are all tokens of the examples, the prompts' too: what is written there moves the answers through
-    attention. The loss is the cross-entropy of the answers' tokens, summed.
+    The rows are all tokens of the examples, including the prompts', which affect the answers through attention. The
+    loss is the summed cross-entropy of the answers' tokens.
 
     Attributes:
         labels: which answers.
         kind: ``ekfac`` takes a second pass.
         seed: of sampled labels.
-        smoothing: the share of sampled labels that are drawn from the whole vocabulary instead, each token as likely as
-            another. Without it, tokens that the model never expects have no curvature, and moving probability to them
-            costs nothing.
+        smoothing: the share of sampled labels drawn uniformly from the whole vocabulary instead. Without it, tokens
+            that the model never expects have no curvature, and moving probability to them costs nothing.
 
     Raises:
-        ConfigurationError: there are no such labels, or no such factors, or the share is none.
+        ConfigurationError: a value is out of range.
     """
 
     labels: Labels = "sampled"
@@ -73,16 +72,16 @@ class Curvature:
     def collect(
         self, model: nn.Module, sites: Mapping[str, Site], examples: Sequence[Encoded], tokenizer: Any
     ) -> KroneckerFactors:
-        """The factors of those ``sites`` that the predictions depend on, over ``examples``.
+        """The factors of those ``sites`` that affect the predictions, over ``examples``.
 
         Args:
             model: in evaluation mode; the weights of the sites require gradients.
             sites: linear layers.
-            examples: the reference.
+            examples: the retain set.
             tokenizer: the model's.
 
         Raises:
-            SelectionError: a site is no linear layer, or the predictions depend on none.
+            SelectionError: a site is not a linear layer, or no site affects the predictions.
             NonFiniteError: the model overflows.
         """
         layers = linear(sites)
@@ -128,12 +127,12 @@ class Curvature:
         tokenizer: Any,
         sums: FactorSums | None = None,
     ) -> Iterator[Pass]:
-        """Forward and backward every example once, a few of like length at a time; ``sums`` collects the inputs."""
+        """Forward and backward every example once, a few of similar length at a time; ``sums`` collects the inputs."""
         order = sorted(examples, key=lambda one: len(one.input_ids))
         draws = torch.Generator().manual_seed(self.seed)
         with full_precision(), progress_bar("curvature", len(order)) as advance:
             for start in range(0, len(order), ROWS_AT_ONCE):
-                some = order[start : start + ROWS_AT_ONCE]  # in the order that ``predict`` forwards them in
+                some = order[start : start + ROWS_AT_ONCE]  # in the order in which ``predict`` forwards them
                 kept = padded(some, tokenizer)["attention_mask"].bool()
                 labels = RowLabels(torch.zeros(len(some), dtype=torch.long), {TEXT: kept.long() - 1})
                 with watched(model, layers) if sums is None else sums.forward(labels) as seen:
@@ -150,14 +149,14 @@ class Curvature:
 
 
 def linear(sites: Mapping[str, Site]) -> dict[str, WeightAndBias]:
-    """The sites, where each is a linear layer.
+    """The sites, all of them linear layers.
 
     Raises:
-        SelectionError: one of them is not.
+        SelectionError: a site is not a linear layer.
     """
     found: dict[str, WeightAndBias] = {}
     for name, site in sites.items():
         if not isinstance(site, LinearSite | TransposedLinearSite):
-            raise SelectionError(f"site {name!r} is no linear layer, and only those have Kronecker factors here")
+            raise SelectionError(f"site {name!r} is not a linear layer, so it has no Kronecker factors; leave it out")
         found[name] = site
     return found

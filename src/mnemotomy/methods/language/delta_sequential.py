@@ -1,4 +1,4 @@
-"""Delta weights as Case 2 of Appendix G asks for: layer by layer, towards what the pretrained model computes."""
+"""Delta weights as in Case 2 of Appendix G: layer by layer, towards what the pretrained model computes."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from mnemotomy.core.progress import progress_bar
 from mnemotomy.engram.cut import RelativeCut
 from mnemotomy.engram.edit import check_finite
 from mnemotomy.engram.forward import default_forward, move
-from mnemotomy.engram.sites import Reading, Site, parameter_names, sites_by_name
+from mnemotomy.engram.sites import Site, parameter_names, sites_by_name
 from mnemotomy.engram.spectrum import factorise
 from mnemotomy.methods.base import OURS, Family, SearchSpace
 from mnemotomy.methods.language.collecting import FORGET, RETAIN, Collecting
 from mnemotomy.methods.language.delta import pretrained_of
 from mnemotomy.methods.language.problem import LanguageMethod, TextProblem
-from mnemotomy.methods.language.propagation import Stream, local_names, stages
+from mnemotomy.methods.language.propagation import Stream, local_names, readings, stages
 from mnemotomy.methods.registry import register
 from mnemotomy.text.batches import Batch
 from mnemotomy.text.encoding import IGNORED
 
 Inputs = Callable[[int], Float[Tensor, "*rows d"]]
-"""Of a batch by its number: what a site reads."""
+"""A site's input for a batch, by the batch's number."""
 
 
 class PairedMoment(NamedTuple):
-    """Sums over tokens in float64, of rows extended by 1.
+    """Sums over tokens in float64, with rows extended by 1.
 
     Attributes:
         second: ``XᵀX`` of the site's own input.
@@ -45,16 +45,16 @@ class PairedMoment(NamedTuple):
     cross: Float[Tensor, "d d"]
 
     def of(self, site: Site) -> PairedMoment:
-        """Without the extension where the site has no bias."""
+        """The moment for ``site``: without the extension where it has no bias."""
         return self if site.has_bias else PairedMoment(self.second[:-1, :-1], self.cross[:-1, :-1])
 
 
 def paired_moment(own: Inputs, other: Inputs | None, labels: Sequence[Tensor]) -> PairedMoment:
-    """Sum over the tokens that have a label.
+    """Sum over the labelled tokens.
 
     Args:
         own: X.
-        other: X*; X itself where there is none.
+        other: X*; None for X itself.
         labels: ``[batch, length]`` of each batch.
     """
     second, cross = torch.zeros(()), torch.zeros(())
@@ -67,19 +67,6 @@ def paired_moment(own: Inputs, other: Inputs | None, labels: Sequence[Tensor]) -
     return PairedMoment(second, cross)
 
 
-def input_of(site: Site, run: Callable[[], Any]) -> Float[Tensor, "*rows d"]:
-    """What ``site`` reads while ``run`` runs its model."""
-    seen: list[Reading] = []
-    handles = site.attach(lambda name, reading: seen.append(reading))
-    try:
-        with torch.no_grad():
-            run()
-    finally:
-        for handle in handles:
-            handle.remove()
-    return seen[0].layout.rows(seen[0].tensor)
-
-
 def _extended(states: Float[Tensor, "*rows d"], counted: Tensor) -> Float[Tensor, "n d1"]:
     rows = states.flatten(0, -2)[counted.flatten().to(states.device)].float()  # OPT's blocks flatten them themselves
     return torch.cat([rows, rows.new_ones(len(rows), 1)], dim=1)
@@ -87,11 +74,11 @@ def _extended(states: Float[Tensor, "*rows d"], counted: Tensor) -> Float[Tensor
 
 @dataclass(frozen=True)
 class _View:
-    """One set as a model, or one block of it, is run on it.
+    """A model, or one of its blocks, with one set to run it on.
 
     Attributes:
         root: the model or the block.
-        run: on the batch of that number.
+        run: it on the batch with that number.
         labels: of each batch.
     """
 
@@ -100,35 +87,40 @@ class _View:
     labels: Sequence[Tensor]
 
     def inputs(self, name: str) -> Inputs:
-        """What the site of that name reads."""
-        site = sites_by_name(self.root, [name])[name]
-        return lambda index: input_of(site, lambda: self.run(index))
+        """The inputs of the site with that name."""
+        sites = sites_by_name(self.root, [name])
+
+        def rows(index: int) -> Float[Tensor, "*rows d"]:
+            _, seen = readings(lambda: self.run(index), sites)[0]
+            return seen.layout.rows(seen.tensor)
+
+        return rows
 
 
 @register
 @dataclass(frozen=True)
 class DeltaSequential(Collecting, LanguageMethod):
-    """``W_new = (V* X⁺ᵀ + W₂ Σ⁻)(Σ⁺ + Σ⁻)†`` with ``V* = W₁ X*`` (Eq. 32), one input after the other.
+    """``W_new = (V* X⁺ᵀ + W₂ Σ⁻)(Σ⁺ + Σ⁻)†`` with ``V* = W₁ X*`` (Eq. 32), one input after another.
 
-    ``W_new`` minimises ``‖W X⁺ − V*‖² + ‖W X⁻ − W₂ X⁻‖²``, where X⁺ and X⁻ are what the layer reads behind the layers
-    edited before it, W₂ is its own weight, W₁ the pretrained one and X* what the pretrained model reads there for the
-    tokens of X⁺. So V* needs no search: both models are forwarded side by side, and ``V* X⁺ᵀ = W₁ C`` with the
-    cross-moment ``C = X* X⁺ᵀ`` (examples as columns). As a difference, ``ΔW = α (W₁ C − W₂ Σ⁺)(Σ⁺ + Σ⁻)†``, which
-    leaves W₂ as it is where the pseudoinverse is cut, and at α = 1 is Eq. 32 everywhere else. The residual stream
-    carries what one layer leaves undone on to the next, whose inputs then show it.
+    ``W_new`` minimises ``‖W X⁺ − V*‖² + ‖W X⁻ − W₂ X⁻‖²``. X⁺ and X⁻ are the layer's inputs after the edits before it,
+    W₂ is its own weight, W₁ the pretrained one, and X* the pretrained model's input there for the tokens of X⁺. So V*
+    needs no search: both models are forwarded side by side, and ``V* X⁺ᵀ = W₁ C`` with the cross-moment ``C = X* X⁺ᵀ``
+    (examples as columns). As a difference, ``ΔW = α (W₁ C − W₂ Σ⁺)(Σ⁺ + Σ⁻)†``; it keeps W₂ where the pseudoinverse is
+    cut, and at α = 1 equals Eq. 32 elsewhere. What one layer leaves undone reaches the next one's inputs through the
+    residual stream.
 
     Attributes:
-        strength: α; below 1, V* lies between what the model computes and what the pretrained one does.
-        targets: ``pretrained`` for X* of the pretrained model; ``prefix`` for X* = X⁺, with which ΔW is that of the
-            naive form, on propagated activations.
-        restore: draw the retained tokens to what the unedited model computes for them, ``W₂ X₀⁻``, rather than to what
-            W₂ makes of what the edits before have left of X₀⁻.
-        cut: directions of Σ_total below ``cut · λ_max`` are left as they are.
+        strength: α; below 1, V* lies between the outputs of the model and of the pretrained one.
+        targets: ``pretrained`` for X* of the pretrained model; ``prefix`` for X* = X⁺, the naive ΔW on propagated
+            activations.
+        restore: pull the retained tokens to the unedited model's outputs ``W₂ X₀⁻``, instead of W₂'s outputs for the
+            inputs that the earlier edits have left.
+        cut: directions of Σ_total below ``cut · λ_max`` are not edited.
 
     Raises:
-        ConfigurationError: the problem has no pretrained model, or a value is out of its range.
-        SelectionError: the pretrained model is of another shape.
-        ModelError: the model has no blocks that run one after the other.
+        ConfigurationError: the problem has no pretrained model, or a value is out of range.
+        SelectionError: the pretrained model has other shapes.
+        ModelError: the model's blocks do not run one after another.
     """
 
     strength: float = 1.0
@@ -148,11 +140,11 @@ class DeltaSequential(Collecting, LanguageMethod):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        RelativeCut(self.cut)  # its own check, before any work is done
+        RelativeCut(self.cut)  # checks itself
         if self.targets not in ("pretrained", "prefix"):
             raise ConfigurationError(f"targets are 'pretrained' or 'prefix', not {self.targets!r}")
         if not math.isfinite(self.strength):
-            raise ConfigurationError(f"a strength is a finite number, not {self.strength}")
+            raise ConfigurationError(f"strength is a finite number, not {self.strength}")
 
     def __call__(self, problem: TextProblem) -> nn.Module:
         pretrained = pretrained_of(problem, self.name)
@@ -161,7 +153,11 @@ class DeltaSequential(Collecting, LanguageMethod):
         if tied_parameters(model).keys() & _parameters(model, outside):
             untie(model, next(iter(_parameters(model, outside))))
         sets = dict(self.batches(problem))
-        models = {name: aim for name, aim in self._aims(problem, pretrained).items() if aim is not None}
+        models: dict[str, nn.Module] = {}  # by set, the one whose inputs give the targets, if not the edited model's
+        if self.targets == "pretrained":
+            models[FORGET] = pretrained
+        if self.restore:
+            models[RETAIN] = problem.model
         own = {name: Stream(model, batches) for name, batches in sets.items()}
         aims = {name: Stream(aim, sets[name]) for name, aim in models.items()}
         with progress_bar(self.name, len(inside)) as advance:
@@ -178,18 +174,14 @@ class DeltaSequential(Collecting, LanguageMethod):
                 self._edit(stage, pretrained, views, aimed)
         return model
 
-    def _aims(self, problem: TextProblem, pretrained: nn.Module) -> dict[str, nn.Module | None]:
-        """By set, the model whose own inputs the targets are computed from; none where they are the edited model's."""
-        return {
-            FORGET: pretrained if self.targets == "pretrained" else None,
-            RETAIN: problem.model if self.restore else None,
-        }
-
     def _edit_block(
         self, names: Sequence[str], base: nn.Module, own: Mapping[str, Stream], aims: Mapping[str, Stream]
     ) -> None:
-        """Edit the sites of the block that the streams stand in front of, those that read one input together."""
-        views, aimed = ({name: _of_block(stream) for name, stream in streams.items()} for streams in (own, aims))
+        """Edit the sites of the streams' current block, those that read one input together."""
+        views, aimed = (
+            {name: _View(stream.block, stream.run, stream.labels) for name, stream in streams.items()}
+            for streams in (own, aims)
+        )
         for stage in stages(lambda: own[FORGET].run(0), sites_by_name(own[FORGET].block, names)):
             self._edit(stage, base, views, aimed)
 
@@ -197,10 +189,10 @@ class DeltaSequential(Collecting, LanguageMethod):
         """Edit sites that read one input.
 
         Args:
-            names: of the sites, in the views' models as in ``base``.
-            base: where the pretrained weights are.
-            own: both sets in the model that is edited.
-            aims: those whose targets come from another model, in that one.
+            names: of the sites, the same in the views and in ``base``.
+            base: the pretrained model or block.
+            own: both sets on the edited model.
+            aims: sets whose targets come from another model, on that model.
         """
         forget, retain = (
             paired_moment(
@@ -214,7 +206,9 @@ class DeltaSequential(Collecting, LanguageMethod):
         for name, site in sites_by_name(own[FORGET].root, names).items():
             weight, before = site.weight(), pretrained[name].weight()
             if weight.shape != before.shape:
-                raise SelectionError(f"site {name!r} has another shape in the pretrained model")
+                raise SelectionError(
+                    f"site {name!r} has another shape in the pretrained model; give the one that was fine-tuned"
+                )
             delta = self.delta(weight, before, forget.of(site), retain.of(site))
             check_finite(name, delta)
             site.add_(delta)
@@ -226,7 +220,7 @@ class DeltaSequential(Collecting, LanguageMethod):
         forget: PairedMoment,
         retain: PairedMoment,
     ) -> Float[Tensor, "out d"]:
-        """``ΔW = [α (W₁ C⁺ − W₂ Σ⁺) + W₂ (C⁻ − Σ⁻)] (Σ⁺ + Σ⁻)†``; C⁻ = Σ⁻ where nothing is to be restored.
+        """``ΔW = [α (W₁ C⁺ − W₂ Σ⁺) + W₂ (C⁻ − Σ⁻)] (Σ⁺ + Σ⁻)†``; C⁻ = Σ⁻ without ``restore``.
 
         Args:
             weight: W₂.
@@ -238,10 +232,6 @@ class DeltaSequential(Collecting, LanguageMethod):
         pull = self.strength * (before @ forget.cross - own @ forget.second) + own @ (retain.cross - retain.second)
         spectrum = factorise(forget.second + retain.second, RelativeCut(self.cut), torch.float64)
         return spectrum.times_inverse(pull, 0.0).float()
-
-
-def _of_block(stream: Stream) -> _View:
-    return _View(stream.block, stream.run, stream.labels)
 
 
 def _of_model(model: nn.Module, batches: Sequence[Batch], names: Sequence[str]) -> _View:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,7 +10,7 @@ from torch import Tensor
 from mnemotomy.core.errors import ConfigurationError
 from mnemotomy.engram.atlas import Atlas
 from mnemotomy.engram.edit import Edit
-from mnemotomy.engram.filters import FILTERS, Filter, Hard, Soft
+from mnemotomy.engram.filters import FILTERS, Filter, Hard
 from mnemotomy.engram.strength import erase
 from mnemotomy.methods.base import ENGRAM, OURS, SearchSpace
 from mnemotomy.methods.language.closed_form import MomentsEdit
@@ -22,14 +21,32 @@ PAPER_STRENGTHS = tuple(step / 20 for step in range(1, 21))
 """Appendix E.3 of arXiv 2606.14997: 0.05, 0.10, …, 1.0."""
 
 
+@dataclass(frozen=True)
+class Filtered(MomentsEdit):
+    """``W − α W f(P)`` with a function f of the eigenvalues μ of ``P = Σ⁺ (Σ⁺ + Σ⁻)†``.
+
+    Attributes:
+        strength: α.
+    """
+
+    strength: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.filter(0.5)  # checks the settings
+
+    def filter(self, share: float) -> Filter | None:
+        """f, given the share n⁺/N of the forget set's tokens; None for μ itself."""
+        return None
+
+    def edit(self, atlas: Atlas) -> Edit:
+        return erase(atlas, FORGET, self.strength, self.filter(share_of(atlas)))
+
+
 @register
 @dataclass(frozen=True)
-class EngramUniform(MomentsEdit):
-    """``W − α W Σ⁺ (Σ⁺ + Σ⁻)†`` at every projection (Eq. 4, 7), α the same for all (Appendix E.3).
-
-    Raises:
-        ConfigurationError, DataError: as ``MomentsEdit``.
-    """
+class EngramUniform(Filtered):
+    """``W − α W Σ⁺ (Σ⁺ + Σ⁻)†`` at every projection (Eq. 4, 7), α the same for all (Appendix E.3)."""
 
     strength: float = 0.6
 
@@ -38,22 +55,14 @@ class EngramUniform(MomentsEdit):
     paper: ClassVar = ENGRAM
     search_space: ClassVar = SearchSpace({"strength": (0.4, 0.6, 0.8, 1.0, 1.5, 2.0, 3.0, 4.0)})
 
-    def edit(self, atlas: Atlas) -> Edit:
-        return erase(atlas, FORGET, self.strength)
-
 
 @register
 @dataclass(frozen=True)
-class EngramWeightNorm(MomentsEdit):
-    """The same with ``α = ‖W⁺‖/‖W‖`` of each projection, rescaled to a maximum of 1 (Section 7, Appendix E.3).
+class EngramWeightNorm(Filtered):
+    """``EngramUniform`` with ``α = ‖W⁺‖/‖W‖`` per projection, rescaled to a maximum of 1 (Section 7, Appendix E.3).
 
-    The paper's α̃ has no hyperparameter: ``strength`` 1. Other values multiply it.
-
-    Raises:
-        ConfigurationError, DataError: as ``MomentsEdit``.
+    The paper's α̃ has no hyperparameter; ``strength`` multiplies it.
     """
-
-    strength: float = 1.0
 
     name: ClassVar = "engram-weight-norm"
     title: ClassVar = "Engram (α̃, weight norm)"
@@ -70,7 +79,7 @@ class Steep:
 
     Attributes:
         times: τ in units of the μ of a direction that both sets share.
-        exponent: p; the larger, the nearer to the projector on ``μ > τ``.
+        exponent: p; the larger, the closer to the projector on ``μ > τ``.
 
     Raises:
         ConfigurationError: a value is not above 0.
@@ -84,27 +93,20 @@ class Steep:
             raise ConfigurationError(f"times and exponent are above 0, not {self.times} and {self.exponent}")
 
     def response(self, mu: Tensor, share: float) -> Tensor:
-        """What each direction is multiplied by, given n⁺/N."""
+        """The factor of each direction, given n⁺/N."""
         power = (mu / (self.times * share)) ** self.exponent
         return 1.0 - 1.0 / (1.0 + power)  # also where the power overflows
 
 
-@dataclass(frozen=True)
-class Filtered(MomentsEdit):
-    """``W − α W f(P)`` with a function f of the eigenvalues μ of ``P = Σ⁺ (Σ⁺ + Σ⁻)†``.
+def projector(excess: float, share: float) -> Hard:
+    """The projector on ``μ > n⁺/N + excess · (1 − n⁺/N)``, given n⁺/N.
 
-    Attributes:
-        strength: α.
+    Raises:
+        ConfigurationError: the excess is not in [0, 1).
     """
-
-    strength: float = 1.0
-
-    @abstractmethod
-    def filter(self, share: float) -> Filter:
-        """f, given the share n⁺/N of the forget set's tokens."""
-
-    def edit(self, atlas: Atlas) -> Edit:
-        return erase(atlas, FORGET, self.strength, self.filter(share_of(atlas)))
+    if not 0.0 <= excess < 1.0:
+        raise ConfigurationError(f"excess over n⁺/N is in [0, 1), not {excess}")
+    return Hard(share + excess * (1.0 - share))
 
 
 @register
@@ -112,11 +114,8 @@ class Filtered(MomentsEdit):
 class EngramProjector(Filtered):
     """The projector on the directions with ``μ > τ``, ``τ = n⁺/N + excess · (1 − n⁺/N)``.
 
-    An excess of 0 is the μ of a direction that the forget set shares with everything, 1 that of one all its own: τ
-    follows the sizes of both sets.
-
-    Raises:
-        ConfigurationError, DataError: a value is out of its range.
+    An excess of 0 is the μ of a direction that the forget set shares with everything, 1 the μ of one that only the
+    forget set has: τ follows the sizes of both sets.
     """
 
     excess: float = 0.1
@@ -129,23 +128,14 @@ class EngramProjector(Filtered):
         small={"excess": (0.05, 0.07, 0.1, 0.13), "strength": (0.5, 1.0)},
     )
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0.0 <= self.excess < 1.0:
-            raise ConfigurationError(f"an excess over n⁺/N lies in [0, 1), not {self.excess}")
-
     def filter(self, share: float) -> Filter:
-        return Hard(share + self.excess * (1.0 - share))
+        return projector(self.excess, share)
 
 
 @register
 @dataclass(frozen=True)
 class EngramSteep(Filtered):
-    """``Steep``: the projector with a soft edge at ``τ = times · n⁺/N``.
-
-    Raises:
-        ConfigurationError, DataError: a value is out of its range.
-    """
+    """``Steep``, the projector with a soft edge at ``τ = times · n⁺/N``."""
 
     times: float = 2.0
     exponent: float = 4.0
@@ -158,10 +148,6 @@ class EngramSteep(Filtered):
         small={"times": (1.75, 2.0, 2.5, 3.0), "strength": (0.5, 1.0)},
     )
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.filter(0.5)  # its own check, before any work is done
-
     def filter(self, share: float) -> Filter:
         return Steep(self.times, self.exponent)
 
@@ -169,11 +155,7 @@ class EngramSteep(Filtered):
 @register
 @dataclass(frozen=True)
 class EngramFiltered(Filtered):
-    """Any filter of ``mnemotomy.engram.filters`` that has no parameter of its own, by name; the sweep over filters.
-
-    Raises:
-        ConfigurationError, DataError: there is no such filter, or a value is out of its range.
-    """
+    """Any filter of ``mnemotomy.engram.filters`` without parameters, by name."""
 
     by: str = "excess"
 
@@ -182,17 +164,14 @@ class EngramFiltered(Filtered):
     paper: ClassVar = OURS
     search_space: ClassVar = SearchSpace({"by": ("power", "excess", "balanced"), "strength": (1.0, 2.0)})
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def filter(self, share: float) -> Filter:
         known = [name for name in FILTERS if name != "ridge"]
         if self.by not in known:
             raise ConfigurationError(f"there is no filter {self.by!r}; choose one of {', '.join(known)}")
-
-    def filter(self, share: float) -> Filter:
-        found: Filter = FILTERS.get(self.by, Soft)()
+        found: Filter = FILTERS[self.by]()
         return found
 
 
 def share_of(atlas: Atlas) -> float:
-    """n⁺/N in tokens: the same at every site, for each sees every token."""
+    """n⁺/N in tokens; the same at every site, because each sees every token."""
     return atlas.share(next(iter(atlas.sites)), [FORGET])

@@ -1,4 +1,4 @@
-"""Engram automatic: filter and strength chosen on training examples alone, some of the retained ones held out."""
+"""Engram automatic: filter and strength are chosen on training examples, with some retained ones held out."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from mnemotomy.text.records import TextExample
 
 
 class Choice(NamedTuple):
-    """A filter's threshold with a strength, and what they leave.
+    """A filter's threshold with a strength, and their effect.
 
     Attributes:
         times: τ in units of n⁺/N.
         strength: α.
-        forgotten: in [0, 1]; 0 for what the unedited model knows of the forget set, 1 for the level of the unseen.
+        forgotten: in [0, 1]; 0 for the unedited model's knowledge of the forget set, 1 for the level of unseen answers.
         kept: in [0, 1]; the probability of held-out retained answers, relative to the unedited model's.
     """
 
@@ -46,7 +46,7 @@ class Choice(NamedTuple):
 
 
 class _Judge(NamedTuple):
-    """Training examples to choose on, and what the unedited model says of them."""
+    """Training examples to choose on, and the unedited model's probabilities."""
 
     forget: list[Encoded]
     retain: list[Encoded]
@@ -58,26 +58,25 @@ class _Judge(NamedTuple):
 @register
 @dataclass(frozen=True)
 class EngramAutomatic(ClosedForm):
-    """The ``Steep`` filter with τ and α chosen without a test question, a paraphrase or a retrained model.
+    """The ``Steep`` filter with τ and α chosen without a test question, a paraphrase or a gold model.
 
-    The rule is Eq. 26, 27 and 29 on training examples: the harmonic mean of what is forgotten and what is kept. Both
-    are mean probabilities ``P(a|q)^(1/|a|)``. What is kept is that of retained examples that the moments leave out,
-    over the unedited model's. What is forgotten is how far that of the forget set has come from the unedited model's
-    to the level of the unseen, the distance to that level and not beyond. In place of the retrained model, which would
-    know that level, stand the forget set's answers swapped between its questions, of which the model has learned
-    nothing. It has learned the answers themselves, so this is an upper bound of the level: the rule erases rather too
-    little than too much.
+    The score is Eq. 26, 27 and 29 on training examples: the harmonic mean of what is forgotten and what is kept, both
+    from mean probabilities ``P(a|q)^(1/|a|)``. Kept: that of held-out retained examples, relative to the unedited
+    model's. Forgotten: how far that of the forget set has moved from the unedited model's to the level of unseen
+    answers; overshooting counts against it. A gold model would give that level. Here it comes from the forget set's
+    answers swapped between its questions, pairs that the model never learned. It did learn the answers, so this is an
+    upper bound: the rule erases too little rather than too much.
 
-    For each τ, α rises until the score has fallen twice. Every further round starts from what is left, and is undone
-    where it does not raise the score.
+    For each τ, α rises until the score has fallen twice. A further round starts from the edited model, and is undone
+    unless it raises the score.
 
     Attributes:
-        times: of τ in units of n⁺/N, those that are tried.
-        strengths: those that are tried.
+        times: τ to try, in units of n⁺/N.
+        strengths: α to try.
         held_out: retained examples, and as many to forget, to choose on.
 
     Raises:
-        ConfigurationError: a value is out of its range, or nothing is left to retain.
+        ConfigurationError: a value is out of range, or nothing is left to retain.
     """
 
     times: Sequence[float] = (1.5, 2.0, 2.5, 3.0)
@@ -93,9 +92,9 @@ class EngramAutomatic(ClosedForm):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.times or not self.strengths or min(*self.times, *self.strengths) <= 0.0:
-            raise ConfigurationError(f"give times and strengths above 0, not {self.times} and {self.strengths}")
+            raise ConfigurationError(f"times and strengths are above 0, not {self.times} and {self.strengths}")
         if self.held_out < 1:
-            raise ConfigurationError(f"hold out at least one example, not {self.held_out}")
+            raise ConfigurationError(f"held_out is at least 1, not {self.held_out}")
 
     def __call__(self, problem: TextProblem) -> nn.Module:
         read, judge = self._prepare(problem)
@@ -110,16 +109,16 @@ class EngramAutomatic(ClosedForm):
         return model
 
     def choose(self, problem: TextProblem) -> Choice:
-        """What the first round settles on."""
+        """The first round's choice."""
         read, judge = self._prepare(problem)
         atlas = self.atlas(problem.model, self.moments(problem.model, read))
         return self._choose(problem.model, atlas, judge, problem)[0]
 
     def _prepare(self, problem: TextProblem) -> tuple[TextProblem, _Judge]:
-        """The problem without what is held out, and what to choose on."""
+        """The problem without the held-out examples, and what to choose on."""
         if len(problem.retain) <= self.held_out:
             raise ConfigurationError(
-                f"{self.held_out} of {len(problem.retain)} retained examples are to be held out; hold out fewer"
+                f"cannot hold out {self.held_out} of {len(problem.retain)} retained examples; hold out fewer"
             )
         kept = some(problem.retain, self.held_out, problem.seed)
         out = {id(example) for example in kept}
@@ -144,7 +143,7 @@ class EngramAutomatic(ClosedForm):
     def _rising(
         self, model: nn.Module, engram: Edit, times: float, judge: _Judge, problem: TextProblem
     ) -> Iterator[Choice]:
-        """One choice per strength, up to where the score has fallen twice or the model has broken."""
+        """One choice per strength, until the score has fallen twice or the model breaks."""
         best, falls = 0.0, 0
         for strength in sorted(self.strengths):
             try:
@@ -163,9 +162,9 @@ class EngramAutomatic(ClosedForm):
 
 
 def swapped(examples: Sequence[TextExample]) -> list[TextExample]:
-    """Each question with the answer of another, as far from it as can be; neighbours are often of one subject.
+    """Each question with another's answer, as far away as possible, because neighbours often share a subject.
 
-    Examples that are no questions are left out; so are all where there are fewer than two.
+    Only questions are kept; with fewer than two, nothing is.
     """
     asked = [example for example in examples if example.form == "question"]
     half = len(asked) // 2
@@ -177,7 +176,7 @@ def swapped(examples: Sequence[TextExample]) -> list[TextExample]:
 
 
 def _probability(model: nn.Module, rows: Sequence[Encoded], problem: TextProblem) -> float:
-    """The mean of ``P(a|q)^(1/|a|)``; 0 of nothing.
+    """The mean of ``P(a|q)^(1/|a|)``; 0 without rows.
 
     Raises:
         NonFiniteError: the edit has broken the model.
@@ -187,5 +186,5 @@ def _probability(model: nn.Module, rows: Sequence[Encoded], problem: TextProblem
     found = sequence_log_probabilities(model, rows, problem.tokenizer)
     value = float((found / predicted_tokens(rows).to(found)).exp().mean())
     if not math.isfinite(value):
-        raise NonFiniteError("the model's log-probabilities are NaN; the edit has broken it")
+        raise NonFiniteError("the edit has broken the model: its log-probabilities are NaN")
     return value

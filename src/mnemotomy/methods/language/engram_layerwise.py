@@ -1,4 +1,4 @@
-"""Engram layer by layer: what a projection reads is collected again once all before it have been edited."""
+"""Engram layer by layer: a projection's inputs are collected again once all before it are edited."""
 
 from __future__ import annotations
 
@@ -8,19 +8,17 @@ from typing import ClassVar
 
 from torch import nn
 
-from mnemotomy.core.errors import ConfigurationError
 from mnemotomy.core.progress import progress_bar
 from mnemotomy.engram.atlas import Atlas
 from mnemotomy.engram.collect import CollectOptions, collect
 from mnemotomy.engram.cut import RelativeCut
 from mnemotomy.engram.edit import Edit
-from mnemotomy.engram.filters import Filter, Hard
 from mnemotomy.engram.sites import sites_by_name
 from mnemotomy.engram.strength import erase
 from mnemotomy.methods.base import OURS, SearchSpace
 from mnemotomy.methods.language.closed_form import ClosedForm
 from mnemotomy.methods.language.collecting import FORGET, RETAIN
-from mnemotomy.methods.language.engram import share_of
+from mnemotomy.methods.language.engram import projector, share_of
 from mnemotomy.methods.language.problem import TextProblem
 from mnemotomy.methods.language.propagation import Stream, forward_state, local_names, stages
 from mnemotomy.methods.registry import register
@@ -29,20 +27,19 @@ from mnemotomy.methods.registry import register
 @register
 @dataclass(frozen=True)
 class EngramLayerwise(ClosedForm):
-    """Eq. 4 at one input after the other, in the order of the forward pass, on activations propagated anew.
+    """Eq. 4 at one input after another, in the order of the forward pass, on freshly propagated activations.
 
-    In one go, every layer is edited for what it used to read, and erasing adds up over the depth. Here a layer finds
+    Edited all at once, every layer is edited for its old inputs, and erasure adds up over the depth. Here a layer sees
     only what the edits before it have left.
 
     Attributes:
         strength: α.
         excess: erase with the projector on ``μ > n⁺/N + excess · (1 − n⁺/N)`` instead of with μ.
-        together: edit a block's projections at once, and not q, k, v before o, and o before gate and up.
+        together: edit a block's projections at once, instead of q, k, v before o, and o before gate and up.
         rounds: how often each edit is repeated before the next.
 
     Raises:
-        ConfigurationError, DataError: a value is out of its range.
-        ModelError: the model has no blocks that run one after the other.
+        ModelError: the model's blocks do not run one after another.
     """
 
     strength: float = 0.6
@@ -59,8 +56,8 @@ class EngramLayerwise(ClosedForm):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.excess is not None and not 0.0 <= self.excess < 1.0:
-            raise ConfigurationError(f"an excess over n⁺/N lies in [0, 1), not {self.excess}")
+        if self.excess is not None:
+            projector(self.excess, 0.5)  # checks it
 
     def __call__(self, problem: TextProblem) -> nn.Module:
         model = copy.deepcopy(problem.model).eval()
@@ -80,10 +77,7 @@ class EngramLayerwise(ClosedForm):
         return model
 
     def _edit_of(self, atlas: Atlas) -> Edit:
-        chosen: Filter | None = None
-        if self.excess is not None:
-            share = share_of(atlas)
-            chosen = Hard(share + self.excess * (1.0 - share))
+        chosen = None if self.excess is None else projector(self.excess, share_of(atlas))
         return erase(atlas, FORGET, self.strength, chosen)
 
     def _edit_block(self, streams: dict[str, Stream], names: list[str]) -> None:

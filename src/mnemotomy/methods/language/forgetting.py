@@ -1,4 +1,4 @@
-"""The gradient that forgets: of the log-odds, or of the loss, of the examples that are below the level."""
+"""The forget gradient: of the log-odds or the loss of the examples below the level."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from mnemotomy.methods.language.predictions import ROWS_AT_ONCE, Predictions, pr
 from mnemotomy.text.encoding import Encoded
 
 FLOOR = 0.05
-"""Added to ``1 − p``, so that tokens the model is sure of weigh at most 20 times those that it has lost."""
+"""Added to ``1 − p``, so that tokens the model is sure of weigh at most 20 times as much as those it has lost."""
 
 
 class Forgetting(NamedTuple):
-    """What one pass over the forget set says.
+    """The result of one pass over the forget set.
 
     Attributes:
         gradients: by site, of ``Σ w · (−log p)``.
-        gap: how far the examples' mean losses lie under the level, in nats; 0 for those above; the mean over all.
-        tokens: how many tokens the gradient speaks of, each by its example's weight.
+        gap: how far the examples' mean losses lie below the level, in nats, 0 for those above; the mean over all.
+        tokens: number of tokens in the gradient, each counted by its example's weight.
     """
 
     gradients: Matrices
@@ -34,11 +34,11 @@ class Forgetting(NamedTuple):
 
 @dataclass(frozen=True)
 class WeightedForgetLoss:
-    """``Σ w · (−log p)`` over the tokens of a set, with weights that are held fixed while the gradient is taken.
+    """``Σ w · (−log p)`` over the tokens of a set, with weights that are constants for the gradient.
 
-    A weight is how far the example's mean loss lies under the level, as a share of it: what has reached the level is
-    left alone. For the log-odds it is divided by ``1 − p + 0.05``: the gradient of the loss itself all but vanishes on
-    what is best memorised, and is largest on what the model has never learned.
+    A weight is how far the example's mean loss lies below the level, as a share of it: an example that has reached the
+    level is left alone. For the log-odds it is divided by ``1 − p + 0.05``, because the gradient of the loss all but
+    vanishes on what is best memorised, and is largest on what the model never learned.
 
     Attributes:
         level: the mean loss per token to reach, in nats.
@@ -74,7 +74,7 @@ def loss_gradient(
 
 
 def _forwards(model: nn.Module, rows: Sequence[Encoded], tokenizer: Any, what: str) -> Iterator[Predictions]:
-    """Forward the rows, a few of like length at a time, with no gradient left from before."""
+    """Clear the gradients and forward the rows, a few of similar length at a time."""
     model.zero_grad(set_to_none=True)
     order = sorted(rows, key=lambda row: len(row.input_ids))
     with progress_bar(what, len(order)) as advance:

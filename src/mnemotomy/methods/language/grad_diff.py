@@ -1,4 +1,4 @@
-"""GradAscent and GradDiff: gradient ascent on the answers to forget, alone or beside descent on the retain set."""
+"""GradAscent and GradDiff: gradient ascent on the answers to forget, alone or with descent on the retain set."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from mnemotomy.methods.language.gradient import (
     GradientMethod,
     RetainingMethod,
     StepLoss,
+    forgotten,
     nll,
     over_tokens,
 )
 from mnemotomy.methods.language.loop import Loss
-from mnemotomy.methods.language.problem import TextProblem, sequences
+from mnemotomy.methods.language.problem import TextProblem
 from mnemotomy.methods.registry import register
 
 
@@ -41,18 +42,14 @@ class GradientAscent(GradientMethod):
 
 def ascent(problem: TextProblem) -> Loss:
     """``−L_NLL`` of the answers to forget."""
-    forgotten, likelihood = sequences(problem, problem.forget), nll(problem)
-    return over_tokens(lambda step: [forgotten[i] for i in step.forget], lambda model, rows: -likelihood(model, rows))
+    likelihood = nll(problem)
+    return over_tokens(forgotten(problem), lambda model, rows: -likelihood(model, rows))
 
 
 @register
 @dataclass(frozen=True)
 class GradDiff(RetainingMethod):
-    """``−γ L_NLL(X⁺) + α L_retain(X⁻)``.
-
-    Raises:
-        ConfigurationError: a value is out of its range.
-    """
+    """``−γ L_NLL(X⁺) + α L_retain(X⁻)``."""
 
     name: ClassVar = "grad-diff"
     title: ClassVar = "GradDiff"

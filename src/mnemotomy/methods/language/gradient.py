@@ -1,4 +1,4 @@
-"""What the gradient methods have in common: a copy is trained, on a loss that each of them names."""
+"""What the gradient methods share: a copy of the model is trained on the method's own loss."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ LEARNING_RATES = (1e-5, 2e-5, 5e-5)
 ALPHAS = (1.0, 2.0, 5.0)
 BETAS = (0.05, 0.1, 0.5)
 EPOCHS = (5, 10)
-"""The grids of OpenUnlearning, as the names of its published checkpoints of Llama-3.2-1B and forget10 list them."""
+"""OpenUnlearning's grids, from the names of its published checkpoints for Llama-3.2-1B and forget10."""
 
 GENTLE, STRONG = (1e-4, 3e-4), (1e-3, 3e-3)
-"""Rates that move a model of some millions of parameters as far as OpenUnlearning's move one of a billion.
+"""Rates that move a model with a few million parameters as far as OpenUnlearning's move one with a billion.
 
-On tofu-tiny, NPO and SimNPO at 3e-4 hardly forget, and NPO gains up to 3e-3, the rate of the fine-tuning three times
-over, so that all losses that are bounded below are tried at high rates. Epochs of the small search spaces are as many
-as a processor without an accelerator allows.
+On tofu-tiny, NPO and SimNPO hardly forget at 3e-4, and NPO improves up to 3e-3, three times the rate of the
+fine-tuning; so every loss that is bounded below is tried at high rates. The small search spaces have as many epochs as
+a CPU allows.
 """
 
 StepLoss = Callable[[nn.Module, Step], Tensor]
 Rows = Callable[[Step], Sequence[Encoded]]
-"""A text for each example of a whole step."""
+"""A text for each example of a step."""
 Mean = Callable[[nn.Module, Sequence[Encoded]], Tensor]
-"""Over the tokens of some texts."""
+"""Over the tokens of texts."""
 
 
 @dataclass(frozen=True)
@@ -57,35 +57,35 @@ class GradientMethod(Descent, LanguageMethod):
         return self.train(problem, copy.deepcopy(problem.model))
 
     def train(self, problem: TextProblem, model: nn.Module, folder: str | Path | None = None) -> nn.Module:
-        """Train ``model``, a copy of the problem's own or an edited one, in place; it comes back in evaluation mode.
+        """Train ``model``, a copy of the problem's own or an edited one, in place; return it in evaluation mode.
 
-        References, where a loss has one, are the problem's own model, which must therefore stay as it is.
+        A loss's reference is the problem's own model, which must not change meanwhile.
 
         Args:
             problem: what to forget.
-            model: where to start from.
-            folder: of checkpoints; a run that was interrupted there goes on.
+            model: where to start.
+            folder: of checkpoints; an interrupted run resumes from there.
 
         Raises:
             ConfigurationError: a package is missing, or ``model`` is the problem's own.
-            DataError: an example has not what the method needs.
-            TrainingError: a loss is no longer finite; the model is then spoilt.
+            DataError: an example lacks what the method needs.
+            TrainingError: a loss is no longer finite; ``model`` is then unusable.
         """
         return self.minimise(self.objective(problem), problem, model, folder)
 
     def minimise(
         self, loss: Loss, problem: TextProblem, model: nn.Module, folder: str | Path | None = None
     ) -> nn.Module:
-        """``train`` with an objective that was computed before."""
+        """``train`` with an objective made before."""
         if model is problem.model:
-            raise ConfigurationError(f"{self.name} holds on to the problem's own model while it trains; give a copy")
+            raise ConfigurationError(f"{self.name} would train the problem's own model, its reference; give a copy")
         path, key = (None, "") if folder is None else (Path(folder), self._key(problem, model))
         run = Run(self.name, len(problem.forget), len(problem.retain), problem.seed, path, key)
         return descend(model, loss, self, run, companion=loss if isinstance(loss, nn.Module) else None)
 
     @abstractmethod
     def objective(self, problem: TextProblem) -> Loss:
-        """What is minimised; a module's own parameters are trained along. All that is fixed is computed here, once."""
+        """The loss, with all that is fixed computed once; where it is a module, its parameters are trained too."""
 
     def _key(self, problem: TextProblem, model: nn.Module) -> str:
         examples = [[[turn.content for turn in one.turns] for one in s] for s in (problem.forget, problem.retain)]
@@ -101,14 +101,11 @@ class RetainingMethod(GradientMethod):
     """A method whose loss is ``γ · L_forget + α · L_retain``.
 
     Attributes:
-        gamma: weight of what forgets.
-        alpha: weight of what retains; nothing is computed for it at 0.
+        gamma: weight of forgetting.
+        alpha: weight of retaining; at 0, its loss is not computed.
         retain_loss: ``NLL``, the negative log-likelihood of the retained answers, or ``KL``, the divergence from the
             reference on them; ``states`` is RMU's.
-        retain_losses: what the method can take.
-
-    Raises:
-        ConfigurationError: a value is out of its range.
+        retain_losses: the choices for this method.
     """
 
     gamma: float = 1.0
@@ -122,7 +119,7 @@ class RetainingMethod(GradientMethod):
         if not self.gamma >= 0.0 or not self.alpha >= 0.0:
             raise ConfigurationError(f"γ and α are at least 0, not {self.gamma} and {self.alpha}")
         if self.retain_loss not in self.retain_losses:
-            raise ConfigurationError(f"the retain loss is one of {self.retain_losses}, not {self.retain_loss!r}")
+            raise ConfigurationError(f"retain_loss is one of {', '.join(self.retain_losses)}, not {self.retain_loss!r}")
 
     def objective(self, problem: TextProblem) -> Loss:
         forgetting, retaining = self.forgetting(problem), self.retaining(problem)
@@ -138,14 +135,25 @@ class RetainingMethod(GradientMethod):
         """``L_forget`` of a step."""
 
     def retaining(self, problem: TextProblem) -> StepLoss:
-        """``L_retain`` of a step; both losses are over the answers' tokens."""
-        kept = sequences(problem, problem.retain) if self.alpha else []
+        """``L_retain`` of a step, over the answers' tokens."""
         mean = nll(problem) if self.retain_loss == "NLL" else kl(problem)
-        return over_tokens(lambda step: [kept[index] for index in step.retain], mean)
+        return over_tokens(retained(problem) if self.alpha else lambda _: [], mean)
+
+
+def forgotten(problem: TextProblem) -> Rows:
+    """The answers to forget."""
+    rows = sequences(problem, problem.forget)
+    return lambda step: [rows[index] for index in step.forget]
+
+
+def retained(problem: TextProblem) -> Rows:
+    """The answers to retain."""
+    rows = sequences(problem, problem.retain)
+    return lambda step: [rows[index] for index in step.retain]
 
 
 def over_tokens(rows: Rows, mean: Mean) -> StepLoss:
-    """The mean over the tokens of a step's texts; that of a part counts by its share of them."""
+    """The mean over the tokens of a step's texts; a part counts by its share of the tokens."""
 
     def loss(model: nn.Module, step: Step) -> Tensor:
         drawn = rows(step.whole)
@@ -155,12 +163,12 @@ def over_tokens(rows: Rows, mean: Mean) -> StepLoss:
 
 
 def over_examples(mean: StepLoss) -> StepLoss:
-    """The mean over the examples of a step; that of a part counts by its share of them."""
+    """The mean over the examples of a step; a part counts by its share of the examples."""
     return lambda model, step: mean(model, step) * step.share()
 
 
 def nll(problem: TextProblem) -> Mean:
-    """``L_NLL``: the negative log-likelihood of texts."""
+    """``L_NLL``, the negative log-likelihood of texts."""
     return lambda model, rows: negative_log_likelihood(predict(model, rows, problem.tokenizer).log_probabilities())
 
 
@@ -175,13 +183,3 @@ def reference_logits(problem: TextProblem, examples: Sequence[Encoded]) -> Tenso
     """The logits ``[tokens, vocabulary]`` of the problem's own model, in the order of ``predictions.predict``."""
     with observing(problem.model):
         return predict(problem.model, examples, problem.tokenizer).logits
-
-
-def check_beta(beta: float) -> None:
-    """Refuse an inverse temperature that is not positive.
-
-    Raises:
-        ConfigurationError: β is not above 0.
-    """
-    if not beta > 0.0:
-        raise ConfigurationError(f"β is above 0, not {beta}")

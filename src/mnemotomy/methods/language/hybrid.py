@@ -1,4 +1,4 @@
-"""Hybrid: a closed-form edit as the starting point of a few gradient steps."""
+"""Hybrid: a closed-form edit, then a few gradient steps."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from mnemotomy.methods.registry import method_named, register
 @register
 @dataclass(frozen=True)
 class Hybrid(LanguageMethod):
-    """``then``, trained from where ``start`` has left the model; its reference is the model before the edit.
+    """``then``, trained from the result of ``start``; its reference is the model before the edit.
 
     Attributes:
         start: a closed-form method, or its name for its defaults.
-        then: what is trained from there, for a few epochs.
+        then: the gradient method that trains from there, for a few epochs.
 
     Raises:
-        ConfigurationError: ``start`` is no closed-form method, or ``then`` no gradient method.
+        ConfigurationError: ``start`` is not a closed-form method, or ``then`` not a gradient method.
     """
 
     start: LanguageMethod | str = "two-sided"
@@ -40,15 +40,13 @@ class Hybrid(LanguageMethod):
     draws: ClassVar = True
     cost: ClassVar = "the closed form, and 1 epoch of both sets, forwards and backwards"
     search_space: ClassVar = SearchSpace(
-        {
-            "then": tuple(NPO(learning_rate=rate, epochs=1) for rate in (1e-5, 2e-5, 5e-5)),
-        },
+        {"then": tuple(NPO(learning_rate=rate, epochs=1) for rate in (1e-5, 2e-5, 5e-5))},
         small={"start": (TwoSided(),), "then": tuple(NPO(learning_rate=rate, epochs=1) for rate in (3e-5, 1e-4))},
     )
 
     def __post_init__(self) -> None:
         if not isinstance(self.then, GradientMethod):
-            raise ConfigurationError(f"a hybrid goes on with a gradient method, not with {self.then!r}")
+            raise ConfigurationError(f"then is a gradient method, not {self.then!r}")
         self._start()
 
     def __call__(self, problem: TextProblem) -> nn.Module:
@@ -60,5 +58,5 @@ class Hybrid(LanguageMethod):
     def _start(self) -> LanguageMethod:
         found = method_named("language models", self.start)() if isinstance(self.start, str) else self.start
         if not isinstance(found, LanguageMethod) or found.family != "closed form":
-            raise ConfigurationError(f"a hybrid starts from a closed-form method, not from {self.start!r}")
+            raise ConfigurationError(f"start is a closed-form method, not {self.start!r}")
         return found

@@ -1,4 +1,4 @@
-"""What all gradient methods for language models share: AdamW on steps that are a function of seed and number."""
+"""The training loop of all gradient methods for language models: AdamW on steps determined by seed and number."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ T = TypeVar("T")
 
 
 class Step(NamedTuple):
-    """What one update is computed from; a function of seed and number alone, so that a run can be resumed.
+    """The input of one update; a function of seed and number alone, so that a run can be resumed.
 
     Attributes:
         number: of the step, from 0.
         progress: of the whole run, from 0 to 1.
-        forget: indices of examples to forget; an epoch has each once.
+        forget: indices of examples to forget; each occurs once per epoch.
         retain: indices of examples to retain, one drawn at random for each to forget.
-        seed: of whatever else the step draws.
-        start: where the part's examples begin among those of the whole step.
-        cut_from: the step that this is a part of.
+        seed: for everything else that the step draws.
+        start: position of the part's first example in the whole step.
+        cut_from: the whole step, where this is a part.
     """
 
     number: int
@@ -48,7 +48,7 @@ class Step(NamedTuple):
 
     @property
     def whole(self) -> Step:
-        """The step that this is a part of; itself where it is no part."""
+        """The step that this is a part of, or itself."""
         return self.cut_from or self
 
     def parts(self, count: int) -> list[Step]:
@@ -62,41 +62,41 @@ class Step(NamedTuple):
         ]
 
     def own(self, drawn: Sequence[T]) -> Sequence[T]:
-        """Of what was drawn for the examples of the whole step, that for the part's."""
+        """The part's share of what was drawn for the whole step."""
         return drawn[self.start : self.start + len(self.forget)]
 
     def share(self, weigh: Callable[[Step], float] = lambda step: len(step.forget)) -> float:
-        """What a mean over the part counts in that over the whole: its share of the examples, or of what is weighed."""
+        """The weight of the part's mean in the whole step's: its share of the examples, or of what ``weigh`` counts."""
         whole = weigh(self.whole)
         return weigh(self) / whole if whole else 1.0
 
     def update(self, count: int) -> Update[Step]:
-        """The step for the loop of ``training``."""
+        """The step as the training loop takes it."""
         return Update(self.parts(count), self.seed)
 
 
 Loss = Callable[[nn.Module, Step], Tensor]
-"""Of the model in training on a step or a part of one. The losses of the parts add up to that of the whole: each term
-is the mean over its examples or tokens, times the part's ``share`` of them."""
+"""Of a model on a step or a part of one. The losses of the parts add up to the whole step's: each term is the mean over
+its examples or tokens, times the part's ``share`` of them."""
 
 
 @dataclass(frozen=True)
 class Descent:
-    """AdamW as OpenUnlearning's trainer has it: the rate rises for an epoch, then falls to zero along a line.
+    """AdamW as in OpenUnlearning's trainer: the rate rises for an epoch, then falls linearly to zero.
 
     Attributes:
-        learning_rate: the highest. 1e-5 suits a billion parameters and more; small models want up to 1e-3.
+        learning_rate: the peak. 1e-5 suits a billion parameters and more; small models need up to 1e-3.
         epochs: passes over the forget set.
         batch_size: examples to forget in one update, and as many to retain.
-        accumulation: parts that an update is cut into where its batch does not fit into memory.
+        accumulation: parts to cut an update into where its batch does not fit into memory.
         weight_decay: of matrices; biases and norms have none.
-        warmup_epochs: in which the rate rises.
+        warmup_epochs: epochs in which the rate rises.
         clip: norm to which the gradient is clipped.
-        lora: train an adapter, merged at the end, and not the weights.
-        precision: ``bf16`` autocast or ``no``; ``auto`` takes bf16 on a GPU that has it.
+        lora: train an adapter, merged at the end, instead of the weights.
+        precision: ``bf16`` autocast or ``no``; ``auto`` takes bf16 on a GPU that supports it.
 
     Raises:
-        ConfigurationError: a value is out of its range.
+        ConfigurationError: a value is out of range.
     """
 
     learning_rate: float = 1e-5
@@ -125,14 +125,14 @@ class Descent:
 
 @dataclass(frozen=True)
 class Run:
-    """What is run, beside its settings.
+    """A run, apart from its settings.
 
     Attributes:
         name: of the progress bar, and in errors.
-        forget, retain: how many examples there are of each.
-        seed: of the order, of what is drawn, of dropout and of an adapter.
-        folder: of a checkpoint after every epoch, which is removed at the end; nothing is written without one.
-        key: of the run; a checkpoint with another is refused.
+        forget, retain: number of examples in each set.
+        seed: of the order, of all draws, of dropout and of an adapter.
+        folder: for a checkpoint after every epoch, removed at the end; None to write nothing.
+        key: of the run; a checkpoint with another key is refused.
     """
 
     name: str
@@ -143,26 +143,24 @@ class Run:
     key: str = ""
 
     def per_epoch(self, settings: Descent) -> int:
-        """Steps of an epoch."""
+        """Steps per epoch."""
         return math.ceil(self.forget / settings.batch_size)
 
 
 def descend(
     model: nn.Module, loss: Loss, settings: Descent, run: Run, *, companion: nn.Module | None = None
 ) -> nn.Module:
-    """Train ``model`` in place, and give it back in evaluation mode, an adapter merged.
-
-    It stays on its device, in one process.
+    """Train ``model`` in place, on its device and in one process; return it in evaluation mode, any adapter merged.
 
     Args:
         model: its parameters that require gradients are trained, or an adapter in their place.
         loss: of the model on one step.
         settings: of the optimiser.
-        run: how many examples, which seed, where checkpoints go.
-        companion: a module of the loss that is trained along, with its own rate ``learning_rate``, as a probe.
+        run: number of examples, seed, checkpoints.
+        companion: a module of the loss, such as a probe, trained at its own ``learning_rate``.
 
     Raises:
-        ConfigurationError: accelerate is not installed, or peft where an adapter is wanted.
+        ConfigurationError: accelerate is not installed, or peft for an adapter.
         TrainingError: a loss or a parameter is no longer finite, there is nothing to train, or the checkpoint belongs
             to another run.
     """
@@ -186,7 +184,7 @@ def descend(
 
 
 def steps_of_epoch(run: Run, settings: Descent, epoch: int) -> Iterator[Step]:
-    """The steps of an epoch: each example to forget once, with one to retain drawn for it."""
+    """The steps of an epoch: each example to forget once, paired with one to retain drawn at random."""
     draw = random.Random(f"{run.seed} epoch {epoch}")
     order = draw.sample(range(run.forget), run.forget)
     each = run.per_epoch(settings)
@@ -199,7 +197,7 @@ def steps_of_epoch(run: Run, settings: Descent, epoch: int) -> Iterator[Step]:
 
 
 def rate(number: int, per_epoch: int, settings: Descent) -> float:
-    """The share of the learning rate at step ``number``: up along a line in the warm-up, then down to zero."""
+    """The factor of the learning rate at step ``number``: linear warm-up, then linear decay to zero."""
     return linear(number, per_epoch * settings.epochs, round(per_epoch * settings.warmup_epochs))
 
 

@@ -14,7 +14,7 @@ PerExample = Float[Tensor, " n"]
 
 
 def _mean(values: Float[Tensor, " n"]) -> Scalar:
-    """0 of none, still a function of them: of a text of one token nothing is predicted."""
+    """The mean, or a differentiable 0 without values: in a text of one token, nothing is predicted."""
     return values.mean() if len(values) else values.sum()
 
 
@@ -29,7 +29,7 @@ def preference_loss(margin: PerExample, beta: float) -> Scalar:
     Args:
         margin: log-ratio of the preferred answer minus that of the other; a log-ratio is ``log π(y) − log π_ref(y)``.
             NPO has no preferred answer: its margin is minus the log-ratio of the answer to forget.
-        beta: the inverse temperature; as it goes to 0, the gradient becomes that of plain ascent.
+        beta: the inverse temperature; as it goes to 0, the gradient approaches plain ascent's.
     """
     return -2.0 / beta * nn.functional.logsigmoid(beta * margin).mean()
 
@@ -52,7 +52,7 @@ def undial_loss(
     targets: Int[Tensor, " tokens"],
     beta: float,
 ) -> Scalar:
-    """Cross-entropy to the reference's own answer with ``β`` taken off the target's logit (Dong et al. 2025, Eq. 4)."""
+    """Cross-entropy to the reference's answer with the target's logit lowered by ``β`` (Dong et al. 2025, Eq. 4)."""
     if not len(targets):
         return logits.float().sum()
     adjusted = reference.float().clone()
@@ -64,8 +64,8 @@ def activation_distance(states: Float[Tensor, "n length d"], aims: Tensor, count
     """The mean squared distance of hidden states: over dimensions, over counted positions, then over examples.
 
     Args:
-        states: of the model that is trained.
-        aims: what they are drawn to, of a shape that broadcasts to theirs.
+        states: of the trained model.
+        aims: their targets, broadcast to their shape.
         counted: positions that count; an example without any adds 0.
     """
     squared = (states.float() - aims.float()).square().mean(-1) * counted

@@ -1,4 +1,4 @@
-"""What the blocks below an edit give: computed once for each batch, however often that is forwarded while editing."""
+"""Outputs of the blocks below an edit, computed once per batch, however often it is forwarded while editing."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from mnemotomy.engram.sites import Site
 from mnemotomy.methods.language.propagation import local_names
 
 LIMIT = 2**30
-"""Bytes that are remembered at most; what comes after is computed each time."""
+"""The most bytes to keep; further outputs are computed each time."""
 
 
 class _Kept(NamedTuple):
-    """An output, its tensors, and how often these had been written to: what was changed in place is not used again."""
+    """An output, its tensors and their versions; an output that was changed in place is not used again."""
 
     output: Any
     tensors: list[Tensor]
@@ -30,15 +30,15 @@ class _Kept(NamedTuple):
 
 @contextlib.contextmanager
 def cached_lower_blocks(model: nn.Module, sites: Mapping[str, Site], limit: int = LIMIT) -> Iterator[None]:
-    """Inside, blocks below the lowest one with a site run once for each distinct input of the first block.
+    """Inside, the blocks below the lowest one with a site run once for each distinct input of the first block.
 
-    They must stay as they are meanwhile, and in evaluation mode. Where the sites lie in several stacks of blocks or
-    outside of any, everything runs as ever.
+    They must not change meanwhile, and must be in evaluation mode. Where the sites lie in several stacks of blocks or
+    outside of any, nothing is cached.
 
     Args:
-        model: a stack of blocks, each of which reads what the one before gives.
+        model: a stack of blocks, each reading the output of the one before.
         sites: what changes.
-        limit: bytes to remember.
+        limit: the most bytes to keep.
     """
     blocks = _below(model, sites)
     memory = _Memory(limit)
@@ -66,7 +66,7 @@ def _below(model: nn.Module, sites: Mapping[str, Site]) -> list[nn.Module]:
 
 
 class _Memory:
-    """Outputs of the last of the lower blocks by what the first one read."""
+    """Outputs of the last of the lower blocks, by the input of the first."""
 
     def __init__(self, limit: int) -> None:
         self.left = limit
@@ -74,7 +74,7 @@ class _Memory:
         self.key: bytes | None = None
 
     def run(self, forward: Callable[..., Any], first: bool, last: bool, *args: Any, **kwargs: Any) -> Any:
-        """One block: what is remembered of the last one, or its own output."""
+        """Stands in for one block: the kept output of the last one, or the block's own."""
         if first:
             self.key = _key([*args, *kwargs.items()])
         if (found := self.kept.get(self.key or b"")) is not None:
@@ -87,7 +87,7 @@ class _Memory:
         return output
 
     def _keep(self, key: bytes, output: Any) -> None:
-        tensors = list(_tensors(output))
+        tensors = [leaf for leaf in _leaves([output]) if isinstance(leaf, Tensor)]
         size = sum(tensor.nbytes for tensor in tensors)
         if size <= self.left and not any(tensor.requires_grad for tensor in tensors):
             self.left -= size
@@ -95,7 +95,7 @@ class _Memory:
 
 
 def _key(values: Iterable[Any]) -> bytes | None:
-    """A hash of all that a block reads; None where something in it is neither a tensor nor plain."""
+    """A hash of a block's arguments; None where one is neither a tensor nor a plain value."""
     content = hashlib.sha256()
     for value in _leaves(values):
         if isinstance(value, Tensor):
@@ -106,10 +106,6 @@ def _key(values: Iterable[Any]) -> bytes | None:
         else:
             return None
     return content.digest()
-
-
-def _tensors(value: Any) -> Iterator[Tensor]:
-    yield from (leaf for leaf in _leaves([value]) if isinstance(leaf, Tensor))
 
 
 def _leaves(values: Iterable[Any]) -> Iterator[Any]:

@@ -1,4 +1,4 @@
-"""NPO and SimNPO: negative preference optimisation, ascent that dies away as an answer becomes unlikely."""
+"""NPO and SimNPO: negative preference optimisation, ascent that fades as an answer becomes unlikely."""
 
 from __future__ import annotations
 
@@ -9,33 +9,25 @@ from torch import Tensor, nn
 
 from mnemotomy.methods.base import SearchSpace
 from mnemotomy.methods.language.gradient import (
-    ALPHAS,
-    BETAS,
     EPOCHS,
     LEARNING_RATES,
     STRONG,
-    RetainingMethod,
     StepLoss,
-    check_beta,
+    forgotten,
     over_examples,
 )
 from mnemotomy.methods.language.loop import Step
 from mnemotomy.methods.language.losses import preference_loss, simnpo_loss
 from mnemotomy.methods.language.predictions import predict, sequence_log_probabilities
+from mnemotomy.methods.language.preference import Tempered
 from mnemotomy.methods.language.problem import TextProblem, sequences
 from mnemotomy.methods.registry import register
 
 
 @register
 @dataclass(frozen=True)
-class NPO(RetainingMethod):
-    """``−γ 2/β · E log σ(−β log π(y) / π_ref(y)) + α L_retain`` (Zhang et al. 2024, Eq. 3).
-
-    Raises:
-        ConfigurationError: a value is out of its range.
-    """
-
-    beta: float = 0.1
+class NPO(Tempered):
+    """``−γ 2/β · E log σ(−β log π(y) / π_ref(y)) + α L_retain`` (Zhang et al. 2024, Eq. 3)."""
 
     name: ClassVar = "npo"
     title: ClassVar = "NPO"
@@ -43,20 +35,15 @@ class NPO(RetainingMethod):
         "Zhang et al. 2024, Negative Preference Optimization: From Catastrophic Collapse to Effective Unlearning"
     )
     search_space: ClassVar = SearchSpace(
-        {"learning_rate": LEARNING_RATES, "beta": BETAS, "alpha": ALPHAS, "epochs": EPOCHS},
-        small={"learning_rate": STRONG, "alpha": (1.0,), "epochs": (5, 10)},
+        Tempered.search_space.paper, small={"learning_rate": STRONG, "alpha": (1.0,), "epochs": (5, 10)}
     )
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_beta(self.beta)
-
     def forgetting(self, problem: TextProblem) -> StepLoss:
-        forgotten = sequences(problem, problem.forget)
-        reference = sequence_log_probabilities(problem.model, forgotten, problem.tokenizer)
+        rows = sequences(problem, problem.forget)
+        reference = sequence_log_probabilities(problem.model, rows, problem.tokenizer)
 
         def loss(model: nn.Module, step: Step) -> Tensor:
-            found = predict(model, [forgotten[index] for index in step.forget], problem.tokenizer)
+            found = predict(model, [rows[index] for index in step.forget], problem.tokenizer)
             return preference_loss(reference[step.forget] - found.summed(found.log_probabilities()), self.beta)
 
         return over_examples(loss)
@@ -64,12 +51,8 @@ class NPO(RetainingMethod):
 
 @register
 @dataclass(frozen=True)
-class SimNPO(RetainingMethod):
-    """``−γ 2/β · E log σ(β (−log π(y) / |y| − δ)) + α L_retain`` (Fan et al. 2025, Eq. 4).
-
-    Raises:
-        ConfigurationError: a value is out of its range.
-    """
+class SimNPO(Tempered):
+    """``−γ 2/β · E log σ(β (−log π(y) / |y| − δ)) + α L_retain`` (Fan et al. 2025, Eq. 4)."""
 
     beta: float = 4.5
     delta: float = 0.0
@@ -82,24 +65,17 @@ class SimNPO(RetainingMethod):
     )
     search_space: ClassVar = SearchSpace(
         {
-            "learning_rate": LEARNING_RATES,
-            "beta": (3.5, 4.5),
-            "delta": (0.0, 1.0),
-            "gamma": (0.125, 0.25),
+            "learning_rate": LEARNING_RATES, "beta": (3.5, 4.5), "delta": (0.0, 1.0), "gamma": (0.125, 0.25),
             "epochs": EPOCHS,
         },
         small={"learning_rate": (3e-4, *STRONG), "delta": (0.0, 1.0), "epochs": (5,)},
-    )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_beta(self.beta)
+    )  # fmt: skip
 
     def forgetting(self, problem: TextProblem) -> StepLoss:
-        forgotten = sequences(problem, problem.forget)
+        rows = forgotten(problem)
 
         def loss(model: nn.Module, step: Step) -> Tensor:
-            found = predict(model, [forgotten[index] for index in step.forget], problem.tokenizer)
+            found = predict(model, rows(step), problem.tokenizer)
             return simnpo_loss(found.summed(found.log_probabilities()), found.lengths(), self.beta, self.delta)
 
         return over_examples(loss)

@@ -1,4 +1,4 @@
-"""What a model says of the tokens that count: the one forward pass that the losses of language methods read."""
+"""A model's predictions of the labelled tokens: the one forward pass behind the losses of language methods."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from mnemotomy.text.encoding import IGNORED, Encoded
 from mnemotomy.training.adapter import unwrapped
 
 ROWS_AT_ONCE = 8
-"""On a CPU: examples of like length that are forwarded together, so that little is computed for padding."""
+"""Examples of similar length to forward together on a CPU, so that little is computed for padding."""
 
 
 class Predictions(NamedTuple):
-    """The positions of a batch that predict a labelled token, one after the other.
+    """The positions of a batch that predict a labelled token, flattened.
 
     Attributes:
-        logits: at each of them.
-        targets: the token that each should predict.
-        rows: the number of the example that each belongs to.
-        examples: how many there are.
+        logits: at each position.
+        targets: the token that each position should predict.
+        rows: the index of each position's example.
+        examples: number of examples.
     """
 
     logits: Float[Tensor, "tokens vocabulary"]
@@ -43,25 +43,22 @@ class Predictions(NamedTuple):
         return values.new_zeros(self.examples).index_add(0, self.rows, values)
 
     def lengths(self) -> Float[Tensor, " n"]:
-        """Labelled tokens of each example; 1 where cutting has left none."""
+        """Labelled tokens of each example; 1 where truncation has left none."""
         return torch.bincount(self.rows, minlength=self.examples).clamp_min(1).float()
 
 
 def predicted_tokens(examples: Sequence[Encoded]) -> Float[Tensor, " n"]:
-    """How many labelled tokens of each example are predicted, all but a first one; 1 where that leaves none."""
+    """The number of predicted tokens of each example, at least 1: all with a label except the first token."""
     return torch.tensor([float(max(1, sum(label >= 0 for label in row.labels[1:]))) for row in examples])
 
 
 def predicted(examples: Sequence[Encoded]) -> int:
-    """How many tokens of the examples are predicted: all that have a label but a first one."""
+    """The number of predicted tokens of all examples: all with a label except a first token."""
     return sum(label != IGNORED for row in examples for label in row.labels[1:])
 
 
 def predict(model: nn.Module, examples: Sequence[Encoded], tokenizer: Any) -> Predictions:
-    """Forward ``examples``, with gradients where they are on.
-
-    On a CPU, examples of like length go together; the sums over all of them are the same.
-    """
+    """Forward ``examples``, with gradients where enabled; on a CPU, those of similar length together."""
     device = device_of(model)
     order = sorted(range(len(examples)), key=lambda index: len(examples[index].input_ids))
     size = ROWS_AT_ONCE if device.type == "cpu" else len(order)
@@ -82,7 +79,7 @@ def predict(model: nn.Module, examples: Sequence[Encoded], tokenizer: Any) -> Pr
 def sequence_log_probabilities(
     model: nn.Module, examples: Sequence[Encoded], tokenizer: Any, batch_size: int = 32
 ) -> Float[Tensor, " n"]:
-    """The log-probability of each example's labelled tokens together, in nats, without gradients."""
+    """The summed log-probability of each example's labelled tokens, in nats, without gradients."""
     order = sorted(range(len(examples)), key=lambda index: len(examples[index].input_ids))
     found = torch.zeros(len(examples), device=device_of(model))
     with observing(model):
@@ -94,7 +91,7 @@ def sequence_log_probabilities(
 
 
 def keeping(model: nn.Module, positions: int) -> dict[str, int]:
-    """What tells a model of transformers to compute the logits of the last ``positions`` alone, where it can."""
+    """The arguments that limit a transformers model's logits to the last ``positions``, where it supports that."""
     shortens = "logits_to_keep" in inspect.signature(type(unwrapped(model)).forward).parameters
     return {"logits_to_keep": positions} if shortens else {}
 
@@ -103,7 +100,7 @@ def _forward(model: nn.Module, examples: Sequence[Encoded], tokenizer: Any) -> P
     batch = {name: value.to(device_of(model)) for name, value in padded(examples, tokenizer).items()}
     labels = batch.pop("labels")[:, 1:]
     counted = labels != IGNORED
-    # the prompt's logits would outweigh everything else for a large vocabulary
+    # with a large vocabulary, the prompt's logits would take more memory than everything else
     first = int(counted.any(0).int().argmax()) if bool(counted.any()) else 0
     tail = keeping(model, labels.shape[1] + 1 - first)
     with within_window(model):

@@ -1,14 +1,14 @@
-"""What IdkDPO and AltPO have in common: DPO with another answer preferred to the one to forget."""
+"""What NPO, SimNPO, IdkDPO and AltPO share: β, and DPO with another answer preferred to the one to forget."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from torch import Tensor, nn
 
+from mnemotomy.core.errors import ConfigurationError
 from mnemotomy.methods.base import SearchSpace
 from mnemotomy.methods.language.gradient import (
     ALPHAS,
@@ -16,41 +16,41 @@ from mnemotomy.methods.language.gradient import (
     EPOCHS,
     LEARNING_RATES,
     RetainingMethod,
+    Rows,
     StepLoss,
-    check_beta,
     over_examples,
 )
 from mnemotomy.methods.language.loop import Step
 from mnemotomy.methods.language.losses import preference_loss
 from mnemotomy.methods.language.predictions import predict, sequence_log_probabilities
 from mnemotomy.methods.language.problem import TextProblem, sequences
-from mnemotomy.text.encoding import Encoded
-
-Draw = Callable[[Step], Sequence[Encoded]]
 
 
 @dataclass(frozen=True)
-class Preference(RetainingMethod):
-    """``−γ 2/β · E log σ(β (log π(y′)/π_ref(y′) − log π(y)/π_ref(y))) + α L_retain``, y′ preferred to y.
-
-    Raises:
-        ConfigurationError: a value is out of its range.
-    """
+class Tempered(RetainingMethod):
+    """A method whose ``L_forget`` is ``−2/β · E log σ(β · margin)``."""
 
     beta: float = 0.1
 
     search_space: ClassVar = SearchSpace(
         {"learning_rate": LEARNING_RATES, "beta": BETAS, "alpha": ALPHAS, "epochs": EPOCHS}
     )
-    needs: ClassVar = ("questions",)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_beta(self.beta)
+        if not self.beta > 0.0:
+            raise ConfigurationError(f"β is above 0, not {self.beta}")
+
+
+@dataclass(frozen=True)
+class Preference(Tempered):
+    """``−γ 2/β · E log σ(β (log π(y′)/π_ref(y′) − log π(y)/π_ref(y))) + α L_retain``, y′ preferred to y."""
+
+    needs: ClassVar = ("questions",)
 
     @abstractmethod
-    def preferred(self, problem: TextProblem) -> Draw:
-        """What is to be answered in place of the examples of a whole step."""
+    def preferred(self, problem: TextProblem) -> Rows:
+        """The preferred answers to the questions of a whole step."""
 
     def forgetting(self, problem: TextProblem) -> StepLoss:
         preferred, forgotten = self.preferred(problem), sequences(problem, problem.forget)

@@ -1,4 +1,4 @@
-"""What an unlearning method for language models is given. Never a test question, never the gold model."""
+"""The input of an unlearning method for language models. Never a test question, never the gold model."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ class TextProblem:
     """One request to forget.
 
     Attributes:
-        model: a causal language model of transformers, trained on both sets; methods leave it as it is.
+        model: a causal language model of transformers, trained on both sets; methods do not change it.
         tokenizer: the model's.
-        forget: the examples ``X⁺`` to forget.
-        retain: what is to stay, ``X⁻``.
-        template: what stands around questions and answers, as the evaluation has it.
-        pretrained: the model before it learned either set, for methods that start from what it learned since.
-        seed: of whatever a method draws at random.
+        forget: the forget set ``X⁺``.
+        retain: the retain set ``X⁻``.
+        template: the text around questions and answers, as in the evaluation.
+        pretrained: the model before it learned either set, for methods that use what it has learned since.
+        seed: for everything a method draws at random.
 
     Raises:
         ConceptError: one of the sets is empty.
-        ModelError: the model predicts no tokens, lacks some of the tokenizer's, or has an adapter that is not merged.
+        ModelError: the model predicts no tokens, lacks some of the tokenizer's, or has an unmerged adapter.
     """
 
     model: nn.Module
@@ -46,27 +46,24 @@ class TextProblem:
     def __post_init__(self) -> None:
         for name, examples in (("forget", self.forget), ("retain", self.retain)):
             if not examples:
-                raise ConceptError(f"there is nothing to {name}: that set is empty; give at least one example")
+                raise ConceptError(f"the {name} set is empty; give at least one example")
         check_language_model(self.model, self.tokenizer)
         if any(type(module).__module__.startswith("peft.") for module in self.model.modules()):
-            raise ModelError(
-                "the model has an adapter, and methods take whole weights, not its parts; merge it first, with "
-                "model.merge_and_unload() of peft"
-            )
+            raise ModelError("the model has an adapter; merge it first, with model.merge_and_unload() of peft")
 
     @property
     def max_length(self) -> int:
-        """Tokens that are read of an example: no more than the model's window."""
+        """The most tokens to read of an example: no more than the model's window."""
         return min(MAX_LENGTH, window_of(self.model) or MAX_LENGTH)
 
 
 def sequences(problem: TextProblem, examples: Sequence[TextExample]) -> list[Encoded]:
-    """Every example as a row of tokens; labels are what the model is to predict, the end token behind an answer too."""
+    """Every example as a row of tokens; labels are what the model should predict, including the answer's end token."""
     return [encode(example, problem.tokenizer, problem.template, max_length=problem.max_length) for example in examples]
 
 
 def answered(problem: TextProblem, question: str, answer: str) -> Encoded:
-    """A question with an answer of our choice, as a row of tokens."""
+    """A question with any answer, as a row of tokens."""
     return encode(TextExample.of_question(question, answer), problem.tokenizer, problem.template)
 
 

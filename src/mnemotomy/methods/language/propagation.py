@@ -1,7 +1,8 @@
-"""Hidden states on their way through a decoder, block by block, so that each block runs right after its own edit."""
+"""Hidden states, propagated through a decoder block by block, so that each block runs right after its own edit."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
@@ -20,11 +21,11 @@ Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
 
 class Stream:
-    """The states of some batches in front of a block of ``model``: first of block 0, then wherever ``advance`` led.
+    """The input states of some batches at a block of ``model``: first block 0, then one further with every ``advance``.
 
     Attributes:
-        blocks: the model's own, in order.
-        labels: of each batch; other than −100 where a token counts.
+        blocks: the model's, in order.
+        labels: of each batch; −100 where a token does not count.
         states: ``[batch, length, d]`` per batch.
     """
 
@@ -45,29 +46,29 @@ class Stream:
 
     @property
     def block(self) -> nn.Module:
-        """The block that the states stand in front of."""
+        """The current block."""
         return self.blocks[self._at]
 
     def batches(self) -> list[dict[str, Any]]:
-        """The states as ``collect`` takes batches, together with ``forward``."""
+        """The states as batches for ``collect``, with ``forward_state``."""
         pairs = zip(self.states, self.labels, strict=True)
         return [{"inputs_embeds": state, "labels": labels, "of": (self, n)} for n, (state, labels) in enumerate(pairs)]
 
     def run(self, index: int) -> Float[Tensor, "batch length d"]:
-        """What the present block makes of one batch."""
+        """The current block's output for one batch."""
         args, kwargs = self._arguments[index][self._at]
         with observing(self.block):
             output = self.block(self.states[index], *args, **kwargs)
         return cast(Tensor, output[0] if isinstance(output, tuple) else output)
 
     def advance(self) -> None:
-        """Run the present block, as it is by now, on every batch, and go in front of the next."""
+        """Run the current block on every batch, and move on to the next."""
         for index in range(len(self)):
             self.states[index] = self.run(index)
         self._at += 1
 
     def _capture(self, model: nn.Module, forward: Callable[[nn.Module, Any], Any], batch: Batch) -> None:
-        """Each block's arguments: masks may differ between blocks. The states of all but the first are let go."""
+        """Keep each block's arguments, as masks may differ between blocks, and the first block's states."""
         arguments: list[Arguments] = []
 
         def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -77,62 +78,55 @@ class Stream:
                 self.states.append(state)
             arguments.append((args[1:], kwargs))
 
-        handles = [block.register_forward_pre_hook(hook, with_kwargs=True) for block in self.blocks]
-        try:
+        with contextlib.ExitStack() as hooks:
+            for block in self.blocks:
+                hooks.enter_context(block.register_forward_pre_hook(hook, with_kwargs=True))
             forward(model, move({k: v for k, v in batch.items() if k != "labels"}, device_of(model)))
-        finally:
-            for handle in handles:
-                handle.remove()
         if len(arguments) != len(self.blocks):
             raise ModelError(
-                f"{type(model).__name__} does not run each of its blocks once; edit it in one go, with engram-uniform"
+                f"{type(model).__name__} does not run each of its blocks once; edit it all at once, with engram-uniform"
             )
         self._arguments.append(arguments)
 
 
 def forward_state(_: nn.Module, batch: Mapping[str, Any]) -> Any:
-    """For ``CollectOptions(forward=…)``: run the block that one of ``Stream.batches`` stands in front of."""
+    """For ``CollectOptions(forward=…)``: run the current block on one of ``Stream.batches``."""
     stream, index = batch["of"]
     return stream.run(index)
 
 
-def stages(run: Callable[[], Any], sites: Mapping[str, Site]) -> list[list[str]]:
-    """The sites in the order they are reached in, those that read one tensor together: q, k, v; o; gate, up; down.
-
-    Args:
-        run: a forward pass that reaches the sites.
-        sites: by name.
-    """
-    found: list[list[str]] = []
-    sources: list[Tensor] = []
-
-    def observe(name: str, reading: Reading) -> None:
-        for source, names in zip(sources, found, strict=True):
-            if source is reading.source:
-                names.append(name)
-                return
-        sources.append(reading.source)
-        found.append([name])
-
-    handles = [handle for site in sites.values() for handle in site.attach(observe)]
-    try:
-        with torch.no_grad():
-            run()
-    finally:
-        for handle in handles:
-            handle.remove()
+def readings(run: Callable[[], Any], sites: Mapping[str, Site]) -> list[tuple[str, Reading]]:
+    """The inputs of ``sites`` during the forward pass ``run``, in the order in which they are reached."""
+    found: list[tuple[str, Reading]] = []
+    with torch.no_grad(), contextlib.ExitStack() as hooks:
+        for site in sites.values():
+            for handle in site.attach(lambda name, reading: found.append((name, reading))):
+                hooks.enter_context(handle)
+        run()
     return found
 
 
+def stages(run: Callable[[], Any], sites: Mapping[str, Site]) -> list[list[str]]:
+    """The sites in the order of the forward pass, grouped by the tensor they read: q, k, v; o; gate, up; down."""
+    found: list[tuple[Tensor, list[str]]] = []
+    for name, reading in readings(run, sites):
+        group = next((names for source, names in found if source is reading.source), None)
+        if group is None:
+            found.append((reading.source, [name]))
+        else:
+            group.append(name)
+    return [names for _, names in found]
+
+
 def local_names(model: nn.Module, names: Sequence[str]) -> tuple[list[list[str]], list[str]]:
-    """Site names sorted by block, each relative to its block, and those outside of the blocks.
+    """Site names by block, each relative to its block, and those outside of the blocks.
 
     Raises:
         ConfigurationError: an embedding is among them.
     """
     for name, site in sites_by_name(model, names).items():
         if isinstance(site, EmbeddingSite):
-            raise ConfigurationError(f"layer by layer, projections are edited; leave the embedding {name!r} out")
+            raise ConfigurationError(f"only projections can be edited layer by layer; leave the embedding {name!r} out")
     inside: list[list[str]] = []
     rest = list(names)
     for block in blocks_by_name(model):

@@ -1,4 +1,4 @@
-"""RLCP as an unlearner: answers leave the weights, and are learned to be read from the prompt instead."""
+"""RLCP as an unlearner: answers leave the weights, and the model learns to read them from the prompt instead."""
 
 from __future__ import annotations
 
@@ -15,7 +15,16 @@ from mnemotomy.data.fact import PromptFormat
 from mnemotomy.metabolism.probe import Layer, hidden_size, hidden_states, resolve_layer
 from mnemotomy.metabolism.terms import NegativeCrossEntropy, Reversal, Sigmoid, kl_divergence
 from mnemotomy.methods.base import SearchSpace
-from mnemotomy.methods.language.gradient import EPOCHS, GENTLE, LEARNING_RATES, GradientMethod, kl, nll, over_tokens
+from mnemotomy.methods.language.gradient import (
+    EPOCHS,
+    GENTLE,
+    LEARNING_RATES,
+    GradientMethod,
+    kl,
+    nll,
+    over_tokens,
+    retained,
+)
 from mnemotomy.methods.language.loop import Loss, Step
 from mnemotomy.methods.language.predictions import predicted
 from mnemotomy.methods.language.problem import TextProblem, answered, sequences
@@ -30,24 +39,21 @@ from mnemotomy.training.adapter import unwrapped
 class RLCPUnlearning(GradientMethod):
     """``L = λ_RAG L_RAG + λ_adv L_P + L_L + λ_KL L_KL`` (Fang & Sun 2026, Algorithm 1) for questions with long answers.
 
-    The paper's facts are answered by one word, asked in several ways, and stated in sentences of their own. Here each
-    example to forget is a fact, and what the paper has and the example lacks is taken as follows:
+    The paper's facts have one-word answers, several questions each, and sentences that state them. Here each example to
+    forget is a fact, and its counterparts are:
 
     - ``x_no`` is the question; ``L_L = −0.5 CE`` is over all tokens of its answer, and has no lower bound.
-    - ``x_rag`` is the question behind ``Context:`` and its own answer, which ``L_RAG`` learns to repeat from there.
-    - ``y_probe`` is the answer's first token: the one that the probed state, at the last position before it, decides.
-    - ``L_KL`` stands on the answers of the retain set, which the paper has not: ``kl_on="asked"`` puts it on ``x_no``,
-      as the paper does, where it holds what ``L_L`` is to change too.
+    - ``x_rag`` is the question after ``Context:`` and its own answer, which ``L_RAG`` learns to repeat from there.
+    - ``y_probe`` is the answer's first token; the probe reads the state at the position before it.
+    - ``L_KL`` is over the answers of the retain set, which the paper does not have; ``kl_on="asked"`` takes it over
+      ``x_no``, as the paper does, where it also resists what ``L_L`` changes.
 
     Attributes:
         lambda_adv, lambda_rag, lambda_kl: weights of the adversary, of reading from context, and of the divergence.
         suppression: weight of ``−CE`` in ``L_L``.
-        layer: l*, where the probe sits; 20 of 24 blocks in the paper.
-        kl_on: the sequences that the divergence from the reference is taken on.
-        probe_learning_rate: of the probe, which starts from nothing.
-
-    Raises:
-        ConfigurationError: a value is out of its range.
+        layer: l*, the probe's place; 20 of 24 blocks in the paper.
+        kl_on: the sequences for the divergence from the reference.
+        probe_learning_rate: of the probe, which starts untrained.
     """
 
     lambda_adv: float = 2.0
@@ -72,38 +78,40 @@ class RLCPUnlearning(GradientMethod):
         super().__post_init__()
         for name in ("lambda_adv", "lambda_rag", "lambda_kl", "suppression"):
             if not getattr(self, name) >= 0.0:
-                raise ConfigurationError(f"{name} must not be negative; it is {getattr(self, name)}")
+                raise ConfigurationError(f"{name} is at least 0, not {getattr(self, name)}")
         if self.kl_on not in ("retain", "asked"):
-            raise ConfigurationError(f"the KL stands on 'retain' or 'asked', not on {self.kl_on!r}")
+            raise ConfigurationError(f"kl_on is 'retain' or 'asked', not {self.kl_on!r}")
         if not self.probe_learning_rate > 0.0:
-            raise ConfigurationError(f"the probe's learning rate is above 0, not {self.probe_learning_rate}")
+            raise ConfigurationError(f"probe_learning_rate is above 0, not {self.probe_learning_rate}")
 
     def objective(self, problem: TextProblem) -> Loss:
         return RLCPObjective(self, problem)
 
 
 class _Asked(NamedTuple):
-    """What the model says of a batch: logits, and the token that each position should predict."""
+    """Logits of a batch, and the token that each position should predict."""
 
     logits: Tensor
     labels: Tensor
 
 
 class RLCPObjective(nn.Module):
-    """The terms of one step, and the probe that is trained along with its own ``learning_rate``."""
+    """The terms of one step, and the probe, trained at its own ``learning_rate``."""
 
     def __init__(self, method: RLCPUnlearning, problem: TextProblem) -> None:
         super().__init__()
         self.method, self.problem = method, problem
         self.learning_rate = method.probe_learning_rate
-        self.asked, self.kept = (sequences(problem, examples) for examples in (problem.forget, problem.retain))
-        self.told = [_told(problem, one.question, one.answer) for one in problem.forget]
+        self.asked = sequences(problem, problem.forget)
+        self.told = [
+            answered(problem, PromptFormat().join([one.answer], one.question), one.answer) for one in problem.forget
+        ]
         firsts = [next((label for label in row.labels if label != IGNORED), IGNORED) for row in self.asked]
         classes = sorted(set(firsts) - {IGNORED})
         self.classes = [classes.index(token) if token != IGNORED else IGNORED for token in firsts]
         self.layer = resolve_layer(problem.model, method.layer)
         self._reading = over_tokens(lambda step: [self.told[i] for i in step.forget], nll(problem))
-        self._holding = over_tokens(lambda step: [self.kept[i] for i in step.retain], kl(problem))
+        self._holding = over_tokens(retained(problem), kl(problem))
         self.adversary, self.schedule = Reversal(), Sigmoid()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(problem.seed)
@@ -146,8 +154,3 @@ class RLCPObjective(nn.Module):
     def _batch(self, rows: Sequence[Encoded]) -> dict[str, Tensor]:
         device = device_of(self.problem.model)
         return {name: value.to(device) for name, value in padded(rows, self.problem.tokenizer).items()}
-
-
-def _told(problem: TextProblem, question: str, answer: str) -> Encoded:
-    """A question behind its own answer as the context, with the same answer."""
-    return answered(problem, PromptFormat().join([answer], question), answer)

@@ -1,4 +1,4 @@
-"""RMU: steer what one layer says of the forget set to a random direction, and hold it on the retain set."""
+"""RMU: steer a layer's states on the forget set to a random direction, and keep them on the retain set."""
 
 from __future__ import annotations
 
@@ -14,18 +14,27 @@ from mnemotomy.core.errors import ConfigurationError, ModelError
 from mnemotomy.core.modules import blocks_by_name, device_of, keeping_flags, observing
 from mnemotomy.metabolism.probe import Layer, hidden_size, hidden_states, resolve_layer
 from mnemotomy.methods.base import SearchSpace
-from mnemotomy.methods.language.gradient import EPOCHS, LEARNING_RATES, STRONG, RetainingMethod, StepLoss, over_examples
+from mnemotomy.methods.language.gradient import (
+    EPOCHS,
+    LEARNING_RATES,
+    STRONG,
+    RetainingMethod,
+    StepLoss,
+    forgotten,
+    over_examples,
+    retained,
+)
 from mnemotomy.methods.language.loop import Loss, Step
 from mnemotomy.methods.language.losses import activation_distance
 from mnemotomy.methods.language.predictions import keeping
-from mnemotomy.methods.language.problem import TextProblem, sequences
+from mnemotomy.methods.language.problem import TextProblem
 from mnemotomy.methods.registry import register
 from mnemotomy.text.batches import padded
 from mnemotomy.text.encoding import IGNORED, Encoded
 from mnemotomy.training.adapter import unwrapped
 
 BLOCKS = 3
-"""That Li et al. train: the one whose output is steered, and the two before it."""
+"""Number of blocks that Li et al. train: the one whose output is steered, and the two before it."""
 
 
 @register
@@ -33,19 +42,16 @@ BLOCKS = 3
 class RMU(RetainingMethod):
     """``γ E‖h − c u‖² / d + α E‖h − h_ref‖² / d`` at one layer, over the answers' tokens (Li et al. 2024, Eq. 1 to 3).
 
-    ``u`` is a unit vector with entries drawn uniformly from [0, 1) before it is scaled, the same for all examples.
-    OpenUnlearning's average mixes the lengths of different examples; here each example is divided by its own.
+    ``u`` is one unit vector for all examples, scaled from entries drawn uniformly from [0, 1). OpenUnlearning's average
+    mixes the lengths of different examples; here each example is divided by its own.
 
     Attributes:
-        layer: whose output is steered: blocks passed, or a share of the depth. OpenUnlearning's layers 5, 10 and 15 of
-            16, counted from 0, are the shares 0.375, 0.6875 and 1.
-        steering: ``c``, the length of what the states are drawn to.
-        trains: the down projections of the three blocks up to the layer, as Li et al., or ``all`` that lies before it.
-            An adapter is trained as it is.
-        retain_loss: ``states``, as above; or on the answers, as for other methods.
-
-    Raises:
-        ConfigurationError: a value is out of its range.
+        layer: the layer to steer: blocks passed, or a share of the depth. OpenUnlearning's layers 5, 10 and 15 of 16,
+            counted from 0, are the shares 0.375, 0.6875 and 1.
+        steering: ``c``, the length of the target.
+        trains: ``down`` for the down projections of the three blocks up to the layer, as Li et al., or ``all`` weights
+            before it. An adapter is trained whole.
+        retain_loss: ``states``, as above; or ``NLL`` or ``KL`` on the answers.
     """
 
     layer: Layer = 0.5
@@ -59,25 +65,23 @@ class RMU(RetainingMethod):
     paper: ClassVar = "Li et al. 2024, The WMDP Benchmark: Measuring and Reducing Malicious Use With Unlearning"
     search_space: ClassVar = SearchSpace(
         {
-            "learning_rate": LEARNING_RATES,
-            "layer": (0.375, 0.6875, 1.0),
-            "steering": (1.0, 10.0, 100.0),
+            "learning_rate": LEARNING_RATES, "layer": (0.375, 0.6875, 1.0), "steering": (1.0, 10.0, 100.0),
             "epochs": EPOCHS,
         },
         small={"learning_rate": STRONG, "steering": (1.0, 10.0), "epochs": (3,)},
-    )
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.trains not in ("down", "all"):
-            raise ConfigurationError(f"RMU trains 'down' projections or 'all', not {self.trains!r}")
+            raise ConfigurationError(f"trains is 'down' or 'all', not {self.trains!r}")
         if not self.steering > 0.0:
-            raise ConfigurationError(f"the steering coefficient is above 0, not {self.steering}")
+            raise ConfigurationError(f"steering is above 0, not {self.steering}")
 
     def minimise(
         self, loss: Loss, problem: TextProblem, model: nn.Module, folder: str | Path | None = None
     ) -> nn.Module:
-        """As of every gradient method; what is not to be trained is frozen meanwhile."""
+        """As for every gradient method, with all other weights frozen meanwhile."""
         if self.trains == "all" or self.lora is not None:
             return super().minimise(loss, problem, model, folder)
         wanted = down_projections(model, self.layer)
@@ -87,13 +91,13 @@ class RMU(RetainingMethod):
             return super().minimise(loss, problem, model, folder)
 
     def forgetting(self, problem: TextProblem) -> StepLoss:
-        forgotten = sequences(problem, problem.forget)
+        rows = forgotten(problem)
         draw = torch.Generator().manual_seed(problem.seed)
         direction = torch.rand(hidden_size(problem.model), generator=draw)
         aim = (self.steering * direction / direction.norm()).to(device_of(problem.model))
 
         def loss(model: nn.Module, step: Step) -> Tensor:
-            states, counted = self._states(model, problem, [forgotten[index] for index in step.forget])
+            states, counted = self._states(model, problem, rows(step))
             return activation_distance(states, aim, counted)
 
         return over_examples(loss)
@@ -101,10 +105,10 @@ class RMU(RetainingMethod):
     def retaining(self, problem: TextProblem) -> StepLoss:
         if self.retain_loss != "states":
             return super().retaining(problem)
-        kept = sequences(problem, problem.retain)
+        rows = retained(problem)
 
         def loss(model: nn.Module, step: Step) -> Tensor:
-            chosen = [kept[index] for index in step.retain]
+            chosen = rows(step)
             states, counted = self._states(model, problem, chosen)
             with observing(problem.model):
                 before, _ = self._states(problem.model, problem, chosen)
@@ -126,11 +130,11 @@ def down_projections(model: nn.Module, layer: Layer) -> set[str]:
     """The weights of the down projections of the blocks up to ``layer``.
 
     Raises:
-        ModelError: ``layer`` is no block, or the blocks have no module named ``down_proj``.
+        ModelError: ``layer`` is not a block, or the blocks have no module named ``down_proj``.
     """
     blocks, name = list(blocks_by_name(model)), resolve_layer(model, layer)
     if name not in blocks:
-        raise ModelError(f"{name!r} is no block; name one by its number, or train='all'")
+        raise ModelError(f"{name!r} is not a block; give its number, or trains='all'")
     last = blocks.index(name) + 1
     chosen = tuple(f"{block}." for block in blocks[max(0, last - BLOCKS) : last])
     found = {key for key, _ in model.named_parameters() if key.startswith(chosen) and ".down_proj." in key}

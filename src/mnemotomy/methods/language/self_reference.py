@@ -1,7 +1,7 @@
-"""A reference for those who have only the thing to forget: texts that the model writes itself.
+"""A reference for users who have only a forget set: texts that the model writes itself.
 
-It writes of what is to be forgotten too, in the measure of its training: as a reference, these texts spare a little of
-it. Texts to retain, where there are any, are the better reference.
+The model also writes about what it is to forget, so these texts spare a little of that. A real retain set is the better
+reference.
 """
 
 from __future__ import annotations
@@ -10,38 +10,37 @@ import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import torch
 from torch import nn
 
 from mnemotomy.core.errors import ConfigurationError, DataError, ModelError
 from mnemotomy.core.modules import device_of, window_of
 from mnemotomy.core.progress import progress_bar
+from mnemotomy.core.seeds import seeded
 from mnemotomy.observe.generation import check_writes, continue_sampled
 from mnemotomy.text.records import TextExample
 from mnemotomy.text.template import OPEN_UNLEARNING, Template, has_chat_template, prompt_of
 from mnemotomy.text.tokenizing import encode_prompt
 
 _MARK = "mnemotomy-question"
-_ATTEMPTS = 3  # to fill up what came out empty
+_ATTEMPTS = 3  # to replace empty texts
 
 
 @dataclass(frozen=True)
 class SelfReference:
-    """How a model is made to write: from the whole vocabulary, at a temperature, by a seed.
+    """How a model writes a reference: sampled from the whole vocabulary.
 
     Attributes:
-        count: examples.
-        opening: with a chat template, what the model writes first. ``question`` for the user's turn and then the
-            answer to it (Xu et al. 2024, Magpie); ``answer`` for the assistant's turn alone, to an empty question: for
-            models that were trained on answers only, and write no questions. Without a template, it is the
-            beginning of a text in any case.
+        count: number of examples.
+        opening: what the model writes first, given a chat template. ``question``: the user's turn and then its answer
+            (Xu et al. 2024, Magpie); ``answer``: the assistant's turn alone, to an empty question, for models that
+            were trained on answers only. Without a chat template, the model starts a plain text.
         temperature: of the sampling; 1 for the model's own distribution.
         max_new_tokens: of each question, and of each answer.
         batch_size: examples at a time.
-        seed: the same examples for the same seed and batch size.
+        seed: the same seed and batch size give the same examples.
 
     Raises:
-        ConfigurationError: a value is out of its range.
+        ConfigurationError: a value is out of range.
     """
 
     count: int = 2000
@@ -53,16 +52,16 @@ class SelfReference:
 
     def __post_init__(self) -> None:
         if min(self.count, self.max_new_tokens, self.batch_size) < 1 or not self.temperature > 0.0:
-            raise ConfigurationError("examples, new tokens, batch size and temperature are above 0")
+            raise ConfigurationError("count, max_new_tokens, batch_size and temperature are above 0")
         if self.opening not in ("question", "answer"):
-            raise ConfigurationError(f"the opening is 'question' or 'answer', not {self.opening!r}")
+            raise ConfigurationError(f"opening is 'question' or 'answer', not {self.opening!r}")
 
 
 def self_reference_of(text: str) -> SelfReference | None:
-    """What ``self`` or ``self:2000`` asks for; None where the text is something else, as a file's name.
+    """The settings that ``self`` or ``self:2000`` stands for; None for any other text, such as a file name.
 
     Raises:
-        ConfigurationError: the count is no whole number above 0.
+        ConfigurationError: the count is not a whole number above 0.
     """
     match = re.fullmatch(r"self(?::(.*))?", text)
     if match is None:
@@ -70,43 +69,31 @@ def self_reference_of(text: str) -> SelfReference | None:
     if match[1] is None:
         return SelfReference()
     if not re.fullmatch(r"[1-9]\d{0,8}", match[1]):
-        raise ConfigurationError(f"{text!r}: give how many texts the model is to write, as in self:2000")
+        raise ConfigurationError(f"{text!r}: give the number of texts to write, as in self:2000")
     return SelfReference(int(match[1]))
-
-
-def self_reference(
-    model: nn.Module, tokenizer: Any, count: int = 2000, *, template: Template = OPEN_UNLEARNING, seed: int = 0
-) -> list[TextExample]:
-    """``count`` examples that the model writes, as ``SelfReference`` has it by default; see ``write_reference``."""
-    return write_reference(model, tokenizer, SelfReference(count, seed=seed), template)
 
 
 def write_reference(
     model: nn.Module, tokenizer: Any, how: SelfReference, template: Template = OPEN_UNLEARNING
 ) -> list[TextExample]:
-    """Let ``model`` write examples; it is left as it was found, and so is the global random state.
+    """Let ``model`` write examples; the model and the global random state are left unchanged.
 
     Args:
         model: a causal language model of transformers.
         tokenizer: the model's, with a padding token.
-        how: and how many.
-        template: what stands around questions and answers.
+        how: the settings.
+        template: the text around questions and answers.
 
     Returns:
-        Questions with answers where the tokenizer has a chat template, texts where it has none.
+        Questions with answers where the tokenizer has a chat template, plain texts otherwise.
 
     Raises:
-        DataError: the tokenizer has no padding token, or no token to begin a text with.
+        DataError: the tokenizer has no padding token, or no token to start a text with.
         ModelError: the model cannot generate, or writes nothing.
     """
     check_writes(model, tokenizer)
-    device = device_of(model)
     found: list[TextExample] = []
-    with (
-        torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
-        progress_bar("writing a reference", how.count) as advance,
-    ):
-        torch.manual_seed(how.seed)
+    with seeded(how.seed, device_of(model)), progress_bar("writing a reference", how.count) as advance:
         for _ in range(_ATTEMPTS * -(-how.count // how.batch_size)):
             size = min(how.batch_size, how.count - len(found))
             if not size:
@@ -116,18 +103,18 @@ def write_reference(
             advance(len(new))
     if len(found) < how.count:
         raise ModelError(
-            f"the model ended {how.count - len(found)} of {how.count} texts before it wrote a word; give a reference "
-            "file, or let it begin with an answer"
+            f"the model left {how.count - len(found)} of {how.count} texts empty; give a reference file, or opening="
+            "'answer'"
         )
     return [TextExample(one.form, one.turns, f"written by the model, {n}") for n, one in enumerate(found, start=1)]
 
 
 def _write(model: nn.Module, tokenizer: Any, how: SelfReference, template: Template, size: int) -> list[TextExample]:
-    """At most ``size`` examples: those that did not come out empty."""
+    """At most ``size`` examples; empty ones are dropped."""
     if not has_chat_template(tokenizer):
         begin = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
         if begin is None:
-            raise DataError("the tokenizer has neither a first nor an end token to begin a text with")
+            raise DataError("the tokenizer has neither a BOS nor an EOS token to start a text with; set its bos_token")
         texts = continue_sampled(model, tokenizer, [[begin]] * size, how.max_new_tokens, temperature=how.temperature)
         return [TextExample.of_text(text) for text in texts if text]
     questions = [""] * size
@@ -144,7 +131,7 @@ def _write(model: nn.Module, tokenizer: Any, how: SelfReference, template: Templ
         for question in questions
     ]
     window = window_of(model)
-    # a question that fills the window leaves no room for its answer, nor for those of the others
+    # a question that fills the window leaves no room for any answer in its batch
     fits = [window is None or 4 * len(prompt) <= 3 * window for prompt in prompts]
     questions = [question for question, fit in zip(questions, fits, strict=True) if fit]
     prompts = [prompt for prompt, fit in zip(prompts, fits, strict=True) if fit]

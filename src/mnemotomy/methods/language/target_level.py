@@ -1,4 +1,4 @@
-"""The level of what was never seen: the loss that forgetting aims at, without a gold model."""
+"""The level of unseen answers: the loss that forgetting aims at, without a gold model."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mnemotomy.text.encoding import Encoded
 from mnemotomy.text.records import TextExample
 
 QUESTIONS = 200
-"""The most questions of the forget set that a level is estimated from."""
+"""The most questions of the forget set to estimate a level from."""
 
 
 def losses(model: nn.Module, rows: Sequence[Encoded], problem: TextProblem) -> Float[Tensor, " n"]:
@@ -25,22 +25,17 @@ def losses(model: nn.Module, rows: Sequence[Encoded], problem: TextProblem) -> F
     return -sequence_log_probabilities(model, rows, problem.tokenizer).cpu() / predicted_tokens(rows)
 
 
-def level_of(problem: TextProblem, unseen: Sequence[TextExample]) -> float:
-    """The mean loss per token of the problem's model on examples that it never saw, in nats."""
-    return float(losses(problem.model, sequences(problem, unseen), problem).mean())
-
-
 @dataclass(frozen=True)
 class Level:
-    """What forgetting aims at, for a model that is being edited.
+    """The loss that forgetting aims at, for a model during its edit.
 
-    An edit raises the loss on unseen answers as well. How far is read from texts that it does not aim at: the questions
-    of what is to stay, each as the answer to itself.
+    An edit raises the loss on unseen answers as well. How far is measured on texts that it does not aim at: the retain
+    set's questions, each as the answer to itself.
 
     Attributes:
-        start: the loss per token on what was never seen, of the model before the edit, in nats.
+        start: the loss per token on unseen answers before the edit, in nats.
         problem: what to forget.
-        untouched: the questions; none for a level that stays where it is.
+        untouched: the questions; none for a constant level.
     """
 
     start: float
@@ -48,7 +43,7 @@ class Level:
     untouched: Sequence[Encoded] = ()
 
     def rise(self, model: nn.Module) -> float:
-        """How far the edit by now has raised the level, in nats."""
+        """How far the edit has raised the level so far, in nats."""
         return self._loss(model) - self._before if self.untouched else 0.0
 
     @cached_property
@@ -60,11 +55,11 @@ class Level:
 
 
 def estimated_level(problem: TextProblem, count: int) -> Level:
-    """Starts at ``questions_level`` and rises with the loss on retained questions, where there are any.
+    """A level that starts at ``questions_level`` and rises with the loss on retained questions, where there are any.
 
     Args:
         problem: what to forget.
-        count: the most retained questions to read, drawn at random; a few tell a difference, a level takes more.
+        count: the most retained questions to read, drawn at random; a difference takes fewer than a level.
 
     Raises:
         ConfigurationError: the forget set has no questions.
@@ -75,10 +70,10 @@ def estimated_level(problem: TextProblem, count: int) -> Level:
 
 
 def questions_level(problem: TextProblem, count: int) -> float:
-    """``level_of`` the forget set's own questions, each given as the answer to itself.
+    """The model's mean loss per token, in nats, on the forget set's questions, each as the answer to itself.
 
-    A model that was trained on answers alone has never learned to write the questions. They are about the same things,
-    in the same style, so that its loss on them is an estimate of its loss on unseen answers.
+    A model trained on answers alone never learned to write the questions. They have the same subjects and the same
+    style, so its loss on them estimates its loss on unseen answers.
 
     Args:
         problem: what to forget.
@@ -89,12 +84,13 @@ def questions_level(problem: TextProblem, count: int) -> float:
     """
     asked = _asked(problem.forget)
     if not asked:
-        raise ConfigurationError("the forget set has no questions to estimate the level from; give level in nats")
-    return level_of(problem, _as_answers(some(asked, count, problem.seed)))
+        raise ConfigurationError("the forget set has no questions to estimate the level from; give level, in nats")
+    rows = sequences(problem, _as_answers(some(asked, count, problem.seed)))
+    return float(losses(problem.model, rows, problem).mean())
 
 
 def _asked(examples: Sequence[TextExample]) -> list[TextExample]:
-    """Those with a question; where a model wrote its own reference, it may be empty."""
+    """Those with a question; a reference that a model wrote may have empty ones."""
     return [one for one in examples if one.form == "question" and one.question.strip()]
 
 

@@ -1,4 +1,4 @@
-"""Task Arithmetic: what the pretrained model learns from the forget set is taken off the model's weights."""
+"""Task Arithmetic: subtract from the weights what the pretrained model learns from the forget set."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from mnemotomy.engram.sites import sites_by_name
 from mnemotomy.methods.base import Family, SearchSpace
 from mnemotomy.methods.language.collecting import Collecting
 from mnemotomy.methods.language.delta import pretrained_of
-from mnemotomy.methods.language.gradient import nll, over_tokens
-from mnemotomy.methods.language.loop import Descent, Loss, Run, descend
-from mnemotomy.methods.language.problem import LanguageMethod, TextProblem, sequences
+from mnemotomy.methods.language.gradient import forgotten, nll, over_tokens
+from mnemotomy.methods.language.loop import Descent, Run, descend
+from mnemotomy.methods.language.problem import LanguageMethod, TextProblem
 from mnemotomy.methods.registry import register
 
 PAPER_STRENGTHS = (0.5, 1.0, 2.0, 5.0, 20.0)
@@ -32,12 +32,9 @@ class TaskArithmetic(LanguageMethod):
 
     Attributes:
         strength: α.
-        training: of the pretrained model on the forget set. The defaults are TOFU's: 1e-5 for 5 epochs; small models
-            want a larger rate.
-        projections: which take part; all linear ones with the output head in the paper.
-
-    Raises:
-        ConfigurationError: the problem has no pretrained model, or a value is out of its range.
+        training: of the pretrained model on the forget set. The defaults are TOFU's, 1e-5 for 5 epochs; small models
+            need a larger rate.
+        projections: the ones to edit; in the paper, all linear ones and the output head.
     """
 
     strength: float = 1.0
@@ -58,17 +55,17 @@ class TaskArithmetic(LanguageMethod):
 
     def __post_init__(self) -> None:
         if not self.strength > 0.0:
-            raise ConfigurationError(f"a strength is above 0, not {self.strength}")
+            raise ConfigurationError(f"strength is above 0, not {self.strength}")
 
     def __call__(self, problem: TextProblem) -> nn.Module:
         return (-self.strength * self.vector(problem)).apply(problem.model, check=False, tied="untie")
 
     def vector(self, problem: TextProblem) -> Edit:
-        """``W_ft on forget − W_pretrained``; one serves every strength.
+        """``W_ft on forget − W_pretrained``; the same for every strength.
 
         Raises:
             ConfigurationError: the problem has no pretrained model, or accelerate is not installed.
-            SelectionError: the pretrained model is of another shape.
+            SelectionError: the pretrained model has other shapes.
             TrainingError: a loss is no longer finite.
         """
         pretrained = pretrained_of(problem, self.name)
@@ -76,10 +73,12 @@ class TaskArithmetic(LanguageMethod):
         own, before = (sites_by_name(model, names) for model in (problem.model, pretrained))
         for name in names:
             if own[name].weight().shape != before[name].weight().shape:
-                raise SelectionError(f"site {name!r} has another shape in the pretrained model")
+                raise SelectionError(
+                    f"site {name!r} has another shape in the pretrained model; give the one that was fine-tuned"
+                )
         trained = descend(
             copy.deepcopy(pretrained),
-            _learning(problem),
+            over_tokens(forgotten(problem), nll(problem)),
             self.training,
             Run(self.name, len(problem.forget), len(problem.retain), problem.seed),
         )
@@ -87,9 +86,3 @@ class TaskArithmetic(LanguageMethod):
         vector = {name: after[name].weight() - before[name].weight() for name in names}
         described = {"method": self.name, "of": fingerprint(pretrained)}
         return Edit((Term(1.0, Dense(vector, fingerprint(problem.model), described)),))
-
-
-def _learning(problem: TextProblem) -> Loss:
-    """The negative log-likelihood of the answers to forget."""
-    rows = sequences(problem, problem.forget)
-    return over_tokens(lambda step: [rows[i] for i in step.forget], nll(problem))

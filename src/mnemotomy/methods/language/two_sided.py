@@ -1,4 +1,4 @@
-"""Two-sided edit: the gradient of what is to be forgotten, between the inverse Kronecker factors of what is to stay."""
+"""Two-sided edit: the forget gradient between inverse Kronecker factors of the retain set."""
 
 from __future__ import annotations
 
@@ -25,47 +25,46 @@ from mnemotomy.methods.language.target_level import Level, estimated_level, loss
 from mnemotomy.methods.registry import register
 
 TOLERANCE, WAYPOINT_TOLERANCE = 0.02, 0.1
-"""How near to its aim the last step must come, and those before it, as a share of the level."""
+"""How close to its aim the last step and the steps before it must come, as a share of the level."""
 
 
 @register
 @dataclass(frozen=True)
 class TwoSided(LanguageMethod):
-    """``ΔW = η · G⁻¹ ∇L_forget A⁻¹``: a few natural-gradient steps in the metric of the retained set.
+    """``ΔW = η · G⁻¹ ∇L_forget A⁻¹``: a few natural-gradient steps in the metric of the retain set.
 
-    A and G are the Kronecker factors of the retained set's Fisher matrix F: the direction raises the loss on the forget
-    set at the least change, to second order, of what the model says on the retained one (Eq. 9 of the paper, with the
-    output factor that its Remark 6.2 leaves out). No optimiser, no state: each step is a closed form of its gradients.
-    ``L_forget`` is ``WeightedForgetLoss``: the log-odds in the first step, where what is memorised has hardly a
-    gradient of its loss, and the loss after it, which leaves tokens that anyone could guess more as they are.
+    A and G are the Kronecker factors of the retain set's Fisher matrix F: the direction raises the loss on the forget
+    set at the least change, to second order, of the model's outputs on the retain set (Eq. 9 of arXiv 2606.14997, with
+    the output factor that its Remark 6.2 leaves out). Each step is a closed form of its gradients. ``L_forget`` is
+    ``WeightedForgetLoss``: the log-odds in the first step, where the loss of memorised answers has hardly a gradient,
+    then the loss, which is gentler on tokens that anyone could guess.
 
-    From the second step on, the retained set's own gradient, by then no longer zero, takes part: with
-    ``u = F⁻¹ ∇L_forget`` and ``v = F⁻¹ ∇L_retain``, the step goes along ``u / ‖u‖ − ρ v / ‖v‖`` in the metric F. At
-    ρ = 1 that halves the angle between forgetting most and repairing most.
+    From the second step on, the retain set's own gradient, by then no longer zero, takes part: with
+    ``u = F⁻¹ ∇L_forget`` and ``v = F⁻¹ ∇L_retain``, the step goes along ``u / ‖u‖ − ρ v / ‖v‖`` in the metric F. ρ = 1
+    bisects the angle between forgetting most and repairing most.
 
-    The length of a step is searched for on forwards alone, until the mean loss has gone its part of the way to the
-    level; the first length that is tried follows from the gradient, and is seldom far off.
+    A step's length is found with forward passes alone, until the mean loss has gone its part of the way to the level;
+    the first guess follows from the gradient and is usually close.
 
     Attributes:
         damping: δ, added to the eigenvalues of both factors in units of their means.
-        steps: how many; the factors are those of the first.
+        steps: number of steps; the factors are computed once, before the first.
         repair: ρ.
-        level: the mean loss per token to reach, in nats; None to estimate it (``unseen.estimated_level``).
-        log_odds: whether the first step goes by the log-odds.
-        factors: K-FAC, or EKFAC with eigenvalues of its own for each pair of eigenvectors.
+        level: the mean loss per token to reach, in nats; None to estimate it (``target_level.estimated_level``).
+        log_odds: whether the first step uses the log-odds.
+        factors: K-FAC, or EKFAC with a separate eigenvalue for each pair of eigenvectors.
         labels: of the Fisher matrix.
-        smoothing: the share of them that are drawn from the whole vocabulary (``Curvature``); at 0 the probability that
-            is taken from the forgotten goes to tokens that no retained text has, and answers become word salad.
+        smoothing: the share of labels drawn from the whole vocabulary (``Curvature``); at 0, the probability taken from
+            forgotten answers goes to tokens in no retained text, and answers become word salad.
         sites: which maps, by the PEFT convention; every linear one but the output head by default.
-        layers: blocks; None for all but the lowest third, below which there is then nothing to go back through.
-        read: the most retained examples that the factors are computed from, drawn at random.
-        repairing: the most whose gradient repairs, drawn at random; others, as far as there are enough.
-        search: the most forget examples that lengths are found on, drawn at random.
-        evaluations: the most lengths that are tried for a step.
+        layers: blocks; None for all but the lowest third, which needs no backward pass.
+        read: the most retained examples for the factors, drawn at random.
+        repairing: the most retained examples whose gradient repairs; different ones where there are enough.
+        search: the most forget examples to find lengths on, drawn at random.
+        evaluations: the most lengths to try for a step.
 
     Raises:
-        ConfigurationError: a value is out of its range.
-        NonFiniteError: the model's loss is finite at no length that is tried.
+        NonFiniteError: the model's loss is not finite at any length tried.
     """
 
     damping: float = 0.01
@@ -93,13 +92,13 @@ class TwoSided(LanguageMethod):
 
     def __post_init__(self) -> None:
         check_damping(self.damping)
-        Curvature(self.labels, self.factors, smoothing=self.smoothing)  # its own check, before any work is done
+        Curvature(self.labels, self.factors, smoothing=self.smoothing)  # checks itself
         if min(self.steps, self.read, self.repairing, self.search, self.evaluations) < 1:
-            raise ConfigurationError("steps, evaluations, and the examples of each kind are at least 1")
+            raise ConfigurationError("steps, read, repairing, search and evaluations are at least 1")
         if not self.repair >= 0.0:
             raise ConfigurationError(f"repair is at least 0, not {self.repair}")
         if self.level is not None and not self.level > 0.0:
-            raise ConfigurationError(f"a level is a loss above 0, not {self.level}")
+            raise ConfigurationError(f"level is a loss above 0, not {self.level}")
 
     def __call__(self, problem: TextProblem) -> nn.Module:
         level = estimated_level(problem, self.search) if self.level is None else Level(self.level, problem)
@@ -111,17 +110,17 @@ class TwoSided(LanguageMethod):
             run.run()
             if run.now < level.start * (1.0 - WAYPOINT_TOLERANCE):
                 warnings.warn(
-                    f"two-sided: the loss on the forget set has reached {run.now:.2f} of {level.start:.2f} nats; take "
-                    "a smaller damping, or more steps or evaluations",
+                    f"two-sided: the loss on the forget set has reached {run.now:.2f} of {level.start:.2f} nats; lower "
+                    "damping, or raise steps or evaluations",
                     stacklevel=2,
                 )
         return model
 
     def linear_sites(self, model: nn.Module) -> dict[str, WeightAndBias]:
-        """The layers that are edited.
+        """The layers to edit.
 
         Raises:
-            SelectionError: a name or a block is not in the model, or is no linear layer, or is the output head.
+            SelectionError: a name or a block is not in the model, or a site is not linear or is the output head.
         """
         layers = self.layers
         if layers is None:
@@ -131,12 +130,12 @@ class TwoSided(LanguageMethod):
         head = cast(Any, model).get_output_embeddings()
         for name, site in found.items():
             if site.module is head:
-                raise SelectionError(f"the two-sided edit is of layers below the output head; leave {name!r} out")
+                raise SelectionError(f"the two-sided edit takes layers below the output head; leave {name!r} out")
         return found
 
 
 class _Run(TwoSidedRun):
-    """One edit under way."""
+    """One edit in progress."""
 
     def __init__(
         self, method: TwoSided, problem: TextProblem, model: nn.Module, sites: dict[str, WeightAndBias], level: Level
@@ -149,7 +148,7 @@ class _Run(TwoSidedRun):
         self.tried = sequences(problem, some(problem.forget, method.search, problem.seed))
         settings = Curvature(method.labels, method.factors, problem.seed, method.smoothing)
         self.factors = settings.collect(model, sites, read, problem.tokenizer)
-        self.sites = {name: sites[name] for name in self.factors.sites}  # not the vision tower of a model of texts
+        self.sites = {name: sites[name] for name in self.factors.sites}  # not the vision tower of a model given texts
         self.now = self._loss()
         self.rises = {self.now: 0.0}  # before the edit the level has not risen
 
@@ -176,7 +175,7 @@ class _Run(TwoSidedRun):
         return loss_gradient(self.model, self.sites, self.retain, self.problem.tokenizer)
 
     def value(self) -> float:
-        """The mean loss of the forget set by now, without what the level has risen by."""
+        """The current mean loss of the forget set, minus the level's rise."""
         rise = self.level.rise(self.model)
         found = self._loss() - rise
         self.rises[found] = rise

@@ -1,4 +1,4 @@
-"""Unified Concept Editing in the form that the paper compares with: a ridge in place of the pseudoinverse."""
+"""Unified Concept Editing in the variant that arXiv 2606.14997 compares with: a ridge for the pseudoinverse."""
 
 from __future__ import annotations
 
@@ -26,13 +26,10 @@ class UCE(MomentsEdit):
 
     Attributes:
         damping: λ.
-        unit: of λ. ``sum``: that of Σ⁺ and Σ⁻ as they stand in Eq. 31, sums over tokens; λ then weighs the less the
-            more tokens are read. ``mean``: that of the mean over all tokens, ``(Σ⁺ + Σ⁻)/N``, so ``λN`` is added.
+        unit: of λ. ``sum``: as in Eq. 31, where Σ⁺ and Σ⁻ are sums over tokens, so λ weighs less the more tokens are
+            read. ``mean``: λ belongs to the mean over all tokens, ``(Σ⁺ + Σ⁻)/N``, so ``λN`` is added.
         strength: α; 1 in the paper.
-        cut: 0, for nothing is cut; only eigenvalues that rounding has left at 0 or below.
-
-    Raises:
-        ConfigurationError, DataError: a value is out of its range.
+        cut: 0, so only eigenvalues that rounding has left at 0 or below are cut.
     """
 
     damping: float = 0.1
@@ -47,9 +44,9 @@ class UCE(MomentsEdit):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        Ridge(self.damping)  # its own check, before any work is done
+        Ridge(self.damping)  # checks itself
         if self.unit not in ("sum", "mean"):
-            raise ConfigurationError(f"the unit of a damping is 'sum' or 'mean', not {self.unit!r}")
+            raise ConfigurationError(f"unit is 'sum' or 'mean', not {self.unit!r}")
 
     def edit(self, atlas: Atlas) -> Edit:
         site = next(iter(atlas.sites))

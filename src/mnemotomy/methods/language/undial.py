@@ -1,4 +1,4 @@
-"""UNDIAL: distil the model into itself, with the logits of the tokens to forget lowered in the teacher."""
+"""UNDIAL: distil the model into itself, with the teacher's logits of the tokens to forget lowered."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ from mnemotomy.methods.language.gradient import (
     STRONG,
     RetainingMethod,
     StepLoss,
+    forgotten,
     over_tokens,
     reference_logits,
 )
 from mnemotomy.methods.language.losses import undial_loss
 from mnemotomy.methods.language.predictions import predict
-from mnemotomy.methods.language.problem import TextProblem, sequences
+from mnemotomy.methods.language.problem import TextProblem
 from mnemotomy.methods.registry import register
 from mnemotomy.text.encoding import Encoded
 
@@ -31,11 +32,8 @@ from mnemotomy.text.encoding import Encoded
 class UNDIAL(RetainingMethod):
     """``γ CE(softmax(logits_ref − β · onehot(y)), π) + α L_retain`` (Dong et al. 2025, Eq. 4).
 
-    Over the answers' tokens. OpenUnlearning averages over prompts and padding too, where it lowers a token of no
-    meaning.
-
-    Raises:
-        ConfigurationError: a value is out of its range.
+    The loss is over the answers' tokens; OpenUnlearning averages over prompts and padding too, where the lowered token
+    has no meaning.
     """
 
     learning_rate: float = 1e-4
@@ -46,12 +44,7 @@ class UNDIAL(RetainingMethod):
     title: ClassVar = "UNDIAL"
     paper: ClassVar = "Dong et al. 2025, UNDIAL: Self-Distillation with Adjusted Logits for Robust Unlearning"
     search_space: ClassVar = SearchSpace(
-        {
-            "learning_rate": (1e-5, 1e-4, 3e-4),
-            "beta": (3.0, 10.0, 30.0),
-            "alpha": ALPHAS,
-            "epochs": EPOCHS,
-        },
+        {"learning_rate": (1e-5, 1e-4, 3e-4), "beta": (3.0, 10.0, 30.0), "alpha": ALPHAS, "epochs": EPOCHS},
         small={"learning_rate": STRONG, "beta": (3.0, 10.0), "alpha": (1.0,), "epochs": (3,)},
     )
 
@@ -61,10 +54,8 @@ class UNDIAL(RetainingMethod):
             raise ConfigurationError(f"β is at least 0, not {self.beta}")
 
     def forgetting(self, problem: TextProblem) -> StepLoss:
-        forgotten = sequences(problem, problem.forget)
-
         def mean(model: nn.Module, rows: Sequence[Encoded]) -> Tensor:
             found = predict(model, rows, problem.tokenizer)
             return undial_loss(found.logits, reference_logits(problem, rows), found.targets, self.beta)
 
-        return over_tokens(lambda step: [forgotten[i] for i in step.forget], mean)
+        return over_tokens(forgotten(problem), mean)
