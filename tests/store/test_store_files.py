@@ -161,3 +161,27 @@ def test_a_damaged_row_is_reported(tmp_path: Path) -> None:
         store._connection.execute("DELETE FROM facts")
         with pytest.raises(StoreError, match="is damaged"):
             store.search("Kyoto")
+
+
+@pytest.mark.parametrize(
+    ("sql", "name"),
+    [
+        ("CREATE TRIGGER t AFTER INSERT ON facts BEGIN UPDATE facts SET answer = 'x'; END", "trigger 't'"),
+        ("CREATE VIEW v AS SELECT * FROM facts", "view 'v'"),
+        ("CREATE TABLE more (a)", "table 'more'"),
+        ("CREATE INDEX i ON facts (answer)", "index 'i'"),
+        ("DROP TABLE notes; CREATE VIEW notes AS SELECT 'k' AS name, 'v' AS value", "view 'notes'"),
+        ("DROP TABLE notes; CREATE TABLE notes (name, value DEFAULT (upper('x')))", "table 'notes'"),
+    ],
+)
+def test_a_store_with_sql_of_its_own_is_refused(tmp_path: Path, sql: str, name: str) -> None:
+    path = tmp_path / "facts.db"
+    with FactStore(path) as store:
+        store.add([Fact("Kyoto", "Japan")])
+    with FactStore(path) as store:
+        assert len(store) == 1
+    connection = sqlite3.connect(path)
+    connection.executescript(sql)
+    connection.close()
+    with pytest.raises(StoreError, match=f"contains the {name}, which no fact store has"):
+        FactStore(path)

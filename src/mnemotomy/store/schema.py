@@ -68,6 +68,7 @@ def connect(path: str | Path, *, create: bool = True) -> sqlite3.Connection:
             # needed while adding too: the growing index drops copies of texts that may be deleted later
             connection.execute("PRAGMA secure_delete = ON")
             connection.execute("PRAGMA cache_size = -65536")  # KiB
+            connection.execute("PRAGMA trusted_schema = OFF")  # a file from elsewhere may bring SQL of its own
             _prepare(connection, path)
         except BaseException:
             connection.close()
@@ -155,7 +156,26 @@ def _is_store(connection: sqlite3.Connection, path: Path) -> bool:
         raise StoreError(f"{path} is a fact store of version {version}, newer than this mnemotomy's {VERSION}; upgrade")
     if application != APPLICATION and (tables or application or version):
         raise StoreError(f"{path} is another program's database, not a fact store; give another path")
-    return bool(application == APPLICATION and tables)
+    if application == APPLICATION and tables:
+        _check_schema(connection, path)
+        return True
+    return False
+
+
+def _check_schema(connection: sqlite3.Connection, path: Path) -> None:
+    """Refuse a file with triggers, views or tables that no store has: they would run or hide what is written."""
+    own = {_name(table): table for table in _TABLES}
+    for kind, name, sql in connection.execute("SELECT type, name, sql FROM sqlite_schema").fetchall():
+        ours = name in own and sql == own[name]
+        side = kind in ("table", "index") and (name.startswith(("sqlite_", "words_")) or (kind == "table" and ours))
+        if not side:
+            raise StoreError(
+                f"{path} contains the {kind} {name!r}, which no fact store has; make a new store from trusted facts"
+            )
+
+
+def _name(table: str) -> str:
+    return next(word for word in table.split() if word in ("facts", "notes", "words"))
 
 
 COLUMNS = "subject, answer, relation, texts"
@@ -200,6 +220,8 @@ def from_row(row: Row) -> Fact:
     subject, answer, relation, texts = row
     try:
         lists: dict[str, Any] = {name: tuple(values) for name, values in json.loads(texts).items()}
+        if not set(lists) <= set(_LISTS) or not all(type(one) is str for values in lists.values() for one in values):
+            raise ValueError(texts)
         return Fact(str(subject), str(answer), relation=str(relation), **lists)
     except (ValueError, TypeError, AttributeError) as error:
         raise StoreError(f"a row of the store {DAMAGED}") from error
