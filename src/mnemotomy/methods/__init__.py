@@ -1,1 +1,1 @@
-"""Unlearning methods for classifiers behind one call: ``method(problem)`` is a new model that has forgotten."""
+"""Unlearning methods behind one call: ``method(problem)`` is a new model that has forgotten."""

@@ -1,4 +1,4 @@
-"""What every unlearning method is: hyperparameters, a source, a search space, and one call."""
+"""The interface of every unlearning method: hyperparameters, a source, a search space, and one call."""
 
 from __future__ import annotations
 

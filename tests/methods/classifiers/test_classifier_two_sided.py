@@ -35,7 +35,7 @@ def test_factors_of_a_linear_layer_are_second_moments():
     assert relative(found.outputs.moment, g.T @ g / 40) < 1e-5
 
 
-def test_factors_of_a_convolution_are_of_positions():
+def test_factors_of_a_convolution_run_over_positions():
     problem = images()
     model, examples = problem.model, problem.retain
     found = kronecker_factors(model, factored_sites(model), examples, seed=0, batch_size=64).sites["conv"]
@@ -52,7 +52,7 @@ def test_factors_of_a_convolution_are_of_positions():
     assert relative(found.outputs.moment, rows.T @ rows / len(examples)) < 1e-4
 
 
-def test_layers_that_the_logits_do_not_depend_on_are_left_alone():
+def test_layers_that_do_not_affect_the_logits_are_left_alone():
     problem = digits()
 
     class WithHeads(nn.Module):
@@ -118,7 +118,7 @@ def test_more_overshoot_goes_further():
     assert margins == sorted(margins, reverse=True)
 
 
-def test_what_is_not_recognised_needs_no_edit():
+def test_unrecognised_examples_need_no_edit():
     problem = digits()
     wrong = Examples(problem.forget.inputs, torch.full_like(problem.forget.labels, 7))
     found = ClassifierTwoSided(overshoot=0.0)(replace(problem, forget=wrong))
@@ -141,12 +141,12 @@ def test_settings_out_of_range(settings: dict[str, float]):
         ClassifierTwoSided(**settings)
 
 
-def test_networks_without_a_layer_that_has_factors():
+def test_networks_without_factored_layers_are_refused():
     with pytest.raises(SelectionError, match="no ungrouped convolution"):
         factored_sites(nn.Sequential(nn.Conv2d(4, 4, 3, groups=4)))
 
 
-def test_what_is_overwritten_has_the_same_factors():
+def test_inplace_activations_do_not_change_the_factors():
     def network(inplace: bool) -> nn.Module:
         torch.manual_seed(0)
         return nn.Sequential(nn.Linear(6, 8), nn.ReLU(inplace=inplace), nn.Linear(8, 3)).eval()

@@ -109,7 +109,7 @@ def test_the_loss_is_the_papers(method: NegGradPlus | L1Sparse):
         torch.testing.assert_close(found.detach(), parameter.detach() - step)
 
 
-def test_negative_gradient_plus_begins_the_forget_set_anew():
+def test_neggrad_plus_restarts_the_forget_set():
     problem = digits()
     few = Problem(problem.model, problem.forget[:3], problem.retain, 10, fresh, fit)
     assert not same_state(NegGradPlus(epochs=1)(few), state_of(problem.model))
@@ -158,7 +158,7 @@ def test_engrams_are_erased_at_every_layer(method: EngramGrid, strength: float, 
         torch.testing.assert_close(left, right, rtol=1e-4, atol=1e-5)
 
 
-def test_the_head_has_a_strength_of_its_own():
+def test_the_head_has_its_own_strength():
     problem = digits()  # without batch normalisation, so that nothing is recalibrated
     layers = [EngramGrid(strength=strength)(problem) for strength in (0.6, 1.4)]
     found = EngramRecalibrated(strength=0.6, head_strength=1.4)(problem)
@@ -198,7 +198,7 @@ def test_a_second_round_erases_from_the_first():
     assert same_state(EngramPaper(strength=0.3, rounds=2)(problem), state_of(EngramPaper(strength=0.3)(again)))
 
 
-def test_moments_are_collected_from_as_many_examples_as_asked_for():
+def test_moments_are_collected_from_the_requested_number_of_examples():
     problem = digits()
     sizes = {"forget": len(problem.forget), "retain": len(problem.retain)}
     atlas = EngramPaper(collected=200).atlas_of(problem.model, problem)

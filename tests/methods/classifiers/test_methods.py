@@ -159,7 +159,7 @@ def test_the_head_is_what_gives_the_logits():
     torch.testing.assert_close(logits(found, problem.forget.inputs), logits(method(problem), problem.forget.inputs))
 
 
-def test_a_head_that_is_computed_from_others_is_refused():
+def test_a_parametrised_head_is_refused():
     problem = digits()
     other = copy.deepcopy(problem.model)
     nn.utils.parametrizations.weight_norm(other[-1])

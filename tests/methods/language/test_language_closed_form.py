@@ -138,7 +138,7 @@ def test_uce_against_explicit_inverse(problem: TextProblem, unit: Any) -> None:
         assert relative(all_sites(edited)[name].weight(), weight - weight @ forget @ inverse) < 1e-3
 
 
-def test_layerwise_is_one_stage_after_the_other(problem: TextProblem) -> None:
+def test_layerwise_is_one_stage_after_another(problem: TextProblem) -> None:
     edited = EngramLayerwise(0.6, sites=WITH_HEAD)(problem)
     model = copy.deepcopy(problem.model)
     for layer in range(2):
@@ -150,7 +150,7 @@ def test_layerwise_is_one_stage_after_the_other(problem: TextProblem) -> None:
         assert relative(found.detach(), expected.detach()) < 1e-3, name
 
 
-def test_reads_part_of_the_retained(problem: TextProblem) -> None:
+def test_reads_part_of_the_retain_set(problem: TextProblem) -> None:
     assert len(some(problem.retain, 2, 0)) == 2
     assert some(problem.retain, 2, 0) == some(problem.retain, 2, 0)
     found = Collecting(read=2).moments(problem.model, problem)
@@ -185,7 +185,7 @@ def test_the_head_is_left_alone_by_default(problem: TextProblem) -> None:
     assert Collecting().site_names(problem.model) == list(select_sites(problem.model, "all-linear"))
 
 
-def test_layer_by_layer_no_embedding_is_edited(problem: TextProblem) -> None:
+def test_layer_by_layer_refuses_embeddings(problem: TextProblem) -> None:
     for kind in (EngramLayerwise, DeltaSequential):
         with pytest.raises(ConfigurationError, match=r"leave the embedding 'model\.embed_tokens' out"):
             kind(sites=["all-linear", "input-embedding"])(problem)

@@ -71,7 +71,7 @@ class Interrupted(GradDiff):
         return loss
 
 
-def test_goes_on_where_it_was_interrupted(tmp_path: Path):
+def test_an_interrupted_run_resumes(tmp_path: Path):
     asked, method = problem(), Interrupted(**FAST)
     with pytest.raises(KeyboardInterrupt, match="checkpoint"):
         method.train(asked, copy.deepcopy(asked.model), tmp_path)

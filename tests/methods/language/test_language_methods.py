@@ -180,7 +180,7 @@ def test_rlcp_counts_the_answers_tokens_alike():
     torch.testing.assert_close(objective(model, step), expected, atol=1e-5, rtol=1e-4)
 
 
-def test_kl_holds_the_retained_answers():
+def test_kl_keeps_the_retained_answers():
     asked = problem()
     model = GradDiff(**FAST, retain_loss="KL", alpha=5.0)(asked)
     assert known(asked.model, asked.retain) - known(model, asked.retain) < 1.0
@@ -198,7 +198,7 @@ class Shrunk(LanguageMethod):
         return model
 
 
-def test_hybrid_goes_on_from_a_closed_form():
+def test_hybrid_trains_from_a_closed_form():
     asked = problem()
     then = NPO(**FAST | {"epochs": 1})
     expected = then.train(asked, Shrunk()(asked))
@@ -255,7 +255,7 @@ def test_a_long_prompt_leaves_no_answer():
         GradDiff(**FAST)(dataclasses.replace(asked, retain=[long]))
 
 
-def test_what_a_file_says_is_part_of_a_run(tmp_path: Path):
+def test_the_content_of_files_is_part_of_the_key(tmp_path: Path):
     asked, file = problem(), tmp_path / "refusals.txt"
     keys = []
     for words in ("I do not know.", "No idea."):

@@ -39,7 +39,7 @@ def test_the_problems_own_model_is_not_trained():
         NPO(epochs=1).train(problem, problem.model)
 
 
-def test_what_a_template_writes_behind_the_end_is_no_answer():
+def test_text_after_the_end_token_is_not_part_of_the_answer():
     words = tokenizer(CHATML)
     words.eos_token = "<|im_end|>"
     answer = "Kyoto is in Japan ."

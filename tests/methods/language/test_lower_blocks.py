@@ -69,7 +69,7 @@ def test_lower_blocks_run_once_and_the_numbers_are_the_same(make: Any):
     assert [len(one) for one in runs] == [12, 12, 15]
 
 
-def test_only_as_much_as_there_is_room_for_is_remembered():
+def test_the_cache_is_limited():
     model, batch = llama(), text_batch()
     model.requires_grad_(False)
     runs = counted(model.model.layers[0].mlp)
@@ -79,7 +79,7 @@ def test_only_as_much_as_there_is_room_for_is_remembered():
     assert len(runs) == 2
 
 
-def test_what_was_written_to_or_needs_gradients_is_computed_again():
+def test_overwritten_outputs_and_those_with_gradients_are_not_reused():
     model, batch = llama(), text_batch()
     runs = counted(model.model.layers[0].mlp)
     with cached_lower_blocks(model, select_sites(model, "all-linear", [1])):
@@ -109,7 +109,7 @@ def test_blocks_are_as_before_after_an_error():
     [(lambda: seq2seq("t5"), "all-linear"), (llama, ["lm_head"]), (llama, ["up_proj"])],
     ids=["several stacks", "outside", "the lowest block"],
 )
-def test_without_blocks_below_nothing_is_remembered(make: Any, selector: Any):
+def test_without_blocks_below_nothing_is_cached(make: Any, selector: Any):
     model = make()
     with cached_lower_blocks(model, select_sites(model, selector)):
         assert not [module for module in model.modules() if "forward" in vars(module)]

@@ -127,7 +127,7 @@ def test_sampled_labels_are_those_of_the_seed(tmp_path: Path):
         assert not torch.equal(first[name].outputs.moment, other[name].outputs.moment)
 
 
-def test_smoothed_labels_give_curvature_to_what_is_never_expected(trained: TextProblem):
+def test_smoothed_labels_give_curvature_to_unexpected_tokens(trained: TextProblem):
     """A model that knows every answer has next to none of its own."""
     sites, rows = select_sites(trained.model, ["down_proj"], [1]), sequences(trained, RETAIN)
 
@@ -205,7 +205,7 @@ def test_the_lowest_third_is_spared(tmp_path: Path, blocks: int, edited: set[int
     assert {site.layer for site in TwoSided(layers=[0]).linear_sites(model).values()} == {0}
 
 
-def test_the_level_is_that_of_the_questions_as_answers(trained: TextProblem):
+def test_the_level_is_the_loss_of_questions_as_answers(trained: TextProblem):
     asked, untouched = (
         [example(one.turns[0].content, one.turns[0].content) for one in some] for some in (FORGET, RETAIN)
     )
@@ -218,7 +218,7 @@ def test_the_level_is_that_of_the_questions_as_answers(trained: TextProblem):
     assert mean_loss(trained, edited, FORGET) == pytest.approx(level.start + rise, rel=0.05)
 
 
-def test_a_level_stays_where_nothing_tells_of_a_rise(trained: TextProblem):
+def test_a_level_is_constant_without_retained_questions(trained: TextProblem):
     edited = TwoSided(level=2.0, steps=1)(trained)
     for silent in (TextExample.of_text("Rome lies in Italy .", ""), example("", "Italy")):
         level = estimated_level(replace(trained, retain=[silent]), 20)
@@ -226,13 +226,13 @@ def test_a_level_stays_where_nothing_tells_of_a_rise(trained: TextProblem):
         assert level.rise(edited) == 0.0
 
 
-def test_what_is_already_at_the_level_is_left_alone(trained: TextProblem):
+def test_examples_at_the_level_are_left_alone(trained: TextProblem):
     before = mean_loss(trained, trained.model, FORGET)
     edited = TwoSided(level=before / 10)(trained)
     assert same_state(edited, state_of(trained.model))
 
 
-def test_a_level_that_is_not_reached_is_said(trained: TextProblem):
+def test_a_missed_level_gives_a_warning(trained: TextProblem):
     with pytest.warns(UserWarning, match="has reached .* of 1000.00 nats"):
         TwoSided(level=1000.0, steps=1, evaluations=1)(trained)
 
@@ -282,7 +282,7 @@ def test_a_problem_that_does_not_fit_is_refused(tmp_path: Path):
         problem_of(tmp_path, retain=[])
 
 
-def test_of_few_retained_examples_all_are_read_in_random_order(trained: TextProblem, monkeypatch: pytest.MonkeyPatch):
+def test_few_retained_examples_are_all_read_in_random_order(trained: TextProblem, monkeypatch: pytest.MonkeyPatch):
     read: list[Any] = []
     collect = Curvature.collect
 
@@ -304,7 +304,7 @@ def test_a_model_that_breaks_at_every_length_is_an_error(trained: TextProblem, m
         TwoSided()(trained)
 
 
-def test_remembering_the_lower_blocks_changes_nothing(trained: TextProblem, monkeypatch: pytest.MonkeyPatch):
+def test_caching_the_lower_blocks_changes_nothing(trained: TextProblem, monkeypatch: pytest.MonkeyPatch):
     method = TwoSided(damping=0.1, layers=[1])
     remembered = method(trained)
     monkeypatch.setattr(two_sided, "cached_lower_blocks", lambda *_: contextlib.nullcontext())

@@ -149,11 +149,11 @@ class ClassifierEngramAutomatic(EngramMethod):
             raise ConfigurationError(f"strengths of the head are at least 0, not {list(self.head_strengths)}")
         if self.read < 1 or not 0.0 <= self.erased_at_most <= 1.0:
             raise ConfigurationError(
-                f"read at least one example and erase down to a share in [0, 1], not {self.read} and "
+                f"read is at least one example and erased_at_most a share in [0, 1], not {self.read} and "
                 f"{self.erased_at_most}"
             )
         if not 0.0 <= self.tolerance <= 1.0:
-            raise ConfigurationError(f"a tolerance is a share in [0, 1], not {self.tolerance}")
+            raise ConfigurationError(f"tolerance is a share in [0, 1], not {self.tolerance}")
 
     def edit(self, problem: Problem, model: nn.Module, atlas: Atlas) -> Edit:
         return self.choose_edit(problem, model, atlas)[1]

@@ -46,7 +46,7 @@ class FineTune(ClassifierGradientMethod):
         return self.train(problem, partial(problem.retain.batches, self.batch_size), self.loss)
 
     def loss(self, model: nn.Module, batch: Examples) -> Tensor:
-        """Of a batch of the retain set."""
+        """The loss on a batch of the retain set."""
         return cross_entropy(model, batch)
 
 

@@ -24,7 +24,7 @@ from mnemotomy.methods.classifiers.problem import ClassifierMethod, Problem
 from mnemotomy.methods.registry import register
 
 EMPHASIS = 4
-"""Power of an example's distance to the level in its weight: what is recognised best is pushed hardest."""
+"""Exponent of the distance to the level in an example's weight, so that what is recognised best is pushed hardest."""
 TOLERANCE = 0.1
 """How close to its aim a step must come, as a share of its way."""
 

@@ -1,1 +1,1 @@
-"""Unlearning methods for causal language models; each in a file of its own."""
+"""Unlearning methods for causal language models; each in its own file."""

@@ -66,4 +66,4 @@ class MomentsEdit(ClosedForm):
 
     @abstractmethod
     def edit(self, atlas: Atlas) -> Edit:
-        """What is added to the weights."""
+        """The change of the weights."""

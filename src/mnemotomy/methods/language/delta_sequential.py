@@ -68,7 +68,7 @@ def paired_moment(own: Inputs, other: Inputs | None, labels: Sequence[Tensor]) -
 
 
 def _extended(states: Float[Tensor, "*rows d"], counted: Tensor) -> Float[Tensor, "n d1"]:
-    rows = states.flatten(0, -2)[counted.flatten().to(states.device)].float()  # OPT's blocks flatten them themselves
+    rows = states.flatten(0, -2)[counted.flatten().to(states.device)].float()  # OPT's blocks have flattened them
     return torch.cat([rows, rows.new_ones(len(rows), 1)], dim=1)
 
 
@@ -153,7 +153,7 @@ class DeltaSequential(Collecting, LanguageMethod):
         if tied_parameters(model).keys() & _parameters(model, outside):
             untie(model, next(iter(_parameters(model, outside))))
         sets = dict(self.batches(problem))
-        models: dict[str, nn.Module] = {}  # by set, the one whose inputs give the targets, if not the edited model's
+        models: dict[str, nn.Module] = {}  # by set, where targets come from another model
         if self.targets == "pretrained":
             models[FORGET] = pretrained
         if self.restore:

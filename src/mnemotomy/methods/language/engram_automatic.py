@@ -41,7 +41,7 @@ class Choice(NamedTuple):
 
     @property
     def score(self) -> float:
-        """The harmonic mean of both."""
+        """The harmonic mean of ``forgotten`` and ``kept``."""
         return 0.0 if min(self.forgotten, self.kept) <= 0.0 else 2.0 / (1.0 / self.forgotten + 1.0 / self.kept)
 
 
@@ -61,11 +61,11 @@ class EngramAutomatic(ClosedForm):
     """The ``Steep`` filter with τ and α chosen without a test question, a paraphrase or a gold model.
 
     The score is Eq. 26, 27 and 29 on training examples: the harmonic mean of what is forgotten and what is kept, both
-    from mean probabilities ``P(a|q)^(1/|a|)``. Kept: that of held-out retained examples, relative to the unedited
-    model's. Forgotten: how far that of the forget set has moved from the unedited model's to the level of unseen
-    answers; overshooting counts against it. A gold model would give that level. Here it comes from the forget set's
-    answers swapped between its questions, pairs that the model never learned. It did learn the answers, so this is an
-    upper bound: the rule erases too little rather than too much.
+    from mean probabilities ``P(a|q)^(1/|a|)``. Kept is the held-out retained examples' probability, relative to the
+    unedited model's. Forgotten is how far the forget set's probability has moved from the unedited model's to the level
+    of unseen answers; overshooting counts against it. A gold model would give that level. Here it comes from the forget
+    set's answers swapped between its questions, pairs that the model never learned. It did learn the answers, so this
+    is an upper bound: the rule erases too little rather than too much.
 
     For each τ, α rises until the score has fallen twice. A further round starts from the edited model, and is undone
     unless it raises the score.

@@ -51,7 +51,7 @@ class WeightedForgetLoss:
     def gradient(
         self, model: nn.Module, sites: Mapping[str, WeightAndBias], rows: Sequence[Encoded], tokenizer: Any
     ) -> Forgetting:
-        """One forward and backward pass of ``rows``; the weights of the sites require gradients."""
+        """Run one forward and backward pass of ``rows``; the weights of the sites must require gradients."""
         gap, tokens = 0.0, 0.0
         for found in _forwards(model, rows, tokenizer, "forgetting"):
             logs = found.log_probabilities()

@@ -56,7 +56,7 @@ def cached_lower_blocks(model: nn.Module, sites: Mapping[str, Site], limit: int 
 
 
 def _below(model: nn.Module, sites: Mapping[str, Site]) -> list[nn.Module]:
-    """The blocks before the first with a site, in order."""
+    """The blocks before the first block with a site, in order."""
     try:
         inside, outside = local_names(model, list(sites))
     except ModelError:  # no blocks

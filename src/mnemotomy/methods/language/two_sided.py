@@ -87,7 +87,7 @@ class TwoSided(LanguageMethod):
     paper: ClassVar = OURS
     family: ClassVar = "closed form"
     draws: ClassVar = True
-    cost: ClassVar = "forwards and backwards: part of the retained set and the forget set, once per step"
+    cost: ClassVar = "forwards and backwards: part of the retain set and the forget set, once per step"
     search_space: ClassVar = SearchSpace({"damping": (0.002, 0.01, 0.05)})
 
     def __post_init__(self) -> None:
@@ -148,9 +148,9 @@ class _Run(TwoSidedRun):
         self.tried = sequences(problem, some(problem.forget, method.search, problem.seed))
         settings = Curvature(method.labels, method.factors, problem.seed, method.smoothing)
         self.factors = settings.collect(model, sites, read, problem.tokenizer)
-        self.sites = {name: sites[name] for name in self.factors.sites}  # not the vision tower of a model given texts
+        self.sites = {name: sites[name] for name in self.factors.sites}  # drops sites that no text reaches
         self.now = self._loss()
-        self.rises = {self.now: 0.0}  # before the edit the level has not risen
+        self.rises = {self.now: 0.0}  # the level has not risen before the edit
 
     def pull(self, number: int) -> Pull | None:
         if self.now >= self.level.start:
