@@ -47,11 +47,7 @@ class Artifact:
 
     @contextmanager
     def reading(self, path: str | Path, *, verify: bool = True) -> Iterator[tuple[Any, dict[str, Any]]]:
-        """The open safetensors file and its header.
-
-        Args:
-            path: of the file.
-            verify: check the file against its hash first.
+        """The open safetensors file and its header; ``verify`` checks it against its hash first.
 
         Raises:
             ArtifactError: the file is missing, damaged, of another kind or of a later version, or the block inside

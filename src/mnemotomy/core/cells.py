@@ -63,7 +63,7 @@ class Cells(Generic[Result]):
 
 def json_cells(folder: Path) -> Cells[dict[str, Any]]:
     """Cells of JSON objects."""
-    return Cells(folder, ".json", _read, _write)
+    return Cells(folder, ".json", _read, lambda result, path: write_sealed(path, result))
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -71,7 +71,3 @@ def _read(path: Path) -> dict[str, Any]:
         return read_sealed(path)
     except ArtifactError as error:
         raise ArtifactError(f"{error}; remove it to compute it again") from error
-
-
-def _write(result: dict[str, Any], path: Path) -> None:
-    write_sealed(path, result)

@@ -1,4 +1,4 @@
-"""Writing files so that a crash leaves the old file or the new one, never a part of one."""
+"""Writing files so that a crash leaves the old file or the new one, never part of one."""
 
 from __future__ import annotations
 
@@ -103,7 +103,9 @@ def check_replaceable(
         records = (record,) if isinstance(record, str) else record
         known = (*MODEL_FILES, *records, *also)
         there = sorted(folder.iterdir())
-        others = [path.name for path in there if not (path.is_file() and _any_of(known, path.name))]
+        names = [path.name for path in there if path.is_file()]
+        expected = {name for pattern in known for name in fnmatch.filter(names, pattern)}
+        others = [path.name for path in there if path.name not in expected]
         if others or (there and not any((folder / one).is_file() for one in records)):
             first = (others or [there[0].name])[0]
             raise DataError(
@@ -114,10 +116,6 @@ def check_replaceable(
     for path in map(Path, inputs):
         if path.exists() and path.resolve().is_relative_to(folder.resolve()):
             raise DataError(f"{path} is in {folder}, which this run would replace; name another folder")
-
-
-def _any_of(patterns: Iterable[str], name: str) -> bool:
-    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def check_no_input(target: str | Path, inputs: Iterable[str | Path]) -> None:

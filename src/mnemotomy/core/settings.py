@@ -86,7 +86,8 @@ class Choice:
         return Annotated[self._group(kind, {}), checked, PlainSerializer(self._settings)]
 
     def _union(self, kinds: Mapping[str, type[Any]], *, by_name: bool = True) -> Any:
-        members = tuple(self._member(name, kind) for name, kind in kinds.items())
+        key = self.key
+        members = tuple(self._group(kind, {key: Required[Literal[name]]}, key) for name, kind in kinds.items())
         union = Annotated[Union[members], Field(discriminator=self.key)] if len(members) > 1 else members[0]  # noqa: UP007
         known = tuple(kinds.values())
 
@@ -105,9 +106,6 @@ class Choice:
         if not isinstance(kind, str) or kind not in kinds or not isinstance(value, Mapping):
             raise ValueError(f"unknown {self.what} {kind!r}; choose one of {', '.join(kinds)}")
         return dict(value)
-
-    def _member(self, name: str, kind: type[Any]) -> Any:
-        return self._group(kind, {self.key: Required[Literal[name]]}, self.key)
 
     def _group(self, kind: type[Any], fixed: Mapping[str, Any], key: str | None = None) -> Any:
         """The type of a dataclass that is checked as a mapping and then constructed."""

@@ -70,7 +70,7 @@ class FactorSums:
         """The factors of the sites that had gradients, with one A for each distinct input.
 
         Args:
-            count: that G is the mean over; by default the rows of the inputs, which A is the mean over.
+            count: of rows that G is the mean over; by default the rows of the inputs, as for A.
 
         Raises:
             NonFiniteError: the model overflowed.
@@ -102,7 +102,7 @@ class _InputCollector(Collector):
 
 
 def drawn(scores: Float[Tensor, "n classes"], draws: torch.Generator, smoothing: float = 0.0) -> Int[Tensor, " n"]:
-    """A class for each row, drawn from the model's prediction, mixed with a share ``smoothing`` of all classes.
+    """A class for each row, from the model's prediction mixed with a share ``smoothing`` of the uniform one.
 
     Raises:
         NonFiniteError: the predictions are not finite.

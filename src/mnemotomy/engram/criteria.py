@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
@@ -57,10 +58,7 @@ def criteria(atlas: Atlas, concept: str, filter: Filter | None = None) -> Criter
         change, learned = atlas.weight(name), site.weight()
         target = atlas.second_moment(name, engram.concepts)
         rest = atlas.second_moment(name, reference)
-
-        def norm(matrix: Tensor, moment: Tensor, groups: int = site.groups) -> float:
-            return _norm(matrix, moment, groups)
-
+        norm = functools.partial(_norm, groups=site.groups)
         missed = norm(extracted - change, target) / _positive(norm(change, target))
         leaked = norm(extracted, rest) / _positive(norm(change, rest))
         records.append(

@@ -74,7 +74,7 @@ class Edit(BySite):
             FingerprintError: the edit belongs to another model.
             TiedWeightsError: an edited weight is shared and ``tied`` is ``refuse``.
             SelectionError: the model lacks a site, or has it in another shape.
-            NonFiniteError: what would be added is not finite.
+            NonFiniteError: a delta is not finite.
         """
         self._admit(model, check, tied)
         edited = copy.deepcopy(model)
@@ -123,7 +123,7 @@ class Edit(BySite):
 
         Args:
             path: the file.
-            about: more on where the edit comes from, for ``read_about``.
+            about: further information on its origin, for ``read_about``.
         """
         tensors = {site: delta.contiguous().cpu() for site, delta in self.items()}
         header = {"fingerprint": self.fingerprint, "description": self.describe(), "versions": versions()}
@@ -132,11 +132,7 @@ class Edit(BySite):
 
     @classmethod
     def load(cls, path: str | Path, *, verify: bool = True) -> Edit:
-        """Read what ``save`` wrote.
-
-        Args:
-            path: of the file.
-            verify: check the file against the hash of its content, which reads it twice.
+        """Read what ``save`` wrote; ``verify`` checks it against the hash of its content, which reads it twice.
 
         Raises:
             ArtifactError: the file is missing, damaged, or not an edit.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -41,8 +42,8 @@ class Engram(Deltas):
     def sites(self) -> tuple[str, ...]:
         """The names of the sites, grouped by the input they read."""
         by_input: dict[tuple[str, bool], list[str]] = {}
-        for name, site in self.atlas.sites.items():
-            by_input.setdefault((self.atlas.moments.readers[name], site.has_bias), []).append(name)
+        for name in self.atlas.sites:
+            by_input.setdefault(self._input(name), []).append(name)
         return tuple(name for group in by_input.values() for name in group)
 
     def __getitem__(self, site: str) -> Float[Tensor, "out d"]:
@@ -55,15 +56,9 @@ class Engram(Deltas):
 
     def pairs(self) -> Iterator[tuple[str, Float[Tensor, "out d"]]]:
         """All sites, one input at a time: what several sites share is computed once and then freed."""
-        names = self.sites()
-        start = 0
-        while start < len(names):
-            key = self._input(names[start])
-            stop = start
-            while stop < len(names) and self._input(names[stop]) == key:
-                stop += 1
-            yield from zip(names[start:stop], self._project(list(names[start:stop])), strict=True)
-            start = stop
+        for _, readers in itertools.groupby(self.sites(), key=self._input):
+            names = list(readers)
+            yield from zip(names, self._project(names), strict=True)
 
     def ratios(self) -> dict[str, float]:
         """``‖W⁺‖_F / ‖W‖_F`` per site: the weight-norm ratio of Section 7."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -117,14 +117,7 @@ class Balanced:
         return mu * odds / (1.0 - mu + mu * odds)
 
 
-FILTERS: dict[str, type[Any]] = {
-    "soft": Soft,
-    "ridge": Ridge,
-    "power": Power,
-    "hard": Hard,
-    "excess": Excess,
-    "balanced": Balanced,
-}
+FILTERS = {"soft": Soft, "ridge": Ridge, "power": Power, "hard": Hard, "excess": Excess, "balanced": Balanced}
 
 FILTER = Choice("filter", FILTERS)
 """The filters, as recipes, artifacts and options write them."""

@@ -39,7 +39,8 @@ def recalibrate_(model: Model, batches: Iterable[Any], *, forward: Forward | Non
         return model
     call = forward or default_forward(model, layers)
     momenta, device, read = {name: layer.momentum for name, layer in layers.items()}, device_of(model), 0
-    with _kept_on_error(layers), observing(model):
+    before = _statistics(layers)
+    with observing(model):
         try:
             for layer in layers.values():
                 layer.reset_running_stats()
@@ -48,15 +49,17 @@ def recalibrate_(model: Model, batches: Iterable[Any], *, forward: Forward | Non
             for batch in batches:
                 call(model, move(batch, device))
                 read += 1
-        except ValueError as error:
-            if "more than 1 value per channel" not in str(error):
-                raise
-            raise DataError("a batch has one value per channel, which has no variance; give more examples") from error
+            if not read:
+                raise DataError("there is no batch to read statistics from; give examples of the retain set")
+        except BaseException as error:
+            _restore(before)
+            if isinstance(error, ValueError) and "more than 1 value per channel" in str(error):
+                why = "a batch has one value per channel, which has no variance; give more examples"
+                raise DataError(why) from error
+            raise
         finally:
             for name, layer in layers.items():
                 layer.momentum = momenta[name]
-        if not read:
-            raise DataError("there is no batch to read statistics from; give examples of the retain set")
     return model
 
 
@@ -73,16 +76,6 @@ def recalibrated(model: Model, batches: Iterable[Any], *, forward: Forward | Non
         yield recalibrate_(model, batches, forward=forward)
     finally:
         _restore(before)
-
-
-@contextlib.contextmanager
-def _kept_on_error(layers: dict[str, _BatchNorm]) -> Iterator[None]:
-    before = _statistics(layers)
-    try:
-        yield
-    except BaseException:
-        _restore(before)
-        raise
 
 
 def _layers(model: nn.Module) -> dict[str, _BatchNorm]:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mnemotomy.engram.products import pack, unpack
 
-_SMALLEST_SQUARE = 1e-30  # float32's smallest number over a cut of 1e-6 and a precision of 1e-7
+_SMALLEST_SQUARE = 1e-30  # a cut of 1e-6 and float32's precision of 1e-7 above float32's smallest number
 
 
 class SecondMoment:

@@ -19,11 +19,6 @@ Strength = float | str | Mapping[str, float] | Callable[[Engram], Mapping[str, f
 """One number for all sites (the paper's uniform α), a rule by name, numbers by site, or a function of the engram."""
 
 
-def uniform(engram: Engram) -> dict[str, float]:
-    """1 at every site."""
-    return dict.fromkeys(engram.sites(), 1.0)
-
-
 def weight_norm(engram: Engram) -> dict[str, float]:
     """``‖W⁺‖/‖W‖`` rescaled to a maximum of 1: the paper's α_W-Norm (Section 7, Appendix E.3)."""
     ratios = engram.ratios()
@@ -31,15 +26,10 @@ def weight_norm(engram: Engram) -> dict[str, float]:
     return {site: ratio / largest for site, ratio in ratios.items()}
 
 
-def effective_rank(engram: Engram) -> dict[str, float]:
-    """The effective rank of the concept's inputs over that of all inputs, per site."""
-    return engram.effective_ranks()
-
-
 RULES: dict[str, Callable[[Engram], dict[str, float]]] = {
-    "uniform": uniform,
+    "uniform": lambda engram: dict.fromkeys(engram.sites(), 1.0),
     "weight-norm": weight_norm,
-    "effective-rank": effective_rank,
+    "effective-rank": Engram.effective_ranks,
 }
 
 

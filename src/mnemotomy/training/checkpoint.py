@@ -147,9 +147,8 @@ def check_checkpoint(folder: Path, key: str) -> None:
 def progress_of(folder: Path) -> Progress:
     """The progress of the checkpoint in ``folder``."""
     state = _state(folder)
-    return (
-        Progress(state["epochs"], state["updates"], state["seconds"]) if state.get("layout") == LAYOUT else Progress()
-    )
+    found = {name: state[name] for name in ("epochs", "updates", "seconds")} if state.get("layout") == LAYOUT else {}
+    return Progress(**found)
 
 
 def remove_checkpoint(folder: Path) -> None:

@@ -22,33 +22,18 @@ class AttentionInputSite(Site):
 
     def __init__(self, name: str, module: nn.MultiheadAttention, projection: str) -> None:
         super().__init__(f"{name}.{projection}" if name else projection, module)
-        self.projection = projection
+        self.weight_name = "in_proj_weight" if _is_packed(module) else f"{projection}_weight"
+        self.bias_name = "in_proj_bias"
         self._index = PROJECTIONS.index(projection)
-
-    @property
-    def packed(self) -> bool:
-        """Whether the three projections share ``in_proj_weight``."""
-        return isinstance(self.module.in_proj_weight, Tensor)
-
-    @property
-    def has_bias(self) -> bool:
-        return isinstance(self.module.in_proj_bias, Tensor)
-
-    @property
-    def parameters(self) -> tuple[tuple[nn.Module, str], ...]:
-        weight = (self.module, "in_proj_weight" if self.packed else f"{self.projection}_weight")
-        return (weight, (self.module, "in_proj_bias")) if self.has_bias else (weight,)
 
     def reading(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Reading:
         x = _bind(args, kwargs)[("query", "key", "value")[self._index]]
         batch_first = self.module.batch_first or x.dim() == 2
         return Reading(x if batch_first else x.transpose(0, 1), LastDimension(), source=x)
 
-    def _parts(self) -> tuple[Tensor, Tensor | None]:
+    def part(self, parameter: Tensor) -> Tensor:
         size = self.module.embed_dim
-        own = slice(self._index * size, (self._index + 1) * size)
-        weight = self.module.in_proj_weight[own] if self.packed else getattr(self.module, f"{self.projection}_weight")
-        return weight, self.module.in_proj_bias[own] if self.has_bias else None
+        return parameter if len(parameter) == size else parameter[self._index * size : (self._index + 1) * size]
 
 
 class AttentionOutputSite(Site):
@@ -63,27 +48,19 @@ class AttentionOutputSite(Site):
         super().__init__(f"{name}.out_proj" if name else "out_proj", module)
 
     @property
-    def has_bias(self) -> bool:
-        return isinstance(self.module.out_proj.bias, Tensor)
-
-    @property
-    def parameters(self) -> tuple[tuple[nn.Module, str], ...]:
-        names = ("weight", "bias") if self.has_bias else ("weight",)
-        return tuple((self.module.out_proj, name) for name in names)
+    def owner(self) -> nn.Module:
+        return self.module.out_proj
 
     def reading(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Reading:
         heads = _attended(self.module, _bind(args, kwargs))
         return Reading(heads, LastDimension(), source=heads)
-
-    def _parts(self) -> tuple[Tensor, Tensor | None]:
-        return self.module.out_proj.weight, self.module.out_proj.bias if self.has_bias else None
 
 
 def _attended(attention: nn.MultiheadAttention, call: dict[str, Any]) -> Float[Tensor, "batch length d"]:
     """The concatenated heads, before the output projection."""
     query, key, value = (_sequence_first(attention, call[name]) for name in ("query", "key", "value"))
     identity = torch.eye(attention.embed_dim, dtype=query.dtype, device=query.device)
-    separate = not isinstance(attention.in_proj_weight, Tensor)
+    separate = not _is_packed(attention)
     heads, _ = F.multi_head_attention_forward(
         query,
         key,
@@ -109,6 +86,11 @@ def _attended(attention: nn.MultiheadAttention, call: dict[str, Any]) -> Float[T
         v_proj_weight=attention.v_proj_weight if separate else None,
     )
     return heads.transpose(0, 1) if heads.dim() == 3 else heads
+
+
+def _is_packed(attention: nn.MultiheadAttention) -> bool:
+    """Whether the three input projections share ``in_proj_weight``."""
+    return isinstance(attention.in_proj_weight, Tensor)
 
 
 def _bind(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:

@@ -42,10 +42,12 @@ class Site(ABC):
 
     Attributes:
         name: its place in the model; the key of engrams and edits.
-        module: whose forward pass reads the input.
+        module: the module whose forward pass reads the input.
+        weight_name, bias_name: attributes of ``owner``.
         groups: diagonal blocks of the map (grouped convolutions); row ``o`` belongs to block ``o // (out / groups)``.
     """
 
+    weight_name, bias_name = "weight", "bias"
     groups: int = 1
     routed: bool = False  # reached by some tokens only: seeing none of a concept is not an error
 
@@ -67,22 +69,28 @@ class Site(ABC):
         return int(match.group(1)) if match else None
 
     @property
-    @abstractmethod
-    def parameters(self) -> tuple[tuple[nn.Module, str], ...]:
-        """Owner and attribute of each parameter that an edit writes to."""
+    def owner(self) -> nn.Module:
+        """The module with the weight and the bias."""
+        return self.module
 
     @property
     def has_bias(self) -> bool:
         """Whether the canonical weight ends with a bias column."""
-        return False
+        return isinstance(getattr(self.owner, self.bias_name, None), Tensor)
+
+    @property
+    def parameters(self) -> tuple[tuple[nn.Module, str], ...]:
+        """Owner and attribute of each parameter that an edit writes to: the weight, and the bias if there is one."""
+        weight, bias = (self.owner, self.weight_name), (self.owner, self.bias_name)
+        return (weight, bias) if self.has_bias else (weight,)
 
     @abstractmethod
     def reading(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Reading | None:
         """What the site reads if its module is called with these arguments; None if nothing."""
 
-    @abstractmethod
-    def _parts(self) -> tuple[Tensor, Tensor | None]:
-        """The weight as the module stores it (or a view of a part of it), and the bias if there is one."""
+    def part(self, parameter: Tensor) -> Tensor:
+        """The site's part, a view, of a parameter that several sites may share."""
+        return parameter
 
     def to_canonical(self, weight: Tensor) -> Float[Tensor, "out d"]:
         """The stored weight as ``[out, d]``."""
@@ -94,16 +102,16 @@ class Site(ABC):
 
     def weight(self) -> Float[Tensor, "out d"]:
         """The canonical weight in float32, the bias as its last column; a new tensor or a read-only view."""
-        stored, bias = self._parts()
-        weight = self.to_canonical(stored.detach()).float()
-        return weight if bias is None else torch.cat([weight, bias.detach().float()[:, None]], dim=1)
+        stored, *bias = (self.part(getattr(*place)).detach() for place in self.parameters)
+        weight = self.to_canonical(stored).float()
+        return torch.cat([weight, bias[0].float()[:, None]], dim=1) if bias else weight
 
     def add_(self, delta: Float[Tensor, "out d"]) -> None:
         """Add a canonical ``delta`` to the model's own tensors, in place, rounded once to their dtype."""
         with torch.no_grad():
-            stored, bias = self._parts()
-            if bias is not None:
-                add_rounded(bias, delta[:, -1])
+            stored, *bias = (self.part(getattr(*place)) for place in self.parameters)
+            if bias:
+                add_rounded(bias[0], delta[:, -1])
                 delta = delta[:, :-1]
             add_rounded(stored, self.from_canonical(delta))
 
@@ -120,20 +128,6 @@ class Site(ABC):
 
 class WeightAndBias(Site):
     """A site whose weight and bias are the ``weight`` and ``bias`` of its own module."""
-
-    @property
-    def parameters(self) -> tuple[tuple[nn.Module, str], ...]:
-        names = ("weight", "bias") if self.has_bias else ("weight",)
-        return tuple((self.module, name) for name in names)
-
-    @property
-    def has_bias(self) -> bool:
-        return isinstance(getattr(self.module, "bias", None), Tensor)
-
-    def _parts(self) -> tuple[Tensor, Tensor | None]:
-        weight, bias = self.module.weight, getattr(self.module, "bias", None)
-        assert isinstance(weight, Tensor)
-        return weight, bias if isinstance(bias, Tensor) else None
 
     def reading(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Reading:
         x = first_input(args, kwargs)

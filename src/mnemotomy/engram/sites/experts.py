@@ -24,17 +24,11 @@ class ExpertSite(Site):
 
     def __init__(self, name: str, module: nn.Module, projection: str, expert: int) -> None:
         super().__init__(f"{name}.{projection}.{expert}" if name else f"{projection}.{expert}", module)
-        self.projection = projection
+        self.weight_name, self.bias_name = projection, f"{projection}_bias"
         self.expert = expert
 
-    @property
-    def has_bias(self) -> bool:
-        return isinstance(getattr(self.module, f"{self.projection}_bias", None), Tensor)
-
-    @property
-    def parameters(self) -> tuple[tuple[nn.Module, str], ...]:
-        names = (self.projection, f"{self.projection}_bias") if self.has_bias else (self.projection,)
-        return tuple((self.module, name) for name in names)
+    def part(self, parameter: Tensor) -> Tensor:
+        return parameter[self.expert]
 
     def to_canonical(self, weight: Tensor) -> Tensor:
         return _oriented(self.module, weight)
@@ -48,13 +42,9 @@ class ExpertSite(Site):
         if len(tokens) == 0:
             return None
         rows = hidden[tokens]
-        if self.projection == "down_proj":
+        if self.weight_name == "down_proj":
             rows = _intermediate(self.module, rows, self.expert)
         return Reading(rows, LastDimension(), source=rows, tokens=tokens)
-
-    def _parts(self) -> tuple[Tensor, Tensor | None]:
-        bias = getattr(self.module, f"{self.projection}_bias")[self.expert] if self.has_bias else None
-        return getattr(self.module, self.projection)[self.expert], bias
 
 
 def is_fused_experts(module: nn.Module) -> bool:
