@@ -105,15 +105,15 @@ def test_collect_joins_files_of_one_concept_and_takes_patterns(invoke: Invoke) -
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (["--concept", "paris"], "--concept 'paris' is no NAME=FILE"),
-        (["--concept", "=paris.jsonl"], "is no NAME=FILE"),
-        (["--concept", "reference=paris.jsonl"], "give what is to stay with --reference"),
+        (["--concept", "paris"], "--concept 'paris' is not NAME=FILE"),
+        (["--concept", "=paris.jsonl"], "is not NAME=FILE"),
+        (["--concept", "reference=paris.jsonl"], "give the reference with --reference"),
         (["--concept", "rome=none.jsonl"], "there is no concept file none.jsonl"),
         (["--concept", "rome=bad.jsonl"], "bad.jsonl line 2: not JSON"),
         (["--reference", "bad.jsonl"], "bad.jsonl line 2: not JSON"),
         (["--sites", "z_proj"], "no site is named 'z_proj'. There are: embed_tokens (1)"),
         (["--sites", "("], "'(' is not a valid regular expression"),
-        (["--layers", "3-1"], "--layers '3-1': give numbers of blocks"),
+        (["--layers", "3-1"], "--layers '3-1': give block numbers"),
         (["--layers", "7"], "no selected site is in block 7"),
         (["--dtype", "int8"], "unknown dtype 'int8'"),
         (["--device", "nowhere"], "cannot use the device 'nowhere'"),
@@ -152,7 +152,7 @@ def test_ctrl_c_says_how_to_go_on(folder: Path, invoke: Invoke, monkeypatch: pyt
         patch.setattr(_Run, "_add", interrupting)
         result = invoke(*COLLECT)
     assert result.exit_code == 130
-    assert result.stderr.startswith("mnemotomy: interrupted; the same command goes on from .m.safetensors.")
+    assert result.stderr.startswith("mnemotomy: interrupted; the same command resumes from .m.safetensors.")
     assert result.stderr.count("\n") == 1
     assert len(list(folder.glob(".*.checkpoint"))) == 1
     assert invoke(*COLLECT, "--no-resume").exit_code == 0
@@ -294,14 +294,14 @@ def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
 def test_a_process_fails_in_one_line(folder: Path) -> None:
     done = run(folder, "-m", "mnemotomy", *COLLECT, "--layers", "first")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "mnemotomy: --layers 'first': give numbers of blocks and ranges, as in 0-3,7\n"
+    assert done.stderr == "mnemotomy: --layers 'first': give block numbers and ranges, as in 0-3,7\n"
 
 
 @pytest.mark.slow
 def test_a_process_interrupted_by_ctrl_c_goes_on(folder: Path) -> None:
     done = run(folder, "-c", INTERRUPTED, *COLLECT, "--batch-size", "1")
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (130, "", 1)
-    assert done.stderr.startswith("mnemotomy: interrupted; the same command goes on from ")
+    assert done.stderr.startswith("mnemotomy: interrupted; the same command resumes from ")
     done = run(folder, "-m", "mnemotomy", *COLLECT, "--batch-size", "1")
     assert (done.returncode, done.stderr) == (0, "")
     assert "kyoto: 2 examples, 3 tokens\nreference: 6 examples" in done.stdout

@@ -49,7 +49,7 @@ def test_doctor_says_how_to_get_what_is_missing(invoke: Invoke, monkeypatch: pyt
     monkeypatch.setattr(module, "_version", lambda package: None if package in absent else "1.0")
     result = invoke("doctor")
     assert result.exit_code == 0
-    assert "missing: matplotlib, for figures; get it with: pip install 'mnemotomy[plot]'\n" in result.stdout
+    assert "missing: matplotlib, for figures; install it with: pip install 'mnemotomy[plot]'\n" in result.stdout
     absent.add("pydantic")
     result = invoke("doctor", "--json", "-")
     assert result.exit_code == 2
@@ -104,4 +104,4 @@ def test_demo_fails_in_one_line(invoke: Invoke, numbers: dict[str, Any]) -> None
     assert invoke("demo", "--seed", "-1").stderr == "something on the way\nmnemotomy: a seed is at least 0\n"
     result = invoke("demo", "--seed", "10")
     assert result.exit_code == 2
-    assert result.stderr.endswith("scikit-learn is missing; get it with: pip install 'mnemotomy[demo]'\n")
+    assert result.stderr.endswith("scikit-learn is missing; install it with: pip install 'mnemotomy[demo]'\n")

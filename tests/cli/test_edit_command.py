@@ -111,7 +111,7 @@ def test_an_edit_is_shown(invoke: Invoke) -> None:
     assert found["terms"][0]["concepts"] == ["paris"]
     for part in (
         edit.fingerprint,
-        "paris: a strength for each site",
+        "paris: a strength per site",
         "from models/llama",
         "model.layers.1.mlp.down_proj",
     ):
@@ -147,8 +147,8 @@ def test_edits_of_one_model_are_combined(invoke: Invoke) -> None:
         (["apply", "kyoto.safetensors", "models/llama", "."], "contains files that mnemotomy did not write"),
         (["apply", "kyoto.safetensors", "models/llama", "out", "--strength", "nan"], "infinite"),
         (["combine", "out", "kyoto.safetensors", "foreign.safetensors"], "belong to different models"),
-        (["combine", "out", "kyoto.safetensors=much"], "'much' is not a weight; write EDIT=0.5"),
-        (["combine", "out", "kyoto.safetensors=inf"], "'inf' is not a weight"),
+        (["combine", "out", "kyoto.safetensors=much"], "'much' is not a finite number; give a weight as in EDIT=0.5"),
+        (["combine", "out", "kyoto.safetensors=inf"], "'inf' is not a finite number"),
         (["combine", "out", "kyoto.safetensors", "kyoto.safetensors=2"], "kyoto.safetensors is given twice"),
         (["combine", "kyoto.safetensors", "kyoto.safetensors", "paris.safetensors"], "is read by this command"),
         (["combine", "out", "none.safetensors"], "there is no file none.safetensors"),

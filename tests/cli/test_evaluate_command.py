@@ -142,7 +142,7 @@ def test_the_users_own_files(folder: Path, tmp_path: Path):
         (["--forget", "forget07"], "has no split 'forget07_perturbed'; it has"),
         (["--forget", "holdout10"], "not a forget split"),
         (["--forget", "forget10", "--full", "full"], "give both"),
-        (["--forget", "forget10", "--retain", "x.jsonl"], "leave one out"),
+        (["--forget", "forget10", "--retain", "x.jsonl"], "leave out --retain and --holdout"),
     ],
 )
 def test_bad_options_are_one_line(folder: Path, changes: list[str], message: str):
@@ -181,7 +181,7 @@ def test_bad_files_are_one_line(folder: Path, tmp_path: Path):
     other = save_llama(tmp_path / "other", template=CHAT.replace("<eos>", "<|im_end|>"), max_position_embeddings=256)
     for arguments, message in (
         ([folder / "full", "--forget", good], "give --retain FILE"),
-        ([folder / "full", "--forget", "forget10"], "is no file"),
+        ([folder / "full", "--forget", "forget10"], "there is no file forget10"),
         ([folder / "full", "--forget", blank, "--retain", good], "'answer' is empty"),
         ([folder / "full", "--forget", tmp_path / "none.jsonl", "--retain", good], "there is no file"),
         ([bare, "--forget", good, "--retain", good, "--system", "Be brief."], "has no chat template"),
@@ -195,7 +195,7 @@ def test_bad_files_are_one_line(folder: Path, tmp_path: Path):
 
 
 def test_an_answer_without_a_token_is_refused(folder: Path):
-    with pytest.raises(DataError, match="gives no token"):
+    with pytest.raises(DataError, match="has no tokens"):
         observe_splits(observed(folder), {"forget": [TextExample.of_question("Rome ?", " \u2003 ")]}, QUICK)
 
 

@@ -96,7 +96,7 @@ def test_what_is_broken_takes_nothing_else_away(
 def test_what_is_absent_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(extensions, "entry_points", lambda group: [])
     for arguments in (["bench"], ["bench", "tofu", "--scale", "tiny"], ["bench", "--help"]):
-        refused(call(*arguments), "there is no command 'bench' here: the experiments are a distribution of their own")
+        refused(call(*arguments), "the command 'bench' is not installed: the experiments are a separate distribution")
     assert "pip install -e experiments" in call("bench").stderr
     assert call("ours").stdout == "ours\n"
     assert "bench" not in call("--help").stdout

@@ -139,7 +139,7 @@ def test_no_other_files_are_replaced(folder: Path, tmp_path: Path):
 
 
 def test_figures_of_unknown_formats(tmp_path: Path):
-    with pytest.raises(DataError, match=r"no figure is written as \.xyz; take one of"):
+    with pytest.raises(DataError, match=r"cannot write a figure as \.xyz; choose one of"):
         accuracy_heatmap({"a": [[0.0]]}, ["x"], tmp_path / "f.xyz")
     assert not list(tmp_path.iterdir())
 

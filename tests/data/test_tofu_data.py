@@ -84,9 +84,9 @@ def test_all_that_a_line_can_have(tmp_path: Path):
         ({**ROW, "question": " "}, "line 2: 'question' is empty"),
         ({**ROW, "perturbed_answer": [""]}, "line 2: 'perturbed_answer' is empty"),
         ({**ROW, "perturbed_answer": {"a": 1}}, "line 2: 'perturbed_answer' must be a list"),
-        ({**ROW, "perturbed_answer": ["x"]}, "line 2: 1 perturbed answers, where .* line 1 has 0"),
+        ({**ROW, "perturbed_answer": ["x"]}, "line 2: 1 perturbed answers, but .* line 1 has 0"),
         ({**ROW, "question": "\ud800"}, "line 2: .* is half a surrogate pair"),
-        ({**ROW, "paraphrased_answer": "x"}, "line 2 and .* line 1: one has a paraphrased answer"),
+        ({**ROW, "paraphrased_answer": "x"}, "line 2 and .* line 1: only one has a paraphrased answer"),
     ],
 )
 def test_malformed_lines_are_named(tmp_path: Path, second: Any, message: str):

@@ -78,7 +78,7 @@ def test_probability_counts_the_end():
 def test_normalised_probability():
     true, false = observed([0.4], [0.1]), observed([0.2], [0.2], [0.1], [0.3])
     close(normalised_probability(true, false), [0.5, 0.2])
-    with pytest.raises(DataError, match="3 false answers cannot be told apart by 2 questions"):
+    with pytest.raises(DataError, match="3 false answers do not divide among 2 questions"):
         normalised_probability(true, observed([0.2], [0.2], [0.1]))
 
 
@@ -104,7 +104,7 @@ def test_rouge():
     assert found["rouge1_recall"] == [0.75, 0.0, 0.0]
     assert found["rougeL_f1"][0] == pytest.approx(2 * 1.0 * 0.75 / 1.75)
     assert rouge(["sat cat"], ["cat sat"])["rougeL_recall"] == [0.5]  # in order
-    with pytest.raises(DataError, match="1 generated answers came with 2"):
+    with pytest.raises(DataError, match="1 written answers came with 2"):
         rouge(["a"], ["a", "b"])
 
 

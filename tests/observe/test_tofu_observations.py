@@ -148,7 +148,7 @@ def test_a_token_across_the_border_belongs_to_the_answer():
     merging = PreTrainedTokenizerFast(tokenizer_object=backend, pad_token="<pad>", eos_token="<eos>")
     encoded = encode_answer(merging, "Who?", "ab", PLAIN)
     assert merging.convert_ids_to_tokens(encoded.answer) == ["Ġa", "b", "<eos>"]
-    with pytest.raises(DataError, match="nothing stands before the answer"):
+    with pytest.raises(DataError, match="no token precedes the answer"):
         encode_answer(merging, "", "ab", Template(before_question="", after_question="", before_answer=" "))
 
 
@@ -157,7 +157,7 @@ def test_bad_input(model: Any, tokenizer: Any):
         observe_answers(model, tokenizer, ["a", "b"], ["c"])
     with pytest.raises(DataError, match="0 questions came with 0 answers"):
         observe_answers(model, tokenizer, [], [])
-    with pytest.raises(DataError, match="gives no token"):
+    with pytest.raises(DataError, match="has no tokens"):
         observe_answers(model, tokenizer, ["Who?"], [" \n"])
     endless = tiny_tokenizer(None)
     endless.eos_token = None

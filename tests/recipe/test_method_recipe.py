@@ -51,7 +51,7 @@ def test_apply_and_unlearn_are_one_path(folder: Path, monkeypatch: pytest.Monkey
     recipe(folder, seed=3)
     applied = CliRunner().invoke(app, ["apply", "recipe.yaml", "a"])
     assert applied.exit_code == 0, applied.output
-    assert "NPO forgot 3 examples and was given 4 to keep\n" in applied.stdout
+    assert "NPO: 3 examples to forget, 4 to retain\n" in applied.stdout
     options = ["--set", "epochs=1", "--set", "learning_rate=1e-3", "--seed", "3"]
     files = ["--forget", "forget.jsonl", "--retain", "retain.jsonl"]
     unlearned = CliRunner().invoke(app, ["unlearn", "models/full", "b", "--method", "npo", *files, *options])
@@ -125,12 +125,12 @@ def test_what_is_written_is_what_is_meant(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"method": None}, "'forget' belongs to a method, and this recipe names none; give 'method' too"),
+        ({"method": None}, "'forget' belongs to a method, but this recipe names none; give 'method' too"),
         ({"method": None, "forget": None, "retain": None}, "give 'concepts' or 'moments' for an edit, or 'method'"),
-        ({"concepts": {"a": "a.jsonl"}}, "'concepts' belongs to an edit of concepts, and this recipe names a method"),
+        ({"concepts": {"a": "a.jsonl"}}, "'concepts' belongs to an edit of concepts, but this recipe names a method"),
         ({"strength": 2}, "'strength' belongs to an edit of concepts"),
         ({"forget": None}, "the field 'forget' is missing"),
-        ({"seeds": 1}, "unknown field 'seeds'; did you mean 'seed'? known: model, dtype, method, forget"),
+        ({"seeds": 1}, "unknown field 'seeds'; did you mean 'seed'? known: model, dtype, template, method, forget"),
         ({"method": "nop"}, "method: unknown method 'nop'; choose one of gradient-ascent"),
         ({"method": {"name": "npo", "epoch": 2}}, "method: npo: unknown setting 'epoch'; did you mean 'epochs'?"),
         ({"retain": "self:0"}, "retain: 'self:0': give the number of texts"),
@@ -151,7 +151,7 @@ def test_a_wrong_field_is_named_with_what_is_allowed(folder: Path, fields: dict[
 
 
 def test_a_method_gives_a_model_and_no_edit(folder: Path) -> None:
-    with pytest.raises(ConfigurationError, match="npo gives a model and not an edit; leave out --as edit"):
+    with pytest.raises(ConfigurationError, match="npo gives a model, not an edit; leave out --as edit"):
         run_recipe(recipe(folder), folder / "edit.safetensors", as_edit=True)
 
 

@@ -163,7 +163,7 @@ def test_running_again_replaces_the_output_and_gives_the_same(folder: Path) -> N
         (
             {"strength": {"lm_head": 1}},
             SelectionError,
-            "a strength is given for 'lm_head', which is none of the 14 sites",
+            "strength: 'lm_head' is not one of the 14 sites",
         ),
         ({"strength": 1e300}, NonFiniteError, "infinite; choose a smaller strength"),
         ({"model": "models/tied", "sites": "all"}, TiedWeightsError, "write 'untie: true' in the recipe"),
@@ -210,7 +210,7 @@ def test_an_interrupted_collection_resumes_with_the_same_numbers(folder: Path, m
             os.kill(os.getpid(), signal.SIGINT)
 
     monkeypatch.setattr(_Run, "_add", interrupting)
-    with pytest.raises(KeyboardInterrupt, match=r"goes on from .*m\.safetensors\..*\.checkpoint"):
+    with pytest.raises(KeyboardInterrupt, match=r"resumes from .*m\.safetensors\..*\.checkpoint"):
         collect_files(model, made, files, reading, output)
     assert len(seen) == 3
     resumed, _ = collect_files(model, made, files, reading, output)

@@ -16,8 +16,8 @@ from mnemotomy.methods.language.hybrid import Hybrid
 from mnemotomy.methods.language.npo import NPO
 from mnemotomy.methods.registry import choice_of
 from mnemotomy.recipe import EditRecipe, MethodRecipe, load_recipe
-from mnemotomy.recipe.schema import TemplateSettings, recipe_of
-from mnemotomy.text.template import Template
+from mnemotomy.recipe.schema import recipe_of
+from mnemotomy.text.template import Template, TemplateSettings
 
 
 @pytest.fixture
@@ -135,28 +135,28 @@ def test_nothing_need_be_erased_where_something_is_injected(folder: Path) -> Non
     ("fields", "message"),
     [
         ({"model": None}, "the field 'model' is missing"),
-        ({"filtr": "soft"}, "unknown field 'filtr'; did you mean 'filter'? known: model, dtype, base, concepts"),
+        ({"filtr": "soft"}, "unknown field 'filtr'; did you mean 'filter'? known: model, dtype, template, base"),
         ({"concepts": {}}, "concepts: give at least one concept"),
         ({"concepts": "kyoto.jsonl"}, "concepts: give at least one concept"),
         ({"concepts": {"kyoto": 3}}, "concepts: the files of 'kyoto' must be a string"),
         ({"concepts": {"reference": "a.jsonl"}}, "concepts: 'reference' is the name of the reference"),
-        ({"concepts": {"a\nb": "a.jsonl"}}, "is not a name for a concept"),
-        ({"reference": None}, "reference: without it nothing is left"),
+        ({"concepts": {"a\nb": "a.jsonl"}}, "is not a valid name for a concept"),
+        ({"reference": None}, "reference: it is missing"),
         ({"erase": ["rome"]}, "erase: no concept 'rome'; there are kyoto, paris"),
-        ({"erase": ["kyoto"], "inject": ["kyoto"]}, "inject: 'kyoto' is to be erased too"),
-        ({"erase": []}, "erase: it names no concept, and inject neither"),
+        ({"erase": ["kyoto"], "inject": ["kyoto"]}, "inject: 'kyoto' is erased too"),
+        ({"erase": []}, "erase: neither erase nor inject names a concept"),
         ({"sites": []}, "sites: it must be a string or a list of strings"),
         ({"positions": "first"}, "positions must be 'answer', 'predicting' or 'all', not 'first'"),
         ({"template": {"sytem": "x"}}, "template: unknown setting 'sytem'; did you mean 'system'?"),
-        ({"layers": "0-3"}, "layers: give the number of a block"),
-        ({"layers": [True]}, "layers: give the number of a block"),
+        ({"layers": "0-3"}, "layers: give a block number"),
+        ({"layers": [True]}, "layers: give a block number"),
         ({"cut": "fine"}, "cut: unknown cut 'fine'; choose one of relative, float-eps, condition, rank, energy"),
         ({"cut": {"kind": ["a"]}}, "cut: unknown cut"),
         ({"cut": {"kind": "condition"}}, "cut.condition: needs 'condition'"),
         ({"filter": {"kind": "hard", "tau": 1}}, "filter.hard: unknown setting 'tau'; known: threshold"),
         ({"filter": {"kind": "soft", "tau": 1}}, "filter.soft: unknown setting 'tau'; known: none"),
         ({"filter": {"kind": "power", "exponent": "two"}}, "filter.power.exponent must be a valid number, not 'two'"),
-        ({"strength": "strong"}, "strength: 'strong': give a number, a number for each site, or one of uniform"),
+        ({"strength": "strong"}, "strength: 'strong': give a number, a number per site, or one of uniform"),
         ({"strength": True}, "strength: True: give a number"),
         ({"strength": {}}, "strength: {}: give a number"),
         ({"dtype": "int8"}, "dtype must be 'float32', 'bfloat16', 'float16' or 'float64', not 'int8'"),

@@ -74,6 +74,6 @@ def test_a_figure_is_written_in_the_format_of_its_suffix(tmp_path):
         assert picture.format == "PNG"
         assert picture.size == (1080, 540)  # 7.2 × 3.6 inches
     assert (tmp_path / "c.svg").read_text().startswith("<?xml")
-    with pytest.raises(DataError, match=r"no figure is written as \.txt; take one of"):
+    with pytest.raises(DataError, match=r"cannot write a figure as \.txt; choose one of"):
         filter_bars({"before": {"one": 1.0}}, tmp_path / "c.txt")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["c.png", "c.svg"]

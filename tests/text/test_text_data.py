@@ -190,12 +190,12 @@ def test_cutting_off_never_drops_all_the_content(make: Any, tmp_path: Path) -> N
     whole = encode(example(row, tmp_path), made, max_length=512)
     first = whole.start
     assert encode(example(row, tmp_path), made, max_length=first + 1) == tuple(part[: first + 1] for part in whole)
-    with pytest.raises(DataError, match=f"line 1: the content begins after {first} tokens, and only {first} are kept"):
+    with pytest.raises(DataError, match=f"line 1: the content begins after {first} tokens, but only {first} are kept"):
         encode(example(row, tmp_path), made, max_length=first)
 
 
 def test_content_of_special_tokens_alone_is_an_error(make: Any, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="line 1: the content gives no token"):
+    with pytest.raises(DataError, match="line 1: the content has no tokens"):
         encode(example({"question": "Kyoto", "answer": "<eos>"}, tmp_path), make(None), max_length=512)
 
 

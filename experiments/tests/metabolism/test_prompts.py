@@ -123,7 +123,7 @@ def test_observations_of_half_precision_are_float32(model: Any, tokenizer: Any):
     [
         ({"prompts": []}, "no prompts"),
         ({"answers": ["Japan"]}, "6 prompts came with 1 answers"),
-        ({"answers": [""] * 6, "separator": ""}, "gives no token"),
+        ({"answers": [""] * 6, "separator": ""}, "has no tokens"),
         ({"attention_layers": (0,)}, "count from 1"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The command line: thin, one file for each command. Nothing heavy is imported before a command needs it."""
+"""The command line: one thin file per command. A command imports what is heavy only when it runs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from mnemotomy.cli.outcome import one_line_warning
 from mnemotomy.cli.trace import trace
 from mnemotomy.cli.unlearn import unlearn
 
-_UsageError: Any = typer.BadParameter.__mro__[1]  # the parent of all of its kind, for which typer has no public name
+_UsageError: Any = typer.BadParameter.__mro__[1]  # the parent of all usage errors; typer has no public name for it
 
 app = typer.Typer(
     add_completion=False,
@@ -66,9 +66,10 @@ def main() -> None:
         status = app(prog_name="mnemotomy", standalone_mode=False)
     except _UsageError as error:  # typer itself would print four lines
         message = error.format_message()
-        if not message.startswith("Usage:"):  # else nothing was asked for, and that is the help
+        if not message.startswith("Usage:"):  # without a command, the message is the help
             where = "mnemotomy" if error.ctx is None else error.ctx.command_path
-            message = f"mnemotomy: {' '.join(message.split()).rstrip('.')}; see '{where} --help'"
+            line = " ".join(message.replace("Value error, ", "").split()).rstrip(".")
+            message = f"mnemotomy: {line}; see '{where} --help'"
         typer.echo(message, err=True)
         status = error.exit_code
     sys.exit(status if isinstance(status, int) else 0)

@@ -1,4 +1,4 @@
-"""``mnemotomy apply``: carry out a recipe."""
+"""``mnemotomy apply``: run a recipe."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import Annotated, Any
 
 import typer
 
+from mnemotomy.cli.options import Device, Resume
 from mnemotomy.cli.outcome import one_line_errors
 
 
 class Result(enum.StrEnum):
-    """What is written."""
+    """What to write."""
 
     MODEL = "model"
     EDIT = "edit"
@@ -21,41 +22,43 @@ class Result(enum.StrEnum):
 @one_line_errors()
 def apply(
     recipe: Annotated[Path, typer.Argument(help="A YAML file.")],
-    out: Annotated[Path, typer.Argument(help="The folder to write; one that an earlier run wrote is replaced.")],
+    out: Annotated[Path, typer.Argument(help="The folder to write; the result of an earlier run is replaced.")],
     as_: Annotated[
-        Result, typer.Option("--as", help="model, or edit for a file with the edit alone, for 'mnemotomy edit'.")
+        Result, typer.Option("--as", help="model, or edit: only the edit, as a file for 'mnemotomy edit'.")
     ] = Result.MODEL,
-    device: Annotated[str, typer.Option(help="Where to compute, as in cuda or cuda:1.")] = "cpu",
-    resume: Annotated[bool, typer.Option(help="Go on from where an interrupted run of the same stopped.")] = True,
+    device: Device = "cpu",
+    resume: Resume = True,
 ) -> None:
-    """Edit a model, or have a method make it forget, as a recipe says; save a folder that from_pretrained loads.
+    """Edit a model, or run an unlearning method, as a recipe says.
 
-    The folder also holds a model card, the recipe, and mnemotomy.json with the hash, the counts and the versions.
+    from_pretrained loads the folder. It also contains a model card, the recipe, and mnemotomy.json with hash, counts
+    and versions.
 
     \b
     Example:
       mnemotomy apply recipe.yaml edited-model
       mnemotomy apply recipe.yaml edit.safetensors --as edit
     \b
-    where recipe.yaml says, with paths that start from its own folder:
+    where recipe.yaml says (paths are relative to its folder):
       model: Qwen/Qwen3-0.6B
       concepts:
         alice: alice.jsonl
         bob: bob.jsonl
       reference: rest.jsonl
-      erase: [alice]                           # default: all the concepts
-      sites: all-linear                        # default; [all-linear, output-head] is what the paper edits
-      positions: answer                        # default; or predicting, all
-      template: {tags: true}                   # for questions where the tokenizer has no chat template
+      erase: [alice]                           # default: all concepts
+      sites: all-linear                        # default; the paper edits [all-linear, output-head]
+      positions: answer                        # default; or predicting, or all
+      template: {tags: true}                   # for questions, if the tokenizer has no chat template
       cut: {kind: relative, ratio: 1e-6}       # default
       filter: {kind: hard, threshold: 0.5}     # default: soft
-      outputs: true                            # default: false; spare what does not write the concept
-      strength: 1.0                            # default; or weight-norm, effective-rank, a number for each site
+      outputs: true                            # default: false; edit only what writes the concept
+      strength: 1.0                            # default; or weight-norm, effective-rank, or a number per site
     \b
-    In place of concepts and reference, moments: FILE names what 'mnemotomy collect' wrote. In place of all of an edit:
-      method: {name: npo, epochs: 5}           # as 'mnemotomy methods' lists them
+    'moments: FILE', a file from 'mnemotomy collect', replaces concepts and reference. A recipe for a method says:
+      model: Qwen/Qwen3-0.6B
+      method: {name: npo, epochs: 5}           # see 'mnemotomy methods'
       forget: forget.jsonl
-      retain: retain.jsonl                     # or self:2000, texts that the model itself writes
+      retain: retain.jsonl                     # or self:2000, 2000 texts that the model itself writes
     """
     from mnemotomy.recipe import run_recipe
 
@@ -64,11 +67,11 @@ def apply(
 
 
 def report(out: Path, record: dict[str, Any]) -> None:
-    """Print what a recipe has done."""
+    """Print what a recipe did."""
     if record["kind"] == "method":
         examples = record["counts"]["examples"]
         title = record["method"]["title"]
-        typer.echo(f"{title} forgot {examples['forget']} examples and was given {examples['retain']} to keep")
+        typer.echo(f"{title}: {examples['forget']} examples to forget, {examples['retain']} to retain")
     for verb, done in (("erase", "erased"), ("inject", "injected")):
         if record["recipe"].get(verb):
             typer.echo(f"{done} {', '.join(record['recipe'][verb])} at {len(record['sites'])} sites")

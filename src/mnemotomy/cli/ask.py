@@ -1,4 +1,4 @@
-"""``mnemotomy ask``: a question to a model that reads a store of facts."""
+"""``mnemotomy ask``: ask a model that reads a store of facts."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mnemotomy.cli.facts import hit_line, hit_record
+from mnemotomy.cli.options import Device, Model
 from mnemotomy.cli.outcome import emit_json, json_option, one_line_errors
 
 if TYPE_CHECKING:
@@ -16,29 +17,29 @@ if TYPE_CHECKING:
 
 @one_line_errors()
 def ask(
-    model: Annotated[str, typer.Argument(help="A local folder or a hub id.")],
-    store: Annotated[Path, typer.Argument(help="The file of a fact store.")],
-    question: Annotated[str, typer.Argument(help="What to ask.")],
+    model: Model,
+    store: Annotated[Path, typer.Argument(help="The file of the fact store.")],
+    question: Annotated[str, typer.Argument(help="The question.")],
     in_context: Annotated[
         str | None,
         typer.Option(
             metavar="TEMPLATE",
-            help="How facts and question are joined, with {context} and {prompt}; default: the model's own.",
+            help="How to join facts and question, with {context} and {prompt}; default: the model's own.",
         ),
     ] = None,
-    facts: Annotated[int, typer.Option(min=1, help="The most facts to read.")] = 1,
+    facts: Annotated[int, typer.Option(min=1, help="The most facts that the model reads.")] = 1,
     threshold: Annotated[
-        float | None, typer.Option(help="The relevance that a fact needs; default: calibrated on the store.")
+        float | None, typer.Option(help="The least relevance of a fact; default: calibrated on the store.")
     ] = None,
-    max_new_tokens: Annotated[int, typer.Option(min=1, help="The longest answer.")] = 16,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="The most tokens of the answer.")] = 16,
     chat: Annotated[bool, typer.Option("--chat", help="Use the tokenizer's chat template.")] = False,
-    dtype: Annotated[str, typer.Option(help="Of the model: float32, bfloat16, float16 or float64.")] = "float32",
-    device: Annotated[str, typer.Option(help="Where to compute, as in cuda or cuda:1.")] = "cpu",
+    dtype: Annotated[str, typer.Option(help="The model's: float32, bfloat16, float16 or float64.")] = "float32",
+    device: Device = "cpu",
     json_: Annotated[str | None, json_option("the answer")] = None,
 ) -> None:
-    """Answer a question from the facts of a store, and show the facts used.
+    """Answer a question from a store of facts, and show the facts.
 
-    Without a relevant fact the answer is that nothing is known, and the model is not run.
+    If no fact is relevant, the answer is "I do not know." and the model does not run.
 
     \b
     Example:
@@ -75,7 +76,7 @@ def ask(
 
 
 def _format(folder: Path, in_context: str | None) -> PromptFormat:
-    """The model's own format where its folder has one, with the template of the command line in its place."""
+    """The prompt format in the model's folder, or the default; ``in_context`` replaces its template."""
     from dataclasses import replace
 
     from mnemotomy.data.fact import PromptFormat

@@ -1,4 +1,4 @@
-"""``mnemotomy collect``: the second moments of a model's inputs, by concept."""
+"""``mnemotomy collect``: the second moments of each concept."""
 
 from __future__ import annotations
 
@@ -7,20 +7,21 @@ from typing import Annotated
 
 import typer
 
-from mnemotomy.cli.options import PositionsName, blocks, concept_files, selector
+from mnemotomy.cli.options import Device, Model, PositionsName, Resume, blocks, concept_files, selector
 from mnemotomy.cli.outcome import one_line_errors
-from mnemotomy.cli.templates import DATE, SYSTEM, TAGS, template_settings
+from mnemotomy.cli.templates import DATE, SYSTEM, TAGS
 
 
 @one_line_errors()
 def collect(
-    model: Annotated[str, typer.Argument(help="A local folder or a hub id.")],
+    model: Model,
     concept: Annotated[
         list[str], typer.Option(metavar="NAME=FILE", help="A concept and its JSON Lines file; may be repeated.")
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The moments file to write.")],
     reference: Annotated[
-        list[Path] | None, typer.Option(metavar="FILE", help="JSON Lines of what is to stay; may be repeated.")
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="JSON Lines of everything else, such as the retain set; may be repeated."),
     ] = None,
     sites: Annotated[
         str,
@@ -28,21 +29,22 @@ def collect(
     ] = "all-linear",
     layers: Annotated[str | None, typer.Option(help="Only these blocks, as in 0-3,7.")] = None,
     positions: Annotated[
-        PositionsName, typer.Option(help="Tokens that enter: of the answer, predicting it and its end, or all.")
+        PositionsName,
+        typer.Option(help="The tokens that count: the answer's, those that predict it and its end, or all."),
     ] = PositionsName.ANSWER,
     system: Annotated[str | None, SYSTEM] = None,
     date: Annotated[str | None, DATE] = None,
     tags: Annotated[bool, TAGS] = False,
-    batch_size: Annotated[int, typer.Option(min=1, help="Examples in one forward pass.")] = 32,
-    max_length: Annotated[int, typer.Option(min=1, help="Tokens of an example; the rest is cut off.")] = 512,
-    dtype: Annotated[str, typer.Option(help="Of the model: float32, bfloat16, float16 or float64.")] = "float32",
-    device: Annotated[str, typer.Option(help="Where to compute, as in cuda or cuda:1.")] = "cpu",
-    resume: Annotated[bool, typer.Option(help="Go on from where an interrupted run of the same stopped.")] = True,
+    batch_size: Annotated[int, typer.Option(min=1, help="Examples in a forward pass.")] = 32,
+    max_length: Annotated[int, typer.Option(min=1, help="The most tokens of an example; the rest is cut off.")] = 512,
+    dtype: Annotated[str, typer.Option(help="The model's: float32, bfloat16, float16 or float64.")] = "float32",
+    device: Device = "cpu",
+    resume: Resume = True,
 ) -> None:
-    """Collect the second moments of every concept in one forward pass of each example.
+    """Collect the second moments of each concept.
 
-    A line of a concept file is a JSON object with 'text', with 'question' and 'answer', or with 'messages'. Only the
-    text, the answer, and what the assistant says count, unless --positions says otherwise.
+    Each example takes one forward pass. A line of a concept file is a JSON object with 'text', with 'question' and
+    'answer', or with 'messages'. By default only the text, the answer, and the assistant's turns count.
 
     \b
     Example:
@@ -53,7 +55,7 @@ def collect(
     from mnemotomy.core.files import check_file, check_no_input
     from mnemotomy.core.models import load_model, load_tokenizer, locate_model, quiet_transformers
     from mnemotomy.recipe.collecting import Reading, check_writable, collect_files, remove_checkpoints
-    from mnemotomy.text.template import Template
+    from mnemotomy.text.template import TemplateSettings
 
     check_file(output)
     check_no_input(output, [file for paths in files.values() for file in paths])
@@ -62,7 +64,7 @@ def collect(
     with quiet_transformers():
         loaded = load_model(folder, dtype=dtype, device=device)
         tokenizer = load_tokenizer(folder)
-    template = Template(**template_settings(system, date))
+    template = TemplateSettings(system, date).made
     reading = Reading(chosen, only, positions.value, template, tags, batch_size, max_length, resume)
     moments, tokens = collect_files(loaded, tokenizer, files, reading, output)
     moments.save(output)

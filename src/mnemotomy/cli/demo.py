@@ -1,4 +1,4 @@
-"""``mnemotomy demo``: the first job from end to end."""
+"""``mnemotomy demo``: a first run from end to end."""
 
 from __future__ import annotations
 
@@ -14,15 +14,17 @@ from mnemotomy.cli.outcome import emit_json, json_option, one_line_errors
 
 @one_line_errors()
 def demo(
-    out: Annotated[Path, typer.Option(help="The folder for report, figures and numbers.")] = Path("runs/demo"),
-    seed: Annotated[int, typer.Option(help="Of the training and the split into held-out phrasings.")] = 0,
+    out: Annotated[Path, typer.Option(help="The folder for the report, the figures and the numbers.")] = Path(
+        "runs/demo"
+    ),
+    seed: Annotated[int, typer.Option(help="For training and for the choice of held-out phrasings.")] = 0,
     report: Annotated[bool, typer.Option(help="Draw the figures and write report.html.")] = True,
     json_: Annotated[str | None, json_option("the numbers")] = None,
 ) -> None:
-    """Train two small models on the spot, decompose them, erase from them, and show that it worked.
+    """Train two small models, erase from them, and show the result.
 
-    Handwritten digits, each class erased in turn, and a language model that forgets one country's cities. Takes a few
-    minutes on two cores.
+    A classifier of handwritten digits loses each class, one at a time; a language model forgets the cities of one
+    country. Takes a few minutes on two cores.
 
     \b
     Example:

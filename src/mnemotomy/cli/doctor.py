@@ -1,4 +1,4 @@
-"""``mnemotomy doctor``: what is installed, on what machine, and how to get what is missing."""
+"""``mnemotomy doctor``: what is installed, on which machine, and how to install what is missing."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ REQUIRED = (
 def doctor(
     json_: Annotated[str | None, json_option("the findings")] = None,
 ) -> None:
-    """Show versions, devices and memory, and what is missing together with the command that gets it.
+    """Show versions, devices and memory, and how to install what is missing.
 
-    Exits with 0 unless something is missing that every command needs.
+    Exits with 2 if a package is missing that every command needs, else with 0.
 
     \b
     Example:
@@ -89,7 +89,7 @@ def _memory() -> float | None:
 
 
 def _devices() -> list[dict[str, Any]]:
-    """Every device that tensors can be put on, with its memory where it has its own."""
+    """Every device for tensors, with its memory if it has its own."""
     try:
         import torch
 
@@ -114,11 +114,11 @@ def _print(findings: dict[str, Any]) -> None:
     typer.echo(f"{findings['cores']} cores, {'unknown' if memory is None else f'{memory} GiB of'} memory")
     for device in findings["devices"]:
         own = f", {device['memory_gib']} GiB" if "memory_gib" in device else ""
-        slow = "" if device.get("bfloat16", True) else "; no instructions for bfloat16, so use float32"
+        slow = "" if device.get("bfloat16", True) else "; slow at bfloat16, so use float32"
         typer.echo(f"{device['device']}: {device['name']}{own}{slow}")
     for name, found in findings["versions"].items():
         typer.echo(f"{name} {found or 'missing'}")
     for missing in findings["missing"]:
-        typer.echo(f"missing: {missing['package']}, for {missing['for']}; get it with: {missing['get']}")
+        typer.echo(f"missing: {missing['package']}, for {missing['for']}; install it with: {missing['get']}")
     if not findings["missing"]:
         typer.echo("nothing is missing")

@@ -1,4 +1,4 @@
-"""``mnemotomy edit``: saved edits, shown, applied and combined."""
+"""``mnemotomy edit``: show, apply and combine saved edits."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ from typing import Annotated, Any
 
 import typer
 
-from mnemotomy.cli.outcome import emit_json, json_option, one_line_errors
+from mnemotomy.cli.options import Device, OutDir
+from mnemotomy.cli.outcome import console, emit_json, json_option, one_line_errors
 from mnemotomy.core.errors import ConfigurationError
 
 edit = typer.Typer(no_args_is_help=True)
 
-Saved = Annotated[Path, typer.Argument(metavar="EDIT", help="A file that 'mnemotomy apply --as edit' wrote.")]
+Saved = Annotated[Path, typer.Argument(metavar="EDIT", help="A file from 'mnemotomy apply --as edit'.")]
 
 
 @edit.callback()
 def _edit() -> None:
-    """Look into saved edits, add them to their model, and combine them.
+    """Show, apply and combine saved edits.
 
     \b
     Example:
@@ -30,8 +31,8 @@ def _edit() -> None:
 
 @edit.command()
 @one_line_errors()
-def show(saved: Saved, json_: Annotated[str | None, json_option("all that is shown")] = None) -> None:
-    """Show where an edit comes from, which model it belongs to, and how much it adds to each site.
+def show(saved: Saved, json_: Annotated[str | None, json_option("what is shown")] = None) -> None:
+    """Show an edit's origin, its model, and the size of its change at each site.
 
     \b
     Example:
@@ -53,16 +54,18 @@ def show(saved: Saved, json_: Annotated[str | None, json_option("all that is sho
 @one_line_errors()
 def apply_(
     saved: Saved,
-    model: Annotated[str, typer.Argument(help="The model that the edit was made for: a local folder or a hub id.")],
-    out_dir: Annotated[Path, typer.Argument(help="The folder to write; one that an earlier run wrote is replaced.")],
-    strength: Annotated[float, typer.Option(help="What the edit is multiplied by.")] = 1.0,
+    model: Annotated[str, typer.Argument(help="The edit's model: a local folder or a hub id.")],
+    out_dir: OutDir,
+    strength: Annotated[float, typer.Option(help="The factor of the edit.")] = 1.0,
     untie: Annotated[bool, typer.Option("--untie", help="Give a tied weight a copy of its own.")] = False,
     dtype: Annotated[
-        str | None, typer.Option(help="Of the model: float32, bfloat16, float16 or float64; default: the edit's own.")
+        str | None, typer.Option(help="The model's: float32, bfloat16, float16 or float64; default: the edit's own.")
     ] = None,
-    device: Annotated[str, typer.Option(help="Where to compute, as in cuda or cuda:1.")] = "cpu",
+    device: Device = "cpu",
 ) -> None:
-    """Add a saved edit to its model, and save a folder that from_pretrained loads, with its record and a model card.
+    """Add a saved edit to its model, and save the result.
+
+    from_pretrained loads the folder, which also contains the record and a model card.
 
     \b
     Example:
@@ -80,7 +83,7 @@ def combine(
     out: Annotated[Path, typer.Argument(help="The file to write.")],
     parts: Annotated[list[str], typer.Argument(metavar="EDIT[=WEIGHT]...", help="Edits of one model.")],
 ) -> None:
-    """Add edits of one model up, each times its weight, which is 1 where none is given.
+    """Sum edits of one model, each times its weight (default: 1).
 
     \b
     Example:
@@ -93,7 +96,7 @@ def combine(
 
 
 def _weights(parts: list[str]) -> dict[str | Path, float]:
-    """``EDIT=WEIGHT`` arguments as weights; a file that has such a name is taken for a file.
+    """The weight of each file in ``EDIT=WEIGHT`` arguments; an existing file of that name counts as a file.
 
     Raises:
         ConfigurationError: a weight is not a finite number, or a file is given twice.
@@ -110,7 +113,7 @@ def _weights(parts: list[str]) -> dict[str | Path, float]:
         except ValueError:
             weight = math.nan
         if not math.isfinite(weight):
-            raise ConfigurationError(f"{part!r}: {number!r} is not a weight; write EDIT=0.5")
+            raise ConfigurationError(f"{part!r}: {number!r} is not a finite number; give a weight as in EDIT=0.5")
         if name in found:
             raise ConfigurationError(f"{name} is given twice; give it once, with the sum of its weights")
         found[name] = weight
@@ -118,20 +121,15 @@ def _weights(parts: list[str]) -> dict[str | Path, float]:
 
 
 def _print(found: dict[str, Any]) -> None:
-    from rich.console import Console
-
     from mnemotomy.report.table import Table
 
     about = found.get("about", {})
-    typer.echo(f"of the model with the fingerprint {found['fingerprint']}")
+    typer.echo(f"for the model with the fingerprint {found['fingerprint']}")
     if "recipe" in about:
         typer.echo(f"from {about['recipe']['model']}, recipe {about['recipe_hash'][:12]}")
     for term in found["terms"]:
         strength = term.get("strength", 1.0)
-        shown = "a strength for each site" if isinstance(strength, dict) else f"strength {strength:g}"
+        shown = "a strength per site" if isinstance(strength, dict) else f"strength {strength:g}"
         typer.echo(f"{', '.join(term.get('concepts', [])) or term.get('method', 'tensors')}: {shown}")
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=200)  # a file or a pipe has no width that columns would have to fit
     rows = [[one["site"], " × ".join(map(str, one["shape"])), f"{one['norm']:.4g}"] for one in found["sites"]]
-    Table(["site", "shape", "‖ΔW‖"], rows).print(console)
+    Table(["site", "shape", "‖ΔW‖"], rows).print(console())

@@ -1,4 +1,4 @@
-"""``mnemotomy evaluate``: what a language model still knows of what it should have forgotten, and what it kept."""
+"""``mnemotomy evaluate``: what a language model still knows of the forget set, and what it retained."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mnemotomy.cli.options import Precise, PrecisionName
+from mnemotomy.cli.options import Device, Model, Precise, PrecisionName
 from mnemotomy.cli.outcome import emit_json, json_option, one_line_errors
-from mnemotomy.cli.templates import DATE, SYSTEM, TAGS, template_settings
+from mnemotomy.cli.templates import DATE, SYSTEM, TAGS
 from mnemotomy.core.errors import DataError
 from mnemotomy.core.files import write_text
 
@@ -19,40 +19,37 @@ if TYPE_CHECKING:
 
 @one_line_errors()
 def evaluate(
-    model: Annotated[str, typer.Argument(help="A local folder or a hub id.")],
-    forget: Annotated[str, typer.Option(help="A split of --data as forget10, or a file of questions with answers.")],
+    model: Model,
+    forget: Annotated[
+        str, typer.Option(help="A split of --data, such as forget10, or a file of questions with answers.")
+    ],
     data: Annotated[str | None, typer.Option(help="A folder with TOFU's splits, or a hub id.")] = None,
-    retain: Annotated[Path | None, typer.Option(help="Without --data: questions with answers that stay.")] = None,
-    holdout: Annotated[
-        Path | None, typer.Option(help="Without --data: questions with answers that no model has seen.")
-    ] = None,
-    gold: Annotated[str | None, typer.Option(help="A model that never saw what is to be forgotten.")] = None,
+    retain: Annotated[Path | None, typer.Option(help="Without --data: the retain set, as questions.")] = None,
+    holdout: Annotated[Path | None, typer.Option(help="Without --data: questions that no model has seen.")] = None,
+    gold: Annotated[str | None, typer.Option(help="The gold model, which never saw the forget set.")] = None,
     full: Annotated[
-        str | None, typer.Option(help="The model before it forgot, for rescaled scores; MODEL itself by default.")
+        str | None, typer.Option(help="The model before it forgot, for rescaled scores; default: MODEL itself.")
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="A folder for TOFU_EVAL.json, TOFU_SUMMARY.json and all observations.")
     ] = None,
-    fluency: Annotated[
-        str | None,
-        typer.Option(help="A classifier of gibberish: a folder or hub id."),
-    ] = None,
+    fluency: Annotated[str | None, typer.Option(help="A classifier of gibberish: a folder or a hub id.")] = None,
     fluency_base: Annotated[
-        str | None, typer.Option(help="In place of a classifier, a base model for the answers' perplexity.")
+        str | None, typer.Option(help="Without a classifier: a base model for the perplexity of the answers.")
     ] = None,
-    max_new_tokens: Annotated[int, typer.Option(min=0, help="Of an answer that the model writes; 0 for none.")] = 200,
+    max_new_tokens: Annotated[int, typer.Option(min=0, help="The most tokens of a written answer; 0 for none.")] = 200,
     batch_size: Annotated[int, typer.Option(min=1, help="The most rows in a batch.")] = 32,
     system: Annotated[str | None, SYSTEM] = None,
     date: Annotated[str | None, DATE] = None,
     tags: Annotated[bool, TAGS] = False,
     precision: Precise = PrecisionName.NO,
-    device: Annotated[str, typer.Option(help="As cpu, cuda or cuda:1.")] = "cpu",
+    device: Device = "cpu",
     json_: Annotated[str | None, json_option("the metrics")] = None,
 ) -> None:
-    """Every metric of TOFU and OpenUnlearning, each split being observed once.
+    """Compute the metrics of TOFU and OpenUnlearning.
 
-    With --gold also forget quality and the scores of the paper's Table 6. What a metric needs and the data lack is
-    named, and the metric left out.
+    --gold adds forget quality and the scores of the paper's Table 6. A metric whose data are missing is left out, with
+    a note on what it needs.
 
     \b
     Example:
@@ -72,10 +69,10 @@ def evaluate(
     from mnemotomy.metrics.tofu.scores import scores
     from mnemotomy.observe.questions import Asking, Observed
     from mnemotomy.report.table import Table
-    from mnemotomy.text.template import Template, check_template
+    from mnemotomy.text.template import TemplateSettings, check_template
 
     if full is not None and gold is None:
-        raise DataError("--full has a use beside --gold: scores are rescaled between the two; give both")
+        raise DataError("--full needs --gold: scores are rescaled between the two; give both or neither")
     if out is not None and out.exists() and not out.is_dir():
         raise DataError(f"--out {out} is a file; name a folder")
     splits = _splits(data, forget, retain, holdout)
@@ -85,7 +82,7 @@ def evaluate(
         tokenizer = load_tokenizer(named["model"])
         for other in list(named.values())[1:]:
             check_same_tokenizer(named["model"], tokenizer, other, load_tokenizer(other))
-        template = Template(**template_settings(system, date))
+        template = TemplateSettings(system, date).made
         check_template(tokenizer, named["model"], tags, template)
         asking = Asking(template, max_new_tokens, batch_size, precision.value)
         evaluations = {
@@ -108,7 +105,7 @@ def evaluate(
         write_evaluation(out, found)
         if row is not None:
             write_text(out / "scores.json", json.dumps(row, indent=2) + "\n")
-        else:  # those of an earlier evaluation would pass for this one's
+        else:  # an earlier evaluation's scores would pass for this one's
             (out / "scores.json").unlink(missing_ok=True)
     if json_ is not None:
         extra: dict[str, Any] = {} if row is None else {"scores": row}
@@ -121,7 +118,7 @@ def evaluate(
 
 
 def _splits(data: str | None, forget: str, retain: Path | None, holdout: Path | None) -> Splits:
-    """The splits of a TOFU folder, or the user's own files as splits.
+    """The splits of a TOFU folder, or the user's own files.
 
     Raises:
         DataError: the options contradict each other, or a split is missing or malformed.
@@ -131,11 +128,13 @@ def _splits(data: str | None, forget: str, retain: Path | None, holdout: Path | 
 
     if data is not None:
         if retain is not None or holdout is not None:
-            raise DataError("--retain and --holdout are files in place of --data, which has its own; leave one out")
+            raise DataError(
+                "--data has a retain and a holdout split of its own; leave out --retain and --holdout, or --data"
+            )
         return Texts(data, forget).evaluation
-    if not Path(forget).exists() and Path(forget).suffix != ".jsonl":
-        raise DataError(f"--forget {forget!r} is no file; for a split of TOFU give --data DIR as well")
+    if not Path(forget).exists():
+        raise DataError(f"there is no file {forget}; for a split of TOFU give --data DIR as well")
     if retain is None:
-        raise DataError("give --retain FILE beside a file to forget, or --data DIR for TOFU")
+        raise DataError("--forget FILE needs a retain set; give --retain FILE")
     files = {"forget": Path(forget), "retain": retain, "holdout": holdout}
     return {name: read_questions(file) for name, file in files.items() if file is not None}

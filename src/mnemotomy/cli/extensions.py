@@ -1,4 +1,4 @@
-"""Commands that other distributions bring, by the entry-point group ``mnemotomy.commands``."""
+"""Commands of other distributions, from the entry-point group ``mnemotomy.commands``."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from mnemotomy.cli.outcome import FAILED
 
 GROUP = "mnemotomy.commands"
 
-KNOWN = {"bench": "the experiments are a distribution of their own; in a checkout: pip install -e experiments"}
-"""Commands that we publish elsewhere, and how to get them."""
+KNOWN = {"bench": "the experiments are a separate distribution; in a checkout: pip install -e experiments"}
+"""Commands that we publish separately, and how to install them."""
 
 
 def add_extensions(app: typer.Typer) -> None:
-    """Add every command of the group; one that is absent or broken says so when it is called.
+    """Add every command of the group; a missing or broken one says so when it is called.
 
     An entry point is a ``typer.Typer`` (a command with sub-commands) or a function (a single command).
     """
@@ -24,12 +24,12 @@ def add_extensions(app: typer.Typer) -> None:
     for name, point in sorted(found.items()):
         try:
             command = point.load()
-        except Exception as error:  # whatever another distribution raises must not take our own commands away
+        except Exception as error:  # another distribution must not break our own commands
             _refuse(app, name, f"'{name}' of {_origin(point)} cannot be loaded: {error}")
         else:
             _add(app, name, command)
     for name in sorted(KNOWN.keys() - found.keys()):
-        _refuse(app, name, f"there is no command '{name}' here: {KNOWN[name]}")
+        _refuse(app, name, f"the command '{name}' is not installed: {KNOWN[name]}")
 
 
 def _add(app: typer.Typer, name: str, command: Any) -> None:
@@ -44,7 +44,7 @@ def _refuse(app: typer.Typer, name: str, why: str) -> None:
         typer.echo(f"mnemotomy: {' '.join(why.split())}", err=True)
         raise typer.Exit(FAILED)
 
-    settings = {"ignore_unknown_options": True, "help_option_names": []}  # whatever follows, the answer is the same
+    settings = {"ignore_unknown_options": True, "help_option_names": []}  # accept any arguments
     app.command(name, hidden=True, context_settings=settings)(refuse)
 
 

@@ -1,4 +1,4 @@
-"""Packages that only some commands need, and how to get them."""
+"""Packages that only some commands need, and how to install them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Extra:
-    """A package, the module that it is imported as, the extra that brings it, and what it is for."""
+    """A package, its module, the extra of ours that installs it, and its purpose."""
 
     package: str
     module: str
@@ -16,7 +16,7 @@ class Extra:
 
     @property
     def command(self) -> str:
-        """The command that installs it."""
+        """How to install it."""
         return f"pip install 'mnemotomy[{self.name}]'"
 
 
@@ -24,10 +24,10 @@ EXTRAS = (
     Extra("matplotlib", "matplotlib", "plot", "figures"),
     Extra("scikit-learn", "sklearn", "demo", "the digits of 'mnemotomy demo', and fresh probes"),
     Extra("accelerate", "accelerate", "train", "training facts out of a model"),
-    Extra("peft", "peft", "train", "training an adapter in place of the weights"),
+    Extra("peft", "peft", "train", "training an adapter instead of the weights"),
     Extra("qdrant-client", "qdrant_client", "dense", "dense retrieval of facts"),
     Extra("datasets", "datasets", "vision", "images from a folder or the hub"),
     Extra("pillow", "PIL", "vision", "reading and drawing images"),
     Extra("rouge-score", "rouge_score", "tofu", "ROUGE of TOFU's evaluation"),
-    Extra("lm-eval", "lm_eval", "eval", "GSM8K by the harness of the field"),
+    Extra("lm-eval", "lm_eval", "eval", "GSM8K with the LM evaluation harness"),
 )

@@ -15,15 +15,19 @@ if TYPE_CHECKING:
 facts = typer.Typer(no_args_is_help=True)
 
 Store = Annotated[Path, typer.Argument(help="The file of the store.")]
-Relation = Annotated[str, typer.Option(help="What the answer is to the subject; tells facts about one subject apart.")]
+Relation = Annotated[
+    str, typer.Option(help="How the answer relates to the subject; tells facts about one subject apart.")
+]
 Contexts = Annotated[
-    list[str] | None, typer.Option(metavar="TEXT", help="A statement that holds the answer; may be repeated.")
+    list[str] | None, typer.Option(metavar="TEXT", help="A statement that contains the answer; may be repeated.")
 ]
 
 
 @facts.callback()
 def _facts() -> None:
-    """Keep facts in a store outside the weights: one SQLite file with full-text search.
+    """Keep facts in a store outside the weights.
+
+    A store is one SQLite file with full-text search.
 
     \b
     Example:
@@ -37,11 +41,11 @@ def _facts() -> None:
 def add(
     store: Store,
     subject: Annotated[str, typer.Option(help="What the fact is about.")],
-    answer: Annotated[str, typer.Option(help="What is to be answered.")],
+    answer: Annotated[str, typer.Option(help="The answer.")],
     context: Contexts = None,
     relation: Relation = "",
 ) -> None:
-    """Add one fact; the store is made where there is none.
+    """Add one fact; makes the store if there is none.
 
     \b
     Example:
@@ -59,9 +63,14 @@ def add(
 @one_line_errors()
 def import_(
     store: Store,
-    file: Annotated[Path, typer.Argument(help="JSON Lines: objects with 'subject', 'answer' and what else there is.")],
+    file: Annotated[
+        Path,
+        typer.Argument(help="JSON Lines with 'subject', 'answer', and optionally 'relation', 'prompts', 'contexts'."),
+    ],
 ) -> None:
-    """Add the facts of a JSON Lines file, all of them or none; the store is made where there is none.
+    """Add the facts of a JSON Lines file, all or none.
+
+    Makes the store if there is none.
 
     \b
     Example:
@@ -96,7 +105,7 @@ def search(
     k: Annotated[int, typer.Option("-k", min=1, help="The most facts to show.")] = 5,
     json_: Annotated[str | None, json_option("the hits")] = None,
 ) -> None:
-    """Find facts by their words, best first, with score and relevance.
+    """Find facts by words, best first.
 
     \b
     Example:
@@ -119,10 +128,10 @@ def search(
 @one_line_errors()
 def remove(
     store: Store,
-    subject: Annotated[str, typer.Argument(help="What the facts are about.")],
-    relation: Annotated[str | None, typer.Option(help="Only the fact of this relation.")] = None,
+    subject: Annotated[str, typer.Argument(help="The subject of the facts.")],
+    relation: Annotated[str | None, typer.Option(help="Only the fact with this relation.")] = None,
 ) -> None:
-    """Delete the facts about a subject, and their text from the file.
+    """Delete the facts about a subject from the store and its file.
 
     \b
     Example:
@@ -143,7 +152,9 @@ def update(
     context: Contexts = None,
     relation: Relation = "",
 ) -> None:
-    """Give a stored fact another answer; without --context, its contexts say the new answer.
+    """Give a stored fact a new answer.
+
+    Without --context, the new answer replaces the old one in the fact's contexts.
 
     \b
     Example:
@@ -168,7 +179,7 @@ def hit_record(hit: Hit) -> dict[str, Any]:
 
 
 def hit_line(hit: Hit) -> str:
-    """A hit as a line: what it says, score and relevance."""
+    """A hit for people: what it says, score and relevance."""
     from mnemotomy.store.retriever import statement
 
     about = f"{hit.fact.subject} ({hit.fact.relation})" if hit.fact.relation else hit.fact.subject

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from mnemotomy.cli.options import Model, OutDir
 from mnemotomy.cli.outcome import one_line_errors
 from mnemotomy.core.errors import DataError
 
 
 class Protocol(enum.StrEnum):
-    """Which form of RLCP is run."""
+    """Which variant of RLCP to run."""
 
     RLCP = "rlcp"
     STABLE = "stable"
@@ -25,31 +25,33 @@ class Protocol(enum.StrEnum):
 
 @one_line_errors()
 def metabolize(
-    model: Annotated[str, typer.Argument(help="A local folder or a hub id.")],
+    model: Model,
     facts: Annotated[Path, typer.Argument(help="JSON Lines with subject, answer, prompts and contexts.")],
-    out_dir: Annotated[Path, typer.Argument(help="The folder to write; one that an earlier run wrote is replaced.")],
-    protocol: Annotated[Protocol, typer.Option(help="rlcp is the published algorithm.")] = Protocol.STABLE,
+    out_dir: OutDir,
+    protocol: Annotated[Protocol, typer.Option(help="The variant; rlcp is the published algorithm.")] = Protocol.STABLE,
     retain: Annotated[
-        list[Path] | None, typer.Option(metavar="FILE", help="JSON Lines of texts that are to stay; may be repeated.")
+        list[Path] | None, typer.Option(metavar="FILE", help="JSON Lines of the retain set; may be repeated.")
     ] = None,
     templates: Annotated[
-        Path | None, typer.Option(help="A JSON file of templates for facts without prompts or contexts.")
+        Path | None, typer.Option(help="A JSON file with templates for facts without prompts or contexts.")
     ] = None,
     in_context: Annotated[
-        str, typer.Option(help="How a context and a prompt are joined.")
+        str, typer.Option(help="How to join a context and a prompt.")
     ] = "Context: {context}\n{prompt}",
-    layer: Annotated[str | None, typer.Option(help="Of the probe: a number, a share as in 0.83, or a name.")] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="In place of the protocol's.")] = None,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="In place of the protocol's.")] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="In place of the protocol's.")] = None,
+    layer: Annotated[
+        str | None, typer.Option(help="The probe's: a number, a share of the depth such as 0.83, or a name.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Default: the protocol's.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Default: the protocol's.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Default: the protocol's.")] = None,
     lora: Annotated[int | None, typer.Option(min=1, metavar="RANK", help="Train an adapter of this rank.")] = None,
     precision: Annotated[str, typer.Option(help="no or bf16.")] = "no",
-    seed: Annotated[int, typer.Option(help="Of probes, order and contexts.")] = 0,
+    seed: Annotated[int, typer.Option(help="For probes, order and contexts.")] = 0,
 ) -> None:
-    """Train a model until it no longer knows the facts, and answers from context instead.
+    """Train facts out of a model, so that it answers from context.
 
-    The folder loads with from_pretrained; it also holds the record of the run and the format of its prompts, which
-    'mnemotomy ask' reads. A run that was interrupted goes on from its last checkpoint, beside the folder.
+    from_pretrained loads the folder. It also contains the record of the run and the prompt format for 'mnemotomy ask'.
+    An interrupted run resumes from its last checkpoint, beside the folder.
 
     \b
     Example:
@@ -75,14 +77,7 @@ def metabolize(
 
     if precision not in ("no", "bf16"):
         raise DataError(f"--precision {precision!r}: choose no or bf16")
-    named: dict[Protocol, Callable[[], RLCP]] = {
-        Protocol.RLCP: RLCP,
-        Protocol.STABLE: RLCP.stable,
-        Protocol.FROM_ENGRAM: RLCP.from_engram,
-        Protocol.JUST_RAG: RLCP.just_rag,
-        Protocol.UNLIKELIHOOD: RLCP.unlikelihood,
-    }
-    made = named[protocol]()
+    made: RLCP = RLCP() if protocol is Protocol.RLCP else getattr(RLCP, protocol.value.replace("-", "_"))()
     given: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
     changes = {name: value for name, value in given.items() if value is not None}
     changes |= {"lora": None if lora is None else LoRA(rank=lora), "precision": precision, "seed": seed}

@@ -1,4 +1,4 @@
-"""``mnemotomy methods``: every unlearning method, where it comes from and what it costs."""
+"""``mnemotomy methods``: every unlearning method, its paper and its cost."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from mnemotomy.cli.outcome import emit_json, json_option, one_line_errors
 def methods(
     json_: Annotated[str | None, json_option("the methods")] = None,
 ) -> None:
-    """The unlearning methods for classifiers and for language models: names, papers, cost class.
+    """List the unlearning methods with their papers and costs.
 
-    Those for language models are run by 'mnemotomy unlearn' and 'mnemotomy bench tofu', those for classifiers by
-    'mnemotomy bench classwise'.
+    'mnemotomy unlearn' and 'mnemotomy bench tofu' run those for language models, 'mnemotomy bench classwise' those for
+    classifiers.
 
     \b
     Example:
@@ -37,7 +37,7 @@ def methods(
 
 
 def listed() -> list[dict[str, Any]]:
-    """By method ``models``, ``name``, ``title``, ``family``, ``cost``, ``needs``, ``paper`` and ``settings``."""
+    """For each method ``models``, ``name``, ``title``, ``family``, ``cost``, ``needs``, ``paper`` and ``settings``."""
     import dataclasses
 
     from mnemotomy.methods.registry import PACKAGES, methods

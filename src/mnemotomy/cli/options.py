@@ -1,4 +1,4 @@
-"""Options that several commands share, and what their values mean."""
+"""Options that several commands share, and how their values are read."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LARGEST_SEED = 2**63 - 1
 
 
 class PrecisionName(enum.StrEnum):
-    """Of forward passes."""
+    """The precision of forward passes."""
 
     AUTO = "auto"
     NO = "no"
@@ -28,47 +28,52 @@ class PrecisionName(enum.StrEnum):
 
 
 class PositionsName(enum.StrEnum):
-    """Of the tokens that enter the moments."""
+    """Which tokens enter the moments."""
 
     ANSWER = "answer"
     PREDICTING = "predicting"
     ALL = "all"
 
 
+Device = Annotated[str, typer.Option(help="Where to compute: cpu, cuda or cuda:1.")]
+Model = Annotated[str, typer.Argument(help="A local folder or a hub id.")]
+OutDir = Annotated[Path, typer.Argument(help="The folder to write; the result of an earlier run is replaced.")]
+Resume = Annotated[bool, typer.Option(help="Resume an interrupted run of the same command.")]
 Precise = Annotated[
-    PrecisionName, typer.Option("--precision", help="bf16 autocast, no, or auto: bf16 where the device has it.")
+    PrecisionName,
+    typer.Option("--precision", help="bf16 (autocast), no, or auto: bf16 where the device is fast at it."),
 ]
 
 
 def concept_files(pairs: Iterable[str], reference: list[Path]) -> dict[str, list[Path]]:
-    """``NAME=FILE`` options as the files of each concept, the reference last.
+    """The files of each concept from its ``NAME=FILE`` options, the reference last.
 
     Raises:
-        DataError: an option is no such pair, or takes the reference's name.
+        DataError: an option is not such a pair, or uses the name of the reference.
     """
     files: dict[str, list[Path]] = {}
     for pair in pairs:
         name, equals, file = pair.partition("=")
         if not (name.strip() and equals and file):
-            raise DataError(f"--concept {pair!r} is no NAME=FILE, as in --concept alice=alice.jsonl")
+            raise DataError(f"--concept {pair!r} is not NAME=FILE, as in --concept alice=alice.jsonl")
         if name == REFERENCE:
-            raise DataError(f"--concept {pair!r}: give what is to stay with --reference FILE")
+            raise DataError(f"--concept {pair!r}: give the reference with --reference FILE")
         files.setdefault(name, []).append(Path(file))
     return {**files, **({REFERENCE: reference} if reference else {})}
 
 
 def selector(text: str) -> str | tuple[str, ...]:
-    """``all-linear``, ``all`` or a regular expression as it is; plain names, separated by commas, as suffixes."""
+    """Names separated by commas as a tuple of suffixes; ``all-linear``, ``all`` or a regular expression unchanged."""
     if text not in ("all", "all-linear") and re.fullmatch(r"[\w.-]+(,[\w.-]+)*", text):
         return tuple(text.split(","))
     return text
 
 
 def blocks(text: str | None) -> tuple[int, ...] | None:
-    """``0-3,7`` as numbers of blocks.
+    """The numbers of blocks in ``0-3,7``.
 
     Raises:
-        DataError: it is no such list.
+        DataError: it is not such a list.
     """
     if text is None:
         return None
@@ -76,16 +81,16 @@ def blocks(text: str | None) -> tuple[int, ...] | None:
     for part in text.split(","):
         match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
         if match is None or int(match[2] or match[1]) < int(match[1]):
-            raise DataError(f"--layers {text!r}: give numbers of blocks and ranges, as in 0-3,7")
+            raise DataError(f"--layers {text!r}: give block numbers and ranges, as in 0-3,7")
         found += range(int(match[1]), int(match[2] or match[1]) + 1)
     return tuple(dict.fromkeys(found))
 
 
 def choice(text: str, among: Choice) -> Any:
-    """``relative=1e-6`` as a cut, ``hard`` as a filter.
+    """The cut of ``relative=1e-6``, or the filter of ``hard``.
 
     Raises:
-        ConfigurationError: an unknown kind, or a value that it does not take.
+        ConfigurationError: the kind is unknown, or does not take the value.
     """
     try:
         return among.parse(text)
@@ -94,10 +99,10 @@ def choice(text: str, among: Choice) -> Any:
 
 
 def settings(pairs: Iterable[str]) -> dict[str, Any]:
-    """``--set key=value`` options, each value as YAML: ``0.5``, ``[q_proj, k_proj]``, ``null``, ``{rank: 8}``.
+    """``--set key=value`` options; each value is read as YAML: ``0.5``, ``[q_proj, k_proj]``, ``null``, ``{rank: 8}``.
 
     Raises:
-        ConfigurationError: an option is no such pair.
+        ConfigurationError: an option is not such a pair, or its value is not YAML.
     """
     from mnemotomy.core.yaml import read_yaml
 

@@ -1,4 +1,4 @@
-"""How a command ends: results to a file or standard output, errors as one line and an exit status."""
+"""How a command ends: results go to a file or standard output, an error is one line and an exit status."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import safetensors
 import typer
@@ -15,12 +15,15 @@ from mnemotomy.cli.extras import EXTRAS
 from mnemotomy.core.errors import MnemotomyError
 from mnemotomy.core.files import check_file, write_text
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 FAILED, INTERRUPTED = 2, 130
 
 
 @contextlib.contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Turn what a user can act on into one line on standard error and an exit status; a bug keeps its traceback.
+    """Report an error that a user can act on in one line on standard error; a bug keeps its traceback.
 
     Raises:
         typer.Exit: with 2 after an error, with 130 after Ctrl-C.
@@ -36,19 +39,19 @@ def one_line_errors() -> Iterator[None]:
         extra = next((extra for extra in EXTRAS if extra.module == (error.name or "").partition(".")[0]), None)
         if extra is None:
             raise
-        raise _exit(f"{extra.package} is missing; get it with: {extra.command}", FAILED) from None
+        raise _exit(f"{extra.package} is missing; install it with: {extra.command}", FAILED) from None
     except KeyboardInterrupt as interrupt:
         raise _exit(f"interrupted; {interrupt}" if interrupt.args else "interrupted", INTERRUPTED) from None
 
 
 def json_option(what: str) -> Any:
-    """``--json FILE`` for ``emit_json``; a file that cannot be written is refused before hours of work."""
+    """``--json FILE`` for ``emit_json``; refuses a file that cannot be written before the work begins."""
     text = f"Write {what} as JSON; - for standard output."
     return typer.Option("--json", metavar="FILE", help=text, callback=_check_json)
 
 
 def emit_json(data: Any, target: str) -> None:
-    """Write ``data`` as JSON to the file ``target``, or to standard output where it is ``-``."""
+    """Write ``data`` as JSON to the file ``target``, or to standard output if it is ``-``."""
     text = json.dumps(data, indent=2, ensure_ascii=False)
     if target == "-":
         typer.echo(text)
@@ -56,8 +59,16 @@ def emit_json(data: Any, target: str) -> None:
         write_text(target, text + "\n")
 
 
+def console() -> Console:
+    """Standard output for tables; 200 columns wide where it is a file or a pipe."""
+    from rich.console import Console
+
+    found = Console()
+    return found if found.is_terminal else Console(width=200)
+
+
 def one_line_warning(message: Warning | str, *_: object, **__: object) -> str:
-    """For ``warnings.formatwarning``: no path and no source line."""
+    """A ``warnings.formatwarning`` without path and source line."""
     return f"mnemotomy: warning: {' '.join(str(message).split())}\n"
 
 

@@ -1,4 +1,4 @@
-"""``mnemotomy trace``: where in a model each concept is kept."""
+"""``mnemotomy trace``: where in a model each concept is."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mnemotomy.cli.options import choice
-from mnemotomy.cli.outcome import emit_json, json_option, one_line_errors
+from mnemotomy.cli.outcome import console, emit_json, json_option, one_line_errors
 from mnemotomy.text.records import REFERENCE
 
 if TYPE_CHECKING:
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 @one_line_errors()
 def trace(
-    moments: Annotated[Path, typer.Argument(help="A file that 'mnemotomy collect' wrote.")],
-    model: Annotated[str, typer.Argument(help="The model that it was collected on: a local folder or a hub id.")],
+    moments: Annotated[Path, typer.Argument(help="A file from 'mnemotomy collect'.")],
+    model: Annotated[str, typer.Argument(help="The model of the moments: a local folder or a hub id.")],
     concept: Annotated[list[str] | None, typer.Option(help="Only this concept; may be repeated.")] = None,
     cut: Annotated[
         str, typer.Option(help="relative=RATIO, float-eps, condition=NUMBER, rank=NUMBER or energy=FRACTION.")
@@ -30,12 +30,15 @@ def trace(
         str, typer.Option(help="soft, power=EXPONENT, hard=THRESHOLD, excess, balanced or ridge=LAMBDA.")
     ] = "soft",
     csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write every site as CSV.")] = None,
-    png: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw a heatmap, block by kind.")] = None,
+    png: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Draw a heatmap of blocks and kinds of projection.")
+    ] = None,
     json_: Annotated[str | None, json_option("every site")] = None,
 ) -> None:
-    """Show how much of each site's weight carries a concept: the ratio of norms, by block and kind of projection.
+    """Show where in a model each concept is.
 
-    The reference is left out unless it is asked for with --concept reference.
+    The table gives ‖W⁺‖/‖W‖, the share of the weights' norm that carries the concept, by block and kind of projection.
+    The reference is shown only with --concept reference.
 
     \b
     Example:
@@ -71,17 +74,13 @@ def trace(
 
 
 def _print(table: pd.DataFrame) -> None:
-    from rich.console import Console
-
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=200)  # a file or a pipe has no width that columns would have to fit
+    out = console()
     for concept, rows in table.groupby("concept", sort=False):
-        _grid(str(concept), rows).print(console)
+        _grid(str(concept), rows).print(out)
 
 
 def _grid(concept: str, rows: pd.DataFrame) -> Table:
-    """Blocks down, kinds across, ‖W⁺‖/‖W‖ in the cells: the mean where a block has several sites of one kind."""
+    """‖W⁺‖/‖W‖ by block (rows) and kind (columns), averaged where a block has several sites of one kind."""
     from mnemotomy.report.table import Table
 
     means = rows.assign(layer=rows["layer"].fillna(-1)).groupby(["layer", "kind"], sort=False)["weight_norm"].mean()

@@ -1,4 +1,4 @@
-"""``mnemotomy unlearn``: one of the published methods, or ours, on the user's own data."""
+"""``mnemotomy unlearn``: run one of the methods on your own data."""
 
 from __future__ import annotations
 
@@ -8,41 +8,42 @@ from typing import Annotated, Any
 import typer
 
 from mnemotomy.cli.apply import report
-from mnemotomy.cli.options import LARGEST_SEED, settings
+from mnemotomy.cli.options import LARGEST_SEED, Device, Model, OutDir, settings
 from mnemotomy.cli.outcome import one_line_errors
 from mnemotomy.cli.templates import DATE, SYSTEM, TAGS
 
 
 @one_line_errors()
 def unlearn(
-    model: Annotated[str, typer.Argument(help="A local folder or a hub id.")],
-    out_dir: Annotated[Path, typer.Argument(help="The folder to write; one that an earlier run wrote is replaced.")],
-    method: Annotated[str, typer.Option(help="Its name, as 'mnemotomy methods' lists it.")],
-    forget: Annotated[list[Path], typer.Option(metavar="FILE", help="A concept file; may be repeated.")],
+    model: Model,
+    out_dir: OutDir,
+    method: Annotated[str, typer.Option(help="Its name; see 'mnemotomy methods'.")],
+    forget: Annotated[list[Path], typer.Option(metavar="FILE", help="The forget set; may be repeated.")],
     retain: Annotated[
         list[str],
-        typer.Option(metavar="FILE|self:N", help="A concept file, or N texts of the model's own; may be repeated."),
+        typer.Option(metavar="FILE|self:N", help="The retain set, or N texts that MODEL writes; may be repeated."),
     ],
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting of the method; may be repeated.")
     ] = None,
     pretrained: Annotated[
-        str | None, typer.Option(help="The model before it learned what is to be forgotten, for methods that need it.")
+        str | None, typer.Option(help="The model before it learned the forget set, for methods that need it.")
     ] = None,
     opening: Annotated[
-        str, typer.Option(help="Of the model's own texts: question, or answer for models that write no questions.")
+        str, typer.Option(help="How self:N texts begin: question, or answer if the model writes no questions.")
     ] = "question",
-    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Of whatever the method draws at random.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=LARGEST_SEED, help="For everything that the method draws at random.")
+    ] = 0,
     system: Annotated[str | None, SYSTEM] = None,
     date: Annotated[str | None, DATE] = None,
     tags: Annotated[bool, TAGS] = False,
-    device: Annotated[str, typer.Option(help="As cpu, cuda or cuda:1.")] = "cpu",
+    device: Device = "cpu",
 ) -> None:
-    """Make a language model forget what is in one file and keep what is in another.
+    """Make a language model forget one file and retain another.
 
-    The files are JSON Lines as everywhere: 'text', 'question' with 'answer', or 'messages'; TOFU's are such. The
-    folder loads with from_pretrained; its README.md says what was done, and its recipe.yaml is what 'mnemotomy apply'
-    runs to do it again.
+    The files are JSON Lines with 'text', with 'question' and 'answer' (as TOFU's), or with 'messages'. from_pretrained
+    loads the folder; README.md says what was done, and 'mnemotomy apply' repeats it from recipe.yaml.
 
     \b
     Example:

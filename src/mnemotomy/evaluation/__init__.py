@@ -1,1 +1,1 @@
-"""The evaluation of a model: every split observed once, every metric that they allow."""
+"""The evaluation of a model: every split observed once, every metric computed from that."""

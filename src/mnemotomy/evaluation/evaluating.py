@@ -1,4 +1,4 @@
-"""The evaluation of one model: observed once, all metrics, and never again for the same weights and data."""
+"""The evaluation of one model: observed once, all metrics, never again for the same weights and data."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ EVALUATION, SUMMARY = "TOFU_EVAL.json", "TOFU_SUMMARY.json"
 
 @dataclass(frozen=True)
 class Fluency:
-    """By what the answers' fluency is judged: a classifier where there is one, else a base model, else nothing.
+    """What judges the fluency of answers: a classifier if given, else a base model, else nothing.
 
     Attributes:
         classifier: a folder or hub id of a classifier of gibberish.
@@ -40,7 +40,7 @@ class Fluency:
     base: str | None = None
 
     def rated(self, evaluation: Evaluation) -> Evaluation:
-        """The evaluation with ``forget_fluency`` or ``forget_perplexity_base``, where answers were written.
+        """The evaluation with ``forget_fluency`` or ``forget_perplexity_base``, if the model wrote answers.
 
         Raises:
             ModelError: the classifier or the base model cannot be loaded.
@@ -55,10 +55,10 @@ class Fluency:
             return evaluation
 
     def digest(self) -> Sequence[str]:
-        """What tells one judge from another: the kind, and the fingerprints of model and tokenizer.
+        """The identity of the judge: its kind, and the fingerprints of model and tokenizer.
 
         Raises:
-            ModelError: the classifier or the base model cannot be loaded, or is of another kind.
+            ModelError: the classifier or the base model cannot be loaded, or is another kind of model.
         """
         return _judge_digest(self)
 
@@ -85,14 +85,14 @@ def evaluation_of(
     fluency: Fluency | None = None,
     folder: Path | None = None,
 ) -> Evaluation:
-    """Every metric that the splits allow; forget quality and rescaled scores need a second model's.
+    """Every metric that the splits allow; forget quality and rescaled scores need a second model's evaluation.
 
     Args:
         observed: the model.
-        splits: as ``Texts.evaluation``; what metrics need and splits lack is left out.
-        asking: how the model is asked.
+        splits: as ``Texts.evaluation``; a metric whose data are missing is left out.
+        asking: how to ask the model.
         fluency: what judges its answers.
-        folder: of observations and evaluations; what is there is not computed again. Nothing is kept without one.
+        folder: of observations and evaluations, which are reused. Without one nothing is kept.
 
     Raises:
         DataError, ModelError, NonFiniteError, ArtifactError: as ``observe_splits`` and ``evaluate``.
@@ -110,12 +110,12 @@ def evaluation_of(
 
 
 def left_out(evaluation: Mapping[str, Any], splits: Splits) -> dict[str, str]:
-    """The metrics that a TOFU folder would give and this evaluation lacks, each with what it needs."""
+    """The metrics of TOFU that this evaluation lacks, each with what it needs."""
     needs = {
-        "forget_Q_A_ROUGE": "answers that the model writes: give --max-new-tokens above 0",
+        "forget_Q_A_ROUGE": "answers that the model writes; give --max-new-tokens above 0",
         "forget_Q_A_PARA_Prob": "a 'paraphrased_answer' on each line of the forget set",
         "forget_truth_ratio": "'perturbed_answer' on each line of the forget set",
-        **dict.fromkeys(ATTACKS, "a holdout set: questions like those to forget, which no model has seen"),
+        **dict.fromkeys(ATTACKS, "a holdout set: questions like the forget set's, which no model has seen"),
     }
     lacking = [part for part in PARTS if part not in evaluation]
     if lacking:
@@ -127,7 +127,7 @@ def write_evaluation(folder: str | Path, evaluation: Mapping[str, Mapping[str, A
     """Write OpenUnlearning's files: ``TOFU_EVAL.json`` with every row's numbers, ``TOFU_SUMMARY.json`` with aggregates.
 
     Args:
-        folder: made where it is missing.
+        folder: made if it is missing.
         evaluation: of one model.
     """
     _write(evaluation, Path(folder) / EVALUATION)
@@ -142,7 +142,7 @@ def read_evaluation(path: str | Path) -> Evaluation:
     """Read ``TOFU_EVAL.json``, ours or OpenUnlearning's, from a file or its folder.
 
     Raises:
-        ArtifactError: the file is missing or no such evaluation.
+        ArtifactError: the file is missing or not an evaluation.
     """
     file = Path(path) / EVALUATION if Path(path).is_dir() else Path(path)
     try:
@@ -152,9 +152,9 @@ def read_evaluation(path: str | Path) -> Evaluation:
     except (OSError, ValueError) as error:
         raise ArtifactError(f"{file} is damaged: {error}") from error
     if not isinstance(found, dict) or not all(isinstance(entry, dict) for entry in found.values()):
-        raise ArtifactError(f"{file} is no evaluation: an object of metrics was expected")
+        raise ArtifactError(f"{file} is not an evaluation; an object of metrics was expected")
     for name, entry in found.items():
         value = entry.get("agg_value")
         if value is not None and (not isinstance(value, int | float) or not math.isfinite(value)):
-            raise ArtifactError(f"{file}: the value of {name!r} is no number")
+            raise ArtifactError(f"{file}: the value of {name!r} is not a finite number")
     return found

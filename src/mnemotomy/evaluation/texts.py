@@ -1,4 +1,4 @@
-"""What a run on TOFU reads: what methods are given, what models are asked, and what configurations are chosen on."""
+"""The texts of a run on TOFU: for methods, for evaluation, and for choosing configurations."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mnemotomy.text.records import TextExample, questions_of
 
 VARIABLE = "MNEMOTOMY_DATA"
 VALIDATED = 200
-"""Retained and unseen questions that configurations are chosen on."""
+"""The number of retained and of unseen questions for choosing configurations."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Texts:
         forget: ``forget01``, ``forget05`` or ``forget10``.
 
     Raises:
-        DataError: the first use of a split that is not there, or of a name that is no forget split.
+        DataError: on first use, a split is missing, or ``forget`` is not a forget split.
     """
 
     source: str | Path
@@ -35,27 +35,27 @@ class Texts:
 
     @cached_property
     def evaluation(self) -> Splits:
-        """By part: the test questions, as OpenUnlearning's evaluator pairs them."""
+        """The test questions by part, as in OpenUnlearning's evaluator."""
         return {part: load_tofu(self.source, split) for part, split in evaluation_splits(self.forget).items()}
 
     @cached_property
     def forgotten(self) -> tuple[TextExample, ...]:
-        """What methods are given to forget."""
+        """The forget set for methods."""
         return load_tofu(self.source, self.forget)
 
     @cached_property
     def retained(self) -> tuple[TextExample, ...]:
-        """What methods are given to retain."""
+        """The retain set for methods."""
         return load_tofu(self.source, retained_split(self.forget))
 
     @cached_property
     def validation(self) -> Splits:
-        """``forget``, ``retain`` and ``unseen``: training questions, those of them that no evaluation asks of what is
-        retained, and questions about authors whom no model has seen. Answers only: no paraphrase, no false answer."""
+        """``forget``: the forget set; ``retain``: questions of the retain set that no evaluation asks; ``unseen``:
+        questions about authors whom no model has seen. True answers only, neither paraphrased nor false ones."""
         asked = {one.question for one in self.evaluation["retain"]}
-        kept = [one for one in load_tofu(self.source, retained_split(self.forget)) if one.question not in asked]
+        kept = [one for one in self.retained if one.question not in asked]
         return {
-            "forget": load_tofu(self.source, self.forget),
+            "forget": self.forgotten,
             "retain": _drawn(kept),
             "unseen": _drawn(load_tofu(self.source, evaluation_splits(self.forget)["holdout"])),
         }
@@ -65,12 +65,11 @@ class Texts:
         """A hash of all questions and answers."""
         texts = {f"evaluation {name}": questions for name, questions in self.evaluation.items()}
         texts |= {f"validation {name}": questions for name, questions in self.validation.items()}
-        texts["retained"] = load_tofu(self.source, retained_split(self.forget))
-        return splits_digest(texts)
+        return splits_digest(texts | {"retained": self.retained})
 
 
 def default_source() -> str:
-    """The folder ``tofu`` of ``MNEMOTOMY_DATA``; the hub id without it."""
+    """The folder ``tofu`` in ``MNEMOTOMY_DATA``, or the hub id without it."""
     folder = Path(os.environ.get(VARIABLE, "")) / "tofu"
     return str(folder) if VARIABLE in os.environ and folder.is_dir() else HUB
 
@@ -79,17 +78,17 @@ def load_tofu(folder_or_id: str | Path, split: str) -> tuple[TextExample, ...]:
     """The questions of a split, in its order.
 
     Args:
-        folder_or_id: a folder with ``<split>.jsonl``, or a hub id as ``locuslab/TOFU``.
-        split: as ``forget10``, ``forget10_perturbed``, ``retain_perturbed``, ``real_authors_perturbed``.
+        folder_or_id: a folder with ``<split>.jsonl``, or a hub id such as ``locuslab/TOFU``.
+        split: such as ``forget10``, ``forget10_perturbed``, ``retain_perturbed``, ``real_authors_perturbed``.
 
     Raises:
-        DataError: there is no such folder, id or split, the split is empty, or a line is malformed; it names file and
+        DataError: there is no such folder, id or split, the split is empty, or a line is malformed; names file and
             line. Hub ids need the package ``datasets``.
     """
     return questions_of(tofu_rows(folder_or_id, split))
 
 
 def _drawn(questions: Sequence[TextExample]) -> tuple[TextExample, ...]:
-    """At most ``VALIDATED`` of them, in their order."""
+    """At most ``VALIDATED`` random ones, in their order."""
     places = sorted(random.Random("validation").sample(range(len(questions)), min(VALIDATED, len(questions))))
     return tuple(questions[place] for place in places)

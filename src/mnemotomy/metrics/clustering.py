@@ -1,4 +1,4 @@
-"""Whether clusters of features tell what is forgotten from what is kept: Normalized Mutual Information."""
+"""Whether clusters of features separate the forget set from the retain set: Normalized Mutual Information."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from mnemotomy.core.errors import DataError
 
 
 def clustering_nmi(features: Float[Tensor, "n d"], labels: Int[Tensor, " n"], clusters: int, *, seed: int = 0) -> float:
-    """NMI, with the mean of both entropies below, between ``labels`` and the k-means clusters of the features.
+    """NMI between ``labels`` and the k-means clusters of the features, divided by the mean of both entropies.
 
-    In [0, 1]; 0 where the clusters say nothing about the labels. k-means runs from ten starts.
+    In [0, 1]; 0 if the clusters say nothing about the labels. k-means runs from ten starts.
 
     Raises:
         DataError: lengths differ, a feature is not finite, there are fewer rows than clusters, or scikit-learn is not
@@ -26,14 +26,14 @@ def clustering_nmi(features: Float[Tensor, "n d"], labels: Int[Tensor, " n"], cl
         from sklearn.metrics import normalized_mutual_info_score
         from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
     except ImportError as error:
-        raise DataError("clusters come with scikit-learn: pip install 'mnemotomy[demo]'") from error
+        raise DataError("clusters need scikit-learn: pip install 'mnemotomy[demo]'") from error
     rows = features.detach().flatten(1).double().cpu().numpy()
     if len(rows) != len(labels):
         raise DataError(f"{len(rows)} rows of features came with {len(labels)} labels")
     if not bool(torch.isfinite(features).all()):
         raise DataError("a feature is NaN or infinite; there is nothing to cluster")
     if not 1 <= clusters <= len(rows):
-        raise DataError(f"{len(rows)} rows make 1 to {len(rows)} clusters, not {clusters}")
+        raise DataError(f"{len(rows)} rows allow 1 to {len(rows)} clusters, not {clusters}")
     with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a collapsed model has fewer distinct features
         found = KMeans(clusters, n_init=10, random_state=seed).fit_predict(rows)
@@ -45,15 +45,15 @@ def forget_retain_nmi(
 ) -> float:
     """NMI between two clusters of the features and the two sets (Table 2 of arXiv 2606.14997; Seo et al. 2025).
 
-    In [0, 1]; low where forget and retain features are not separable, and as low as a retrained model's at best. The
-    paper names neither the number of clusters nor the rows: here two clusters, as there are two sets.
+    In [0, 1]; low if forget and retain features are not separable, at best as low as a retrained model's. The paper
+    gives neither the number of clusters nor the rows; there are two clusters here, one for each set.
 
     Args:
         forget: features of the examples to forget, as the classifier's head reads them.
         retain: features of the others.
-        balanced: as many rows of both, drawn at random from the larger set; else a partition into 1 : 9 has a low NMI
-            whatever the clusters.
-        seed: of the draw and of k-means.
+        balanced: draw as many rows from the larger set as the smaller has; else a partition of 1 : 9 has a low NMI with
+            any clusters.
+        seed: for the draw and for k-means.
 
     Raises:
         DataError: as ``clustering_nmi``.
@@ -66,7 +66,7 @@ def forget_retain_nmi(
 
 
 def separability(forget: Float[Tensor, "n d"], retain: Float[Tensor, "m d"], *, draws: int = 5) -> float:
-    """The mean of ``forget_retain_nmi`` over several draws: with two clusters, single ones differ by half the scale.
+    """The mean of ``forget_retain_nmi`` over several draws; with two clusters, single draws differ by half the scale.
 
     Raises:
         DataError: as ``clustering_nmi``.

@@ -1,6 +1,6 @@
-"""Membership inference on the forget set: whether a model still treats it as what it was trained on.
+"""Membership inference on the forget set: whether a model still treats it as training data.
 
-The paper names no attack for its vision experiments; these are the two of the methods that it compares with, and the
+The paper names no attack for its vision experiments. Here are those of the two methods that it compares with, and the
 loss attack that it uses for language models.
 """
 
@@ -16,22 +16,22 @@ from mnemotomy.core.errors import DataError
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Readings = Float[Tensor, " n"] | Float[Tensor, "n k"]
-"""What an attacker reads of each example: its loss, its confidence, or several such numbers."""
+"""What an attacker knows of each example: its loss, its confidence, or several such numbers."""
 
 FOLDS = 5
-_MISSING = "membership inference comes with scikit-learn: pip install 'mnemotomy[demo]'"
+_MISSING = "membership inference needs scikit-learn: pip install 'mnemotomy[demo]'"
 
 
 def membership_accuracy(forget: Readings, unseen: Readings, *, seed: int = 0) -> float:
     """How well a logistic regression tells forgotten from never seen examples (Kurmanji et al. 2023).
 
-    In [0, 1]: 0.5 where it cannot, as with a retrained model. The mean over five folds, stratified, after as many rows
-    of both are drawn from the larger set.
+    In [0, 1]; 0.5 if it cannot, as with a retrained model. The mean over five stratified folds, with as many rows drawn
+    from the larger set as the smaller has.
 
     Args:
-        forget: readings of the training examples that were forgotten; as a rule their losses.
-        unseen: readings of test examples of the same classes: of others, even a retrained model's losses differ.
-        seed: of the draw and the folds.
+        forget: readings of the forgotten training examples, usually their losses.
+        unseen: readings of test examples of the same classes; of other classes, even a retrained model's losses differ.
+        seed: for the draw and the folds.
 
     Raises:
         DataError: a reading is not finite, a set has fewer than five rows, widths differ, or scikit-learn is missing.
@@ -54,13 +54,13 @@ def membership_accuracy(forget: Readings, unseen: Readings, *, seed: int = 0) ->
 def membership_efficacy(retain: Readings, unseen: Readings, forget: Readings) -> float:
     """The share of the forget set that an attack takes for never seen: MIA-Efficacy (Jia et al. 2023).
 
-    In [0, 1]; the higher, the better forgotten, and a retrained model's is the mark. The attack is a logistic
-    regression fitted to what the model was trained on and still knows against what it never saw, both weighed equally.
+    In [0, 1]; higher is better forgotten, and a retrained model's value is the goal. The attack is a logistic
+    regression that separates retained training examples from unseen ones, both weighted equally.
 
     Args:
-        retain: readings of retained training examples: members.
-        unseen: readings of test examples of the retained classes: no members.
-        forget: readings of the examples that were forgotten.
+        retain: readings of retained training examples (members).
+        unseen: readings of test examples of the retained classes (not members).
+        forget: readings of the forgotten examples.
 
     Raises:
         DataError: a reading is not finite, a set is empty, widths differ, or scikit-learn is not installed.
@@ -73,7 +73,7 @@ def membership_efficacy(retain: Readings, unseen: Readings, forget: Readings) ->
 
 
 def loss_auc(forget: Float[Tensor, " n"], unseen: Float[Tensor, " m"]) -> float:
-    """The area under the curve of an attack that takes low losses for members: 0.5 where it cannot tell.
+    """The area under the curve of an attack that takes low losses for members; 0.5 if it cannot tell them apart.
 
     Raises:
         DataError: a loss is not finite, a set is empty, or scikit-learn is not installed.
@@ -89,12 +89,12 @@ def loss_auc(forget: Float[Tensor, " n"], unseen: Float[Tensor, " m"]) -> float:
 
 
 def privacy_score(auc: float) -> float:
-    """``1 − 2 |AUC − 0.5|`` (Eq. 30 of arXiv 2606.14997): 1 where members cannot be told apart."""
+    """``1 − 2 |AUC − 0.5|`` (Eq. 30 of arXiv 2606.14997); 1 if members cannot be told apart."""
     return 1.0 - 2.0 * abs(auc - 0.5)
 
 
 def _attack() -> Any:
-    """Standardised readings into a logistic regression that weighs members and others equally."""
+    """A logistic regression on standardised readings that weights members and others equally."""
     try:
         from sklearn.linear_model import LogisticRegression
         from sklearn.pipeline import make_pipeline
@@ -107,7 +107,7 @@ def _attack() -> Any:
 def _rows(readings: Tensor) -> Array:
     rows = readings.detach().double().cpu().reshape(len(readings), -1).numpy() if len(readings) else np.empty((0, 1))
     if not len(rows):
-        raise DataError("membership inference needs examples of every set; one is empty")
+        raise DataError("membership inference needs examples of every set, but one is empty")
     if not np.isfinite(rows).all():
         raise DataError("a reading is NaN or infinite; clip losses, or leave this model out")
     return rows

@@ -1,4 +1,4 @@
-"""What the logits at an answer's tokens show, each answer forwarded with its prompt, or behind one that it shares."""
+"""What the logits at an answer's tokens show; each answer is forwarded with its own prompt or after a shared one."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from mnemotomy.text.batches import pad_rows, similar_lengths
 from mnemotomy.text.encoding import Encoded
 
 Shown = Float[Tensor, "4 tokens"]
-"""Log-probability, hit, mean and deviation of every token of an answer; see ``answers.AnswerObservations``."""
+"""Log-probability, hit, mean and deviation of every token; see ``answers.AnswerObservations``."""
 
-_POSITIONS = 256  # whose logits are held in float32 at once: a vocabulary can be large
-_BATCHES = 8  # whose prompts are held at once: enough for answers of like length to meet
+_POSITIONS = 256  # with logits in float32 at the same time: a vocabulary can be large
+_BATCHES = 8  # of prompts in memory at the same time, so that answers of similar length meet
 
 
 def read_one_by_one(model: nn.Module, encoded: Sequence[Encoded], batch_size: int) -> list[Shown]:
-    """Every answer behind its own prompt, padded on the right, where no token of its looks."""
+    """Every answer after its own prompt; the padding is on the right, where attention never looks."""
     found: dict[int, Shown] = {}
     for indices in similar_lengths([len(one.input_ids) for one in encoded], batch_size):
         batch = [encoded[index] for index in indices]
@@ -33,15 +33,15 @@ def read_one_by_one(model: nn.Module, encoded: Sequence[Encoded], batch_size: in
 
 
 def shares_prompts(model: nn.Module, encoded: Sequence[Encoded]) -> bool:
-    """Whether some answers follow the same prompt, and the model's cache can be handed to several of them."""
+    """Whether some answers share a prompt, and they can share the model's cache."""
     return len({_prompt(one) for one in encoded}) < len(encoded) and supports_dropping_rows(model)
 
 
 def read_sharing_prompts(model: nn.Module, encoded: Sequence[Encoded], batch_size: int) -> list[Shown]:
-    """Each prompt forwarded once, and every answer behind the keys and values that it left.
+    """Each prompt forwarded once, and every answer after its keys and values.
 
     Args:
-        model: one for which ``shares_prompts``, in evaluation mode.
+        model: in evaluation mode; ``shares_prompts`` must be true.
         encoded: prompts with answers.
         batch_size: the most answers in a batch.
     """
@@ -63,7 +63,7 @@ def _prompt(one: Encoded) -> tuple[int, ...]:
 
 
 def _groups(encoded: Sequence[Encoded], rows: int) -> Iterator[dict[tuple[int, ...], list[int]]]:
-    """The indices of the answers by prompt, prompts of like length together, in groups of about so many answers."""
+    """The indices of the answers by prompt, in groups of about ``rows`` answers and of prompts of similar length."""
     by_prompt: dict[tuple[int, ...], list[int]] = {}
     for index, one in enumerate(encoded):
         by_prompt.setdefault(_prompt(one), []).append(index)
@@ -84,7 +84,7 @@ def _forward_prompts(model: nn.Module, prompts: Sequence[tuple[int, ...]]) -> tu
     from transformers import DynamicCache
 
     cache = DynamicCache(config=cast(Any, model).config)
-    batch = pad_rows(prompts, prompts[0][0], left=True, device=device_of(model))  # nobody looks at the padding
+    batch = pad_rows(prompts, prompts[0][0], left=True, device=device_of(model))  # the padding is masked
     mask = batch["attention_mask"]
     last = model(
         **batch,
@@ -97,7 +97,7 @@ def _forward_prompts(model: nn.Module, prompts: Sequence[tuple[int, ...]]) -> tu
 
 
 def _repeated(model: nn.Module, cache: Any, places: Int[Tensor, " rows"]) -> Any:
-    """A cache of its own with the rows at ``places``, each as often as it is named."""
+    """A separate cache with the rows at ``places``, repeats included."""
     from transformers import DynamicCache
 
     layers = [(layer.keys[places], layer.values[places]) for layer in cache.layers]
@@ -111,10 +111,10 @@ def _read_behind(
     mask: Int[Tensor, "rows prompt"],
     last: Float[Tensor, "rows vocabulary"],
 ) -> Shown:
-    """The answers behind the prompts in ``cache``, whose last token has predicted the first of each."""
+    """The answers after the prompts in ``cache``; ``last`` predicts the first token of each."""
     inputs = [one.answer[:-1] for one in batch]
     length = max(map(len, inputs))
-    ids = pad_rows(inputs, 0, device=mask.device)["input_ids"]  # any token will do behind a row
+    ids = pad_rows(inputs, 0, device=mask.device)["input_ids"]  # any token will do as padding
     logits = model(
         input_ids=ids,
         attention_mask=torch.cat([mask, torch.ones_like(ids)], dim=1),
@@ -133,10 +133,10 @@ def _read_behind(
 
 def _read_batch(model: nn.Module, batch: Sequence[Encoded]) -> Shown:
     length = max(len(one.input_ids) for one in batch)
-    # any token will do behind a row: attention is causal
+    # any token will do as padding: attention is causal
     ids = pad_rows([one.input_ids for one in batch], 0, device=device_of(model))["input_ids"]
     wanted = min(one.start for one in batch) - 1  # the first position that predicts a token of an answer
-    # the prompt's logits would outweigh everything else for a large vocabulary
+    # with a large vocabulary, the prompt's logits would take the most memory
     shortens = "logits_to_keep" in inspect.signature(model.forward).parameters
     tail = {"logits_to_keep": length - wanted} if shortens else {}
     logits = model(input_ids=ids, use_cache=False, **tail).logits[:, wanted - length : -1]
@@ -149,7 +149,7 @@ def _read_batch(model: nn.Module, batch: Sequence[Encoded]) -> Shown:
 
 
 def _read_at(logits: Tensor, rows: Tensor, columns: Tensor, targets: Tensor) -> Shown:
-    """The logits at some places of a batch, a few at a time."""
+    """``_read`` at some places of a batch, a few at a time."""
     parts = [
         _read(logits[row, column], target)
         for row, column, target in zip(
@@ -160,7 +160,7 @@ def _read_at(logits: Tensor, rows: Tensor, columns: Tensor, targets: Tensor) -> 
 
 
 def _read(logits: Float[Tensor, "tokens vocabulary"], targets: Int[Tensor, " tokens"]) -> Float[Tensor, "4 tokens"]:
-    """Few passes over the logits, relative to the likeliest token's; they are overwritten."""
+    """Takes few passes over the logits, relative to the likeliest token's, and overwrites them."""
     logits = logits.float()
     highest, likeliest = logits.max(dim=-1)
     shifted = logits.sub_(highest[:, None])
@@ -173,5 +173,7 @@ def _read(logits: Float[Tensor, "tokens vocabulary"], targets: Int[Tensor, " tok
     deviation = (square - mean.square()).clamp(min=0.0).sqrt()
     found = torch.stack([own - normaliser, (likeliest == targets).float(), mean - normaliser, deviation])
     if not torch.isfinite(found).all():
-        raise NonFiniteError("the model's logits are NaN or infinite; the edit has broken it, so weaken it")
+        raise NonFiniteError(
+            "the model's logits are NaN or infinite; the edit has broken the model; choose a weaker one"
+        )
     return found

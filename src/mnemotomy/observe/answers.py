@@ -1,4 +1,4 @@
-"""One forward pass of questions with their answers: what a model thinks of each token of an answer."""
+"""One forward pass of questions with answers: what a model thinks of each token of an answer."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from mnemotomy.text.template import OPEN_UNLEARNING, Template, has_chat_template
 
 @dataclass(frozen=True)
 class AnswerObservations:
-    """What each token of n answers showed, one answer after the other, on the CPU.
+    """The observations of each token of n answers, one answer after another, on the CPU.
 
     The last token of an answer is the end token.
 
     Attributes:
-        tokens: the answers' own.
+        tokens: the answers' tokens.
         log_probability: of each token, given all before it, in nats.
         hit: whether the token is the likeliest.
-        mean: of the log-probabilities over the vocabulary, each weighed with its probability: Min-K++'s μ.
-        deviation: the standard deviation that belongs to it: Min-K++'s σ.
+        mean: of the log-probabilities over the vocabulary, weighted by probability: Min-K++'s μ.
+        deviation: their standard deviation: Min-K++'s σ.
         lengths: tokens per answer, the end token included.
-        texts: the answers as their tokens decode, without special tokens.
+        texts: the answers decoded from their tokens, without special tokens.
         origin: versions, dtype and template.
     """
 
@@ -52,8 +52,8 @@ class AnswerObservations:
         """One of the tensors cut into answers: ``observations.rows(observations.hit, end=False)``.
 
         Args:
-            values: an attribute, or what was computed from some, with one number per token.
-            end: whether to keep the end token's.
+            values: an attribute, or other values with one number per token.
+            end: whether to keep the end token's number.
         """
         rows = values.split(self.lengths.tolist())
         return list(rows) if end else [row[:-1] for row in rows]
@@ -82,22 +82,23 @@ def observe_answers(
     template: Template = OPEN_UNLEARNING,
     batch_size: int = 32,
 ) -> AnswerObservations:
-    """Forward each question with its answer once, and keep what every token of the answer shows.
+    """Forward each question with its answer once, and observe every token of the answer.
 
-    Pairs of similar length share a batch. Where a question comes with several answers, it is forwarded once for all of
-    them, if the model has a cache for it. The model is left as it was found.
+    Pairs of similar length share a batch. A question with several answers is forwarded once for all of them if the
+    model's cache allows it. The model itself does not change.
 
     Args:
         model: a causal language model of transformers.
-        tokenizer: the model's; its chat template is used where it has one.
+        tokenizer: the model's; its chat template is used if it has one.
         questions: without any template.
         answers: one for each.
         template: what stands around them.
         batch_size: the most pairs in a batch.
 
     Raises:
-        DataError: there are no questions, an answer is missing or gives no token, or the template does not fit.
-        ModelError: a question with its answer has more tokens than the model has positions.
+        DataError: there are no questions, an answer is missing or has no tokens, or the chat template
+            refuses the messages.
+        ModelError: a question with its answer is longer than the model's window.
         NonFiniteError: the model's logits are NaN or infinite.
     """
     if not questions or len(questions) != len(answers):
@@ -129,7 +130,7 @@ def answer_greedily(
     max_new_tokens: int = 200,
     batch_size: int = 32,
 ) -> tuple[str, ...]:
-    """What the model answers to each question when it always takes the likeliest token, without space around it.
+    """The model's greedy answer to each question, without surrounding space.
 
     Args:
         model: a causal language model of transformers.
@@ -140,7 +141,7 @@ def answer_greedily(
         batch_size: the most questions in a batch.
 
     Raises:
-        DataError: there are no questions, the template does not fit, or the tokenizer has no padding token.
+        DataError: there are no questions, the chat template refuses them, or the tokenizer has no padding token.
         ModelError: the model cannot generate.
     """
     prompts = [prompt_of(tokenizer, question, template) for question in questions]

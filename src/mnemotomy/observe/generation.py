@@ -1,4 +1,4 @@
-"""What a model writes: the likeliest token again and again, or tokens that are drawn."""
+"""What a model writes, greedily or sampled."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from mnemotomy.core.errors import DataError, ModelError
@@ -18,11 +18,11 @@ from mnemotomy.core.modules import device_of, observing, window_of
 from mnemotomy.text.batches import pad_rows
 from mnemotomy.text.tokenizing import encode_prompts
 
-_ENDED = 0.125  # the share of rows that have ended from which on it is worth copying the others
+_ENDED = 0.125  # from this share of ended rows on, it pays to copy the others
 
 
 def supports_dropping_rows(model: nn.Module) -> bool:
-    """Whether ``write_greedily`` fits: a decoder whose every layer keeps plain keys and values."""
+    """Whether ``write_greedily`` works: for a decoder in which every layer caches plain keys and values."""
     from transformers import DynamicCache
     from transformers.cache_utils import DynamicLayer
 
@@ -34,7 +34,7 @@ def supports_dropping_rows(model: nn.Module) -> bool:
         return False
     try:
         layers = DynamicCache(config=config).layers
-    except (KeyError, AttributeError, ValueError):  # layers of a kind that this cache does not know
+    except (KeyError, AttributeError, ValueError):  # layers that this cache does not know
         return False
     return bool(layers) and all(type(layer) is DynamicLayer for layer in layers)
 
@@ -46,10 +46,10 @@ def write_greedily(
     ends: Sequence[int],
     max_new_tokens: int,
 ) -> list[list[int]]:
-    """The likeliest token again and again, for each row up to and without an end token.
+    """The likeliest token again and again; each row stops before an end token.
 
     Args:
-        model: one for which ``supports_dropping_rows``, in evaluation mode.
+        model: in evaluation mode; ``supports_dropping_rows`` must be true.
         input_ids: padded on the left.
         attention_mask: 0 at the padding.
         ends: tokens that end a row.
@@ -58,6 +58,7 @@ def write_greedily(
     from transformers import DynamicCache
 
     cache: Any = DynamicCache(config=cast(Any, model).config)
+    stops = torch.tensor(list(ends), dtype=torch.long, device=input_ids.device)
     places = torch.arange(len(input_ids), device=input_ids.device)
     open_rows = torch.ones_like(places, dtype=torch.bool)
     written: list[list[int]] = [[] for _ in places]
@@ -65,7 +66,7 @@ def write_greedily(
     tokens = input_ids
     for _ in range(max_new_tokens):
         chosen = _next(model, tokens, attention_mask, positions, cache)
-        open_rows &= _no_end(chosen, ends)
+        open_rows &= ~torch.isin(chosen, stops)
         for place, token, is_open in zip(places.tolist(), chosen.tolist(), open_rows.tolist(), strict=True):
             if is_open:
                 written[place].append(token)
@@ -94,13 +95,6 @@ def _next(model: nn.Module, tokens: Tensor, mask: Tensor, positions: Tensor, cac
     return logits.float().argmax(dim=-1)
 
 
-def _no_end(tokens: Int[Tensor, " rows"], ends: Sequence[int]) -> Bool[Tensor, " rows"]:
-    found = torch.ones_like(tokens, dtype=torch.bool)
-    for end in ends:
-        found &= tokens != end
-    return found
-
-
 def continue_greedily(
     model: nn.Module,
     tokenizer: Any,
@@ -110,25 +104,27 @@ def continue_greedily(
     batch_size: int = 32,
     special_tokens: bool = True,
 ) -> list[str]:
-    """What the model writes after each prompt when it always takes the likeliest token.
+    """What the model writes greedily after each prompt.
 
-    Nothing else has a say: the sampling and the repetition penalty that a model's folder may bring are off.
+    The sampling and the repetition penalty in the model's folder are off.
 
     Args:
         model: a causal language model of transformers.
         tokenizer: the model's, with a padding token.
         prompts: of any length; the batches are padded on the left.
-        max_new_tokens: per prompt; an end token ends earlier, and so does the model's window.
+        max_new_tokens: per prompt; an end token or the model's window stops earlier.
         batch_size: the most prompts in a batch.
-        special_tokens: whether the tokenizer adds its own; not where a chat template has done so.
+        special_tokens: whether the tokenizer adds its own; not after a chat template, which has done so.
 
     Returns:
-        The new text alone, without special tokens, in the order of the prompts.
+        The new texts, without special tokens, in the order of the prompts.
 
     Raises:
         DataError: there are no prompts, or the tokenizer has no padding token.
         ModelError: the model cannot generate, or its window leaves no room.
     """
+    from transformers import GenerationConfig
+
     check_writes(model, tokenizer)
     encoded = encode_prompts(tokenizer, prompts, special_tokens=special_tokens)
     rooms = [room_after(model, len(tokens), max_new_tokens) for tokens in encoded]
@@ -143,7 +139,12 @@ def continue_greedily(
             if quick:
                 written = write_greedily(model, **batch, ends=ends, max_new_tokens=room)
             else:
-                config = _greedy(tokenizer, room, ends)
+                config = GenerationConfig(
+                    max_new_tokens=room,
+                    do_sample=False,
+                    pad_token_id=tokenizer.pad_token_id,
+                    eos_token_id=ends or None,
+                )
                 with ignoring_saved_generation_config(model):
                     found = cast(Any, model).generate(**batch, generation_config=config)
                 written = found[:, batch["input_ids"].shape[1] :].tolist()
@@ -153,7 +154,7 @@ def continue_greedily(
 
 
 def _batches(lengths: Sequence[int], rooms: Sequence[int], batch_size: int) -> Iterator[list[int]]:
-    """Indices by length, as neighbours need little padding; together only what has as much room to write in."""
+    """Indices by length, so that a batch needs little padding; all rows of a batch have the same room."""
     order = sorted(range(len(lengths)), key=lambda index: lengths[index])
     for _, alike in itertools.groupby(order, key=lambda index: rooms[index]):
         indices = list(alike)
@@ -161,7 +162,7 @@ def _batches(lengths: Sequence[int], rooms: Sequence[int], batch_size: int) -> I
 
 
 def check_writes(model: nn.Module, tokenizer: Any) -> None:
-    """Refuse what cannot write.
+    """Refuse a model or tokenizer that cannot write.
 
     Raises:
         DataError: the tokenizer has no padding token.
@@ -175,7 +176,7 @@ def check_writes(model: nn.Module, tokenizer: Any) -> None:
 
 
 def room_after(model: nn.Module, length: int, wanted: int) -> int:
-    """How many tokens can follow a prompt, at most so many as are wanted.
+    """How many tokens can follow a prompt, at most ``wanted``.
 
     Raises:
         ModelError: the model's window leaves no room.
@@ -183,12 +184,12 @@ def room_after(model: nn.Module, length: int, wanted: int) -> int:
     window = window_of(model)
     room = wanted if window is None else min(wanted, window - length)
     if room < 1:
-        raise ModelError(f"the model's window of {window} tokens leaves no room after a prompt of {length}")
+        raise ModelError(f"the model's window of {window} tokens leaves no room after a prompt of {length}; shorten it")
     return room
 
 
 def end_tokens(model: nn.Module, tokenizer: Any) -> list[int]:
-    """The model's own end tokens; the tokenizer's where it names none."""
+    """The model's end tokens, or the tokenizer's if the model names none."""
     end = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
     end = tokenizer.eos_token_id if end is None else end
     return [] if end is None else [end] if isinstance(end, int) else list(end)
@@ -196,7 +197,7 @@ def end_tokens(model: nn.Module, tokenizer: Any) -> list[int]:
 
 @contextlib.contextmanager
 def ignoring_saved_generation_config(model: nn.Module) -> Iterator[None]:
-    """Leave out what a model's folder says of generation, from which transformers takes what a call leaves open."""
+    """Generate by the call's settings alone; else transformers fills them up from the model's folder."""
     from transformers import GenerationConfig
 
     owner: Any = cast(Any, model).get_base_model() if hasattr(model, "get_base_model") else model  # inside peft's
@@ -208,17 +209,6 @@ def ignoring_saved_generation_config(model: nn.Module) -> Iterator[None]:
         owner.generation_config = said
 
 
-def _greedy(tokenizer: Any, max_new_tokens: int, ends: list[int]) -> Any:
-    from transformers import GenerationConfig
-
-    return GenerationConfig(
-        max_new_tokens=max_new_tokens,
-        do_sample=False,
-        pad_token_id=tokenizer.pad_token_id,
-        eos_token_id=ends or None,
-    )
-
-
 def continue_sampled(
     model: nn.Module,
     tokenizer: Any,
@@ -228,15 +218,15 @@ def continue_sampled(
     temperature: float = 1.0,
     ends: Sequence[int] = (),
 ) -> list[str]:
-    """What the model writes after each prompt, without space around; drawn with torch's global generator.
+    """What the model writes after each prompt, sampled with torch's global generator, without surrounding space.
 
     Args:
         model: a causal language model of transformers.
         tokenizer: the model's, with a padding token.
-        prompts: tokens, one batch of them.
-        max_new_tokens: per prompt; fewer where the model's window ends.
-        temperature: of the softmax; nothing else shapes it.
-        ends: tokens that end a text beside the model's own, and are no part of it.
+        prompts: tokens, in one batch.
+        max_new_tokens: per prompt; fewer if the model's window ends.
+        temperature: of the softmax; nothing else changes it.
+        ends: tokens that end a text, besides the model's own; they are not part of it.
 
     Raises:
         DataError: the tokenizer has no padding token.
@@ -251,7 +241,7 @@ def continue_sampled(
         max_new_tokens=room,
         do_sample=True,
         temperature=temperature,
-        top_k=0,  # else transformers takes the 50 likeliest
+        top_k=0,  # else transformers keeps the 50 likeliest
         pad_token_id=tokenizer.pad_token_id,
         eos_token_id=[*end_tokens(model, tokenizer), *ends] or None,
     )
@@ -259,7 +249,7 @@ def continue_sampled(
     with observing(model), quiet_transformers(), ignoring_saved_generation_config(model):
         written = cast(Any, model).generate(**batch, generation_config=config)[:, longest:]
     stops = torch.tensor(list(ends), dtype=torch.long, device=written.device)
-    # an end that is no special token would stay in the text
+    # decoding keeps an end that is not a special token
     rows = [row[: int(torch.isin(row, stops).int().argmax())] if bool(torch.isin(row, stops).any()) else row
             for row in written]  # fmt: skip
     return [str(text).strip() for text in tokenizer.batch_decode(rows, skip_special_tokens=True)]

@@ -1,4 +1,4 @@
-"""A whole split observed: every answer in one forward pass, what the model answers, and the file of it all."""
+"""The observations of a split: every answer in one forward pass, and what the model answers; and their file."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ from mnemotomy.text.template import OPEN_UNLEARNING, Template
 ARTIFACT = Artifact("mnemotomy-answers", "a file of observed answers; make it with save_questions")
 _TENSORS = ("tokens", "log_probability", "hit", "mean", "deviation", "lengths")
 _PARTS = ("answer", "paraphrased", "perturbed")
-_WRITING = 4  # times as many rows where answers are written: there, a row has the logits of one token
+_WRITING = 4  # times as many rows when the model writes: a row then has the logits of one token only
 
 _INCIDENTAL = ("_name_or_path", "transformers_version", "architectures", "dtype", "_commit_hash")
-"""Entries of a model's configuration that depend on where it lies and who saved it."""
+"""Entries of a model's configuration that depend on where it is and who saved it."""
 
 
 @dataclass(frozen=True)
 class Asking:
-    """How models are asked.
+    """How to ask models.
 
     Attributes:
         template: what stands around questions and answers.
-        max_new_tokens: per answer that a model writes; 0 for none. OpenUnlearning's default.
-        batch_size: the most rows in a batch; no number depends on it.
-        precision: ``bf16`` autocast or ``no``; ``auto`` takes bf16 where the device has instructions for it.
+        max_new_tokens: per written answer; 0 for none. The default is OpenUnlearning's.
+        batch_size: the most rows in a batch; no result depends on it.
+        precision: ``bf16`` autocast or ``no``; ``auto`` takes bf16 if the device is fast at it.
 
     Raises:
-        ConfigurationError: there is no such precision.
+        ConfigurationError: the precision is unknown.
     """
 
     template: Template = OPEN_UNLEARNING
@@ -57,7 +57,7 @@ class Asking:
 
 @dataclass(frozen=True)
 class Observed:
-    """A model that is asked.
+    """A model to ask.
 
     Attributes:
         model: a causal language model of transformers.
@@ -69,21 +69,21 @@ class Observed:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Of weights, configuration and tokenizer: models that share it answer alike."""
-        parts = [fingerprint(self.model), _configuration(self.model, self.tokenizer), tokenizer_digest(self.tokenizer)]
-        return key(*parts)
+        """Of weights, configuration and tokenizer: models with the same one answer alike."""
+        model, tokenizer = self.model, self.tokenizer
+        return key(fingerprint(model), _configuration(model, tokenizer), tokenizer_digest(tokenizer))
 
 
 @dataclass(frozen=True)
 class QuestionObservations:
-    """What a model showed on n questions; every metric of the split is a function of it.
+    """A model's observations on n questions; every metric of the split is a function of them.
 
     Attributes:
         questions: the texts.
         answer: of the true answers.
-        paraphrased: of the paraphrased answers, where there are any.
-        perturbed: of the k false answers, those of one question together: n · k rows.
-        generated: the model's own answers, where it was asked for them.
+        paraphrased: of the paraphrased answers, if there are any.
+        perturbed: of the k false answers per question, grouped by question: n · k rows.
+        generated: the model's own answers, if it wrote any.
     """
 
     questions: tuple[TextExample, ...]
@@ -99,15 +99,15 @@ class QuestionObservations:
 def observe_questions(
     observed: Observed, questions: Sequence[TextExample], asking: Asking | None = None
 ) -> QuestionObservations:
-    """Forward every answer of every question once, and let the model answer each.
+    """Forward every answer of every question once, and let the model answer each question.
 
     Args:
         observed: the model, a causal language model of transformers.
         questions: of one split.
-        asking: how the model is asked; it writes four times as many rows at once as a batch has.
+        asking: how to ask the model; when it writes, a batch has four times as many rows.
 
     Raises:
-        DataError: there are no questions, an answer gives no token, or the template does not fit.
+        DataError: there are no questions, an answer has no tokens, or the chat template refuses the messages.
         ModelError: the model cannot generate, or lacks some of the tokenizer's tokens.
         NonFiniteError: the model's logits are NaN or infinite.
     """
@@ -126,10 +126,9 @@ def observe_questions(
         found = observe_answers(
             model, tokenizer, asked, answers, template=asking.template, batch_size=asking.batch_size
         )
-        generated = (
-            None
-            if not asking.max_new_tokens
-            else answer_greedily(
+        generated = None
+        if asking.max_new_tokens:
+            generated = answer_greedily(
                 model,
                 tokenizer,
                 asked[:size],
@@ -137,7 +136,6 @@ def observe_questions(
                 batch_size=_WRITING * asking.batch_size,
                 template=asking.template,
             )
-        )
     return QuestionObservations(
         questions=tuple(questions),
         answer=found.select(0, size),
@@ -148,14 +146,14 @@ def observe_questions(
 
 
 def _configuration(model: nn.Module, tokenizer: Any) -> Any:
-    """What a model computes with beside its weights, and where it ends an answer."""
+    """What a model's answers depend on besides its weights: its configuration and its end tokens."""
     config = getattr(model, "config", None)
     settings = {} if config is None else json.loads(config.to_json_string(use_diff=False))
     return [{key: value for key, value in settings.items() if key not in _INCIDENTAL}, end_tokens(model, tokenizer)]
 
 
 def save_questions(observations: QuestionObservations, path: str | Path) -> None:
-    """Write a split's observations, all of them or nothing."""
+    """Write a split's observations, all or nothing."""
     tensors: dict[str, Tensor] = {}
     parts: dict[str, Any] = {}
     for name in _PARTS:
@@ -172,7 +170,7 @@ def save_questions(observations: QuestionObservations, path: str | Path) -> None
 
 
 def load_questions(path: str | Path) -> QuestionObservations:
-    """Read what ``save_questions`` wrote.
+    """Read a file of ``save_questions``.
 
     Raises:
         ArtifactError: the file is missing, damaged, of another kind or of a later version.

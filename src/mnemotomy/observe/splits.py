@@ -1,4 +1,4 @@
-"""Several splits observed for one model, each kept in a file that is named by all that it depends on."""
+"""The observations of several splits, each kept in a file named by everything that it depends on."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from mnemotomy.observe.questions import (
 from mnemotomy.text.records import TextExample
 
 HOLDOUT = "holdout"
-"""The split that only membership inference reads; the model writes no answers to it."""
+"""The split for membership inference alone; the model writes no answers to it."""
 
 Splits = Mapping[str, Sequence[TextExample]]
 
@@ -35,12 +35,12 @@ Splits = Mapping[str, Sequence[TextExample]]
 def observe_splits(
     observed: Observed, splits: Splits, asking: Asking | None = None, folder: Path | None = None
 ) -> dict[str, QuestionObservations]:
-    """One teacher-forced pass of every split, and one in which the model answers; none where a file has them.
+    """Observe every split with teacher forcing, and let the model answer; observations in a file are reused.
 
     Args:
         observed: the model.
-        splits: by name; to ``holdout`` no answers are written.
-        asking: how the model is asked.
+        splits: by name; the model writes no answers to ``holdout``.
+        asking: how to ask the model.
         folder: of the files; without one nothing is kept.
 
     Raises:
@@ -61,19 +61,18 @@ def observe_splits(
 
 def splits_digest(splits: Splits) -> str:
     """A hash of the texts of all splits."""
-    texts = {name: _texts(questions) for name, questions in splits.items()}
-    return key(texts)
+    return key({name: _texts(questions) for name, questions in splits.items()})
 
 
 def observing_versions() -> dict[str, str]:
-    """Of what the numbers depend on."""
+    """The versions that the numbers depend on."""
     import transformers
 
     return {"mnemotomy": __version__, "torch": torch.__version__, "transformers": transformers.__version__}
 
 
 def asked(observed: Observed, asking: Asking) -> list[Any]:
-    """What observations depend on beside the model and its texts."""
+    """What observations depend on besides the model and its texts."""
     rounded = resolved(asking.precision, device_of(observed.model))
     return [asdict(asking.template), asking.max_new_tokens, *([] if rounded == "no" else [rounded])]
 

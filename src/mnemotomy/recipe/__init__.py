@@ -1,4 +1,4 @@
-"""Surgery as a YAML file: an edit of moments or a method; validated, reproducible, hashed."""
+"""Surgery as a YAML file: an edit of moments, or a method; validated, reproducible, hashed."""
 
 from mnemotomy.recipe.file import RecipeFile, load_recipe, made_recipe
 from mnemotomy.recipe.run import run_recipe

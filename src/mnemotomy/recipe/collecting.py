@@ -1,13 +1,11 @@
-"""Moments from concept files, with a checkpoint beside the output that an interrupted run goes on from."""
+"""Moments from concept files; an interrupted run resumes from a checkpoint beside the output."""
 
 from __future__ import annotations
 
 import glob
-import hashlib
-import json
 import re
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,8 @@ from torch import nn
 
 from mnemotomy.core.errors import ConceptError, ModelError
 from mnemotomy.core.files import is_stream
-from mnemotomy.core.fingerprints import fingerprint
+from mnemotomy.core.fingerprints import digest, fingerprint
+from mnemotomy.core.keys import LENGTH, key
 from mnemotomy.core.models import check_tokens
 from mnemotomy.core.modules import window_of
 from mnemotomy.engram.collect import CollectOptions, collect
@@ -33,16 +32,16 @@ _SUFFIX = ".checkpoint"
 
 @dataclass(frozen=True)
 class Reading:
-    """How concept files are read into moments.
+    """How to read concept files into moments.
 
     Attributes:
-        sites, layers: which maps, as ``mnemotomy.collect`` has them.
+        sites, layers: as for ``mnemotomy.collect``.
         positions: which tokens enter the moments.
         template: what stands around questions and answers.
-        tags: that the tokenizer has no chat template is known, and questions go between tags.
-        batch_size: examples in one forward pass.
-        max_length: tokens of an example.
-        resume: go on from the checkpoint of an interrupted run, if there is one.
+        tags: put questions between tags, as the tokenizer has no chat template.
+        batch_size: examples in a forward pass.
+        max_length: the most tokens of an example.
+        resume: resume from the checkpoint of an interrupted run, if there is one.
         progress: show a bar on a terminal.
     """
 
@@ -62,23 +61,22 @@ def collect_files(
 ) -> tuple[Moments, dict[str, int]]:
     """The moments of every concept's files, and how many tokens of each counted.
 
-    The checkpoint lies beside ``output`` and is named after all that the numbers depend on, so that it is only gone
-    on from by the same collection. It stays until ``remove_checkpoints``, which is for when the result is saved. Beside
-    a device or a pipe there is none.
+    The checkpoint lies beside ``output``. Its name depends on everything that the numbers depend on, so that only the
+    same collection resumes from it. Call ``remove_checkpoints`` once the result is saved. A device or a pipe has none.
 
     Raises:
         DataError: a file or a line is malformed.
-        ModelError: the model does not read this tokenizer's text.
-        ConceptError: there is nothing to stand against a concept.
-        KeyboardInterrupt: saying where the checkpoint is.
+        ModelError: model and tokenizer do not belong together.
+        ConceptError: a concept has no reference.
+        KeyboardInterrupt: it says where the checkpoint is.
     """
     if len(files) < 2:
-        raise ConceptError(f"{next(iter(files), 'nothing')!r} has no reference; give the files of what is to stay")
+        raise ConceptError(f"{next(iter(files), 'nothing')!r} has no reference; give its files")
     select_sites(model, reading.sites, reading.layers)  # refuse before tokenising
     data = _encode(model, tokenizer, files, reading)
     checkpoint = None
     if not is_stream(output):
-        checkpoint = output.parent / f".{output.name}.{_key(fingerprint(model), data, reading)[:16]}{_SUFFIX}"
+        checkpoint = output.parent / f".{output.name}.{_key(model, data, reading)}{_SUFFIX}"
         if not reading.resume:
             checkpoint.unlink(missing_ok=True)
     options = CollectOptions(checkpoint=checkpoint, keep_checkpoint=True, progress=reading.progress)
@@ -86,7 +84,7 @@ def collect_files(
         moments = collect(model, data, sites=reading.sites, layers=reading.layers, options=options)
     except KeyboardInterrupt:
         kept = checkpoint is not None and checkpoint.exists()
-        where = f"the same command goes on from {checkpoint}" if kept else "nothing was kept"
+        where = f"the same command resumes from {checkpoint}" if kept else "nothing was kept"
         raise KeyboardInterrupt(where) from None
     tokens = {name: sum(int((b["labels"] != IGNORED).sum()) for b in parts) for name, parts in data.items()}
     text = {"positions": reading.positions, "template": asdict(reading.template), "max_length": reading.max_length}
@@ -94,18 +92,18 @@ def collect_files(
 
 
 def remove_checkpoints(output: Path) -> None:
-    """Remove what collections for ``output`` have left beside it."""
+    """Remove the checkpoints that collections for ``output`` left beside it."""
     for stale in output.parent.glob(f".{glob.escape(output.name)}.*{_SUFFIX}"):
-        key = stale.name.removeprefix(f".{output.name}.").removesuffix(_SUFFIX)
-        if re.fullmatch(r"[0-9a-f]{16}", key):  # else of an output whose name only begins so
+        name = stale.name.removeprefix(f".{output.name}.").removesuffix(_SUFFIX)
+        if re.fullmatch(f"[0-9a-f]{{{LENGTH}}}", name):  # not of an output whose name only begins alike
             stale.unlink(missing_ok=True)
 
 
 def check_writable(output: Path) -> None:
-    """Write where ``output`` will lie, or its folder will, so that hours of work do not end in an error.
+    """Try to write where ``output`` or its folder will be, so that hours of work do not end in an error.
 
     Raises:
-        OSError: it cannot be written to.
+        OSError: nothing can be written there.
     """
     if is_stream(output):
         return
@@ -119,8 +117,8 @@ def _encode(
 ) -> dict[str, list[Batch]]:
     if is_encoder_decoder(model):
         raise ModelError(
-            f"{type(model).__name__} reads one text and writes another, which concept files do not tell apart; make "
-            "the batches yourself and call mnemotomy.collect"
+            f"{type(model).__name__} reads one text and writes another, and concept files do not tell them apart; "
+            "make the batches yourself and call mnemotomy.collect"
         )
     length = min(reading.max_length, window_of(model) or reading.max_length)
     data = {}
@@ -142,16 +140,7 @@ def _encode(
     return data
 
 
-def _key(model: str, data: Mapping[str, list[Batch]], reading: Reading) -> str:
-    """SHA-256 of the model, the tokens in their order and the selection."""
-    content = hashlib.sha256(json.dumps([model, reading.sites, reading.layers]).encode())
-    for piece in _pieces(data):
-        content.update(piece)
-    return content.hexdigest()
-
-
-def _pieces(data: Mapping[str, list[Batch]]) -> Iterator[bytes]:
-    for name, parts in data.items():
-        yield json.dumps([name, [list(batch["input_ids"].shape) for batch in parts]]).encode()
-        for batch in parts:
-            yield from (tensor.numpy().tobytes() for tensor in batch.values())
+def _key(model: nn.Module, data: Mapping[str, list[Batch]], reading: Reading) -> str:
+    """Of the model, the sites, and the tokens in their order."""
+    tokens = [[name, [[digest(part) for part in batch.values()] for batch in parts]] for name, parts in data.items()]
+    return key(fingerprint(model), reading.sites, reading.layers, tokens)

@@ -1,4 +1,4 @@
-"""An edit as a recipe describes it: of moments that are collected for it, or that were saved."""
+"""The edit that a recipe describes, from moments that it collects or from saved ones."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from mnemotomy.engram.strength import erase, inject
 from mnemotomy.recipe.collecting import Reading, collect_files
 from mnemotomy.recipe.file import RecipeFile
 from mnemotomy.recipe.record import Clock
-from mnemotomy.recipe.schema import EditRecipe, TemplateSettings
+from mnemotomy.recipe.schema import EditRecipe
 from mnemotomy.text.records import REFERENCE
-from mnemotomy.text.template import Template
+from mnemotomy.text.template import Template, TemplateSettings
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """An edit and what it is for.
+    """An edit and its model.
 
     Attributes:
-        model, tokenizer: as the recipe names them, not edited yet.
-        edit: what is to be added.
-        recipe: with all that the moments settle.
-        untied: the weights that get a copy of their own.
+        model, tokenizer: the recipe's, not yet edited.
+        edit: what to add.
+        recipe: with everything that the moments settle.
+        untied: the weights that get their own copy.
         counts: examples and tokens by concept.
     """
 
@@ -48,10 +48,10 @@ class Prepared:
 def prepare_edit(
     loaded: RecipeFile, recipe: EditRecipe, output: Path, *, device: str, resume: bool, progress: bool, clock: Clock
 ) -> Prepared:
-    """Everything up to the edit itself; where the recipe has saved moments, no example is read.
+    """Prepare everything up to the edit itself; a recipe with saved moments reads no examples.
 
     Raises:
-        MnemotomyError: the recipe, its files or its model are not as they should be.
+        MnemotomyError: the recipe, its files or its model are not valid.
     """
     saved = None
     if recipe.moments is not None:
@@ -92,11 +92,11 @@ def prepare_edit(
 
 
 def settled_by(recipe: EditRecipe, moments: Moments) -> EditRecipe:
-    """The recipe with what its moments settle.
+    """The recipe with everything that its moments settle.
 
     Raises:
-        ConfigurationError: the recipe says otherwise.
-        ConceptError: it names a concept that they do not have, or nothing can be erased.
+        ConfigurationError: the recipe contradicts the moments.
+        ConceptError: the moments lack a concept that it names, or the recipe must say what to erase.
     """
     origin = moments.origin
     fixed: dict[str, Any] = {"sites": origin.selector, "layers": origin.layers, "dtype": origin.model_dtype}
@@ -117,36 +117,36 @@ def settled_by(recipe: EditRecipe, moments: Moments) -> EditRecipe:
     if not recipe.erase and not recipe.inject:
         if REFERENCE not in moments.concepts:
             raise ConceptError(
-                f"{recipe.moments} has no concept {REFERENCE!r}; say what to erase: {', '.join(moments.concepts)}"
+                f"{recipe.moments} has no concept {REFERENCE!r}; say what to erase, from {', '.join(moments.concepts)}"
             )
         chosen = tuple(name for name in moments.concepts if name != REFERENCE)
     return recipe.model_copy(update=fixed | {"erase": chosen})
 
 
 def _atlas(model: nn.Module, moments: Moments, base: nn.Module | None, recipe: EditRecipe) -> Atlas:
-    # one factorisation at a time, except where the strength is found from all engrams before any is applied
+    # one factorisation at a time, unless the strength depends on all engrams
     keep = None if recipe.strength == "weight-norm" else 1
     return Atlas(model, moments, recipe.cut, base, keep=keep)
 
 
 def _tokens(moments: Moments) -> dict[str, int]:
-    """How many tokens of each concept counted: as many as rows at the site that saw most of them."""
+    """How many tokens of each concept counted: the most rows that any site saw."""
     return {name: max(moments.count(site, name) for site in moments.readers) for name in moments.concepts}
 
 
 def _check_sites(model: nn.Module, sites: Mapping[str, Site], recipe: EditRecipe) -> list[str]:
-    """The weights that will be untied, after every reason to refuse the recipe that the model gives."""
+    """Check the recipe against the model; returns the weights to untie."""
     if isinstance(recipe.strength, dict):
         unknown = [site for site in recipe.strength if site not in sites]
         if unknown:
-            raise SelectionError(f"a strength is given for {unknown[0]!r}, which is none of the {len(sites)} sites")
+            raise SelectionError(f"strength: {unknown[0]!r} is not one of the {len(sites)} sites")
     shared = tied_parameters(model)
     edited = [name for site in sites.values() for name in parameter_names(model, site) if name in shared]
     if edited and not recipe.untie:
         partner = next(name for name in shared[edited[0]] if name != edited[0])
         raise TiedWeightsError(
-            f"{edited[0]!r} is the same tensor as {partner!r}, so that editing one would change the other; write "
-            "'untie: true' in the recipe to give it a copy of its own first, or leave its site out"
+            f"{edited[0]!r} is the same tensor as {partner!r}, so editing one would change the other; write "
+            "'untie: true' in the recipe to give it its own copy, or leave its site out"
         )
     return edited
 

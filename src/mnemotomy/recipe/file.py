@@ -1,24 +1,22 @@
-"""Reading a recipe from YAML: one-line errors, paths beside the recipe, a hash of all that the result depends on."""
+"""Reading a recipe from YAML: one-line errors, relative paths, a hash of everything that the result depends on."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from mnemotomy.core.errors import ConfigurationError, DataError
+from mnemotomy.core.keys import file_digest, key
 from mnemotomy.core.models import locate_model, seen_from
 from mnemotomy.core.yaml import read_yaml, write_yaml
-from mnemotomy.recipe.record import sha256
 from mnemotomy.recipe.schema import MethodRecipe, Recipe, recipe_of
 
 
 @dataclass(frozen=True)
 class RecipeFile:
-    """A recipe, its text, and the file that its paths start from; without one, from the working folder."""
+    """A recipe, its text and its file; without a file, paths are relative to the working folder."""
 
     recipe: Recipe
     text: str
@@ -26,7 +24,6 @@ class RecipeFile:
 
     @property
     def folder(self) -> Path:
-        """Where paths start from."""
         return Path() if self.path is None else self.path.parent
 
     @property
@@ -34,18 +31,18 @@ class RecipeFile:
         """The model's folder or hub id.
 
         Raises:
-            ModelError: it reads like a folder, and there is none.
+            ModelError: it looks like a folder, and there is none.
         """
         return locate_model(self.recipe.model, self.folder)
 
     @property
     def other_model(self) -> str | None:
-        """The base or pretrained model's folder or hub id, if there is one. Errors as for ``model``."""
+        """The base or pretrained model's folder or hub id, if there is one; raises as ``model``."""
         return next((locate_model(name, self.folder) for name in self.recipe.models), None)
 
     @property
     def files(self) -> dict[str, list[Path]]:
-        """The files of every concept or set, the reference's last; of saved moments, that one."""
+        """The files of every concept or set, the reference's last; or the file of moments."""
         return {name: [seen_from(self.folder, file) for file in files] for name, files in self.recipe.files.items()}
 
     @property
@@ -57,7 +54,7 @@ class RecipeFile:
 
     @cached_property
     def digests(self) -> dict[str, dict[str, str]]:
-        """The SHA-256 of every file, by concept or set and by the name that the recipe gives it.
+        """The SHA-256 of every file, by concept or set and by its name in the recipe.
 
         Raises:
             DataError: a file is missing or unreadable.
@@ -70,19 +67,16 @@ class RecipeFile:
 
     @cached_property
     def hash(self) -> str:
-        """SHA-256 of the recipe as canonical JSON, with the files' content in the place of their paths."""
+        """A hash of the recipe, with the content of its files instead of their paths."""
         digests = {name: list(found.values()) for name, found in self.digests.items()}
         if isinstance(self.recipe, MethodRecipe):
-            content = self.recipe.model_dump(mode="json") | digests | {"written": sorted(self.recipe.written)}
-        else:
-            written = self.recipe.model_dump(mode="json", exclude={"reference", "moments"})
-            content = written | {"concepts": digests}
-        return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+            return key(self.recipe.model_dump(mode="json") | digests | {"written": sorted(self.recipe.written)})
+        return key(self.recipe.model_dump(mode="json", exclude={"reference", "moments"}) | {"concepts": digests})
 
     def _digest(self, file: Path, name: str) -> str:
         where = name if self.path is None else f"{self.path}: {name}"
         try:
-            return sha256(file)
+            return file_digest(file)
         except FileNotFoundError:
             raise DataError(f"{where}: there is no file {file}") from None
         except OSError as error:
@@ -90,10 +84,10 @@ class RecipeFile:
 
 
 def load_recipe(path: str | Path) -> RecipeFile:
-    """Read and check a recipe; its concept files are read later.
+    """Read and check a recipe, but not yet its concept files.
 
     Raises:
-        DataError: it is missing or not valid YAML, or a field is wrong; file, field and what is allowed are named.
+        DataError: it is missing or not valid YAML, or a field is wrong; names file, field and what is allowed.
     """
     path = Path(path)
     try:
@@ -104,13 +98,13 @@ def load_recipe(path: str | Path) -> RecipeFile:
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not valid YAML, for it is not UTF-8: {error}") from error
+        raise DataError(f"{path}: not valid YAML, as it is not UTF-8: {error}") from error
     except (DataError, ConfigurationError) as error:
         raise DataError(f"{path}: {error}") from error
 
 
 def made_recipe(fields: dict[str, Any]) -> RecipeFile:
-    """A recipe of these fields, its paths seen from the working folder.
+    """A recipe of these fields, with paths relative to the working folder.
 
     Raises:
         ConfigurationError: a field is wrong.

@@ -1,8 +1,7 @@
-"""What is written beside every model that came out of surgery: one record, one card, whatever made it."""
+"""What is saved with every model after surgery: one record and one card, whatever made it."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Iterable, Mapping
@@ -13,6 +12,7 @@ import torch
 from torch import nn
 
 from mnemotomy.core.errors import NonFiniteError
+from mnemotomy.core.keys import file_digest
 from mnemotomy.core.models import save_model
 from mnemotomy.core.version import versions
 from mnemotomy.report.model_card import model_card
@@ -20,7 +20,7 @@ from mnemotomy.report.model_card import model_card
 RECORD = "mnemotomy.json"
 
 RECORDS = (RECORD, "unlearning.json", "metabolism.json")
-"""By one of these a folder is known as ours; the others are of earlier versions, or of another call."""
+"""A folder with one of these is ours; the others come from earlier versions or other calls."""
 
 
 class Clock:
@@ -31,30 +31,24 @@ class Clock:
         self._last = time.perf_counter()
 
     def lap(self, phase: str) -> None:
-        """The time since the last lap was spent on ``phase``."""
+        """Count the time since the last lap for ``phase``."""
         now = time.perf_counter()
         self.seconds[phase] = round(now - self._last, 3)
         self._last = now
 
 
-def sha256(path: Path) -> str:
-    """Of a file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def digests_of(files: Iterable[Path]) -> dict[str, str]:
-    """The SHA-256 of each file, by its name as it is given."""
-    return {str(file): sha256(file) for file in files}
+    """The SHA-256 of each file, by its path."""
+    return {str(file): file_digest(file) for file in files}
 
 
 def told(record: Mapping[str, Any], clock: Clock) -> dict[str, Any]:
-    """A record with the versions and the seconds that every record has."""
+    """A record with versions and seconds, as every record has."""
     return {**record, "versions": versions(), "seconds": clock.seconds}
 
 
 def beside(record: Mapping[str, Any], recipe: str | None = None) -> dict[str, str]:
-    """The text files that are saved with a model: the card, the record, and the recipe if there was one."""
+    """The text files beside a model: the card, the record, and the recipe if there was one."""
     files = {"README.md": model_card(record), RECORD: json.dumps(record, indent=2, ensure_ascii=False) + "\n"}
     return files if recipe is None else files | {"recipe.yaml": recipe}
 
@@ -70,5 +64,7 @@ def save_with_record(
     """
     for name, parameter in model.named_parameters():
         if not bool(torch.isfinite(parameter).all()):
-            raise NonFiniteError(f"{name!r} has become infinite; choose a smaller strength or a coarser cut")
+            raise NonFiniteError(
+                f"{name!r} is NaN or infinite after the edit; choose a smaller strength or a coarser cut"
+            )
     save_model(model, folder, tokenizer=tokenizer, extra=beside(record, recipe))

@@ -1,4 +1,4 @@
-"""Carrying out a recipe: an edit or a method, saved as a folder that loads or as the edit alone."""
+"""Running a recipe: an edit or a method, saved as a model or as the edit alone."""
 
 from __future__ import annotations
 
@@ -26,30 +26,30 @@ def run_recipe(
     resume: bool = True,
     progress: bool = True,
 ) -> dict[str, Any]:
-    """Carry out a recipe and save the model in the folder ``out``, all or nothing.
+    """Run a recipe and save the model in the folder ``out``, all or nothing.
 
-    Besides the model and its tokenizer the folder holds a model card, a copy of the recipe, and ``mnemotomy.json``.
-    A folder that an earlier run wrote is replaced; any other that is not empty is refused.
+    The folder contains the model, its tokenizer, a model card, a copy of the recipe, and ``mnemotomy.json``. The result
+    of an earlier run is replaced; any other folder must be empty.
 
     Args:
-        recipe: the file of one, or one that was read already.
+        recipe: its file, or the recipe itself.
         out: the folder to write.
         as_edit: write only the edit, to the file ``out``; for recipes that describe one.
         device: where to compute.
-        resume: go on from the checkpoint of an interrupted run.
+        resume: resume from the checkpoint of an interrupted run.
         progress: show a bar on a terminal.
 
     Returns:
         What ``mnemotomy.json`` says: the recipe and its hash, fingerprints before and after, counts, versions, seconds.
 
     Raises:
-        MnemotomyError: recipe, data, model or folder are not as they should be; nothing is written.
+        MnemotomyError: recipe, data, model or folder are not valid; nothing is written.
         OSError: ``out`` cannot be written to.
     """
     loaded, out = recipe if isinstance(recipe, RecipeFile) else load_recipe(recipe), Path(out)
     said = loaded.recipe
     if as_edit and isinstance(said, MethodRecipe):
-        raise ConfigurationError(f"{said.method.name} gives a model and not an edit; leave out --as edit")
+        raise ConfigurationError(f"{said.method.name} gives a model, not an edit; leave out --as edit")
     if as_edit:
         check_file(out)
         check_no_input(out, loaded.inputs)

@@ -1,4 +1,4 @@
-"""Saved edits: what one holds, one applied to its model, several combined."""
+"""Saved edits: inspect one, apply one to its model, combine several."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from torch import nn
 from mnemotomy.core.errors import TiedWeightsError
 from mnemotomy.core.files import check_file, check_no_input, check_replaceable
 from mnemotomy.core.fingerprints import fingerprint
+from mnemotomy.core.keys import file_digest
 from mnemotomy.core.models import load_model, load_tokenizer, locate_model, quiet_transformers
 from mnemotomy.core.modules import tied_parameters as tied
 from mnemotomy.engram.edit import Edit, read_about
 from mnemotomy.engram.sites import parameter_names, sites_by_name
 from mnemotomy.recipe.collecting import check_writable
-from mnemotomy.recipe.record import RECORDS, Clock, save_with_record, sha256, told
+from mnemotomy.recipe.record import RECORDS, Clock, save_with_record, told
 from mnemotomy.report.model_card import terms_of
 
 
 def inspect_edit(path: str | Path) -> dict[str, Any]:
-    """What a saved edit holds: its header, and for each site ``shape`` and Frobenius ``norm``.
+    """What a saved edit contains: its header, and for each site ``shape`` and Frobenius ``norm``.
 
     Raises:
         ArtifactError: the file is missing, damaged, or not an edit.
@@ -45,25 +46,25 @@ def apply_edit(
 
     Args:
         path: the edit.
-        model: the folder or hub id of the model that it was made for.
-        out: the folder to write; one that an earlier run wrote is replaced.
-        strength: what the edit is multiplied by.
-        untie: give a weight that two layers share a copy of its own.
-        dtype: of the model; by default the one that the edit was made in, where it says so.
+        model: the folder or hub id of its model.
+        out: the folder to write; the result of an earlier run is replaced.
+        strength: the factor of the edit.
+        untie: give a weight that two layers share its own copy.
+        dtype: of the model; by default the edit's own, or float32 if unknown.
         device: where to compute.
 
     Returns:
         What ``mnemotomy.json`` says.
 
     Raises:
-        FingerprintError: the model is another one.
-        MnemotomyError: edit, model or folder are not as they should be; nothing is written.
+        FingerprintError: the edit belongs to another model.
+        MnemotomyError: edit, model or folder are not valid; nothing is written.
     """
     path, out, source, clock = Path(path), Path(out), locate_model(model), Clock()
     check_replaceable(out, RECORDS, [path, source])
     check_writable(out)
-    header = read_about(path)
-    chosen = dtype or header.get("about", {}).get("recipe", {}).get("dtype", "float32")
+    made = read_about(path).get("about", {})
+    chosen = dtype or made.get("recipe", {}).get("dtype", "float32")
     with quiet_transformers():
         network, tokenizer = load_model(source, dtype=chosen, device=device), load_tokenizer(source)
         edit = strength * Edit.load(path)
@@ -72,14 +73,15 @@ def apply_edit(
         untied = _untied(network, edit) if fingerprint(network) == before else []
         if untied and not untie:
             raise TiedWeightsError(
-                f"{untied[0]!r} is one tensor with another layer's, so that editing one would change the other; give "
-                "--untie to give it a copy of its own first"
+                f"{untied[0]!r} is the same tensor as another layer's, so editing one would change the other; give "
+                "--untie to give it its own copy"
             )
         edit.apply_(network, tied="untie" if untie else "refuse")
         clock.lap("edit")
+        named = {"file": str(path), "sha256": file_digest(path), "strength": strength}
         record = {
             "kind": "saved edit",
-            "source": {"file": str(path), "sha256": sha256(path), "strength": strength, **_recipe_of(header)},
+            "source": named | ({"recipe_hash": made["recipe_hash"]} if "recipe_hash" in made else {}),
             "model": {
                 "name": model,
                 "class": type(network).__name__,
@@ -110,14 +112,9 @@ def combine_edits(out: str | Path, weights: Mapping[str | Path, float]) -> Edit:
     check_writable(out)
     parts = [weight * Edit.load(path) for path, weight in weights.items()]
     combined = sum(parts[1:], parts[0])
-    of = [{"file": str(path), "sha256": sha256(Path(path)), "weight": weight} for path, weight in weights.items()]
+    of = [{"file": str(path), "sha256": file_digest(path), "weight": weight} for path, weight in weights.items()]
     combined.save(out, about={"combined": of})
     return combined
-
-
-def _recipe_of(header: Mapping[str, Any]) -> dict[str, Any]:
-    found = header.get("about", {}).get("recipe_hash")
-    return {} if found is None else {"recipe_hash": found}
 
 
 def _untied(model: nn.Module, edit: Edit) -> list[str]:

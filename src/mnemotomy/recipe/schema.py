@@ -1,9 +1,9 @@
-"""What a recipe may say, and what each field may hold: an edit of moments, or a method."""
+"""The fields of a recipe and their values: an edit of moments, or a method."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import (
@@ -27,38 +27,9 @@ from mnemotomy.methods.registry import choice_of
 from mnemotomy.text.batches import BATCH_SIZE
 from mnemotomy.text.encoding import MAX_LENGTH, Positions
 from mnemotomy.text.records import REFERENCE
-from mnemotomy.text.template import OPEN_UNLEARNING, Template
+from mnemotomy.text.template import TemplateSettings
 
 Names = tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class TemplateSettings:
-    """What stands around questions and answers.
-
-    Attributes:
-        system: the system message of a chat template, OpenUnlearning's by default; empty for none.
-        date: what a chat template writes as today's date.
-        tags: ask as ``Question: … Answer: …``: for tokenizers without a chat template.
-    """
-
-    system: str | None = None
-    date: str | None = None
-    tags: bool = False
-
-    @property
-    def made(self) -> Template:
-        """OpenUnlearning's template with what is changed in it."""
-        default = OPEN_UNLEARNING
-        system = default.system if self.system is None else self.system or None
-        return replace(default, system=system, date=default.date if self.date is None else self.date or None)
-
-    @classmethod
-    def of(cls, template: Template, tags: bool = False) -> TemplateSettings:
-        """The settings that give ``template``."""
-        default = OPEN_UNLEARNING
-        system = None if template.system == default.system else template.system or ""
-        return cls(system, None if template.date == default.date else template.date or "", tags)
 
 
 if TYPE_CHECKING:
@@ -74,42 +45,48 @@ class _Base(BaseModel):
     """What every recipe says. Paths are relative to the recipe's file.
 
     Attributes:
-        model: a folder, or a hub id.
-        dtype: of the model while it is worked on, and as it is saved.
+        model: a folder or a hub id.
+        dtype: of the model, in memory and as saved.
+        template: what stands around questions and answers.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     model: str = Field(min_length=1)
     dtype: Literal["float32", "bfloat16", "float16", "float64"] = "float32"
+    template: AnyTemplate = TemplateSettings()
+
+    @field_validator("reference", "erase", "inject", "forget", "retain", mode="before", check_fields=False)
+    @classmethod
+    def _one_or_many(cls, value: Any, field: ValidationInfo) -> Any:
+        return () if field.field_name in ("erase", "inject") and value == [] else _names(value, "it")
 
 
 class EditRecipe(_Base):
     """An edit of one model, from concept files or from saved moments.
 
     Attributes:
-        base: the model that ``model`` was trained from; engrams are then of the difference (Eq. 3).
-        concepts: the files of each concept. One that is neither erased nor injected is part of the reference.
+        base: the model that ``model`` was trained from; the engrams are then those of the difference (Eq. 3).
+        concepts: the files of each concept. A concept that is neither erased nor injected belongs to the reference.
         reference: the files of the reference.
-        moments: a file that ``mnemotomy collect`` wrote, in place of ``concepts`` and ``reference``. What it was
-            collected with stands: sites, layers, positions, template, length and dtype.
-        erase, inject: names of concepts. If neither is given, all of them are erased.
-        sites: ``all-linear``, ``all``, a regular expression, or a list of name suffixes, among which ``all-linear``,
-            ``output-head`` and ``input-embedding`` may stand.
-        positions: which tokens count: those of the ``answer``, the ``predicting`` ones before them, or ``all``.
-        template: what stands around questions and answers.
+        moments: a file from ``mnemotomy collect``, instead of ``concepts`` and ``reference``. It settles sites, layers,
+            positions, template, length and dtype.
+        erase, inject: names of concepts. If neither is given, all are erased.
+        sites: ``all-linear``, ``all``, a regular expression, or a list of name suffixes, which may include
+            ``all-linear``, ``output-head`` and ``input-embedding``.
         layers: only these blocks.
+        positions: which tokens count: those of the ``answer``, the ``predicting`` ones before them, or ``all``.
         cut: which eigendirections of Σ_total are inverted.
-        filter: what becomes of a direction that the concept shares with the rest.
+        filter: how much is taken of a direction that the concept shares with the reference.
         outputs: take only what also writes in the concepts' directions (``Atlas.output_operator``).
-        strength: a number, a rule, or a number for each site.
-        batch_size: examples in one forward pass.
-        max_length: tokens of an example; what is beyond is cut off.
-        untie: give a weight that two layers share a copy of its own where only one of them is edited.
+        strength: a number, a rule, or a number per site.
+        batch_size: examples in a forward pass.
+        max_length: the most tokens of an example; the rest is cut off.
+        untie: give a weight that two layers share its own copy if only one of them is edited.
     """
 
     COLLECTING: ClassVar = ("concepts", "reference", "batch_size")
-    """What is of no use where moments are collected already."""
+    """Fields that make no sense with saved moments."""
 
     base: str | None = Field(default=None, min_length=1)
     concepts: dict[str, Names] = {}
@@ -120,7 +97,6 @@ class EditRecipe(_Base):
     sites: str | Names = "all-linear"
     layers: tuple[int, ...] | None = None
     positions: Positions = "answer"
-    template: AnyTemplate = TemplateSettings()
     cut: AnyCut = RelativeCut()
     filter: AnyFilter = Soft()
     outputs: bool = False
@@ -131,14 +107,14 @@ class EditRecipe(_Base):
 
     @property
     def files(self) -> dict[str, Names]:
-        """The files of every concept, the reference's last, as the recipe names them; or the moments."""
+        """The files of every concept as the recipe names them, the reference's last; or the file of moments."""
         if self.moments is not None:
             return {"moments": (self.moments,)}
         return {**self.concepts, **({REFERENCE: self.reference} if self.reference else {})}
 
     @property
     def models(self) -> Names:
-        """The models beside ``model`` that are read."""
+        """The other models that the recipe reads."""
         return () if self.base is None else (self.base,)
 
     @field_validator("concepts", mode="before")
@@ -148,15 +124,10 @@ class EditRecipe(_Base):
             raise ValueError("give at least one concept, as 'name: file.jsonl'")
         for name in value:
             if not name.strip() or not name.isprintable():
-                raise ValueError(f"{name!r} is not a name for a concept")
+                raise ValueError(f"{name!r} is not a valid name for a concept")
             if name == REFERENCE:
-                raise ValueError(f"{REFERENCE!r} is the name of the reference; give it as a field of its own")
+                raise ValueError(f"{REFERENCE!r} is the name of the reference; give it as the field 'reference'")
         return {name: _names(files, f"the files of {name!r}") for name, files in value.items()}
-
-    @field_validator("reference", "erase", "inject", mode="before")
-    @classmethod
-    def _one_or_many(cls, value: Any, field: ValidationInfo) -> Any:
-        return () if field.field_name in ("erase", "inject") and value == [] else _names(value, "it")
 
     @field_validator("sites", mode="before")
     @classmethod
@@ -170,7 +141,7 @@ class EditRecipe(_Base):
             return None
         blocks = value if isinstance(value, list) else [value]
         if not blocks or not all(type(block) is int for block in blocks):
-            raise ValueError("give the number of a block, or a list of numbers")
+            raise ValueError("give a block number, or a list of them")
         return tuple(blocks)
 
     @field_validator("strength", mode="before")
@@ -179,22 +150,24 @@ class EditRecipe(_Base):
         numbers = list(value.values()) if isinstance(value, dict) else [value]
         fits = value in RULES if isinstance(value, str) else numbers and all(map(_is_number, numbers))
         if not fits:
-            raise ValueError(f"{value!r}: give a number, a number for each site, or one of {', '.join(RULES)}")
+            raise ValueError(f"{value!r}: give a number, a number per site, or one of {', '.join(RULES)}")
         return value
 
     @model_validator(mode="after")
     def _consistent(self) -> EditRecipe:
         both = sorted(set(self.erase) & set(self.inject))
         if both:
-            raise ValueError(f"inject: {both[0]!r} is to be erased too")
+            raise ValueError(f"inject: {both[0]!r} is erased too; leave it out of one")
         if not self.erase and not self.inject and "erase" in self.model_fields_set:
-            raise ValueError("erase: it names no concept, and inject neither; leave both out to erase all")
+            raise ValueError("erase: neither erase nor inject names a concept; leave both out to erase all")
         if self.moments is None:
             self._check_concepts()
         else:
             settled = [name for name in self.COLLECTING if name in self.model_fields_set]
             if settled:
-                raise ValueError(f"{settled[0]}: the moments are collected already; leave it out, or 'moments'")
+                raise ValueError(
+                    f"{settled[0]}: the moments are already collected; leave out {settled[0]!r}, or 'moments'"
+                )
         return self
 
     def _check_concepts(self) -> None:
@@ -207,7 +180,7 @@ class EditRecipe(_Base):
             object.__setattr__(self, "erase", tuple(self.concepts))
         for field in ("erase", "inject"):
             if not self.reference and len(set(getattr(self, field))) == len(self.concepts):
-                raise ValueError("reference: without it nothing is left to stand against the concepts; name its file")
+                raise ValueError("reference: it is missing, and no other concept can take its place; name its file")
 
 
 class MethodRecipe(_Base):
@@ -216,11 +189,10 @@ class MethodRecipe(_Base):
     Attributes:
         method: its name, or a mapping of its name and settings.
         forget: the files of the forget set.
-        retain: the files of the retain set; ``self:2000`` for texts that the model itself writes.
-        opening: of the model's own texts, ``question`` or ``answer``.
+        retain: the files of the retain set, or ``self:2000`` for 2000 texts that the model itself writes.
+        opening: how the model's own texts begin, ``question`` or ``answer``.
         pretrained: the model before it learned either set, for methods that need it.
-        seed: of whatever is drawn at random.
-        template: what stands around questions and answers.
+        seed: for everything drawn at random.
     """
 
     method: Any
@@ -229,7 +201,6 @@ class MethodRecipe(_Base):
     opening: Literal["question", "answer"] = "question"
     pretrained: str | None = Field(default=None, min_length=1)
     seed: int = Field(default=0, ge=0, lt=2**63)
-    template: AnyTemplate = TemplateSettings()
 
     @property
     def written(self) -> dict[str, SelfReference]:
@@ -245,7 +216,7 @@ class MethodRecipe(_Base):
 
     @property
     def models(self) -> Names:
-        """The models beside ``model`` that are read."""
+        """The other models that the recipe reads."""
         return () if self.pretrained is None else (self.pretrained,)
 
     @field_validator("method", mode="before")
@@ -259,11 +230,6 @@ class MethodRecipe(_Base):
     @field_serializer("method")
     def _described(self, value: Any) -> dict[str, Any]:
         return choice_of("language models").describe(value)
-
-    @field_validator("forget", "retain", mode="before")
-    @classmethod
-    def _one_or_many(cls, value: Any) -> Any:
-        return _names(value, "it")
 
     @model_validator(mode="after")
     def _consistent(self) -> MethodRecipe:
@@ -282,7 +248,7 @@ Recipe = EditRecipe | MethodRecipe
 
 
 def recipe_of(data: Any) -> Recipe:
-    """A recipe from what its YAML says.
+    """The recipe that a YAML file describes.
 
     Raises:
         ConfigurationError: a field is wrong, or the recipe is neither an edit nor a method, or both.
@@ -294,12 +260,12 @@ def recipe_of(data: Any) -> Recipe:
     foreign = [name for name in data if name in other.model_fields and name not in kind.model_fields]
     if kind is MethodRecipe and foreign:
         raise ConfigurationError(
-            f"{foreign[0]!r} belongs to an edit of concepts, and this recipe names a method; a recipe is one of the two"
+            f"{foreign[0]!r} belongs to an edit of concepts, but this recipe names a method; leave out one of the two"
         )
     if kind is EditRecipe and foreign:
-        raise ConfigurationError(f"{foreign[0]!r} belongs to a method, and this recipe names none; give 'method' too")
+        raise ConfigurationError(f"{foreign[0]!r} belongs to a method, but this recipe names none; give 'method' too")
     if kind is EditRecipe and "model" in data and not {"concepts", "moments"} & data.keys():
-        raise ConfigurationError("nothing is said to be done; give 'concepts' or 'moments' for an edit, or 'method'")
+        raise ConfigurationError("the recipe does nothing; give 'concepts' or 'moments' for an edit, or 'method'")
     try:
         return kind.model_validate(data)
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""A method as a recipe describes it, run on its forget set and its retain set."""
+"""The method that a recipe describes, with its forget set and its retain set."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from mnemotomy.text.template import OPEN_UNLEARNING, check_template
 
 
 def prepare_problem(loaded: RecipeFile, recipe: MethodRecipe, *, device: str, clock: Clock) -> TextProblem:
-    """What the method is given; texts that the model itself is to write are written.
+    """What the method is given, including any texts that the model itself writes.
 
     Raises:
-        MnemotomyError: the recipe, its files or its models are not as they should be.
+        MnemotomyError: the recipe, its files or its models are not valid.
     """
     forget, retain = (
         [one for file in loaded.files[name] for one in read_examples(file)] for name in ("forget", "retain")
@@ -36,7 +36,7 @@ def prepare_problem(loaded: RecipeFile, recipe: MethodRecipe, *, device: str, cl
     if loaded.other_model is not None:
         if tokenizer_digest(load_tokenizer(loaded.other_model)) != tokenizer_digest(tokenizer):
             raise ConfigurationError(
-                f"the tokenizers of {loaded.model} and {loaded.other_model} differ; give the model that it was before"
+                f"the tokenizers of {loaded.model} and {loaded.other_model} differ; give the model before it learned"
             )
         pretrained = load_model(loaded.other_model, dtype=recipe.dtype, device=device)
     clock.lap("load")
@@ -48,7 +48,7 @@ def prepare_problem(loaded: RecipeFile, recipe: MethodRecipe, *, device: str, cl
 
 
 def about_method(recipe: MethodRecipe, problem: TextProblem) -> dict[str, Any]:
-    """What a record says of the method, beside the recipe."""
+    """What a record says about the method, besides the recipe."""
     method = recipe.method
     return {
         "method": {"name": method.name, "title": method.title, "paper": method.paper, "family": method.family},

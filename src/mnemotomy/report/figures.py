@@ -1,4 +1,4 @@
-"""The pictures: accuracy matrices, subsets by size, and where a concept is kept."""
+"""Figures: accuracy by class and by filter, and where a concept is."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 INK, ACCENT, SECOND = "#1b1b1f", "#0b6e6e", "#c8553d"
-_CROWDED = 14  # more columns than this and a heatmap's cells carry no numbers
+_CROWDED = 14  # with more columns than this, a heatmap's cells have no numbers
 
 
 def accuracy_heatmap(
@@ -31,8 +31,8 @@ def accuracy_heatmap(
     Args:
         matrices: in [0, 1].
         classes: of rows and columns.
-        path: of the PNG.
-        before: accuracies of the untouched model, as a first row.
+        path: of the figure.
+        before: accuracies of the unedited model, as a first row.
     """
     figure, axes = grid(1, len(matrices), width=4.6 * len(matrices), height=4.6)
     names = ["(nothing)", *classes] if len(before) else list(classes)
@@ -139,22 +139,22 @@ def _heatmap(
 
 
 def save(figure: Figure, path: str | Path) -> None:
-    """Write the figure in the format of the path's suffix, all of it or nothing.
+    """Write the figure in the format of the path's suffix, all or nothing.
 
     Raises:
-        DataError: matplotlib writes no such format.
+        DataError: matplotlib does not write this format.
     """
     form = Path(path).suffix.lstrip(".") or "png"
     known = figure.canvas.get_supported_filetypes()
     if form not in known:
-        raise DataError(f"no figure is written as .{form}; take one of {', '.join(sorted(known))}")
+        raise DataError(f"cannot write a figure as .{form}; choose one of {', '.join(sorted(known))}")
     spell(figure)
     with output_file(path) as temporary:
         figure.savefig(temporary, dpi=150, format=form)
 
 
 def spell(figure: Figure) -> None:
-    """Take a dollar sign for one: names come from data. The numbers at an axis stay formulas, as in 10²."""
+    """Print dollar signs literally, as names come from data. The numbers at an axis stay formulas, as in 10²."""
     from matplotlib.text import Text
     from matplotlib.ticker import LogFormatter, ScalarFormatter
 

@@ -1,4 +1,4 @@
-"""The README.md of a model after surgery: what was done to it, how to do it again, and what nobody has shown yet."""
+"""The README.md of a model after surgery: what was done, how to repeat it, and what has not been shown."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from mnemotomy.core.yaml import write_yaml
 
 
 def model_card(record: Mapping[str, Any]) -> str:
-    """Markdown with YAML front matter, from the record that is saved as ``mnemotomy.json``.
+    """Markdown with YAML front matter, from the record in ``mnemotomy.json``.
 
     Args:
-        record: with a ``kind``: an ``edit`` or a ``method`` of a recipe, a ``saved edit``, or ``metabolism``.
+        record: its ``kind`` is ``edit`` or ``method`` (of a recipe), ``saved edit``, or ``metabolism``.
     """
     edits = record["kind"] in ("edit", "saved edit")
     front_matter = {
@@ -54,7 +54,7 @@ def _settings(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def terms_of(description: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The terms of an edit's description, one after the other."""
+    """The terms of an edit's description, as a flat list."""
     if "terms" not in description:
         return [dict(description)]
     return [term for inner in description["terms"] for term in terms_of(inner)]

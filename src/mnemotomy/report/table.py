@@ -1,4 +1,4 @@
-"""Tables: rows under heads, with one rendering each for the terminal, Markdown and CSV."""
+"""Tables for the terminal, for Markdown and for CSV."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FRAME = 3
-"""What a column takes beside its text: a rule and two blanks."""
+"""The width of a column besides its text: a rule and two blanks."""
 
 _TERMINAL = {0: ("", ""), 1: ("[bold]", "[/bold]"), 2: ("[underline]", "[/underline]")}
 _MARKDOWN = {0: ("", ""), 1: ("**", "**"), 2: ("<u>", "</u>")}
 
 
 class Ranked(str):
-    """The text of a cell that is the best (1) or the second best (2) of its column; 0 for the rest."""
+    """The text of a cell with its place in the column: the best (1), the second best (2), or neither (0)."""
 
     place: int
 
@@ -36,11 +36,11 @@ class Ranked(str):
 
 @dataclass(frozen=True)
 class Table:
-    """Texts in rows, numbers formatted; the first column names the rows.
+    """Rows of texts; the first column names the rows.
 
     Attributes:
         heads: of the columns.
-        rows: as many texts as there are heads; ``Ranked`` ones are bold or underlined.
+        rows: one text for each head; ``Ranked`` ones are bold or underlined.
         caption: what the table shows.
     """
 
@@ -50,12 +50,12 @@ class Table:
 
     @classmethod
     def of_frame(cls, frame: pd.DataFrame, caption: str = "") -> Table:
-        """The columns of a frame, numbers in full, nothing where a value is missing."""
+        """The columns of a frame, with all digits; a missing value is empty."""
         filled = frame.astype(object).where(frame.notna(), "")
         return cls(list(map(str, frame.columns)), [list(map(str, row)) for row in filled.to_numpy().tolist()], caption)
 
     def print(self, console: Console) -> None:
-        """Print it; where the columns do not fit, print several tables with the first column in each."""
+        """Print it, if it is too wide as several tables that all begin with the first column."""
         rows = [[_marked(escape(text), text, _TERMINAL) for text in row] for row in self.rows]
         heads = list(map(escape, self.heads))
         widths = [max(map(_width, column)) + FRAME for column in zip(heads, *rows, strict=True)]
@@ -71,7 +71,7 @@ class Table:
             console.print(grid)
 
     def markdown(self) -> str:
-        """The lines of the table, without its caption."""
+        """The table without its caption."""
         lines = [f"| {' | '.join(self.heads)} |", "|---" + "|---:" * (len(self.heads) - 1) + "|"]
         lines += [f"| {' | '.join(_marked(text, text, _MARKDOWN) for text in row)} |" for row in self.rows]
         return "\n".join(lines)
@@ -84,7 +84,7 @@ class Table:
 
 
 def parts(widths: Sequence[int], room: int) -> list[list[int]]:
-    """The numbers of neighbouring columns that fit together, at least one in each part."""
+    """The indices of neighbouring columns that fit side by side, at least one in each part."""
     found: list[list[int]] = []
     left = -1
     for number, width in enumerate(widths):

@@ -13,9 +13,12 @@ from mnemotomy.data.fact import PromptFormat
 from mnemotomy.observe.generation import continue_greedily
 from mnemotomy.store.calibrate import threshold as calibrated
 from mnemotomy.store.retriever import Hit, Retriever, statement
+from mnemotomy.text.records import Turn
+from mnemotomy.text.template import Template
 
 UNKNOWN = "I do not know."
 _DEPTH = 5
+_BARE = Template(system=None, date=None)
 
 
 @dataclass(frozen=True)
@@ -119,8 +122,7 @@ class Reader:
         prompt += self.format.separator.rstrip()
         if not self._chat:
             return prompt
-        turn = [{"role": "user", "content": prompt}]
-        return str(self._tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True))
+        return _BARE.fill(self._tokenizer, [Turn("user", prompt)], prompt=True)
 
     def _continue(self, prompts: Sequence[str]) -> list[str]:
         if not prompts:

@@ -1,4 +1,4 @@
-"""From lines of text data to batches: padding, and which examples go together."""
+"""From lines of text data to padded batches."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from mnemotomy.text.template import OPEN_UNLEARNING, Template
 from mnemotomy.text.tokenizing import padding_token
 
 BATCH_SIZE = 32
-"""Examples in one forward pass that collects moments."""
+"""Examples in a forward pass that collects moments."""
 
 MAX_TOKENS = 8192
-"""Tokens in a batch of those, padding included."""
+"""Tokens in such a batch, padding included."""
 
 Batch = dict[str, Tensor]
 Source = str | Path | Iterable[TextExample | Mapping[str, Any] | str]
@@ -36,9 +36,9 @@ def batches(
     max_length: int = MAX_LENGTH,
     max_tokens: int = MAX_TOKENS,
 ) -> list[Batch]:
-    """Padded batches as ``mnemotomy.collect`` takes them, always in the same order: the longest examples first.
+    """Padded batches for ``mnemotomy.collect``, always in the same order: the longest examples first.
 
-    Commands, recipes and methods make theirs by this function: the same lines and settings give the same moments.
+    Commands, recipes and methods all call this function: the same lines and settings give the same moments.
 
         mt.collect(model, {"alice": mt.batches(tokenizer, "alice.jsonl"), "rest": mt.batches(tokenizer, rest)})
 
@@ -46,27 +46,28 @@ def batches(
         tokenizer: of transformers, with a padding or an end token.
         examples: a JSON Lines file, or its lines: objects with ``text``, with ``question`` and ``answer``, or with
             ``messages``; a string is a plain text.
-        template: what stands around questions and answers: a chat template's system message and date, or the tags for
-            tokenizers without one.
+        template: a chat template's system message and date, or the tags for tokenizers without one.
         positions: which tokens enter the moments: ``answer``, ``predicting`` or ``all`` (``encoding.Positions``).
         batch_size: the most examples in a batch.
-        max_length: tokens of an example; what is beyond is cut off.
-        max_tokens: the most tokens in a batch, padding included; a longer example is a batch of its own.
+        max_length: the most tokens of an example; the rest is cut off.
+        max_tokens: the most tokens in a batch, padding included; a longer example gets its own batch.
 
     Returns:
         ``input_ids``, ``attention_mask`` and ``labels``, each ``[batch, length]`` and padded on the right; ``labels``
-        are −100 wherever a token does not enter the moments.
+        are −100 where a token does not enter the moments.
 
     Raises:
-        DataError: the file or a line is malformed, an example has no content that could be kept, the tokenizer has no
-            such token, or a size is below 1.
-        ConfigurationError: there are no such positions.
+        DataError: the file or a line is malformed, no content of an example is left, the tokenizer has neither token,
+            or a size is below 1.
+        ConfigurationError: the positions are unknown.
     """
     if min(batch_size, max_length, max_tokens) < 1:
         raise DataError("batch size, maximum length and tokens per batch must be at least 1")
     check_positions(positions)
     encoded = [encode(example, tokenizer, template, max_length=max_length) for example in _examples(examples)]
-    encoded.sort(key=lambda one: len(one.input_ids), reverse=True)  # longest first: too large a batch fails at once
+    encoded.sort(
+        key=lambda one: len(one.input_ids), reverse=True
+    )  # longest first: a batch that is too large fails at once
     found, start = [], 0
     while start < len(encoded):
         size = max(1, min(batch_size, max_tokens // len(encoded[start].input_ids)))
@@ -81,7 +82,7 @@ def padded(rows: Sequence[Encoded], tokenizer: Any, positions: Positions | None 
     Args:
         rows: of one batch.
         tokenizer: with a padding or an end token.
-        positions: what ``labels`` mark; by default the tokens to be predicted.
+        positions: the tokens that ``labels`` mark; by default those to be predicted.
     """
     labels = [row.labels if positions is None else row.marked(positions) for row in rows]
     return pad_rows([row.input_ids for row in rows], padding_token(tokenizer), labels=labels)
@@ -95,15 +96,15 @@ def pad_rows(
     left: bool = False,
     device: torch.device | None = None,
 ) -> Batch:
-    """``input_ids`` and ``attention_mask``, and ``labels`` where there are some, each ``[batch, length]``.
+    """``input_ids`` and ``attention_mask``, and ``labels`` if given, each ``[batch, length]``.
 
-    On the right whatever the tokenizer's side is: positions then stay right in models that number them naively.
+    Padded on the right whatever the tokenizer's side is, so that models that count positions naively count right.
 
     Args:
         rows: tokens.
-        pad: what fills a row up.
+        pad: the padding token.
         labels: one for each token.
-        left: fill up on the left, as for texts that are to be continued.
+        left: pad on the left, for texts to be continued.
         device: of the tensors.
     """
     parts = {"input_ids": (rows, pad), "attention_mask": ([[1] * len(row) for row in rows], 0)}
@@ -119,7 +120,7 @@ def pad_rows(
 
 
 def equal_lengths(lengths: Sequence[int], size: int) -> Iterator[list[int]]:
-    """Indices in groups of one length and at most ``size``, so that no batch needs padding; the shortest come first."""
+    """Indices in groups of one length and at most ``size``, so that no batch needs padding; the shortest first."""
     by_length: dict[int, list[int]] = {}
     for index, length in enumerate(lengths):
         by_length.setdefault(length, []).append(index)

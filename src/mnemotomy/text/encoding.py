@@ -1,4 +1,4 @@
-"""From a line of text data to tokens: which of them hold its content, and which are to be predicted."""
+"""From a line of text data to tokens: which belong to its content, and which are to be predicted."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from mnemotomy.text.tokenizing import common_length, encode_prompt, tokenized
 IGNORED = -100  # transformers' label of positions that do not count
 
 MAX_LENGTH = 512
-"""Tokens of an example; what is beyond is cut off, as OpenUnlearning does."""
+"""The most tokens of an example; the rest is cut off, as in OpenUnlearning."""
 
 Positions = Literal["answer", "predicting", "all"]
-"""Which tokens enter the moments: ``answer`` for those that hold content (the answer, a plain text, what the assistant
-says), ``predicting`` for those whose next token is to be predicted (from the last of the prompt on, and up to the one
-before the end token that follows an answer), ``all`` for every token, the prompt's and the end token too."""
+"""Which tokens enter the moments: ``answer``, the content (the answer, a plain text, the assistant's turns);
+``predicting``, every token whose next one is to be predicted (from the prompt's last to the one before the end token
+that follows an answer); ``all``, every token, prompt and end token included."""
 
 
 class Encoded(NamedTuple):
@@ -27,9 +27,9 @@ class Encoded(NamedTuple):
 
     Attributes:
         input_ids: its tokens.
-        labels: the same where a token is to be predicted, else −100: the content's, and behind an answer the end
-            token with what the template writes there.
-        content: whether each token holds some of the content; None where all that have a label do.
+        labels: the token where it is to be predicted, else −100. To be predicted are the content and, after an answer,
+            the end token with any text of the template there.
+        content: whether each token belongs to the content; None if exactly those with a label do.
     """
 
     input_ids: list[int]
@@ -43,11 +43,11 @@ class Encoded(NamedTuple):
 
     @property
     def answer(self) -> list[int]:
-        """The tokens from there on."""
+        """The tokens from ``start`` on."""
         return self.input_ids[self.start :]
 
     def marked(self, positions: Positions) -> list[int]:
-        """Labels in whose place something stands wherever a token's input enters the moments."""
+        """Labels for ``mnemotomy.collect``: −100 where a token does not enter the moments."""
         if positions == "all":
             return self.input_ids
         if positions == "predicting":
@@ -58,7 +58,7 @@ class Encoded(NamedTuple):
 
 
 class _Rendered(NamedTuple):
-    """The text that the model reads, where its content stands, and whether the tokenizer is to add BOS and EOS."""
+    """The text that the model reads, the spans of its content, and whether the tokenizer adds BOS and EOS."""
 
     text: str
     spans: tuple[tuple[int, int], ...]
@@ -66,50 +66,50 @@ class _Rendered(NamedTuple):
 
 
 def check_positions(positions: str) -> None:
-    """Refuse what is none of ``Positions``.
+    """Refuse unknown positions.
 
     Raises:
-        ConfigurationError: it is none.
+        ConfigurationError: they are not one of ``Positions``.
     """
     if positions not in get_args(Positions):
-        raise ConfigurationError(f"positions are one of {', '.join(get_args(Positions))}, not {positions!r}")
+        raise ConfigurationError(f"positions must be one of {', '.join(get_args(Positions))}, not {positions!r}")
 
 
 def encode(
     example: TextExample, tokenizer: Any, template: Template = OPEN_UNLEARNING, *, max_length: int = MAX_LENGTH
 ) -> Encoded:
-    """The tokens of one line, however it is used: for moments, for training, for a loss.
+    """The tokens of one line, for moments, for training and for a loss alike.
 
-    A question with its answer is written as the evaluation writes it (``encode_answer``), a conversation by the
-    tokenizer's chat template without a system message but its own, a plain text as it is. A token that straddles the
-    border between prompt and content holds content; special tokens and the template's text never do, but for the
-    unknown token, which stands for a word.
+    A question with its answer is written as in the evaluation (``encode_answer``), a conversation by the tokenizer's
+    chat template with no other system message than its own, a plain text as it is. A token that straddles the border
+    between prompt and content belongs to the content. Special tokens and the template's text do not, except the unknown
+    token, which stands for a word.
 
     Args:
         example: a line of a file of texts.
         tokenizer: of transformers.
         template: what stands around questions and answers.
-        max_length: in tokens; what is beyond is cut off.
+        max_length: in tokens; the rest is cut off.
 
     Raises:
-        DataError: the content gives no token, or none is left after cutting, or the template does not fit.
+        DataError: the content has no tokens, or none is left after cutting, or the chat template refuses the line.
     """
     try:
         rendered = _render(example, tokenizer, template)
         ids, content = _located(rendered, tokenizer)
         if example.form == "question":
             ids, labels, _ = encode_answer(tokenizer, example.question, example.answer, template)
-            content += [False] * (len(ids) - len(content))  # the end token, where the template writes none
+            content += [False] * (len(ids) - len(content))  # the end token, if the template writes none
         else:
             labels = [token if held else IGNORED for token, held in zip(ids, content, strict=True)]
     except DataError as error:
         raise DataError(f"{example.where}: {error}" if example.where else str(error)) from error
     first = next((position for position, held in enumerate(content) if held), None)
     if first is None:
-        raise DataError(f"{example.where}: the content gives no token, or only special ones")
+        raise DataError(f"{example.where}: the content has no tokens, or only special ones")
     if first >= max_length:
         raise DataError(
-            f"{example.where}: the content begins after {first} tokens, and only {max_length} are kept; raise the "
+            f"{example.where}: the content begins after {first} tokens, but only {max_length} are kept; raise the "
             "maximum length or shorten the prompt"
         )
     return Encoded(ids[:max_length], labels[:max_length], content[:max_length])
@@ -118,19 +118,19 @@ def encode(
 def encode_answer(tokenizer: Any, question: str, answer: str, template: Template = OPEN_UNLEARNING) -> Encoded:
     """The tokens of a question with its answer, as OpenUnlearning's evaluator labels them.
 
-    The whole is tokenised at once, and what follows the prompt's own tokens is the answer, with whatever the template
-    writes behind it; an end token is added where the last is none. A token that straddles the border belongs to the
-    answer, as everywhere in Mnemotomy; OpenUnlearning drops it, which happens only without a chat template.
+    Prompt and answer are tokenised together. Everything after the prompt's own tokens is the answer, including any text
+    of the template after it; an end token is added if it is missing. A token that straddles the border belongs to the
+    answer, as everywhere in Mnemotomy; OpenUnlearning drops it (this happens only without a chat template).
 
     Raises:
-        DataError: the answer gives no token, the prompt leaves nothing to predict it from, the tokenizer has no end
+        DataError: the answer has no tokens, no token of the prompt is left to predict it from, the tokenizer has no end
             token, or the chat template refuses the messages.
     """
     end = tokenizer.eos_token_id
     if end is None:
         raise DataError("the tokenizer has no end token; set its eos_token")
     if not answer.strip() or not tokenized(tokenizer, answer.strip(), add_special_tokens=False)["input_ids"]:
-        raise DataError(f"the answer {answer!r} to {question!r} gives no token; give one that does, or leave it out")
+        raise DataError(f"the answer {answer!r} to {question!r} has no tokens; give another, or leave it out")
     chat = has_chat_template(tokenizer)
     prompt = prompt_of(tokenizer, question, template)
     turns = (*template.asked(question), Turn("assistant", answer))
@@ -140,9 +140,9 @@ def encode_answer(tokenizer: Any, question: str, answer: str, template: Template
         ids.append(end)
     start = common_length(before, ids)
     if start == 0:
-        raise DataError(f"nothing stands before the answer to {question!r}; begin the template with a token of its own")
+        raise DataError(f"no token precedes the answer to {question!r}; begin the template with a separate token")
     if len(ids) - start < 2:
-        lost = "the chat template drops" if chat else "the content gives no token, or only special ones:"
+        lost = "the chat template drops" if chat else "the content has no tokens, or only special ones:"
         raise DataError(f"{lost} the answer {answer!r} to {question!r}")
     return Encoded(ids, [IGNORED] * start + ids[start:])
 
@@ -155,7 +155,7 @@ def _render(example: TextExample, tokenizer: Any, template: Template) -> _Render
         return _Rendered(text, ((len(prompt), len(text)),), True)
     if not chat:
         raise DataError(
-            "'messages' need a chat template, which this tokenizer lacks; give 'question' and 'answer', or 'text'"
+            "'messages' need a chat template, and this tokenizer has none; give 'question' and 'answer', or 'text'"
         )
     if example.form == "question":
         turns = (*template.asked(example.question), Turn("assistant", example.answer))
@@ -164,10 +164,10 @@ def _render(example: TextExample, tokenizer: Any, template: Template) -> _Render
 
 
 def _render_chat(turns: Sequence[Turn], tokenizer: Any, template: Template) -> _Rendered:
-    """The conversation through the chat template, and where the assistant's words stand in it.
+    """The conversation in the chat template, and the spans of the assistant's words.
 
-    A search for the words could find them in a header or in another turn. So the template is filled a second time
-    with marks in their place: what lies between the marks is the template's.
+    Searching for the words could find them in a header or another turn. So the template is filled a second time with
+    marks in their place; everything between the marks is the template's.
     """
     contents = [turn.content for turn in turns if turn.role == "assistant"]
     marks = [f"<mnemotomy-content-{i}>" for i in range(len(contents))]
@@ -185,7 +185,7 @@ def _render_chat(turns: Sequence[Turn], tokenizer: Any, template: Template) -> _
         written = next((one for one in variants if text.startswith(before + one + after, start)), None)
         if written is None:
             raise DataError(
-                "the chat template rewrites what the assistant says, so that its tokens cannot be told from the "
+                "the chat template rewrites what the assistant says, so its tokens cannot be told from the "
                 "template's; give the line as 'text'"
             )
         spans.append((position, position + len(written)))
@@ -194,7 +194,7 @@ def _render_chat(turns: Sequence[Turn], tokenizer: Any, template: Template) -> _
 
 
 def _located(rendered: _Rendered, tokenizer: Any) -> tuple[list[int], list[bool]]:
-    """The tokens, and which of them hold content: those that share a character with it and are not special."""
+    """The tokens, and which of them belong to the content: they share a character with it and are not special."""
     fast = getattr(tokenizer, "is_fast", False)
     options = {"add_special_tokens": rendered.add_special_tokens}
     encoding = tokenized(tokenizer, rendered.text, **options, **({"return_offsets_mapping": True} if fast else {}))
@@ -202,7 +202,7 @@ def _located(rendered: _Rendered, tokenizer: Any) -> tuple[list[int], list[bool]
     if fast:
         shares = [
             any(start < last and first < end for first, last in rendered.spans)
-            for start, end in encoding["offset_mapping"]  # of length 0 for the tokens that the tokenizer adds
+            for start, end in encoding["offset_mapping"]  # of length 0 for tokens that the tokenizer adds
         ]
     else:
         shares = _by_prefixes(ids, rendered.spans, lambda end: tokenized(tokenizer, rendered.text[:end], **options))
@@ -213,7 +213,7 @@ def _located(rendered: _Rendered, tokenizer: Any) -> tuple[list[int], list[bool]
 
 
 def _by_prefixes(ids: list[int], spans: Sequence[tuple[int, int]], upto: Callable[[int], Any]) -> list[bool]:
-    """Which tokens share a character with a span, for tokenizers without offsets: by the tokens up to each border."""
+    """Which tokens share a character with a span, for tokenizers without offsets: by each text up to a border."""
     shares = [False] * len(ids)
     for start, end in spans:
         first = common_length(ids, upto(start)["input_ids"])

@@ -1,4 +1,4 @@
-"""One line of text data: a text, a question with its answer, or a conversation; and the files of them."""
+"""One line of text data: a text, a question with its answer, or a conversation; and files of such lines."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 from mnemotomy.core.errors import DataError
-from mnemotomy.data.json_lines import json_lines
 
 FORMS = "'text', 'question' with 'answer', or 'messages'"
 
 REFERENCE = "reference"
-"""The concept that the files of what is to stay become."""
+"""The concept of the reference's files."""
 
 Form = Literal["text", "question", "messages"]
 
@@ -29,15 +28,15 @@ class Turn:
 
 @dataclass(frozen=True)
 class TextExample:
-    """One line. What the assistant says is its content; a plain text is all content.
+    """One line. Its content is what the assistant says; a plain text is all content.
 
     Attributes:
         form: which of the three forms the line has.
-        turns: a plain text as one assistant's turn, question and answer as two turns, or the messages.
+        turns: a plain text as one turn of the assistant, question and answer as two turns, or the messages.
         where: file and line, or hub id, split and row, for errors.
-        paraphrased_question: the same question in other words, where an evaluation has one.
+        paraphrased_question: the question in other words, for an evaluation.
         paraphrased_answer: the true answer in other words.
-        perturbed_answers: false answers in the words of the paraphrased one; wrong options for real authors and facts.
+        perturbed_answers: false answers phrased like the paraphrased one; wrong options for real authors and facts.
     """
 
     form: Form
@@ -54,12 +53,12 @@ class TextExample:
 
     @classmethod
     def of_question(cls, question: str, answer: str, where: str = "", **others: Any) -> TextExample:
-        """A question with its answer, and what an evaluation has ``others`` of."""
+        """A question with its answer; ``others`` are for an evaluation."""
         return cls("question", (Turn("user", question), Turn("assistant", answer)), where, **others)
 
     @property
     def question(self) -> str:
-        """As the user asks it.
+        """The user's question.
 
         Raises:
             DataError: the line is of another form.
@@ -68,7 +67,7 @@ class TextExample:
 
     @property
     def answer(self) -> str:
-        """The true one.
+        """The true answer.
 
         Raises:
             DataError: the line is of another form.
@@ -76,7 +75,7 @@ class TextExample:
         return self.turns[1].content if self.form == "question" else self._refuse()
 
     def row(self) -> dict[str, Any]:
-        """A question as an object of JSON, without its place."""
+        """A question as a JSON object, without ``where``."""
         return {
             "question": self.question,
             "answer": self.answer,
@@ -86,15 +85,17 @@ class TextExample:
         }
 
     def _refuse(self) -> NoReturn:
-        raise DataError(f"{self.where}: questions with answers are needed here, and the line has no 'question'")
+        raise DataError(f"{self.where}: a question with an answer is needed here, but the line has no 'question'")
 
 
 def read_examples(path: str | Path) -> list[TextExample]:
-    """The examples of a JSON Lines file in UTF-8, one object per line; blank lines are skipped, other keys ignored.
+    """The examples of a JSON Lines file in UTF-8, one object per line; skips blank lines, ignores other keys.
 
     Raises:
-        DataError: the file is missing, empty or unreadable, or a line is malformed; it names the file and the line.
+        DataError: the file is missing, empty or unreadable, or a line is malformed; names file and line.
     """
+    from mnemotomy.data.json_lines import json_lines  # imports the progress bar, which the command line avoids
+
     examples = [example_of(row, where) for row, where in json_lines(path, "concept file")]
     if not examples:
         raise DataError(f"{path} is empty; write one JSON object per line with {FORMS}")
@@ -102,11 +103,13 @@ def read_examples(path: str | Path) -> list[TextExample]:
 
 
 def read_questions(path: str | Path) -> tuple[TextExample, ...]:
-    """The questions of a JSON Lines file: ``question`` and ``answer`` on each line, and what a split may have more.
+    """The questions of a JSON Lines file: ``question`` and ``answer`` on each line, and what an evaluation adds.
 
     Raises:
-        DataError: the file is missing, empty or malformed; it names file and line.
+        DataError: the file is missing, empty or malformed; names file and line.
     """
+    from mnemotomy.data.json_lines import json_lines
+
     questions = questions_of(json_lines(path))
     if not questions:
         raise DataError(f"{path} is empty; write one JSON object per line with 'question' and 'answer'")
@@ -114,7 +117,7 @@ def read_questions(path: str | Path) -> tuple[TextExample, ...]:
 
 
 def questions_of(rows: Iterable[tuple[Any, str]]) -> tuple[TextExample, ...]:
-    """The questions of rows, each with its place; all with as many false answers, so that lines weigh equally.
+    """The questions of rows, each with its place. All have as many false answers, so that lines weigh equally.
 
     Raises:
         DataError: a row is malformed.
@@ -135,17 +138,17 @@ def check_alike(questions: Sequence[TextExample]) -> None:
         here, there = one.where or f"question {number}", first.where or "question 1"
         if len(one.perturbed_answers) != len(first.perturbed_answers):
             raise DataError(
-                f"{here}: {len(one.perturbed_answers)} perturbed answers, where {there} has "
+                f"{here}: {len(one.perturbed_answers)} perturbed answers, but {there} has "
                 f"{len(first.perturbed_answers)}; give each line of a split the same number"
             )
         if (one.paraphrased_answer is None) != (first.paraphrased_answer is None):
             raise DataError(
-                f"{here} and {there}: one has a paraphrased answer and one has none; give it to all or none"
+                f"{here} and {there}: only one has a paraphrased answer; give it on every line or on none"
             )
 
 
 def example_of(row: Any, where: str) -> TextExample:
-    """One object of JSON, in any of the three forms.
+    """One JSON object in any of the three forms.
 
     Raises:
         DataError: it is malformed.
@@ -168,7 +171,7 @@ def _question(row: dict[str, Any], where: str) -> TextExample:
 
 
 def _whole_question(row: Any, where: str) -> TextExample:
-    """A question with what an evaluation asks beside it."""
+    """A question with what an evaluation adds."""
     if not isinstance(row, dict):
         raise DataError(f"{where}: an object was expected, with 'question' and 'answer'")
     perturbed = row.get("perturbed_answer")
@@ -196,7 +199,7 @@ def _messages(row: dict[str, Any], where: str) -> TextExample:
         role = _string(message, "role", at)
         turns.append(Turn(role, _string(message, "content", at, may_be_empty=role != "assistant")))
     if not any(turn.role == "assistant" for turn in turns):
-        raise DataError(f"{where}: 'messages' has no turn of the assistant, and only those count")
+        raise DataError(f"{where}: 'messages' has no turn of the assistant, but only those count; add one")
     return TextExample("messages", tuple(turns), where)
 
 

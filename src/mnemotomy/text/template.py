@@ -1,16 +1,16 @@
-"""What stands around a question and its answer: a tokenizer's chat template, or tags where it has none."""
+"""What stands around a question and its answer: the tokenizer's chat template, or tags if it has none."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mnemotomy.core.errors import DataError
 from mnemotomy.text.records import Turn
 
 DATE = "10 Apr 2025"
-"""What a chat template writes as today's date; without one, some write the day's, and numbers change with it."""
+"""Today's date in a chat template; without it, some templates write the real one, and numbers change every day."""
 
 
 @dataclass(frozen=True)
@@ -19,9 +19,9 @@ class Template:
 
     Attributes:
         system: the system message of a chat template; None for none.
-        date: what a chat template writes as today's date; without one, some write the day's, which changes the scores.
-        before_question: for tokenizers without a chat template, as are the next two.
-        after_question: between the question and what announces the answer.
+        date: today's date in a chat template (``DATE``); None to let the template choose.
+        before_question: for tokenizers without a chat template, as the next two.
+        after_question: between the question and ``before_answer``.
         before_answer: announces the answer.
     """
 
@@ -32,7 +32,7 @@ class Template:
     before_answer: str = "Answer: "
 
     def asked(self, question: str) -> tuple[Turn, ...]:
-        """The messages up to where the assistant answers."""
+        """The messages before the assistant's answer."""
         system = () if self.system is None else (Turn("system", self.system),)
         return (*system, Turn("user", question))
 
@@ -41,7 +41,7 @@ class Template:
         return self.before_question + question + self.after_question + self.before_answer
 
     def fill(self, tokenizer: Any, turns: Sequence[Turn], *, prompt: bool = False) -> str:
-        """The turns through the tokenizer's chat template, up to where the assistant answers if ``prompt``.
+        """The turns in the tokenizer's chat template; with ``prompt``, ready for the assistant's answer.
 
         Raises:
             DataError: the chat template refuses the messages.
@@ -54,22 +54,51 @@ class Template:
             return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=prompt, **date))
         except (TemplateError, ValueError, TypeError, KeyError) as error:
             raise DataError(
-                f"the chat template refuses these messages: {error}; where it knows no system message, give "
+                f"the chat template refuses these messages: {error}; if it takes no system message, give "
                 "Template(system=None), on the command line --system ''"
             ) from error
 
 
 OPEN_UNLEARNING = Template()
-"""The template of OpenUnlearning's evaluator, and everybody's default."""
+"""The template of OpenUnlearning's evaluator; the default everywhere."""
+
+
+@dataclass(frozen=True)
+class TemplateSettings:
+    """What a user changes in OpenUnlearning's template.
+
+    Attributes:
+        system: the system message of a chat template; None for OpenUnlearning's, empty for none.
+        date: today's date in a chat template; likewise.
+        tags: ask as ``Question: … Answer: …``; for tokenizers without a chat template.
+    """
+
+    system: str | None = None
+    date: str | None = None
+    tags: bool = False
+
+    @property
+    def made(self) -> Template:
+        """The template with these changes."""
+        given = {"system": self.system, "date": self.date}
+        changes: dict[str, Any] = {name: value or None for name, value in given.items() if value is not None}
+        return replace(OPEN_UNLEARNING, **changes)
+
+    @classmethod
+    def of(cls, template: Template, tags: bool = False) -> TemplateSettings:
+        """The settings of ``template``."""
+        default = OPEN_UNLEARNING
+        system = None if template.system == default.system else template.system or ""
+        return cls(system, None if template.date == default.date else template.date or "", tags)
 
 
 def has_chat_template(tokenizer: Any) -> bool:
-    """Whether questions go through the tokenizer's own template."""
+    """Whether the tokenizer has a chat template, which questions then go through."""
     return bool(getattr(tokenizer, "chat_template", None))
 
 
 def prompt_of(tokenizer: Any, question: str, template: Template) -> str:
-    """The text up to where the answer begins; a chat template has written its special tokens into it.
+    """The text before the answer; a chat template's includes its special tokens.
 
     Raises:
         DataError: the chat template refuses the messages.
@@ -80,29 +109,29 @@ def prompt_of(tokenizer: Any, question: str, template: Template) -> str:
 
 
 def check_template(tokenizer: Any, name: str, tags: bool, template: Template = OPEN_UNLEARNING) -> None:
-    """Refuse to choose in silence what stands around questions: scores and edits depend on it.
+    """Do not choose silently what stands around questions: scores and edits depend on it.
 
     Args:
         tokenizer: of transformers.
         name: the model's, for the error.
-        tags: whether ``Question: … Answer: …`` was asked for.
+        tags: whether the user asked for ``Question: … Answer: …``.
         template: what stands around questions and answers.
 
     Raises:
-        DataError: the tokenizer has no chat template and tags were not asked for, or it has one and they were, or what
-            belongs into a chat template was given without one.
+        DataError: the tokenizer has a chat template and ``tags`` is True; or it has none, and ``tags`` is False or a
+            system message or date was given.
     """
     if has_chat_template(tokenizer):
         if tags:
             raise DataError(
-                f"--tags is for tokenizers without a chat template, and that of {name} has one; leave it out"
+                f"--tags is for tokenizers without a chat template, but that of {name} has one; leave it out"
             )
         return
     changed = [one for one in ("system", "date") if getattr(template, one) != getattr(OPEN_UNLEARNING, one)]
     if changed:
         options = " and ".join(f"--{option}" for option in changed)
         raise DataError(
-            f"the tokenizer of {name} has no chat template, where {options} would stand; leave it out, and give --tags "
+            f"the tokenizer of {name} has no chat template for {options}; leave it out, and give --tags "
             "to ask as 'Question: … Answer: …'"
         )
     if not tags:

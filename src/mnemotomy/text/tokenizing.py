@@ -1,4 +1,4 @@
-"""What every use of a tokenizer needs: one call, whose own errors become ours; prompts and what follows them."""
+"""Calls of a tokenizer: its errors as ours, prompts, and prompts with answers."""
 
 from __future__ import annotations
 
@@ -9,20 +9,15 @@ from mnemotomy.core.errors import DataError
 
 
 def tokenized(tokenizer: Any, text: str, **options: Any) -> Any:
-    """What ``tokenizer`` makes of a text, without warnings of its length.
-
-    Args:
-        tokenizer: of transformers.
-        text: to be cut into tokens.
-        options: of the call, as ``add_special_tokens``.
+    """The tokenizer's output for a text, without warnings about its length.
 
     Raises:
-        DataError: the text has a word outside the vocabulary, and the tokenizer no token for unknown ones.
+        DataError: a word is outside the vocabulary, and the tokenizer has no unknown token.
     """
     try:
         return tokenizer(text, verbose=False, **options)
     except Exception as error:
-        if type(error) is not Exception:  # the tokenizers library raises the bare class, and nothing narrower
+        if type(error) is not Exception:  # the tokenizers library raises the bare class
             raise
         raise DataError(
             f"the tokenizer cannot read {text!r}: {error}; give it an unknown token, or leave the text out"
@@ -30,7 +25,7 @@ def tokenized(tokenizer: Any, text: str, **options: Any) -> Any:
 
 
 def padding_token(tokenizer: Any) -> int:
-    """What fills a batch up: the tokenizer's padding token, or its end token.
+    """The tokenizer's padding token, or its end token.
 
     Raises:
         DataError: it has neither.
@@ -47,21 +42,21 @@ def common_length(left: Sequence[int], right: Sequence[int]) -> int:
 
 
 def encode_prompt(tokenizer: Any, prompt: str, *, special_tokens: bool = True) -> list[int]:
-    """The tokens of a prompt that is to be continued: without the end that some tokenizers append.
+    """The tokens of a prompt to be continued, without the end token that some tokenizers append.
 
     Args:
         tokenizer: of transformers.
         prompt: as the model reads it.
-        special_tokens: whether the tokenizer adds what it puts before a text; not where a chat template has done so.
+        special_tokens: whether the tokenizer adds its own; not after a chat template, which has done so.
 
     Raises:
-        DataError: the prompt gives no token, or has a word that the tokenizer cannot read.
+        DataError: the prompt has no tokens, or has a word that the tokenizer cannot read.
     """
     ids = list(tokenized(tokenizer, prompt, add_special_tokens=special_tokens)["input_ids"])
     if special_tokens and ids and ids[-1] == tokenizer.eos_token_id:
         ids.pop()
     if not ids:
-        raise DataError(f"the prompt {prompt!r} gives no token; write something to continue")
+        raise DataError(f"the prompt {prompt!r} has no tokens; give a text to continue")
     return ids
 
 
@@ -69,23 +64,23 @@ def encode_prompts(tokenizer: Any, prompts: Sequence[str], *, special_tokens: bo
     """The tokens of each prompt.
 
     Raises:
-        DataError: there is no prompt, or one gives no token.
+        DataError: there is no prompt, or one has no tokens.
     """
     if not prompts:
-        raise DataError("there are no prompts to observe")
+        raise DataError("there are no prompts; give at least one")
     return [encode_prompt(tokenizer, prompt, special_tokens=special_tokens) for prompt in prompts]
 
 
 def encode_with_answer(tokenizer: Any, prompt: str, answer: str, separator: str = " ") -> tuple[list[int], int]:
-    """The tokens of a prompt with its answer, and the position of the first that holds some of the answer.
+    """The tokens of a prompt with its answer, and the position of the answer's first token.
 
-    All is tokenised together, since what a token is depends on what stands before it. A separator's token belongs to
-    the answer where it holds some of it, as in " Japan", and else to what the model reads before: some tokenizers keep
-    a space apart from a digit, and words, as in "\\nAnswer: ", always are.
+    Both are tokenised together, since tokens depend on what precedes them. A token of the separator belongs to the
+    answer if it contains some of it, as in " Japan". Otherwise it belongs to the prompt: some tokenizers split a space
+    from a digit, and all split words, as in "\\nAnswer: ".
 
     Raises:
-        DataError: the answer gives no token, or its first token swallows the end of the prompt, so that nothing could
-            be predicted where the prompt ends.
+        DataError: the answer has no tokens, or its first token swallows the end of the prompt, so that nothing can be
+            predicted where the prompt ends.
     """
     before, whole = encode_prompt(tokenizer, prompt), encode_prompt(tokenizer, prompt + separator + answer)
     start = common_length(encode_prompt(tokenizer, prompt + separator), whole)
@@ -95,5 +90,5 @@ def encode_with_answer(tokenizer: Any, prompt: str, answer: str, separator: str 
             "the space after it as the separator"
         )
     if start == len(whole):
-        raise DataError(f"the answer {answer!r} to {prompt!r} gives no token")
+        raise DataError(f"the answer {answer!r} to {prompt!r} has no tokens; give another")
     return whole, start

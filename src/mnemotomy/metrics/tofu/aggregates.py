@@ -1,4 +1,4 @@
-"""From numbers of answers to those of a model: quality, utility, fluency, and the scale between two models."""
+"""From the numbers of answers to those of a model: quality, utility, fluency, and the scale between two models."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ EPSILON = 1e-10
 
 
 def harmonic_mean(scores: Sequence[float]) -> float:
-    """``n / Σ 1/max(s, 1e-10)`` (Eq. 26 of arXiv 2606.14997): practically 0 where a score is 0.
+    """``n / Σ 1/max(s, 1e-10)`` (Eq. 26 of arXiv 2606.14997): practically 0 if a score is 0.
 
     Raises:
         DataError: there is no score.
@@ -31,7 +31,7 @@ def forget_quality(ratios: Float[Tensor, " n"], retained: Float[Tensor, " m"]) -
 
     Args:
         ratios: truth ratios of the model on the forget set.
-        retained: of the model that was trained without it.
+        retained: of the gold model.
 
     Raises:
         DataError: a set is empty, or scipy is not installed.
@@ -41,12 +41,12 @@ def forget_quality(ratios: Float[Tensor, " n"], retained: Float[Tensor, " m"]) -
     except ImportError as error:
         raise DataError("forget quality needs scipy: pip install 'mnemotomy[tofu]'") from error
     if not len(ratios) or not len(retained):
-        raise DataError("forget quality needs truth ratios of both models; one has none")
+        raise DataError("forget quality needs truth ratios of both models, but one has none")
     return float(ks_2samp(ratios.double().numpy(), retained.double().numpy()).pvalue)
 
 
 def log_forget_quality(quality: float) -> float:
-    """``log10 p``, as the paper reports it: 0 at best; finite also where p is too small for a float."""
+    """``log10 p``, as in the paper; 0 at best, and finite even if p is too small for a float."""
     return math.log10(max(quality, sys.float_info.min))
 
 
@@ -72,32 +72,32 @@ def model_utility(parts: Mapping[str, float]) -> float:
     """
     missing = [name for name in PARTS if name not in parts]
     if missing:
-        raise DataError(f"model utility has nine parts, and {', '.join(missing)} is missing; observe that split too")
+        raise DataError(f"model utility needs nine parts, but {', '.join(missing)} is missing; observe that split too")
     return harmonic_mean([parts[name] for name in PARTS])
 
 
 def rescaled_memorization(value: float, full: float, retained: float) -> float:
     """``|E − E_ret| / |E_full − E_ret|``, clipped to [0, 1] (Eq. 27 of arXiv 2606.14997); lower is better.
 
-    0 as the gold model, 1 as the full one or as far off on the other side. Where both agree there is nothing to
-    forget: 0 at their value, 1 elsewhere.
+    0 for the gold model's value, 1 for the full one's or as far off on the other side. If both agree, there is nothing
+    to forget: 0 at their value, 1 elsewhere.
     """
     return min(abs(value - retained) / max(abs(full - retained), EPSILON), 1.0)
 
 
 def relative_utility(value: float, full: float) -> float:
-    """``A / A_full``, clipped to [0, 1] (Eq. 29 of arXiv 2606.14997): 1 where nothing was lost."""
+    """``A / A_full``, clipped to [0, 1] (Eq. 29 of arXiv 2606.14997); 1 if nothing was lost."""
     return min(max(value / max(full, EPSILON), 0.0), 1.0)
 
 
 FLUENCY = "forget_fluency"
-"""By a classifier of gibberish: the probability of clean text, in [0, 1] and higher for better (Appendix E.2.3)."""
+"""By a classifier of gibberish: the probability of clean text, in [0, 1]; higher is better (Appendix E.2.3)."""
 
 PERPLEXITY = "forget_perplexity_base"
-"""In its place where there is no classifier: perplexity under a base model, from 1 and lower for better."""
+"""Without a classifier: perplexity under a base model, at least 1; lower is better."""
 
 HIGHEST_LOSS = 700.0
-"""In nats: ``exp`` of more is no finite number any longer."""
+"""In nats; ``exp`` of more is not finite."""
 
 
 def classified_fluency(clean: Sequence[float]) -> dict[str, Any]:
@@ -107,7 +107,7 @@ def classified_fluency(clean: Sequence[float]) -> dict[str, Any]:
         DataError: there is no answer.
     """
     if not clean:
-        raise DataError("there are no generated answers to judge")
+        raise DataError("there are no written answers to judge")
     return {
         "agg_value": sum(clean) / len(clean),
         "value_by_index": {str(index): {"score": value} for index, value in enumerate(clean)},
@@ -119,7 +119,7 @@ def base_perplexity(losses: Sequence[float | None]) -> dict[str, Any]:
 
     Args:
         losses: the average loss of each answer under the base model, in nats; None for an empty one, which counts as
-            the worst of the others, or as ``HIGHEST_LOSS`` where there are none: saying nothing is no fluency.
+            the worst of the others, or as ``HIGHEST_LOSS`` if all are empty: saying nothing is not fluent.
     """
     worst = max((loss for loss in losses if loss is not None), default=HIGHEST_LOSS)
     filled = [worst if loss is None else loss for loss in losses]
@@ -130,8 +130,8 @@ def base_perplexity(losses: Sequence[float | None]) -> dict[str, Any]:
 
 
 def relative_fluency(value: float, full: float) -> float:
-    """``perplexity_full / perplexity``, clipped to [0, 1]: 1 where answers are as likely as the full model's.
+    """``perplexity_full / perplexity``, clipped to [0, 1]; 1 if answers are as likely as the full model's.
 
-    Not the paper's measure, for which a classifier is needed: text that repeats itself is likely too.
+    The paper's measure needs a classifier instead: text that repeats itself is likely too.
     """
     return min(full / max(value, 1.0), 1.0)

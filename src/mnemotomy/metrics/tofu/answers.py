@@ -1,4 +1,4 @@
-"""What one answer shows: memorization, probability, truth ratio, ROUGE, and how trained on it looks."""
+"""The metrics of single answers: memorization, probability, truth ratio, ROUGE, and membership attacks."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def exact_memorization(observations: AnswerObservations) -> Float[Tensor, " n"]:
 
 
 def extraction_strength(observations: AnswerObservations) -> Float[Tensor, " n"]:
-    """``1 − k/T``, k tokens of T being the shortest prefix after which all are predicted (Carlini et al. 2021).
+    """``1 − k/T``, with k of T tokens in the shortest prefix after which all are predicted (Carlini et al. 2021).
 
-    The end token does not count. At least ``1/T``, as in OpenUnlearning: a wrong last token scores as a right one.
+    The end token does not count. At least ``1/T``, as in OpenUnlearning: a wrong last token scores like a right one.
     """
     return torch.tensor([_strength(row) for row in observations.rows(observations.hit, end=False)], dtype=torch.float64)
 
@@ -33,7 +33,7 @@ def _strength(hits: Bool[Tensor, " tokens"]) -> float:
 
 
 GUARD = 1e-10
-"""OpenUnlearning's: added to what divides."""
+"""OpenUnlearning's addition to a divisor."""
 
 
 def average_loss(observations: AnswerObservations) -> Float[Tensor, " n"]:
@@ -48,7 +48,7 @@ def probability(observations: AnswerObservations) -> Float[Tensor, " n"]:
 
 
 def normalised_probability(true: AnswerObservations, perturbed: AnswerObservations) -> Float[Tensor, " n"]:
-    """``p / (p + Σ p' + 1e-10)`` over the false answers p': for questions with options, as of real authors.
+    """``p / (p + Σ p' + 1e-10)`` over the false answers p', for questions with options, such as real authors.
 
     Raises:
         DataError: the false answers do not belong to the true ones.
@@ -58,13 +58,13 @@ def normalised_probability(true: AnswerObservations, perturbed: AnswerObservatio
 
 
 def grouped(values: Float[Tensor, " rows"], questions: int) -> Float[Tensor, "n k"]:
-    """One number per false answer as one row per question.
+    """One number per false answer, as one row per question.
 
     Raises:
-        DataError: the questions do not have equally many.
+        DataError: the questions do not all have the same number.
     """
     if not questions or not len(values) or len(values) % questions:
-        raise DataError(f"{len(values)} false answers cannot be told apart by {questions} questions; observe them anew")
+        raise DataError(f"{len(values)} false answers do not divide among {questions} questions; observe them again")
     return values.reshape(questions, -1)
 
 
@@ -72,7 +72,7 @@ def truth_ratio(true: AnswerObservations, perturbed: AnswerObservations) -> Floa
     """``r = p(false) / (p(true) + 1e-10)``, p(false) the geometric mean over the false answers (Maini et al., Eq. 1).
 
     Args:
-        true: of the paraphrased answers; of the answers where a split has no paraphrases.
+        true: of the paraphrased answers, or of the answers if a split has no paraphrases.
         perturbed: of the false answers.
 
     Raises:
@@ -83,19 +83,19 @@ def truth_ratio(true: AnswerObservations, perturbed: AnswerObservations) -> Floa
 
 
 def forget_truth_ratio(ratios: Float[Tensor, " n"]) -> float:
-    """The mean of ``min(r, 1/(r + 1e-10))``, in [0, 1]: 1 where true and false are equally likely, as if never seen."""
+    """The mean of ``min(r, 1/(r + 1e-10))``, in [0, 1]; 1 if true and false are equally likely, as if never seen."""
     return float(ratios.minimum(1.0 / (ratios + GUARD)).mean())
 
 
 def retain_truth_ratio(ratios: Float[Tensor, " n"]) -> float:
-    """The mean of ``max(0, 1 − r)``, in [0, 1]: 1 where false answers are out of the question."""
+    """The mean of ``max(0, 1 − r)``, in [0, 1]; 1 if false answers have no probability."""
     return float((1.0 - ratios).clamp(min=0.0).mean())
 
 
 def rouge(generated: Sequence[str], answers: Sequence[str]) -> dict[str, list[float]]:
     """``rouge1_recall``, ``rougeL_f1`` and ``rougeL_recall`` of each answer, each in [0, 1] (Lin 2004).
 
-    Words are stemmed, as in OpenUnlearning; the score that it reports is ``rougeL_recall``.
+    Words are stemmed, as in OpenUnlearning, which reports ``rougeL_recall``.
 
     Raises:
         DataError: the numbers of texts differ, or rouge-score is not installed.
@@ -103,9 +103,9 @@ def rouge(generated: Sequence[str], answers: Sequence[str]) -> dict[str, list[fl
     try:
         from rouge_score.rouge_scorer import RougeScorer  # type: ignore[import-untyped]
     except ImportError as error:
-        raise DataError("ROUGE comes with rouge-score: pip install 'mnemotomy[tofu]'") from error
+        raise DataError("ROUGE needs rouge-score: pip install 'mnemotomy[tofu]'") from error
     if len(generated) != len(answers):
-        raise DataError(f"{len(generated)} generated answers came with {len(answers)} true ones; give one for each")
+        raise DataError(f"{len(generated)} written answers came with {len(answers)} true ones; give one for each")
     scorer = RougeScorer(["rouge1", "rougeL"], use_stemmer=True)
     scores = [scorer.score(answer, text) for text, answer in zip(generated, answers, strict=True)]
     return {
@@ -116,7 +116,7 @@ def rouge(generated: Sequence[str], answers: Sequence[str]) -> dict[str, list[fl
 
 
 SHARE = 0.4
-"""OpenUnlearning's k on TOFU: the share of an answer's tokens, the worst, that Min-K and Min-K++ look at."""
+"""OpenUnlearning's k on TOFU: the share of an answer's tokens, the least likely, in Min-K and Min-K++."""
 
 _SMALLEST_DEVIATION = 1e-3
 
@@ -127,19 +127,19 @@ def loss_attack(observations: AnswerObservations) -> Float[Tensor, " n"]:
 
 
 def zlib_attack(observations: AnswerObservations) -> Float[Tensor, " n"]:
-    """The average loss over the bytes of the compressed answer (Carlini et al. 2021)."""
+    """The average loss divided by the bytes of the compressed answer (Carlini et al. 2021)."""
     sizes = [len(zlib.compress(text.encode())) for text in observations.texts]
     return average_loss(observations) / torch.tensor(sizes, dtype=torch.float64)
 
 
 def min_k_attack(observations: AnswerObservations, share: float = SHARE) -> Float[Tensor, " n"]:
-    """Minus the mean of the lowest log-probabilities, the end token left out (Shi et al. 2024)."""
+    """Minus the mean of the lowest log-probabilities, without the end token (Shi et al. 2024)."""
     rows = observations.rows(observations.log_probability.double(), end=False)
     return torch.stack([_lowest(row, share) for row in rows])
 
 
 def min_k_plus_plus_attack(observations: AnswerObservations, share: float = SHARE) -> Float[Tensor, " n"]:
-    """The same of ``(log p − μ)/σ``, mean and deviation over the vocabulary, σ at least 1e-3 (Zhang et al. 2025)."""
+    """Min-K of ``(log p − μ)/σ``, with μ and σ over the vocabulary, σ at least 1e-3 (Zhang et al. 2025)."""
     deviation = observations.deviation.double().clamp(min=_SMALLEST_DEVIATION)
     scores = (observations.log_probability.double() - observations.mean.double()) / deviation
     return torch.stack([_lowest(row, share) for row in observations.rows(scores, end=False)])
@@ -152,7 +152,7 @@ ATTACKS = {
     "mia_min_k_plus_plus": min_k_plus_plus_attack,
 }
 """By OpenUnlearning's names. ``mnemotomy.metrics.membership.loss_auc(forget, unseen)`` turns two sets of any of these
-numbers into an AUC: 1 where the forget set looks trained on, 0.5 where it cannot be told."""
+numbers into an AUC: 1 if the forget set looks trained on, 0.5 if the two cannot be told apart."""
 
 
 def _lowest(values: Float[Tensor, " tokens"], share: float) -> Float[Tensor, ""]:

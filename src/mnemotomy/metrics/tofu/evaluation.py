@@ -1,4 +1,4 @@
-"""All metrics of one model on TOFU, as OpenUnlearning nests them in ``TOFU_EVAL.json``."""
+"""All metrics of one model on TOFU, in the structure of OpenUnlearning's ``TOFU_EVAL.json``."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from mnemotomy.observe.answers import AnswerObservations
 from mnemotomy.observe.questions import QuestionObservations
 
 Evaluation = dict[str, dict[str, Any]]
-"""By metric: ``agg_value``, and ``value_by_index`` from the row, as a string, to its numbers."""
+"""By metric: ``agg_value``, and ``value_by_index`` with the numbers of each row, whose index is a string."""
 
 
 def evaluate(
@@ -37,13 +37,12 @@ def evaluate(
     """Every metric that the observed splits allow, by OpenUnlearning's names.
 
     Args:
-        splits: ``forget`` with paraphrased and false answers; where there are, ``retain`` likewise, ``ra`` (real
-            authors) and ``wf`` (world facts) with false ones, and ``holdout``, which membership inference needs.
-        retained: the evaluation of the model that never saw the forget set, which forget quality needs.
+        splits: ``forget`` with paraphrased and false answers; if there are any, also ``retain`` likewise, ``ra`` (real
+            authors) and ``wf`` (world facts) with false ones, and ``holdout`` for membership inference.
+        retained: the evaluation of the gold model, for forget quality.
 
     Raises:
-        DataError: there is no forget split, it lacks what is needed of it, or a package of the extra ``tofu`` is
-            missing.
+        DataError: there is no forget split, or a package of the extra ``tofu`` is missing.
     """
     if "forget" not in splits:
         raise DataError("an evaluation needs the forget split; observe it")
@@ -65,7 +64,7 @@ def evaluate(
 
 
 def values_of(evaluation: Mapping[str, Mapping[str, Any]], metric: str, part: str | None = None) -> Tensor:
-    """The scores of a metric by row; of an attack with ``part`` ``forget`` or ``holdout``.
+    """The scores of a metric by row; for an attack, ``part`` is ``forget`` or ``holdout``.
 
     Raises:
         DataError: the evaluation lacks them.
@@ -75,7 +74,7 @@ def values_of(evaluation: Mapping[str, Mapping[str, Any]], metric: str, part: st
         rows = [row["score"] for row in entry["value_by_index"].values()]
         return torch.tensor(rows, dtype=torch.float64)
     except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"the evaluation holds no scores of {metric!r}; evaluate that model again") from error
+        raise DataError(f"the evaluation has no scores of {metric!r}; evaluate that model again") from error
 
 
 def summary(evaluation: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
@@ -88,7 +87,7 @@ def summary(evaluation: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
 
 
 def _split(name: str, observed: QuestionObservations) -> Evaluation:
-    """What one split shows: probabilities, ROUGE where the model has answered, the truth ratio."""
+    """The metrics of one split: probabilities, ROUGE if the model wrote answers, the truth ratio."""
     found = {f"{name}_Q_A_Prob": _probabilities(observed.answer, len(observed))}
     if observed.paraphrased is not None:
         found[f"{name}_Q_A_PARA_Prob"] = _probabilities(observed.paraphrased, len(observed))
@@ -102,14 +101,14 @@ def _split(name: str, observed: QuestionObservations) -> Evaluation:
             found["forget_truth_ratio"] = _scores(ratios, forget_truth_ratio(ratios))
         else:
             found[f"{name}_Truth_Ratio"] = _scores(ratios, retain_truth_ratio(ratios))
-        if observed.paraphrased is None:  # options, not false answers of the same wording
+        if observed.paraphrased is None:  # options, not rephrased false answers
             shares = normalised_probability(observed.answer, observed.perturbed)
             found[f"{name}_Q_A_Prob_normalised"] = _entry({"prob": shares.tolist()}, float(shares.mean()))
     return found
 
 
 def _probabilities(answers: AnswerObservations, questions: int) -> dict[str, Any]:
-    """Several answers of one question stand in a list."""
+    """A row of the entry lists all answers of a question."""
     values, losses = probability(answers), average_loss(answers)
     mean = float(values.mean())
     if len(answers) > questions:

@@ -1,8 +1,8 @@
-"""A model's row of Table 6: memorization, utility and privacy on the paper's scale, and their harmonic mean."""
+"""A row of Table 6: memorization, utility and privacy on the paper's scale, and their harmonic mean."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +27,7 @@ MEMORIZATION = {
     "pp": "forget_Q_A_PARA_Prob",
     "tr": "forget_truth_ratio",
 }
-"""The metrics of memorization, by their columns in Table 6."""
+"""The metrics of memorization by their columns in Table 6."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ class Scores:
 
     Attributes:
         memorization: rescaled ``em``, ``es``, ``pp`` and ``tr`` (Eq. 27); lower is better.
-        utility: ``mu``, and where fluency was measured ``ff``, by a classifier, or ``ff_perplexity``, under a base
-            model (Eq. 29); higher is better.
+        utility: ``mu``, and if fluency was measured ``ff`` (by a classifier) or ``ff_perplexity`` (under a base model)
+            (Eq. 29); higher is better.
         privacy: by attack, ``1 − 2 |AUC − 0.5|`` (Eq. 30); higher is better.
         forget_quality: ``log10 p`` (Eq. 28); 0 at best.
     """
@@ -55,12 +55,12 @@ class Scores:
     @property
     def utility_score(self) -> float:
         """The harmonic mean of the parts (Eq. 26)."""
-        return harmonic_mean(_values(self.utility))
+        return harmonic_mean(list(self.utility.values()))
 
     @property
     def privacy_score(self) -> float:
         """The harmonic mean over the attacks (Eq. 26)."""
-        return harmonic_mean(_values(self.privacy))
+        return harmonic_mean(list(self.privacy.values()))
 
     @property
     def overall(self) -> float:
@@ -86,13 +86,13 @@ def scores(
     full: Mapping[str, Mapping[str, Any]],
     retained: Mapping[str, Mapping[str, Any]],
 ) -> Scores:
-    """A model's evaluation against those of the full model and of the one that never saw the forget set.
+    """A model's scores, from its evaluation and those of the full and of the gold model.
 
-    An attack's AUC tells the model's numbers on the forget set from the gold model's on the same examples, as the
-    paper has it: the gold model itself scores 1. The AUC against the holdout, OpenUnlearning's, is the evaluation's.
+    As in the paper, an attack's AUC separates the model's numbers on the forget set from the gold model's on the same
+    examples, so the gold model itself scores 1. OpenUnlearning's AUC, against the holdout, is in the evaluation.
 
     Raises:
-        DataError: an evaluation lacks a metric, or has it of other examples.
+        DataError: an evaluation lacks a metric, or has it for other examples.
     """
     utility = {"mu": relative_utility(*(_aggregate(one, "model_utility") for one in (evaluation, full)))}
     if FLUENCY in evaluation and FLUENCY in full:
@@ -121,9 +121,5 @@ def scores(
 def _aggregate(evaluation: Mapping[str, Mapping[str, Any]], metric: str) -> float:
     value = evaluation.get(metric, {}).get("agg_value")
     if value is None:
-        raise DataError(f"the evaluation lacks {metric!r}; observe the splits that it needs and evaluate again")
+        raise DataError(f"the evaluation lacks {metric!r}; evaluate again with the splits that it needs")
     return float(value)
-
-
-def _values(parts: Mapping[str, float]) -> Sequence[float]:
-    return list(parts.values())
