@@ -52,7 +52,7 @@ def test_a_folder_that_loads_and_says_what_ran(models: Path, files: Path):
     assert record["recipe"]["method"]["learning_rate"] == 1e-3
     assert record["recipe"]["seed"] == 3
     card = (files / "out" / "README.md").read_text()
-    for part in ("NPO", before, "learning_rate", "no evaluation was run", str(files / "retain.jsonl")):
+    for part in ("NPO", before, "learning_rate", "No evaluation was run", str(files / "retain.jsonl")):
         assert part in card
     assert invoke(models, files, "--set", "epochs=1").exit_code == 0  # replaces its own
 

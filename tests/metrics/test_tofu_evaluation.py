@@ -156,7 +156,11 @@ def test_files(evaluations: dict[str, Any], tmp_path: Path):
     with pytest.raises(ArtifactError, match="no file"):
         read_evaluation(tmp_path / "none")
     path = tmp_path / "TOFU_EVAL.json"
-    for text, message in (("{", "damaged"), ("[]", "not an evaluation"), ('{"a": {"agg_value": NaN}}', "not a finite number")):
+    for text, message in (
+        ("{", "damaged"),
+        ("[]", "not an evaluation"),
+        ('{"a": {"agg_value": NaN}}', "not a finite number"),
+    ):
         path.write_text(text)
         with pytest.raises(ArtifactError, match=message):
             read_evaluation(tmp_path)

@@ -284,8 +284,8 @@ def test_a_fingerprint_tells_configurations_apart(model: Any, tokenizer: Any):
 @pytest.mark.parametrize(
     ("first", "second", "message"),
     [
-        ({"perturbed_answers": ("a",)}, {"perturbed_answers": ("b", "c")}, "question 2: 2 perturbed answers, where"),
-        ({"paraphrased_answer": "a"}, {}, "question 2 and question 1: one has a paraphrased answer"),
+        ({"perturbed_answers": ("a",)}, {"perturbed_answers": ("b", "c")}, "question 2: 2 perturbed answers, but"),
+        ({"paraphrased_answer": "a"}, {}, "question 2 and question 1: only one has a paraphrased answer"),
     ],
 )
 def test_questions_of_one_split_are_alike(model: Any, tokenizer: Any, first: Any, second: Any, message: str):

@@ -142,9 +142,7 @@ def check_alike(questions: Sequence[TextExample]) -> None:
                 f"{len(first.perturbed_answers)}; give each line of a split the same number"
             )
         if (one.paraphrased_answer is None) != (first.paraphrased_answer is None):
-            raise DataError(
-                f"{here} and {there}: only one has a paraphrased answer; give it on every line or on none"
-            )
+            raise DataError(f"{here} and {there}: only one has a paraphrased answer; give it on every line or on none")
 
 
 def example_of(row: Any, where: str) -> TextExample:
