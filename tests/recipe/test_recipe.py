@@ -21,6 +21,7 @@ import mnemotomy as mt
 from mnemotomy.cli import app
 from mnemotomy.core.errors import (
     ConceptError,
+    ConfigurationError,
     DataError,
     FingerprintError,
     MnemotomyError,
@@ -168,6 +169,7 @@ def test_running_again_replaces_the_output_and_gives_the_same(folder: Path) -> N
         ({"strength": 1e300}, NonFiniteError, "infinite; choose a smaller strength"),
         ({"model": "models/tied", "sites": "all"}, TiedWeightsError, "write 'untie: true' in the recipe"),
         ({"max_length": 4}, DataError, "kyoto.jsonl line 1: the content begins after"),
+        ({"strength": 0.0}, ConfigurationError, "nothing changed: every weight is what it was"),
     ],
 )
 def test_a_failed_run_names_the_cause_and_keeps_the_old_output(

@@ -184,3 +184,12 @@ def test_shapes_of_the_rate():
 def test_a_model_without_anything_to_train_is_refused():
     with pytest.raises(TrainingError, match="no parameter requires gradients"):
         trained_parameters(nn.Linear(1, 1).requires_grad_(False), "test")
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_weights_in_which_updates_are_rounded_away_are_refused(dtype: torch.dtype):
+    model = network().to(dtype)
+    before = state_of(model)
+    with pytest.raises(TrainingError, match="in which most updates are rounded away; load the model in float32"):
+        trained(model)
+    assert same_state(model, before)

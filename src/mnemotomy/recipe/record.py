@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from mnemotomy.core.errors import NonFiniteError
+from mnemotomy.core.errors import ConfigurationError, NonFiniteError
 from mnemotomy.core.keys import file_digest
 from mnemotomy.core.models import save_model
 from mnemotomy.core.version import versions
@@ -60,6 +60,7 @@ def save_with_record(
 
     Raises:
         NonFiniteError: a weight is not finite.
+        ConfigurationError: no weight has changed.
         DataError: the folder holds something else.
     """
     for name, parameter in model.named_parameters():
@@ -67,4 +68,10 @@ def save_with_record(
             raise NonFiniteError(
                 f"{name!r} is NaN or infinite after the edit; choose a smaller strength or a coarser cut"
             )
+    prints = record["model"]
+    if prints["fingerprint_before"] == prints["fingerprint_after"]:
+        raise ConfigurationError(
+            "nothing changed: every weight is what it was, so nothing was saved; choose a lower threshold, a larger "
+            "strength, or, for two-sided, a higher level"
+        )
     save_model(model, folder, tokenizer=tokenizer, extra=beside(record, recipe))

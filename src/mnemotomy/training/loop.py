@@ -18,7 +18,7 @@ from mnemotomy.core.progress import progress_bar
 from mnemotomy.core.seeds import seeded
 from mnemotomy.training.checkpoint import Checkpoints, Progress, State, restore_state, trained_state
 from mnemotomy.training.log import StepLog
-from mnemotomy.training.optimiser import Optimiser
+from mnemotomy.training.optimiser import Optimiser, check_precision
 from mnemotomy.training.processes import OneProcess
 
 Part = TypeVar("Part")
@@ -150,6 +150,7 @@ class _Training(Generic[Part]):
     ) -> None:
         self.draw, self.loss, self.optimiser, self.run, self.accelerator = draw, loss, optimiser, run, accelerator
         self.module = nn.ModuleDict({"model": model} | ({} if companion is None else {"companion": companion}))
+        check_precision((one for one in self.module.parameters() if one.requires_grad), run.name)
         self.prepared, self.optimizer = accelerator.prepare(model, optimiser.optimizer)
         generator = torch.default_generator if run.seed is None else torch.Generator().manual_seed(run.seed)
         self.state = State(self.module, self.optimizer, optimiser.schedule, generator)

@@ -42,6 +42,20 @@ def trained_parameters(model: nn.Module, name: str) -> dict[str, nn.Parameter]:
     return parameters
 
 
+def check_precision(parameters: Iterable[nn.Parameter], name: str) -> None:
+    """Refuse weights in which most updates would be rounded away: bfloat16 keeps 8 bits, float16 11.
+
+    Raises:
+        TrainingError: a parameter is in such a dtype; the message begins with ``name``.
+    """
+    narrow = next((one.dtype for one in parameters if one.dtype in (torch.bfloat16, torch.float16)), None)
+    if narrow is not None:
+        raise TrainingError(
+            f"{name}: the weights are {str(narrow).removeprefix('torch.')}, in which most updates are rounded away; "
+            "load the model in float32 (with precision='bf16' the passes are still bfloat16), or train an adapter"
+        )
+
+
 def decaying_matrices(parameters: Iterable[nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
     """Groups for an optimiser: weight decay on matrices, not on biases and norms."""
     found = list(parameters)
