@@ -24,8 +24,7 @@ def collect(
         typer.Option(metavar="FILE", help="JSON Lines of everything else, such as the retain set; may be repeated."),
     ] = None,
     sites: Annotated[
-        str,
-        typer.Option(help="all-linear, output-head, all, names separated by commas, or a regular expression."),
+        str, typer.Option(help="all-linear, output-head, all, names separated by commas, or a regular expression.")
     ] = "all-linear",
     layers: Annotated[str | None, typer.Option(help="Only these blocks, as in 0-3,7.")] = None,
     positions: Annotated[

@@ -12,27 +12,12 @@ import typer
 from mnemotomy.cli.extras import EXTRAS
 from mnemotomy.cli.outcome import FAILED, emit_json, json_option, one_line_errors
 
-REQUIRED = (
-    "torch",
-    "transformers",
-    "tokenizers",
-    "safetensors",
-    "numpy",
-    "pandas",
-    "pydantic",
-    "jaxtyping",
-    "jinja2",
-    "rich",
-    "ruamel.yaml",
-    "typer",
-    "xxhash",
-)
+_CALCULATING = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "pandas", "jaxtyping", "xxhash")
+REQUIRED = (*_CALCULATING, "pydantic", "ruamel.yaml", "jinja2", "rich", "typer")
 
 
 @one_line_errors()
-def doctor(
-    json_: Annotated[str | None, json_option("the findings")] = None,
-) -> None:
+def doctor(json_: Annotated[str | None, json_option("the findings")] = None) -> None:
     """Show versions, devices and memory, and how to install what is missing.
 
     Exits with 2 if a package is missing that every command needs, else with 0.

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from importlib.metadata import entry_points
 
 import typer
 
@@ -25,18 +24,15 @@ def add_extensions(app: typer.Typer) -> None:
         try:
             command = point.load()
         except Exception as error:  # another distribution must not break our own commands
-            _refuse(app, name, f"'{name}' of {_origin(point)} cannot be loaded: {error}")
+            origin = point.dist.name if point.dist is not None else point.value
+            _refuse(app, name, f"'{name}' of {origin} cannot be loaded: {error}")
         else:
-            _add(app, name, command)
+            if isinstance(command, typer.Typer):
+                app.add_typer(command, name=name)
+            else:
+                app.command(name)(command)
     for name in sorted(KNOWN.keys() - found.keys()):
         _refuse(app, name, f"the command '{name}' is not installed: {KNOWN[name]}")
-
-
-def _add(app: typer.Typer, name: str, command: Any) -> None:
-    if isinstance(command, typer.Typer):
-        app.add_typer(command, name=name)
-    else:
-        app.command(name)(command)
 
 
 def _refuse(app: typer.Typer, name: str, why: str) -> None:
@@ -46,7 +42,3 @@ def _refuse(app: typer.Typer, name: str, why: str) -> None:
 
     settings = {"ignore_unknown_options": True, "help_option_names": []}  # accept any arguments
     app.command(name, hidden=True, context_settings=settings)(refuse)
-
-
-def _origin(point: EntryPoint) -> str:
-    return point.dist.name if point.dist is not None else point.value

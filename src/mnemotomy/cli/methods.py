@@ -10,9 +10,7 @@ from mnemotomy.cli.outcome import emit_json, json_option, one_line_errors
 
 
 @one_line_errors()
-def methods(
-    json_: Annotated[str | None, json_option("the methods")] = None,
-) -> None:
+def methods(json_: Annotated[str | None, json_option("the methods")] = None) -> None:
     """List the unlearning methods with their papers and costs.
 
     'mnemotomy unlearn' and 'mnemotomy bench tofu' run those for language models, 'mnemotomy bench classwise' those for
@@ -38,13 +36,7 @@ def methods(
 
 def listed() -> list[dict[str, Any]]:
     """For each method ``models``, ``name``, ``title``, ``family``, ``cost``, ``needs``, ``paper`` and ``settings``."""
-    import dataclasses
-
     from mnemotomy.methods.registry import PACKAGES, methods
-
-    def settings(kind: Any) -> dict[str, str]:
-        made = kind()
-        return {field.name: repr(getattr(made, field.name)) for field in dataclasses.fields(kind)}
 
     return [
         {
@@ -55,7 +47,7 @@ def listed() -> list[dict[str, Any]]:
             "cost": kind.cost,
             "needs": list(kind.needs),
             "paper": kind.paper,
-            "settings": settings(kind),
+            "settings": {name: repr(value) for name, value in vars(kind()).items()},
         }
         for models in PACKAGES
         for kind in methods(models).values()

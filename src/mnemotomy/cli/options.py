@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mnemotomy.core.errors import ConfigurationError, DataError
-from mnemotomy.text.records import REFERENCE
 
 if TYPE_CHECKING:
     from mnemotomy.core.settings import Choice
@@ -51,6 +50,8 @@ def concept_files(pairs: Iterable[str], reference: list[Path]) -> dict[str, list
     Raises:
         DataError: an option is not such a pair, or uses the name of the reference.
     """
+    from mnemotomy.text.records import REFERENCE
+
     files: dict[str, list[Path]] = {}
     for pair in pairs:
         name, equals, file = pair.partition("=")

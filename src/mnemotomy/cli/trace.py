@@ -10,7 +10,6 @@ import typer
 
 from mnemotomy.cli.options import choice
 from mnemotomy.cli.outcome import console, emit_json, json_option, one_line_errors
-from mnemotomy.text.records import REFERENCE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,6 +50,7 @@ def trace(
     from mnemotomy.engram.filters import FILTER
     from mnemotomy.engram.moments import Moments
     from mnemotomy.report.table import Table
+    from mnemotomy.text.records import REFERENCE
 
     for written in (csv, png, json_):
         if written is not None:
@@ -70,13 +70,9 @@ def trace(
     if json_ is not None:
         emit_json(json.loads(table.to_json(orient="records")), json_)
     if json_ != "-":
-        _print(table)
-
-
-def _print(table: pd.DataFrame) -> None:
-    out = console()
-    for concept, rows in table.groupby("concept", sort=False):
-        _grid(str(concept), rows).print(out)
+        out = console()
+        for name, rows in table.groupby("concept", sort=False):
+            _grid(str(name), rows).print(out)
 
 
 def _grid(concept: str, rows: pd.DataFrame) -> Table:

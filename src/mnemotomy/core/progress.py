@@ -6,9 +6,6 @@ import contextlib
 from collections.abc import Iterable, Iterator
 from typing import Protocol, TypeVar
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
 Item = TypeVar("Item")
 _STEP = 1000
 
@@ -22,19 +19,22 @@ class Advance(Protocol):
 @contextlib.contextmanager
 def progress_bar(description: str, total: int | None, *, enabled: bool = True) -> Iterator[Advance]:
     """Show a bar named ``description``; yields ``advance(steps)``. ``total=None`` for work of unknown length."""
+    from rich import progress as bar  # not above: the command line imports this module
+    from rich.console import Console
+
     console = Console(stderr=True)
     if not enabled or not console.is_terminal:
         yield lambda steps, note="": None
         return
     columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}", markup=False),
+        bar.TextColumn("{task.description}", markup=False),
+        bar.BarColumn(),
+        bar.MofNCompleteColumn(),
+        bar.TimeElapsedColumn(),
+        bar.TimeRemainingColumn(),
+        bar.TextColumn("{task.fields[note]}", markup=False),
     )
-    with Progress(*columns, console=console, transient=True) as progress:
+    with bar.Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(description, total=total, note="")
         yield lambda steps, note="": progress.update(task, advance=steps, note=note)
 

@@ -140,10 +140,7 @@ def continue_greedily(
                 written = write_greedily(model, **batch, ends=ends, max_new_tokens=room)
             else:
                 config = GenerationConfig(
-                    max_new_tokens=room,
-                    do_sample=False,
-                    pad_token_id=tokenizer.pad_token_id,
-                    eos_token_id=ends or None,
+                    max_new_tokens=room, do_sample=False, pad_token_id=tokenizer.pad_token_id, eos_token_id=ends or None
                 )
                 with ignoring_saved_generation_config(model):
                     found = cast(Any, model).generate(**batch, generation_config=config)

@@ -87,7 +87,8 @@ def prepare_edit(
         for make, concepts in ((erase, recipe.erase), (inject, recipe.inject))
         if concepts
     ]
-    counts = {"examples": moments.origin.examples, "tokens": _tokens(moments)}
+    rows = {name: max(moments.count(site, name) for site in moments.readers) for name in moments.concepts}
+    counts = {"examples": moments.origin.examples, "tokens": rows}
     return Prepared(model, tokenizer, sum(parts[1:], parts[0]), recipe, untied, counts)
 
 
@@ -127,11 +128,6 @@ def _atlas(model: nn.Module, moments: Moments, base: nn.Module | None, recipe: E
     # one factorisation at a time, unless the strength depends on all engrams
     keep = None if recipe.strength == "weight-norm" else 1
     return Atlas(model, moments, recipe.cut, base, keep=keep)
-
-
-def _tokens(moments: Moments) -> dict[str, int]:
-    """How many tokens of each concept counted: the most rows that any site saw."""
-    return {name: max(moments.count(site, name) for site in moments.readers) for name in moments.concepts}
 
 
 def _check_sites(model: nn.Module, sites: Mapping[str, Site], recipe: EditRecipe) -> list[str]:

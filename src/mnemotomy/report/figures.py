@@ -124,10 +124,10 @@ def _heatmap(
 ) -> None:
     low, high = limits
     axis.imshow(np.ma.masked_invalid(values), cmap="GnBu", vmin=low, vmax=high, aspect="auto")
-    if max(map(len, columns)) > 3:
-        axis.set_xticks(range(len(columns)), columns, rotation=45, ha="right", rotation_mode="anchor")
-    else:
-        axis.set_xticks(range(len(columns)), columns)
+    slanted: dict[str, Any] = (
+        {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if max(map(len, columns)) > 3 else {}
+    )
+    axis.set_xticks(range(len(columns)), columns, **slanted)
     axis.set_yticks(range(len(rows)), rows)
     axis.tick_params(length=0)
     if len(columns) > _CROWDED:

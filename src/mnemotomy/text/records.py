@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 from mnemotomy.core.errors import DataError
+from mnemotomy.data.json_lines import json_lines
 
 FORMS = "'text', 'question' with 'answer', or 'messages'"
 
@@ -94,8 +95,6 @@ def read_examples(path: str | Path) -> list[TextExample]:
     Raises:
         DataError: the file is missing, empty or unreadable, or a line is malformed; names file and line.
     """
-    from mnemotomy.data.json_lines import json_lines  # imports the progress bar, which the command line avoids
-
     examples = [example_of(row, where) for row, where in json_lines(path, "concept file")]
     if not examples:
         raise DataError(f"{path} is empty; write one JSON object per line with {FORMS}")
@@ -108,8 +107,6 @@ def read_questions(path: str | Path) -> tuple[TextExample, ...]:
     Raises:
         DataError: the file is missing, empty or malformed; names file and line.
     """
-    from mnemotomy.data.json_lines import json_lines
-
     questions = questions_of(json_lines(path))
     if not questions:
         raise DataError(f"{path} is empty; write one JSON object per line with 'question' and 'answer'")
