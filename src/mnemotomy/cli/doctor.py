@@ -18,9 +18,9 @@ REQUIRED = (*_CALCULATING, "pydantic", "ruamel.yaml", "jinja2", "rich", "typer")
 
 @one_line_errors()
 def doctor(json_: Annotated[str | None, json_option("the findings")] = None) -> None:
-    """Show versions, devices and memory, and how to install what is missing.
+    """Show what is installed, and how to install what is missing.
 
-    Exits with 2 if a package is missing that every command needs, else with 0.
+    Also shows devices and memory. Exits with 2 if a package is missing that every command needs, else with 0.
 
     \b
     Example:

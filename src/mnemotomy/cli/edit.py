@@ -32,7 +32,7 @@ def _edit() -> None:
 @edit.command()
 @one_line_errors()
 def show(saved: Saved, json_: Annotated[str | None, json_option("what is shown")] = None) -> None:
-    """Show an edit's origin, its model, and the size of its change at each site.
+    """Show an edit's origin, its model, and its size at each site.
 
     \b
     Example:

@@ -61,7 +61,7 @@ def save_with_record(
     Raises:
         NonFiniteError: a weight is not finite.
         ConfigurationError: no weight has changed.
-        DataError: the folder holds something else.
+        DataError: the folder contains something else.
     """
     for name, parameter in model.named_parameters():
         if not bool(torch.isfinite(parameter).all()):

@@ -148,8 +148,7 @@ class EditRecipe(_Base):
     @classmethod
     def _known_strength(cls, value: Any) -> Any:
         numbers = list(value.values()) if isinstance(value, dict) else [value]
-        fits = value in RULES if isinstance(value, str) else numbers and all(map(_is_number, numbers))
-        if not fits:
+        if not (value in RULES if isinstance(value, str) else numbers and all(map(_is_number, numbers))):
             raise ValueError(f"{value!r}: give a number, a number per site, or one of {', '.join(RULES)}")
         return value
 

@@ -124,7 +124,7 @@ def check_template(tokenizer: Any, name: str, tags: bool, template: Template = O
     if has_chat_template(tokenizer):
         if tags:
             raise DataError(
-                f"--tags is for tokenizers without a chat template, but that of {name} has one; leave it out"
+                f"--tags is for tokenizers without a chat template, but the tokenizer of {name} has one; leave it out"
             )
         return
     changed = [one for one in ("system", "date") if getattr(template, one) != getattr(OPEN_UNLEARNING, one)]
