@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
@@ -15,6 +17,7 @@ from mnemotomy.methods.language.problem import LanguageMethod, TextProblem
 from mnemotomy.methods.registry import methods
 from mnemotomy_bench.classwise.grids import Grid, Row
 from mnemotomy_bench.tofu.run import Plan
+from mnemotomy_bench.tofu.sweeps import chosen_configuration
 
 
 def test_a_method_comes_into_the_grids(monkeypatch: pytest.MonkeyPatch):
@@ -57,3 +60,14 @@ def test_a_method_comes_into_the_grids(monkeypatch: pytest.MonkeyPatch):
     assert other.rows()["nothing"].methods == (Nothing(5),)
     assert Plan(["silence"]).grid() == {"silence": (Silence(3),)}
     assert list(Plan(scale="paper").grid())[-1] == "silence"
+
+
+@pytest.mark.parametrize("pair", ["tofu-tiny", "tofu-384", "tofu-512"])
+def test_published_configurations_are_those_of_the_grids(pair: str):
+    path = Path(__file__).parents[2] / "docs" / "results" / f"{pair}.json"
+    records = [one for one in json.loads(path.read_text(encoding="utf-8")) if "configuration" in one]
+    assert len(records) > 10
+    grid = Plan(chosen=records).grid()
+    assert all(len(grid[one["method"]]) == 1 for one in records)
+    for one in records:
+        assert chosen_configuration(records, one["method"]) == grid[one["method"]][0]

@@ -99,7 +99,7 @@ def test_what_is_in_no_registry_is_named_by_itself() -> None:
             {"name": "hybrid", "then": {"name": "uce"}},
             "hybrid.then: unknown method 'uce'; choose one",
         ),
-        (METHOD, {"name": "hybrid", "start": {"name": "npo"}}, "hybrid: a hybrid starts from a closed-form method"),
+        (METHOD, {"name": "hybrid", "start": {"name": "npo"}}, "hybrid: start must be a closed-form method, not npo"),
         (METHOD, {"name": "rmu", "layer": [1]}, "layer must be a valid integer or a valid number or a valid string"),
         (METHOD, {"name": "uce", "layers": 1}, "uce.layers must be a list, not 1"),
         (METHOD, {"name": "uce", "sites": [[1]]}, "uce.sites must be a valid string, not [[1]]"),

@@ -18,6 +18,13 @@ def configurations(kind: type[LanguageMethod], scale: Scale) -> tuple[LanguageMe
     return tuple(map(_on_paper_sites, kind.grid(scale)))
 
 
+def as_written_now(configuration: str) -> str:
+    """A configuration from a record, in the present settings: earlier records have ``kinds`` and ``embeddings``."""
+    old = "kinds=None, layers=None, positions='answer', embeddings=False,"
+    new = f"sites={PAPER_SITES!r}, layers=None, positions='answer',"
+    return configuration.replace(old, new).replace("kinds=None, layers=None,", "sites='all-linear', layers=None,")
+
+
 def _on_paper_sites(method: LanguageMethod) -> LanguageMethod:
     """The method at the sites of the paper, where it is a closed form that would leave the head alone."""
     if isinstance(method, Collecting):

@@ -29,7 +29,7 @@ from mnemotomy_bench.tofu.cells import (
     treated_cell,
     validated_cell,
 )
-from mnemotomy_bench.tofu.grids import configurations
+from mnemotomy_bench.tofu.grids import as_written_now, configurations
 from mnemotomy_bench.tofu.sharing import Sharing
 from mnemotomy_bench.tofu.subject import Subject
 from mnemotomy_bench.tofu.validation import AS_IN_THE_PAPER, SELECTION
@@ -77,7 +77,7 @@ class Plan:
             grid = {name: configurations(kind, self.scale) for name, kind in kinds.items() if name in named}
         for record in self.chosen:
             if record["method"] in grid and "configuration" in record:  # else it was left out there
-                found = [one for one in grid[record["method"]] if repr(one) == record["configuration"]]
+                found = [one for one in grid[record["method"]] if repr(one) == as_written_now(record["configuration"])]
                 if not found:
                     raise ConfigurationError(
                         f"the configuration {record['configuration']} is in no grid of {record['method']}; run it on "

@@ -25,7 +25,7 @@ from mnemotomy.methods.language.engram import (
 from mnemotomy.methods.language.problem import LanguageMethod
 from mnemotomy.observe.questions import Observed
 from mnemotomy_bench.tofu.cells import BROKEN, cell_key, described, kept, row, row_key
-from mnemotomy_bench.tofu.grids import PAPER_SITES
+from mnemotomy_bench.tofu.grids import PAPER_SITES, as_written_now, configurations
 from mnemotomy_bench.tofu.sharing import Sharing
 from mnemotomy_bench.tofu.subject import Subject
 
@@ -173,12 +173,11 @@ def _cell(subject: Subject, method: LanguageMethod, sharing: Sharing) -> Record:
 def chosen_configuration(records: Sequence[Record], name: str) -> LanguageMethod | None:
     """The configuration that a run chose for a method; None where it was not run."""
     from mnemotomy.methods.registry import methods
-    from mnemotomy_bench.tofu.grids import configurations
 
     known = methods("language models")
     for record in records:
         if record["method"] == name and name in known:
             for one in (*configurations(known[name], "small"), *configurations(known[name], "paper")):
-                if repr(one) == record.get("configuration"):
+                if repr(one) == as_written_now(record.get("configuration", "")):
                     return one
     return None

@@ -46,7 +46,7 @@ class Hybrid(LanguageMethod):
 
     def __post_init__(self) -> None:
         if not isinstance(self.then, GradientMethod):
-            raise ConfigurationError(f"then is a gradient method, not {self.then!r}")
+            raise ConfigurationError(f"then must be a gradient method, not {getattr(self.then, 'name', self.then)}")
         self._start()
 
     def __call__(self, problem: TextProblem) -> nn.Module:
@@ -58,5 +58,7 @@ class Hybrid(LanguageMethod):
     def _start(self) -> LanguageMethod:
         found = method_named("language models", self.start)() if isinstance(self.start, str) else self.start
         if not isinstance(found, LanguageMethod) or found.family != "closed form":
-            raise ConfigurationError(f"start is a closed-form method, not {self.start!r}")
+            raise ConfigurationError(
+                f"start must be a closed-form method, not {getattr(self.start, 'name', self.start)}"
+            )
         return found
