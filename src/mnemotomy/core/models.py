@@ -64,6 +64,8 @@ def load_model(
         raise ModelError(f"unknown dtype {dtype!r}; choose one of {', '.join(DTYPES)}")
     if verify:
         check_folder(name, lambda file: not _is_of_tokenizer(file))
+    if Path(name).is_dir() and not (Path(name) / "config.json").is_file():
+        raise ModelError(f"cannot load a model from {str(name)!r}: it has no config.json, so it is not a model folder")
     try:
         config = transformers.AutoConfig.from_pretrained(str(name), trust_remote_code=False)
         found = [_loaded(kind, str(name), torch_dtype) for kind in _classes_for(config)]
@@ -121,6 +123,11 @@ def load_tokenizer(name: str | Path, *, verify: bool = True) -> Any:
 
     if verify:
         check_folder(name, _is_of_tokenizer)
+    if Path(name).is_dir() and not any(any(Path(name).glob(pattern)) for pattern in ("*token*", "vocab*", "*.model")):
+        raise ModelError(
+            f"cannot load a tokenizer from {str(name)!r}: it has no tokenizer files; save one there with "
+            "tokenizer.save_pretrained"
+        )
     try:
         # AutoTokenizer would replace a generic class by the usual one of the model's type, which splits words
         # otherwise than the folder's tokenizer.json says
