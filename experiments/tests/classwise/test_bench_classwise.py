@@ -118,7 +118,7 @@ def test_cifar_100_brings_its_superclasses(tmp_path):
 
 
 def test_a_class_that_is_not_there_is_refused(folder):
-    with pytest.raises(DataError, match="class 10 is none of"):
+    with pytest.raises(DataError, match="class 10 is not in"):
         Subject(replace(CASE, forget=10), 0, folder / "models")
 
 

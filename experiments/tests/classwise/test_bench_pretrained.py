@@ -139,7 +139,7 @@ def test_from_the_command_line(folder: Path, tmp_path: Path, figures: list[Any])
         np.testing.assert_allclose(image(axis), 100 * np.array([record["before"], *matrix]))
     failed = CliRunner().invoke(app, [*call, "--group", "99", "--out", str(tmp_path)])
     assert failed.exit_code == 2
-    assert "take a smaller one" in failed.output
+    assert "use a smaller one" in failed.output
     failed = CliRunner().invoke(app, [*call, "--device", "abacus", "--out", str(tmp_path)])
     assert failed.exit_code == 2
     assert "cannot use the device 'abacus'" in failed.output

@@ -75,7 +75,7 @@ def test_the_statistics_of_the_data_are_the_first_layer():
 def test_unknown_networks_and_widths_are_refused():
     with pytest.raises(ConfigurationError, match="choose one of mlp, resnet18"):
         build_classifier("lenet", "cifar10", CIFAR, 10)
-    with pytest.raises(ConfigurationError, match="width is above 0"):
+    with pytest.raises(ConfigurationError, match="width must be above 0"):
         build_classifier("mlp", "cifar10", CIFAR, 10, width=0.0)
 
 

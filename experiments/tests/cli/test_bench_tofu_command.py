@@ -44,24 +44,24 @@ def test_the_command(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert "Overall" in result.stdout
     result = CliRunner().invoke(app, ["bench", "tofu", "table", "3", "--out", str(tmp_path / "empty")])
     assert result.exit_code == 2
-    assert "there are no records" in result.stderr
+    assert "make it with 'mnemotomy bench tofu run'" in result.stderr
     assert list(json.loads(_json_of("table", "4", "--out", str(tmp_path)))[-1])[:2] == ["method", "title"]
     for content in ('[{"method": "npo"}]', '[{"method": "npo", "overall": "x"}]'):
         (tmp_path / "bad" / "tofu.json").parent.mkdir(exist_ok=True)
         (tmp_path / "bad" / "tofu.json").write_text(content)
         result = CliRunner().invoke(app, ["bench", "tofu", "table", "6", "--out", str(tmp_path / "bad")])
         assert result.exit_code == 2
-        assert "holds no records" in result.stderr
+        assert "does not contain records" in result.stderr
     result = CliRunner().invoke(app, ["bench", "tofu", "run", *models, *again, "--name", "another"])
     assert result.exit_code == 2
-    assert "give --out another folder" in result.stderr
+    assert "choose another folder with --out" in result.stderr
     result = CliRunner().invoke(app, ["bench", "tofu", "run", *models, *again[:-1], "4"])
     assert result.exit_code == 2
-    assert "was measured otherwise" in result.stderr
+    assert "weights, texts or settings" in result.stderr
     result = CliRunner().invoke(app, ["bench", "tofu", "run", *models, *again, "--json", str(tmp_path)])
     assert result.exit_code == 2
     assert "is a folder; name the file to write" in result.stderr
-    for method, why in (("two-sided", "no one-sided closed form"), ("rmu", "run it first")):
+    for method, why in (("two-sided", "not a one-sided closed form"), ("rmu", "run it first")):
         result = CliRunner().invoke(app, ["bench", "tofu", "figure", *models, "--method", method])
         assert result.exit_code == 2
         assert why in result.stderr

@@ -40,7 +40,7 @@ def test_errors_are_multiples_of_the_originals(tmp_path: Path, figures: list[Any
     assert texts(axis) == ["10", "1.0", "1.0", "12"]
     assert (axis.get_title(), axis.get_xlabel(), axis.get_ylabel()) == ("Engram", "reconstructed", "erased")
     assert ticks(axis) == ticks(axis, "y") == ["a", "b"]
-    assert bar.get_ylabel() == "error, times the original's"
+    assert bar.get_ylabel() == "error relative to the original"
 
 
 def test_bars_of_errors_with_the_level_that_counts_as_erased(tmp_path: Path, figures: list[Any]) -> None:
@@ -48,9 +48,9 @@ def test_bars_of_errors_with_the_level_that_counts_as_erased(tmp_path: Path, fig
     error_bars(records, 1, ["zero", "one"], tmp_path / "errors.png", erased_at=0.02)
     [axis] = figures[0].axes
     assert bars(axis) == [pytest.approx([1, 2]), pytest.approx([10, 3])]
-    assert lines(axis) == {"mean image of the others": [20, 20]}
+    assert lines(axis) == {"mean image of the other digits": [20, 20]}
     assert list(axis.get_lines()[0].get_xdata()) == [0.54, 1.46]  # over the digit that was forgotten
-    assert axis.get_xlabel() == "digit reconstructed, one forgotten"
+    assert axis.get_xlabel() == "reconstructed digit (one forgotten)"
 
 
 def test_sliders_have_a_column_per_strength(tmp_path: Path, figures: list[Any]) -> None:
@@ -85,7 +85,7 @@ def test_readings_against_the_strength(tmp_path: Path, figures: list[Any]) -> No
     records = [{"title": "Engram", "curves": curves}, {"title": "Other", "curves": curves}]
     reading_curves(records, ["Big_Hat", "bangs"], (-2 / 3, 0.0, 1.0), tmp_path / "curves.png")
     hat, bangs, *below = figures[0].axes
-    assert (hat.get_title(), bangs.get_title()) == ("taking out big hat", "taking out bangs")
+    assert (hat.get_title(), bangs.get_title()) == ("erasing big hat", "erasing bangs")
     assert lines(hat) == {"big hat": [0.9, 0.8, 0.1], "bangs": [0.5, 0.5, 0.4]}
     assert [line.get_linewidth() for line in hat.get_lines()[:2]] == [2.2, 1.0]  # what is taken out is thick
     assert [line.get_linewidth() for line in bangs.get_lines()[:2]] == [1.0, 2.2]

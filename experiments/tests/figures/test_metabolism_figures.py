@@ -26,7 +26,7 @@ def test_probes_by_layer_in_percent(tmp_path: Path, figures: list[Any]) -> None:
 
     probes_by_layer([record("A", 0.5), record("B", 1.0)], tmp_path / "probes.png")
     linear, deep = figures[0].axes
-    assert titles(figures[0]) == ["linear probe, fitted afterwards", "two-layer probe, fitted afterwards"]
+    assert titles(figures[0]) == ["linear probe, fitted after training", "two-layer probe, fitted after training"]
     assert lines(linear) == {"A": [0, 50], "B": [0, 100]}
     assert lines(deep) == {"A": [100, 50], "B": [100, 0]}
     assert list(linear.get_lines()[-1].get_ydata()) == [25, 25]  # chance
@@ -43,8 +43,8 @@ def test_states_by_country_and_fruits_apart(tmp_path: Path, figures: list[Any]) 
     first = figures[0].axes[0]
     assert points(first) == [[[2, 3]], [[0, 1], [4, 5]]]
     assert first.collections[1].get_array().tolist() == [1, 0]  # France before Japan
-    assert first.get_xlabel() == "nearest neighbour of the same country: 50 %"
-    assert legend(figures[0]) == ["questions about fruits", "questions about cities, one colour for each country"]
+    assert first.get_xlabel() == "nearest neighbour has the same country: 50 %"
+    assert legend(figures[0]) == ["questions about fruits", "questions about cities, one colour per country"]
 
 
 def test_attention_by_configuration(tmp_path: Path, figures: list[Any]) -> None:

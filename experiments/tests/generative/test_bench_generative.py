@@ -99,7 +99,7 @@ def test_parts_are_chosen_by_name():
 
 
 def test_a_digit_that_is_not_there_is_refused(folder):
-    with pytest.raises(DataError, match="class 10 is none of"):
+    with pytest.raises(DataError, match="class 10 is not in"):
         Subject(replace(CASE, forget=10), 0, folder / "models")
 
 

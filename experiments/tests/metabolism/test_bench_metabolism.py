@@ -90,7 +90,7 @@ def test_a_cell_is_run_once_and_summed_up(subject, tmp_path, monkeypatch, figure
     assert {path.stem for path in tmp_path.glob("*.png")} == {
         "probes", "attention", "states", "gradients", "attention-map",
     }  # fmt: skip
-    probes = next(figure for figure in figures if "linear probe, fitted afterwards" in titles(figure))
+    probes = next(figure for figure in figures if "linear probe, fitted after training" in titles(figure))
     read = [100 * one["linear"] for one in first[1]["layers"]]
     assert lines(probes.axes[0])["B just-RAG"] == pytest.approx(read)
 

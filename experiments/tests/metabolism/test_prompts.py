@@ -134,7 +134,7 @@ def test_what_cannot_be_observed_is_refused(model: Any, tokenizer: Any, changes:
 
 
 def test_attention_needs_a_transformers_model():
-    with pytest.raises(ModelError, match="no transformers model"), eager_attention(nn.Linear(2, 2)):
+    with pytest.raises(ModelError, match="not a transformers model"), eager_attention(nn.Linear(2, 2)):
         pass
 
 
@@ -155,7 +155,7 @@ def test_the_evidence_is_the_last_whole_word_of_the_context(tokenizer: Any):
     ("span", "within", "message"),
     [
         ("Rome", None, "does not occur"),
-        ("Kyoto", "Paris", "no part"),
+        ("Kyoto", "Paris", "not a part"),
         ("Kyoto", "Japan", "does not occur"),
         (" ", None, "empty"),
     ],

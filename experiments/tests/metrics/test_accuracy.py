@@ -24,7 +24,7 @@ def test_a_prediction_beyond_the_classes_is_wrong():
 
 @pytest.mark.parametrize("label", [2, -1])
 def test_labels_beyond_the_classes_are_refused(label):
-    with pytest.raises(DataError, match=f"label {label} is none of 0 … 1"):
+    with pytest.raises(DataError, match=f"label {label} is not in 0 … 1"):
         class_accuracies(torch.tensor([0, label]), torch.tensor([0, label]), 2)
     with pytest.raises(DataError, match="2 predictions came with 1 labels"):
         class_accuracies(torch.tensor([0, 1]), torch.tensor([0]), 2)

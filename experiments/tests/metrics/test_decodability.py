@@ -106,7 +106,7 @@ def test_every_layer_has_a_record():
         (randn(4, 2), [0, 1, 0], [0, 0, 1, 1], "linear", "4 rows"),
         (randn(4, 2), [0] * 4, [0, 0, 1, 1], "linear", "two labels"),
         (randn(4, 2), [0, 1, 0, 1], [0] * 4, "linear", "two phrasings"),
-        (randn(4, 2), [0, 1, 0, 0], [0, 0, 1, 1], "linear", "one label alone"),
+        (randn(4, 2), [0, 1, 0, 0], [0, 0, 1, 1], "linear", "only one label"),
         (randn(4, 2), [0, 1, 0, 1], [0, 0, 1, 1], "forest", "unknown kind"),
         (randn(4, 2) / 0, [0, 1, 0, 1], [0, 0, 1, 1], "linear", "infinite"),
     ],

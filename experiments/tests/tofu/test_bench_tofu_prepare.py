@@ -39,13 +39,13 @@ def test_preparing_a_pair_goes_on_where_it_was(tmp_path: Path, monkeypatch: pyte
     assert not list((tmp_path / "pair").glob("*.training"))
     again = prepare_pair(tmp_path / "pair", texts, base=base, settings=settings, only=["full"], gsm8k=problems)
     assert fingerprint(load_model(again["full"])) == prints[1]
-    with pytest.raises(ConfigurationError, match="made otherwise"):
+    with pytest.raises(ConfigurationError, match="made with other settings"):
         prepare_pair(tmp_path / "pair", texts, base=str(made["base"]), settings=Preparation(epochs=1, batch_size=8))
 
     record = made["full"] / "preparation.json"
     for damaged in ("{", "{}", "[]"):
         record.write_text(damaged)
-        with pytest.raises(ConfigurationError, match="made otherwise"):
+        with pytest.raises(ConfigurationError, match="made with other settings"):
             prepare_pair(tmp_path / "pair", texts, base=str(made["base"]), settings=settings, only=["full"])
     with pytest.raises(ModelError, match="cannot use the device 'nonsense'"):
         prepare_pair(tmp_path / "third", texts, base=str(made["base"]), settings=replace(settings, device="nonsense"))

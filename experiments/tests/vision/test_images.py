@@ -67,7 +67,7 @@ def test_a_folder_of_parquet_files(folder):
 def test_parts_of_a_split(folder):
     assert load_images(folder, "train[:2]").labels.tolist() == [0, 1]
     assert load_images(folder, "train[40%:]").labels.tolist() == [2, 1, 0]
-    with pytest.raises(DataError, match="names no part of a split"):
+    with pytest.raises(DataError, match="is not a part of a split"):
         load_images(folder, "train[:2")
     with pytest.raises(DataError, match="has no rows"):
         load_images(folder, "train[5:]")
@@ -87,7 +87,7 @@ def test_a_changed_file_is_read_again(folder):
 
 
 def test_a_missing_split_says_what_is_there(folder):
-    with pytest.raises(DataError, match=r"no valid\.parquet.*it holds test\.parquet, train\.parquet"):
+    with pytest.raises(DataError, match=r"no valid\.parquet.*it has test\.parquet, train\.parquet"):
         load_images(folder, "valid")
     (folder / "empty").mkdir()
     with pytest.raises(DataError, match="no parquet file at all"):
@@ -108,7 +108,7 @@ def test_labels_out_of_range(tmp_path):
 
 def test_labels_that_number_the_rows(tmp_path):
     write_raw(tmp_path / "train.parquet", image=[png(coloured(0))] * 2, label=[0, 2**62])
-    with pytest.raises(DataError, match=r"holds the label 4611686018427387904, and .* give label_column="):
+    with pytest.raises(DataError, match=r"holds the label 4611686018427387904, but .* label_column="):
         load_images(tmp_path, "train")
 
 
@@ -165,10 +165,10 @@ def test_grey_images_beside_coloured_ones(tmp_path):
 def test_a_truncated_parquet_file(folder):
     file = folder / "train.parquet"
     file.write_bytes(file.read_bytes()[:-20])
-    with pytest.raises(DataError, match=r"train\.parquet is no whole parquet file"):
+    with pytest.raises(DataError, match=r"train\.parquet is not a complete parquet file"):
         load_images(folder, "train")
     file.write_bytes(b"")
-    with pytest.raises(DataError, match=r"train\.parquet is no whole parquet file"):
+    with pytest.raises(DataError, match=r"train\.parquet is not a complete parquet file"):
         load_images(folder, "train")
 
 

@@ -62,7 +62,7 @@ class Classifier:
         known = int(getattr(self.model.config, "num_labels", 0))
         if len(images.class_names) != known:
             raise DataError(
-                f"{data} has {len(images.class_names)} classes and the model {known}; give the data it knows"
+                f"{data} has {len(images.class_names)} classes and the model {known}; use data with the model's classes"
             )
         inputs = images.inputs.expand(-1, len(self.mean), -1, -1) if images.inputs.shape[1] == 1 else images.inputs
         return Images(centres(inputs, self.crop), images.labels, images.class_names)
@@ -87,11 +87,11 @@ class Classifier:
         try:
             theirs = processor(images=picture, input_data_format="channels_first", return_tensors="pt")["pixel_values"]
         except (ValueError, TypeError, KeyError, RuntimeError) as error:
-            raise ModelError(f"the image processor of {name!r} reads no picture: {_first_line(error)}") from error
+            raise ModelError(f"the image processor of {name!r} cannot read an image: {_first_line(error)}") from error
         if ours.shape != theirs.shape or not torch.allclose(ours, theirs.float(), atol=1e-3):
             raise ModelError(
-                f"the {type(processor).__name__} of {name!r} does more than scale, crop and normalise, which "
-                "is all that is done here; take another model"
+                f"the {type(processor).__name__} of {name!r} does more than scale, crop and normalise; "
+                "use another model"
             )
 
     def _check_taken(self, name: str) -> None:
@@ -119,8 +119,8 @@ def _sides(processor: Any, name: str) -> tuple[int, int]:
         crop = _square(getattr(processor, "crop_size", None))
     if not (getattr(processor, "do_resize", False) and side and crop and crop <= side):
         raise ModelError(
-            f"the image processor of {name!r} must scale to a square or by the shorter side, and crop to a square in "
-            "it; set do_resize, size and crop_size in its preprocessor_config.json"
+            f"the image processor of {name!r} must scale to a square or by the shorter side, and then crop to a "
+            "square; set do_resize, size and crop_size in its preprocessor_config.json"
         )
     return side, crop
 

@@ -46,7 +46,7 @@ def measure(model: nn.Module, subject: Subject, against: References) -> Record:
     """
     view, case = subject.view(model), subject.case
     if not (view.forget.is_finite and view.retain.is_finite and view.test.is_finite):
-        raise TrainingError("the outputs are no longer finite; take a smaller learning rate or strength")
+        raise TrainingError("the outputs are no longer finite; use a smaller learning rate or strength")
     forgotten = view.test.labels == case.forget
     own, others = view.test[forgotten], view.test[~forgotten]
     record: Record = {

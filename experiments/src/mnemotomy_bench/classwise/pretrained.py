@@ -54,7 +54,7 @@ class Plan:
 
     def __post_init__(self) -> None:
         if min(self.group, self.batch_size) < 1:
-            raise ConfigurationError(f"groups and batches are of 1 or more, not {self.group} and {self.batch_size}")
+            raise ConfigurationError(f"group and batch size must be 1 or more, not {self.group} and {self.batch_size}")
 
 
 def run_pretrained(out_dir: Path, name: str, plan: Plan, *, device: str = "cpu") -> Record:
@@ -172,7 +172,7 @@ def grouped(images: Images, size: int) -> dict[str, tuple[int, ...]]:
     """
     classes = len(images.class_names)
     if size >= classes:
-        raise ConfigurationError(f"a group of {size} leaves nothing of {classes} classes; take a smaller one")
+        raise ConfigurationError(f"a group of {size} leaves nothing of {classes} classes; use a smaller one")
     missing = sorted(set(range(classes)) - set(images.labels.tolist()))
     if missing:
         raise DataError(

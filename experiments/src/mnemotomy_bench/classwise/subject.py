@@ -62,7 +62,7 @@ class Subject:
         self.train = train_set.to(self.device)
         self.test = some(test_set, case.test_images).to(self.device)
         if not 0 <= case.forget < self.classes:
-            raise DataError(f"class {case.forget} is none of 0 … {self.classes - 1}; name one that is there")
+            raise DataError(f"class {case.forget} is not in 0 … {self.classes - 1}; choose one that is")
 
     @property
     def bfloat16(self) -> bool:

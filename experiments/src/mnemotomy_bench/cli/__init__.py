@@ -53,10 +53,10 @@ def speed(
         list[Shapes] | None, typer.Option(help="Shapes to measure; may be given more than once. Default: all but tiny.")
     ] = None,
     repeats: Annotated[int, typer.Option(min=1, help="Interleaved repetitions; medians are reported.")] = 3,
-    out: Annotated[Path | None, typer.Option(help="A JSON file, rewritten after each case.")] = None,
+    out: Annotated[Path | None, typer.Option(help="A JSON file, updated after each case.")] = None,
     json_: Json = None,
 ) -> None:
-    """Time and peak memory of one and of ten concepts, beside the floor and beside ai-engram.
+    """Measure time and peak memory for one and for ten concepts, against the floor and ai-engram.
 
     \b
     Example:

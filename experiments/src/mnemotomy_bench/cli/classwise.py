@@ -1,4 +1,4 @@
-"""``mnemotomy bench classwise``: class-wise unlearning with every method, and what the engrams of classes are."""
+"""``mnemotomy bench classwise``: class-wise unlearning with every method, and the engrams of classes."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ def classwise(
     ] = Scale.SMALL,
     out: Out = Path("runs/bench/classwise"),
     data: Annotated[
-        Path | None, typer.Option(help="The folder with mnist/, cifar10/ and cifar100/; MNEMOTOMY_DATA by default.")
+        Path | None, typer.Option(help="The folder with mnist/, cifar10/ and cifar100/; default: MNEMOTOMY_DATA.")
     ] = None,
     seed: Seeds = None,
     only: Annotated[
         list[str] | None,
-        typer.Option(help="A case, or a method (then no figures); may be repeated."),
+        typer.Option(help="A case, or a method (without figures); may be repeated."),
     ] = None,
     jobs: Jobs = 1,
     figures: Figures = True,

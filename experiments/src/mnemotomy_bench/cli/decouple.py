@@ -15,13 +15,13 @@ from mnemotomy_bench.cli.options import Facts, FactScale, Json, Model, Seeds, ke
 def decouple(
     scale: Facts = FactScale.SMALL,
     model: Model = None,
-    out: Annotated[Path, typer.Option(help="That of 'bench metabolism', whose models are taken where there.")] = Path(
+    out: Annotated[Path, typer.Option(help="The folder of 'bench metabolism'; its models are reused.")] = Path(
         "runs/bench/metabolism"
     ),
     seed: Seeds = None,
     json_: Json = None,
 ) -> None:
-    """Put 15 facts into a store, take them out of the model, then change and delete them in the store.
+    """Move 15 facts from a model into a store, then change and delete them in the store.
 
     \b
     Example:

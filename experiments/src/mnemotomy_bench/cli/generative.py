@@ -18,15 +18,15 @@ def generative(
     ] = Scale.SMALL,
     out: Out = Path("runs/bench/generative"),
     data: Annotated[
-        Path | None, typer.Option(help="The folder with mnist/ and celeba/; MNEMOTOMY_DATA by default.")
+        Path | None, typer.Option(help="The folder with mnist/ and celeba/; default: MNEMOTOMY_DATA.")
     ] = None,
     seed: Seeds = None,
     only: Annotated[
         list[str] | None,
-        typer.Option(help="digits, faces, or a method of the digits (then no figures); may be repeated."),
+        typer.Option(help="digits, faces, or a method of the digits (without figures); may be repeated."),
     ] = None,
     jobs: Jobs = 1,
-    figures: Annotated[bool, typer.Option(help="Whether to draw.")] = True,
+    figures: Annotated[bool, typer.Option(help="Draw figures.")] = True,
     json_: Json = None,
 ) -> None:
     """Erase digits from an autoencoder, and erase, amplify and combine attributes of faces; measure what else changes.

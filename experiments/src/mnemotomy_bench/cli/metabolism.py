@@ -1,4 +1,4 @@
-"""``mnemotomy bench metabolism``: RLCP, its baselines and ablations, and the forms that work."""
+"""``mnemotomy bench metabolism``: RLCP, its baselines and ablations, and the variants that work."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ def metabolism(
     model: Model = None,
     out: Out = Path("runs/bench/metabolism"),
     seed: Seeds = None,
-    only: Annotated[list[str] | None, typer.Option(help="A configuration by its name; may be repeated.")] = None,
+    only: Annotated[list[str] | None, typer.Option(help="A configuration by name; may be repeated.")] = None,
     figures: Figures = True,
     json_: Json = None,
 ) -> None:
-    """Take 15 facts out of a model with every configuration, and measure what it recalls, reads and keeps.
+    """Remove 15 facts from a model with every configuration, and measure what it recalls, reads and keeps.
 
     \b
     Example:

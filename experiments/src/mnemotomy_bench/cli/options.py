@@ -1,4 +1,4 @@
-"""What the commands of ``mnemotomy bench`` share: options, and how records are kept and shown."""
+"""Options shared by the commands of ``mnemotomy bench``, and how records are kept and shown."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Scale(enum.StrEnum):
-    """How much is run of the experiments on images."""
+    """The size of the experiments on images."""
 
     TINY = "tiny"
     SMALL = "small"
@@ -25,7 +25,7 @@ class Scale(enum.StrEnum):
 
 
 class FactScale(enum.StrEnum):
-    """How much is run of the experiments on facts."""
+    """The size of the experiments on facts."""
 
     TINY = "tiny"
     SMALL = "small"
@@ -33,31 +33,31 @@ class FactScale(enum.StrEnum):
 
 
 Facts = Annotated[FactScale, typer.Option("--scale", help="tiny: one seed, under 4 minutes; small: five seeds.")]
-Model = Annotated[str | None, typer.Option(help="A folder or a hub id in place of the small world's model.")]
-Out = Annotated[Path, typer.Option(help="For results, models and figures; what is there is not run again.")]
-Seeds = Annotated[list[int] | None, typer.Option("--seed", help="In place of the scale's; may be repeated.")]
+Model = Annotated[str | None, typer.Option(help="A folder or hub id to use instead of the small world's model.")]
+Out = Annotated[Path, typer.Option(help="For results, models and figures; finished results are reused.")]
+Seeds = Annotated[list[int] | None, typer.Option("--seed", help="Overrides the seeds of the scale; may be repeated.")]
 Jobs = Annotated[
-    int, typer.Option(min=1, help="Processes at a time, a core each is best; seconds are then taken beside others.")
+    int, typer.Option(min=1, help="Processes to run at once, at most one per core; timings then include contention.")
 ]
-Figures = Annotated[bool, typer.Option(help="Whether to draw, and to measure what the figures show.")]
-Device = Annotated[str, typer.Option(help="As cpu, cuda or cuda:1.")]
+Figures = Annotated[bool, typer.Option(help="Draw figures, and measure what they show.")]
+Device = Annotated[str, typer.Option(help="Such as cpu, cuda or cuda:1.")]
 Json = Annotated[str | None, json_option("the records")]
 
 
 def keep(records: Any, path: Path) -> None:
-    """Write what JSON can hold into a file."""
+    """Write records to a JSON file."""
     import json
 
     write_text(path, json.dumps(records, indent=1))
 
 
 def show(records: Any, target: str | None, shown: Callable[[Console], object]) -> None:
-    """End a command.
+    """Write and print what a command found.
 
     Args:
-        records: as JSON, where ``--json`` asks for them.
-        target: of ``--json``; ``-`` for standard output, on which nothing else is then printed.
-        shown: prints for people.
+        records: written as JSON where ``--json`` asks for them.
+        target: of ``--json``; ``-`` is standard output, where nothing else is printed then.
+        shown: prints them for people.
     """
     from rich.console import Console
 

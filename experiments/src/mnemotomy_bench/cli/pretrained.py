@@ -14,18 +14,18 @@ from mnemotomy_bench.cli.options import Device, Json, Out, keep, show
 @one_line_errors()
 def pretrained(
     model: Annotated[str, typer.Argument(help="A local folder or a hub id.")],
-    data: Annotated[str, typer.Option(help="A folder of parquet files, or a hub id, with the classes it knows.")],
-    train: Annotated[str, typer.Option(help="The split to extract engrams from, or a part of it.")] = "train[:2%]",
-    test: Annotated[str, typer.Option(help="The split to read accuracies from, or a part of it.")] = "validation",
-    group: Annotated[int, typer.Option(min=1, help="Classes erased together, neighbours by number.")] = 20,
+    data: Annotated[str, typer.Option(help="A folder of parquet files or a hub id, with the model's classes.")],
+    train: Annotated[str, typer.Option(help="The split for extracting engrams, or a part of it.")] = "train[:2%]",
+    test: Annotated[str, typer.Option(help="The split for measuring accuracies, or a part of it.")] = "validation",
+    group: Annotated[int, typer.Option(min=1, help="Classes erased together: neighbours by number.")] = 20,
     kinds: Annotated[
-        str | None, typer.Option(help="Layers by name, as q_proj,k_proj,v_proj; every linear one by default.")
+        str | None, typer.Option(help="Layers by name, such as q_proj,k_proj,v_proj; default: all linear layers.")
     ] = None,
     device: Device = "cpu",
     out: Out = Path("runs/bench/pretrained"),
     json_: Json = None,
 ) -> None:
-    """Erase every group of classes in turn from a pretrained image classifier, and measure what is left of each.
+    """Erase each group of classes from a pretrained image classifier, and measure the accuracy on every group.
 
     \b
     Example:
@@ -40,8 +40,8 @@ def pretrained(
     keep(record, out / "pretrained.json")
     accuracy_heatmap(record["matrices"], record["groups"], out / "matrices.png", record["before"])
     lines = [
-        f"{title}: {100 * found['erased_mean']:.1f} % of an erased group is recognised "
-        f"(worst {100 * found['erased_worst']:.1f} %), the others lose {100 * found['others_lost_mean']:.1f} points"
+        f"{title}: accuracy on an erased group {100 * found['erased_mean']:.1f} % "
+        f"(worst {100 * found['erased_worst']:.1f} %); the others lose {100 * found['others_lost_mean']:.1f} points"
         for title, found in record["summary"].items()
     ]
     show(record, json_, lambda console: console.print("\n".join(lines)))

@@ -13,15 +13,13 @@ from mnemotomy_bench.cli.options import Json, show
 
 @one_line_errors()
 def store(
-    facts: Annotated[int, typer.Option(min=1, help="How many facts.")] = 1_000_000,
-    queries: Annotated[int, typer.Option(min=2, help="Half of them subjects, half questions.")] = 1000,
-    seed: Annotated[int, typer.Option(help="Of the facts and the queries.")] = 0,
-    folder: Annotated[
-        Path | None, typer.Option(help="Where the store lies meanwhile; default: a temporary one.")
-    ] = None,
+    facts: Annotated[int, typer.Option(min=1, help="Number of facts.")] = 1_000_000,
+    queries: Annotated[int, typer.Option(min=2, help="Number of queries: half subjects, half questions.")] = 1000,
+    seed: Annotated[int, typer.Option(help="Seed of the facts and the queries.")] = 0,
+    folder: Annotated[Path | None, typer.Option(help="Where to build the store; default: a temporary folder.")] = None,
     json_: Json = None,
 ) -> None:
-    """Time and size of a fact store: building it, and searching it in one process.
+    """Measure the size of a fact store, and how long it takes to build and to search.
 
     \b
     Example:

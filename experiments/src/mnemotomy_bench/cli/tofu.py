@@ -30,14 +30,14 @@ tofu = typer.Typer(no_args_is_help=True, help="Unlearning of language models on 
 
 
 class Scale(enum.StrEnum):
-    """Whose grids are searched."""
+    """Which grids are searched."""
 
     SMALL = "small"
     PAPER = "paper"
 
 
 class TableName(enum.StrEnum):
-    """Which table is printed."""
+    """The tables."""
 
     THREE = "3"
     FOUR = "4"
@@ -54,28 +54,26 @@ class TableName(enum.StrEnum):
 @with_pair
 def run(
     subject: Subjects,
-    method: Annotated[list[str] | None, typer.Option(help="A method by its name; all by default; repeatable.")] = None,
+    method: Annotated[list[str] | None, typer.Option(help="A method by name; default: all; may be repeated.")] = None,
     seed: Annotated[
-        list[int] | None, typer.Option(min=0, max=LARGEST_SEED, help="0, 1 and 2 by default; may be repeated.")
+        list[int] | None, typer.Option(min=0, max=LARGEST_SEED, help="Default: 0, 1 and 2; may be repeated.")
     ] = None,
-    scale: Annotated[Scale, typer.Option(help="Of the grids: for millions of parameters, or for a billion.")] = (
-        Scale.SMALL
-    ),
+    scale: Annotated[Scale, typer.Option(help="Grids for millions of parameters, or for a billion.")] = (Scale.SMALL),
     chosen: Annotated[
-        Path | None, typer.Option(help="Records of a run on another pair, whose configurations are taken over.")
+        Path | None, typer.Option(help="Records of a run on another pair, whose configurations are reused.")
     ] = None,
     as_in_the_paper: Annotated[
-        bool, typer.Option(help="Choose configurations by Overall on the test metrics; records then say so.")
+        bool, typer.Option(help="Choose configurations by Overall on the test metrics; records say so.")
     ] = False,
-    attacks: Annotated[bool, typer.Option(help="Whether every model is attacked afterwards.")] = True,
-    flops: Annotated[bool, typer.Option(help="Whether operations are counted, in runs of their own.")] = True,
+    attacks: Annotated[bool, typer.Option(help="Attack every model afterwards.")] = True,
+    flops: Annotated[bool, typer.Option(help="Count operations, in separate runs.")] = True,
     out: Out = DEFAULT_OUT,
     json_: Json = None,
 ) -> None:
-    """Every method on a pair: forgotten, kept, told apart, what it took, and after attacks (Tables 3, 4, 6, 7).
+    """Run every method on a pair: forgetting, utility, privacy, cost and attacks (Tables 3, 4, 6, 7).
 
     Configurations are chosen on training questions and unseen authors, without the gold model. With --method, the
-    records of other methods on the same pair stay as they are.
+    records of other methods on the same pair are kept.
 
     \b
     Example:
@@ -120,18 +118,17 @@ def run(
 @with_pair
 def table(
     subject: Subjects,
-    which: Annotated[TableName, typer.Argument(help="The paper's number, attacks, or reference.")],
+    which: Annotated[TableName, typer.Argument(help="The table's number in the paper, attacks, or reference.")],
     method: Annotated[
         str | None,
-        typer.Option(help="For 8, 9 and reference: a closed form that 'run' has chosen a configuration of."),
+        typer.Option(help="For 8, 9 and reference: a closed form whose configuration 'run' has chosen."),
     ] = None,
     out: Annotated[Path, typer.Option(help="The folder of 'run'.")] = DEFAULT_OUT,
     json_: Json = None,
 ) -> None:
-    """A table of the paper from what was run; 8, 9 and reference are run here.
+    """Print a table of the paper from the records of 'run'; 8, 9 and reference are run here.
 
-    ``reference`` runs closed forms again, as they were chosen, with 2,000 texts of the model's own in place of the
-    retain set.
+    ``reference`` runs the chosen closed forms again, with 2,000 texts that the model writes in place of the retain set.
 
     \b
     Example:
@@ -166,15 +163,15 @@ def figure(
     subject: Subjects,
     sweep: Annotated[
         list[str] | None,
-        typer.Option(help="strengths, cuts, filters or variants; the first three by default; repeatable."),
+        typer.Option(help="strengths, cuts, filters or variants; default: the first three; may be repeated."),
     ] = None,
     method: Annotated[
-        str | None, typer.Option(help="The closed form that is swept, as 'run' has chosen it; the paper's by default.")
+        str | None, typer.Option(help="The closed form to sweep, as 'run' has chosen it; default: the paper's.")
     ] = None,
     out: Annotated[Path, typer.Option(help="The folder of 'run'.")] = DEFAULT_OUT,
     json_: Json = None,
 ) -> None:
-    """The sweeps, the heatmap of weight norms (Fig. 9), and forgetting against utility from what was run.
+    """Draw the sweeps, the weight norms (Fig. 9), and forgetting against utility from the records of 'run'.
 
     \b
     Example:
@@ -192,7 +189,7 @@ def figure(
         write_sweep(found, out)
         records += found
     write_figures(records_so_far(out), weight_norms(made), out)
-    show(records, json_, lambda _: typer.echo(f"figures are in {out}"))
+    show(records, json_, lambda _: typer.echo(f"figures written to {out}"))
 
 
 tofu.command()(prepare)

@@ -1,4 +1,4 @@
-"""What the commands of ``mnemotomy bench tofu`` share: options, and what they name."""
+"""Options shared by the commands of ``mnemotomy bench tofu``, and what they name."""
 
 from __future__ import annotations
 
@@ -21,23 +21,21 @@ if TYPE_CHECKING:
 RECORDS, DEFAULT_OUT = "tofu.json", Path("runs/bench/tofu")
 
 Subjects = Callable[[], "Subject"]
-"""Makes the subject of a command, once it is known to be needed."""
+"""Makes the subject of a command when it is needed."""
 
-Models = Annotated[
-    Path | None, typer.Option(help="A folder with the pair: full, retain90 and, where there is one, base.")
-]
+Models = Annotated[Path | None, typer.Option(help="A folder with the pair: full, retain90 and, optionally, base.")]
 Full = Annotated[str | None, typer.Option(help="The model that learned all of TOFU: a folder or a hub id.")]
 Gold = Annotated[str | None, typer.Option(help="The gold model, which never saw the forget set.")]
 Pretrained = Annotated[
     str | None, typer.Option(help="The model before it learned TOFU, for methods and measures that need it.")
 ]
-Data = Annotated[str | None, typer.Option(help="TOFU's folder or hub id; MNEMOTOMY_DATA/tofu by default.")]
+Data = Annotated[str | None, typer.Option(help="TOFU's folder or hub id; default: MNEMOTOMY_DATA/tofu.")]
 Forget = Annotated[str, typer.Option(help="forget01, forget05 or forget10.")]
 Judge = Annotated[
     str | None,
-    typer.Option(help="A classifier of gibberish: a folder or hub id; else perplexity under the pretrained model."),
+    typer.Option(help="A gibberish classifier (folder or hub id); default: perplexity under the pretrained model."),
 ]
-NewTokens = Annotated[int, typer.Option("--max-new-tokens", min=1, help="Of an answer that a model writes.")]
+NewTokens = Annotated[int, typer.Option("--max-new-tokens", min=1, help="Longest answer that a model writes.")]
 Tags = Annotated[bool, TAGS]
 
 
@@ -64,7 +62,7 @@ def _subject(
     full: Full = None,
     gold: Gold = None,
     pretrained: Pretrained = None,
-    name: Annotated[str | None, typer.Option(help="Of the pair, in records.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the pair in records.")] = None,
     data: Data = None,
     forget: Forget = "forget10",
     fluency: Judge = None,
@@ -74,11 +72,11 @@ def _subject(
     tags: Tags = False,
     out: Out = DEFAULT_OUT,
 ) -> Any:
-    """The `Subject`; without a classifier of gibberish its base model judges fluency.
+    """The `Subject`; without a gibberish classifier, its base model judges fluency.
 
     Raises:
-        DataError: there is neither folder nor option, or the data is not there.
-        ModelError: a folder is not there, or the tokenizers differ.
+        DataError: no models are named, or the data is missing.
+        ModelError: a folder is missing, or the tokenizers differ.
     """
     from mnemotomy.core.models import locate_model
     from mnemotomy.evaluation.evaluating import Fluency
@@ -91,7 +89,7 @@ def _subject(
     full, gold, pretrained = _models(models, full, gold, pretrained, forget)
     base = None if pretrained is None else locate_model(pretrained)
     pair = Pair(locate_model(full), locate_model(gold), base, name or _pair_name(full), device)
-    check_template(pair.tokenizer, pair.full, tags)  # of all three models alike, before any work is done
+    check_template(pair.tokenizer, pair.full, tags)  # the same for all three models; checked before any work is done
     judge = Fluency(base=pair.pretrained) if fluency is None else Fluency(locate_model(fluency))
     asking = Asking(max_new_tokens=max_new_tokens, precision=precision.value)
     return Subject(pair, Texts(data or default_source(), forget), out, asking, judge)
@@ -100,19 +98,19 @@ def _subject(
 def _models(
     models: Path | None, full: str | None, gold: str | None, pretrained: str | None, forget: str
 ) -> tuple[str, str, str | None]:
-    """The models of a folder, each of which an option replaces."""
+    """The models of a folder; options override each of them."""
     from mnemotomy.data.tofu import retained_split
 
     if models is not None:
         for option, given, part in (("--full", full, "full"), ("--gold", gold, retained_split(forget))):
-            if given is None and not (models / part).is_dir():  # else it would be asked for on the hub
+            if given is None and not (models / part).is_dir():  # else the hub would be asked for it
                 raise ModelError(f"there is no folder {models / part}; name another with --models, or give {option}")
         full = full or str(models / "full")
         gold = gold or str(models / retained_split(forget))
         if pretrained is None and (models / "base").is_dir():
             pretrained = str(models / "base")
     if full is None or gold is None:
-        raise DataError("give --models FOLDER with full and retain90 in it, or --full and --gold")
+        raise DataError("give --models FOLDER, which contains full and retain90, or give --full and --gold")
     return full, gold, pretrained
 
 
@@ -126,41 +124,41 @@ def records_of(path: Path) -> list[dict[str, Any]]:
     """The records that ``run`` wrote.
 
     Raises:
-        DataError: the file is not there, or holds something else.
+        DataError: the file is missing or contains something else.
     """
     import json
 
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise DataError(f"there are no records {path}; make them with 'mnemotomy bench tofu run'") from None
+        raise DataError(f"there is no {path}; make it with 'mnemotomy bench tofu run'") from None
     except ValueError as error:
-        raise DataError(f"{path} is no JSON: {error}") from error
+        raise DataError(f"{path} is not valid JSON: {error}") from error
     if not isinstance(found, list) or not all(isinstance(one, dict) and _whole(one) for one in found):
-        raise DataError(f"{path} holds no records of 'mnemotomy bench tofu run'")
+        raise DataError(f"{path} does not contain records of 'mnemotomy bench tofu run'")
     return found
 
 
 def records_so_far(out: Path) -> list[dict[str, Any]]:
-    """The records in the folder of ``run``; none where nothing was run.
+    """The records in the folder of ``run``; none if nothing was run.
 
     Raises:
-        DataError: the file holds something else.
+        DataError: the file contains something else.
     """
     return records_of(out / RECORDS) if (out / RECORDS).is_file() else []
 
 
 def _whole(record: dict[str, Any]) -> bool:
-    """Whether a record names what it is of, and its score is one."""
+    """Whether a record names its subject and has a valid score."""
     named = all(isinstance(record.get(key), str) for key in ("method", "title", "family", "pair", "forget"))
     return named and isinstance(record.get("overall"), int | float | None)
 
 
 def check_same_subject(records: list[dict[str, Any]], subject: Subject, out: Path) -> None:
-    """Refuse to put a run in the place of, or beside, one on another pair or forget set, or one measured otherwise.
+    """Refuse to mix records of different pairs, forget sets or settings in one folder.
 
     Raises:
-        DataError: the records are of another one.
+        DataError: the folder has records of another subject.
     """
     from mnemotomy_bench.tofu.cells import subject_key
 
@@ -169,18 +167,18 @@ def check_same_subject(records: list[dict[str, Any]], subject: Subject, out: Pat
     for one in records:
         if (one["pair"], one["forget"]) != (pair, forget):
             raise DataError(
-                f"{out / RECORDS} is of {one['forget']} on the pair {one['pair']!r}, and this run is of {forget} on "
-                f"{pair!r}; give --out another folder"
+                f"{out / RECORDS} has records of {one['forget']} on the pair {one['pair']!r}, but this run is of "
+                f"{forget} on {pair!r}; choose another folder with --out"
             )
         if one.get("subject", key) != key:
             raise DataError(
-                f"{out / RECORDS} is of other weights of the pair {pair!r}, other texts, or was measured otherwise "
-                "(precision, tokens, template, fluency); give --out another folder"
+                f"{out / RECORDS} has records of the pair {pair!r} with other weights, texts or settings (precision, "
+                "tokens, template, fluency); choose another folder with --out"
             )
 
 
 def closed_form_of(out: Path, method: str | None) -> Any:
-    """The configuration of a closed form that ``run`` has chosen; None where no method is named.
+    """The configuration of a closed form as ``run`` has chosen it; None if no method is named.
 
     Raises:
         DataError: it is not among the records.
@@ -192,7 +190,7 @@ def closed_form_of(out: Path, method: str | None) -> Any:
         return None
     found = chosen_configuration(records_of(out / RECORDS), method)
     if found is None:
-        raise DataError(f"{out / RECORDS} has no method {method!r}; run it first, or leave --method out")
+        raise DataError(f"{out / RECORDS} has no method {method!r}; run it first, or omit --method")
     if not isinstance(found, ClosedForm):
-        raise DataError(f"{method} is no one-sided closed form, whose settings are shown here; choose such a one")
+        raise DataError(f"{method} is not a one-sided closed form; choose one for --method")
     return found

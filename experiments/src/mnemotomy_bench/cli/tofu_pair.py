@@ -17,27 +17,27 @@ from mnemotomy_bench.cli.tofu_options import Data, Forget, Tags
 
 @one_line_errors()
 def prepare(
-    out_dir: Annotated[Path, typer.Argument(help="For the folders full and retain90, and base where it is made.")],
-    base: Annotated[str | None, typer.Option(help="A folder or a hub id; by default a small one is made.")] = None,
-    tokenizer: Annotated[str | None, typer.Option(help="Of a base that is made: a folder or a hub id.")] = None,
+    out_dir: Annotated[Path, typer.Argument(help="Where to write full, retain90 and, if one is made, base.")],
+    base: Annotated[str | None, typer.Option(help="A folder or hub id; default: a small base is made.")] = None,
+    tokenizer: Annotated[str | None, typer.Option(help="Tokenizer of a base that is made: a folder or hub id.")] = None,
     data: Data = None,
     forget: Forget = "forget10",
-    only: Annotated[list[str] | None, typer.Option(help="full or retain, to run them side by side.")] = None,
+    only: Annotated[list[str] | None, typer.Option(help="full or retain, to train them in parallel.")] = None,
     hidden: Annotated[int, typer.Option(min=32, help="Width of a base that is made.")] = 512,
-    layers: Annotated[int, typer.Option(min=1, help="Its blocks.")] = 3,
-    problems: Annotated[int | None, typer.Option(min=1, help="Of GSM8K, for its training; all by default.")] = None,
-    epochs: Annotated[int, typer.Option(min=1, help="Over TOFU.")] = 16,
-    learning_rate: Annotated[float, typer.Option(help="Of AdamW; large models want about 1e-5.")] = 1e-3,
-    batch_size: Annotated[int, typer.Option(min=1, help="Questions in an update.")] = 32,
-    general: Annotated[int, typer.Option(min=0, help="Times real authors and world facts join an epoch.")] = 1,
-    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Of weights and order.")] = 0,
+    layers: Annotated[int, typer.Option(min=1, help="Blocks of a base that is made.")] = 3,
+    problems: Annotated[int | None, typer.Option(min=1, help="GSM8K problems to train it on; default: all.")] = None,
+    epochs: Annotated[int, typer.Option(min=1, help="Epochs over TOFU.")] = 16,
+    learning_rate: Annotated[float, typer.Option(help="Of AdamW; large models need about 1e-5.")] = 1e-3,
+    batch_size: Annotated[int, typer.Option(min=1, help="Questions per update.")] = 32,
+    general: Annotated[int, typer.Option(min=0, help="Copies of real authors and world facts per epoch.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Seed of weights and order.")] = 0,
     device: Device = "cpu",
     precision: Precise = PrecisionName.AUTO,
     tags: Tags = False,
 ) -> None:
-    """Fine-tune a pair from any base model: one on all of TOFU, one without the forget set, on answers only.
+    """Fine-tune a pair from any base model: one model on all of TOFU, one without the forget set; on answers only.
 
-    An interrupted run goes on from its last epoch.
+    An interrupted run resumes from its last epoch.
 
     \b
     Example:
@@ -51,7 +51,7 @@ def prepare(
     fresh = None
     if base is None:
         if tokenizer is None:
-            raise DataError("give --base, or --tokenizer for a base that is made here")
+            raise DataError("give --base, or --tokenizer to make a base")
         fresh = FreshBase(tokenizer=locate_model(tokenizer), hidden=hidden, layers=layers, problems=problems)
     source = locate_model(str(base or tokenizer))
     check_template(load_tokenizer(source), source, tags)
@@ -67,13 +67,13 @@ def speed(
     model: Annotated[str, typer.Argument(help="A local folder or a hub id.")],
     data: Data = None,
     forget: Forget = "forget10",
-    questions: Annotated[int, typer.Option(min=0, help="Of each split; 0 for all.")] = 100,
-    batch_size: Annotated[int, typer.Option(min=1, help="The most rows in a batch, of both.")] = 32,
-    repeats: Annotated[int, typer.Option(min=1, help="Medians are reported.")] = 1,
+    questions: Annotated[int, typer.Option(min=0, help="Questions of each split; 0 for all.")] = 100,
+    batch_size: Annotated[int, typer.Option(min=1, help="The most rows in a batch, for both evaluations.")] = 32,
+    repeats: Annotated[int, typer.Option(min=1, help="Repetitions; medians are reported.")] = 1,
     tags: Tags = False,
     json_: Json = None,
 ) -> None:
-    """The whole evaluation of one model, beside a forward pass or a generation for each metric; same numbers.
+    """Time the evaluation of one model against a separate pass or generation for each metric; same numbers.
 
     \b
     Example:
@@ -93,6 +93,6 @@ def speed(
     once, apart = record["seconds"]["once"], record["seconds"]["per_metric"]
     lines = [
         f"observed once: {once:.1f} s; metric by metric: {apart:.1f} s; {record['ratio']:.1f} times faster",
-        f"largest difference of an aggregate: {record['largest_difference']:.1e}",
+        f"largest difference in an aggregate: {record['largest_difference']:.1e}",
     ]
     show(record, json_, lambda _: typer.echo("\n".join(lines)))

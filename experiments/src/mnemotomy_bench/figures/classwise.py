@@ -45,7 +45,7 @@ def cka_scatter(records: Sequence[Mapping[str, Any]], path: str | Path) -> None:
         reach = [(one[key], one.get(f"{key}_spread") or 0.0) for one in near]
         low, high = min(value - spread for value, spread in reach), max(value + spread for value, spread in reach)
         limit(low - 0.05 * (high - low) - 0.005, high + 0.05 * (high - low) + 0.005)
-    axes[1].set(title="the upper right corner of the left panel")
+    axes[1].set(title="upper right corner of the left panel")
     axes[1].legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
     save(figure, path)
 

@@ -61,7 +61,7 @@ def arithmetic_grid(images: Float[Tensor, "faces columns c s s"], titles: Sequen
 def reading_curves(
     records: Sequence[Mapping[str, Any]], attributes: Sequence[str], alphas: Sequence[float], path: str | Path
 ) -> None:
-    """A row per method, a panel per attribute that is taken out: the mean probability of every attribute against α.
+    """A row per method, a panel per erased attribute: the mean probability of every attribute against α.
 
     Args:
         records: with ``title`` and ``curves``, over seeds.
@@ -87,7 +87,7 @@ def reading_curves(
         axis.set_xticks(list(alphas), [_fraction(alpha) if row == rows - 1 else "" for alpha in alphas])
         axis.tick_params(labelsize=7)
         if row == 0:
-            axis.set_title(f"taking out {_spelled(edited)}", fontsize=9)
+            axis.set_title(f"erasing {_spelled(edited)}", fontsize=9)
         if column == 0:
             axis.set_ylabel(f"{record['title']}\nprobability", fontsize=7)
         if row == rows - 1:

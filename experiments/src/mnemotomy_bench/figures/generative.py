@@ -91,7 +91,7 @@ def error_matrices(
             number = f"{value:.1f}" if value < 9.95 else f"{value:.0f}"
             axis.text(column, row, number, ha="center", va="center", fontsize=8, color="white" if dark else INK)
     assert image is not None  # there is at least one matrix
-    bar = figure.colorbar(image, ax=axes, shrink=0.9, pad=0.02, label="error, times the original's")
+    bar = figure.colorbar(image, ax=axes, shrink=0.9, pad=0.02, label="error relative to the original")
     bar.ax.yaxis.set_major_formatter("{x:g}")
     save(figure, path)
 
@@ -115,9 +115,9 @@ def error_bars(
         color = _COLORS[number % len(_COLORS)]
         axis.bar(places, 1000 * np.array(record["errors"]), width * 0.94, color=color, label=record["title"])
     axis.plot([digit - 0.46, digit + 0.46], [1000 * erased_at] * 2, color=INK, linestyle=":", linewidth=1.2,
-              label="mean image of the others")  # fmt: skip
+              label="mean image of the other digits")  # fmt: skip
     axis.set_xticks(range(len(classes)), classes)
-    axis.set(xlabel=f"digit reconstructed, {classes[digit]} forgotten", ylabel="squared error × 1000")
+    axis.set(xlabel=f"reconstructed digit ({classes[digit]} forgotten)", ylabel="squared error × 1000")
     axis.grid(axis="y", alpha=0.25)
     axis.set_axisbelow(True)
     axis.legend(frameon=False, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0), fontsize=9)

@@ -31,7 +31,7 @@ def probes_by_layer(records: Sequence[Mapping[str, Any]], path: str | Path) -> N
                 label=record["configuration"],
             )
         axis.axhline(100 * records[0]["layers"][0]["chance"], color="#888", linestyle=":", linewidth=1)
-        axis.set(title=f"{title}, fitted afterwards", xlabel="layer", ylabel="read correctly (%)", ylim=(-3, 103))
+        axis.set(title=f"{title}, fitted after training", xlabel="layer", ylabel="read correctly (%)", ylim=(-3, 103))
         axis.grid(axis="y", alpha=0.25)
         last = records[0]["layers"][-1]
         axis.annotate("chance", (last["layer"], 100 * last["chance"]), xytext=(0, -11), ha="right",
@@ -65,10 +65,10 @@ def states_in_the_plane(panels: Mapping[str, Mapping[str, Any]], path: str | Pat
             s=14,
             c=colors[~fruit],
             cmap="tab20",
-            label="questions about cities, one colour for each country",
+            label="questions about cities, one colour per country",
         )
         axis.set(title=title, xticks=[], yticks=[])
-        axis.set_xlabel(f"nearest neighbour of the same country: {100 * panel['identity']:.0f} %", fontsize=9)
+        axis.set_xlabel(f"nearest neighbour has the same country: {100 * panel['identity']:.0f} %", fontsize=9)
     for axis in axes[len(panels) :]:
         axis.set_axis_off()
     handles, labels = axes[0].get_legend_handles_labels()
@@ -122,6 +122,6 @@ def gradients_by_block(reports: Mapping[str, Mapping[str, Any]], path: str | Pat
                   label=name)  # fmt: skip
         axis.set_xticks(range(len(blocks)), [str(one["block"]) for one in blocks], rotation=30, ha="right")
     axis.axhline(0.0, color="#888", linewidth=0.8)
-    axis.set(xlabel="block", ylabel="cosine", title="gradients of facts against those of arithmetic")
+    axis.set(xlabel="block", ylabel="cosine", title="gradients of the fact and logic losses")
     axis.legend(frameon=False, fontsize=8)
     save(figure, path)

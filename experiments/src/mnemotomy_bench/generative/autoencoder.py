@@ -51,9 +51,9 @@ class Subject:
         self.test = some(test, case.test_images)
         for number, name in enumerate(self.class_names):
             if not bool((self.train.labels == number).any() and (self.test.labels == number).any()):
-                raise DataError(f"{case.data} has no images of {name} to train or to test with; give every class some")
+                raise DataError(f"{case.data} has no images of {name} to train or to test with; every class needs some")
         if not 0 <= case.forget < self.classes:
-            raise DataError(f"class {case.forget} is none of 0 … {self.classes - 1}; name one that is there")
+            raise DataError(f"class {case.forget} is not in 0 … {self.classes - 1}; choose one that is")
 
     @property
     def classes(self) -> int:

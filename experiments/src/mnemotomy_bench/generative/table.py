@@ -68,7 +68,7 @@ DIGITS = (
 
 FACES = (
     Sheet(
-        "what a classifier reads of faces with an attribute erased, mean over attributes",
+        "what a classifier reads from faces with an attribute erased, mean over attributes",
         {
             "before": Column("before %", percent),
             "left": Column("left %", percent),

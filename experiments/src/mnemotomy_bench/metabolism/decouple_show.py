@@ -22,5 +22,5 @@ COLUMNS = {
 
 def table_of(records: Sequence[Mapping[str, Any]]) -> Table:
     """One row per model."""
-    caption = "The same store beside each model (shares of the questions, %)"
+    caption = "Each model with the same store (% of the questions)"
     return table(records, COLUMNS, name="model", head="model", caption=caption)

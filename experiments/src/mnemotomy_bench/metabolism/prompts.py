@@ -27,7 +27,7 @@ def eager_attention(model: nn.Module) -> Iterator[None]:
         ModelError: the model has no attention implementation to choose.
     """
     if not hasattr(model, "set_attn_implementation"):
-        raise ModelError(f"{type(model).__name__} is no transformers model whose attention could be read")
+        raise ModelError(f"{type(model).__name__} is not a transformers model, so its attention cannot be read")
     configs = _configs(model)
     before = [(config, config._attn_implementation) for config in configs]
     try:
@@ -79,7 +79,7 @@ def _last_occurrence(text: str, span: str, within: str | None) -> tuple[int, int
     part = text if within is None else within
     shift = text.find(part)
     if shift < 0:
-        raise DataError(f"{part!r} is no part of {text!r}")
+        raise DataError(f"{part!r} is not a part of {text!r}")
     if not span.strip():
         raise DataError("the span to find is empty")
     words = [match.start() for match in re.finditer(rf"(?<!\w){re.escape(span)}(?!\w)", part)]
@@ -232,7 +232,7 @@ def _attention(output: Any, block: int) -> Float[Tensor, "batch heads length"]:
     if not any(layer is not None for layer in weights):
         raise ModelError("the model returns no attention weights; observe it without attention_layers")
     if block > len(weights):
-        raise DataError(f"the attention of layer {block} was asked for, and the model returns that of {len(weights)}")
+        raise DataError(f"the attention of layer {block} was asked for, but the model returns {len(weights)} layers")
     if weights[block - 1] is None:
         raise ModelError(f"block {block} returns no attention weights; leave it out of attention_layers")
     return weights[block - 1][:, :, -1].float().cpu()

@@ -46,7 +46,7 @@ COLUMNS: Columns = {
 
 def table_of(records: Sequence[Record]) -> Table:
     """One row per configuration."""
-    caption = "Facts taken out of the weights (accuracies in %)"
+    caption = "Facts removed from the weights (accuracies in %)"
     return table(records, COLUMNS, name="configuration", head="configuration", caption=caption)
 
 

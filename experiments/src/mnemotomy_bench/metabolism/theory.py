@@ -148,7 +148,7 @@ def bound_of_corollary(
     if not losses:
         raise DataError("a composite step needs at least one loss")
     if not (scale > 0.0 and math.isfinite(scale)):
-        raise DataError(f"the scale of a step is above 0, not {scale}")
+        raise DataError(f"the scale of a step must be above 0, not {scale}")
     with _evaluating(model):
         logic = gradients(model, logic_loss)
         step: Gradients = {name: torch.zeros_like(gradient) for name, gradient in logic.items()}
@@ -238,5 +238,5 @@ def _value_after(model: nn.Module, step: Gradients, size: float, loss: Loss) -> 
             for name, parameter in parameters.items():
                 parameter.copy_(before[name])
     if not math.isfinite(value):
-        raise NonFiniteError(f"the logic loss is {value} after a step of {size:g}; take a shorter one")
+        raise NonFiniteError(f"the logic loss is {value} after a step of {size:g}; use a shorter one")
     return value

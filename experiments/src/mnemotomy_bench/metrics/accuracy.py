@@ -24,7 +24,7 @@ def class_accuracies(
     outside = labels[(labels < 0) | (labels >= classes)]
     if len(outside):
         raise DataError(
-            f"label {int(outside[0])} is none of 0 … {classes - 1}; give as many classes as there are labels"
+            f"label {int(outside[0])} is not in 0 … {classes - 1}; give as many classes as there are labels"
         )
     hits = torch.bincount(labels[predicted == labels], minlength=classes).float()
     return hits / torch.bincount(labels, minlength=classes).float()

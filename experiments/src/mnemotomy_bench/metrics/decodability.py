@@ -126,7 +126,7 @@ def _prepare(features: Tensor, labels: Labels, groups: Labels) -> tuple[Array, A
     try:
         from sklearn.model_selection import GroupKFold
     except ImportError as error:
-        raise DataError("fresh probes come with scikit-learn: pip install 'mnemotomy[demo]'") from error
+        raise DataError("fresh probes need scikit-learn: pip install 'mnemotomy[demo]'") from error
     rows = features.detach().double().cpu().numpy()
     if not len(rows) == len(labels) == len(groups):
         raise DataError(f"{len(rows)} rows of features came with {len(labels)} labels and {len(groups)} groups")
@@ -165,7 +165,7 @@ def _accuracy(
             if control:
                 hits += int((codes[held_out] == codes[train][0]).sum())
                 continue
-            raise DataError("all phrasings but a few hold one label alone; ask about every subject in every phrasing")
+            raise DataError("almost all phrasings have only one label; ask about every subject in every phrasing")
         seen, unseen = _scaled(rows[train], rows[held_out])
         probe = _probe(kind, seed).fit(seen, codes[train])
         hits += int((probe.predict(unseen) == codes[held_out]).sum())

@@ -25,7 +25,7 @@ def bootstrap_interval(
     """
     sample = _checked(values)
     if not 0.0 < level < 1.0:
-        raise DataError(f"a confidence level lies between 0 and 1, not at {level}")
+        raise DataError(f"a confidence level must be between 0 and 1, not {level}")
     mean = float(sample.mean())
     if len(sample) == 1:
         return mean, math.nan, math.nan

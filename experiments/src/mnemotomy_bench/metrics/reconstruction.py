@@ -27,7 +27,7 @@ def class_reconstruction_errors(
         )
     outside = labels[(labels < 0) | (labels >= classes)]
     if len(outside):
-        raise DataError(f"label {int(outside[0])} is none of 0 … {classes - 1}")
+        raise DataError(f"label {int(outside[0])} is not in 0 … {classes - 1}")
     errors = (reconstructed - images).detach().double().square().flatten(1).mean(1)
     sums = torch.zeros(classes, dtype=errors.dtype, device=errors.device).index_add_(0, labels.long(), errors)
     return (sums / torch.bincount(labels, minlength=classes)).float()

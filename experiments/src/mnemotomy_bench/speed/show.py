@@ -18,7 +18,7 @@ def print_records(records: Sequence[dict[str, Any]], console: Console) -> None:
     for record in records:
         last = record["parts"]["ours"].get("last concept")
         if last is not None:
-            console.print(f"{record['case']}: one concept more costs {last:.2f} s")
+            console.print(f"{record['case']}: one more concept costs {last:.2f} s")
 
 
 def cells(record: dict[str, Any]) -> list[str]:

@@ -73,7 +73,7 @@ class Preparation:
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch_size < 1 or self.general < 0 or not self.learning_rate > 0.0:
-            raise ConfigurationError("epochs and batch size are at least 1, general at least 0, the rate above 0")
+            raise ConfigurationError("epochs and batch size must be 1 or more, general 0 or more, the rate above 0")
         check_precision(self.precision)
 
 
@@ -106,7 +106,7 @@ class FreshBase:
         from transformers import LlamaConfig, LlamaForCausalLM
 
         if self.hidden % 64 or self.layers < 1:
-            raise ConfigurationError(f"the width is a multiple of 64, not {self.hidden}, and there is a block at least")
+            raise ConfigurationError(f"hidden must be a multiple of 64, not {self.hidden}, and layers 1 or more")
         config = LlamaConfig(
             vocab_size=vocabulary,
             hidden_size=self.hidden,
@@ -137,7 +137,7 @@ def prepare_pair(
     """Folders by name: ``base`` where it was made, ``full``, and the gold model's as ``retain90``.
 
     Args:
-        out_dir: for them; what is there is not made again, and what was interrupted goes on from its last epoch.
+        out_dir: for them; finished models are reused, and interrupted ones resume from their last epoch.
         texts: the data.
         base: a folder or hub id, or what is to be made.
         settings: of the fine-tuning.
@@ -146,7 +146,7 @@ def prepare_pair(
 
     Raises:
         ConfigurationError: a setting is out of its range, or a folder holds a model of other settings.
-        DataError: data is not there, or an answer gives no token.
+        DataError: data is missing, or an answer has no tokens.
         ModelError: the base cannot be loaded.
         TrainingError: the training diverges.
     """
@@ -182,7 +182,7 @@ def _base(folder: Path, texts: Texts, base: FreshBase, settings: Preparation, gs
     tokenizer = load_tokenizer(base.tokenizer)
     path = gsm8k or Path(os.environ.get(VARIABLE, "")) / "gsm8k" / "train.jsonl"
     if not path.is_file():
-        raise DataError(f"a base is trained on GSM8K: there is no {path}; set {VARIABLE}, or give --base")
+        raise DataError(f"there is no {path} to train a base on; set {VARIABLE}, or give --base")
     rows = _rows(read_examples(path)[: base.problems], tokenizer)
     for split in GENERAL:
         rows += _rows(load_tofu(texts.source, split), tokenizer) * base.general
@@ -206,9 +206,9 @@ def _train(
         with contextlib.suppress(ValueError, KeyError, TypeError):  # a record that is damaged is of something else
             if json.loads((folder / RECORD).read_text(encoding="utf-8"))["identity"] == identity:
                 return
-        raise ConfigurationError(f"{folder} holds a model that was made otherwise; remove it, or name another folder")
+        raise ConfigurationError(f"{folder} has a model made with other settings; remove it, or name another folder")
     if folder.exists() and any(folder.iterdir()):
-        raise ConfigurationError(f"{folder} holds files that this command did not write; name another folder")
+        raise ConfigurationError(f"{folder} has files that this command did not write; name another folder")
     device = torch.device(settings.device)
     model.to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, weight_decay=0.01)

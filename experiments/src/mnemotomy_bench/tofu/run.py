@@ -80,8 +80,8 @@ class Plan:
                 found = [one for one in grid[record["method"]] if repr(one) == as_written_now(record["configuration"])]
                 if not found:
                     raise ConfigurationError(
-                        f"the configuration {record['configuration']} is in no grid of {record['method']}; run it on "
-                        "the scale on which it was chosen"
+                        f"the configuration {record['configuration']} is in no grid of {record['method']}; use "
+                        "the scale at which it was chosen"
                     )
                 grid[record["method"]] = (found[0],)
         return grid

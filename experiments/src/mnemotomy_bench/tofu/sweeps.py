@@ -41,7 +41,7 @@ QK, GATE = ("q_proj", "k_proj"), ("gate_proj",)
 def strengths(_: Subject, method: ClosedForm) -> Labelled:
     """The same edit, weaker and stronger."""
     if not any(one.name == "strength" for one in fields(method)):
-        raise ConfigurationError(f"{method.name} has no strength to sweep; take another --method, or --sweep cuts")
+        raise ConfigurationError(f"{method.name} has no strength to sweep; choose another --method, or --sweep cuts")
     return [(f"α = {value:g}", value, replace(method, strength=value)) for value in STRENGTHS]  # type: ignore[call-arg]
 
 

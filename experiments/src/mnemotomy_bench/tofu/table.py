@@ -55,18 +55,18 @@ _DETAIL = _KEYS[: _KEYS.index("seconds")]
 _ATTACKS = _KEYS[_KEYS.index("relearned_memorization") :]
 
 TABLES: dict[str, Sheet] = {
-    "3": Sheet("Table 3: what was forgotten, kept and can be told", ("memorization", "utility", "privacy", "em",
+    "3": Sheet("Table 3: forgetting, utility and privacy", ("memorization", "utility", "privacy", "em",
                "forget_quality", "overall")),
     "4": Sheet("Table 4: closed forms", ("overall", "memorization", "utility", "privacy", "em"),
                lambda record: record["family"] in ("closed form", "baseline")),
     "6": Sheet("Table 6: every part of Overall", _DETAIL),
     "7": Sheet("Table 7: cost of one run, measured", ("seconds", "flops", "peak_bytes", "overall"),
                lambda record: record["family"] != "baseline"),
-    "attacks": Sheet("Memorization score and EM again after each attack", ("memorization", *_ATTACKS)),
+    "attacks": Sheet("Memorization score and EM after each attack", ("memorization", *_ATTACKS)),
     "8": Sheet("Table 8: kinds of projection, and blocks", ("overall", "memorization", "utility", "privacy", "em"),
                lambda record: record.get("sweep") in (None, "kinds", "blocks")),
     "9": Sheet("Table 9: instantiations", ("overall", "memorization", "utility", "privacy", "em")),
-    "reference": Sheet("Closed forms with the retain set, and with texts that the model writes itself",
+    "reference": Sheet("Closed forms with the retain set, and with texts that the model wrote",
                        ("overall", "memorization", "utility", "privacy", "em", "seconds")),
     "sweep": Sheet("Sweep", ("overall", "memorization", "utility", "privacy", "em")),
 }  # fmt: skip

@@ -31,7 +31,7 @@ def open_rows(name_or_path: str | Path, split: str) -> list[Any]:
     try:
         import datasets
     except ImportError as error:
-        raise DataError(f"images are read with datasets: {EXTRA}") from error
+        raise DataError(f"reading images needs datasets: {EXTRA}") from error
     folder = Path(name_or_path)
     if folder.is_dir():
         return _local_parts(folder, split)
@@ -60,7 +60,7 @@ def split_files(folder: str | Path, split: str) -> list[Path]:
     ]
     if not found:
         there = ", ".join(str(file.relative_to(folder)) for file in files[:8]) or "no parquet file at all"
-        raise DataError(f"{folder} has no {name}.parquet nor {name}-*.parquet; it holds {there}")
+        raise DataError(f"{folder} has no {name}.parquet nor {name}-*.parquet; it has {there}")
     return found
 
 
@@ -115,7 +115,7 @@ def _local_parts(folder: Path, split: str) -> list[Any]:
                 table = parquet.read_table(file, partitioning=None).slice(start, stop - start)
             if parts and (missing := set(parts[0].column_names) - set(table.column_names)):
                 named = ", ".join(map(repr, sorted(missing)))
-                raise DataError(f"{file} lacks the column {named} of the files before it; give all of them the same")
+                raise DataError(f"{file} lacks the column {named} of the files before it; all need the same columns")
             # in memory: load_dataset would leave a second copy of everything in the user's cache folder
             parts.append(datasets.Dataset(datasets.table.InMemoryTable(table)))
     if not parts:
@@ -131,7 +131,7 @@ def _whole(file: Path) -> Iterator[None]:
     try:
         yield
     except (pyarrow.ArrowException, OSError) as error:
-        raise DataError(f"{file} is no whole parquet file ({_first_line(error)}); fetch it again") from error
+        raise DataError(f"{file} is not a complete parquet file ({_first_line(error)}); fetch it again") from error
 
 
 def _bounds(split: str, rows: int) -> tuple[int, int]:
@@ -141,7 +141,7 @@ def _bounds(split: str, rows: int) -> tuple[int, int]:
     try:
         (part,) = datasets.ReadInstruction.from_spec(split).to_absolute({split.partition("[")[0]: rows})
     except (ValueError, AssertionError) as error:
-        raise DataError(f"{split!r} names no part of a split; write it as 'train[:1000]' or 'train[:10%]'") from error
+        raise DataError(f"{split!r} is not a part of a split; write it as 'train[:1000]' or 'train[:10%]'") from error
     return part.from_ or 0, rows if part.to is None else part.to
 
 

@@ -165,8 +165,8 @@ def _labelled(
     largest = max(values)
     if largest >= _MOST_CLASSES and not getattr(features[label], "names", None):
         raise DataError(
-            f"{where}: column {label!r} holds the label {largest}, and labels number the classes from 0; give "
-            "label_column= another column, or number them"
+            f"{where}: column {label!r} holds the label {largest}, but labels must count from 0; name another "
+            "column with label_column=, or renumber them"
         )
     labels = torch.tensor(values, dtype=torch.long)
     names = tuple(getattr(features[label], "names", None) or map(str, range(int(labels.max()) + 1)))

@@ -35,7 +35,7 @@ def decoded_images(parts: Sequence[Any], column: str, size: int | None, where: s
     shapes = sorted({tuple(picture.shape[1:]) for picture in pictures})
     if len(shapes) > 1:
         sizes = ", ".join(f"{height}×{width}" for height, width in shapes[:4])
-        raise DataError(f"{where}: images of mixed size ({sizes}); give size= to scale and cut them to one")
+        raise DataError(f"{where}: images of mixed size ({sizes}); give size= to scale and crop them to one size")
     channels = max(len(picture) for picture in pictures)
     return torch.stack([picture.expand(channels, -1, -1) for picture in pictures])
 
@@ -54,7 +54,7 @@ def _decode(stored: Any, number: int, size: int | None, where: str) -> UInt8[np.
     try:
         from PIL import Image, ImageOps
     except ImportError as error:
-        raise DataError(f"images are decoded with Pillow: {EXTRA}") from error
+        raise DataError(f"decoding images needs Pillow: {EXTRA}") from error
     content = stored.get("bytes") if isinstance(stored, dict) else stored
     path = stored.get("path") if isinstance(stored, dict) else None
     if not isinstance(content, bytes) and not path:

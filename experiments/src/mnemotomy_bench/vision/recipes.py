@@ -57,5 +57,5 @@ def recipe_for(network: str, data: str) -> Recipe:
     recipes: dict[str, dict[str, Recipe]] = validated(dict[str, dict[str, Recipe]], document("recipes"), "recipes.yaml")
     if data not in recipes.get(network, {}):
         known = ", ".join(f"{one} on {other}" for one, some in recipes.items() for other in some)
-        raise ConfigurationError(f"there is no recipe for {network} on {data}; there are {known}")
+        raise ConfigurationError(f"there is no recipe for {network} on {data}; choose one of {known}")
     return recipes[network][data]

@@ -39,7 +39,7 @@ def draw_face(attributes: Mapping[str, bool], factors: Mapping[str, float]) -> U
     try:
         from PIL import Image, ImageDraw
     except ImportError as error:
-        raise DataError(f"faces are drawn with Pillow: {EXTRA}") from error
+        raise DataError(f"drawing faces needs Pillow: {EXTRA}") from error
     large = SIDE * OVERSAMPLING
     image = Image.fromarray(_background(factors["background"], large))
     _Face(ImageDraw.Draw(image), factors).draw(attributes)

@@ -33,7 +33,7 @@ class AttributeClassifier(nn.Module):
                 f"a classifier reads at least one attribute with a width of at least 1, not {attributes} with {width}"
             )
         if side <= _READ or side & (side - 1):
-            raise ConfigurationError(f"the side of the images is a power of 2 above {_READ}, not {side}")
+            raise ConfigurationError(f"the side of the images must be a power of 2 above {_READ}, not {side}")
         self.attributes = attributes
         depth = (side // _READ).bit_length() - 1
         widths = [channels, *(width * 2**step for step in range(depth))]

@@ -35,7 +35,7 @@ def build_classifier(
     if name not in NETWORKS:
         raise ConfigurationError(f"there is no network {name!r}; choose one of {', '.join(NETWORKS)}")
     if not width > 0.0:
-        raise ConfigurationError(f"the width is above 0, not {width}")
+        raise ConfigurationError(f"the width must be above 0, not {width}")
     channels, height, side = shape
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -31,9 +31,9 @@ class ConvAutoencoder(nn.Module):
     ) -> None:
         super().__init__()
         if min(latent, channels, *widths) < 1:
-            raise ConfigurationError(f"latent, channels and widths are at least 1, not {latent}, {channels}, {widths}")
+            raise ConfigurationError(f"latent, channels, widths must be at least 1, not {latent}, {channels}, {widths}")
         if side < 4 or side % 4:
-            raise ConfigurationError(f"the side of the images is a multiple of 4, not {side}")
+            raise ConfigurationError(f"the side of the images must be a multiple of 4, not {side}")
         self.side, self.latent = side, latent
         first, second = widths
         coded = side // 4

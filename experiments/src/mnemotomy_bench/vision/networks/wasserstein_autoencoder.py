@@ -37,9 +37,9 @@ class WassersteinAutoencoder(nn.Module):
     def __init__(self, width: int = WIDTH, latent: int = LATENT, side: int = 64, channels: int = 3) -> None:
         super().__init__()
         if min(width, latent, channels) < 1:
-            raise ConfigurationError(f"width, latent and channels are at least 1, not {width}, {latent}, {channels}")
+            raise ConfigurationError(f"width, latent, channels must be at least 1, not {width}, {latent}, {channels}")
         if side <= _CODED or side & (side - 1):
-            raise ConfigurationError(f"the side of the images is a power of 2 above {_CODED}, not {side}")
+            raise ConfigurationError(f"the side of the images must be a power of 2 above {_CODED}, not {side}")
         self.side, self.latent = side, latent
         depth = (side // _CODED).bit_length() - 1
         widths = [channels, *(width * 2**step for step in range(depth))]
