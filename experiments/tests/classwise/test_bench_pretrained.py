@@ -205,7 +205,7 @@ def test_a_processor_that_distorts_is_followed_on_square_images(tmp_path: Path) 
     [
         (ViTImageProcessor(size={"height": 10, "width": 10}), r"does not take the 10×10 pixels .* image_size, 8"),
         (ViTImageProcessor(size={"height": 8, "width": 9}), "must scale to a square or by the shorter side"),
-        (BitImageProcessor(size={"shortest_edge": 8}, crop_size=10), "crop to a square in it"),
+        (BitImageProcessor(size={"shortest_edge": 8}, crop_size=10), "then crop to a square"),
         (BitImageProcessor(size={"shortest_edge": 8}, crop_size=8, do_resize=False), "set do_resize"),
         (MobileViTImageProcessor(size={"shortest_edge": 8}, crop_size=8), "MobileViT.* does more than scale, crop"),
         (LevitImageProcessor(size={"shortest_edge": 8}, crop_size=8), "Levit.* does more than scale, crop"),

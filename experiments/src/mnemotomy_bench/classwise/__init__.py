@@ -1,1 +1,1 @@
-"""Class-wise unlearning measured: Table 2 of arXiv 2606.14997 with its baselines, and the engrams of classes."""
+"""Class-wise unlearning: Table 2 of arXiv 2606.14997 with its baselines, and the engrams of classes."""

@@ -1,4 +1,4 @@
-"""What the figures show beside the table, of the original models; each part cached, some on the first seed only."""
+"""What the figures show besides the table, from the original models; cached in parts, some on the first seed only."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ Analyses = dict[str, Any]
 def analyse(out_dir: Path, subjects: Iterable[Subject], records: Sequence[Record]) -> Analyses:
     """Matrices, degradation, sufficiency and cost of every seed; groups, subsets and spectra of the first.
 
-    Where a case has no table, nothing that needs the retrained model, and no subsets.
+    Without a table: nothing that needs the retrained model, and no subsets.
 
     Args:
-        out_dir: for the parts; what is there is not run again.
+        out_dir: for the parts; finished results are reused.
         subjects: of one case, one per seed, made one by one.
         records: of the table of this case.
     """
@@ -52,7 +52,7 @@ def analyse(out_dir: Path, subjects: Iterable[Subject], records: Sequence[Record
 
 
 def of_seed(out_dir: Path, anatomy: Anatomy) -> Record:
-    """Matrices and degradation of one seed; extraction and sufficiency where the case has a table."""
+    """Matrices and degradation of one seed; extraction and sufficiency if the case has a table."""
     erased = _erased(out_dir, anatomy)
     drops = _part(out_dir, anatomy, "degradation", degradation, erased["before"], erased["matrices"])
     _join(erased, _two_sided(out_dir, anatomy))
@@ -61,7 +61,7 @@ def of_seed(out_dir: Path, anatomy: Anatomy) -> Record:
 
 
 def of_first(out_dir: Path, anatomy: Anatomy) -> Record:
-    """Groups and spectra; subsets where the case has a table. One seed is enough to show them."""
+    """Groups and spectra; subsets if the case has a table. One seed is enough to show them."""
     found = {"groups": _groups(out_dir, anatomy), "spectra": _spectra(out_dir, anatomy)}
     if not anatomy.subject.case.matrices_only:
         found["subsets"] = _subsets(out_dir, anatomy)
@@ -73,7 +73,7 @@ Part = Callable[[Path, Anatomy], Record]
 
 
 def independent(case: Case, *, first: bool) -> tuple[Part, ...]:
-    """The parts of one seed that need no other part, for processes to share: most of ``of_seed`` and ``of_first``."""
+    """The independent parts of one seed, for processes to share: most of ``of_seed`` and ``of_first``."""
     parts: tuple[Part, ...] = (_erased, _two_sided) if case.matrices_only else (_erased, _two_sided, _injected)
     if not first:
         return parts
@@ -81,7 +81,7 @@ def independent(case: Case, *, first: bool) -> tuple[Part, ...]:
 
 
 def dependent(case: Case, *, first: bool) -> tuple[Part, ...]:
-    """The parts of one seed that need those of ``independent``; all the rest."""
+    """The other parts of one seed, which need those of ``independent``."""
     if not first:
         return (of_seed,)
     return (_groups, of_seed) if case.matrices_only else (_subsets, _groups, of_seed)
@@ -104,7 +104,7 @@ def _two_sided(out_dir: Path, anatomy: Anatomy) -> Record:
 
 
 def _injected(out_dir: Path, anatomy: Anatomy) -> Record:
-    """What all engrams cost, and what they do where nothing was."""
+    """What all engrams cost, and what they do in a network that knows nothing."""
     found = {
         "extraction": _part(out_dir, anatomy, "extraction of all classes", extraction),
         "sufficiency": _part(out_dir, anatomy, "sufficiency", sufficiency),
@@ -125,7 +125,7 @@ def _recalibrated_subsets(out_dir: Path, anatomy: Anatomy) -> Record:
 
 
 def _erased(out_dir: Path, anatomy: Anatomy) -> Record:
-    """Every class erased in turn by the paper's estimator and by ours."""
+    """Each class erased alone, by the paper's estimator and by ours."""
     erased: Record = _part(out_dir, anatomy, "matrices", matrices)
     ours = asdict(anatomy.subject.case.grid.automatic)
     _join(erased, _part(out_dir, anatomy, "automatic", automatic_matrix, ours))
@@ -138,7 +138,7 @@ def _join(erased: Record, more: Record) -> None:
 
 
 def erasure(seeds: Sequence[Record]) -> Record:
-    """``erasure``: what is left of erased classes and lost by others, the mean and spread over seeds, by matrix."""
+    """``erasure``: what erased classes keep and others lose, mean and spread over seeds, by matrix."""
     found: Record = {}
     for title, numbers in seeds[0]["matrices"]["summary"].items():
         cells = [seed["matrices"]["summary"][title] for seed in seeds]

@@ -1,4 +1,4 @@
-"""What is unlearned from what: data, network, class, seeds and grids, by scale."""
+"""The cases by scale: data, network, class, seeds and grids."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ from mnemotomy_bench.vision.recipes import Recipe
 
 @dataclass(frozen=True, config=STRICT)
 class Case:
-    """One table: what is trained, and how it is made to forget and measured.
+    """One table: what is trained, what is forgotten, and how it is measured.
 
     Attributes:
         name: of the case, in records and file names.
         data: ``digits``, or the name of a folder in ``--data`` or ``MNEMOTOMY_DATA``.
         network: by its name in ``bench.vision``.
-        width: of the network's layers, as a share of the published ones; None for all of it.
+        width: of the network's layers, as a share of the published width; None for all of it.
         recipe: of the original training; None for the published one of ``bench.vision``.
         forget: the class to forget.
         seeds: of the original and the retrained models.
         grid: what each method's search tries.
-        superclasses: classes by superclass, where there are any.
-        read: at most so many examples to forget, and of those retained, are read by metrics; None for all.
-        test_images: at most so many test images are read; None for all.
-        given: closed-form methods are given so many training examples; None for all.
-        retained: gradient methods see at most so many of the examples retained, and all to forget; None for all.
-        features: of so many examples to forget the features are clustered, with as many retained.
-        subset_images: at most so many test images are read for each of the 2ⁿ − 1 subsets; None for all.
-        bfloat16: gradient methods run under autocast, where the device has instructions for it.
-        matrices_only: no table: every class and group erased in turn from the original models, nothing retrained.
-        relearning: how relearning is tried.
-        single: one thread, for networks so small that more only get into each other's way.
+        superclasses: classes by superclass, if there are any.
+        read: the most examples of the forget set, and of the retain set, that metrics read; None for all.
+        test_images: the most test images that are read; None for all.
+        given: how many training examples closed-form methods get; None for all.
+        retained: the most retained examples that gradient methods see (with the whole forget set); None for all.
+        features: how many examples of the forget set are clustered, with as many retained.
+        subset_images: the most test images that are read for each of the 2ⁿ − 1 subsets; None for all.
+        bfloat16: gradient methods run under autocast, if the device has instructions for it.
+        matrices_only: no table: each class and group is erased from the original models, and nothing is retrained.
+        relearning: settings of relearning.
+        single: one thread, for networks so small that more threads slow them down.
     """
 
     name: str
@@ -67,7 +67,7 @@ CASES = Cases("classwise", Case)
 
 
 def cases(scale: str, seeds: Sequence[int] | None = None, data: Path | None = None) -> dict[str, Case]:
-    """The cases of a scale by name; CIFAR-100 only where its folder is.
+    """The cases of a scale by name; CIFAR-100 only if its folder exists.
 
     Raises:
         ConfigurationError: there is no such scale.

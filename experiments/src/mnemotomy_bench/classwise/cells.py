@@ -1,4 +1,4 @@
-"""One configuration of a method on one seed: run, measured and cached by its content."""
+"""One configuration of a method on one seed: run, measured and cached by content."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Record = dict[str, Any]
 
 
 def method_cell(folder: Path, subject: Subject, method: ClassifierMethod) -> Record:
-    """The record of one configuration; ``failed`` says why there are no numbers where training diverged."""
+    """The record of one configuration; ``failed`` says why there are no numbers if training diverged."""
 
     def run() -> Record:
         halved = subject.bfloat16 and isinstance(method, ClassifierGradientMethod)
@@ -46,7 +46,7 @@ def method_cell(folder: Path, subject: Subject, method: ClassifierMethod) -> Rec
 
 
 def flops_cell(folder: Path, subject: Subject, method: ClassifierMethod) -> int:
-    """The operations of one call of ``method``, counted in a run of its own."""
+    """The operations of one call of ``method``, counted in a separate run."""
     identity = {"method": method.name, "config": asdict(cast(Any, method)), "counted": "flops"}
     return int(
         cached(folder, subject, identity, lambda: {"flops": method_flops(method, subject.problem_for(method))})["flops"]
@@ -56,7 +56,7 @@ def flops_cell(folder: Path, subject: Subject, method: ClassifierMethod) -> int:
 def baseline_cell(folder: Path, subject: Subject, name: str) -> Record:
     """The original or the retrained model.
 
-    Both are held against the next seed's models, as the paper has it: a model resembles itself perfectly. Only the
+    Both are compared with the next seed's models, as in the paper: a model resembles itself perfectly. Only the
     original's Tug-of-War and its distance from a retrained model, and a retrained model's from an original, are within
     the seed.
     """
@@ -83,10 +83,10 @@ def baseline_cell(folder: Path, subject: Subject, name: str) -> Record:
 
 
 def best_place(cells: Sequence[Record]) -> int:
-    """The configuration with the highest Tug-of-War among those that did not diverge; the first where all did."""
+    """The configuration with the highest Tug-of-War among those that did not diverge; the first if all did."""
     return max(range(len(cells)), key=lambda place: -1.0 if cells[place]["failed"] else cells[place]["tow"])
 
 
 def cached(folder: Path, subject: Subject, what: Record, run: Callable[[], Record]) -> Record:
-    """The record of ``what`` on this subject: from its file, or from ``run`` now."""
+    """The record of ``what`` on this subject: read from its file, or computed by ``run``."""
     return by_content(folder, what | subject.identity, lambda: run() | what | {"seed": subject.seed})

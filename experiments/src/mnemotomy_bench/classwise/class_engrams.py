@@ -1,4 +1,4 @@
-"""The engrams of all classes of one original model: one collection, one factorisation, as many engrams as classes."""
+"""The engrams of all classes of one original model: one collection, one factorisation, an engram per class."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from mnemotomy_bench.vision.examples import some
 BATCH_SIZE = 128
 """Appendix B.3."""
 _AT_A_TIME = 512
-"""Images of one class; small networks spend more time between batches than in them."""
+"""Images of one class; with small batches, small networks would mostly wait."""
 
 
 def class_atlas(model: nn.Module, examples: Examples, rows: int | None = None) -> Atlas:
     """The atlas of every class at every layer, from one pass over the examples, class by class.
 
-    Mixed batches would take MNIST three times as long, as each class has a product of its own, of a dozen rows.
+    Mixed batches would take three times as long on MNIST: each class has its own product, of a dozen rows.
 
     Args:
-        model: what is collected from.
+        model: whose moments are collected.
         examples: of all classes.
-        rows: of so many receptive fields of each at a convolution; all by default.
+        rows: how many receptive fields of each example a convolution collects; all by default.
     """
     classes = examples.labels.unique().tolist()
     batches = {str(label): examples[examples.labels == label].inputs.split(_AT_A_TIME) for label in classes}
@@ -44,7 +44,7 @@ def class_engrams(atlas: Atlas, classes: int) -> list[Edit]:
 
 
 class Anatomy:
-    """What the analyses share: the model, its class atlas and engrams, each made when first asked for."""
+    """What the analyses share: the model, its class atlas and engrams, each made on first use."""
 
     def __init__(self, subject: Subject) -> None:
         self.subject = subject
@@ -52,17 +52,17 @@ class Anatomy:
 
     @cached_property
     def collected(self) -> Examples:
-        """What engrams are collected from."""
+        """The examples that engrams are collected from."""
         return some(self.subject.given, self.subject.case.grid.collected)
 
     @cached_property
     def atlas(self) -> Atlas:
-        """Of all classes."""
+        """The atlas of all classes."""
         return class_atlas(self.model, self.collected, self.subject.case.grid.fields_read)
 
     @cached_property
     def engrams(self) -> list[Edit]:
-        """Of each class."""
+        """The engram of each class."""
         return class_engrams(self.atlas, self.subject.classes)
 
     @cached_property
@@ -79,7 +79,7 @@ class Anatomy:
         return torch.stack(rows)
 
     def groups(self) -> dict[str, tuple[int, ...]]:
-        """The superclasses; neighbouring classes two by two where there are none."""
+        """The superclasses; pairs of neighbouring classes if there are none."""
         if self.subject.superclasses:
             return {name: tuple(members) for name, members in self.subject.superclasses.items()}
         names, pairs = self.subject.class_names, range(0, self.subject.classes - 1, 2)

@@ -1,4 +1,4 @@
-"""What all classes cost together: one extraction against every gradient method run once per class."""
+"""The cost of all classes: one extraction against every gradient method run once per class."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ def extraction(anatomy: Anatomy) -> Record:
 
 
 def cost(extracted: Mapping[str, Any], records: Sequence[Record]) -> Record:
-    """How many times cheaper than each gradient method, which runs once per class.
+    """How many times cheaper extraction is than each gradient method run once per class.
 
-    ``times_cheaper`` is of wall time as run, ``…_flops`` of operations; ``…_published`` with Table 5's epochs, of the
+    ``times_cheaper`` compares wall time as run, ``…_flops`` operations; ``…_published`` uses Table 5's epochs on the
     examples that gradient methods read here, against a collection from every training example.
 
     Args:

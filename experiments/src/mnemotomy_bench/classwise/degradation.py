@@ -1,4 +1,4 @@
-"""Graceful degradation (Fig. 14): what erasing a class costs another, against how alike their inputs are."""
+"""Graceful degradation (Fig. 14): how erasing a class affects another, against the similarity of their inputs."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ def degradation(anatomy: Anatomy, before: Sequence[float], matrices: Mapping[str
 
 
 def mean_cosines(anatomy: Anatomy) -> Float[Tensor, "classes classes"]:
-    """The cosine between the mean inputs that the head sees of any two classes, over training examples.
+    """The cosine between the mean head inputs of any two classes, over training examples.
 
-    The paper names no layer; the head's input is the one whose directions stand for classes.
+    The paper does not name a layer; directions of the head's input correspond to classes.
     """
     seen = see(anatomy.model, anatomy.subject.train)
     means = torch.stack([seen.features[seen.labels == label].mean(0) for label in range(anatomy.subject.classes)])
@@ -62,9 +62,9 @@ def mean_cosines(anatomy: Anatomy) -> Float[Tensor, "classes classes"]:
 def rank_correlation(
     first: Sequence[float], second: Sequence[float], clusters: Sequence[int], seed: int = 0
 ) -> Record | None:
-    """Spearman's ρ with its 95 % percentile bootstrap interval; None where one side is constant.
+    """Spearman's ρ with its 95 % percentile bootstrap interval; None if one side is constant.
 
-    Whole clusters are drawn, with replacement: points that share an erased class are not independent.
+    Whole clusters are resampled: points that share an erased class are not independent.
 
     Raises:
         DataError: scipy is not installed.

@@ -1,4 +1,4 @@
-"""How many floating-point operations a method takes, counted in a run of its own: counting slows small models down."""
+"""How many floating-point operations a method takes, counted in a separate run: counting slows small models down."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ THINNED = 8
 
 
 def method_flops(method: ClassifierMethod, problem: Problem) -> int:
-    """The operations of one run of ``method``: convolutions, products and factorisations; the rest does not matter."""
+    """The operations of one run of ``method``: convolutions, products and factorisations; the rest is negligible."""
     if not isinstance(method, ClassifierGradientMethod):
         return counted_flops(lambda: method(problem))
     batch_size = max(2, method.batch_size // THINNED)
@@ -28,7 +28,7 @@ def method_flops(method: ClassifierMethod, problem: Problem) -> int:
 
 
 def training_flops(model: nn.Module, examples: Examples, epochs: float) -> int:
-    """The operations of a training from scratch, from those of one batch forward and backward."""
+    """The operations of training from scratch, extrapolated from one batch forward and backward."""
     batch = examples[: min(128, len(examples))]
     once = counted_flops(lambda: cross_entropy(model, batch).backward())
     model.zero_grad()

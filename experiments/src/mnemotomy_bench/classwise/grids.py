@@ -13,7 +13,7 @@ from mnemotomy.methods.registry import methods
 
 ORIGINAL, RETRAIN = "original", "retrain"
 TWICE = ("engram", "engram-automatic")
-"""Methods that have another row, in which they collect and erase twice."""
+"""Methods with a second row, where they collect and erase twice."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Row:
 
     @property
     def selection(self) -> str:
-        """What the configuration was chosen on, as records state it."""
+        """What the configuration was chosen on, as stated in records."""
         if len(self.methods) > 1:
             return "grid search by Tug-of-War on the first seed; it sees test accuracy and the retrained model"
         chooses = isinstance(self.methods[0], ClassifierEngramAutomatic)
@@ -35,16 +35,16 @@ class Row:
 
 @dataclass(frozen=True)
 class Grid:
-    """What is searched: each method's own search space, Table 5's, as far as a case does not say otherwise.
+    """What is searched: each method's own search space (Table 5), unless a case overrides it.
 
     Attributes:
         rates: of every gradient method; None for its own.
         epochs: of every gradient method; None for its own.
-        values: by method, other values of some fields.
+        values: by method, other values for some fields.
         automatic: that method's only configuration.
         batch_norm: whether the network normalises batches, so that recalibrating makes a difference, and a row.
-        collected: engrams are collected from so many of the examples given; None for all.
-        fields_read: of so many receptive fields of each at a convolution; None for all.
+        collected: how many of the examples given engrams are collected from; None for all.
+        fields_read: how many receptive fields of each a convolution collects; None for all.
     """
 
     rates: Sequence[float] | None = None
@@ -56,7 +56,7 @@ class Grid:
     fields_read: int | None = None
 
     def rows(self) -> dict[str, Row]:
-        """Every method of the table by name, in the registry's order; a baseline is none of them."""
+        """Every method of the table by name, in the registry's order, without baselines."""
         found: dict[str, Row] = {}
         for name, kind in methods("classifiers").items():
             if kind.family == "baseline" or (name == "engram-recalibrated" and not self.batch_norm):

@@ -1,4 +1,4 @@
-"""An image classifier of transformers, and images as its own processor would prepare them."""
+"""A transformers image classifier, and images prepared as its own processor would."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from mnemotomy_bench.vision.images import Images, centres, load_images, normalis
 
 
 class Classifier:
-    """An image classifier of transformers, and the images as its processor prepares them.
+    """A transformers image classifier, and images as its processor prepares them.
 
     Images are scaled by their shorter side to the side that the processor names, and the centre of them is cut out: a
-    square of that side, or of the processor's ``crop_size``. So they keep their proportions where some processors
-    distort them. Pillow's bilinear interpolation takes the place of the processor's.
+    square of that side, or of the processor's ``crop_size``. So images keep their proportions, which some processors
+    distort. Pillow's bilinear interpolation replaces the processor's.
 
     Args:
         name: a local folder or a hub id.
         device: where the model runs.
 
     Attributes:
-        side: to so many pixels the shorter side is scaled.
-        crop: so many pixels of the centre are read, across and down.
+        side: the shorter side in pixels after scaling.
+        crop: side in pixels of the central square that is read.
         mean: of each channel, of pixels from 0 to 1; 0 where the processor does not normalise.
         std: likewise; 1 where it does not.
 
@@ -56,7 +56,7 @@ class Classifier:
         """The images of a split, with as many channels as the model takes.
 
         Raises:
-            DataError: the data is not there, or has other classes than the model.
+            DataError: the data is missing, or its classes are not the model's.
         """
         images = load_images(data, split, size=self.side)
         known = int(getattr(self.model.config, "num_labels", 0))
@@ -80,7 +80,7 @@ class Classifier:
         return class_accuracies(torch.cat(found), images.labels, len(images.class_names))
 
     def _check_alike(self, processor: Any, name: str) -> None:
-        """Refuse a processor that does more, such as exchanging colours, by what it makes of one small picture."""
+        """Refuse a processor that does more, such as swapping colours, by its output on one small image."""
         ramp = torch.linspace(0, 255, self.side).to(torch.uint8).expand(self.side, self.side)
         picture = torch.stack([ramp, ramp.mT, ramp.flip(1)])[: len(self.mean)]
         ours = normalise(centres(picture[None], self.crop), self.mean, self.std)
@@ -95,7 +95,7 @@ class Classifier:
             )
 
     def _check_taken(self, name: str) -> None:
-        """By a forward pass: what a configuration calls ``image_size`` binds some models, and others not."""
+        """Check by a forward pass: ``image_size`` in a configuration binds only some models."""
         blank = torch.zeros(1, len(self.mean), self.crop, self.crop, device=device_of(self.model))
         try:
             with observing(self.model):
@@ -110,7 +110,7 @@ class Classifier:
 
 
 def _sides(processor: Any, name: str) -> tuple[int, int]:
-    """To how many pixels the shorter side is scaled, and how many of the centre are kept."""
+    """The shorter side in pixels after scaling, and the side of the centre that is kept."""
     side = crop = _square(getattr(processor, "size", None))
     share = getattr(processor, "crop_pct", None)
     if side and share and side < 384:  # ConvNeXt's, also of residual networks, crops so without do_center_crop

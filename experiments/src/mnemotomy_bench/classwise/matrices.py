@@ -28,11 +28,11 @@ Record = dict[str, Any]
 PAPER, CHOSEN, AUTOMATIC, TWO_SIDED = "α = 1", "α chosen", "automatic", "two-sided"
 RECALIBRATED = "α = 1, recalibrated"
 CHOSEN_ON = 500
-"""Training examples of each class on which its α is chosen, and of all on which subsets are recalibrated."""
+"""Training examples of each class to choose its α on, and of all classes to recalibrate subsets on."""
 
 
 class OnMoments(ClassifierEngramAutomatic):
-    """Ours on moments of classes that are there: one collection serves every class and every group."""
+    """Ours, from moments collected once for every class and every group."""
 
     def erased(self, problem: Problem, moments: Moments) -> nn.Module:
         """A copy of the problem's model without the classes of its forget set."""
@@ -44,7 +44,7 @@ class OnMoments(ClassifierEngramAutomatic):
 
 
 def matrices(anatomy: Anatomy) -> Record:
-    """Every class erased in turn by the paper's estimator: at α = 1, and at an α chosen by class."""
+    """Each class erased alone by the paper's estimator: at α = 1, and at an α chosen by class."""
     engrams, strengths = anatomy.engrams, chosen_strengths(anatomy)
     found = {
         PAPER: anatomy.after([-1.0 * engram for engram in engrams]),
@@ -59,13 +59,13 @@ def matrices(anatomy: Anatomy) -> Record:
 
 
 def automatic_matrix(anatomy: Anatomy, settings: Record) -> Record:
-    """Every class erased in turn by ours with these settings; filter and α chosen by class on training examples."""
+    """Each class erased alone by ours with these settings; filter and α chosen by class on training examples."""
     rows = [(label,) for label in range(anatomy.subject.classes)]
     return _described(anatomy, {AUTOMATIC: _automatic(anatomy, rows, settings)})
 
 
 def two_sided_matrix(anatomy: Anatomy, settings: Record) -> Record:
-    """Every class erased in turn by the two-sided edit with these settings."""
+    """Each class erased alone by the two-sided edit with these settings."""
     subject, method = anatomy.subject, ClassifierTwoSided(**settings)
     problems = (subject.problem_of(label, examples=subject.given) for label in range(subject.classes))
     rows = [see(method(problem), subject.test).by_class for problem in problems]
@@ -73,7 +73,7 @@ def two_sided_matrix(anatomy: Anatomy, settings: Record) -> Record:
 
 
 def grouped(anatomy: Anatomy, strengths: Sequence[float], settings: Record) -> Record:
-    """Every group of classes erased in turn, and the accuracy on each group; α by class, and ours with ``settings``."""
+    """Each group of classes erased alone, and the accuracy on each group; α by class, and ours with ``settings``."""
     groups, engrams = anatomy.groups(), _scaled(anatomy, strengths)
     found = {
         CHOSEN: anatomy.after([combined(engrams, members, 1.0) for members in groups.values()]),
@@ -111,18 +111,18 @@ def every_subset_recalibrated(anatomy: Anatomy) -> Record:
 def chosen_strengths(anatomy: Anatomy) -> list[float]:
     """By class, the smallest α of Table 5 that leaves at most ``ERASED_AT_MOST`` of its training examples recognised.
 
-    The one that leaves least, where none does: beyond some α a class comes back. No test example is read.
+    If none does, the one that leaves least: beyond some α a class comes back. No test example is read.
     """
     return [_chosen(anatomy, label) for label in range(len(anatomy.engrams))]
 
 
 def smallest_strength(model: nn.Module, engram: Edit, left: Callable[[], float]) -> float:
-    """The smallest α of Table 5 that leaves at most ``ERASED_AT_MOST``; the one that leaves least where none does.
+    """The smallest α of Table 5 that leaves at most ``ERASED_AT_MOST``; if none does, the one that leaves least.
 
     Args:
-        model: edited for a while, and left as it was.
+        model: edited temporarily.
         engram: what is erased.
-        left: the share of the erased examples that the model recognises as it is by then.
+        left: the share of the erased examples that the edited model recognises.
     """
     found: list[tuple[float, float]] = []
     for strength in STRENGTHS:
@@ -134,7 +134,7 @@ def smallest_strength(model: nn.Module, engram: Edit, left: Callable[[], float])
 
 
 def judged(before: Float[Tensor, " n"], matrix: Float[Tensor, "n n"]) -> Record:
-    """What is left of the erased classes, and what the others lost, in shares of 1."""
+    """What the erased classes keep and the others lose, in shares of 1."""
     others = ~torch.eye(len(matrix), dtype=torch.bool)
     lost = (before[None, :] - matrix)[others].view(len(matrix), -1)
     return {
@@ -154,7 +154,7 @@ def _described(anatomy: Anatomy, found: dict[str, Tensor]) -> Record:
 
 
 def _automatic(anatomy: Anatomy, sets: Sequence[Sequence[int]], settings: Record) -> Float[Tensor, "sets classes"]:
-    """The accuracies after ours has erased each set of classes; all of them from one collection."""
+    """The accuracies after ours erased each set of classes, all from one collection."""
     subject, ours = anatomy.subject, OnMoments(**settings)
     rows = []
     for labels in sets:

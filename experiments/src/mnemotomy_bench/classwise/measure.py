@@ -1,4 +1,4 @@
-"""Every number of the table for one model that is to have forgotten a class."""
+"""Every number of the table for one unlearned model."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ NMI_DRAWS = 5
 
 @dataclass(frozen=True)
 class References:
-    """What a model is held against; for the original and the retrained model themselves, those of another seed."""
+    """What a model is compared with; for the original and the retrained model, those of another seed."""
 
     original: View
     retrained: View
 
 
 def references(subject: Subject) -> References:
-    """The models of the same seed, for methods."""
+    """The models of the same seed, to compare methods with."""
     return References(subject.original_view, subject.retrained_view)
 
 

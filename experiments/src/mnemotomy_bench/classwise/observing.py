@@ -15,7 +15,7 @@ from mnemotomy_bench.metrics.accuracy import class_accuracies
 
 @dataclass(frozen=True)
 class Seen:
-    """What the forward pass of some examples showed, on the CPU.
+    """The result of one forward pass, on the CPU.
 
     Attributes:
         features: the input of the classifier's head.
@@ -32,7 +32,7 @@ class Seen:
 
     @property
     def accuracy(self) -> float:
-        """The share of the examples classified rightly."""
+        """The share of the examples that are classified correctly."""
         return float((self.logits.argmax(-1) == self.labels).double().mean())
 
     @property
@@ -42,7 +42,7 @@ class Seen:
 
     @property
     def is_finite(self) -> bool:
-        """False where weights that are finite give features or logits that are not."""
+        """False if finite weights give features or logits that are not finite."""
         return bool(torch.isfinite(self.features).all() and torch.isfinite(self.logits).all())
 
     @property

@@ -1,4 +1,4 @@
-"""What several processes do for one case: they fill the cache, so that the run that follows finds everything in it."""
+"""Several processes on one case: they fill the cache for the run that follows."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def case_plan(place: Place, rows: Mapping[str, Row], *, figures: bool) -> Plan:
 
     Args:
         place: of the case.
-        rows: the methods; none where the case has no table.
-        figures: whether what the figures show is measured too.
+        rows: the methods; none if the case has no table.
+        figures: whether to measure what the figures show too.
     """
     seeds = place.case.seeds
     if rows or figures:
@@ -51,7 +51,7 @@ def case_plan(place: Place, rows: Mapping[str, Row], *, figures: bool) -> Plan:
 
 
 def _training(place: Place) -> Iterator[Task]:
-    """The original and the retrained model of every seed, and of the seeds that these are held against."""
+    """The original and the retrained model of every seed, and of the seeds that they are compared with."""
     seeds = place.case.seeds
     if place.case.matrices_only:
         held, models = seeds, ["original"]

@@ -1,4 +1,4 @@
-"""A pretrained image classifier without each group of its classes in turn (Fig. 12 of arXiv 2606.14997)."""
+"""A pretrained image classifier without each group of its classes (Fig. 12 of arXiv 2606.14997)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PROJECTOR, EXCESS = "projector", 0.3
 
 @dataclass(frozen=True)
 class Plan:
-    """What is erased from what.
+    """What is erased, and from what data.
 
     Attributes:
         data: a folder of parquet files, a hub id, or ``digits``.
@@ -38,11 +38,11 @@ class Plan:
             held in memory, a byte per pixel.
         test: the split that accuracies are read from.
         group: how many classes are erased together, neighbours by number.
-        kinds: layers by name, as ``query``; None for every linear one.
+        kinds: layers by name, such as ``query``; None for all linear layers.
         batch_size: images per forward pass; Appendix B.3's by default.
 
     Raises:
-        ConfigurationError: a group or a batch is of less than one.
+        ConfigurationError: a group or batch size is below 1.
     """
 
     data: str
@@ -58,21 +58,21 @@ class Plan:
 
 
 def run_pretrained(out_dir: Path, name: str, plan: Plan, *, device: str = "cpu") -> Record:
-    """Every group of classes erased in turn: the accuracy on each group afterwards.
+    """Each group of classes erased alone: the accuracy on each group afterwards.
 
     By the paper's estimator at α = 1 and at the α that ``smallest_strength`` chooses on the group's training images,
-    and by the projector on the directions whose μ has ``EXCESS`` of the way from n⁺/N to 1, at the α chosen likewise.
+    and by the projector on directions whose μ is ``EXCESS`` of the way from n⁺/N to 1, with α chosen the same way.
 
     Args:
-        out_dir: of the rows and the moments; what is there is not computed again.
+        out_dir: for rows and moments; finished results are reused.
         name: of the model: a local folder or a hub id.
         plan: data, groups and layers.
         device: where the model runs.
 
     Raises:
         ModelError: there is no such model, or its image processor is missing or not supported (`Classifier`).
-        DataError: the data is not there, a class of it has no image to learn from, or a group none to be tested on.
-        SelectionError: there is no layer of a kind.
+        DataError: the data is missing, a class has no training image, or a group no test image.
+        SelectionError: a kind has no layer.
     """
     run = _Run(out_dir, Classifier(name, device), plan)
     before = run.cell("before", lambda: {"found": run.by_group()})["found"]
@@ -97,7 +97,7 @@ def run_pretrained(out_dir: Path, name: str, plan: Plan, *, device: str = "cpu")
 
 
 class _Run:
-    """What the rows share; moments are collected when the first row is not there yet."""
+    """What the rows share; moments are collected when a row is first needed."""
 
     def __init__(self, out_dir: Path, classifier: Classifier, plan: Plan) -> None:
         self.out_dir, self.classifier, self.plan = out_dir, classifier, plan
@@ -113,11 +113,11 @@ class _Run:
 
     @property
     def key(self) -> str:
-        """A hash of what moments depend on, so that no collection goes on from another's checkpoint."""
+        """A hash of what moments depend on, so a collection never resumes from another's checkpoint."""
         return key(self.identity)
 
     def cell(self, name: str, run: Callable[[], Record]) -> Record:
-        """From its file, or from ``run``."""
+        """Read from its file, or computed by ``run``."""
         return cached(self.out_dir, self.identity | {"row": name}, run)
 
     def by_group(self) -> list[float]:
@@ -148,7 +148,7 @@ class _Run:
 
     @functools.cached_property
     def atlas(self) -> Atlas:
-        """Of every group, from one pass over the training images, one group after the other: what is done is packed."""
+        """The moments of every group, from one pass over the training images by group; finished ones are packed."""
         size = self.plan.batch_size
         self.out_dir.mkdir(parents=True, exist_ok=True)
         moments = collect(
@@ -164,7 +164,7 @@ class _Run:
 
 
 def grouped(images: Images, size: int) -> dict[str, tuple[int, ...]]:
-    """Neighbouring classes, ``size`` together and the rest in the last group, by their numbers.
+    """Groups of ``size`` neighbouring classes by number, the rest in the last group.
 
     Raises:
         ConfigurationError: all classes are in one group.
@@ -188,7 +188,7 @@ def check_tested(images: Images, groups: dict[str, tuple[int, ...]]) -> None:
     """Refuse test images that lack a whole group of classes; single classes may be missing.
 
     Raises:
-        DataError: they do.
+        DataError: a group has no test image.
     """
     there = set(images.labels.tolist())
     missing = [name for name, members in groups.items() if there.isdisjoint(members)]

@@ -18,8 +18,8 @@ from mnemotomy.training.optimiser import Optimiser
 class Relearning:
     """Full-batch SGD on the first ``examples`` of the forget set.
 
-    In evaluation mode: batch normalisation would otherwise take a few images of one class for its statistics. So few
-    steps that a retrained model does not yet answer everything with the class: with more, all methods look alike.
+    In evaluation mode: batch normalisation would otherwise use statistics of a few images of one class. There are few
+    steps, so a retrained model does not yet answer everything with the class: with more, all methods look alike.
     """
 
     examples: int = 10
@@ -29,7 +29,7 @@ class Relearning:
 
 
 def relearn(model: nn.Module, forget: Examples, settings: Relearning) -> nn.Module:
-    """A copy of ``model`` that was shown a few of the forgotten examples again; as it was, where that broke it."""
+    """A copy of ``model`` fine-tuned on a few forgotten examples; unchanged if that broke it."""
     taught = copy.deepcopy(model).eval()
     batch = forget[: settings.examples]
     optimizer = torch.optim.SGD(taught.parameters(), lr=settings.learning_rate, momentum=settings.momentum)

@@ -35,15 +35,15 @@ def run_classwise(
     The configuration of a method is searched on the first seed and run on all of them (Appendix B.4.1).
 
     Args:
-        out_dir: for the cells and the models; what is there is not run again.
+        out_dir: for cells and models; finished results are reused.
         scale: ``tiny``, ``small`` or ``paper``.
-        seeds: in place of the scale's.
+        seeds: override those of the scale.
         only: names of cases, of methods, or of both; all by default.
-        data: the folder of data sets; ``MNEMOTOMY_DATA`` where not given.
+        data: the folder of data sets; ``MNEMOTOMY_DATA`` by default.
 
     Raises:
-        ConfigurationError: there is no case and no method of such a name.
-        DataError: the data is not there.
+        ConfigurationError: there is no such case or method.
+        DataError: the data is missing.
     """
     records: list[Record] = []
     for case in chosen_cases(scale, seeds, only, data):
@@ -65,13 +65,13 @@ def fill(
     data: Path | None = None,
     figures: bool = True,
 ) -> None:
-    """Do what ``run_classwise`` and ``run_analyses`` will ask for, in processes: those then find it in ``out_dir``.
+    """Compute in processes what ``run_classwise`` and ``run_analyses`` need; they then find it in ``out_dir``.
 
     Arguments and errors as for them.
 
     Args:
-        jobs: processes at a time; what is timed is timed beside others.
-        figures: whether what the figures show is measured too.
+        jobs: processes at once; timings then include contention.
+        figures: whether to measure what the figures show too.
     """
     plans = [
         case_plan(Place(case, out_dir, data), chosen_rows(case, only), figures=figures)
@@ -82,7 +82,7 @@ def fill(
 
 
 def chosen_rows(case: Case, only: Sequence[str]) -> dict[str, Row]:
-    """The methods of the case's table that ``only`` names, all where it names none; none where there is no table."""
+    """The methods of the case's table that ``only`` names, by default all; none if there is no table."""
     rows = {} if case.matrices_only else case.grid.rows()
     named = [name for name in (*BASELINES, *rows) if name in only]
     return {name: row for name, row in rows.items() if not named or name in named}
@@ -91,7 +91,7 @@ def chosen_rows(case: Case, only: Sequence[str]) -> dict[str, Row]:
 def run_case(
     out_dir: Path, case: Case, rows: Mapping[str, Row], shown: Sequence[str], data: Path | None = None
 ) -> list[Record]:
-    """The records of one case; the baselines are always measured, as gaps are to them."""
+    """The records of one case; the baselines are always measured, because gaps refer to them."""
     found: dict[str, list[Record]] = {name: [] for name in (*BASELINES, *rows)}
     best: dict[str, ClassifierMethod] = {}
     searched: dict[str, list[Record]] = {}
@@ -129,7 +129,7 @@ def run_analyses(
 ) -> dict[str, Analyses]:
     """By case, what the figures show: matrices, groups, subsets, degradation, sufficiency, spectra and cost.
 
-    Arguments as for ``run_classwise``, whose ``records`` the cost is reckoned from.
+    Arguments as for ``run_classwise``; the cost is computed from its ``records``.
     """
     found = {}
     for case in chosen_cases(scale, seeds, only, data):
@@ -140,10 +140,10 @@ def run_analyses(
 
 
 def chosen_cases(scale: str, seeds: Sequence[int] | None, only: Sequence[str], data: Path | None) -> tuple[Case, ...]:
-    """The cases of the scale that ``only`` names, all where it names none.
+    """The cases of the scale that ``only`` names, by default all.
 
     Raises:
-        ConfigurationError: it names what is neither a case nor a method.
+        ConfigurationError: a name is neither a case nor a method.
     """
     there = cases(scale, seeds, data)
     known = [*there, *BASELINES, *dict.fromkeys(name for case in there.values() for name in case.grid.rows())]

@@ -1,4 +1,4 @@
-"""The files that the class-wise bench leaves: tables in Markdown and figures, by case."""
+"""The files that the class-wise bench writes: tables in Markdown and figures, by case."""
 
 from __future__ import annotations
 

@@ -12,11 +12,11 @@ from mnemotomy_bench.classwise.class_engrams import Anatomy
 
 Record = dict[str, Any]
 POINTS = 64
-"""A spectrum is kept as so many of its values, evenly spaced by rank."""
+"""How many values of a spectrum are kept, evenly spaced by rank."""
 
 
 def spectra(anatomy: Anatomy) -> list[Record]:
-    """One record per site; sites whose rows are one-hot are left out, as their P is a diagonal of shares.
+    """One record per site; sites with one-hot rows are omitted: their P is a diagonal of shares.
 
     ``mu``: by class, the eigenvalues of P from the largest down. ``share``: n⁺/N by class, where μ would lie if classes
     were alike. ``overlap``: ``tr(Pᵢ Pⱼ) / √(tr Pᵢ² tr Pⱼ²)``, 0 for classes that share no direction. Q: how many of its

@@ -1,4 +1,4 @@
-"""One case with one seed: the models that every method starts from and is held against."""
+"""One case with one seed: the models that every method starts from and is compared with."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from mnemotomy_bench.vision.examples import load_examples, some
 
 @dataclass(frozen=True)
 class View:
-    """What one model shows of the sets that the metrics read."""
+    """The observations of one model on the sets that the metrics read."""
 
     forget: Seen
     retain: Seen
@@ -42,16 +42,16 @@ class View:
 
 
 class Subject:
-    """The original and the retrained model of one seed, their data, and the same of another seed.
+    """The original and the retrained model of one seed, their data, and those of another seed.
 
     Args:
         case: what is trained and forgotten.
         seed: of the original and of the retrained model.
         cache_dir: where trained models are kept.
-        data: the folder of data sets; ``MNEMOTOMY_DATA`` where not given.
+        data: the folder of data sets; ``MNEMOTOMY_DATA`` by default.
 
     Raises:
-        DataError: the class to forget is none of the data's.
+        DataError: the data does not have the class to forget.
     """
 
     def __init__(self, case: Case, seed: int, cache_dir: Path, data: Path | None = None) -> None:
@@ -71,12 +71,12 @@ class Subject:
 
     @property
     def classes(self) -> int:
-        """How many the network tells apart."""
+        """How many classes the network has."""
         return len(self.class_names)
 
     @cached_property
     def superclasses(self) -> Mapping[str, Sequence[int]]:
-        """Classes by superclass: the case's, or CIFAR-100's own; none where there are none."""
+        """Classes by superclass: the case's, or CIFAR-100's own; empty if there are none."""
         return self.case.superclasses or load_superclasses(self.case.data, self.data)
 
     @cached_property
@@ -91,20 +91,20 @@ class Subject:
 
     @cached_property
     def identity(self) -> dict[str, Any]:
-        """What results depend on beside the method: the models and how they are measured."""
+        """What results depend on besides the method: the models and how they are measured."""
         case = self.case
         return {
             "case": [case.name, case.data, case.forget, case.features, self.bfloat16],
             "read": [case.read, case.test_images, case.given, case.retained, case.subset_images],
             "relearning": asdict(case.relearning),
             "models": [fingerprint(model) for model in self._models],
-            "test": [digest(self.test.inputs), digest(self.test.labels)],  # what trains is in the models
+            "test": [digest(self.test.inputs), digest(self.test.labels)],  # the models stand for the training data
             "device": self.device.type,
         }
 
     @property
     def retraining(self) -> Usage:
-        """What retraining cost when it was done."""
+        """The cost of retraining, when it was done."""
         return self._trained(self._without_forgotten)[1]
 
     @cached_property
@@ -126,7 +126,7 @@ class Subject:
         return (self.original,) if self.case.matrices_only else (self.original, self.retrained)
 
     def problem_for(self, method: ClassifierMethod) -> Problem:
-        """The request as ``method`` is given it: there may be fewer examples than for retraining."""
+        """The request that ``method`` gets, perhaps with fewer examples than for retraining."""
         return self.gradient_problem if isinstance(method, ClassifierGradientMethod) else self.closed_form_problem
 
     @cached_property
@@ -151,24 +151,24 @@ class Subject:
         )  # fmt: skip
 
     def partner(self) -> Subject:
-        """The same case with the next seed: what the retrained model itself is held against (Appendix B.4.1)."""
+        """The same case with the next seed: which the retrained model is compared with (Appendix B.4.1)."""
         seeds = self.case.seeds
         place = seeds.index(self.seed) if self.seed in seeds else -1
         other = seeds[(place + 1) % len(seeds)] if place >= 0 and len(seeds) > 1 else self.seed + 1
         return Subject(self.case, other, self.cache_dir, self.data)
 
     def view(self, model: nn.Module) -> View:
-        """What ``model`` shows of the examples to forget and retained that are read, and of the test set."""
+        """Observations of ``model`` on the read parts of forget and retain set, and on the test set."""
         return View(*(see(model, examples) for examples in (*self._read, self.test)))
 
     @cached_property
     def original_view(self) -> View:
-        """Of the original."""
+        """Observations of the original."""
         return self.view(self.original)
 
     @cached_property
     def retrained_view(self) -> View:
-        """Of the retrained model."""
+        """Observations of the retrained model."""
         return self.view(self.retrained)
 
     @cached_property
@@ -183,5 +183,5 @@ class Subject:
 
 
 def threads(case: Case) -> contextlib.AbstractContextManager[None]:
-    """One thread where the case asks for it."""
+    """One thread, if the case asks for it."""
     return single_threaded() if case.single else contextlib.nullcontext()

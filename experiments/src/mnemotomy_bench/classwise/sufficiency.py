@@ -1,4 +1,4 @@
-"""Sufficiency: a class's engram alone, put into a network that knows nothing, and into one that never saw the class."""
+"""Sufficiency: a class's engram alone, added to a network that knows nothing, and to one that never saw the class."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ Record = dict[str, Any]
 def sufficiency(anatomy: Anatomy, recalibrate: bool = False) -> Record:
     """By class into the null state, all classes together, and the forgotten class into the retrained network.
 
-    ``auc``: how well the logit of the class ranks its test images above all others, 0.5 where it cannot; ``recall``:
-    the accuracy on the class. A null state gives every class the same logit, so that its recall says nothing.
+    ``auc``: how well the logit of the class ranks its test images above all others, 0.5 at chance; ``recall``:
+    the accuracy on the class. A null state gives every class the same logit, so its recall is meaningless.
 
     Args:
         anatomy: of the original model.
         recalibrate: read batch normalisation's running statistics again for each state, from the training images that
-            closed-form methods are given; else they are those of the network that is injected into.
+            closed-form methods are given; otherwise those of the receiving network are kept.
     """
     subject, engrams = anatomy.subject, anatomy.engrams
     null = null_state(anatomy.model, anatomy.atlas)

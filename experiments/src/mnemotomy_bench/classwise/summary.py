@@ -24,9 +24,9 @@ WITHOUT_GAP = {"seconds", "flops", "peak_bytes", "cka_original", "cka_retrained"
 
 
 def summary(case: Case, cells: Sequence[Record], retrained: Sequence[Record]) -> Record:
-    """The mean of every number over the seeds that did not diverge, None where all did.
+    """The mean of every number over the seeds that did not diverge, None if all did.
 
-    ``…_spread`` is the standard deviation, where there are several seeds, and ``…_gap`` the distance of the mean to the
+    ``…_spread`` is the standard deviation, if there are several seeds, and ``…_gap`` the distance of the mean to the
     retrained models' mean.
     """
     whole = [cell for cell in cells if not cell["failed"]]
@@ -42,7 +42,7 @@ def summary(case: Case, cells: Sequence[Record], retrained: Sequence[Record]) ->
 
 
 def settings(case: Case) -> Record:
-    """What the scale made smaller or larger than the paper has it, in every record."""
+    """The settings of the case, which may differ from the paper's; in every record."""
     grid = case.grid
     return {
         "data": case.data,

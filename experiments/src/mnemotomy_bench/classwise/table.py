@@ -1,4 +1,4 @@
-"""Table 2 with the columns that the paper lacks."""
+"""Table 2, with further columns."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ COLUMNS: dict[str, Column] = {
 
 
 def table_of(records: Sequence[Record], keys: Sequence[str] = tuple(COLUMNS), caption: str = "") -> Table:
-    """The table of one case: the gap to retraining in parentheses; Original and Retrain compete in nothing."""
+    """The table of one case: gaps to Retrain in parentheses; Original and Retrain are not ranked."""
     shown = [_without_gaps(record) if record["method"] == RETRAIN else record for record in records]
     columns = {key: COLUMNS[key] for key in keys}
     return table(shown, columns, caption=caption, competes=lambda one: one["method"] not in (ORIGINAL, RETRAIN))

@@ -44,14 +44,14 @@ def fresh(case: Case, seed: int, shape: Sequence[int], classes: int) -> nn.Modul
 
 
 def train(case: Case, seed: int, model: nn.Module, examples: Examples, folder: Path) -> tuple[nn.Module, Usage]:
-    """``model`` trained on ``examples``, and what the training cost when it was done.
+    """``model`` trained on ``examples``, and the cost of the training, when it was done.
 
     Args:
         case: whose recipe it is.
         seed: of the order of the examples.
         model: trained in place.
-        examples: all of them are seen in every epoch.
-        folder: where trained models are kept; what is there is not trained again.
+        examples: every epoch sees all of them.
+        folder: where trained models are kept; they are reused.
     """
     path = folder / f"{_key(case, seed, model, examples)}.safetensors"
     return model, train_classifier(model, examples, recipe(case), seed=seed, path=path)

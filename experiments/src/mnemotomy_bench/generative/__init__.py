@@ -1,1 +1,1 @@
-"""Engrams in networks that draw: a digit erased from an autoencoder, attributes of faces (Fig. 5, 7, 8, 15)."""
+"""Engrams in generative networks: a digit erased from an autoencoder, attributes of faces (Fig. 5, 7, 8, 15)."""

@@ -1,4 +1,4 @@
-"""One case with one seed: the autoencoder of all digits, the one that never saw one of them, and their images."""
+"""One case with one seed: the autoencoder of all digits, the one retrained without a digit, and their images."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ class Subject:
         case: what is trained and erased.
         seed: of both models: the same initialisation, the same order.
         cache_dir: where trained models are kept.
-        data: the folder of data sets; ``MNEMOTOMY_DATA`` where not given.
+        data: the folder of data sets; ``MNEMOTOMY_DATA`` by default.
 
     Raises:
-        DataError: the digit to forget is none of the data's, or has no images.
+        DataError: the data does not have the digit to forget, or images of it.
     """
 
     def __init__(self, case: Case, seed: int, cache_dir: Path, data: Path | None = None) -> None:
         self.case, self.seed, self.cache_dir = case, seed, cache_dir
-        self.kept: dict[object, object] = {}  # what methods make once for all calls
+        self.kept: dict[object, object] = {}  # what methods compute once for all calls
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.train, self.class_names = load_examples(case.data, "train", data)
         test, _ = load_examples(case.data, "test", data)
@@ -72,31 +72,31 @@ class Subject:
 
     @property
     def retraining(self) -> Usage:
-        """What retraining cost when it was done."""
+        """The cost of retraining, when it was done."""
         return self._trained(self.others(self.case.forget))[1]
 
     @cached_property
     def identity(self) -> dict[str, Any]:
-        """What results depend on beside the method: the models, and what is read of them."""
+        """What results depend on besides the method: the models, and what is read of them."""
         case = self.case
         return {
             "case": [case.data, case.forget, case.batch_size, case.collected, case.read, case.test_images],
             "models": [fingerprint(self.original), fingerprint(self.retrained)],
-            "test": [digest(self.test.inputs), digest(self.test.labels)],  # what trains is in the models
+            "test": [digest(self.test.inputs), digest(self.test.labels)],  # the models stand for the training data
             "seed": self.seed,
             "device": self.device.type,
         }
 
     @cached_property
     def atlas(self) -> Atlas:
-        """Of every digit at every layer, from one pass; the reference of a digit is all the others. Factorised."""
+        """The atlas of every digit at every layer, from one pass, factorised; a digit's reference is all the others."""
         atlas = self.collected_atlas()
         for site in atlas.sites:
             atlas.spectrum(site)
         return atlas
 
     def collected_atlas(self) -> Atlas:
-        """The same made anew, and not yet factorised."""
+        """A new atlas, not yet factorised."""
         batches = some(self.train, self.case.collected).to(self.device).batches(COLLECTING_BATCH)
         pairs = ((batch.inputs, batch.labels) for batch in batches)
         return Atlas(self.original, collect(self.original, pairs, concepts=lambda batch: batch[1], sites="all"))
@@ -110,19 +110,18 @@ class Subject:
         return self.train[self.train.labels != digit].to(self.device)
 
     def read_own(self, digit: int) -> Examples:
-        """The training images of a digit that choices are made on."""
+        """The training images of a digit that settings are chosen on."""
         return self._read[self._read.labels == digit].to(self.device)
 
     def read_others(self, digit: int) -> Examples:
-        """The training images of the other digits that choices are made on."""
+        """The training images of the other digits that settings are chosen on."""
         return self._read[self._read.labels != digit].to(self.device)
 
     @cached_property
     def erased_at(self) -> Float[Tensor, " classes"]:
         """By digit, the error of the other digits' mean image, on training images of the digit.
 
-        A network that knows nothing of a digit but how images look on average does no better: what reaches this error
-        counts as erased.
+        A network that knows only the average image does no better, so a digit with this error counts as erased.
         """
         read, labels = self._read.inputs, self._read.labels
         found = []
@@ -133,12 +132,12 @@ class Subject:
 
     @cached_property
     def before(self) -> Seen:
-        """What the original shows of the test images."""
+        """Observations of the original on the test images."""
         return see(self.original, self.test, self.classes)
 
     @cached_property
     def without(self) -> Seen:
-        """What the retrained model shows of the test images."""
+        """Observations of the retrained model on the test images."""
         return see(self.retrained, self.test, self.classes)
 
     @cached_property
@@ -157,13 +156,13 @@ class Subject:
 
 
 def train(case: Case, seed: int, examples: Examples, folder: Path) -> tuple[ConvAutoencoder, Usage]:
-    """An autoencoder trained with Adam on the squared error (Appendix B.2), and what that cost when it was done.
+    """An autoencoder trained with Adam on the squared error (Appendix B.2), and the cost of training it.
 
     Args:
-        case: whose settings these are.
+        case: its settings are used.
         seed: of the initialisation and of the order.
-        examples: all of them are seen in every epoch.
-        folder: where trained models are kept; what is there is not trained again.
+        examples: every epoch sees all of them.
+        folder: where trained models are kept; they are reused.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

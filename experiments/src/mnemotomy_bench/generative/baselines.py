@@ -1,4 +1,4 @@
-"""What erasing is held against: gradient ascent on the digit's error, fine-tuning on the others, retraining."""
+"""What erasing is compared with: gradient ascent on the digit's error, fine-tuning on the others, retraining."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ Pair = tuple[Examples, Examples]
 class Ascent:
     """NegGrad and NegGrad+ with squared errors: ``β · MSE(X⁻) − (1 − β) · MSE(X⁺)``, until the digit is erased.
 
-    SGD with momentum. Training ends as soon as a look, every ``look`` steps, finds the digit erased on the training
-    images that choices are made on, or after ``steps``: without a bound, ascent would ruin everything. Of the learning
-    rates, the one is taken that erases and leaves the others the lowest error, on training images.
+    SGD with momentum. Training ends when a check, every ``look`` steps, finds the digit erased on the training images
+    that settings are chosen on, or after ``steps``: unbounded ascent would ruin everything. The learning rate is the
+    one that erases and leaves the others the lowest error, on training images.
     """
 
     name: str
@@ -43,11 +43,11 @@ class Ascent:
     look: int = 1
 
     def config(self, case: Case) -> dict[str, Any]:
-        """What is tried."""
+        """The settings that are tried."""
         return {"beta": self.beta, "learning_rates": list(self.rates), "steps": self.steps, "look": self.look}
 
     def digits(self, case: Case, classes: int) -> tuple[int, ...]:
-        """Which are forgotten in turn: all where little is trained, which is where nothing holds the others."""
+        """The digits to forget: all if training is short, that is, if nothing protects the others."""
         return tuple(range(classes)) if case.thorough or not self.beta else (case.forget,)
 
     def __call__(self, subject: Subject, digit: int) -> Outcome:
@@ -69,7 +69,7 @@ class Ascent:
         return Outcome(model, choice.config, time.perf_counter() - start)
 
     def _ascend(self, model: ConvAutoencoder, subject: Subject, digit: int, rate: float) -> int:
-        """Train in place; how many steps it took."""
+        """Train in place; returns the number of steps."""
         settings = SGDSettings(rate, epochs=1, batch_size=subject.case.batch_size, weight_decay=0.0)
         own, others, read = subject.own(digit), subject.others(digit), subject.read_own(digit)
         target, taken = float(subject.erased_at[digit]), 0
@@ -105,7 +105,7 @@ class FineTune:
         return {"learning_rate": self.learning_rate, "epochs": case.tuned_epochs}
 
     def digits(self, case: Case, classes: int) -> tuple[int, ...]:
-        """Which are forgotten: the case's alone."""
+        """The digits to forget: only the case's."""
         return (case.forget,)
 
     def __call__(self, subject: Subject, digit: int) -> Outcome:

@@ -1,4 +1,4 @@
-"""Which autoencoder of digits is trained, and what is read of it, by scale."""
+"""The autoencoders of digits and how they are measured, by scale."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class Case:
         batch_size: of every training.
         learning_rate: of Adam, in the original training.
         seeds: of the original and the retrained models.
-        forget: the digit that the table is about; what is cheap is done for every digit.
-        collected: engrams are collected from so many training images; None for all.
-        read: so many training images of each digit are read to choose strengths and learning rates.
-        test_images: at most so many test images are read; None for all.
+        forget: the digit that the table is about; cheap methods erase every digit.
+        collected: how many training images engrams are collected from; None for all.
+        read: how many training images of each digit are read to choose strengths and learning rates.
+        test_images: the most test images that are read; None for all.
         tuned_epochs: of fine-tuning on the other digits.
-        thorough: NegGrad+ is run for every digit, not only for the one to forget.
+        thorough: whether NegGrad+ is run for every digit, not only for the one to forget.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Candidates compared on training images alone: whether they erase the digit, and what they leave of the others."""
+"""Candidates compared on training images only: do they erase the digit, and how well do they keep the others?"""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mnemotomy_bench.vision.networks.conv_autoencoder import ConvAutoencoder
 
 @dataclass(frozen=True)
 class Choice:
-    """A configuration, and the errors that it leaves on the training images that choices are made on.
+    """A configuration, and its errors on the training images that settings are chosen on.
 
     Attributes:
         own: mean squared error on the digit.
@@ -26,7 +26,7 @@ class Choice:
 
     @property
     def rank(self) -> tuple[bool, float]:
-        """The larger, the better: erased, then what the others keep; where nothing is erased, the digit's error."""
+        """Larger is better: erased first, then a low error on the others; if not erased, the digit's error."""
         return self.erased, -self.others if self.erased else self.own
 
 
@@ -37,7 +37,7 @@ class Outcome:
     Attributes:
         model: a copy of the original, changed.
         config: what was chosen.
-        seconds: of wall time for this digit, choosing included; what serves all digits is not.
+        seconds: of wall time for this digit, including choosing but not what serves all digits.
     """
 
     model: ConvAutoencoder

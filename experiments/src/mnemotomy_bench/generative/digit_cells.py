@@ -36,7 +36,7 @@ def baseline_cell(out_dir: Path, subject: Subject) -> Record:
 
 
 def extraction_cell(out_dir: Path, subject: Subject) -> Record:
-    """What serves all digits: the time of one collection and one factorisation."""
+    """The time of one collection and one factorisation, which serve all digits."""
 
     def run() -> Record:
         start = time.perf_counter()
@@ -47,7 +47,7 @@ def extraction_cell(out_dir: Path, subject: Subject) -> Record:
 
 
 def method_cell(out_dir: Path, subject: Subject, method: Method, digit: int) -> Record:
-    """One digit forgotten by one method; ``failed`` says why there are no numbers where training diverged."""
+    """One digit forgotten by one method; ``failed`` says why there are no numbers if training diverged."""
 
     def run() -> Record:
         try:

@@ -1,4 +1,4 @@
-"""The half with digits: methods × seeds × digits, and what they come to over the seeds."""
+"""The half with digits: methods × seeds × digits, and summaries over the seeds."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ def run_digits(
     """One record per method: means over the seeds with ``…_spread``, and what the figures show.
 
     Args:
-        out_dir: for the cells and the models; what is there is not run again.
+        out_dir: for cells and models; finished results are reused.
         case: what is trained and erased.
         methods: names among ``TITLES``.
-        data: the folder of data sets; ``MNEMOTOMY_DATA`` where not given.
+        data: the folder of data sets; ``MNEMOTOMY_DATA`` by default.
 
     Raises:
-        DataError: the data is not there.
+        DataError: the data is missing.
     """
     found: dict[str, list[Record]] = {name: [] for name in TITLES if name in methods}
     with single_threaded(), progress_bar(case.name, len(case.seeds) * len(found)) as advance:
@@ -58,7 +58,7 @@ def run_digits(
 
 
 def digits_plan(out_dir: Path, case: Case, methods: Sequence[str], data: Path | None) -> Plan:
-    """What processes do so that ``run_digits`` finds everything done: a task per seed."""
+    """Tasks for processes, one per seed, so that ``run_digits`` finds everything cached."""
     yield [Task(run_digits, (out_dir, replace(case, seeds=(seed,)), methods, data)) for seed in case.seeds]
 
 
@@ -108,6 +108,6 @@ def _record(case: Case, name: str, seeds: Sequence[Record]) -> Record:
 
 
 def _mean_rows(seeds: Sequence[Sequence[Record]]) -> list[list[float]]:
-    """A row per digit forgotten: the error on each digit, the mean over the seeds; none where one of them failed."""
+    """A row per digit forgotten: the error on each digit, the mean over the seeds; none if one of them failed."""
     rows = [[cell["by_class"] for cell in cells] for cells in seeds if not any(cell["failed"] for cell in cells)]
     return torch.tensor(rows).mean(0).tolist() if rows else []

@@ -1,4 +1,4 @@
-"""A digit's engram taken out of an autoencoder: at which layers, with which filter, how strongly."""
+"""A digit's engram erased from an autoencoder: at which layers, with which filter, how strongly."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PARTS: dict[str, Callable[[str, nn.Module], bool]] = {
     "decoder": lambda name, module: name.startswith("decoder."),
     "code": lambda name, module: isinstance(module, nn.Linear),
 }
-"""Which sites are edited: all, one half, or the two linear layers that write the code and read it."""
+"""The sites to edit: all, one half, or the two linear layers that write and read the code."""
 
 STRENGTHS = (0.4, 0.6, 0.8, 1.0, 1.2, 1.4, 1.7, 2.0)
 EXCESSES = (0.2, 0.5)
@@ -34,9 +34,9 @@ EXCESSES = (0.2, 0.5)
 class Erasure:
     """``W − α W⁺`` at the sites of one part; several parts, filters and strengths are tried on training images.
 
-    For each part and filter, α is the smallest that erases: that takes the digit's error to that of the other digits'
-    mean image. Of those that erase, the one is taken that leaves the others the lowest error; where none erases, the
-    one with the highest error on the digit. No test image and no retrained model is read.
+    For each part and filter, α is the smallest that erases, that is, raises the digit's error to that of the other
+    digits' mean image. The candidate that erases with the lowest error on the others is chosen; if none erases, the
+    one with the highest error on the digit. No test image or retrained model is read.
 
     Attributes:
         name: in records.
@@ -54,11 +54,11 @@ class Erasure:
     strengths: tuple[float, ...] = (1.0,)
 
     def config(self, case: Case) -> dict[str, Any]:
-        """What is tried."""
+        """The settings that are tried."""
         return {"parts": list(self.parts), "excesses": list(self.excesses), "strengths": list(self.strengths)}
 
     def digits(self, case: Case, classes: int) -> tuple[int, ...]:
-        """Which are erased in turn: all, for it is cheap."""
+        """The digits to erase: all, because it is cheap."""
         return tuple(range(classes))
 
     def __call__(self, subject: Subject, digit: int) -> Outcome:
@@ -95,14 +95,14 @@ class Erasure:
 
 @dataclass(frozen=True)
 class DenseEngram:
-    """A digit's engram at every site as tensors, which erasing any part at any strength starts from.
+    """A digit's engram at every site as tensors, from which any part is erased at any strength.
 
     Attributes:
-        digit: whose it is.
+        digit: the erased digit.
         threshold: τ of the projector; None for the paper's μ.
         deltas: by site.
         modules: by site.
-        seconds: what it took.
+        seconds: of wall time.
     """
 
     digit: int
@@ -116,12 +116,12 @@ class DenseEngram:
         return [name for name, module in self.modules.items() if PARTS[part](name, module)]
 
     def erased(self, sites: list[str], strength: float) -> Edit:
-        """The edit that takes the engram out of these sites."""
+        """The edit that erases the engram from these sites."""
         return Edit((Term(dict.fromkeys(sites, -strength), self.deltas),))
 
 
 def dense_engram(subject: Subject, digit: int, excess: float | None) -> DenseEngram:
-    """A digit's engram; kept with the subject, as several erasures start from the same."""
+    """A digit's engram; kept with the subject, because several erasures share it."""
     key = ("engram", digit, excess)
     if key not in subject.kept:
         atlas, threshold = subject.atlas, None

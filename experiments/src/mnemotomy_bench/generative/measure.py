@@ -1,4 +1,4 @@
-"""What a network without one digit draws of every digit, held against the original and the retrained one."""
+"""How a network without one digit draws every digit, compared with the original and the retrained one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def measure(model: ConvAutoencoder, subject: Subject, digit: int) -> Record:
     """Errors by digit on the test images, similarity of the codes, and one reconstruction of each digit.
 
     ``cka_own`` and ``cka_others`` compare the codes of the digit and of the others with the original's;
-    ``cka_retrained`` those of all test images with the retrained model's, None where that is without another digit.
+    ``cka_retrained`` those of all test images with the retrained model's, None if that lacks another digit.
     """
     seen, own = see(model, subject.test, subject.classes), subject.test.labels == digit
     return {
@@ -35,12 +35,12 @@ def measure(model: ConvAutoencoder, subject: Subject, digit: int) -> Record:
 def damage(before: Sequence[float], after: Sequence[float], digit: int) -> Record:
     """How much worse the digit is drawn, and how much the others: mean squared errors per pixel, and their increase.
 
-    ``selectivity`` is the digit's increase over the mean of the others'; None where the others did not get worse.
+    ``selectivity`` is the digit's increase over the mean of the others'; None if the others did not get worse.
 
     Args:
         before: by class, of the original.
         after: by class.
-        digit: that was to be forgotten.
+        digit: the one to forget.
     """
     ground, left = torch.tensor(before), torch.tensor(after)
     rise = left - ground
@@ -59,7 +59,7 @@ def damage(before: Sequence[float], after: Sequence[float], digit: int) -> Recor
 
 
 def damage_of_all(before: Sequence[float], cells: Sequence[Record]) -> Record:
-    """Over digits erased in turn: the mean rises and factors, their ratio, and the selectivity of the worst digit."""
+    """Over all erased digits: the mean rises and factors, their ratio, and the selectivity of the worst digit."""
     found = [damage(before, cell["by_class"], cell["digit"]) for cell in cells]
     means = {
         key: sum(one[key] for one in found) / len(found)

@@ -17,7 +17,7 @@ from mnemotomy_bench.vision.networks.conv_autoencoder import ConvAutoencoder
 
 @dataclass(frozen=True)
 class Seen:
-    """What the forward pass of some images showed, on the CPU.
+    """The result of one forward pass, on the CPU.
 
     Attributes:
         codes: of the encoder.
@@ -51,7 +51,7 @@ def mean_error(model: nn.Module, examples: Examples, batch_size: int = 500) -> f
 
 
 def drawn_pixels(model: nn.Module, images: Float[Tensor, "n c h w"]) -> str:
-    """The reconstructions of a few images as bytes in base64, to be kept in a record."""
+    """The reconstructions of a few images as bytes in base64, to keep in a record."""
     with observing(model):
         return packed(model(images))
 
@@ -63,6 +63,6 @@ def packed(images: Float[Tensor, "n c h w"]) -> str:
 
 
 def unpacked(text: str, side: int) -> UInt8[Tensor, "n h w"]:
-    """What ``packed`` kept of square images of one channel."""
+    """The square one-channel images that ``packed`` encoded."""
     data = torch.frombuffer(bytearray(base64.b64decode(text)), dtype=torch.uint8)
     return data.view(-1, side, side)

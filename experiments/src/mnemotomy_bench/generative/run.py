@@ -16,7 +16,7 @@ from mnemotomy_bench.lab.pool import Plan, Workers
 
 Record = dict[str, Any]
 FACES = "faces"
-"""Names the other half, as ``digits`` names the first."""
+"""The name of the second half; the first is ``digits``."""
 
 
 def run_generative(
@@ -30,15 +30,15 @@ def run_generative(
     """One record per case and method: means over the seeds, and ``…_spread``.
 
     Args:
-        out_dir: for the cells and the models; what is there is not run again.
+        out_dir: for cells and models; finished results are reused.
         scale: ``tiny``, ``small`` or ``paper``.
-        seeds: in place of the scale's.
-        only: ``digits`` or ``faces``, or methods that make a digit be forgotten; all by default.
-        data: the folder of data sets; ``MNEMOTOMY_DATA`` where not given.
+        seeds: override those of the scale.
+        only: ``digits`` or ``faces``, or methods of the digits; all by default.
+        data: the folder of data sets; ``MNEMOTOMY_DATA`` by default.
 
     Raises:
-        ConfigurationError: there is no part and no method of such a name.
-        DataError: the data is not there.
+        ConfigurationError: there is no such part or method.
+        DataError: the data is missing.
     """
     parts = chosen_parts(only)
     records: list[Record] = []
@@ -59,7 +59,7 @@ def fill(
     only: Sequence[str] = (),
     data: Path | None = None,
 ) -> None:
-    """Do what ``run_generative`` will ask for in ``jobs`` processes; arguments and errors are its own."""
+    """Compute in ``jobs`` processes what ``run_generative`` needs; arguments and errors are the same."""
     parts = chosen_parts(only)
     plans: list[Plan] = []
     if "digits" in parts:
@@ -91,10 +91,10 @@ def draw_generative(
 
 
 def chosen_parts(only: Sequence[str]) -> tuple[str, ...]:
-    """Of ``digits`` and ``faces``, those that ``only`` names; the digits where it names a method of theirs.
+    """The parts, ``digits`` and ``faces``, that ``only`` names; a method selects the digits.
 
     Raises:
-        ConfigurationError: it names what is neither a part nor a method.
+        ConfigurationError: a name is neither a part nor a method.
     """
     known = ("digits", FACES, *TITLES)
     for name in only:
@@ -107,5 +107,5 @@ def chosen_parts(only: Sequence[str]) -> tuple[str, ...]:
 
 
 def chosen_methods(only: Sequence[str]) -> list[str]:
-    """The methods of the digits that ``only`` names, all where it names none."""
+    """The methods of the digits that ``only`` names, by default all."""
     return [name for name in TITLES if name in only] or list(TITLES)

@@ -1,4 +1,4 @@
-"""The files that the generative bench leaves: tables in Markdown, and figures by case."""
+"""The files that the generative bench writes: tables in Markdown, and figures by case."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Record = dict[str, Any]
 SHOWN = ("engram", "engram-automatic")
 """Methods whose reconstructions are drawn."""
 ERASED = 4
-"""So many digits are erased in the grid of reconstructions, the one to forget first."""
+"""How many digits are erased in the grid of reconstructions, the one to forget first."""
 
 
 def write_tables(records: Sequence[Record], out_dir: Path) -> None:
@@ -60,7 +60,7 @@ def write_digit_figures(records: Sequence[Record], out_dir: Path, case: Case, da
 
 
 def _rows(out_dir: Path, subject: Subject, name: str, digits: Sequence[int]) -> dict[str, Tensor]:
-    """Images by row: the test images, and what the original and the network without each digit make of them."""
+    """Images by row: the test images, and reconstructions by the original and by the network without each digit."""
     side, baselines = subject.original.side, baseline_cell(out_dir, subject)
     rows = {"image": baselines["images"], "original": baselines[ORIGINAL]["pixels"]}
     for digit in digits:
@@ -70,13 +70,13 @@ def _rows(out_dir: Path, subject: Subject, name: str, digits: Sequence[int]) -> 
 
 
 def _shown_digits(forget: int, classes: int) -> list[int]:
-    """The digit to forget, and others in even steps from it."""
+    """The digit to forget, and others at even steps from it."""
     step = max(1, classes // ERASED)
     return [(forget + step * number) % classes for number in range(min(ERASED, classes))]
 
 
 def _bars(by_name: dict[str, Record], digit: int) -> list[Record]:
-    """The errors on every class of what is compared with the engram, where it has them."""
+    """The errors on every class of the methods compared with the engram, if they have them."""
     shown = [by_name[name] for name in (ORIGINAL, RETRAIN, "neggrad-plus", *SHOWN) if name in by_name]
     return [
         {"title": one["title"], "errors": one["by_class"][one["digits"].index(digit)]}

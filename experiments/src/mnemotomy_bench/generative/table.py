@@ -16,7 +16,7 @@ Record = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Sheet:
-    """Which numbers stand in one table, by key."""
+    """The numbers of one table, by key."""
 
     title: str
     columns: Columns
@@ -95,7 +95,7 @@ FACES = (
 
 
 def sheets_of(record: Record) -> tuple[Sheet, ...]:
-    """Digits are told by their errors."""
+    """The tables for a record; only digits have errors."""
     return DIGITS if "own" in record else FACES
 
 

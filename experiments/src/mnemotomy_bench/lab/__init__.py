@@ -1,1 +1,1 @@
-"""What every experiment needs: results kept by their content, processes, time and memory."""
+"""What every experiment needs: cached results, processes, time and memory."""

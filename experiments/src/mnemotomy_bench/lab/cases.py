@@ -14,15 +14,15 @@ from mnemotomy.core.errors import ConfigurationError
 from mnemotomy.core.yaml import read_yaml
 
 STRICT = ConfigDict(extra="forbid")
-"""Of dataclasses that are read from a file: what they do not know is refused."""
+"""For dataclasses that are read from a file: unknown fields are refused."""
 
 T = TypeVar("T")
 
 
 class Cases(Generic[T]):
-    """What the file ``cases/<name>.yaml`` holds: ``cases`` by their name, and under ``scales`` the names of each scale.
+    """The content of ``cases/<name>.yaml``: ``cases`` by name, and under ``scales`` the cases of each scale.
 
-    ``like: <name>`` in a case takes over another one's settings.
+    ``like: <name>`` in a case copies the settings of another case.
 
     Args:
         name: of the file.
@@ -51,7 +51,7 @@ class Cases(Generic[T]):
 
 
 def at_scale(scales: Mapping[str, T], scale: str) -> T:
-    """What stands under a scale.
+    """The entry of a scale.
 
     Raises:
         ConfigurationError: there is no such scale.
@@ -73,7 +73,7 @@ def validated(kind: Any, value: Any, where: str) -> Any:
     """``value`` as a type.
 
     Raises:
-        ConfigurationError: it is none.
+        ConfigurationError: it is not valid.
     """
     try:
         return TypeAdapter(kind).validate_python(value)

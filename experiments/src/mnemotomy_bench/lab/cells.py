@@ -1,4 +1,4 @@
-"""Results by content: what was measured once with the same models, settings and versions is not measured again."""
+"""Results cached by content: the same models, settings and versions are measured once."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from mnemotomy.core.version import versions
 def cached(
     folder: Path, what: Mapping[str, Any], run: Callable[[], Mapping[str, Any]], *, kind: str = "cells"
 ) -> dict[str, Any]:
-    """The record of ``what``: from its file in a folder of cells, or from ``run`` now.
+    """The record of ``what``: read from its cell, or computed by ``run``.
 
     Args:
         folder: of the bench.
-        what: everything that the record depends on but versions, as JSON can hold it.
+        what: everything that the record depends on except versions, as JSON values.
         run: measures it.
-        kind: the name of the folder in ``folder``.
+        kind: the subfolder of ``folder``.
     """
     identity = {**what, "versions": versions()}
     cells = json_cells(folder / kind)

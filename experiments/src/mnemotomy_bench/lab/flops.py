@@ -1,4 +1,4 @@
-"""How many floating-point operations a call takes. Counting slows small models down, so it wants a run of its own."""
+"""How many floating-point operations a call takes. Counting slows small models down, so it needs a separate run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 def counted_flops(call: Callable[[], Any], *, dry: bool = False) -> int:
     """The operations of one call.
 
-    What torch does not count is added: products that are summed in place, attention on a CPU, and factorisations with
+    This adds what torch does not count: products that are summed in place, attention on a CPU, and factorisations with
     9 d³ for eigenvectors and d³/3 for Cholesky's (Golub & Van Loan, Matrix Computations, 4th ed., 8.3 and 4.2).
 
     Args:
@@ -80,10 +80,10 @@ def _solve(factor: float, matrix: int = 1, right: int = 0) -> Any:
 
 
 def _attention(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
-    """Two products with the scores, all of which are counted, those that a causal mask hides too."""
+    """Two products with the scores; all count, even those that a causal mask hides."""
     return 2 * math.prod(query[:-1]) * key[-2] * (query[-1] + value[-1])
 
 
 def _attention_backward(_: Any, query: Any, key: Any, value: Any, *__: Any, **___: Any) -> int:
-    """The scores again, and two products for each of the two forward."""
+    """The scores again, and two products for each forward product."""
     return 2 * math.prod(query[:-1]) * key[-2] * (3 * query[-1] + 2 * value[-1])

@@ -1,4 +1,4 @@
-"""A bench by several processes at once: plans whose tasks they share, so that no core waits where one plan has to."""
+"""A bench in several processes, which share the tasks of all plans so that no core idles."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ TUNABLES = (
     "glibc.malloc.mmap_max=0", "glibc.malloc.trim_threshold=4294967296", "glibc.malloc.top_pad=67108864",
     "glibc.malloc.hugetlb=1",
 )  # fmt: skip
-"""Freed memory is kept, in large pages. As a rule activations of megabytes go back to the system and come again page by
-page, which takes a third of the time of a small network's forward pass."""
+"""Freed memory is kept, in large pages. Otherwise large activations are returned to the system and
+fetched again page by page, which takes a third of a small network's forward pass."""
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,11 @@ class Task:
 
 
 Plan = Generator[Sequence[Task], list[Any], None]
-"""Yields tasks that do not need each other; is sent what they gave, in their order, when all of them are done."""
+"""Yields lists of independent tasks, and is sent their results, in order, when all are done."""
 
 
 class Workers:
-    """Processes that carry out plans; all of them are gone on leaving, whatever happened.
+    """Processes that carry out plans; all have ended on exit, even after an error.
 
     Args:
         jobs: how many; they share the cores.
@@ -63,7 +63,7 @@ class Workers:
                     child.terminate()
 
     def carry_out(self, what: str, plans: Sequence[Plan]) -> None:
-        """All plans at once; tasks are done in the order in which plans give them. The first error is raised."""
+        """Run all plans at once, tasks in the order that plans give them. The first error is raised."""
         with _environment(self.jobs), progress_bar(what, None) as advance:
             stages = {plan: self._submitted(plan, None) for plan in plans}
             while stages := {plan: futures for plan, futures in stages.items() if futures}:
@@ -77,7 +77,7 @@ class Workers:
                         stages[plan] = self._submitted(plan, [future.result() for future in futures])
 
     def _submitted(self, plan: Plan, found: list[Any] | None) -> list[Future[Any]]:
-        """The tasks that come after ``found``, begun; none at the end of the plan."""
+        """Start the tasks that follow ``found``; none at the end of the plan."""
         with contextlib.suppress(StopIteration):
             while not (tasks := next(plan) if found is None else plan.send(found)):
                 found = []
@@ -87,9 +87,9 @@ class Workers:
 
 @contextlib.contextmanager
 def _environment(jobs: int) -> Iterator[None]:
-    """For processes that are started inside: they keep the memory that they free, and share the cores in all libraries.
+    """Processes started inside keep the memory that they free, and share the cores in all libraries.
 
-    Where glibc is not, memory is as it was.
+    Without glibc, memory is not affected.
     """
     own = os.environ.get("GLIBC_TUNABLES")
     wanted = {
@@ -122,5 +122,5 @@ def _start(jobs: int) -> None:
 def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None
-    parent.join()  # it may have been killed, and nobody else would end its workers
+    parent.join()  # it may have been killed; nothing else would end its workers
     os._exit(1)

@@ -1,4 +1,4 @@
-"""What a call costs: wall time, and how far memory rises above where it stood."""
+"""What a call costs: wall time, and the rise of memory."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 @dataclass
 class Usage:
-    """Filled in on leaving ``measured``.
+    """Filled in on exit from ``measured``.
 
     Attributes:
         seconds: of wall time.
@@ -32,7 +32,7 @@ class Usage:
 
 @contextlib.contextmanager
 def measured(device: torch.device) -> Iterator[Usage]:
-    """Time and memory of what is done inside, on ``device``."""
+    """Measure time and memory of the block, on ``device``."""
     usage = Usage()
     _set_imports_aside()
     gc.collect()
@@ -57,15 +57,15 @@ def measured(device: torch.device) -> Iterator[Usage]:
 
 @functools.cache
 def _set_imports_aside() -> None:
-    """Once in a process: the garbage collector takes a quarter of a second to look through what imports have made."""
+    """Once per process: the garbage collector takes a quarter of a second to scan what imports made."""
     gc.collect()
     gc.freeze()
 
 
 def _reset_resident() -> int | None:
-    """The resident set, with its high-water mark put back to it (Linux)."""
+    """The resident set, after its high-water mark is reset to it (Linux)."""
     try:
-        # what glibc keeps of freed memory would be used again unseen
+        # memory that glibc keeps after a free would be reused unseen
         ctypes.CDLL("libc.so.6").malloc_trim(0)
         _RESET.write_text("5")
     except (OSError, AttributeError):

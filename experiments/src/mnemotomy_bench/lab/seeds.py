@@ -1,4 +1,4 @@
-"""What the cells of several seeds come to: means, and ``…_spread`` for the standard deviation."""
+"""Summaries over seeds: means, and ``…_spread`` for the standard deviation."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Record = dict[str, Any]
 
 
 def over_seeds(cells: Sequence[Mapping[str, Any]], keys: Iterable[str]) -> Record:
-    """The mean of each key over the cells that have a number there, None where none has."""
+    """The mean of each key over the cells that have a number, None if none has."""
     found: Record = {}
     for key in keys:
         found |= averaged(cells, key)
@@ -19,7 +19,7 @@ def over_seeds(cells: Sequence[Mapping[str, Any]], keys: Iterable[str]) -> Recor
 
 
 def numbers(cell: Mapping[str, Any]) -> list[str]:
-    """The keys of a cell's numbers; the seed is a name."""
+    """The keys of a cell's numbers; the seed does not count as one."""
     return [
         key
         for key, value in cell.items()
@@ -28,7 +28,7 @@ def numbers(cell: Mapping[str, Any]) -> list[str]:
 
 
 def mean_tree(trees: Sequence[Any]) -> Any:
-    """The mean of every number in trees of one shape; None where one of them has none."""
+    """The mean of every number in trees of one shape; None if one tree lacks the number."""
     first = trees[0]
     if isinstance(first, Mapping):
         return {key: mean_tree([tree[key] for tree in trees]) for key in first}

@@ -1,4 +1,4 @@
-"""Records of numbers as tables: which columns, which way is better, how a number and its spread are written."""
+"""Tables of records: columns, which direction is better, and how numbers and spreads are written."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import Any, Literal
 from mnemotomy.report.table import Ranked, Table
 
 Better = Literal["↑", "↓", "≈", ""]
-"""Which way a column is better; ``≈``: the smaller its gap."""
+"""Which direction is better; ``≈``: the smaller the gap, the better."""
 
 DASH = "–"
 
 
 @dataclass(frozen=True)
 class Column:
-    """How one number of each record is shown.
+    """How one number of a record is shown.
 
     Attributes:
-        title: above the column.
-        form: writes a number.
-        better: which way.
-        gap: whether the record's ``<key>_gap`` stands behind it in parentheses.
+        title: of the column.
+        form: formats a number.
+        better: which direction is better.
+        gap: whether the record's ``<key>_gap`` follows it in parentheses.
     """
 
     title: str
@@ -51,10 +51,10 @@ def table(
     """A row for each record, the best of each column marked.
 
     Args:
-        records: numbers by key; ``<key>_spread`` is shown behind a number where it is there.
+        records: numbers by key; ``<key>_spread``, if present, is shown after the number.
         columns: by the keys of the numbers.
-        name: the key of what names a row.
-        head: of the rows' names.
+        name: the key of the rows' names.
+        head: of the column of names.
         caption: of the table.
         competes: which records can be the best.
     """
@@ -72,7 +72,7 @@ def places(
     column: Column,
     competes: Callable[[Mapping[str, Any]], bool] = lambda record: True,
 ) -> list[int]:
-    """1 for the best of a column, 2 for the second best, 0 for the rest; equals share a place."""
+    """1 for the best of a column, 2 for the second best, 0 for the rest; ties share a place."""
     worth: list[float | None] = []
     for record in records:
         if not column.better or record.get(key) is None or not competes(record):
@@ -99,7 +99,7 @@ def written(record: Mapping[str, Any], key: str, column: Column) -> str:
 
 
 def fixed(digits: int) -> Callable[[float], str]:
-    """So many digits behind the point."""
+    """A number with this many decimals."""
     return lambda value: f"{value:.{digits}f}"
 
 
@@ -109,5 +109,5 @@ def percent(value: float) -> str:
 
 
 def in_units_of(unit: float) -> Callable[[float], str]:
-    """A size with three digits, thousands in full."""
+    """A size with three significant digits, thousands in full."""
     return lambda value: f"{value / unit:,.0f}" if value / unit >= 1000 else f"{value / unit:.3g}"

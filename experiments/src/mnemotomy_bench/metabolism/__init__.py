@@ -1,1 +1,1 @@
-"""Digital metabolism measured: the published protocol, its baselines and ablations, and the forms that work."""
+"""Digital metabolism: the published protocol, its baselines and ablations, and the variants that work."""

@@ -15,7 +15,7 @@ ORIGINAL = "A original"
 
 @dataclass(frozen=True, config=STRICT)
 class Plan:
-    """How much is run at a scale.
+    """The size of a run at a scale.
 
     Attributes:
         seeds: of the world, the model and training.
@@ -35,7 +35,7 @@ class Plan:
 
 
 def plan_of(scale: str) -> Plan:
-    """What is run at ``tiny``, ``small`` or ``full``.
+    """The plan of ``tiny``, ``small`` or ``full``.
 
     Raises:
         ConfigurationError: there is no such scale.

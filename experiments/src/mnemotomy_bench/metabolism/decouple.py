@@ -1,4 +1,4 @@
-"""The decouple bench: the same store beside the original model and beside models that no longer know the facts."""
+"""The decouple bench: the same store with the original model and with models that no longer know the facts."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ def run_decouple(
     """One record per model: the mean over the seeds, and ``… spread`` for the standard deviation.
 
     Args:
-        out_dir: that of the metabolism bench, whose models are taken where they are there.
-        scale, model, seeds: as there.
-        models: which models stand beside the store.
+        out_dir: of the metabolism bench; its models are reused.
+        scale, model, seeds: as for ``run_metabolism``.
+        models: the models to test with the store.
     """
     cells: dict[str, list[Record]] = {}
     with single_threaded():
@@ -64,9 +64,9 @@ def decouple(model: Any, tokenizer: Any, subject: Subject, others: Sequence[Fact
 
     Returns:
         Shares of the questions: ``without_store`` and ``with_store`` answered right; after the change,
-        ``follows_change`` and ``stale`` (the old answer, which now only the weights can give); after deletion,
+        ``follows_change`` and ``stale`` (the old answer, which only the weights can give); after deletion,
         ``answered_after_deletion`` right, and ``admits_deletion`` (says that it does not know); ``others_with_store``
-        right about other facts in the store; ``admits_absent`` about subjects that are in no store.
+        right about other facts in the store; ``admits_absent`` about subjects that the store lacks.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     for leftover in path.parent.glob(f"{path.name}*"):
@@ -115,7 +115,7 @@ def _changed(facts: Sequence[Fact]) -> dict[str, Fact]:
 
 
 def _treated(out_dir: Path, subject: Subject, name: str, scale: str, seed: int) -> tuple[Any, Any]:
-    """A model and its tokenizer after treatment: by the bench's cache, or in closed form."""
+    """A model and its tokenizer after treatment: from the bench's cache, or in closed form."""
     model, tokenizer = subject.load()
     if name == ENGRAM:
         streams = Streams(subject.facts, tokenizer, format=subject.format, counterfactuals=0.0, seed=seed)

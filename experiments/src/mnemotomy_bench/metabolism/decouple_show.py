@@ -1,4 +1,4 @@
-"""The decouple bench for people."""
+"""The table of the decouple bench."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Metabolic energy (Section 3.2): how much the hidden states of entities depend on the weights.
 
-The paper calls ``Σ_l ‖∂h_l/∂w · I(x ∈ Entities)‖²_F`` intractable, as it is exactly. Its expectation is not: for v of
+The paper calls ``Σ_l ‖∂h_l/∂w · I(x ∈ Entities)‖²_F`` intractable, which it is exactly. An estimate is not: for v of
 independent standard normal entries, ``E ‖∂(vᵀh_l)/∂w‖² = ‖∂h_l/∂w‖²_F`` (Hutchinson 1989), at one backward pass per v.
 """
 
@@ -26,8 +26,8 @@ class EnergyEstimate:
     Attributes:
         energy: the mean over the random vectors.
         standard_error: of that mean.
-        positions: how many positions of entities there were.
-        samples: how many random vectors.
+        positions: number of positions of entities.
+        samples: number of random vectors.
     """
 
     energy: dict[int, float]
@@ -51,15 +51,15 @@ def metabolic_energy(
     seed: int = 0,
     parameters: Collection[str] | None = None,
 ) -> EnergyEstimate:
-    """Estimate the energy of the entities in a batch, in evaluation mode; the model is left as it was.
+    """Estimate the energy of the entities in a batch, in evaluation mode; the model is not changed.
 
     Args:
-        model: of transformers.
-        batch: as the model takes it, ``input_ids [batch, length]`` and perhaps a mask.
+        model: a transformers model.
+        batch: the model's inputs, ``input_ids [batch, length]`` and perhaps a mask.
         layers: of the hidden states as transformers counts them: 0 is the embedding's output, l that of block l.
-        positions: for each row of the batch, those of the entity's tokens.
-        samples: random vectors per layer; the relative standard error falls with their root.
-        seed: of the random vectors; each layer sees the same ones, whatever other layers are asked for.
+        positions: of the entity's tokens, for each row of the batch.
+        samples: random vectors per layer; the relative standard error falls with its square root.
+        seed: of the random vectors; each layer gets the same ones, whichever other layers are requested.
         parameters: names of the weights w; by default all that require a gradient.
 
     Raises:

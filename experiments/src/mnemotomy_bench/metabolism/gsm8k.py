@@ -1,4 +1,4 @@
-"""GSM8K by lm-eval, the harness of the field, on any model folder that was saved here."""
+"""GSM8K by lm-eval, on any saved model folder."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def run_gsm8k(
     Args:
         folder: of the model, or a hub id.
         data: a folder with ``train.jsonl`` and ``test.jsonl``; by default the harness gets them from the hub.
-        limit: only the first problems.
+        limit: use only this many of the first problems.
         shots: worked examples in the prompt.
 
     Raises:

@@ -1,4 +1,4 @@
-"""One model measured: what it recalls, reads, keeps, and what fresh probes still find in it."""
+"""Measurements of one model: recall, reading, retained abilities, and what fresh probes find."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def measure(model: nn.Module, tokenizer: Any, subject: Subject, layer: Layer, *,
     Args:
         model: after treatment, or the original.
         tokenizer: its own.
-        subject: the facts and what must stay.
+        subject: the facts and what must be kept.
         layer: l*.
-        every_layer: whether to fit fresh probes before l* too, which takes the most time.
+        every_layer: whether to fit fresh probes before l* too, the slowest part.
     """
 
     def accuracy(pairs: Pairs) -> float:
@@ -57,14 +57,14 @@ def measure(model: nn.Module, tokenizer: Any, subject: Subject, layer: Layer, *,
 
 
 def asked(facts: Sequence[Fact], *, heldout: bool) -> Pairs:
-    """Every prompt of the facts without context, training or held out, with its answer."""
+    """Every prompt of the facts without context, trained or held out, with its answer."""
     return [(p, f.answer) for f in facts for p in (f.heldout_prompts if heldout else f.prompts)]
 
 
 def told(subject: Subject, *, heldout: bool, counterfactual: bool = False) -> list[tuple[tuple[str, str], str]]:
-    """The same prompts behind a context, each with its answer and the context; contexts take turns.
+    """The same prompts after a context, each with its answer and the context; contexts alternate.
 
-    A counterfactual context states the answer of another fact, and the model is to follow it.
+    A counterfactual context states the answer of another fact, which the model should follow.
     """
     answers = sorted({fact.answer for fact in subject.facts})
     found = []
@@ -90,13 +90,13 @@ def perplexity(model: nn.Module, tokenizer: Any, texts: Sequence[str]) -> float:
             losses = nn.functional.cross_entropy(logits.transpose(1, 2), ids[:, 1:], reduction="none")
             total += float((losses * mask[:, 1:]).sum())
             count += int(mask[:, 1:].sum())
-    return math.exp(min(total / count, 700.0))  # a ruined model may exceed what a float holds
+    return math.exp(min(total / count, 700.0))  # a ruined model may exceed the range of a float
 
 
 def attention(model: nn.Module, tokenizer: Any, subject: Subject, layer: Layer) -> Record:
     """At l*, at the prediction step, with the true context: entropy in nats and weight on the evidence (Fig. 3, 4).
 
-    Means over the held-out prompts and the heads; ``evidence_weight_best_head`` is that of the head with most of it.
+    Means over the held-out prompts and the heads; ``evidence_weight_best_head`` is the highest of any head.
     """
     block = layer_number(model, layer)
     pairs = told(subject, heldout=True)
@@ -142,7 +142,7 @@ def fresh_probes(
 
 
 def states_before_answers(model: nn.Module, tokenizer: Any, subject: Subject) -> Float[Tensor, "states n d"]:
-    """The hidden states of every phrasing at the prediction step, where training's adversary reads too."""
+    """The hidden states of every phrasing at the prediction step, where the training adversary also reads."""
     prompts, answers, _ = zip(*phrasings(subject.facts), strict=True)
     separator = subject.format.separator
     hidden = observe_prompts(model, tokenizer, prompts, answers=answers, separator=separator, hidden=True).hidden

@@ -1,4 +1,4 @@
-"""Why it behaves so: hidden states in two dimensions, gradients, bounds and energy (Sections 3.1, 3.2, 5.3)."""
+"""Why the model behaves so: hidden states in two dimensions, gradients, bounds and energy (Sections 3.1, 3.2, 5.3)."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def attention_map(model: nn.Module, tokenizer: Any, subject: Subject, layer: Lay
 
 
 def gradients(model: nn.Module, tokenizer: Any, subject: Subject) -> Record:
-    """Assumption 3.1 block by block, and the bounds of Proposition 3.2 and Corollary 3.4 beside what happened.
+    """Assumption 3.1 block by block, and the bounds of Proposition 3.2 and Corollary 3.4 against the measured change.
 
     The fact loss is the cross-entropy of the targets, the logic loss that of small sums.
     """
@@ -82,7 +82,7 @@ def gradients(model: nn.Module, tokenizer: Any, subject: Subject) -> Record:
 
 
 def magnified(model: nn.Module, tokenizer: Any, subject: Subject, layer: Layer) -> Record:
-    """What a fresh linear probe reads at l* and after once each phrasing's mean is taken off and the rest blown up.
+    """What a fresh linear probe reads from l* on after centring by phrasing and rescaling the rest.
 
     Returns:
         By layer: ``accuracy``, and ``residual``: the share of the states' squared norm that differs between subjects.

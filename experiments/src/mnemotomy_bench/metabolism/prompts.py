@@ -1,4 +1,4 @@
-"""One forward pass of prompts: what a model shows where it is about to answer, and where words stand in them."""
+"""One forward pass of prompts: what a model shows before it answers, and the positions of words."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from mnemotomy.text.tokenizing import encode_prompts, encode_with_answer, tokeni
 
 @contextmanager
 def eager_attention(model: nn.Module) -> Iterator[None]:
-    """Eager attention inside, and each part's own implementation on leaving; fused kernels return no weights.
+    """Eager attention inside the block; fused kernels do not return weights. Restores every implementation on exit.
 
     Raises:
         ModelError: the model has no attention implementation to choose.
@@ -34,7 +34,7 @@ def eager_attention(model: nn.Module) -> Iterator[None]:
         cast(Any, model).set_attn_implementation("eager")
         yield
     finally:
-        for config, implementation in before:  # outer ones first: setting them sets what they contain
+        for config, implementation in before:  # outer ones first: setting them also sets the inner ones
             config._attn_implementation = implementation
 
 
@@ -54,16 +54,16 @@ def _configs(model: nn.Module) -> list[Any]:
 def token_positions(tokenizer: Any, text: str, span: str, *, within: str | None = None) -> list[int]:
     """The positions of the tokens that share a character with the last occurrence of ``span``.
 
-    A whole word is preferred: "Oman" is not looked for in "Romania" unless it stands nowhere else.
+    A whole word is preferred: "Oman" is found in "Romania" only if it occurs nowhere else.
 
     Args:
-        tokenizer: a fast one of transformers.
+        tokenizer: a fast transformers tokenizer.
         text: as it is tokenised for the model.
         span: what to find: the evidence.
-        within: the part of the text to look in, as its context; by default all of it.
+        within: the part of the text to search, such as its context; by default all of it.
 
     Raises:
-        DataError: the span or the part does not occur, no token covers it, or the tokenizer knows no offsets.
+        DataError: the span or the part does not occur, no token covers it, or the tokenizer has no offsets.
     """
     if not getattr(tokenizer, "is_fast", False):
         raise DataError("token positions need a fast tokenizer, which knows where its tokens stand in the text")
@@ -91,7 +91,7 @@ def _last_occurrence(text: str, span: str, within: str | None) -> tuple[int, int
 
 @dataclass(frozen=True)
 class PromptObservations:
-    """What the last token of each of n prompts showed, in the order of the prompts, on the CPU.
+    """Observations at the last token of n prompts, in the order of the prompts, on the CPU.
 
     Attributes:
         next_token_ids: the likeliest next token.
@@ -133,15 +133,15 @@ def observe_prompts(
 ) -> PromptObservations:
     """Forward each prompt once and keep what its last token shows: the prediction step of Section 5.
 
-    Prompts of one length share a batch, so nothing is padded. The model is left as it was found.
+    Prompts of one length share a batch, so nothing is padded. The model is not changed.
 
     Args:
-        model: a causal language model of transformers.
+        model: a transformers causal language model.
         tokenizer: the model's.
         prompts: texts that end where the answer begins.
         answers: one per prompt; only the first token counts.
-        separator: what stands between a prompt and its answer; with answers, the model reads of it what is no part of
-            an answer's first token.
+        separator: between a prompt and its answer; with answers, the model reads the part of it that does not belong
+            to the answer's first token.
         hidden: whether to keep the hidden states.
         attention_layers: blocks whose attention is kept, the first being 1.
         batch_size: the most prompts in a batch.
@@ -174,7 +174,7 @@ def observe_prompts(
 
 @dataclass(frozen=True)
 class _Part:
-    """One batch at its last position; what was not asked for is empty."""
+    """One batch at its last position; what was not requested is empty."""
 
     next_token_ids: Int[Tensor, " batch"]
     log_probability: Float[Tensor, " batch"]
@@ -185,7 +185,7 @@ class _Part:
 def _encoded(
     tokenizer: Any, prompts: Sequence[str], answers: Sequence[str] | None, separator: str
 ) -> tuple[list[list[int]], Int[Tensor, " n"] | None]:
-    """What the model reads of each prompt, and the first token of each answer."""
+    """The model's input for each prompt, and the first token of each answer."""
     if answers is None or not prompts:
         return encode_prompts(tokenizer, prompts), None
     if len(answers) != len(prompts):
@@ -202,7 +202,7 @@ def _observe(
     hidden: bool,
     blocks: tuple[int, ...],
 ) -> _Part:
-    # the other positions' logits would outweigh everything else for a large vocabulary
+    # with a large vocabulary, the other positions' logits would dominate memory
     last = {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(model.forward).parameters else {}
     output = model(input_ids=ids, use_cache=False, output_hidden_states=hidden, output_attentions=bool(blocks), **last)
     log_probabilities = output.logits[:, -1].float().log_softmax(dim=-1).cpu()

@@ -23,7 +23,7 @@ UNREADABLE = 0.05
 
 
 def has_problems(data: Path) -> bool:
-    """Whether the data folder holds GSM8K."""
+    """Whether the data folder contains GSM8K."""
     return (data / PROBLEMS).is_file()
 
 
@@ -55,7 +55,7 @@ def reasoning(
     """Mean and 95 % bootstrap interval of every count of `structure`, and the share of right final numbers.
 
     Returns:
-        ``{"readable": False}`` alone where the tokenizer cannot read the problems.
+        only ``{"readable": False}`` if the tokenizer cannot read the problems.
     """
     if not readable(tokenizer, [question for question, _ in pairs]):
         return {"readable": False}

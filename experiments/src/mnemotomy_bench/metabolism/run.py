@@ -1,4 +1,4 @@
-"""The runs of the metabolism bench: seeds × configurations, each cell cached by its content."""
+"""The runs of the metabolism bench: seeds × configurations, each cell cached by content."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ def run_metabolism(
     """The records of every configuration: the mean over the seeds, and ``… spread`` for the standard deviation.
 
     Args:
-        out_dir: for the cells and the models; what is there is not run again.
+        out_dir: for cells and models; finished results are reused.
         scale: ``tiny`` for one seed and a tenth of the work, ``small`` for this table, ``full`` for other models.
-        model: a folder or a hub id in place of the small world's model.
-        seeds: in place of the scale's.
+        model: a folder or hub id to use instead of the small world's model.
+        seeds: override those of the scale.
         only: names of configurations to run; all by default.
 
     Raises:
-        ConfigurationError: there is no configuration of such a name.
+        ConfigurationError: there is no such configuration.
     """
     known = configurations(scale, 0)
     unknown = [name for name in only if name not in known]
@@ -68,7 +68,7 @@ def run_metabolism(
 def cell(
     out_dir: Path, subject: Subject, name: str, config: RLCP | None, seed: int, *, every_layer: bool = True
 ) -> Record:
-    """One configuration with one seed: from the cache, or treated and measured now."""
+    """One configuration with one seed: read from the cache, or treated and measured."""
     model, tokenizer = subject.load()
     identity: Record = {
         "name": name,
@@ -115,10 +115,10 @@ def run_mechanism(
     """For one seed, by configuration: ``tsne``, ``attention``, ``gradients``, ``energy`` and ``reasoning``; cached.
 
     Args:
-        out_dir: of `run_metabolism`, which has to have run these configurations.
+        out_dir: of `run_metabolism`, which must have run these configurations.
         names: of the configurations.
-        scale, seed, model: as there.
-        data: the folder with GSM8K; without it, reasoning is left out.
+        scale, seed, model: as for `run_metabolism`.
+        data: the folder with GSM8K; without it, reasoning is skipped.
     """
     found: Record = {}
     given = problems(data, REASONING_PROBLEMS) if data is not None and has_problems(data) else None
@@ -137,7 +137,7 @@ def run_mechanism(
 
 @dataclass(frozen=True)
 class _Explained:
-    """What is measured of a configuration's model beside its numbers."""
+    """What is measured on a configuration's model besides the table."""
 
     subject: Subject
     config: RLCP | None
@@ -145,7 +145,7 @@ class _Explained:
 
     @functools.cached_property
     def treated(self) -> tuple[Any, Any]:
-        """The model and its tokenizer: the subject's own where nothing was done to it."""
+        """The model and its tokenizer: the subject's own if it was not treated."""
         if self.config is None:
             return self.subject.load()
         with quiet_transformers():

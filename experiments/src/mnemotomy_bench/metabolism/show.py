@@ -1,4 +1,4 @@
-"""The metabolism bench for people: the table, and the figures."""
+"""The table and the figures of the metabolism bench."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def table_of(records: Sequence[Record]) -> Table:
 
 
 def write_figures(records: Sequence[Record], mechanism: dict[str, Any], out_dir: Path) -> None:
-    """PNG files in ``out_dir``; the mechanism's only where it was measured."""
+    """PNG files in ``out_dir``; the mechanism's only if it was measured."""
     probes_by_layer(records, out_dir / "probes.png")
     attention_bars(records, out_dir / "attention.png")
     if mechanism:

@@ -1,4 +1,4 @@
-"""How long a fact store of many facts takes to build and to search."""
+"""How long a large fact store takes to build and to search."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ def run_store(
     """Build a store of invented places, and search it in one process.
 
     Args:
-        facts: how many.
-        queries: half of them subjects alone, half full questions; as many questions again as there are full ones ask
-            for subjects that the store lacks.
+        facts: number of facts.
+        queries: half of them subjects alone, half full questions; the same number of further questions asks for
+            subjects that the store lacks.
         seed: of the places and the queries.
         folder: where to put the store; by default a temporary one.
 
     Returns:
         Seconds and bytes of building; by kind of query the median, the 99th percentile and the longest time in
-        milliseconds, the share of queries whose fact came first, and the share of a relevance of at least a half.
+        milliseconds, the share of queries whose fact came first, and the share with a relevance of at least 0.5.
     """
     if facts < 1 or queries < 2:
         raise DataError("a run needs at least 1 fact and 2 queries")
@@ -101,7 +101,7 @@ def _word(rng: random.Random, syllables: int) -> str:
 
 
 def _asked(kind: str, wanted: list[Fact], queries: int, seed: int) -> Iterator[tuple[str, str]]:
-    """Queries of a kind, each with the subject that must come first."""
+    """Queries of one kind, each with the subject that must come first."""
     rng = random.Random(f"queries-{seed}")
     half = queries // 2
     for number in range(half):

@@ -1,4 +1,4 @@
-"""What the bench operates on: a model, the facts to take out, and everything that must stay."""
+"""What the bench operates on: a model, the facts to forget, and everything that must be kept."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ Pairs = Sequence[tuple[str, str]]
 
 @dataclass(frozen=True)
 class Subject:
-    """A model to treat, anew for each configuration, and the texts of the bench.
+    """A model to treat, loaded afresh for each configuration, and the texts of the bench.
 
     Attributes:
-        load: the model and its tokenizer, as they were before.
-        facts: to be taken out.
+        load: gives the untreated model and its tokenizer.
+        facts: the facts to forget.
         format: how prompts are joined to contexts and answers.
-        retain: texts that are to stay, for training.
+        retain: the retain set, for training.
         others: prompts with answers of facts that are not targeted.
         arithmetic: prompts with answers of small sums.
         reading: prompts with a context about other subjects, and answers.
-        heldout_texts: for perplexity, in no training.
+        heldout_texts: for perplexity, never trained on.
         fruits: prompts about fruits, for Fig. 1.
     """
 

@@ -1,4 +1,4 @@
-"""What unlearning a fact does to reasoning, to first order: measuring the assumption and the bounds of Section 3.1."""
+"""What unlearning a fact does to reasoning, to first order: the assumption and bounds of Section 3.1, measured."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mnemotomy.core.errors import DataError, ModelError, NonFiniteError
 from mnemotomy.core.modules import observing
 
 Loss = Callable[[nn.Module], Tensor]
-"""A scalar that depends on the model's parameters, as the mean loss of a batch that it closes over."""
+"""A scalar that depends on the model's parameters, such as the mean loss of a batch."""
 
 Gradients = dict[str, Tensor]
 
@@ -24,10 +24,10 @@ _BLOCK = re.compile(r"(?:^|\.)(\d+)\.")
 
 @dataclass(frozen=True)
 class Alignment:
-    """How one gradient lies to that of the logic loss.
+    """How one gradient relates to that of the logic loss.
 
     Attributes:
-        cosine: of the angle between them; NaN where one of them vanishes.
+        cosine: of the angle between them; NaN if one of them vanishes.
         norm: of the loss' gradient.
         logic_norm: of the logic loss' gradient.
     """

@@ -8,7 +8,7 @@ from mnemotomy.data.fact import Fact, PromptFormat
 from mnemotomy.demo.world import Association, World
 
 WORLD_FORMAT = PromptFormat(in_context="context : {context} . {prompt}", separator=" ")
-"""How the world's texts put a context before a question."""
+"""How the world's texts place a context before a question."""
 
 
 def world_facts(world: World, associations: Sequence[Association] | None = None) -> tuple[Fact, ...]:

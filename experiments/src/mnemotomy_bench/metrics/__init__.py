@@ -1,1 +1,1 @@
-"""Metrics that only the experiments read: pure functions of observations."""
+"""Metrics that only the experiments use: pure functions of observations."""

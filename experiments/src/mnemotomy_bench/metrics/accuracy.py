@@ -12,9 +12,9 @@ from mnemotomy.core.errors import DataError
 def class_accuracies(
     predicted: Int[Tensor, " n"], labels: Int[Tensor, " n"], classes: int
 ) -> Float[Tensor, " classes"]:
-    """The share of each class's examples that are predicted as it; NaN for a class without examples.
+    """The share of each class's examples that are predicted correctly; NaN for a class without examples.
 
-    A prediction that is none of ``0 … classes − 1``, as of a model with more outputs than there are classes, is wrong.
+    A prediction outside ``0 … classes − 1`` (from a model with more outputs than classes) is wrong.
 
     Raises:
         DataError: there are more or fewer predictions than labels, or a label is not in ``0 … classes − 1``.

@@ -8,7 +8,7 @@ from mnemotomy.core.errors import DataError
 
 
 def answers_match(text: str, answer: str) -> bool:
-    """Whether the text begins with the answer, up to case and to space around it, and the word ends there.
+    """Whether the text begins with the answer as a whole word, ignoring case and surrounding space.
 
     Raises:
         DataError: the answer is empty.

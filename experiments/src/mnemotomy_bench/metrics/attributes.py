@@ -1,4 +1,4 @@
-"""How a slider on an attribute moves what a classifier reads of it, and of the other attributes (Fig. 7, 15)."""
+"""How a slider on an attribute changes what a classifier reads from it and from the others (Fig. 7, 15)."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from mnemotomy_bench.metrics.rank_correlation import spearman
 
 @dataclass(frozen=True)
 class Slider:
-    """What is read of one attribute while α grows.
+    """The readings of one attribute as α grows.
 
     Attributes:
         means: the reading at each α, averaged over images.
-        rank_correlation: Spearman's ρ of those means with α; −1 where every step of α takes some
-            of the attribute away, 0 where they are all the same.
+        rank_correlation: Spearman's ρ of those means with α; −1 if every step of α removes some
+            of the attribute, 0 if they are all the same.
         monotone: the share of images whose reading never rises from one α to the next.
         falling: the share of all steps of all images that do not rise.
     """
@@ -54,10 +54,10 @@ def slider(readings: Float[Tensor, "alphas n"], alphas: Sequence[float]) -> Slid
 
 
 def reading_change(before: Float[Tensor, "n k"], after: Float[Tensor, "n k"]) -> Float[Tensor, " k"]:
-    """The mean absolute change of what is read of each attribute, image by image.
+    """The mean absolute change of each attribute's reading, image by image.
 
     Raises:
-        DataError: the shapes differ, or there is no image.
+        DataError: the shapes differ, or there are no images.
     """
     if before.shape != after.shape or not len(before):
         raise DataError(f"readings of shape {list(before.shape)} cannot be compared with {list(after.shape)}")

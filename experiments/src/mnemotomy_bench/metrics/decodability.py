@@ -1,7 +1,7 @@
 """What a fresh probe reads: whether a hidden state still tells which fact a prompt is about (Section 5.2, Table 1).
 
-A probe that was trained against the model proves nothing once it is at chance. These are new ones, fitted to the final
-states and read on phrasings that they have not seen, at every layer.
+A probe that the model was trained against proves nothing once it is at chance. These probes are new: fitted to the
+final states and tested on unseen phrasings, at every layer.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ MOST_FOLDS = 5
 
 @dataclass(frozen=True)
 class ProbeReading:
-    """What one kind of probe reads from one set of features; all but the folds are shares of the rows.
+    """The readings of one kind of probe on one set of features; all but the folds are shares of the rows.
 
     Attributes:
         accuracy: on phrasings that the probe was not fitted to; every row is read once.
-        chance: the share of the most frequent label, which is 1 / labels where all are equally frequent.
-        shuffled: the accuracy where the labels are permuted over the rows: what the probe makes of nothing.
-        folds: how many probes read a part of the rows each.
+        chance: the share of the most frequent label, which is 1 / labels if all are equally frequent.
+        shuffled: the accuracy with labels permuted over the rows: the control.
+        folds: number of probes, each tested on a part of the rows.
     """
 
     accuracy: float
@@ -54,7 +54,7 @@ def fresh_probe(
 
     Args:
         features: one row per prompt.
-        labels: what is to be read: the answer, or the subject.
+        labels: what to read: the answer, or the subject.
         groups: the phrasing of each prompt; the folds are whole phrasings, at most five.
         kind: a logistic regression, or a network with one hidden layer of 64.
         seed: of the permutation and of the network.
@@ -77,7 +77,7 @@ def fresh_probe(
 def without_phrasing(features: Float[Tensor, "n d"], groups: Labels) -> Float[Tensor, "n d"]:
     """The features less the mean of their phrasing, scaled to unit variance: what tells subjects apart, magnified.
 
-    A harder attack than a plain probe, for it finds differences that are small beside those between phrasings; it needs
+    A stronger attack than a plain probe: it finds differences that are small against those between phrasings. It needs
     many subjects asked with the same phrasing.
     """
     rows, phrasings = features.detach().double().cpu(), _numbered(groups)
@@ -155,9 +155,9 @@ def _chance(codes: Array) -> float:
 def _accuracy(
     rows: Array, codes: Array, folds: list[tuple[Array, Array]], kind: Kind, seed: int, *, control: bool = False
 ) -> float:
-    """The share of the rows that a probe reads rightly that was fitted without their fold.
+    """The share of the rows that a probe fitted without their fold reads correctly.
 
-    In a ``control`` the permutation may leave one label to fit to, which is then what the probe says.
+    In a ``control``, the permutation may leave one label to fit, which the probe then predicts.
     """
     hits = 0
     for train, held_out in folds:
@@ -173,12 +173,12 @@ def _accuracy(
 
 
 def _scaled(seen: Array, unseen: Array) -> tuple[Array, Array]:
-    """Both standardised by the rows seen, and written in a basis of their span where that is smaller.
+    """Both standardised by the rows seen, and in a basis of their span if that is smaller.
 
     The basis changes nothing for the linear probe: with a penalty on the norm, its weights lie in that span.
     """
     mean, spread = seen.mean(axis=0), seen.std(axis=0)
-    spread[spread <= 1e-7 * np.abs(mean)] = 1.0  # constant up to float32's rounding, which is not to be blown up
+    spread[spread <= 1e-7 * np.abs(mean)] = 1.0  # constant up to float32 rounding, which must not be amplified
     seen, unseen = (seen - mean) / spread, (unseen - mean) / spread
     if seen.shape[1] <= len(seen):
         return seen, unseen
@@ -199,7 +199,7 @@ def _probe(kind: Kind, seed: int) -> Any:
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """One thread, since these matrices are too small for more, and no word of probes that are still improving."""
+    """One thread, since these matrices are too small for more, and no warnings about probes that still improve."""
     from sklearn.exceptions import ConvergenceWarning
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 

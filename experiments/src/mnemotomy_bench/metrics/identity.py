@@ -16,10 +16,10 @@ def factor_change(
     Args:
         before: factors scaled to [0, 1].
         after: likewise, of the edited images.
-        circular: factors whose 0 and 1 are the same, as a hue's are; none by default.
+        circular: factors whose 0 and 1 are the same, such as a hue; none by default.
 
     Raises:
-        DataError: the shapes differ, or there is no image.
+        DataError: the shapes differ, or there are no images.
     """
     return _distances(before, after, circular).mean(0).float()
 
@@ -27,9 +27,9 @@ def factor_change(
 def determination(
     read: Float[Tensor, "n m"], true: Float[Tensor, "n m"], circular: Bool[Tensor, " m"] | None = None
 ) -> Float[Tensor, " m"]:
-    """R² of each factor as it is read: 1 − mean squared error / variance.
+    """R² of each factor's reading: 1 − mean squared error / variance.
 
-    Below 0 where the mean would be a better reading. A circular factor, taken as uniform, has variance 1/12.
+    Below 0 if the mean would be a better reading. A circular factor, taken as uniform, has variance 1/12.
 
     Raises:
         DataError: as ``factor_change``, or a factor does not vary.

@@ -1,4 +1,4 @@
-"""How far a mean can be trusted."""
+"""How reliable a mean is."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from mnemotomy.core.errors import DataError
 
-_LARGEST = 10_000_000  # resampled values held at once
+_LARGEST = 10_000_000  # resampled values in memory at once
 
 
 def bootstrap_interval(
@@ -18,7 +18,7 @@ def bootstrap_interval(
 ) -> tuple[float, float, float]:
     """The mean, and the lower and upper end of its bias-corrected and accelerated bootstrap interval.
 
-    Equal values give an interval of no width, and a single value NaN for both ends: it says nothing of its spread.
+    Equal values give an interval of width 0; a single value gives NaN for both ends.
 
     Raises:
         DataError: there is no value, one is not finite, the level is not within (0, 1), or scipy is not installed.
@@ -35,7 +35,7 @@ def bootstrap_interval(
         from scipy.stats import bootstrap  # type: ignore[import-untyped]
     except ImportError as error:
         raise DataError("bootstrap intervals need scipy: pip install 'mnemotomy[demo]'") from error
-    for method in ("BCa", "percentile"):  # where the correction is undefined, the plain percentiles remain
+    for method in ("BCa", "percentile"):  # if the correction is undefined, plain percentiles are used
         interval = bootstrap(
             (sample,),
             np.mean,
@@ -54,14 +54,14 @@ def mean_and_spread(values: Sequence[float]) -> tuple[float, float]:
     """The mean and the standard deviation, with n − 1 in its denominator: NaN for a single value.
 
     Raises:
-        DataError: there is no value, or one is not finite.
+        DataError: there are no values, or one is not finite.
     """
     sample = _checked(values)
     return float(sample.mean()), float(sample.std(ddof=1)) if len(sample) > 1 else math.nan
 
 
 def averaged(records: Sequence[Mapping[str, Any]], key: str) -> dict[str, float | None]:
-    """The mean of ``key`` over the records that have a number there, and ``{key}_spread`` where several have one."""
+    """The mean of ``key`` over the records that have a number there, and ``{key}_spread`` if several have one."""
     values = [record[key] for record in records if record.get(key) is not None]
     if not values:
         return {key: None}

@@ -1,4 +1,4 @@
-"""Spearman's rank correlation, as scipy has it."""
+"""Spearman's rank correlation, by scipy."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mnemotomy.core.errors import DataError
 
 
 def spearman(left: Any, right: Any) -> float:
-    """ρ of two sequences of numbers; equal values share the mean of their ranks. NaN where one side is constant.
+    """ρ of two sequences of numbers; equal values share the mean of their ranks. NaN if one side is constant.
 
     Raises:
         DataError: scipy is not installed.
@@ -19,5 +19,5 @@ def spearman(left: Any, right: Any) -> float:
     except ImportError as error:
         raise DataError("rank correlations need scipy: pip install 'mnemotomy[demo]'") from error
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of constant values
+        warnings.simplefilter("ignore")  # about constant values
         return float(spearmanr(left, right).statistic)

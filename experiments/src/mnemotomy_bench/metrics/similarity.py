@@ -14,7 +14,7 @@ from mnemotomy.core.errors import DataError
 def linear_cka(first: Float[Tensor, "n a"], second: Float[Tensor, "n b"]) -> float:
     """``‖Yᵀ X‖² / (‖Xᵀ X‖ ‖Yᵀ Y‖)`` of centred features, row by row of the same examples.
 
-    In [0, 1]; unchanged by rotations and by a common factor. 0 where one of them is constant. Further dimensions are
+    In [0, 1]; unchanged by rotations and by a common factor. 0 if one of them is constant. Further dimensions are
     flattened.
 
     Raises:
@@ -30,11 +30,11 @@ def linear_cka(first: Float[Tensor, "n a"], second: Float[Tensor, "n b"]) -> flo
 
 
 def minibatch_cka(batches: Iterable[tuple[Float[Tensor, "n a"], Float[Tensor, "n b"]]]) -> float:
-    """Linear CKA from batches that never lie in memory together (Nguyen et al. 2021).
+    """Linear CKA from batches that are never in memory together (Nguyen et al. 2021).
 
-    ``Σ HSIC₁(K, L) / (√Σ HSIC₁(K, K) √Σ HSIC₁(L, L))`` over batches. HSIC₁ is unbiased, so that the result does not
-    depend on the batch size but for noise; it may fall a little below 0. Every batch weighs the same: make them equal.
-    0 where one of the representations is constant.
+    ``Σ HSIC₁(K, L) / (√Σ HSIC₁(K, K) √Σ HSIC₁(L, L))`` over batches. HSIC₁ is unbiased, so the result does
+    not depend on the batch size, except for noise; it may fall a little below 0. All batches have the same weight:
+    make them equal in size. 0 if one of the representations is constant.
 
     Raises:
         DataError: there is no batch, or one has fewer than four rows; and as ``linear_cka``.
@@ -63,7 +63,7 @@ def unbiased_hsic(K: Float[Tensor, "n n"], L: Float[Tensor, "n n"]) -> Float[Ten
 
 
 def _pair(first: Tensor, second: Tensor, at_least: int) -> tuple[Tensor, Tensor]:
-    """Both as centred rows in float64; HSIC₁ is the same without centring, but for rounding."""
+    """Both as centred rows in float64; HSIC₁ is the same without centring, except for rounding."""
     if len(first) != len(second):
         raise DataError(f"{len(first)} rows cannot be compared with {len(second)}; give both models the same examples")
     if len(first) < at_least:
@@ -76,5 +76,5 @@ def _pair(first: Tensor, second: Tensor, at_least: int) -> tuple[Tensor, Tensor]
 
 def _centred(rows: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
     centred = rows - rows.mean(0)
-    # constant up to the rounding of the model's own float32 is constant
+    # constant up to the model's own float32 rounding counts as constant
     return centred if centred.norm() > 1e-6 * rows.norm() else torch.zeros_like(rows)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-# a mark opens a line or a sentence, behind whatever Markdown puts before it
+# a mark opens a line or a sentence, after any Markdown prefix
 _OPENING = r"(?:^[^\S\n]*(?:[>*#_-]+[^\S\n]*)*|(?<=[.!?:][^\S\n])[*_]*)"
 _STEP = re.compile(
     rf"{_OPENING}(?:(?:\d{{1,2}}[.)][^\S\n]+)?[*_]*step[^\S\n]+\d+\b[.:)]?|\d{{1,2}}[.)](?=\s))",
@@ -20,11 +20,11 @@ _NUMBER = re.compile(
 
 @dataclass(frozen=True)
 class Structure:
-    """How often a text does what a worked solution does.
+    """Counts of what a worked solution contains.
 
     Attributes:
-        words: pieces between spaces that hold a letter or a digit.
-        sentences: pieces between full stops or line ends that hold one; the mark of a step is no sentence of its own.
+        words: pieces between spaces with a letter or a digit.
+        sentences: pieces between full stops or line ends with a letter or digit; a step's mark does not count.
         numbered_steps: "Step 1", "1." or "1)" where a line or a sentence begins.
         equations: an equals sign after a number, with at most a unit between, and before a number.
     """
@@ -41,7 +41,7 @@ def structure(text: str) -> Structure:
 
 
 def words(text: str) -> int:
-    """Pieces between spaces that hold a letter or a digit."""
+    """Pieces between spaces with a letter or a digit."""
     return sum(any(character.isalnum() for character in piece) for piece in text.split())
 
 
@@ -62,7 +62,7 @@ def equations(text: str) -> int:
 
 
 def final_number(text: str) -> float | None:
-    """The number after ``####``, as GSM8K marks it, or else the last one of the text; None where there is none."""
+    """The number after ``####``, as GSM8K marks it, or else the last one in the text; None if there is none."""
     _, mark, marked = text.partition("####")
     after = _NUMBER.search(marked) if mark else None
     found = [after] if after else list(_NUMBER.finditer(text))

@@ -17,7 +17,7 @@ class Accuracies:
         test: on the whole test set, the forgotten classes included.
 
     Raises:
-        DataError: one of them is no share.
+        DataError: one of them is not in [0, 1].
     """
 
     forget: float
@@ -33,8 +33,8 @@ class Accuracies:
 def tug_of_war(unlearned: Accuracies, retrained: Accuracies) -> float:
     """``ToW = Π (1 − |a(μᵘ, D) − a(μʳ, D)|)`` over forget, retain and test (Appendix B.4.1 of arXiv 2606.14997).
 
-    In [0, 1]; 1 where the accuracies are the retrained model's. Between models retrained with different seeds it is
-    below 1, which is as much as a method can reach.
+    In [0, 1]; 1 if the accuracies equal the retrained model's. Between models retrained with different seeds it is
+    below 1, which is the most that a method can reach.
     """
     product = 1.0
     for ours, theirs in zip(astuple(unlearned), astuple(retrained), strict=True):

@@ -1,4 +1,4 @@
-"""Time and memory of collecting and solving, beside the floor and beside the reference implementation."""
+"""Time and memory of collecting and solving, against the floor and the reference implementation."""
 
 from mnemotomy_bench.speed.run import cases, run_speed
 

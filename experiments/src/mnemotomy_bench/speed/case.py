@@ -1,4 +1,4 @@
-"""One measured shape: a randomly initialised Llama, its tokens, and what is to be forgotten."""
+"""One measured shape: a randomly initialised Llama, its tokens, and its concepts."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Case:
 
     @property
     def name(self) -> str:
-        """Width, blocks, tokens, concepts and dtype in one word."""
+        """Width, blocks, tokens, concepts and dtype in one string."""
         name = f"d{self.width}-b{self.blocks}-{self.tokens // 1024}k-c{self.concepts}-{self.dtype}"
         return name if self.vocabulary >= self.width else f"{name}-v{self.vocabulary}"
 
@@ -60,7 +60,7 @@ class Case:
 
     @property
     def distinct_inputs(self) -> list[int]:
-        """The width of each distinct input that the sites read: four a block."""
+        """The width of each distinct input of the sites: four per block."""
         return [self.width, self.width, self.width, int(2.75 * self.width)] * self.blocks
 
     def data(self) -> dict[str, list[dict[str, Tensor]]]:

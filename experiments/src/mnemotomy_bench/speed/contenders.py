@@ -1,4 +1,4 @@
-"""What is timed: the floor, Mnemotomy, and the reference implementation, each doing the whole job of an erasure."""
+"""What is timed: the floor, Mnemotomy, and the reference implementation, each doing a whole erasure."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ Data = dict[str, list[dict[str, Tensor]]]
 
 
 class Stopwatch:
-    """Seconds by part of the job, and what came of it.
+    """Seconds by part of the job, and the resulting engrams.
 
     Attributes:
         seconds: by part.
-        engrams: by site, to be compared; empty unless asked for.
+        engrams: by site, for comparison; empty unless requested.
     """
 
     def __init__(self) -> None:
@@ -43,7 +43,7 @@ class Stopwatch:
 
 @torch.no_grad()
 def floor(case: Case, model: LlamaForCausalLM, data: Data, *, compare: bool = False) -> Stopwatch:
-    """What no implementation that follows the formula can do without.
+    """The floor: work that every implementation of the formula must do.
 
     The plain forward pass over all tokens, one product per distinct second moment and batch, and one float32 ``eigh``
     per distinct Σ_total.
@@ -69,7 +69,7 @@ def floor(case: Case, model: LlamaForCausalLM, data: Data, *, compare: bool = Fa
 def ours(case: Case, model: LlamaForCausalLM, data: Data, *, compare: bool = False) -> Stopwatch:
     """Collect once, factorise once per distinct input, and edit the model in place for every concept.
 
-    The engrams to compare are made a second time, outside what is timed: the edit keeps none.
+    The engrams for comparison are computed again, outside the timing: the edit does not keep them.
     """
     watch = Stopwatch()
     with watch.part("collect"):
@@ -111,7 +111,7 @@ def peer(case: Case, model: LlamaForCausalLM, data: Data, *, compare: bool = Fal
                 with watch.part("edit"):
                     editor.apply(engram, inplace=True)
                 if compare:
-                    # it works with mean covariances: n⁺/N is put back
+                    # it uses mean covariances, so n⁺/N is restored
                     watch.engrams = {
                         layer: info.projection.float() * (info.n / info.N) for layer, info in engram.layers.items()
                     }

@@ -1,4 +1,4 @@
-"""Peak memory beyond the loaded model, each contender in a process of its own (Linux)."""
+"""Peak memory beyond the loaded model, each contender in its own process (Linux)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mnemotomy.core.errors import MnemotomyError
 from mnemotomy_bench.speed.case import Case
 
 # glibc keeps freed memory on its heap, hundreds of MiB of it in some runs and none in others; with these, what is freed
-# goes back at once, and the resident set is what a contender holds
+# goes back at once, and the resident set is what a contender uses
 _RETURNED_AT_ONCE = {
     "MALLOC_MMAP_THRESHOLD_": "262144",
     "MALLOC_TRIM_THRESHOLD_": "262144",
@@ -23,7 +23,7 @@ _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 def peak_extra_bytes(case: Case, contender: str) -> int:
-    """How far the resident set rises above where it stood with model and data loaded and one batch forwarded."""
+    """The rise of the resident set after the model and data were loaded and one batch was forwarded."""
     command = [sys.executable, "-m", "mnemotomy_bench.speed.memory", json.dumps(asdict(case)), contender]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, **_RETURNED_AT_ONCE})
     if done.returncode != 0:

@@ -1,4 +1,4 @@
-"""Each model again after an attack on its forgetting: relearning, quantisation, questions in other words."""
+"""Each model after an attack on its forgetting: relearning, quantisation, paraphrased questions."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ BITS = (8, 4)
 class Relearning:
     """AdamW on the answers of a few forgotten examples, all in one batch; memorization is then read from the others.
 
-    At the default rate a model of some millions of parameters has learned the few by heart at the end.
+    At the default rate, a model with millions of parameters has memorised these examples at the end.
 
     Attributes:
-        examples: spread evenly over the forget set, so that with 20 there is one of each author of forget10.
+        examples: spread evenly over the forget set, so 20 give one for each author of forget10.
         steps: updates.
         learning_rate: of AdamW without weight decay.
     """
@@ -63,8 +63,8 @@ class Attacks:
 def attacked(subject: Subject, observed: Observed, settings: Attacks | None = None) -> Record:
     """By attack, ``<attack>_memorization`` (the score of Table 6), ``_em`` (rescaled) and ``_em_raw``.
 
-    The pair's models undergo the same attack, and a model is rescaled between them: what the gold model, too, shows
-    after relearning is no trace of what was forgotten. None where the attacked model's outputs are not finite.
+    The pair's models undergo the same attack, and scores are rescaled between them: what the gold model also shows
+    after relearning is not a trace of the forget set. None if the attacked model's outputs are not finite.
     """
     record: Record = {}
     settings = settings or Attacks()
@@ -86,7 +86,7 @@ def attacked(subject: Subject, observed: Observed, settings: Attacks | None = No
 
 
 def summaries(subject: Subject, observed: Observed, settings: Attacks) -> dict[str, dict[str, float]]:
-    """By attack, the aggregates on the forget set without answers that the model writes; empty where it broke."""
+    """By attack, the aggregates on the forget set except those of written answers; empty if the model broke."""
     identity = {
         "model": observed.fingerprint,
         "texts": subject.texts.digest,
@@ -102,7 +102,7 @@ def summaries(subject: Subject, observed: Observed, settings: Attacks) -> dict[s
 
 
 def _attacks(subject: Subject, observed: Observed, settings: Attacks) -> dict[str, tuple[Any, Callable[[], Attacked]]]:
-    """By name, how strong the attack is, and what gives the attacked model and what it is then asked."""
+    """By name: the strength of the attack, and a function that gives the attacked model and its questions."""
     forget, model = subject.texts.evaluation["forget"], observed.model
     count = min(settings.relearning.examples, len(forget) // 2)
     shown = [place * len(forget) // count for place in range(count)]
@@ -138,7 +138,7 @@ def _summary(subject: Subject, model: nn.Module, questions: Sequence[TextExample
 
 
 def relearn(subject: Subject, model: nn.Module, settings: Relearning, shown: Sequence[int]) -> nn.Module:
-    """A copy that was taught some of the forgotten examples again."""
+    """A copy fine-tuned on some of the forgotten examples."""
     taught = copy.deepcopy(model).eval()
     examples = [one for place, one in enumerate(subject.texts.forgotten) if place in shown]
     tokenizer = subject.pair.tokenizer
@@ -155,10 +155,10 @@ def relearn(subject: Subject, model: nn.Module, settings: Relearning, shown: Seq
 
 
 def quantise(model: nn.Module, bits: int) -> nn.Module:
-    """A copy whose matrices hold only ``2^bits − 1`` values per output channel, in floating point as before.
+    """A copy whose matrices have at most ``2^bits − 1`` values per output channel, still in floating point.
 
-    Round to nearest on a symmetric scale: the largest weight of a row is the largest integer. Embedding and output head
-    stay as they are, as is usual.
+    Round to nearest on a symmetric scale: the largest weight of a row is the largest integer. As usual, the
+    embedding and the output head are not quantised.
     """
     rounded = copy.deepcopy(model)
     head = cast(Any, rounded).get_output_embeddings()

@@ -1,4 +1,4 @@
-"""One configuration of a method with one seed: treated, measured and evaluated, each kept by its content."""
+"""One configuration of a method with one seed: treated, measured and evaluated; each result is cached."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ BROKEN = (TrainingError, NonFiniteError)
 
 
 def treated_cell(subject: Subject, method: LanguageMethod, seed: int) -> Record:
-    """The method run and its model saved: ``seconds``, ``peak_bytes``, ``folder``, and ``failed`` where it diverged.
+    """The method run and its model saved: ``seconds``, ``peak_bytes``, ``folder``, and ``failed`` if it diverged.
 
-    Seconds are those of all sessions of a run that was interrupted, and of writing the reference where it is written.
+    Seconds cover all sessions of an interrupted run, and writing the reference if there is one.
     """
     name = cell_key(subject, method, seed)
     folder = subject.out / "treated" / name
@@ -69,7 +69,7 @@ def validated_cell(subject: Subject, method: LanguageMethod, seed: int, sharing:
 
     def run() -> Record:
         try:
-            if isinstance(method, GradientMethod):  # long to train, so its model is kept for the evaluation
+            if isinstance(method, GradientMethod):  # slow to train, so its model is kept for the evaluation
                 done = treated_cell(subject, method, seed)
                 if done["failed"]:
                     return {"failed": done["failed"], "score": 0.0}
@@ -85,7 +85,7 @@ def validated_cell(subject: Subject, method: LanguageMethod, seed: int, sharing:
 
 
 def evaluated_cell(subject: Subject, method: LanguageMethod, seed: int) -> Record:
-    """The row of Table 6 and every aggregate, with what the run took; ``failed`` says why there is none."""
+    """The row of Table 6, every aggregate, and the cost of the run; ``failed`` says why there is none."""
 
     def run() -> Record:
         done = treated_cell(subject, method, seed)
@@ -106,13 +106,13 @@ def remove_model(subject: Subject, method: LanguageMethod, seed: int) -> None:
 
 
 def row(subject: Subject, evaluation: Evaluation) -> Record:
-    """Rescaled between the pair's models, and all raw aggregates as ``raw``."""
+    """Scores rescaled between the pair's models, and all raw aggregates as ``raw``."""
     ends = [subject.evaluation(one) for one in (subject.full, subject.retain)]
     return {**scores(evaluation, *ends).row(), "raw": summary(evaluation)}
 
 
 def flops_cell(subject: Subject, method: LanguageMethod) -> int | None:
-    """The operations of one whole run of ``method``, counted in a run of its own; None where that diverged."""
+    """The operations of one run of ``method``, counted in a separate run; None if that diverged."""
 
     def run() -> Record:
         problem = subject.problem(0)
@@ -139,12 +139,12 @@ def cell_key(subject: Subject, method: LanguageMethod, seed: int) -> str:
 
 
 def row_key(subject: Subject, method: LanguageMethod, seed: int) -> str:
-    """A hash of all that the method's ``row`` depends on: its model, the gold standard, and how both are asked."""
+    """A hash of all that the method's ``row`` depends on: its model, the gold model, and how both are asked."""
     return key(cell_key(subject, method, seed), *_measured_by(subject))
 
 
 def subject_key(subject: Subject) -> str:
-    """A hash of all that the records of one table have in common; only such records are put side by side."""
+    """A hash of all that the records of one table share; only such records may be compared."""
     return key(dict(subject.identity), *_measured_by(subject))
 
 
@@ -153,12 +153,12 @@ def _measured_by(subject: Subject) -> list[str]:
 
 
 def kept(subject: Subject, kind: str, name: str, run: Callable[[], Record], extra: Record) -> Record:
-    """The result ``name`` of one kind: from its file, or from ``run`` now, with ``extra``."""
+    """The result ``name`` of one kind: read from its file, or computed by ``run``, with ``extra``."""
     return json_cells(subject.out / kind).kept(name, lambda: run() | extra)
 
 
 def described(method: LanguageMethod) -> Record:
-    """The configuration of a method as JSON holds it."""
+    """The configuration of a method as JSON values."""
     found = json.loads(json.dumps(asdict(cast(Any, method)), default=str))
     return dict(found)
 

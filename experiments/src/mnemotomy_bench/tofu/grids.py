@@ -1,4 +1,4 @@
-"""The configurations of every method that are searched: those of its own search space, at the sites of the paper."""
+"""The configurations that are searched: each method's own search space, at the sites of the paper."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from mnemotomy.methods.language.problem import LanguageMethod
 from mnemotomy.methods.language.task_arithmetic import TaskArithmetic
 
 PAPER_SITES = ("all-linear", "output-head")
-"""What the paper edits in language models (Appendix E.5): every projection, and the head, which is untied for it."""
+"""What the paper edits in language models (Appendix E.5): every projection, and the head, untied first."""
 
 
 def configurations(kind: type[LanguageMethod], scale: Scale) -> tuple[LanguageMethod, ...]:
-    """What is searched of one method at a scale: at least its defaults."""
+    """The configurations of one method to search at a scale: at least its defaults."""
     return tuple(map(_on_paper_sites, kind.grid(scale)))
 
 
 def as_written_now(configuration: str) -> str:
-    """A configuration from a record, in the present settings: earlier records have ``kinds`` and ``embeddings``."""
+    """A recorded configuration in today's settings: earlier records have ``kinds`` and ``embeddings``."""
     old = "kinds=None, layers=None, positions='answer', embeddings=False,"
     new = f"sites={PAPER_SITES!r}, layers=None, positions='answer',"
     return configuration.replace(old, new).replace("kinds=None, layers=None,", "sites='all-linear', layers=None,")
 
 
 def _on_paper_sites(method: LanguageMethod) -> LanguageMethod:
-    """The method at the sites of the paper, where it is a closed form that would leave the head alone."""
+    """The method at the sites of the paper, if it is a closed form that would leave the head alone."""
     if isinstance(method, Collecting):
         return replace(method, sites=PAPER_SITES)
     if isinstance(method, TaskArithmetic):

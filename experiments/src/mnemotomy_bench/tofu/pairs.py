@@ -1,4 +1,4 @@
-"""A pair of models: one that learned all of TOFU, one that never saw what is to be forgotten."""
+"""A pair of models: one that learned all of TOFU, and one that never saw the forget set."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class Pair:
 
     Attributes:
         full: the model that is to forget.
-        retain: the gold standard, trained alike without the forget set.
-        pretrained: both before they learned TOFU, for methods and measures that need it.
+        retain: the gold model, trained the same way without the forget set.
+        pretrained: the model before it learned TOFU, for methods and measures that need it.
         name: in records.
-        device: where models are put.
+        device: where models run.
     """
 
     full: str
@@ -32,17 +32,17 @@ class Pair:
     device: str = "cpu"
 
     def load(self, folder: str) -> nn.Module:
-        """A model of the pair, or one that was made of it, on the pair's device."""
+        """A model of the pair, or one derived from it, on the pair's device."""
         with quiet_transformers():
             return load_model(folder, device=self.device)
 
     def observed(self, folder: str) -> Observed:
-        """The same, to be asked with the pair's tokenizer."""
+        """The same model, asked with the pair's tokenizer."""
         return Observed(self.load(folder), self.tokenizer)
 
     @cached_property
     def tokenizer(self) -> Any:
-        """The one that all its models share.
+        """The tokenizer that all models of the pair share.
 
         Raises:
             ModelError: they do not share one.

@@ -48,15 +48,15 @@ SORTED = 16
 
 @dataclass(frozen=True)
 class Preparation:
-    """How both models are fine-tuned: AdamW, the rate rising for an epoch and then falling to zero along a line.
+    """How both models are fine-tuned: AdamW, the rate rises for an epoch and then falls linearly to zero.
 
     Attributes:
         epochs: over TOFU.
         learning_rate: the highest; 1e-5 suits a billion parameters, 1e-3 some millions.
-        batch_size: questions in an update.
-        general: times that real authors and world facts join each epoch; a small model would forget them otherwise.
-        seed: of the order, and of a base that is made.
-        device: where it is trained.
+        batch_size: questions per update.
+        general: copies of real authors and world facts per epoch; a small model would otherwise forget them.
+        seed: of the order, and of a base that is made here.
+        device: where training runs.
         precision: ``bf16`` autocast or ``no``; ``auto`` takes bf16 where the device has instructions for it.
 
     Raises:
@@ -86,8 +86,8 @@ class FreshBase:
         hidden: width; heads have 32 columns, and two query heads share one for keys and values.
         layers: blocks.
         epochs: over the solutions; the questions come ``general`` times in each.
-        general: times that real authors and world facts join an epoch.
-        problems: the first so many of GSM8K; None for all, which is most of the work of a pair.
+        general: copies of real authors and world facts per epoch.
+        problems: how many of GSM8K's first problems; None for all, which is most of the work of a pair.
     """
 
     tokenizer: str
@@ -101,7 +101,7 @@ class FreshBase:
         """Untrained.
 
         Raises:
-            ConfigurationError: the width is no multiple of 64.
+            ConfigurationError: the width is not a multiple of 64, or there is no block.
         """
         from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -134,14 +134,14 @@ def prepare_pair(
     only: Sequence[str] = (),
     gsm8k: Path | None = None,
 ) -> dict[str, Path]:
-    """Folders by name: ``base`` where it was made, ``full``, and the gold model's as ``retain90``.
+    """Folders by name: ``base`` if it was made, ``full``, and the gold model as ``retain90``.
 
     Args:
         out_dir: for them; finished models are reused, and interrupted ones resume from their last epoch.
         texts: the data.
-        base: a folder or hub id, or what is to be made.
+        base: a folder or hub id, or the base to make.
         settings: of the fine-tuning.
-        only: ``full`` or ``retain``, so that two processes can run side by side once there is a base.
+        only: ``full`` or ``retain``, so two processes can run in parallel once there is a base.
         gsm8k: a file of GSM8K's training problems for a base that is made; of ``MNEMOTOMY_DATA`` by default.
 
     Raises:
@@ -201,9 +201,9 @@ def _train(
     settings: Preparation,
     identity: Mapping[str, Any],
 ) -> None:
-    """Train and save, unless the folder already holds the result of the same."""
+    """Train and save, unless the folder already has the same result."""
     if (folder / RECORD).is_file():
-        with contextlib.suppress(ValueError, KeyError, TypeError):  # a record that is damaged is of something else
+        with contextlib.suppress(ValueError, KeyError, TypeError):  # a damaged record does not match
             if json.loads((folder / RECORD).read_text(encoding="utf-8"))["identity"] == identity:
                 return
         raise ConfigurationError(f"{folder} has a model made with other settings; remove it, or name another folder")
@@ -253,7 +253,7 @@ def _train(
 
 
 def _batches(rows: Sequence[Encoded], size: int, generator: torch.Generator) -> list[list[Encoded]]:
-    """All rows in random order, those of like length among some batches' together: half of a batch would be padding."""
+    """All rows in random order, sorted by length within groups of batches; else half of a batch is padding."""
     order = torch.randperm(len(rows), generator=generator).tolist()
     found = []
     for start in range(0, len(order), SORTED * size):

@@ -1,4 +1,4 @@
-"""What it costs to have only the thing to forget: closed forms with a reference that the model wrote itself."""
+"""The cost of having no retain set: closed forms with a reference that the model wrote itself."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mnemotomy_bench.tofu.sweeps import chosen_configuration
 
 Record = dict[str, Any]
 COMPARED = ("engram-uniform", "engram-weight-norm", "engram-projector", "engram-steep", "two-sided")
-"""Closed forms that read what is to stay; those that a run has chosen a configuration of are compared."""
+"""Closed forms that read the retain set; those with a chosen configuration are compared."""
 
 
 def compared(records: Sequence[Record], name: str | None = None) -> list[LanguageMethod]:
@@ -36,15 +36,15 @@ def compared(records: Sequence[Record], name: str | None = None) -> list[Languag
 def run_references(
     subject: Subject, methods: Sequence[LanguageMethod], how: SelfReference | None = None
 ) -> list[Record]:
-    """Two records per method, with the columns of Table 6: the retain set, and texts of the model's own.
+    """Two records per method, with the columns of Table 6: with the retain set, and with the model's own texts.
 
-    The configuration is that which was chosen with the retain set; the models that were trained on answers only write
-    no questions, so answers to an empty one are the default.
+    The configuration is the one chosen with the retain set. Models trained on answers only do not write questions, so
+    the default is answers to an empty question.
 
     Args:
         subject: the pair and its texts.
         methods: the configurations.
-        how: the model is made to write; 2,000 answers by default.
+        how: how the model writes; 2,000 answers by default.
     """
     how = how or SelfReference(opening="answer")
     alone = replace(subject, reference=how)

@@ -1,4 +1,4 @@
-"""The runs on TOFU: methods × configurations × seeds on one pair, every cell kept by its content."""
+"""The runs on TOFU: methods × configurations × seeds on one pair, every cell cached by its content."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ Record = dict[str, Any]
 FULL, RETAIN = "full", "retain"
 BASELINES = {FULL: "Init Fine.", RETAIN: "Retain"}
 UNSUITABLE = (ConfigurationError, SelectionError, ModelError, DataError)
-"""What a method says of a model or of texts that it cannot work with."""
+"""Errors of a method that cannot work with a model or its texts."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Plan:
     Attributes:
         methods: by name, with the configurations that are searched; all methods by default.
         scale: of the methods' search spaces.
-        seeds: of methods that draw at random; a search is on the first. Others have one run.
+        seeds: of methods that draw at random; the search uses the first. Others run once.
         chosen: configurations in place of a search, by method: records of a run on another pair.
         attacks: None for none.
         flops: whether to count operations, in runs of their own.
@@ -76,7 +76,7 @@ class Plan:
             named = [method_named("language models", name).name for name in self.methods] or kinds
             grid = {name: configurations(kind, self.scale) for name, kind in kinds.items() if name in named}
         for record in self.chosen:
-            if record["method"] in grid and "configuration" in record:  # else it was left out there
+            if record["method"] in grid and "configuration" in record:  # otherwise it was skipped there
                 found = [one for one in grid[record["method"]] if repr(one) == as_written_now(record["configuration"])]
                 if not found:
                     raise ConfigurationError(
@@ -88,18 +88,18 @@ class Plan:
 
 
 def run_tofu(subject: Subject, plan: Plan | None = None) -> list[Record]:
-    """One record per method, the pair's own models first: the columns of Table 6, what it took, and after attacks.
+    """One record per method, the pair's own models first: the columns of Table 6, cost, and attacks.
 
     Numbers are means over the seeds; ``…_spread`` is the standard deviation. ``selection`` says on what the
     configuration was chosen.
 
     Args:
-        subject: the pair, its texts, and the folder of all results; what is there is not run again.
+        subject: the pair, its texts, and the folder of all results; finished results are reused.
         plan: methods, grids and seeds.
 
     Raises:
-        ConfigurationError: there is no method of such a name.
-        DataError, ModelError: data or models are not there, or do not fit. A method that alone does not is left out.
+        ConfigurationError: there is no such method.
+        DataError, ModelError: data or models are missing or do not fit. A single method that does not fit is skipped.
     """
     plan = plan or Plan()
     grid, pair = plan.grid(), subject.pair
@@ -125,7 +125,7 @@ def run_tofu(subject: Subject, plan: Plan | None = None) -> list[Record]:
 
 
 def method_record(subject: Subject, plan: Plan, some: Sequence[LanguageMethod]) -> Record:
-    """The search among ``some`` configurations of a method, and the chosen one on every seed."""
+    """Search ``some`` configurations of a method, and run the chosen one on every seed."""
     first = plan.seeds[0]
     sharing = Sharing(subject.problem(first))
     searched: list[Record] = []
@@ -142,7 +142,7 @@ def method_record(subject: Subject, plan: Plan, some: Sequence[LanguageMethod]) 
     whole = [cell for cell in cells if not cell["failed"]]
     record |= summarised(whole)
     if plan.attacks is not None and whole:
-        treated_cell(subject, method, first)  # made again where it was removed
+        treated_cell(subject, method, first)  # made again if it was removed
         observed = subject.pair.observed(str(subject.out / "treated" / whole[0]["folder"]))
         record |= attacked(subject, observed, plan.attacks)
     if plan.flops:
@@ -159,7 +159,7 @@ def method_record(subject: Subject, plan: Plan, some: Sequence[LanguageMethod]) 
 
 
 def summarised(cells: Sequence[Record]) -> Record:
-    """The mean of every number over the seeds, ``…_spread`` where there are several, and the same of ``raw``."""
+    """The mean of every number over the seeds, ``…_spread`` if there are several, and the same for ``raw``."""
     if not cells:
         return {}
     raw = [cell["raw"] for cell in cells]
@@ -192,7 +192,7 @@ def _selection(plan: Plan, method: LanguageMethod, some: Sequence[LanguageMethod
 
 
 def _left_out(subject: Subject, method: LanguageMethod, why: str) -> Record:
-    """The record of a method that the pair or its texts do not suit."""
+    """The record of a method that does not fit the pair or its texts."""
     return _titled(subject, method.name, method.title) | {
         "family": method.family,
         "selection": "none",

@@ -1,4 +1,4 @@
-"""Closed forms in a search: what a strength or a filter does not change is computed once."""
+"""Closed forms in a search: what does not depend on strength or filter is computed once."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from mnemotomy.methods.language.task_arithmetic import TaskArithmetic
 
 @dataclass
 class Sharing:
-    """What configurations on one problem have in common; the last atlas and the last task vector are kept."""
+    """What configurations on one problem share: the last atlas and the last task vector."""
 
     problem: TextProblem
     _kept: dict[str, tuple[Any, Any]] = field(default_factory=dict)
 
     def treated(self, method: LanguageMethod) -> nn.Module:
-        """What ``method(problem)`` gives, in less time where an earlier configuration has done a part of it."""
+        """The result of ``method(problem)``, faster if an earlier configuration has done part of the work."""
         model = self.problem.model
         if isinstance(method, TaskArithmetic):
             vector = self._once(

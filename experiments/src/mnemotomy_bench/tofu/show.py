@@ -1,4 +1,4 @@
-"""The files that the bench on TOFU leaves: tables in Markdown, figures, records."""
+"""The files that the TOFU bench writes: tables in Markdown, figures, records."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ OF_SWEEP = {"kinds": "8", "blocks": "8", "instantiations": "9"}
 
 
 def joined(new: Sequence[Record], old: Sequence[Record]) -> list[Record]:
-    """The records of a run of some methods, and those of others that an earlier run on the same pair has left.
+    """The records of a run of some methods, and those of others from an earlier run on the same pair.
 
     The pair's own models come first, then methods in the order of the registry.
     """
@@ -38,7 +38,7 @@ def joined(new: Sequence[Record], old: Sequence[Record]) -> list[Record]:
 
 
 def write_tables(records: Sequence[Record], out_dir: Path) -> None:
-    """``table-<name>.md`` for every table of which the records have something."""
+    """``table-<name>.md`` for every table that the records have numbers for."""
     for name in OF_RUN:
         sheet = TABLES[name]
         if keys_of(sheet, [record for record in records if sheet.shows(record)]):

@@ -1,4 +1,4 @@
-"""The evaluation of one model, observed once, against one forward pass and one generation for each metric."""
+"""The evaluation of one model from one observation, against a separate pass or generation for each metric."""
 
 from __future__ import annotations
 
@@ -42,15 +42,15 @@ from mnemotomy.text.tokenizing import encode_prompt
 
 Record = dict[str, Any]
 TOLERANCE = 2e-3
-"""Between the two: padding and the order of sums move a logit in its last digits, and with them a likeliest token."""
+"""Between the two: padding and summation order change a logit's last digits, and so sometimes the top token."""
 
 
 def run_evaluation_speed(
     model: str | Path, texts: Texts, *, questions: int | None = 100, asking: Asking | None = None, repeats: int = 1
 ) -> Record:
-    """Seconds of both, their ratio, and the largest difference of an aggregate.
+    """Seconds of both, their ratio, and the largest difference in an aggregate.
 
-    The comparison computes the same metrics in the way of evaluators that have a function per metric: each forwards
+    The comparison computes the same metrics as evaluators with one function per metric do: each forwards
     the rows that it needs in batches of the same size, in the order of the file and padded, takes the log-softmax over
     the vocabulary, and each ROUGE lets the model write anew.
 
@@ -101,9 +101,9 @@ def run_evaluation_speed(
 
 
 def metric_by_metric(observed: Observed, splits: Splits, asking: Asking) -> dict[str, float]:
-    """The aggregate of every metric, each from passes of its own over the rows that it needs and no others.
+    """The aggregate of every metric, each from separate passes over only the rows that it needs.
 
-    Model Utility takes its nine parts from theirs.
+    Model Utility reuses its nine parts.
     """
 
     def answers(split: str, part: str = "answer") -> AnswerObservations:

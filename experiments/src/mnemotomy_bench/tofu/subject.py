@@ -26,7 +26,7 @@ from mnemotomy_bench.tofu.validation import Validation, validation
 
 @dataclass(frozen=True)
 class Subject:
-    """A pair with its texts; every number of it is computed once and kept under ``out``.
+    """A pair with its texts; every number is computed once and cached under ``out``.
 
     Attributes:
         pair: the models.
@@ -34,7 +34,7 @@ class Subject:
         out: the folder of all results.
         asking: how models are asked.
         fluency: what judges their answers.
-        reference: how the full model writes what methods are given to retain; None for the retain set.
+        reference: how the full model writes the texts that methods retain; None for the retain set.
     """
 
     pair: Pair
@@ -51,16 +51,16 @@ class Subject:
 
     @cached_property
     def retain(self) -> Observed:
-        """The gold standard."""
+        """The gold model."""
         return self.pair.observed(self.pair.retain)
 
     @cached_property
     def pretrained(self) -> nn.Module | None:
-        """The model before it learned TOFU, where the pair has one."""
+        """The model before it learned TOFU, if the pair has one."""
         return None if self.pair.pretrained is None else self.pair.load(self.pair.pretrained)
 
     def problem(self, seed: int) -> TextProblem:
-        """What methods are given; the gold model and the test questions are no part of it."""
+        """What methods are given, without the gold model and the test questions."""
         return TextProblem(
             model=self.full.model,
             tokenizer=self.full.tokenizer,
@@ -77,24 +77,24 @@ class Subject:
         return evaluation_of(observed, chosen, self.asking, fluency=self.fluency, folder=self.out)
 
     def validation(self, observed: Observed) -> Validation:
-        """How near a model comes to what can be wished for, without a test question and without the gold model."""
+        """How close a model comes to the ideal, without test questions and without the gold model."""
         return validation(self._validated(observed), self._level)
 
     @cached_property
     def identity(self) -> Mapping[str, Any]:
-        """All that a method's result depends on beside method and seed."""
+        """All that a method's result depends on besides method and seed."""
         identity = {
             "full": self.full.fingerprint,
             "pretrained": self.pair.pretrained and self.pair.observed(self.pair.pretrained).fingerprint,
             "texts": self.texts.digest,
             "template": asdict(self.asking.template),
-            "device": torch.device(self.pair.device).type,  # of precision, seconds and memory
+            "device": torch.device(self.pair.device).type,  # precision, seconds and memory depend on it
         }
         return identity if self.reference is None else identity | {"reference": asdict(self.reference)}
 
     @property
     def writing_seconds(self) -> float:
-        """What it took the full model to write its reference."""
+        """The cost of writing the full model's reference."""
         return 0.0 if self.reference is None else self._written[1]
 
     @cached_property

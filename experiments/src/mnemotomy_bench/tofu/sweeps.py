@@ -1,4 +1,4 @@
-"""One setting of the closed form after another: strengths, cuts, filters, rounds, projections, instantiations."""
+"""Sweeps over one setting of the closed form: strengths, cuts, filters, rounds, projections, instantiations."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from mnemotomy_bench.tofu.subject import Subject
 
 Record = dict[str, Any]
 Labelled = Iterable[tuple[str, float | None, LanguageMethod]]
-"""A label, a place on the axis where there is one, and the configuration."""
+"""A label, a place on the axis if there is one, and the configuration."""
 
 STRENGTHS = (*PAPER_STRENGTHS[3::4], 1.5, 2.0, 3.0, 4.0)
 CUTS = (1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2)
@@ -46,12 +46,12 @@ def strengths(_: Subject, method: ClosedForm) -> Labelled:
 
 
 def cuts(_: Subject, method: ClosedForm) -> Labelled:
-    """From where on directions of Σ_total are inverted: where the edit breaks."""
+    """From which eigenvalue on directions of Σ_total are inverted; shows where the edit breaks."""
     return [(f"cut {value:.0e}", value, replace(method, cut=value)) for value in CUTS]
 
 
 def filters(_: Subject, method: ClosedForm) -> Labelled:
-    """What is done to a direction by its share μ of the forget set; the rest as in ``method``."""
+    """What a direction's share μ of the forget set does to it; the rest as in ``method``."""
     common = _common(method)
     yield "μ, the paper's", None, EngramUniform(**common, strength=1.0)
     for excess in (0.02, 0.05, 0.1, 0.2):
@@ -78,20 +78,20 @@ def kinds(subject: Subject, method: ClosedForm) -> Labelled:
 
 
 def blocks(subject: Subject, method: ClosedForm) -> Labelled:
-    """Every block alone."""
+    """Each block alone."""
     layers = {site.layer for site in select_sites(subject.full.model, "all-linear").values()} - {None}
     return [(f"block {layer}", float(layer), replace(method, layers=(layer,))) for layer in sorted(layers)]  # type: ignore[type-var, arg-type]
 
 
 def variants(_: Subject, method: ClosedForm) -> Labelled:
-    """The same collected and erased again, from what the edits before have left; and with the rows of embeddings."""
+    """The edit repeated on the edited model, and with embedding rows."""
     for rounds in (1, 2, 3):
         yield f"{rounds} round{'s' if rounds > 1 else ''}", None, replace(method, rounds=rounds)
     yield "with embedding rows", None, replace(method, sites=(*PAPER_SITES, "input-embedding"))
 
 
 def instantiations(subject: Subject, method: ClosedForm) -> Labelled:
-    """Table 9: the whole weight, and the difference to the pretrained one put in its place or solved layer by layer."""
+    """Table 9: the whole weight, or its difference from the pretrained weight, naive or solved layer by layer."""
     yield "ΔW = W_ft (tabula rasa)", None, method
     if subject.pair.pretrained is not None:
         yield "ΔW = W_ft − W_pt (naive)", None, DeltaWeights(**_common(method))
@@ -113,10 +113,10 @@ SWEEPS: Mapping[str, Callable[[Subject, ClosedForm], Labelled]] = {
 def run_sweep(subject: Subject, name: str, method: ClosedForm | None = None) -> list[Record]:
     """One record per setting, with the columns of Table 6; the paper's estimator by weight norm by default.
 
-    A sweep shows what a setting does, on the test metrics; no configuration is chosen by it.
+    A sweep shows what a setting does on the test metrics; it does not choose configurations.
 
     Raises:
-        ConfigurationError: there is no such sweep, or the model lacks what it is about.
+        ConfigurationError: there is no such sweep, or the model lacks what it needs.
     """
     if name not in SWEEPS:
         raise ConfigurationError(f"there is no sweep {name!r}; choose among {', '.join(SWEEPS)}")
@@ -133,7 +133,7 @@ def run_sweep(subject: Subject, name: str, method: ClosedForm | None = None) -> 
 
 
 def weight_norms(subject: Subject, method: ClosedForm | None = None) -> list[Record]:
-    """Fig. 9: ‖W⁺‖/‖W‖ of every projection as ``layer``, ``kind`` and ``weight_norm``; kept like everything else."""
+    """Fig. 9: ‖W⁺‖/‖W‖ of every projection as ``layer``, ``kind`` and ``weight_norm``; cached."""
     base = method or EngramWeightNorm(sites=PAPER_SITES)
 
     def run() -> Record:
@@ -147,7 +147,7 @@ def weight_norms(subject: Subject, method: ClosedForm | None = None) -> list[Rec
 
 
 def _common(method: ClosedForm, without: Sequence[str] = ()) -> dict[str, Any]:
-    """What every closed form has: sites, positions, cut, rounds."""
+    """The settings of every closed form: sites, positions, cut, rounds."""
     return {one.name: getattr(method, one.name) for one in fields(ClosedForm) if one.name not in without}
 
 
@@ -171,7 +171,7 @@ def _cell(subject: Subject, method: LanguageMethod, sharing: Sharing) -> Record:
 
 
 def chosen_configuration(records: Sequence[Record], name: str) -> LanguageMethod | None:
-    """The configuration that a run chose for a method; None where it was not run."""
+    """The configuration that a run chose for a method; None if it was not run."""
     from mnemotomy.methods.registry import methods
 
     known = methods("language models")

@@ -1,4 +1,4 @@
-"""Tables 3, 4, 6 and 7 of arXiv 2606.14997 and one of attacks."""
+"""Tables 3, 4, 6 and 7 of arXiv 2606.14997, and a table of attacks."""
 
 from __future__ import annotations
 
@@ -73,12 +73,12 @@ TABLES: dict[str, Sheet] = {
 
 
 def keys_of(sheet: Sheet, records: Sequence[Record]) -> list[str]:
-    """The sheet's columns of which some record has a number."""
+    """The sheet's columns that some record has a number for."""
     return [key for key in sheet.keys if any(record.get(key) is not None for record in records)]
 
 
 def columns(records: Sequence[Record], name: str) -> list[dict[str, Any]]:
-    """The numbers of a table by its name: a record for each row, with the columns as keys, and their spread."""
+    """The numbers of a table by its name: one record per row, with columns and spreads as keys."""
     sheet = TABLES[name]
     some = [record for record in records if sheet.shows(record)]
     keys = [key for column in keys_of(sheet, some) for key in (column, f"{column}_spread")]
@@ -87,7 +87,7 @@ def columns(records: Sequence[Record], name: str) -> list[dict[str, Any]]:
 
 
 def table_of(records: Sequence[Record], name: str) -> Table:
-    """A table by its name; the pair's own models compete in nothing."""
+    """A table by its name; the pair's own models are not ranked."""
     sheet = TABLES[name]
     some = [record for record in records if sheet.shows(record)]
     columns = {key: COLUMNS[key] for key in keys_of(sheet, some)}

@@ -1,9 +1,9 @@
 """What configurations are chosen on: training questions and unseen authors.
 
-No paraphrase, no false answer, no test question of what is kept and no gold model takes part, so that model utility,
-paraphrased probability, truth ratio and forget quality are wholly held out. What is to be forgotten is one set of
-answers; exact memorization and extraction strength are read from them here and in the report, against other ends. Of
-the unseen authors whom membership inference compares with, half of the answers are read in both.
+No paraphrases, false answers, test questions of the retain set or gold model are used, so model utility,
+paraphrased probability, truth ratio and forget quality are entirely held out. The forget set is one set of
+answers: exact memorization and extraction strength are read from it here and in the report, but rescaled
+differently. Half of the unseen authors' answers in membership inference are read in both.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ _METRICS = {
 
 @dataclass(frozen=True)
 class Validation:
-    """How near a model comes to what can be wished for without knowing the gold model; each in [0, 1].
+    """How close a model comes to the ideal as known without the gold model; each in [0, 1].
 
     Attributes:
-        forgetting: 1 where token matches, extraction strength and probability of the answers to forget are what the
+        forgetting: 1 if token matches, extraction strength and probability of the answers to forget are what the
             full model shows of unseen authors; their harmonic mean.
         utility: token matches and probability of retained answers, relative to the full model's.
         privacy: ``1 − 2 |AUC − 0.5|`` between the answers to forget and those about unseen authors, over the attacks.
@@ -47,7 +47,7 @@ class Validation:
 
     @property
     def score(self) -> float:
-        """The harmonic mean of the three, by which configurations are compared."""
+        """The harmonic mean of the three; configurations are compared by it."""
         return harmonic_mean([self.forgetting, self.utility, self.privacy])
 
 

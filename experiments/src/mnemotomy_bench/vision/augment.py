@@ -1,4 +1,4 @@
-"""What is done to images while a classifier is trained: shifts, flips, and a smaller size at first."""
+"""Augmentations for training classifiers: shifts, flips, and a smaller size at first."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 def shifted(images: Float[Tensor, "n c h w"], padding: int, generator: torch.Generator) -> Float[Tensor, "n c h w"]:
-    """Each image cut at random out of itself with ``padding`` mirrored pixels around it."""
+    """A random crop of each image padded by ``padding`` mirrored pixels."""
     if not padding:
         return images
     count, channels, height, width = images.shape

@@ -15,7 +15,7 @@ def load_examples(data: str, split: str, folder: Path | None) -> tuple[Examples,
     """The images of one split, pixels from 0 to 1, and the names of the classes; shared between calls.
 
     Raises:
-        DataError: the data is not there, or damaged.
+        DataError: the data is missing or damaged.
     """
     found = source(data, folder)
     return _examples(found, split, state_of(found, split))
@@ -28,14 +28,14 @@ def _examples(found: str | Path, split: str, state: object) -> tuple[Examples, t
 
 
 def source(data: str, folder: Path | None) -> str | Path:
-    """``digits``, or the folder of a data set in ``folder``, or in ``MNEMOTOMY_DATA`` without one."""
+    """``digits``, or the folder of a data set in ``folder`` (by default ``MNEMOTOMY_DATA``)."""
     if data == DIGITS:
         return DIGITS
     return folder / data if folder else data_folder(data)
 
 
 def some(examples: Examples, count: int | None) -> Examples:
-    """At most ``count`` of them, drawn at random and the same ones each time; all where it is None."""
+    """At most ``count`` examples, drawn at random but always the same; all if it is None."""
     if count is None or count >= len(examples):
         return examples
     order = torch.randperm(len(examples), generator=torch.Generator().manual_seed(0))[:count]

@@ -1,4 +1,4 @@
-"""A network that is trained once: kept with what its training cost, and gone on with after Ctrl-C."""
+"""A network that is trained once: kept with the cost of its training, and resumed after Ctrl-C."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ def fit(
     seed: int,
     name: str = "training",
 ) -> Usage:
-    """Train ``model`` in place, or load it where it was trained before; it is left in evaluation mode.
+    """Train ``model`` in place, or load it if it was trained before; it is left in evaluation mode.
 
     Args:
         model: untrained.
-        path: of the weights (``.safetensors``), named by everything that they depend on. What the training cost lies
-            beside it as JSON; while it lasts, a ``.partial`` folder holds the last whole epoch.
+        path: of the weights (``.safetensors``), named by everything that they depend on. The cost of training is next
+            to it as JSON; during training, a ``.partial`` folder has the last whole epoch.
         draw: the updates of an epoch, as for ``training.loop.train``.
         loss: of the model on an update.
         optimiser: of its parameters.
-        epochs: how many.
-        seed: of what is drawn and of dropout; the global random state is left as it was.
+        epochs: number of epochs.
+        seed: of random draws and dropout; the global random state is not changed.
         name: of the progress bar, and in errors.
 
     Returns:
-        What the training cost when it was done: the seconds of all whole epochs, the memory of the last session.
+        The cost of training, when it was done: the seconds of all whole epochs, the memory of the last session.
 
     Raises:
         TrainingError: a loss or a parameter is no longer finite.

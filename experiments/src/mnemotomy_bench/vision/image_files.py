@@ -26,7 +26,7 @@ def open_rows(name_or_path: str | Path, split: str) -> list[Any]:
 
     Raises:
         DataError: ``datasets`` is missing, there is no such folder, id or split, a file is damaged, or lacks a column
-            that the first one has.
+            of the first file.
     """
     try:
         import datasets
@@ -45,7 +45,7 @@ def open_rows(name_or_path: str | Path, split: str) -> list[Any]:
 
 
 def split_files(folder: str | Path, split: str) -> list[Path]:
-    """The parquet files of ``split``, sorted: named by it, or in a folder so named below the given one.
+    """The parquet files of ``split``, sorted: named by it, or in a subfolder of that name.
 
     Raises:
         DataError: there is none; the message lists what is there.
@@ -55,7 +55,7 @@ def split_files(folder: str | Path, split: str) -> list[Path]:
     found = [
         file
         for file in files
-        # the given folder's own name says nothing of a split
+        # the given folder's own name does not name a split
         if file.stem == name or file.stem.startswith(f"{name}-") or file.relative_to(folder).parent.name == name
     ]
     if not found:
@@ -125,7 +125,7 @@ def _local_parts(folder: Path, split: str) -> list[Any]:
 
 @contextlib.contextmanager
 def _whole(file: Path) -> Iterator[None]:
-    """What pyarrow says of a truncated or foreign file, as an error with the file's name."""
+    """Turn pyarrow's error about a truncated or foreign file into one with the file's name."""
     import pyarrow
 
     try:
@@ -135,7 +135,7 @@ def _whole(file: Path) -> Iterator[None]:
 
 
 def _bounds(split: str, rows: int) -> tuple[int, int]:
-    """First row and the one behind the last."""
+    """The first row, and the one after the last."""
     import datasets
 
     try:

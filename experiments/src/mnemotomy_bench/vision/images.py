@@ -22,7 +22,7 @@ from mnemotomy_bench.vision.pixels import decoded_images
 
 DIGITS = "digits"
 VARIABLE = "MNEMOTOMY_DATA"
-_MOST_CLASSES = 100_000  # of labels without names; more are not classes but, say, the numbers of the rows
+_MOST_CLASSES = 100_000  # of labels without names; more are not classes but perhaps row numbers
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class Images:
     """Images with a class each, or with several attributes each.
 
     Attributes:
-        inputs: 0 to 255. Shared between calls of `load_images`: not to be written to.
-        labels: the class of each image, or which attributes it has.
+        inputs: 0 to 255. Shared between calls of `load_images`: do not modify.
+        labels: the class of each image, or its attributes.
         class_names: of the classes, or of the attributes.
     """
 
@@ -59,7 +59,7 @@ class Images:
         return Images(self.inputs[keep], self.labels[keep], self.class_names)
 
     def of_classes(self, classes: Sequence[int]) -> Images:
-        """The images of these classes; the others are what a model retrained without them learns."""
+        """The images of these classes; a model retrained without them learns the others."""
         return self.where(torch.isin(self.labels, torch.tensor(classes)))
 
 
@@ -79,7 +79,7 @@ def normalise(
 
 
 def centres(inputs: UInt8[Tensor, "n c h w"], side: int) -> UInt8[Tensor, "n c s s"]:
-    """The square of so many pixels in the middle of each image, as a view."""
+    """The central square of this side of each image, as a view."""
     top, left = ((length - side) // 2 for length in inputs.shape[2:])
     return inputs[..., top : top + side, left : left + side]
 
@@ -97,9 +97,9 @@ def load_images(
     Args:
         name_or_path: a folder of parquet files named by split, a hub id, or ``"digits"`` for scikit-learn's.
         split: as in `open_rows`, parts such as ``train[:1000]`` included; the digits have ``train`` and ``test``.
-        image_column: found by its type or usual name where not given.
+        image_column: by default found by type or usual name.
         label_column: likewise; ``coarse_label`` gives CIFAR-100's superclasses.
-        size: side of the images in pixels: the shorter side is scaled to it, the centre cut out.
+        size: side of the images in pixels: the shorter side is scaled to it, and the centre is cropped.
 
     Raises:
         DataError: the folder, id, split or column is not there, a file or an image is damaged, a label has no class,
@@ -119,12 +119,12 @@ def load_attributes(
     image_column: str | None = None,
     size: int | None = None,
 ) -> Images:
-    """Images with attributes, as CelebA has them: labels ``[n, k]``, true where the column is positive.
+    """Images with attributes, as in CelebA: labels ``[n, k]``, true where the column is positive.
 
     Args:
         name_or_path: a folder of parquet files named by split, or a hub id.
         split: as in `open_rows`.
-        attributes: the columns; every column of truth values or integers where not given.
+        attributes: the columns; by default every column of truth values or integers.
         image_column: as in `load_images`.
         size: as in `load_images`; CelebA's portraits are cut square and scaled.
 
@@ -140,7 +140,7 @@ def data_folder(name: str) -> Path:
     """The folder ``name`` (``mnist``, ``cifar10``) in the one that ``MNEMOTOMY_DATA`` names.
 
     Raises:
-        DataError: the variable is not set, or the folder is not there.
+        DataError: the variable is not set, or the folder is missing.
     """
     root = os.environ.get(VARIABLE)
     if not root:

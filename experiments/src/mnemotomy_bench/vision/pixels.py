@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 
 def decoded_images(parts: Sequence[Any], column: str, size: int | None, where: str) -> UInt8[Tensor, "n c h w"]:
-    """All images of a column, grey ones repeated to three channels where others have colours.
+    """All images of a column, grey ones repeated to three channels if others are in colour.
 
     Args:
         parts: `datasets.Dataset` parts, as `open_rows` gives them.
         column: holds encoded images.
-        size: scale the shorter side to so many pixels and cut out the centre.
+        size: scale the shorter side to this many pixels and crop the centre.
         where: the source's name, for errors.
 
     Raises:
@@ -61,7 +61,7 @@ def _decode(stored: Any, number: int, size: int | None, where: str) -> UInt8[np.
         raise DataError(f"{where} row {number}: no image; the column must hold encoded images (PNG, JPEG)")
     try:
         opened = Image.open(io.BytesIO(content) if content else str(path))
-        image = _of_bytes(ImageOps.exif_transpose(opened), f"{where} row {number}")  # upright, as datasets reads it
+        image = _of_bytes(ImageOps.exif_transpose(opened), f"{where} row {number}")  # upright, like datasets
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # a truncated or foreign file
         raise DataError(f"{where} row {number}: damaged image ({error})") from error
     if size is not None and image.size != (size, size):
@@ -74,10 +74,10 @@ def _decode(stored: Any, number: int, size: int | None, where: str) -> UInt8[np.
 
 
 def _of_bytes(opened: Image, row: str) -> Image:
-    """Grey or in three colours, a byte each; ``convert`` would make white of all grey values above 255.
+    """Grey or in three colours, a byte each; ``convert`` would turn all grey values above 255 white.
 
     Raises:
-        DataError: the pixels are of 32 bits, whose range the file does not tell.
+        DataError: the pixels are of 32 bits, whose range the file does not state.
     """
     from PIL import Image
 

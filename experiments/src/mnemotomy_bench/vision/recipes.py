@@ -1,4 +1,4 @@
-"""How each classifier is trained: settings that reach the published accuracy, or what a small machine allows."""
+"""How each classifier is trained: settings that reach the published accuracy, or that a small machine can afford."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Recipe:
         label_smoothing: the share of the target spread over all classes.
         padding: pixels by which images are shifted at random.
         flip: whether images are mirrored at random.
-        sides: by share of the epochs that are done, the side at which images are shown from then on; what a network
-            learns from small images it learns at a fraction of the cost (Howard 2018).
+        sides: by share of the epochs done, the side at which images are shown from then on; learning from small images
+            costs a fraction (Howard 2018).
     """
 
     optimizer: str = "sgd"
@@ -38,12 +38,12 @@ class Recipe:
     sides: tuple[tuple[float, int], ...] = ()
 
     def side(self, done: float) -> int | None:
-        """The side of images when a share ``done`` of the epochs is done; None for their own."""
+        """The side of images when a share ``done`` of the epochs is done; None for the original side."""
         found = [side for since, side in self.sides if done >= since]
         return found[-1] if found else None
 
     def whole_epochs(self, whole: int) -> float:
-        """As many epochs of images of side ``whole`` have the same arithmetic, for a convolutional network."""
+        """The number of epochs at side ``whole`` with the same arithmetic, for a convolutional network."""
         sides = [self.side(epoch / self.epochs) or whole for epoch in range(self.epochs)]
         return sum((side / whole) ** 2 for side in sides)
 
@@ -52,7 +52,7 @@ def recipe_for(network: str, data: str) -> Recipe:
     """The recipe of a network on a data set.
 
     Raises:
-        ConfigurationError: there is none for this pair.
+        ConfigurationError: there is no recipe for this pair.
     """
     recipes: dict[str, dict[str, Recipe]] = validated(dict[str, dict[str, Recipe]], document("recipes"), "recipes.yaml")
     if data not in recipes.get(network, {}):

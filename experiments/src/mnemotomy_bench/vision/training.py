@@ -28,12 +28,12 @@ Shown = tuple[Tensor, Tensor]
 def train_classifier(model: nn.Module, examples: Examples, recipe: Recipe, *, seed: int, path: Path) -> Usage:
     """Train ``model`` in place, or load it from ``path``; see `fit`.
 
-    Convolutions run channels-last; under bfloat16 where the device has instructions for it.
+    Convolutions run channels-last; in bfloat16 if the device has instructions for it.
 
     Args:
         model: untrained.
-        examples: all of them are seen in every epoch.
-        recipe: how.
+        examples: every epoch sees all of them.
+        recipe: how to train.
         seed: of the order of the examples and of augmentation.
         path: of the weights.
 
@@ -75,14 +75,14 @@ def _shown(
 
 
 def _layout(model: nn.Module) -> torch.memory_format:
-    """Channels-last for convolutions; not where channels do not fill vectors, which torch 2.13 answers by a crash."""
+    """Channels-last for convolutions, unless channels do not fill vectors, which crashes torch 2.13."""
     kernels = [module for module in model.modules() if isinstance(module, nn.Conv2d)]
     fill = kernels and all(module.out_channels % 8 == 0 for module in kernels)
     return torch.channels_last if fill else torch.contiguous_format
 
 
 def _one_cycle(done: float, recipe: Recipe) -> float:
-    """The learning rate as a share of the highest: up from a tenth of it, down to 0, both in a straight line."""
+    """The learning rate as a share of the highest: up from a tenth of it, down to 0, both linearly."""
     if done < recipe.warmup:
         return 0.1 + 0.9 * done / recipe.warmup
     return max(0.0, (1.0 - done) / (1.0 - recipe.warmup))

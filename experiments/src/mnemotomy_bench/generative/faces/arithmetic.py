@@ -1,4 +1,4 @@
-"""Two engrams at once: ``μ ± μ_Glasses ∓ μ_Goatee`` (Eq. 8), and whether one disturbs the other."""
+"""Two engrams at once: ``μ ± μ_Glasses ∓ μ_Goatee`` (Eq. 8), and whether they interfere."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SIGNS = ((1.0, -1.0), (-1.0, 1.0), (-1.0, -1.0), (1.0, 1.0))
 
 
 def arithmetic(subject: FaceSubject, engrams: Sequence[Edit]) -> Record | None:
-    """Readings of both attributes, on test faces that have both; None where there is no such face.
+    """Readings of both attributes, on test faces that have both; None if there is no such face.
 
     ``both_left`` is the mean probability of the two after both are erased, ``crosstalk`` the mean absolute difference,
     image by image, between the probability after the joint edit and after the edit of that attribute alone.

@@ -1,4 +1,4 @@
-"""Which faces are learned by which network, and what is read of them, by scale."""
+"""The networks of faces and how they are measured, by scale."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mnemotomy_bench.vision.images import VARIABLE
 from mnemotomy_bench.vision.networks.wasserstein_autoencoder import LATENT, WIDTH
 
 ALPHAS = (-2 / 3, -1 / 3, 0.0, 1 / 3, 2 / 3, 1.0, 4 / 3)
-"""Fig. 15: above 0 the attribute is taken away, below 0 it is amplified."""
+"""Fig. 15: above 0 erases the attribute, below 0 amplifies it."""
 
 TOY = "toy"
 
@@ -26,25 +26,25 @@ class FaceCase:
 
     Attributes:
         name: of the case, in records and file names.
-        data: ``toy``, or what the photographs are called.
+        data: ``toy``, or the name of the photographs.
         attributes: the concepts; the first two are those of Eq. 8.
         seeds: of the autoencoders. The faces and the classifier are the same for all of them.
         side: of the images in pixels.
         width: channels of the autoencoder's first convolution.
         latent: dimension of its code.
-        train: so many faces are learned; None for the whole training split of a folder.
-        validation: settings are chosen on so many further faces.
-        test: results are of so many further faces.
+        train: number of training faces; None for the whole training split of a folder.
+        validation: number of further faces to choose settings on.
+        test: number of further faces that results are measured on.
         epochs: of the autoencoder.
         batch_size: of both trainings.
         learning_rate: the highest of Adam's, in one cycle.
         penalty: λ of the autoencoder.
-        classified: the classifier learns so many faces of its own; of a folder, another part of the training split.
+        classified: number of separate faces for the classifier; in a folder, another part of the training split.
         classifier_width: channels of its first convolution.
         classifier_epochs: of its training.
-        collected: engrams are collected from so many of the training faces; None for all.
+        collected: how many training faces engrams are collected from; None for all.
         shown: rows of the picture grids, per attribute.
-        folder: of photographs, as parquet files; None for faces that are drawn.
+        folder: of photographs, as parquet files; None for drawn faces.
     """
 
     name: str
@@ -73,12 +73,12 @@ CASES = Cases("faces", FaceCase)
 
 
 def face_cases(scale: str, seeds: Sequence[int] | None = None, data: Path | None = None) -> tuple[FaceCase, ...]:
-    """The cases of a scale; CelebA only where there is a folder ``celeba``.
+    """The cases of a scale; CelebA only if there is a folder ``celeba``.
 
     Args:
         scale: ``tiny``, ``small`` or ``paper``.
-        seeds: in place of the scale's.
-        data: the folder of data sets; ``MNEMOTOMY_DATA`` where not given.
+        seeds: override those of the scale.
+        data: the folder of data sets; ``MNEMOTOMY_DATA`` by default.
 
     Raises:
         ConfigurationError: there is no such scale.

@@ -1,4 +1,4 @@
-"""Which setting of the engram serves each attribute, chosen on validation faces, without the exact ground truth."""
+"""The engram settings for each attribute, chosen on validation faces, without the exact ground truth."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class Trial:
     """One setting for one attribute at α = 1, on validation faces that have it.
 
     Attributes:
-        place: of the setting among those tried.
+        place: index of the setting among those tried.
         left: the attribute's mean probability.
         others: mean absolute change of the other attributes' probabilities.
-        factors: mean absolute change of the factors, 0 where none are read.
+        factors: mean absolute change of the factors, 0 if none are read.
     """
 
     place: int
@@ -29,7 +29,7 @@ class Trial:
 
     @property
     def cost(self) -> float:
-        """What is not erased, and what is disturbed: the smaller, the better."""
+        """What is not erased plus what is disturbed; smaller is better."""
         return self.left + self.others + self.factors
 
 
@@ -50,5 +50,5 @@ def trials(subject: FaceSubject, place: int, settings: Sequence[Setting | Shift]
 
 
 def best(found: Sequence[Trial]) -> Trial:
-    """The trial of the least cost."""
+    """The trial with the least cost."""
     return min(found, key=lambda trial: trial.cost)

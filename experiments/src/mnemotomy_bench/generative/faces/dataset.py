@@ -1,4 +1,4 @@
-"""Toy faces: 64×64 portraits drawn by us, whose attributes are independent and whose ground truth is exact."""
+"""Toy faces: drawn 64×64 portraits with independent attributes and exact ground truth."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Faces:
         return len(self.images)
 
     def labelled(self) -> Images:
-        """The faces as images with attributes, which is what networks are trained on."""
+        """The faces as images with attributes, which networks are trained on."""
         return Images(self.images, self.attributes, self.names)
 
     def attribute(self, name: str) -> Bool[Tensor, " n"]:
@@ -80,7 +80,7 @@ class Faces:
 def toy_faces(count: int, seed: int, *, progress: bool = False) -> Faces:
     """``count`` different people; every combination of attributes equally often, in random order.
 
-    Where 16 divides ``count``, the attributes' correlations are 0 exactly, not merely in expectation; the continuous
+    Where 16 divides ``count``, the attributes' correlations are exactly 0, not only in expectation; the continuous
     factors are drawn independently of them and of each other.
 
     Raises:

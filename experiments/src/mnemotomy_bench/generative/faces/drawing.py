@@ -1,4 +1,4 @@
-"""One toy face: polygons in the face's own coordinates, drawn four times too large and scaled down."""
+"""One toy face: polygons in the face's own coordinates, drawn at four times the size and scaled down."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ HEAD_HEIGHT = 0.60
 
 
 def draw_face(attributes: Mapping[str, bool], factors: Mapping[str, float]) -> UInt8[np.ndarray, "3 64 64"]:
-    """The face with these attributes and factors (`faces.dataset` says which); the same pixels every time.
+    """The face with these attributes and factors (see `faces.dataset`); the same pixels every time.
 
     Raises:
         DataError: Pillow is missing.
@@ -55,7 +55,7 @@ class _Face:
     factors: Mapping[str, float]
 
     def draw(self, attributes: Mapping[str, bool]) -> None:
-        """From back to front."""
+        """Draw all parts from back to front."""
         skin, hair = _between(SKINS, self.factors["skin"]), _between(HAIRS, self.factors["hair"])
         width = 0.47 + 0.06 * self.factors["shape"]
         self._hair_behind(hair, width)

@@ -1,7 +1,7 @@
 """The engrams of attributes: one collection by combination of attributes, one factorisation, any filter and null state.
 
-Attributes overlap, and a row of a collection belongs to one concept. The combinations of attributes do not overlap:
-collected once, those with glasses are the concept, those without its reference, and so for every attribute.
+Attributes overlap, but a row of a collection belongs to one concept. Combinations of attributes do not overlap: once
+they are collected, those with glasses are the concept and those without are its reference; so for every attribute.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ class Setting:
     Attributes:
         filter: of μ.
         sites: ``all``, or only ``code``, the decoder's first map.
-        centred: the null state W₀ (Eq. 3) draws the mean face of the reference instead of nothing: at every site
+        centred: the null state W₀ (Eq. 3) draws the mean face of the reference instead of nothing. At every site
             ``W₀ x = W m⁻ + b`` with m⁻ the mean row of the reference, so that ``ΔW x = W (x − m⁻)``.
-        strength: what the engram is multiplied by, so that α = 1 takes the attribute away.
+        strength: what the engram is multiplied by, so that α = 1 erases the attribute.
     """
 
     filter: Filter = field(default_factory=Soft)
@@ -52,7 +52,7 @@ class Setting:
     strength: float = 1.0
 
     def describe(self) -> dict[str, Any]:
-        """For records."""
+        """The settings, for records."""
         return {
             "filter": Choice("filter", {**FILTERS, "rare": Rare}).describe(self.filter),
             "sites": self.sites,
@@ -68,21 +68,21 @@ class Shift:
     Every face with the attribute then gains the same ``W v`` over its null state, ``v = m⁺ − m⁻`` the difference of the
     mean rows, and Eq. 2 asks for ``W⁺ X⁺ = W v 1ᵀ`` and ``W⁺ X⁻ = 0``. The least-squares solution is
     ``W⁺ = W v (X⁺ 1)ᵀ (Σ⁺ + Σ⁻)†``: v times a linear guess of whether a face has the attribute. The guess is shrunk,
-    and is divided by its mean over the faces that have it: α = 1 takes away all of v on average.
+    and divided by its mean over the faces that have it, so α = 1 removes all of v on average.
 
     Attributes:
-        strength: what the engram is multiplied by beyond that.
+        strength: what the engram is also multiplied by.
     """
 
     strength: float = 1.0
 
     def describe(self) -> dict[str, Any]:
-        """For records."""
+        """The settings, for records."""
         return {"shift": True, "sites": "code", "strength": self.strength}
 
 
 PAPER = Setting()
-"""Eq. 4, every layer, the rows as they are."""
+"""Eq. 4 at every layer, without reweighting."""
 
 PAPER_RARE = Setting(Rare(0.06))
 """The same with every attribute as rare as glasses in CelebA."""
@@ -93,7 +93,7 @@ CANDIDATES: tuple[Setting | Shift, ...] = (
     *(Setting(filter, "code", centred, s) for centred in (False, True) for filter in _FILTERS for s in _STRENGTHS),
     *map(Shift, _STRENGTHS),
 )
-"""What the automatic choice tries for each attribute."""
+"""The settings that the automatic choice tries for each attribute."""
 
 
 class Engrams:
@@ -101,8 +101,8 @@ class Engrams:
 
     Args:
         model: the autoencoder.
-        faces: what linear maps are collected from; each face is one row there.
-        few: what convolutions are collected from; each face is many rows there.
+        faces: for linear maps, where each face is one row.
+        few: for convolutions, where each face is many rows.
     """
 
     def __init__(self, model: WassersteinAutoencoder, faces: Portraits, few: Portraits) -> None:
@@ -110,17 +110,17 @@ class Engrams:
 
     @cached_property
     def linear(self) -> Atlas:
-        """Of the encoder's last and the decoder's first map."""
+        """The atlas of the encoder's last and the decoder's first map."""
         return combination_atlas(self.model, self.faces, "all-linear")
 
     @cached_property
     def convolutions(self) -> Atlas:
-        """Of all other maps."""
+        """The atlas of all other maps."""
         others = [name for name in all_sites(self.model) if name not in self.linear.sites]
         return combination_atlas(self.model, self.few, others)
 
     def engram(self, place: int, setting: Setting | Shift) -> Edit:
-        """The engram of the attribute in this place, as tensors; ``-1.0 *`` it erases, ``+`` amplifies (Eq. 7, 8)."""
+        """The engram of the attribute at this index, as tensors; ``-1.0 *`` it erases, ``+`` amplifies (Eq. 7, 8)."""
         if isinstance(setting, Shift):
             return shift_engram(self.linear, place, setting)
         if setting.sites == "code":
@@ -131,13 +131,13 @@ class Engrams:
         return parts[0] + parts[1]
 
     def mean_codes(self, place: int) -> tuple[Float[Tensor, " latent"], Float[Tensor, " latent"]]:
-        """The mean code of faces with and of faces without the attribute."""
+        """The mean codes of faces with and without the attribute."""
         with_it, without = (_mean(self.linear, CODE, _of(self.linear, place, value)) for value in "10")
         return with_it, without
 
 
 def combination(attributes: Bool[Tensor, " k"]) -> str:
-    """The name of a combination of attributes, as in ``0101``."""
+    """The name of a combination of attributes, such as ``0101``."""
     return "".join("1" if has else "0" for has in attributes.tolist())
 
 
@@ -145,7 +145,7 @@ def combination_atlas(model: WassersteinAutoencoder, faces: Portraits, sites: Se
     """The atlas of every combination of attributes among ``faces``, from one pass.
 
     Raises:
-        ConceptError: an attribute is there in every face, or in none.
+        ConceptError: every face has an attribute, or none has it.
     """
     shares = faces.attributes.float().mean(0)
     alike = ((shares == 0) | (shares == 1)).nonzero().flatten().tolist()

@@ -1,4 +1,4 @@
-"""What an engram does to held-out faces: the attribute's slider, the other attributes, the person, the exact truth."""
+"""What an engram does to held-out faces: the slider, the other attributes, identity, and the exact truth."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ AMPLIFIED, UNTOUCHED, ERASED = ALPHAS[0], 0.0, 1.0
 
 
 def measure(subject: FaceSubject, engrams: Sequence[Edit]) -> Record:
-    """One record per attribute, and their mean; ``curves`` has the readings by α.
+    """One record per attribute, and their mean; ``curves`` contains the readings by α.
 
     Args:
         subject: whose test faces are edited.
@@ -82,7 +82,7 @@ def _distances(
     images: Float[Tensor, "n c s s"],
     truth: Float[Tensor, "n c s s"],
 ) -> Record:
-    """Squared errors to what the autoencoder makes of the exact ground truth, in and outside of the attribute."""
+    """Squared errors to the autoencoder's image of the exact ground truth, inside and outside the attribute."""
     inside = covered(images, truth)
     record: Record = {}
     for key, drawn in (("untouched", untouched), ("erased", erased)):
@@ -91,7 +91,7 @@ def _distances(
 
 
 def measure_truth(subject: FaceSubject) -> Record | None:
-    """What a perfect edit would read: the autoencoder's images of the same people drawn without the attribute."""
+    """The readings of a perfect edit: the autoencoder's images of the same people drawn without the attribute."""
     found: Record = {}
     for place, name in enumerate(subject.case.attributes):
         truth = subject.truth("test", place)
@@ -111,7 +111,7 @@ def measure_truth(subject: FaceSubject) -> Record | None:
 
 
 def measure_autoencoder(subject: FaceSubject) -> Record:
-    """How well faces are redrawn, and how well the classifier reads faces and what is redrawn of them."""
+    """How well faces are redrawn, and how well the classifier reads faces and redrawn faces."""
     images = subject.test.images
     drawn = subject.draw(images)
     return {
@@ -122,7 +122,7 @@ def measure_autoencoder(subject: FaceSubject) -> Record:
 
 
 def mean_record(records: Sequence[Record]) -> Record:
-    """The mean of every number over attributes; None where one is missing."""
+    """The mean of every number over attributes; None if one is missing."""
     found: Record = {}
     for key in records[0]:
         values = [record[key] for record in records]

@@ -1,4 +1,4 @@
-"""The ways in which an attribute is taken out of the autoencoder, each with its title and its engrams."""
+"""The methods that erase an attribute from the autoencoder, each with title and engrams."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class FaceMethod:
     Attributes:
         name, title: in records and on screen.
         selection: how its settings were found.
-        engram: of the attribute in a place, given the subject and what was chosen for it.
+        engram: of the attribute at an index, given the subject and the chosen setting.
     """
 
     name: str
@@ -67,7 +67,7 @@ METHODS: dict[str, FaceMethod] = {
 
 
 def engrams_of(subject: FaceSubject, method: FaceMethod, chosen: Sequence[Setting | Shift]) -> list[Edit]:
-    """Of every attribute, as tensors."""
+    """The engrams of every attribute, as tensors."""
     return [method.engram(subject, place, chosen) for place in range(len(subject.case.attributes))]
 
 

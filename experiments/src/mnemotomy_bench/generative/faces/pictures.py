@@ -27,7 +27,7 @@ _FIGURES = {AUTOMATIC: "sliders", RARE: "sliders-rare", ENGRAM: "sliders-paper"}
 def write_case_figures(
     subject: FaceSubject, chosen: Sequence[Setting | Shift], records: Sequence[Record], out_dir: Path
 ) -> list[Path]:
-    """PNG files ``<case>-<what>.png``; the pictures are of test faces of one seed, the first ones, not selected."""
+    """PNG files ``<case>-<what>.png``; they show the first test faces of one seed, unselected."""
     name = subject.case.name
     paths = []
     for method, what in _FIGURES.items():

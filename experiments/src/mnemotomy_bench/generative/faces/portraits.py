@@ -35,7 +35,7 @@ class Portraits:
 
     Attributes:
         pixels: 0 to 255.
-        attributes: which of them each face has.
+        attributes: which ones each face has.
         factors: scaled to [0, 1] by their ranges, in the order of ``FACTORS``; none for photographs.
     """
 
@@ -56,11 +56,11 @@ class Portraits:
         return self.pixels.float() / 255
 
     def having(self, place: int, value: bool = True) -> Portraits:
-        """The faces with, or without, the attribute in this place."""
+        """The faces with, or without, the attribute at this index."""
         return self[self.attributes[:, place] == value]
 
     def batches(self, batch_size: int, generator: torch.Generator | None = None) -> Iterator[Portraits]:
-        """Every face once, in their order or in one drawn from ``generator``; the last batch may be smaller."""
+        """Every face once, in order or in an order drawn from ``generator``; the last batch may be smaller."""
         order = torch.arange(len(self)) if generator is None else torch.randperm(len(self), generator=generator)
         for rows in order.split(batch_size):
             yield self[rows.to(self.pixels.device)]
@@ -76,11 +76,11 @@ def load_portraits(case: FaceCase, split: str, folder: Path) -> Portraits:
 
     Args:
         case: which faces, and how many.
-        split: no face is in two of them.
-        folder: where drawn faces are kept; what is there is not drawn again.
+        split: splits share no face.
+        folder: where drawn faces are kept; they are reused.
 
     Raises:
-        DataError: the folder of photographs is not there or too small, or Pillow is missing.
+        DataError: the folder of photographs is missing or too small, or Pillow is missing.
     """
     if case.folder is not None:
         return _photographs(case, case.folder, split)
@@ -89,7 +89,7 @@ def load_portraits(case: FaceCase, split: str, folder: Path) -> Portraits:
 
 
 def without_attribute(case: FaceCase, split: str, place: int, folder: Path) -> Portraits | None:
-    """Those faces of a split that have the attribute, exactly as they would look without it; None for photographs.
+    """The faces of a split that have the attribute, exactly as they would look without it; None for photographs.
 
     In the order of ``load_portraits(…).having(place)``.
     """
@@ -134,7 +134,7 @@ def _load(path: Path) -> Faces:
 
 
 def _key(count: int, seed: int) -> str:
-    """Follows how faces are drawn, so that old pictures are not taken for new ones."""
+    """Changes with the drawing code, so that old pictures are not mistaken for new ones."""
     return key(count, seed, file_digest(face_drawing.__file__))
 
 
@@ -154,7 +154,7 @@ def _photographs(case: FaceCase, folder: Path, split: str) -> Portraits:
 
 
 def _first_there(folder: Path, names: Sequence[str]) -> str:
-    """The first of the names that the folder has a split of; where there is none, the first, to be missed by."""
+    """The first name that is a split of the folder; if none is, the first one, for the error message."""
     for name in names:
         with contextlib.suppress(DataError):
             split_files(folder, name)

@@ -1,4 +1,4 @@
-"""μ as it would be if the concept were rarer than it is among the collected rows."""
+"""μ as if the concept were rarer than among the collected rows."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from mnemotomy.core.errors import DataError
 class Rare:
     """The paper's μ (Eq. 4) with Σ⁺ and Σ⁻ weighted so that the concept has ``share`` of the rows.
 
-    A direction that the concept shares with everything has μ = n⁺/N: an engram of half of the faces holds half of
-    every face. An engram of 6 % of them, which is how many in CelebA wear glasses, holds 6 %. Reweighting is a function
-    of μ, ``r μ / (1 − μ + r μ)`` with r the ratio of the odds, so that one collection serves every share.
+    A direction that the concept shares with everything has μ = n⁺/N: an engram of half the faces contains half of
+    every face. An engram of 6 % of them (CelebA's share with glasses) contains 6 %. Reweighting is a function of μ:
+    ``r μ / (1 − μ + r μ)`` with r the ratio of the odds, so one collection serves every share.
 
     Raises:
         DataError: the share is not between 0 and 1.

@@ -17,11 +17,11 @@ from mnemotomy_bench.vision.networks.attribute_classifier import AttributeClassi
 
 @dataclass(frozen=True)
 class Reading:
-    """Of some images.
+    """The readings of some images.
 
     Attributes:
         logits: of each attribute.
-        factors: in [0, 1], in the order of ``FACTORS``; none where the classifier reads none.
+        factors: in [0, 1], in the order of ``FACTORS``; None if the classifier reads none.
     """
 
     logits: Float[Tensor, "n k"]
@@ -29,7 +29,7 @@ class Reading:
 
     @property
     def probabilities(self) -> Float[Tensor, "n k"]:
-        """Of each attribute."""
+        """The probability of each attribute."""
         return self.logits.sigmoid()
 
     def factors_moved(self, other: Reading) -> float | None:
@@ -49,7 +49,7 @@ def read(classifier: AttributeClassifier, images: Float[Tensor, "n c s s"], batc
 
 
 def reading_quality(reading: Reading, faces: Portraits) -> dict[str, object]:
-    """How far a reading can be trusted: the accuracy on each attribute, and R² of each factor.
+    """How reliable a reading is: the accuracy on each attribute, and R² of each factor.
 
     Args:
         reading: of images of ``faces``.

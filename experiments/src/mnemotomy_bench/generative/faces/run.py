@@ -1,4 +1,4 @@
-"""The runs of the faces: cases × methods × seeds, each cached by its content, and the figures."""
+"""The runs of the faces: cases × methods × seeds, each cached by content, and the figures."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def run_faces(
 ) -> list[Record]:
     """One record per case and method: means over attributes and seeds, ``…_spread`` over seeds.
 
-    The settings of ``engram-automatic`` are chosen on validation faces of the first seed and hold for all of them.
-    ``truth`` is no method: it is what the classifier reads of a perfect edit, where faces are drawn by us.
+    The settings of ``engram-automatic`` are chosen on validation faces of the first seed and used for all seeds.
+    ``truth`` is not a method: it is what the classifier reads from a perfect edit, for drawn faces.
 
     Args:
-        out_dir: for faces, models and cells; what is there is not made again.
+        out_dir: for faces, models and cells; finished results are reused.
         scale: ``tiny``, ``small`` or ``paper``.
-        seeds: in place of the scale's.
-        data: the folder of data sets; ``MNEMOTOMY_DATA`` where not given.
+        seeds: override those of the scale.
+        data: the folder of data sets; ``MNEMOTOMY_DATA`` by default.
 
     Raises:
         ConfigurationError: there is no such scale.
@@ -87,7 +87,7 @@ def run_case(out_dir: Path, case: FaceCase) -> list[Record]:
 
 
 def case_plan(out_dir: Path, case: FaceCase) -> Plan:
-    """What processes do so that ``run_case`` finds everything done."""
+    """Tasks for processes, so that ``run_case`` finds everything cached."""
     first, *others = case.seeds
     yield [Task(_do, (out_dir, case, first, part)) for part in (_draw, _classify)]
     yield [
@@ -115,7 +115,7 @@ def _measure(out_dir: Path, subject: FaceSubject) -> None:
 
 
 def _of_seed(out_dir: Path, subject: FaceSubject, chosen: Sequence[Setting | Shift]) -> Iterator[tuple[str, Record]]:
-    """The numbers of one seed by method; those of ``truth`` where there is one."""
+    """The numbers of one seed by method; with ``truth`` if there is one."""
     drawn = {"seed": subject.seed, **_cell(out_dir, subject, {"part": "autoencoder"}, measure_autoencoder)}
     truth = _cell(out_dir, subject, {"part": TRUTH}, lambda s: {"found": measure_truth(s)})["found"]
     if truth is not None:
@@ -125,7 +125,7 @@ def _of_seed(out_dir: Path, subject: FaceSubject, chosen: Sequence[Setting | Shi
 
 
 def choose(out_dir: Path, subject: FaceSubject) -> list[Setting | Shift]:
-    """The setting of each attribute that disturbs least and leaves least."""
+    """For each attribute, the setting that leaves and disturbs least."""
     what = {"part": "choice", "candidates": [setting.describe() for setting in CANDIDATES]}
 
     def run(subject: FaceSubject) -> Record:
@@ -155,6 +155,6 @@ def _cell(out_dir: Path, subject: FaceSubject, what: Record, run: Any) -> Record
 
 @contextlib.contextmanager
 def _threads() -> Iterator[None]:
-    """One thread where there is no accelerator."""
+    """One thread if there is no accelerator."""
     with contextlib.nullcontext() if torch.cuda.is_available() else single_threaded():
         yield

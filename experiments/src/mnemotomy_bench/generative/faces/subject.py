@@ -1,4 +1,4 @@
-"""One case with one seed: its autoencoder, the engrams in it, and the faces that choices and results are of."""
+"""One case with one seed: its autoencoder, the engrams in it, and the faces for choices and results."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class FaceSubject:
     """What every method is measured on.
 
     Args:
-        case: what is learned and read.
+        case: its settings.
         seed: of the autoencoder.
         cache_dir: where drawn faces and trained models are kept.
     """
@@ -39,22 +39,22 @@ class FaceSubject:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
     def faces(self, split: str) -> Portraits:
-        """Of ``train``, ``validation``, ``test`` or ``classifier``."""
+        """The faces of ``train``, ``validation``, ``test`` or ``classifier``."""
         return load_portraits(self.case, split, self.cache_dir / "faces").to(self.device)
 
     @cached_property
     def autoencoder(self) -> WassersteinAutoencoder:
-        """Trained on the training faces."""
+        """The autoencoder, trained on the training faces."""
         return train_autoencoder(self.case, self.seed, self.faces("train"), self.cache_dir / "models")[0]
 
     @cached_property
     def classifier(self) -> AttributeClassifier:
-        """The same for every seed."""
+        """The classifier, the same for every seed."""
         return train_classifier(self.case, self.faces("classifier"), self.cache_dir / "models")
 
     @cached_property
     def engrams(self) -> Engrams:
-        """Of all attributes, collected from training faces."""
+        """The engrams of all attributes, collected from training faces."""
         faces = self.faces("train")
         return Engrams(self.autoencoder, faces, faces[: self.case.collected])
 
@@ -65,7 +65,7 @@ class FaceSubject:
 
     @cached_property
     def test(self) -> Portraits:
-        """Faces that results are of.
+        """Faces that results are measured on.
 
         Raises:
             DataError: an attribute is in every test face, or in none.
@@ -83,7 +83,7 @@ class FaceSubject:
         return None if faces is None else faces.images.to(self.device)
 
     def draw(self, images: Float[Tensor, "n c s s"], edit: Edit | None = None) -> Float[Tensor, "n c s s"]:
-        """What the autoencoder, edited, makes of the images."""
+        """The images as the edited autoencoder redraws them."""
         if edit is not None:
             with edit.on(self.autoencoder, check=False):
                 return self.draw(images)
@@ -91,18 +91,18 @@ class FaceSubject:
             return torch.cat([self.autoencoder(batch) for batch in images.split(_BATCH)])
 
     def read(self, images: Float[Tensor, "n c s s"]) -> Reading:
-        """What the classifier reads of images."""
+        """What the classifier reads from images."""
         return read(self.classifier, images)
 
     @cached_property
     def identity(self) -> dict[str, Any]:
-        """What results depend on beside the method: the models, and what is read."""
+        """What results depend on besides the method: the models, and what is read."""
         case = self.case
         return {
             "case": [case.data, list(case.attributes), case.side],
             "read": [case.train, case.validation, case.test, case.collected],
             "models": [fingerprint(self.autoencoder), fingerprint(self.classifier)],
-            "faces": [  # what trains is in the models
+            "faces": [  # the models stand for the training data
                 digest(part) for faces in (self.validation, self.test) for part in (faces.pixels, faces.attributes)
             ],
             "seed": self.seed,

@@ -14,7 +14,7 @@ Record = dict[str, Any]
 
 TRUTH = "truth"
 TITLE = "Perfect edit"
-"""What is read of faces drawn without the attribute, as the autoencoder redraws them."""
+"""What is read from faces drawn without the attribute, as the autoencoder redraws them."""
 
 MEASURED = (
     "before", "left", "amplified", "logit_before", "logit_left", "logit_amplified", "rank_correlation", "monotone",
@@ -25,7 +25,7 @@ MEASURED = (
 
 
 def summary(case: FaceCase, name: str, cells: Sequence[Record], settings: Record | None) -> Record:
-    """Means over the seeds, ``…_spread`` where there are several; ``…_<attribute>`` for what is left of each.
+    """Means over the seeds, ``…_spread`` if there are several; ``…_<attribute>`` for what is left of each.
 
     Args:
         case: of the cells.

@@ -35,13 +35,13 @@ _FACTORS = 10.0  # weight of the factors' squared error beside the attributes' c
 def train_autoencoder(
     case: FaceCase, seed: int, faces: Portraits, folder: Path
 ) -> tuple[WassersteinAutoencoder, Usage]:
-    """A Wasserstein autoencoder of ``faces``, and what its training cost when it was done.
+    """A Wasserstein autoencoder of ``faces``, and the cost of its training, when it was done.
 
     Args:
-        case: whose settings these are.
+        case: its settings are used.
         seed: of the initialisation, the order and the prior's draws.
-        faces: all of them are seen in every epoch.
-        folder: where trained models are kept; what is there is not trained again.
+        faces: every epoch sees all of them.
+        folder: where trained models are kept; they are reused.
     """
     device = faces.pixels.device
     with torch.random.fork_rng(devices=[]):
@@ -67,9 +67,9 @@ def train_autoencoder(
 
 
 def train_classifier(case: FaceCase, faces: Portraits, folder: Path) -> AttributeClassifier:
-    """The classifier of attributes, and of factors where there are any, that never sees an autoencoder.
+    """The classifier of attributes, and of factors if there are any; it never sees an autoencoder.
 
-    It learns faces of its own, blurred by up to 1.6 pixels and with noise, so that it can read an autoencoder's images.
+    It is trained on separate faces, blurred by up to 1.6 pixels and noisy, so that it can read an autoencoder's images.
 
     Arguments as for ``train_autoencoder``.
     """

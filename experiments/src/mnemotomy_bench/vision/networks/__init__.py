@@ -1,1 +1,1 @@
-"""Networks for images; each in a file of its own."""
+"""Networks for images, one per file."""

@@ -1,4 +1,4 @@
-"""A small convolutional network that reads attributes, and continuous factors where there are any, from an image."""
+"""A small convolutional network that reads attributes, and continuous factors if there are any, from an image."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ class AttributeClassifier(nn.Module):
     """4×4 convolutions of stride 2 down to 4×4 pixels, batch normalised, and one linear map to all outputs.
 
     Args:
-        attributes: how many logits.
-        numbers: how many further outputs, for what is regressed.
+        attributes: number of logits.
+        numbers: number of further outputs, for regression.
         width: channels of the first convolution, doubled by each further one.
         side: of the images in pixels, a power of 2 above 4.
         channels: of the images.
 
     Raises:
-        ConfigurationError: there is nothing to read, the width is below 1, or the side no power of 2 above 4.
+        ConfigurationError: there is nothing to read, the width is below 1, or the side is not a power of 2 above 4.
     """
 
     def __init__(self, attributes: int, numbers: int = 0, width: int = 16, side: int = 64, channels: int = 3) -> None:

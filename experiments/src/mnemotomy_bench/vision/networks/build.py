@@ -23,11 +23,11 @@ def build_classifier(
 
     Args:
         name: one of ``NETWORKS``.
-        data: whose statistics normalise the pixels, where they are known.
+        data: its statistics, if known, normalise the pixels.
         shape: of one image: channels, height, width.
-        classes: that it tells apart.
+        classes: number of classes.
         width: of its layers, as a share of the published network's.
-        seed: of the initialisation; the global random state is left as it was.
+        seed: of the initialisation; the global random state is not changed.
 
     Raises:
         ConfigurationError: there is no such network, or the width is not above 0.

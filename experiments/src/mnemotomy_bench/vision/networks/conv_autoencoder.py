@@ -20,10 +20,10 @@ class ConvAutoencoder(nn.Module):
         side: of the images in pixels, a multiple of 4.
         latent: dimension of the code.
         channels: of the images.
-        widths: channels of the encoder's convolutions, the decoder's in the other order.
+        widths: channels of the encoder's convolutions, reversed for the decoder.
 
     Raises:
-        ConfigurationError: a size is below 1, or the side no multiple of 4.
+        ConfigurationError: a size is below 1, or the side is not a multiple of 4.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The first layer of every classifier here: pixels of a data set brought to mean 0 and deviation 1."""
+"""The first layer of every classifier here: pixels normalised to mean 0 and deviation 1."""
 
 from __future__ import annotations
 

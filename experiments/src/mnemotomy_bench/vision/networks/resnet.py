@@ -1,6 +1,6 @@
 """Residual networks for small images: ResNet-18 and ResNet-50 with the stem of CIFAR (He et al. 2016).
 
-The stem is one 3×3 convolution of stride 1 without pooling, as every published CIFAR figure of these networks has it.
+The stem is one 3×3 convolution of stride 1 without pooling, as in every published CIFAR result of these networks.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ CHANNELS = (64, 128, 256, 512)
 
 
 class BasicBlock(nn.Module):
-    """Two 3×3 convolutions beside a shortcut."""
+    """Two 3×3 convolutions with a shortcut."""
 
     expansion = 1
 
@@ -31,7 +31,7 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1×1, 3×3 and 1×1 convolutions beside a shortcut; four times as many channels leave it."""
+    """1×1, 3×3 and 1×1 convolutions with a shortcut; the output has four times as many channels."""
 
     expansion = 4
 
@@ -65,7 +65,7 @@ def convolution(inputs: int, outputs: int, side: int, stride: int = 1) -> nn.Seq
 
 
 def shortcut(inputs: int, outputs: int, stride: int) -> nn.Module:
-    """The identity where shapes allow, else a 1×1 convolution."""
+    """The identity if shapes match, else a 1×1 convolution."""
     return nn.Identity() if stride == 1 and inputs == outputs else convolution(inputs, outputs, 1, stride)
 
 

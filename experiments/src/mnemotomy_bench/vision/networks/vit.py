@@ -1,17 +1,17 @@
-"""A vision transformer for small images, as transformers builds it (Dosovitskiy et al. 2021)."""
+"""A vision transformer for small images, as built by transformers (Dosovitskiy et al. 2021)."""
 
 from __future__ import annotations
 
 from torch import nn
 
 HIDDEN, LAYERS, HEADS = 192, 6, 3
-"""ViT-Ti (Touvron et al. 2021) with half of its blocks, at width 1."""
+"""ViT-Ti (Touvron et al. 2021) with half its blocks, at width 1."""
 
 
 def vit(channels: int, side: int, classes: int, width: float = 1.0) -> nn.Module:
-    """Patches of an eighth of the side; ``width`` scales the hidden size, and the heads where it can.
+    """Patches of an eighth of the side; ``width`` scales the hidden size, and the heads where possible.
 
-    It is called with pixels and gives a transformers output, whose ``logits`` are ``[n, classes]``.
+    It takes pixels and returns a transformers output; its ``logits`` are ``[n, classes]``.
     """
     from transformers import ViTConfig, ViTForImageClassification
 

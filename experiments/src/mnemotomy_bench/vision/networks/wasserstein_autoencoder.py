@@ -31,7 +31,7 @@ class WassersteinAutoencoder(nn.Module):
         channels: of the images.
 
     Raises:
-        ConfigurationError: a size is below 1, or the side no power of 2 above 4.
+        ConfigurationError: a size is below 1, or the side is not a power of 2 above 4.
     """
 
     def __init__(self, width: int = WIDTH, latent: int = LATENT, side: int = 64, channels: int = 3) -> None:
@@ -90,8 +90,8 @@ def wasserstein_loss(
 def mmd_penalty(codes: Float[Tensor, "n d"], prior: Float[Tensor, "n d"]) -> Float[Tensor, ""]:
     """The unbiased estimate of MMD² with ``k(x, y) = Σ_s C / (C + ‖x − y‖²)``, ``C = 2 d s``: Algorithm 2 of the WAE.
 
-    The prior is of variance 1. As in the published code, cross terms are averaged over all n² pairs and the others over
-    the n (n − 1) pairs of different rows; it can be below 0.
+    The prior has variance 1. As in the published code, cross terms are averaged over all n² pairs and the others over
+    the n (n − 1) pairs of different rows; the result can be below 0.
 
     Raises:
         DataError: the shapes differ, or there are fewer than two rows.
