@@ -1,4 +1,4 @@
-"""The pictures of the class-wise bench: CKA against two models, degradation, spectra, and what methods cost."""
+"""Figures of the class-wise bench: CKA to two models, degradation, spectra, and what methods cost."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mnemotomy.report.figures import ACCENT, INK, SECOND, grid, save
 MARKS = "os^DvP*X<>hpd8"
 _LETTERS = {"two-sided": "$2$", "engram-recalibrated": "$R$"}
 _SITES = 4  # panels of spectra
-_NEAR = 0.8  # methods that ruin a network would else squeeze all others into one corner
+_NEAR = 0.8  # methods that ruin a network would otherwise squeeze all others into a corner
 
 
 def cka_scatter(records: Sequence[Mapping[str, Any]], path: str | Path) -> None:
@@ -73,7 +73,7 @@ def degradation_scatter(found: Mapping[str, Mapping[str, Any]], path: str | Path
 
 
 def spectra_panels(spectra: Sequence[Mapping[str, Any]], classes: Sequence[str], path: str | Path) -> None:
-    """Per site, above the μ of every class by rank, below the overlap between the classes' P (Section 6.3)."""
+    """Per site: above, the μ of every class by rank; below, the overlap between the classes' P (Section 6.3)."""
     places = np.unique(np.linspace(0, len(spectra) - 1, min(_SITES, len(spectra))).round().astype(int))
     figure, axes = grid(2, len(places), width=3.6 * len(places) + 0.8, height=6.6)
     for column, place in enumerate(places):

@@ -1,4 +1,4 @@
-"""The pictures of faces: sliders over α, sums of engrams, and what a classifier reads against α."""
+"""Figures of faces: sliders over α, sums of engrams, and what a classifier reads against α."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def slider_grid(
     """One panel per attribute, two in a row: faces (rows) at every α (columns), as in Fig. 7 and 15.
 
     Args:
-        sliders: by attribute; before the columns of the α stands the face, and behind it, where there is one, the exact
-            ground truth without the attribute.
+        sliders: by attribute; before the columns of α come the face and, if there is one, the exact ground truth
+            without the attribute.
         alphas: of the other columns.
         path: of the PNG.
     """
@@ -100,7 +100,7 @@ def reading_curves(
 
 
 def _save_in_few_colors(figure: Figure, path: str | Path) -> None:
-    """As ``save``, in 256 colours: a third of the size, where pictures fill the figure."""
+    """Like ``save``, in 256 colours: a third of the size for figures full of pictures."""
     from PIL import Image
 
     drawn = io.BytesIO()
@@ -112,7 +112,7 @@ def _save_in_few_colors(figure: Figure, path: str | Path) -> None:
 
 
 def _mosaic(axis: Axes, images: Float[Tensor, "faces columns c s s"], heads: Sequence[str]) -> None:
-    """One picture of all images, with a white line between them and a head above each column."""
+    """One picture of all images, with white lines between them and a header above each column."""
     pixels = images.float().clamp(0, 1).numpy()
     padded = np.pad(pixels, ((0, 0), (0, 0), (0, 0), (0, 1), (0, 1)), constant_values=1.0)
     faces, columns, channels, height, width = padded.shape
@@ -127,7 +127,7 @@ def _mosaic(axis: Axes, images: Float[Tensor, "faces columns c s s"], heads: Seq
 
 
 def _fraction(alpha: float) -> str:
-    """As in ``−2/3``."""
+    """A fraction such as ``−2/3``."""
     return str(Fraction(alpha).limit_denominator(12)).replace("-", "−")
 
 

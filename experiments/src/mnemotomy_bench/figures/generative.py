@@ -1,4 +1,4 @@
-"""The pictures of erased digits: reconstructions, and the errors on every digit after erasing each (Fig. 5)."""
+"""Figures of erased digits: reconstructions, and the errors on every digit after erasing each (Fig. 5)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _COLORS = ("#b9bcc4", SECOND, ACCENT, "#6a5acd", "#d9a441")
 _CELL = 0.46  # inches of one image
-_FRAME = 14  # images are so many times as wide as the gap between them
+_FRAME = 14  # width of an image in gaps
 
 
 def reconstruction_grid(
@@ -66,7 +66,7 @@ def error_matrices(
     classes: Sequence[str],
     path: str | Path,
 ) -> None:
-    """A heatmap per method: how many times the original's error on each digit (columns) after erasing each (rows).
+    """A heatmap per method: the error relative to the original on each digit (columns) after erasing each (rows).
 
     Args:
         before: of the original, by class.
@@ -99,7 +99,7 @@ def error_matrices(
 def error_bars(
     records: Sequence[Mapping[str, Any]], digit: int, classes: Sequence[str], path: str | Path, erased_at: float
 ) -> None:
-    """Groups of bars: the error on every digit, a bar per network, after one digit was forgotten (Fig. 5 right).
+    """Groups of bars: the error on every digit, a bar per network, after forgetting one digit (Fig. 5 right).
 
     Args:
         records: with ``title`` and ``errors`` by class.

@@ -1,4 +1,4 @@
-"""The pictures of the metabolism bench: what probes read by layer, states in the plane, attention, gradients."""
+"""Figures of the metabolism bench: probes by layer, states in the plane, attention, gradients."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pictures of the bench on TOFU: where an engram is large, what a setting does, forgetting against utility."""
+"""Figures of the TOFU bench: where an engram is large, what a setting does, forgetting against utility."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _DARK = 0.62
 
 
 def weight_norm_heatmap(rows: Sequence[Record], path: str | Path) -> None:
-    """‖W⁺‖/‖W‖ by block (down) and kind of projection (across), as Fig. 9; what is in no block stands last."""
+    """‖W⁺‖/‖W‖ by block (down) and kind of projection (across), as in Fig. 9; projections outside blocks come last."""
     kinds = list(dict.fromkeys(row["kind"] for row in rows))
     layers = sorted({row["layer"] for row in rows if row["layer"] is not None})
     lines: list[int | None] = [*layers, *([None] if any(row["layer"] is None for row in rows) else [])]
@@ -49,7 +49,7 @@ def weight_norm_heatmap(rows: Sequence[Record], path: str | Path) -> None:
 
 
 def sweep_curves(records: Sequence[Record], title: str, path: str | Path) -> None:
-    """The four scores along a setting; bars where the setting is no number. What broke the model is left out."""
+    """The four scores along a setting; bars if it is not a number. Settings that broke the model are omitted."""
     whole = [record for record in records if record.get("overall") is not None]
     if all(record["value"] is not None for record in whole):
         figure, (axis,) = grid(1, 1, width=6.4, height=3.8)
@@ -75,9 +75,9 @@ def sweep_curves(records: Sequence[Record], title: str, path: str | Path) -> Non
 
 
 def pareto(records: Sequence[Record], path: str | Path) -> None:
-    """Forgetting against utility, once as Mem. and once as Priv.; the area of a mark goes with log FLOPs.
+    """Forgetting against utility, once as Mem. and once as Priv.; the area of a mark grows with log FLOPs.
 
-    Where they were not counted, the mark is hollow.
+    The mark is hollow if they were not counted.
     """
     some = [record for record in records if record.get("utility") is not None]
     areas = _areas(some)
@@ -123,7 +123,7 @@ def _areas(records: Sequence[Record]) -> list[float]:
 
 
 def _name(axis: Axes, points: Sequence[tuple[float, float, str, str]]) -> None:
-    """Names in a column on the right, in the order of their marks, each with a line to its own."""
+    """Names in a column on the right, in the order of the marks, each with a line to its mark."""
     ordered = sorted(points, key=lambda point: point[1])
     for (x, y, name, family), height in zip(ordered, _apart([point[1] for point in ordered]), strict=True):
         axis.annotate(
@@ -147,7 +147,7 @@ def _name(axis: Axes, points: Sequence[tuple[float, float, str, str]]) -> None:
 
 
 def _apart(heights: Sequence[float], low: float = -0.06, high: float = 1.08) -> list[float]:
-    """Ascending heights moved as little as need be for equal room between neighbours, within the limits."""
+    """Ascending heights, spread just enough for a minimum gap, within the limits."""
     gap = min(0.05, (high - low) / max(1, len(heights) - 1))
     found = list(heights)
     for place in range(len(found)):
