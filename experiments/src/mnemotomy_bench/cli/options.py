@@ -37,7 +37,7 @@ Model = Annotated[str | None, typer.Option(help="A folder or hub id to use inste
 Out = Annotated[Path, typer.Option(help="For results, models and figures; finished results are reused.")]
 Seeds = Annotated[list[int] | None, typer.Option("--seed", help="Overrides the seeds of the scale; may be repeated.")]
 Jobs = Annotated[
-    int, typer.Option(min=1, help="Processes to run at once, at most one per core; timings then include contention.")
+    int, typer.Option(min=1, help="Processes to run at once, best one per core; timings then include contention.")
 ]
 Figures = Annotated[bool, typer.Option(help="Draw figures, and measure what they show.")]
 Device = Annotated[str, typer.Option(help="Such as cpu, cuda or cuda:1.")]

@@ -171,7 +171,7 @@ def figure(
     out: Annotated[Path, typer.Option(help="The folder of 'run'.")] = DEFAULT_OUT,
     json_: Json = None,
 ) -> None:
-    """Draw the sweeps, the weight norms (Fig. 9), and forgetting against utility from the records of 'run'.
+    """Draw the sweeps, the weight norms of Figure 9, and forgetting against utility from the records of 'run'.
 
     \b
     Example:
