@@ -167,3 +167,35 @@ def test_a_wrong_call_writes_one_line_and_no_file(
 @pytest.mark.parametrize("command", ["show", "apply", "combine"])
 def test_help_shows_an_example(invoke: Invoke, command: str) -> None:
     assert f"Example:\n    mnemotomy edit {command}" in invoke("edit", command, "--help").stdout
+
+
+def test_no_input_is_written_over_nor_the_folder_of_a_model(invoke: Invoke) -> None:
+    before = {path.name: path.read_bytes() for path in Path("models/llama").iterdir()}
+    collecting = ["collect", "models/llama", "--concept", "kyoto=kyoto.jsonl", "--reference", "rest.jsonl"]
+    moments = invoke(*collecting, "-o", "m.safetensors")
+    assert moments.exit_code == 0, moments.output
+    target = "models/llama/model.safetensors"
+    for command in (
+        [*collecting, "-o", target],
+        ["trace", "m.safetensors", "models/llama", "--csv", target],
+        ["trace", "m.safetensors", "models/llama", "--json", target],
+    ):
+        result = invoke(*command)
+        assert (result.exit_code, result.stderr.count("\n")) == (2, 1), result.output
+        assert "lies in models/llama, which this command reads" in result.stderr
+    assert {path.name: path.read_bytes() for path in Path("models/llama").iterdir()} == before
+    twice = invoke("trace", "m.safetensors", "models/llama", "--csv", "one", "--png", "one")
+    assert (twice.exit_code, "one is given for two outputs" in twice.stderr) == (2, True)
+
+
+def test_a_sum_keeps_the_dtype_and_is_finite(invoke: Invoke) -> None:
+    assert invoke("edit", "combine", "sum.safetensors", "half.safetensors").exit_code == 0
+    for edit in ("sum", "half"):
+        assert invoke("edit", "apply", f"{edit}.safetensors", "models/llama", edit).exit_code == 0
+    assert mt.fingerprint(mt.load_model("sum")) == mt.fingerprint(mt.load_model("half"))
+    mixed = invoke("edit", "combine", "mixed.safetensors", "kyoto.safetensors", "half.safetensors")
+    assert (mixed.exit_code, "in bfloat16 and in float32" in mixed.stderr) == (2, True)
+    result = invoke("edit", "combine", "huge.safetensors", "kyoto.safetensors=1e308")
+    assert (result.exit_code, Path("huge.safetensors").exists()) == (2, False)
+    result = invoke("edit", "combine", "huge.safetensors", "kyoto.safetensors=inf")
+    assert (result.exit_code, Path("huge.safetensors").exists()) == (2, False)

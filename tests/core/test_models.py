@@ -372,3 +372,28 @@ def test_slices_of_one_tensor_are_not_tied():
     assert not tied_parameters(model)
     model[2].weight = nn.Parameter(whole[3:7])
     assert set(tied_parameters(model)) == {"0.weight", "2.weight"}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"architectures": ["pipeline"], "num_hidden_layers": "2"},
+        {"num_attention_heads": 0},
+        {"hidden_size": None},
+        {"dtype": "nope"},
+        {"quantization_config": 3},
+    ],
+)
+def test_a_wrong_configuration_is_an_error_of_ours(tmp_path: Path, changes: dict[str, Any]):
+    tiny_llama().save_pretrained(tmp_path / "model")
+    changed_config(tmp_path / "model", **changes)
+    with pytest.raises(ModelError, match="cannot load a model from"):
+        mt.load_model(tmp_path / "model")
+
+
+def test_an_architecture_that_is_not_a_model_is_not_called(tmp_path: Path):
+    model = tiny_llama()
+    model.save_pretrained(tmp_path / "model")
+    for named in ("pipeline", "Trainer", "utils", "LlamaConfig", "__version__"):
+        changed_config(tmp_path / "model", architectures=[named])
+        assert mt.fingerprint(mt.load_model(tmp_path / "model")) == mt.fingerprint(model)

@@ -60,10 +60,12 @@ def test_apply_and_unlearn_are_one_path(folder: Path, monkeypatch: pytest.Monkey
     for part in ("kind", "model", "recipe", "recipe_hash", "files", "counts", "method"):
         assert first[part] == second[part]
     assert first["model"]["fingerprint_after"] == mt.fingerprint(mt.load_model(folder / "b"))
-    assert load_recipe(folder / "b" / "recipe.yaml").recipe == load_recipe(folder / "recipe.yaml").recipe
-    (folder / "again.yaml").write_bytes((folder / "b" / "recipe.yaml").read_bytes())
-    third = run_recipe(folder / "again.yaml", folder / "b")  # replaces what unlearn wrote
-    assert third["model"] == second["model"]
+    own = load_recipe(folder / "b" / "recipe.yaml").recipe
+    assert own.forget == ("../forget.jsonl",)
+    assert own.method == load_recipe(folder / "recipe.yaml").recipe.method
+    third = CliRunner().invoke(app, ["apply", "b/recipe.yaml", "c"])  # repeats what unlearn did
+    assert third.exit_code == 0, third.output
+    assert mt.fingerprint(mt.load_model(folder / "c")) == second["model"]["fingerprint_after"]
 
 
 def test_closed_forms_and_hybrids_are_recipes_too(folder: Path) -> None:
@@ -161,7 +163,8 @@ def test_a_missing_file_is_named_before_the_model_is_read(folder: Path) -> None:
     with pytest.raises(DataError, match=r"^forget: there is no file gone\.jsonl"):
         run_recipe(
             made_recipe(
-                {"model": str(folder / "models/full"), "method": "npo", "forget": "gone.jsonl", "retain": "self"}
+                {"model": str(folder / "models/full"), "method": "npo", "forget": "gone.jsonl", "retain": "self"},
+                folder / "out",
             ),
             folder / "out",
         )

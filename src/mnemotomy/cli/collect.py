@@ -56,10 +56,10 @@ def collect(
     from mnemotomy.recipe.collecting import Reading, check_writable, collect_files, remove_checkpoints
     from mnemotomy.text.template import TemplateSettings
 
-    check_file(output)
-    check_no_input(output, [file for paths in files.values() for file in paths])
-    check_writable(output)
     folder = locate_model(model)
+    check_file(output)
+    check_no_input(output, [folder, *(file for paths in files.values() for file in paths)])
+    check_writable(output)
     with quiet_transformers():
         loaded = load_model(folder, dtype=dtype, device=device)
         tokenizer = load_tokenizer(folder)

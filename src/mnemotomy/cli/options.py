@@ -81,7 +81,11 @@ def blocks(text: str | None) -> tuple[int, ...] | None:
     found: list[int] = []
     for part in text.split(","):
         match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
-        if match is None or int(match[2] or match[1]) < int(match[1]):
+        if (
+            match is None
+            or max(map(len, filter(None, match.groups()))) > 5
+            or int(match[2] or match[1]) < int(match[1])
+        ):
             raise DataError(f"--layers {text!r}: give block numbers and ranges, as in 0-3,7")
         found += range(int(match[1]), int(match[2] or match[1]) + 1)
     return tuple(dict.fromkeys(found))
@@ -113,6 +117,10 @@ def settings(pairs: Iterable[str]) -> dict[str, Any]:
         name = name.strip()
         if not equals or not name:
             raise ConfigurationError(f"--set {pair!r} is not key=value, as in --set epochs=5")
+        if name in ("name", "method"):
+            raise ConfigurationError(f"--set {pair!r}: the method is chosen by --method")
+        if name in given:
+            raise ConfigurationError(f"--set {name}=... is given twice; give it once")
         try:
             given[name] = read_yaml(text)
         except DataError as error:

@@ -10,6 +10,7 @@ import typer
 
 from mnemotomy.cli.options import choice
 from mnemotomy.cli.outcome import console, emit_json, json_option, one_line_errors
+from mnemotomy.core.errors import ConfigurationError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,7 +37,9 @@ def trace(
 ) -> None:
     """Show where in a model each concept is.
 
-    The table gives ‖W⁺‖/‖W‖, the share of the weights' norm that carries the concept, by block and kind of projection.
+    The table gives ‖W⁺‖/‖W‖, the norm of the concept's weights over that of all weights, by block and kind of
+    projection. It can exceed 1; well above 1, an erasure changes more than the layer itself holds, and a larger
+    reference is needed.
     The reference is shown only with --concept reference.
 
     \b
@@ -52,9 +55,11 @@ def trace(
     from mnemotomy.report.table import Table
     from mnemotomy.text.records import REFERENCE
 
-    for written in (csv, png, json_):
-        if written is not None:
-            check_no_input(written, [moments])
+    outputs = [str(one) for one in (csv, png, json_) if one is not None]
+    for written in outputs:
+        check_no_input(written, [moments, locate_model(model)])
+        if outputs.count(written) > 1:
+            raise ConfigurationError(f"{written} is given for two outputs; name a file for each")
     chosen_cut, chosen_filter = choice(cut, CUT), choice(filter, FILTER)
     loaded = Moments.load(moments)
     with quiet_transformers():

@@ -24,7 +24,8 @@ def unlearn(
         typer.Option(metavar="FILE|self:N", help="The retain set, or N texts that MODEL writes; may be repeated."),
     ],
     set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting of the method; may be repeated.")
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A setting, as epochs=5 or 'lora={rank: 8}'; may be repeated."),
     ] = None,
     pretrained: Annotated[
         str | None, typer.Option(help="The model before it learned the forget set, for methods that need it.")
@@ -63,4 +64,4 @@ def unlearn(
     }
     if pretrained is not None:
         fields["pretrained"] = pretrained
-    report(out_dir, run_recipe(made_recipe(fields), out_dir, device=device))
+    report(out_dir, run_recipe(made_recipe(fields, out_dir), out_dir, device=device))

@@ -119,14 +119,16 @@ def check_replaceable(
 
 
 def check_no_input(target: str | Path, inputs: Iterable[str | Path]) -> None:
-    """Refuse to write a result over one of its inputs.
+    """Refuse to write a result over one of its inputs, or into a folder that is one.
 
     Raises:
-        DataError: ``target`` is one of the files ``inputs``.
+        DataError: ``target`` is one of ``inputs``, or lies in one.
     """
     for path in map(Path, inputs):
-        if path.exists() and Path(target).resolve() == path.resolve():
+        if path.is_file() and Path(target).resolve() == path.resolve():
             raise DataError(f"{target} is read by this command, which would replace it; name another file")
+        if path.is_dir() and Path(target).resolve().is_relative_to(path.resolve()):
+            raise DataError(f"{target} lies in {path}, which this command reads; name a file elsewhere")
 
 
 def check_file(path: Path) -> None:

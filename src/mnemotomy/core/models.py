@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from safetensors import SafetensorError
 from torch import nn
 
 from mnemotomy.core.errors import ModelError
@@ -69,7 +68,7 @@ def load_model(
     try:
         config = transformers.AutoConfig.from_pretrained(str(name), trust_remote_code=False)
         found = [_loaded(kind, str(name), torch_dtype) for kind in _classes_for(config)]
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+    except Exception as error:  # transformers raises whatever a wrong value in a configuration leads to
         why = "its weights do not fit its config.json" if "mismatched" in str(error) else _first_line(error)
         raise ModelError(f"cannot load a model from {str(name)!r}: {why}") from error
     model, fault = next((one for one in found if one[1] is None), found[0])
@@ -82,8 +81,8 @@ def _classes_for(config: Any) -> list[Any]:
     """The class that the configuration names; if transformers lacks it or none is named, the classes to try."""
     import transformers
 
-    named = getattr(transformers, (config.architectures or ["none"])[0], None)
-    if named is not None:
+    named = getattr(transformers, str((config.architectures or ["none"])[0]), None)
+    if isinstance(named, type) and issubclass(named, transformers.PreTrainedModel):
         return [named]
     heads = (transformers.AutoModelForCausalLM, transformers.AutoModelForSeq2SeqLM)
     return [*(kind for kind in heads if type(config) in kind._model_mapping), transformers.AutoModel]
@@ -135,7 +134,7 @@ def load_tokenizer(name: str | Path, *, verify: bool = True) -> Any:
         generic = declared in ("TokenizersBackend", "PreTrainedTokenizerFast")
         loader = transformers.PreTrainedTokenizerFast if generic else transformers.AutoTokenizer
         tokenizer = loader.from_pretrained(str(name), trust_remote_code=False)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except Exception as error:  # as above
         raise ModelError(f"cannot load a tokenizer from {str(name)!r}: {_first_line(error)}") from error
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token

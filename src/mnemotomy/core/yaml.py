@@ -41,7 +41,7 @@ def read_yaml(text: str) -> Any:
     reader.Constructor = _Constructor
     try:
         return reader.load(text)
-    except (YAMLError, ValueError, RecursionError) as error:
+    except (YAMLError, ValueError, LookupError, RecursionError) as error:
         raise DataError(f"not valid YAML: {_place(error)}") from error
 
 

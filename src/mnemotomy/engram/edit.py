@@ -171,8 +171,8 @@ class Edit(BySite):
             raise TiedWeightsError(f"tied={tied!r} is neither 'refuse' nor 'untie'")
         if check and fingerprint(model) != self.fingerprint:
             raise FingerprintError(
-                "this edit was made for another model (or this one has changed since); make it again, or pass "
-                "check=False if you know that it fits"
+                f"this edit was made for another model ({self.fingerprint[:12]}…), or this one has another dtype or "
+                "has changed since; make the edit again for this model"
             )
         sites = sites_by_name(model, self.sites())
         for term in self.terms:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -103,10 +104,20 @@ def load_recipe(path: str | Path) -> RecipeFile:
         raise DataError(f"{path}: {error}") from error
 
 
-def made_recipe(fields: dict[str, Any]) -> RecipeFile:
-    """A recipe of these fields, with paths relative to the working folder.
+def made_recipe(fields: dict[str, Any], out: Path) -> RecipeFile:
+    """A recipe of these fields, with paths relative to the working folder; its text has them as seen from ``out``.
 
     Raises:
         ConfigurationError: a field is wrong.
     """
-    return RecipeFile(recipe_of(fields), write_yaml(fields))
+    recipe = recipe_of(fields)
+    paths = {name: fields[name] for name in ("model", "pretrained", "forget", "retain") if name in fields}
+    return RecipeFile(recipe, write_yaml(fields | {name: _from(out, value) for name, value in paths.items()}))
+
+
+def _from(out: Path, value: Any) -> Any:
+    """Paths that exist as seen from ``out``; anything else as it is, such as a hub id or ``self:2000``."""
+    if isinstance(value, list):
+        return [_from(out, one) for one in value]
+    path = Path(value).expanduser()
+    return os.path.relpath(path, out) if path.exists() else value

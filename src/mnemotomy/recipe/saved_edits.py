@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from mnemotomy.core.errors import TiedWeightsError
+from mnemotomy.core.errors import DataError, FingerprintError, TiedWeightsError
 from mnemotomy.core.files import check_file, check_no_input, check_replaceable
 from mnemotomy.core.fingerprints import fingerprint
 from mnemotomy.core.keys import file_digest
 from mnemotomy.core.models import load_model, load_tokenizer, locate_model, quiet_transformers
 from mnemotomy.core.modules import tied_parameters as tied
-from mnemotomy.engram.edit import Edit, read_about
+from mnemotomy.engram.edit import Edit, check_finite, read_about
 from mnemotomy.engram.sites import parameter_names, sites_by_name
 from mnemotomy.recipe.collecting import check_writable
 from mnemotomy.recipe.record import RECORDS, Clock, save_with_record, told
@@ -104,16 +105,26 @@ def combine_edits(out: str | Path, weights: Mapping[str | Path, float]) -> Edit:
     Raises:
         FingerprintError: they belong to different models.
         ArtifactError: a file is missing, damaged, or not an edit.
-        DataError: ``out`` is one of them.
+        DataError: ``out`` is one of them, or a weight is not finite.
+        NonFiniteError: the sum is not finite.
     """
     out = Path(out)
     check_file(out)
     check_no_input(out, weights)
     check_writable(out)
     parts = [weight * Edit.load(path) for path, weight in weights.items()]
+    if not all(math.isfinite(weight) for weight in weights.values()):
+        raise DataError("weights must be finite numbers")
+    dtypes = {str(read_about(path).get("about", {}).get("recipe", {}).get("dtype", "float32")) for path in weights}
+    if len(dtypes) > 1:
+        raise FingerprintError(
+            f"these edits belong to a model in {' and in '.join(sorted(dtypes))}; combine those of one"
+        )
     combined = sum(parts[1:], parts[0])
+    for site, delta in combined.items():
+        check_finite(site, delta)
     of = [{"file": str(path), "sha256": file_digest(path), "weight": weight} for path, weight in weights.items()]
-    combined.save(out, about={"combined": of})
+    combined.save(out, about={"combined": of, "recipe": {"dtype": dtypes.pop()}})
     return combined
 
 
