@@ -67,6 +67,15 @@ def test_texts_of_the_models_own(models: Path, files: Path):
     assert "written by the model itself" in (files / "out" / "README.md").read_text()
 
 
+def test_the_settings_of_a_method_are_listed() -> None:
+    result = CliRunner().invoke(app, ["methods", "npo"])
+    assert result.exit_code == 0
+    assert "beta = 0.1\n" in result.stdout
+    assert "engram-uniform" not in result.stdout
+    result = CliRunner().invoke(app, ["methods", "nop"])
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+
+
 @pytest.mark.parametrize(
     ("method", "options", "message"),
     [

@@ -7,10 +7,14 @@ from typing import Annotated, Any
 import typer
 
 from mnemotomy.cli.outcome import emit_json, json_option, one_line_errors
+from mnemotomy.core.errors import ConfigurationError
 
 
 @one_line_errors()
-def methods(json_: Annotated[str | None, json_option("the methods")] = None) -> None:
+def methods(
+    name: Annotated[list[str] | None, typer.Argument(help="Only these methods, with their settings.")] = None,
+    json_: Annotated[str | None, json_option("the methods")] = None,
+) -> None:
     """List the unlearning methods with their papers and costs.
 
     'mnemotomy unlearn' and 'mnemotomy bench tofu' run those for language models, 'mnemotomy bench classwise' those for
@@ -19,9 +23,14 @@ def methods(json_: Annotated[str | None, json_option("the methods")] = None) -> 
     \b
     Example:
       mnemotomy methods
+      mnemotomy methods npo
       mnemotomy methods --json -
     """
     found = listed()
+    for wanted in name or ():
+        if wanted not in [one["name"] for one in found]:
+            raise ConfigurationError(f"there is no method {wanted!r}; 'mnemotomy methods' lists them")
+    found = [one for one in found if not name or one["name"] in name]
     if json_ is not None:
         emit_json(found, json_)
     if json_ == "-":
@@ -32,6 +41,8 @@ def methods(json_: Annotated[str | None, json_option("the methods")] = None) -> 
             if one["models"] == models:
                 typer.echo(f"  {one['name']:22s} {one['family']:12s} {one['cost']}")
                 typer.echo(f"  {'':22s} {one['title']}: {one['paper']}")
+                for setting, default in one["settings"].items() if name else ():
+                    typer.echo(f"  {'':22s} {setting} = {default}")
 
 
 def listed() -> list[dict[str, Any]]:
