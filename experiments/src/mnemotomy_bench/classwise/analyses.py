@@ -25,9 +25,9 @@ from mnemotomy_bench.classwise.matrices import (
 from mnemotomy_bench.classwise.spectrum import spectra
 from mnemotomy_bench.classwise.subject import Subject
 from mnemotomy_bench.classwise.sufficiency import sufficiency
+from mnemotomy_bench.lab.cells import Record
 from mnemotomy_bench.lab.seeds import over_seeds
 
-Record = dict[str, Any]
 Analyses = dict[str, Any]
 
 

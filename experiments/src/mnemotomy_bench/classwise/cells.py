@@ -16,10 +16,9 @@ from mnemotomy_bench.classwise.grids import ORIGINAL, RETRAIN
 from mnemotomy_bench.classwise.measure import References, measure, references
 from mnemotomy_bench.classwise.subject import Subject
 from mnemotomy_bench.classwise.training import recipe
+from mnemotomy_bench.lab.cells import Record
 from mnemotomy_bench.lab.cells import cached as by_content
 from mnemotomy_bench.lab.resources import measured
-
-Record = dict[str, Any]
 
 
 def method_cell(folder: Path, subject: Subject, method: ClassifierMethod) -> Record:

@@ -8,11 +8,11 @@ from typing import Any
 
 from mnemotomy_bench.classwise.class_engrams import Anatomy, class_atlas, class_engrams
 from mnemotomy_bench.classwise.flops import THINNED
+from mnemotomy_bench.lab.cells import Record
 from mnemotomy_bench.lab.flops import counted_flops
 from mnemotomy_bench.lab.resources import measured
 from mnemotomy_bench.vision.examples import some
 
-Record = dict[str, Any]
 PUBLISHED_EPOCHS = 10
 """Table 5."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,10 +12,10 @@ from torch import Tensor
 
 from mnemotomy_bench.classwise.class_engrams import Anatomy
 from mnemotomy_bench.classwise.observing import see
+from mnemotomy_bench.lab.cells import Record
 from mnemotomy_bench.metrics.interval import bootstrap_interval
 from mnemotomy_bench.metrics.rank_correlation import spearman
 
-Record = dict[str, Any]
 RESAMPLES = 1000
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -21,9 +20,8 @@ from mnemotomy.methods.classifiers.problem import Problem
 from mnemotomy.methods.classifiers.two_sided import ClassifierTwoSided
 from mnemotomy_bench.classwise.class_engrams import Anatomy
 from mnemotomy_bench.classwise.observing import see
+from mnemotomy_bench.lab.cells import Record
 from mnemotomy_bench.vision.examples import some
-
-Record = dict[str, Any]
 
 PAPER, CHOSEN, AUTOMATIC, TWO_SIDED = "α = 1", "α chosen", "automatic", "two-sided"
 RECALIBRATED = "α = 1, recalibrated"

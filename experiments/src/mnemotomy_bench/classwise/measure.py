@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from torch import nn
 
@@ -14,10 +13,10 @@ from mnemotomy.metrics.membership import membership_accuracy, membership_efficac
 from mnemotomy_bench.classwise.observing import see
 from mnemotomy_bench.classwise.relearning import relearn
 from mnemotomy_bench.classwise.subject import Subject, View
+from mnemotomy_bench.lab.cells import Record
 from mnemotomy_bench.metrics.similarity import linear_cka
 from mnemotomy_bench.metrics.tug_of_war import tug_of_war
 
-Record = dict[str, Any]
 NMI_DRAWS = 5
 
 

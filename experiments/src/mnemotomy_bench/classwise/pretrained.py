@@ -6,7 +6,6 @@ import functools
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -20,10 +19,8 @@ from mnemotomy.engram.collect import CollectOptions, collect
 from mnemotomy.engram.filters import Filter, Hard, Soft
 from mnemotomy_bench.classwise.image_classifier import Classifier
 from mnemotomy_bench.classwise.matrices import CHOSEN, PAPER, judged, smallest_strength
-from mnemotomy_bench.lab.cells import cached
+from mnemotomy_bench.lab.cells import Record, cached
 from mnemotomy_bench.vision.images import Images
-
-Record = dict[str, Any]
 
 PROJECTOR, EXCESS = "projector", 0.3
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from mnemotomy.core.errors import ConfigurationError
 from mnemotomy.core.progress import progress_bar
@@ -16,9 +15,9 @@ from mnemotomy_bench.classwise.grids import ORIGINAL, RETRAIN, Row
 from mnemotomy_bench.classwise.parallel import Place, case_plan
 from mnemotomy_bench.classwise.subject import Subject, threads
 from mnemotomy_bench.classwise.summary import summary
+from mnemotomy_bench.lab.cells import Record
 from mnemotomy_bench.lab.pool import Workers
 
-Record = dict[str, Any]
 BASELINES = {ORIGINAL: "Original", RETRAIN: "Retrain"}
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from mnemotomy.core.files import write_text
 from mnemotomy.report.figures import accuracy_heatmap, subset_curves
@@ -12,8 +11,7 @@ from mnemotomy_bench.classwise.analyses import Analyses
 from mnemotomy_bench.classwise.matrices import CHOSEN, PAPER, RECALIBRATED
 from mnemotomy_bench.classwise.table import table_of
 from mnemotomy_bench.figures.classwise import cka_scatter, cost_bars, degradation_scatter, spectra_panels
-
-Record = dict[str, Any]
+from mnemotomy_bench.lab.cells import Record
 
 _SUBSETS = {PAPER: "subsets-paper", CHOSEN: "subsets", RECALIBRATED: "subsets-recalibrated"}
 

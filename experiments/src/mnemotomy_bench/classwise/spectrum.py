@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from mnemotomy_bench.classwise.class_engrams import Anatomy
+from mnemotomy_bench.lab.cells import Record
 
-Record = dict[str, Any]
 POINTS = 64
 """How many values of a spectrum are kept, evenly spaced by rank."""
 

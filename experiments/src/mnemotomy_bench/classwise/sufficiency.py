@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import operator
-from typing import Any
 
 from torch import nn
 
@@ -15,8 +14,7 @@ from mnemotomy.methods.classifiers.engram import inputs_of
 from mnemotomy.metrics.membership import loss_auc
 from mnemotomy_bench.classwise.class_engrams import BATCH_SIZE, Anatomy
 from mnemotomy_bench.classwise.observing import Seen, see
-
-Record = dict[str, Any]
+from mnemotomy_bench.lab.cells import Record
 
 
 def sufficiency(anatomy: Anatomy, recalibrate: bool = False) -> Record:

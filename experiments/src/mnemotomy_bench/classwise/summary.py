@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
 
 from mnemotomy_bench.classwise.cases import Case
 from mnemotomy_bench.classwise.measure import NMI_DRAWS
 from mnemotomy_bench.classwise.training import recipe
+from mnemotomy_bench.lab.cells import Record
 from mnemotomy_bench.lab.seeds import over_seeds
-
-Record = dict[str, Any]
 
 MEASURED = (
     "tow", "da", "nmi", "forget", "retain", "test", "test_forget", "test_retain", "cka_original", "cka_retrained",

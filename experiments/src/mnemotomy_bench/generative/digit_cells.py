@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
 
 from mnemotomy.core.errors import TrainingError
 from mnemotomy_bench.generative.autoencoder import Subject
@@ -12,9 +11,8 @@ from mnemotomy_bench.generative.baselines import ORIGINAL, RETRAIN, Ascent, Fine
 from mnemotomy_bench.generative.erasing import Erasure
 from mnemotomy_bench.generative.measure import measure
 from mnemotomy_bench.generative.observing import packed
-from mnemotomy_bench.lab.cells import cached
+from mnemotomy_bench.lab.cells import Record, cached
 
-Record = dict[str, Any]
 Method = Ascent | FineTune | Erasure
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -17,10 +16,10 @@ from mnemotomy_bench.generative.cases import Case
 from mnemotomy_bench.generative.digit_cells import Method, baseline_cell, extraction_cell, method_cell
 from mnemotomy_bench.generative.erasing import ERASURES, Erasure
 from mnemotomy_bench.generative.measure import damage, damage_of_all
+from mnemotomy_bench.lab.cells import Record
 from mnemotomy_bench.lab.pool import Plan, Task
 from mnemotomy_bench.lab.seeds import over_seeds
 
-Record = dict[str, Any]
 METHODS: dict[str, Method] = {**BASELINES, **ERASURES}
 TITLES = {ORIGINAL: "Original", RETRAIN: "Retrain"} | {name: method.title for name, method in METHODS.items()}
 DAMAGE = ("own", "others", "own_rise", "others_rise", "worst_rise", "own_factor", "others_factor", "selectivity")

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 
 from mnemotomy_bench.generative.autoencoder import Subject
 from mnemotomy_bench.generative.observing import drawn_pixels, see
+from mnemotomy_bench.lab.cells import Record
 from mnemotomy_bench.metrics.similarity import linear_cka
 from mnemotomy_bench.vision.networks.conv_autoencoder import ConvAutoencoder
-
-Record = dict[str, Any]
 
 
 def measure(model: ConvAutoencoder, subject: Subject, digit: int) -> Record:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from mnemotomy.core.errors import ConfigurationError
 from mnemotomy_bench.generative.cases import CASES
@@ -12,9 +11,9 @@ from mnemotomy_bench.generative.digits import TITLES, digits_plan, run_digits
 from mnemotomy_bench.generative.faces.cases import face_cases
 from mnemotomy_bench.generative.faces.run import case_plan, run_faces, write_face_figures
 from mnemotomy_bench.generative.show import write_digit_figures
+from mnemotomy_bench.lab.cells import Record
 from mnemotomy_bench.lab.pool import Plan, Workers
 
-Record = dict[str, Any]
 FACES = "faces"
 """The name of the second half; the first is ``digits``."""
 

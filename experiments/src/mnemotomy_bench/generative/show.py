@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
@@ -17,8 +16,8 @@ from mnemotomy_bench.generative.digit_cells import baseline_cell, method_cell
 from mnemotomy_bench.generative.erasing import ERASURES
 from mnemotomy_bench.generative.observing import unpacked
 from mnemotomy_bench.generative.table import markdown
+from mnemotomy_bench.lab.cells import Record
 
-Record = dict[str, Any]
 SHOWN = ("engram", "engram-automatic")
 """Methods whose reconstructions are drawn."""
 ERASED = 4

@@ -10,6 +10,9 @@ from mnemotomy.core.cells import json_cells
 from mnemotomy.core.keys import key
 from mnemotomy.core.version import versions
 
+Record = dict[str, Any]
+"""What an experiment measured, as JSON holds it: numbers and texts by name, nested as its table needs them."""
+
 
 def cached(
     folder: Path, what: Mapping[str, Any], run: Callable[[], Mapping[str, Any]], *, kind: str = "cells"

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from mnemotomy_bench.lab.cells import Record
 from mnemotomy_bench.metrics.interval import averaged
-
-Record = dict[str, Any]
 
 
 def over_seeds(cells: Sequence[Mapping[str, Any]], keys: Iterable[str]) -> Record:

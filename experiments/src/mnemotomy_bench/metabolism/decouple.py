@@ -17,14 +17,13 @@ from mnemotomy.metabolism.setup import Retained, start_from_engram
 from mnemotomy.metabolism.streams import Streams
 from mnemotomy.store.fact_store import FactStore
 from mnemotomy.store.reader import Reader
+from mnemotomy_bench.lab.cells import Record
 from mnemotomy_bench.lab.seeds import numbers, over_seeds
 from mnemotomy_bench.metabolism.configurations import ORIGINAL, configurations, plan_of
 from mnemotomy_bench.metabolism.run import cell
 from mnemotomy_bench.metabolism.subject import Subject, subject_for
 from mnemotomy_bench.metabolism.world_facts import world_facts
 from mnemotomy_bench.metrics.answers import answers_match
-
-Record = dict[str, Any]
 
 ENGRAM = "engram edit"
 MODELS = (ORIGINAL, ENGRAM, "B just-RAG", "RLCP stable", "RLCP from engram")

@@ -14,12 +14,11 @@ from mnemotomy.core.modules import blocks_by_name, device_of, observing
 from mnemotomy.data.fact import Fact
 from mnemotomy.metabolism.probe import Layer, resolve_layer
 from mnemotomy.metabolism.streams import encode_texts
+from mnemotomy_bench.lab.cells import Record
 from mnemotomy_bench.metabolism.prompts import observe_prompts, token_positions
 from mnemotomy_bench.metabolism.subject import Pairs, Subject
 from mnemotomy_bench.metrics.attention import attention_entropy, evidence_weight
 from mnemotomy_bench.metrics.decodability import decodability
-
-Record = dict[str, Any]
 
 
 def measure(model: nn.Module, tokenizer: Any, subject: Subject, layer: Layer, *, every_layer: bool = True) -> Record:

@@ -18,6 +18,7 @@ from mnemotomy.core.modules import single_threaded
 from mnemotomy.core.version import versions
 from mnemotomy.metabolism.metabolize import metabolize
 from mnemotomy.metabolism.rlcp import RLCP, described
+from mnemotomy_bench.lab.cells import Record
 from mnemotomy_bench.lab.seeds import mean_tree, numbers, over_seeds
 from mnemotomy_bench.metabolism.configurations import configurations, plan_of
 from mnemotomy_bench.metabolism.measure import measure
@@ -26,8 +27,6 @@ from mnemotomy_bench.metabolism.reasoning import has_problems, problems, reasoni
 from mnemotomy_bench.metabolism.subject import Subject, subject_for
 
 REASONING_PROBLEMS = 64
-
-Record = dict[str, Any]
 
 
 def run_metabolism(

@@ -27,10 +27,10 @@ from mnemotomy.text.encoding import encode
 from mnemotomy.text.records import TextExample, Turn
 from mnemotomy.training.loop import Run, Update, train
 from mnemotomy.training.optimiser import Optimiser
+from mnemotomy_bench.lab.cells import Record
 from mnemotomy_bench.tofu.cells import kept
 from mnemotomy_bench.tofu.subject import Subject
 
-Record = dict[str, Any]
 Attacked = tuple[nn.Module, Sequence[TextExample]]
 BITS = (8, 4)
 

@@ -26,12 +26,12 @@ from mnemotomy.metrics.tofu.scores import scores
 from mnemotomy.observe.questions import Observed
 from mnemotomy.observe.splits import asked
 from mnemotomy.training.checkpoint import CHECKPOINT, progress_of
+from mnemotomy_bench.lab.cells import Record
 from mnemotomy_bench.lab.flops import counted_flops
 from mnemotomy_bench.lab.resources import measured
 from mnemotomy_bench.tofu.sharing import Sharing
 from mnemotomy_bench.tofu.subject import Subject
 
-Record = dict[str, Any]
 BROKEN = (TrainingError, NonFiniteError)
 
 

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from mnemotomy.core.errors import ConfigurationError
 from mnemotomy.core.modules import single_threaded
 from mnemotomy.core.progress import progress_bar
 from mnemotomy.methods.language.problem import LanguageMethod
 from mnemotomy.methods.language.self_reference import SelfReference
+from mnemotomy_bench.lab.cells import Record
 from mnemotomy_bench.tofu.cells import evaluated_cell
 from mnemotomy_bench.tofu.subject import Subject
 from mnemotomy_bench.tofu.sweeps import chosen_configuration
 
-Record = dict[str, Any]
 COMPARED = ("engram-uniform", "engram-weight-norm", "engram-projector", "engram-steep", "two-sided")
 """Closed forms that read the retain set; those with a chosen configuration are compared."""
 

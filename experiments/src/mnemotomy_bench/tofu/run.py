@@ -18,6 +18,7 @@ from mnemotomy.methods.base import Scale
 from mnemotomy.methods.language.problem import LanguageMethod
 from mnemotomy.methods.registry import method_named, methods
 from mnemotomy.observe.questions import Observed
+from mnemotomy_bench.lab.cells import Record
 from mnemotomy_bench.lab.seeds import numbers, over_seeds
 from mnemotomy_bench.tofu.attacks import Attacks, attacked
 from mnemotomy_bench.tofu.cells import (
@@ -34,7 +35,6 @@ from mnemotomy_bench.tofu.sharing import Sharing
 from mnemotomy_bench.tofu.subject import Subject
 from mnemotomy_bench.tofu.validation import AS_IN_THE_PAPER, SELECTION
 
-Record = dict[str, Any]
 FULL, RETAIN = "full", "retain"
 BASELINES = {FULL: "Init Fine.", RETAIN: "Retain"}
 UNSUITABLE = (ConfigurationError, SelectionError, ModelError, DataError)

@@ -8,10 +8,10 @@ from typing import Any
 
 from mnemotomy.core.files import write_text
 from mnemotomy_bench.figures.tofu import pareto, sweep_curves, weight_norm_heatmap
+from mnemotomy_bench.lab.cells import Record
 from mnemotomy_bench.tofu.run import BASELINES
 from mnemotomy_bench.tofu.table import TABLES, keys_of, table_of
 
-Record = dict[str, Any]
 TITLES = {
     "strengths": "strength α",
     "cuts": "spectral cut, relative to λmax",

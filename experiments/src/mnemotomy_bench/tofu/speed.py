@@ -39,8 +39,8 @@ from mnemotomy.text.encoding import IGNORED, encode_answer
 from mnemotomy.text.records import TextExample
 from mnemotomy.text.template import has_chat_template, prompt_of
 from mnemotomy.text.tokenizing import encode_prompt
+from mnemotomy_bench.lab.cells import Record
 
-Record = dict[str, Any]
 TOLERANCE = 2e-3
 """Between the two: padding and summation order change a logit's last digits, and so sometimes the top token."""
 

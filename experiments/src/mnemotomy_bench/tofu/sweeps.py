@@ -24,12 +24,12 @@ from mnemotomy.methods.language.engram import (
 )
 from mnemotomy.methods.language.problem import LanguageMethod
 from mnemotomy.observe.questions import Observed
+from mnemotomy_bench.lab.cells import Record
 from mnemotomy_bench.tofu.cells import BROKEN, cell_key, described, kept, row, row_key
 from mnemotomy_bench.tofu.grids import PAPER_SITES, as_written_now, configurations
 from mnemotomy_bench.tofu.sharing import Sharing
 from mnemotomy_bench.tofu.subject import Subject
 
-Record = dict[str, Any]
 Labelled = Iterable[tuple[str, float | None, LanguageMethod]]
 """A label, a place on the axis if there is one, and the configuration."""
 

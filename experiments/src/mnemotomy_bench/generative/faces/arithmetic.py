@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 
 from mnemotomy.engram.edit import Edit
 from mnemotomy_bench.generative.faces.measure import others_changed
 from mnemotomy_bench.generative.faces.subject import FaceSubject
-
-Record = dict[str, Any]
+from mnemotomy_bench.lab.cells import Record
 
 SIGNS = ((1.0, -1.0), (-1.0, 1.0), (-1.0, -1.0), (1.0, 1.0))
 """The two of Eq. 8 first; +1 amplifies, −1 erases."""

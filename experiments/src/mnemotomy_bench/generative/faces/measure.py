@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -13,10 +12,10 @@ from mnemotomy.engram.edit import Edit
 from mnemotomy_bench.generative.faces.cases import ALPHAS
 from mnemotomy_bench.generative.faces.reading import Reading, reading_quality
 from mnemotomy_bench.generative.faces.subject import FaceSubject, covered
+from mnemotomy_bench.lab.cells import Record
 from mnemotomy_bench.metrics.attributes import reading_change, slider
 from mnemotomy_bench.metrics.identity import pixel_errors
 
-Record = dict[str, Any]
 AMPLIFIED, UNTOUCHED, ERASED = ALPHAS[0], 0.0, 1.0
 
 

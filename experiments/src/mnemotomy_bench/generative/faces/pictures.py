@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -18,8 +17,7 @@ from mnemotomy_bench.generative.faces.engrams import Setting, Shift
 from mnemotomy_bench.generative.faces.methods import AUTOMATIC, ENGRAM, METHODS, RARE, engrams_of
 from mnemotomy_bench.generative.faces.portraits import Portraits
 from mnemotomy_bench.generative.faces.subject import FaceSubject
-
-Record = dict[str, Any]
+from mnemotomy_bench.lab.cells import Record
 
 _FIGURES = {AUTOMATIC: "sliders", RARE: "sliders-rare", ENGRAM: "sliders-paper"}
 

@@ -21,10 +21,8 @@ from mnemotomy_bench.generative.faces.methods import METHODS, FaceMethod, descri
 from mnemotomy_bench.generative.faces.pictures import write_case_figures
 from mnemotomy_bench.generative.faces.subject import FaceSubject
 from mnemotomy_bench.generative.faces.summary import TRUTH, summary
-from mnemotomy_bench.lab.cells import cached
+from mnemotomy_bench.lab.cells import Record, cached
 from mnemotomy_bench.lab.pool import Plan, Task
-
-Record = dict[str, Any]
 
 
 def run_faces(

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
 
 from mnemotomy_bench.generative.faces.cases import ALPHAS, FaceCase
 from mnemotomy_bench.generative.faces.methods import METHODS
+from mnemotomy_bench.lab.cells import Record
 from mnemotomy_bench.lab.seeds import mean_tree, over_seeds
-
-Record = dict[str, Any]
 
 TRUTH = "truth"
 TITLE = "Perfect edit"
