@@ -6,6 +6,7 @@ them destroys the edit. No cut here depends on the precision of the arithmetic.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -27,15 +28,16 @@ class Cut(Protocol):
         """The smallest ``λ / λ_max`` kept, for cuts of that form: a full-rank Σ then needs no ``eigh``."""
 
 
-class _Above:
+class _Above(ABC):
     """Keeps ``λ > ratio · λ_max``."""
 
     def keep(self, eigenvalues: Tensor) -> Tensor:
         ratio = self.ratio_at(eigenvalues.shape[-1])
         return (eigenvalues > ratio * eigenvalues.amax(-1, keepdim=True).clamp_min(0)) & (eigenvalues > 0)
 
+    @abstractmethod
     def ratio_at(self, width: int) -> float:
-        raise NotImplementedError
+        """As ``Cut.ratio_at``."""
 
 
 @dataclass(frozen=True)
