@@ -21,6 +21,8 @@ from typer.testing import CliRunner, Result
 
 import mnemotomy as mt
 from mnemotomy.cli import app
+from mnemotomy.cli.options import blocks
+from mnemotomy.core.errors import DataError
 from mnemotomy.engram.collect import _Run
 
 COLLECT = ["collect", "llama", "--concept", "kyoto=kyoto.jsonl", "--reference", "rest.jsonl", "-o", "m.safetensors"]
@@ -306,3 +308,9 @@ def test_a_process_interrupted_by_ctrl_c_goes_on(folder: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert "kyoto: 2 examples, 3 tokens\nreference: 6 examples" in done.stdout
     assert not list(folder.glob(".*"))
+
+
+@pytest.mark.parametrize("layers", ["0-99999999", "9" * 5000, "3-1", "a"])
+def test_numbers_of_blocks_are_bounded(layers: str) -> None:
+    with pytest.raises(DataError, match="give block numbers and ranges"):
+        blocks(layers)
