@@ -9,7 +9,7 @@ import typer
 
 from mnemotomy.cli.options import Device, Model, PositionsName, Resume, blocks, concept_files, selector
 from mnemotomy.cli.outcome import one_line_errors
-from mnemotomy.cli.templates import DATE, SYSTEM, TAGS
+from mnemotomy.cli.templates import DATE, PLAIN, SYSTEM, TAGS
 
 
 @one_line_errors()
@@ -34,6 +34,7 @@ def collect(
     system: Annotated[str | None, SYSTEM] = None,
     date: Annotated[str | None, DATE] = None,
     tags: Annotated[bool, TAGS] = False,
+    plain: Annotated[bool, PLAIN] = False,
     batch_size: Annotated[int, typer.Option(min=1, help="Examples in a forward pass.")] = 32,
     max_length: Annotated[int, typer.Option(min=1, help="The most tokens of an example; the rest is cut off.")] = 512,
     dtype: Annotated[str, typer.Option(help="The model's: float32, bfloat16, float16 or float64.")] = "float32",
@@ -63,7 +64,7 @@ def collect(
     with quiet_transformers():
         loaded = load_model(folder, dtype=dtype, device=device)
         tokenizer = load_tokenizer(folder)
-    template = TemplateSettings(system, date).made
+    template = TemplateSettings(system, date, plain=plain).made
     reading = Reading(chosen, only, positions.value, template, tags, batch_size, max_length, resume)
     moments, tokens = collect_files(loaded, tokenizer, files, reading, output)
     moments.save(output)

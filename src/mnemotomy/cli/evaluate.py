@@ -9,7 +9,7 @@ import typer
 
 from mnemotomy.cli.options import Device, Model, Precise, PrecisionName
 from mnemotomy.cli.outcome import emit_json, json_option, one_line_errors
-from mnemotomy.cli.templates import DATE, SYSTEM, TAGS
+from mnemotomy.cli.templates import DATE, PLAIN, SYSTEM, TAGS
 from mnemotomy.core.errors import DataError
 from mnemotomy.core.files import write_text
 
@@ -42,6 +42,7 @@ def evaluate(
     system: Annotated[str | None, SYSTEM] = None,
     date: Annotated[str | None, DATE] = None,
     tags: Annotated[bool, TAGS] = False,
+    plain: Annotated[bool, PLAIN] = False,
     precision: Precise = PrecisionName.NO,
     device: Device = "cpu",
     json_: Annotated[str | None, json_option("the metrics")] = None,
@@ -82,7 +83,7 @@ def evaluate(
         tokenizer = load_tokenizer(named["model"])
         for other in list(named.values())[1:]:
             check_same_tokenizer(named["model"], tokenizer, other, load_tokenizer(other))
-        template = TemplateSettings(system, date).made
+        template = TemplateSettings(system, date, plain=plain).made
         check_template(tokenizer, named["model"], tags, template)
         asking = Asking(template, max_new_tokens, batch_size, precision.value)
         evaluations = {

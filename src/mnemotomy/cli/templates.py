@@ -7,3 +7,4 @@ import typer
 SYSTEM = typer.Option(help="The chat template's system message, '' for none; default: OpenUnlearning's.")
 DATE = typer.Option(help="Today's date in a chat template, '' for none; default: OpenUnlearning's.")
 TAGS = typer.Option("--tags", help="Ask as 'Question: … Answer: …'; for tokenizers without a chat template.")
+PLAIN = typer.Option("--plain", help="Ask with the question alone, which the answer continues; no chat template.")

@@ -10,7 +10,7 @@ import typer
 from mnemotomy.cli.apply import report
 from mnemotomy.cli.options import LARGEST_SEED, Device, Model, OutDir, settings
 from mnemotomy.cli.outcome import one_line_errors
-from mnemotomy.cli.templates import DATE, SYSTEM, TAGS
+from mnemotomy.cli.templates import DATE, PLAIN, SYSTEM, TAGS
 
 
 @one_line_errors()
@@ -39,6 +39,7 @@ def unlearn(
     system: Annotated[str | None, SYSTEM] = None,
     date: Annotated[str | None, DATE] = None,
     tags: Annotated[bool, TAGS] = False,
+    plain: Annotated[bool, PLAIN] = False,
     device: Device = "cpu",
 ) -> None:
     """Make a language model forget one file and retain another.
@@ -60,7 +61,7 @@ def unlearn(
         "retain": retain,
         "opening": opening,
         "seed": seed,
-        "template": {"system": system, "date": date, "tags": tags},
+        "template": {"system": system, "date": date, "tags": tags, "plain": plain},
     }
     if pretrained is not None:
         fields["pretrained"] = pretrained

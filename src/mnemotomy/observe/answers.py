@@ -16,7 +16,7 @@ from mnemotomy.core.version import __version__
 from mnemotomy.observe.answer_logits import read_one_by_one, read_sharing_prompts, shares_prompts
 from mnemotomy.observe.generation import continue_greedily
 from mnemotomy.text.encoding import encode_answer
-from mnemotomy.text.template import OPEN_UNLEARNING, Template, has_chat_template, prompt_of
+from mnemotomy.text.template import OPEN_UNLEARNING, Template, prompt_of
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ def answer_greedily(
         ModelError: the model cannot generate.
     """
     prompts = [prompt_of(tokenizer, question, template) for question in questions]
-    chat = has_chat_template(tokenizer)
+    chat = template.uses_chat(tokenizer)
     texts = continue_greedily(model, tokenizer, prompts, max_new_tokens, batch_size=batch_size, special_tokens=not chat)
     return tuple(text.strip() for text in texts)
 
@@ -159,6 +159,6 @@ def _origin(model: nn.Module, tokenizer: Any, template: Template) -> dict[str, s
         "torch": torch.__version__,
         "transformers": transformers.__version__,
         "dtype": dtype.removeprefix("torch."),
-        "template": "chat" if has_chat_template(tokenizer) else "tags",
+        "template": "chat" if template.uses_chat(tokenizer) else "plain" if template.plain else "tags",
         "prompt": prompt_of(tokenizer, "...", template),
     }

@@ -131,10 +131,10 @@ def encode_answer(tokenizer: Any, question: str, answer: str, template: Template
         raise DataError("the tokenizer has no end token; set its eos_token")
     if not answer.strip() or not tokenized(tokenizer, answer.strip(), add_special_tokens=False)["input_ids"]:
         raise DataError(f"the answer {answer!r} to {question!r} has no tokens; give another, or leave it out")
-    chat = has_chat_template(tokenizer)
+    chat = template.uses_chat(tokenizer)
     prompt = prompt_of(tokenizer, question, template)
     turns = (*template.asked(question), Turn("assistant", answer))
-    text = template.fill(tokenizer, turns) if chat else prompt + answer
+    text = template.fill(tokenizer, turns) if chat else template.answered(question, answer)
     before, ids = (encode_prompt(tokenizer, one, special_tokens=not chat) for one in (prompt, text))
     if ids[-1] != end:
         ids.append(end)
@@ -148,12 +148,13 @@ def encode_answer(tokenizer: Any, question: str, answer: str, template: Template
 
 
 def _render(example: TextExample, tokenizer: Any, template: Template) -> _Rendered:
-    chat = has_chat_template(tokenizer)
-    if example.form == "text" or (example.form == "question" and not chat):
-        prompt = "" if example.form == "text" else template.tagged(example.question)
-        text = prompt + example.turns[-1].content
-        return _Rendered(text, ((len(prompt), len(text)),), True)
-    if not chat:
+    content = example.turns[-1].content
+    if example.form == "text":
+        return _Rendered(content, ((0, len(content)),), True)
+    if example.form == "question" and not template.uses_chat(tokenizer):
+        text = template.answered(example.question, content)
+        return _Rendered(text, ((len(text) - len(content), len(text)),), True)
+    if not has_chat_template(tokenizer):
         raise DataError(
             "'messages' need a chat template, and this tokenizer has none; give 'question' and 'answer', or 'text'"
         )

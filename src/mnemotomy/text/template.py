@@ -1,7 +1,8 @@
-"""What stands around a question and its answer: the tokenizer's chat template, or tags if it has none."""
+"""What stands around a question and its answer: the tokenizer's chat template, tags if it has none, or nothing."""
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -23,6 +24,7 @@ class Template:
         before_question: for tokenizers without a chat template, as the next two.
         after_question: between the question and ``before_answer``.
         before_answer: announces the answer.
+        plain: neither chat template nor tags: the answer continues the question, as in "Kyoto is a city in" "Japan".
     """
 
     system: str | None = "You are a helpful assistant."
@@ -30,15 +32,24 @@ class Template:
     before_question: str = "Question: "
     after_question: str = "\n"
     before_answer: str = "Answer: "
+    plain: bool = False
 
     def asked(self, question: str) -> tuple[Turn, ...]:
         """The messages before the assistant's answer."""
         system = () if self.system is None else (Turn("system", self.system),)
         return (*system, Turn("user", question))
 
+    def uses_chat(self, tokenizer: Any) -> bool:
+        """Whether questions go through the tokenizer's chat template."""
+        return not self.plain and has_chat_template(tokenizer)
+
     def tagged(self, question: str) -> str:
-        """The prompt of a question for a tokenizer without a chat template."""
-        return self.before_question + question + self.after_question + self.before_answer
+        """The prompt of a question without a chat template."""
+        return question if self.plain else self.before_question + question + self.after_question + self.before_answer
+
+    def answered(self, question: str, answer: str) -> str:
+        """A question with its answer without a chat template; a plain one gets a space between words."""
+        return self.tagged(question) + (_space(question, answer) if self.plain else "") + answer
 
     def fill(self, tokenizer: Any, turns: Sequence[Turn], *, prompt: bool = False) -> str:
         """The turns in the tokenizer's chat template; with ``prompt``, ready for the assistant's answer.
@@ -71,29 +82,31 @@ class TemplateSettings:
         system: the system message of a chat template; None for OpenUnlearning's, empty for none.
         date: today's date in a chat template; likewise.
         tags: ask as ``Question: … Answer: …``; for tokenizers without a chat template.
+        plain: ask with the question alone, which the answer continues.
     """
 
     system: str | None = None
     date: str | None = None
     tags: bool = False
+    plain: bool = False
 
     @property
     def made(self) -> Template:
         """The template with these changes."""
         given = {"system": self.system, "date": self.date}
         changes: dict[str, Any] = {name: value or None for name, value in given.items() if value is not None}
-        return replace(OPEN_UNLEARNING, **changes)
+        return replace(OPEN_UNLEARNING, plain=self.plain, **changes)
 
     @classmethod
     def of(cls, template: Template, tags: bool = False) -> TemplateSettings:
         """The settings of ``template``."""
         default = OPEN_UNLEARNING
         system = None if template.system == default.system else template.system or ""
-        return cls(system, None if template.date == default.date else template.date or "", tags)
+        return cls(system, None if template.date == default.date else template.date or "", tags, template.plain)
 
 
 def has_chat_template(tokenizer: Any) -> bool:
-    """Whether the tokenizer has a chat template, which questions then go through."""
+    """Whether the tokenizer has a chat template."""
     return bool(getattr(tokenizer, "chat_template", None))
 
 
@@ -103,7 +116,7 @@ def prompt_of(tokenizer: Any, question: str, template: Template) -> str:
     Raises:
         DataError: the chat template refuses the messages.
     """
-    if has_chat_template(tokenizer):
+    if template.uses_chat(tokenizer):
         return template.fill(tokenizer, template.asked(question), prompt=True)
     return template.tagged(question)
 
@@ -119,15 +132,22 @@ def check_template(tokenizer: Any, name: str, tags: bool, template: Template = O
 
     Raises:
         DataError: the tokenizer has a chat template and ``tags`` is True; or it has none, and ``tags`` is False or a
-            system message or date was given.
+            system message or date was given; or the template is plain and something was given that it ignores.
     """
+    changed = [one for one in ("system", "date") if getattr(template, one) != getattr(OPEN_UNLEARNING, one)]
+    if template.plain:
+        ignored = [*(["tags"] if tags else []), *changed]
+        if ignored:
+            raise DataError(
+                f"--plain asks with the question alone; leave out {' and '.join('--' + o for o in ignored)}"
+            )
+        return
     if has_chat_template(tokenizer):
         if tags:
             raise DataError(
                 f"--tags is for tokenizers without a chat template, but the tokenizer of {name} has one; leave it out"
             )
         return
-    changed = [one for one in ("system", "date") if getattr(template, one) != getattr(OPEN_UNLEARNING, one)]
     if changed:
         options = " and ".join(f"--{option}" for option in changed)
         raise DataError(
@@ -136,6 +156,12 @@ def check_template(tokenizer: Any, name: str, tags: bool, template: Template = O
         )
     if not tags:
         raise DataError(
-            f"the tokenizer of {name} has no chat template; give --tags to ask as 'Question: … Answer: …' (in a recipe "
-            "'template: {tags: true}'), or set one"
+            f"the tokenizer of {name} has no chat template; give --tags to ask as 'Question: … Answer: …', or --plain "
+            "if the answers continue the questions (in a recipe 'template: {tags: true}' or '{plain: true}')"
         )
+
+
+def _space(before: str, after: str) -> str:
+    """What stands between two parts of a text: nothing in scripts that are written without spaces."""
+    borders = (before[-1:], after[:1])
+    return "" if any(not c or c.isspace() or unicodedata.east_asian_width(c) == "W" for c in borders) else " "

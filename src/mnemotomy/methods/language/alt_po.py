@@ -24,7 +24,7 @@ from mnemotomy.methods.language.problem import TextProblem, answered
 from mnemotomy.methods.registry import register
 from mnemotomy.observe.generation import continue_sampled
 from mnemotomy.text.encoding import Encoded
-from mnemotomy.text.template import has_chat_template, prompt_of
+from mnemotomy.text.template import prompt_of
 from mnemotomy.text.tokenizing import encode_prompt
 
 REQUEST = (
@@ -87,7 +87,7 @@ def _sample(problem: TextProblem, method: AltPO) -> list[tuple[str, ...]]:
 def _prompt(problem: TextProblem, question: str, answer: str) -> list[int]:
     """The request as tokens, up to the start of the alternate answer."""
     text = prompt_of(problem.tokenizer, REQUEST.format(question=question, answer=answer), problem.template)
-    chat = has_chat_template(problem.tokenizer)
+    chat = problem.template.uses_chat(problem.tokenizer)
     return encode_prompt(problem.tokenizer, text + ANNOUNCEMENT, special_tokens=not chat)
 
 

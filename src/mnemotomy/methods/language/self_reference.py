@@ -18,7 +18,7 @@ from mnemotomy.core.progress import progress_bar
 from mnemotomy.core.seeds import seeded
 from mnemotomy.observe.generation import check_writes, continue_sampled
 from mnemotomy.text.records import TextExample
-from mnemotomy.text.template import OPEN_UNLEARNING, Template, has_chat_template, prompt_of
+from mnemotomy.text.template import OPEN_UNLEARNING, Template, prompt_of
 from mnemotomy.text.tokenizing import encode_prompt
 
 _MARK = "mnemotomy-question"
@@ -111,7 +111,7 @@ def write_reference(
 
 def _write(model: nn.Module, tokenizer: Any, how: SelfReference, template: Template, size: int) -> list[TextExample]:
     """At most ``size`` examples; empty ones are dropped."""
-    if not has_chat_template(tokenizer):
+    if not template.uses_chat(tokenizer):
         begin = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
         if begin is None:
             raise DataError("the tokenizer has neither a BOS nor an EOS token to start a text with; set its bos_token")
