@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,6 +13,7 @@ import pandas as pd
 import pytest
 import torch
 from drawn import titles
+from helpers import count_batches
 from tiny_language import concept_files, save_llama
 from transformers import AutoModelForCausalLM
 from typer.testing import CliRunner, Result
@@ -23,7 +22,6 @@ import mnemotomy as mt
 from mnemotomy.cli import app
 from mnemotomy.cli.options import blocks
 from mnemotomy.core.errors import DataError
-from mnemotomy.engram.collect import _Run
 
 COLLECT = ["collect", "llama", "--concept", "kyoto=kyoto.jsonl", "--reference", "rest.jsonl", "-o", "m.safetensors"]
 RECIPE = "model: llama\nconcepts: {kyoto: kyoto.jsonl}\nreference: rest.jsonl\n"
@@ -144,14 +142,8 @@ def test_collect_needs_a_model_and_a_reference(folder: Path, invoke: Invoke) -> 
 
 
 def test_ctrl_c_says_how_to_go_on(folder: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
-    add = _Run._add
-
-    def interrupting(self: _Run, *arguments: Any) -> None:
-        add(self, *arguments)
-        os.kill(os.getpid(), signal.SIGINT)
-
     with monkeypatch.context() as patch:
-        patch.setattr(_Run, "_add", interrupting)
+        count_batches(patch, interrupt_at=1)
         result = invoke(*COLLECT)
     assert result.exit_code == 130
     assert result.stderr.startswith("mnemotomy: interrupted; the same command resumes from .m.safetensors.")
@@ -276,13 +268,14 @@ def test_apply_refuses_what_it_cannot_write(invoke: Invoke) -> None:
 INTERRUPTED = """
 import os, signal
 from mnemotomy.cli import main
-from mnemotomy.engram.collect import _Run
-add = _Run._add
-def interrupting(self, *arguments):
-    add(self, *arguments)
-    if self.batches == 3:
+from mnemotomy.engram.collector import Collector
+batch, seen = Collector.batch, []
+def interrupting(self, labels):
+    seen.append(labels)
+    if len(seen) == 3:
         os.kill(os.getpid(), signal.SIGINT)
-_Run._add = interrupting
+    return batch(self, labels)
+Collector.batch = interrupting
 main()
 """
 

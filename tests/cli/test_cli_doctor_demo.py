@@ -7,6 +7,7 @@ import sys
 import tomllib
 import types
 from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,13 @@ def test_doctor_reports(invoke: Invoke) -> None:
 def test_doctor_says_how_to_get_what_is_missing(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
     module = sys.modules["mnemotomy.cli.doctor"]  # mnemotomy.cli has the command under this name
     absent = {"matplotlib"}
-    monkeypatch.setattr(module, "_version", lambda package: None if package in absent else "1.0")
+
+    def version(package: str) -> str:
+        if package in absent:
+            raise PackageNotFoundError(package)
+        return "1.0"
+
+    monkeypatch.setattr(module, "version", version)
     result = invoke("doctor")
     assert result.exit_code == 0
     assert "missing: matplotlib, for figures; install it with: pip install 'mnemotomy[plot]'\n" in result.stdout

@@ -31,7 +31,7 @@ KILLED = """
 
     folder, place, atomic = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "True"
     if not atomic:
-        temporary._exchange = lambda *_: False
+        temporary.exchange = lambda *_: False
     seen = [0]
 
     def kill(event, arguments):
@@ -77,10 +77,10 @@ def test_a_folder_that_cannot_be_replaced_stays_as_it_was(
         replace(source, target)
 
     if not atomic:
-        monkeypatch.setattr("mnemotomy.core.temporary._exchange", lambda *_: False)
+        monkeypatch.setattr("mnemotomy.core.temporary.exchange", lambda *_: False)
         monkeypatch.setattr(os, "replace", interrupted)
     else:
-        monkeypatch.setattr("mnemotomy.core.temporary._exchange", lambda *_: interrupted(Path("new"), folder))
+        monkeypatch.setattr("mnemotomy.core.temporary.exchange", lambda *_: interrupted(Path("new"), folder))
     with pytest.raises(KeyboardInterrupt), replacing_folder(folder) as temporary:
         (temporary / "x").write_text("new")
     assert (folder / "x").read_text() == "old"

@@ -11,6 +11,7 @@ from torch import nn
 
 import mnemotomy as mt
 from mnemotomy.core.errors import ConceptError
+from mnemotomy.engram import operators
 
 ROWS = {name: randn(n, 5, seed=n) @ randn(5, 5, seed=40 + n) for name, n in zip("abc", (30, 40, 50), strict=True)}
 
@@ -122,6 +123,14 @@ def test_what_is_described_saved_and_kept(tmp_path):
     assert loaded.describe()["outputs"] is True
     for site in atlas.sites:
         torch.testing.assert_close(loaded[site], edit[site])
-    assert len(atlas._output_spectra) == 1
     with pytest.raises(ConceptError, match="no concept 'z'"):
         atlas.output_operator("0", "z")
+
+
+def test_so_many_factorisations_of_outputs_are_kept_as_are_asked_for(monkeypatch: pytest.MonkeyPatch):
+    made, factorise = [], operators.factorise
+    monkeypatch.setattr(operators, "factorise", lambda total, *how: (made.append(total), factorise(total, *how))[1])
+    atlas = atlas_of(mlp(5, 6, 3), keep=1)
+    for site in ("0", "0", "2", "0"):
+        atlas.output_operator(site, "a")
+    assert len(made) == 3

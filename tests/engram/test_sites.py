@@ -149,7 +149,7 @@ def test_transposed_convolution_rows_times_weight_are_the_output(case: str):
     ("cases", "case"), [(CONVOLUTIONS, c) for c in CONVOLUTIONS] + [(TRANSPOSED, c) for c in TRANSPOSED]
 )
 def test_rows_in_the_quicker_order_have_the_same_moments(cases: dict, case: str, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("mnemotomy.engram.sites.layout._MANY", 0)
+    monkeypatch.setattr("mnemotomy.engram.sites.layout.MANY_ROWS", 0)
     make, shape, *arguments = cases[case]
     if case != "unbatched":
         check_moments(make(), randn(*shape), **(arguments[0] if arguments else {}))
@@ -208,7 +208,7 @@ def test_output_size_of_one_call_does_not_reach_the_next():
 def test_convolutions_in_chunks_have_the_same_moments(monkeypatch: pytest.MonkeyPatch):
     module, x = nn.Conv2d(3, 4, 3, padding=1), randn(5, 3, 6, 6)
     whole = mt.collect(module, {"a": [x[:3]], "b": [x[3:]]}, sites="all", options=QUIET)
-    monkeypatch.setattr("mnemotomy.engram.accumulator._CHUNK_BYTES", 1)
+    monkeypatch.setattr("mnemotomy.engram.accumulator.CHUNK_BYTES", 1)
     parts = mt.collect(module, [x], concepts=lambda b: ["a"] * 3 + ["b"] * 2, sites="all", options=QUIET)
     for concept in ("a", "b"):
         assert relative(total(parts, "", concept), total(whole, "", concept)) < 1e-6

@@ -66,7 +66,7 @@ def alone(model: Any, tokenizer: Any, question: str, answer: str) -> tuple[list[
 
 
 def test_each_answer_shows_what_it_shows_alone(model: Any, tokenizer: Any, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(answer_logits, "_POSITIONS", 3)  # cuts through answers
+    monkeypatch.setattr(answer_logits, "CHUNK", 3)  # cuts through answers
     before = state_of(model)
     model.train()
     found = observe_answers(model, tokenizer, QUESTIONS, ANSWERS, template=PLAIN, batch_size=2)

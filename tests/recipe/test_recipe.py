@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import threading
 from functools import partial
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers import count_batches
 from recipe_file import recipe
 from tiny_language import concept_files, save_llama, save_qwen, write_lines
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -32,7 +32,7 @@ from mnemotomy.core.errors import (
 )
 from mnemotomy.core.fingerprints import fingerprint
 from mnemotomy.core.yaml import read_yaml
-from mnemotomy.engram.collect import CollectOptions, _Run
+from mnemotomy.engram.collect import CollectOptions
 from mnemotomy.engram.moments import Moments
 from mnemotomy.recipe import collecting, load_recipe, run_recipe
 from mnemotomy.recipe.collecting import Reading, collect_files, remove_checkpoints
@@ -203,15 +203,7 @@ def test_an_interrupted_collection_resumes_with_the_same_numbers(folder: Path, m
     output, reading = folder / "m.safetensors", Reading(batch_size=1, progress=False)
     whole, _ = collect_files(model, made, files, reading, output)
 
-    add, seen = _Run._add, []
-
-    def interrupting(self: _Run, *args: Any) -> None:
-        add(self, *args)
-        seen.append(args)
-        if len(seen) == 3:
-            os.kill(os.getpid(), signal.SIGINT)
-
-    monkeypatch.setattr(_Run, "_add", interrupting)
+    seen = count_batches(monkeypatch, interrupt_at=3)
     with pytest.raises(KeyboardInterrupt, match=r"resumes from .*m\.safetensors\..*\.checkpoint"):
         collect_files(model, made, files, reading, output)
     assert len(seen) == 3
@@ -231,14 +223,8 @@ def test_a_checkpoint_of_other_data_is_not_gone_on_from(folder: Path, monkeypatc
     model, made = mt.load_model(folder / "models/llama"), mt.load_tokenizer(folder / "models/llama")
     files = {"kyoto": [folder / "kyoto.jsonl"], "reference": [folder / "rest.jsonl"]}
     output, reading = folder / "m.safetensors", Reading(batch_size=1, progress=False)
-    add = _Run._add
-
-    def interrupting(self: _Run, *args: Any) -> None:
-        add(self, *args)
-        os.kill(os.getpid(), signal.SIGINT)
-
     with monkeypatch.context() as patch:
-        patch.setattr(_Run, "_add", interrupting)
+        count_batches(patch, interrupt_at=1)
         with pytest.raises(KeyboardInterrupt):
             collect_files(model, made, files, reading, output)
     (stale,) = folder.glob(".*.checkpoint")
@@ -268,8 +254,7 @@ def test_moments_that_cannot_be_saved_leave_what_the_same_command_goes_on_from(
         patch.setattr(Moments, "save", full)
         failed = CliRunner().invoke(app, arguments)
     assert (failed.exit_code, failed.stderr.count("\n")) == (2, 1)
-    add, seen = _Run._add, []
-    monkeypatch.setattr(_Run, "_add", lambda *found: (seen.append(found), add(*found)))
+    seen = count_batches(monkeypatch)
     assert CliRunner().invoke(app, arguments).exit_code == 0
     assert not seen  # every batch was in the checkpoint
     assert Moments.load(folder / "m.safetensors").origin.examples == {"kyoto": 2, "reference": 6}

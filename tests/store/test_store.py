@@ -15,7 +15,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from invented_places import places
-from small_facts import KYOTO, PARIS, ROME
+from small_facts import KYOTO, PARIS, ROME, change
 
 from mnemotomy.core.errors import DataError
 from mnemotomy.data.fact import Fact
@@ -158,7 +158,7 @@ def test_two_processes_add_at_once(tmp_path: Path) -> None:
         assert len({fact.subject for fact in store}) == 120
 
 
-def test_a_store_that_another_process_makes_meanwhile(tmp_path: Path) -> None:
+def test_a_store_that_another_process_makes_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "facts.db"
     others: list[threading.Thread] = []
 
@@ -171,9 +171,9 @@ def test_a_store_that_another_process_makes_meanwhile(tmp_path: Path) -> None:
                 others[0].join(0.5)
             return result
 
-    connection = sqlite3.connect(path, isolation_level=None, factory=Interrupted)
-    schema._prepare(connection, path)
-    connection.close()
+    connect = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda *place, **how: connect(*place, **(how | {"factory": Interrupted})))
+    schema.connect(path).close()
     others[0].join(60)
     with FactStore(path) as store:
         assert store.add([KYOTO]) == 1
@@ -269,7 +269,7 @@ def test_names_ignore_the_encoding_of_accents(tmp_path: Path) -> None:
 def test_a_decomposed_name_in_an_older_store_is_not_added_again(tmp_path: Path) -> None:
     with FactStore(tmp_path / "facts.db") as store:
         store.add([Fact("Zürich", "Switzerland")])
-        store._connection.execute("UPDATE facts SET name = ?", ("zu\u0308rich",))
+        change(store, "UPDATE facts SET name = ?", "zu\u0308rich")
         assert store.add([Fact("Zürich", "Switzerland")]) == 0
         with pytest.raises(DataError, match="has the answer 'Austria', and 'Switzerland' in the store"):
             store.add([Fact("Zürich", "Austria")])

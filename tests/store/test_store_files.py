@@ -12,12 +12,13 @@ from pathlib import Path
 
 import pytest
 from invented_places import places
-from small_facts import KYOTO, PARIS, ROME
+from small_facts import KYOTO, PARIS, ROME, change
 
 from mnemotomy.core.errors import DataError, StoreError
 from mnemotomy.data import fact_file
 from mnemotomy.data.fact import Fact
 from mnemotomy.data.fact_file import read_facts
+from mnemotomy.store import schema
 from mnemotomy.store.fact_store import FactStore
 from mnemotomy.store.schema import VERSION
 
@@ -109,13 +110,12 @@ def test_an_export_is_one_state_of_the_store(tmp_path: Path, store: FactStore, m
 
     def interrupted(fact: Fact) -> str:
         if not others:
-            with FactStore(store.path) as other:
-                other._connection.execute("PRAGMA busy_timeout = 100")
-                with pytest.raises(StoreError, match="is in use by another process"):
-                    other.update(replace(first, answer="elsewhere", contexts=()))
+            with FactStore(store.path) as other, pytest.raises(StoreError, match="is in use by another process"):
+                other.update(replace(first, answer="elsewhere", contexts=()))
             others.append("waits")
         return written(fact)
 
+    monkeypatch.setattr(schema, "BUSY_SECONDS", 0.1)
     monkeypatch.setattr(fact_file, "format_fact", interrupted)
     assert store.export_file(tmp_path / "all.jsonl") == 1500
     assert others
@@ -152,13 +152,13 @@ def test_a_damaged_row_is_reported(tmp_path: Path) -> None:
     with FactStore(tmp_path / "facts.db") as store:
         store.add([KYOTO])
         store.set_note("threshold", {})
-        store._connection.execute("UPDATE facts SET texts = '{'")
-        store._connection.execute("UPDATE notes SET value = '{'")
+        change(store, "UPDATE facts SET texts = '{'")
+        change(store, "UPDATE notes SET value = '{'")
         with pytest.raises(StoreError, match="is damaged"):
             list(store)
         with pytest.raises(StoreError, match="is damaged"):
             store.note("threshold")
-        store._connection.execute("DELETE FROM facts")
+        change(store, "DELETE FROM facts")
         with pytest.raises(StoreError, match="is damaged"):
             store.search("Kyoto")
 

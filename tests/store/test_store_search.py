@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -13,7 +14,7 @@ from small_facts import KYOTO, PARIS, ROME, world_facts
 
 from mnemotomy.core.errors import DataError
 from mnemotomy.data.fact import Fact
-from mnemotomy.store import index
+from mnemotomy.store import fact_store, index, schema
 from mnemotomy.store.calibrate import calibrate, separating, threshold
 from mnemotomy.store.fact_store import FactStore
 from mnemotomy.store.matching import relevance
@@ -71,9 +72,15 @@ def test_common_words_do_not_choose_but_rank(store: FactStore, monkeypatch: pyte
     expected = store.search("New Zembla")[0].score
     monkeypatch.setattr(index, "VISITED", 4)
     monkeypatch.setattr(index, "COUNTED", 10)
+    asked: list[str] = []
+
+    def traced(*arguments: Any, **options: Any) -> sqlite3.Connection:
+        connection = schema.connect(*arguments, **options)
+        connection.set_trace_callback(asked.append)
+        return connection
+
+    monkeypatch.setattr(fact_store, "connect", traced)
     with FactStore(store.path) as bounded:
-        asked: list[str] = []
-        bounded._connection.set_trace_callback(asked.append)
         best = bounded.search("New Zembla place")[0]
         assert (best.fact, best.relevance) == (facts[41], 1)
         assert bounded.search("New Zembla")[0].score == pytest.approx(expected)

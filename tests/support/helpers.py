@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
+import signal
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
 
 import mnemotomy as mt
+from mnemotomy.engram.collector import Collector
 from mnemotomy.engram.sites import Reading, Site, all_sites
 
 QUIET = mt.CollectOptions(progress=False)
@@ -198,3 +202,17 @@ def close(left: mt.Moments, right: mt.Moments) -> bool:
 def contents(folder: Path) -> dict[str, bytes]:
     """Every file below a folder, by its path."""
     return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def count_batches(monkeypatch: pytest.MonkeyPatch, interrupt_at: int | None = None) -> list[Any]:
+    """Grows by an entry with every batch that is collected; Ctrl-C comes in the middle of the given one."""
+    batch, seen = Collector.batch, []
+
+    def counted(self: Collector, labels: Any) -> contextlib.AbstractContextManager[None]:
+        seen.append(labels)
+        if len(seen) == interrupt_at:
+            os.kill(os.getpid(), signal.SIGINT)
+        return batch(self, labels)
+
+    monkeypatch.setattr(Collector, "batch", counted)
+    return seen

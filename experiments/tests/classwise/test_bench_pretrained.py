@@ -244,7 +244,7 @@ def test_rows_of_other_images_or_another_processor_are_not_taken(
     model = shutil.copytree(folder, tmp_path / "vit")
 
     def identity() -> tuple[str, str]:
-        run = pretrained._Run(tmp_path, Classifier(str(model)), PLAN)
+        run = pretrained.GroupRows(tmp_path, Classifier(str(model)), PLAN)
         return run.key, run.cell("before", lambda: {"key": run.key})["key"]
 
     first = identity()

@@ -51,7 +51,7 @@ def test_full_precision_is_restored_after_an_error():
     (torch.float16, True, "ieee"),
 ])  # fmt: skip
 def test_only_bfloat16_rows_are_multiplied_as_bfloat16(dtype, native, expected, monkeypatch):
-    monkeypatch.setattr(products, "_has_bfloat16", lambda: native)
+    monkeypatch.setattr(products, "has_bfloat16", lambda: native)
     with full_precision():
         with products_of(torch.ones(2, 2, dtype=dtype)):
             assert torch.backends.mkldnn.matmul.fp32_precision == expected

@@ -105,7 +105,7 @@ def test_records_of_a_run(subject: Subject, folder: Path, monkeypatch: pytest.Mo
     def refuse(*_: Any, **__: Any) -> None:
         raise AssertionError("run again")
 
-    monkeypatch.setattr(cells_module, "_treat", refuse)
+    monkeypatch.setattr(cells_module, "treat", refuse)
     monkeypatch.setattr(cells_module, "counted_flops", refuse)
     assert run_tofu(subject, plan) == records
     again = replace(plan, chosen=records)

@@ -96,7 +96,7 @@ def test_batches_hold_every_row_once_beside_rows_of_like_length():
     generator = torch.Generator().manual_seed(0)
     lengths = torch.randint(10, 100, (1003,), generator=generator).tolist()
     rows = [Encoded([0] * length, [0] * length) for length in lengths]
-    batches = prepare._batches(rows, 8, generator)
+    batches = prepare.like_lengths(rows, 8, generator)
     assert sorted(id(row) for batch in batches for row in batch) == sorted(map(id, rows))
     assert all(len(batch) == 8 for batch in batches if batch is not min(batches, key=len))
     widest = [max(len(row.input_ids) for row in batch) for batch in batches]

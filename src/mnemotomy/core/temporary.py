@@ -52,7 +52,7 @@ def put_folder(folder: Path, target: Path) -> None:
     sync(folder)
     if not target.exists():
         os.replace(folder, target)
-    elif _exchange(folder, target):
+    elif exchange(folder, target):
         shutil.rmtree(folder, ignore_errors=True)
     else:
         retired = Path(tempfile.mkdtemp(prefix=_prefix(target), dir=target.parent))
@@ -83,7 +83,7 @@ def sync(path: Path, *, below: bool = True) -> None:
                 os.close(handle)
 
 
-def _exchange(left: Path, right: Path) -> bool:
+def exchange(left: Path, right: Path) -> bool:
     """Swap two names in one step; False if the system cannot."""
     try:
         rename = ctypes.CDLL(None, use_errno=True).renameat2

@@ -19,7 +19,7 @@ from mnemotomy.engram.products import add_gram_, mirror_, pack, products_of, unp
 from mnemotomy.engram.second_moment import SecondMoment
 from mnemotomy.engram.sites.layout import Layout, OneHot
 
-_CHUNK_BYTES = 64 * 2**20  # the most memory for patches at a time
+CHUNK_BYTES = 64 * 2**20  # the most memory for patches at a time
 _STRIP = 256  # rows of the triangle; narrower strips multiply slower, wider ones waste work below the diagonal
 
 
@@ -153,7 +153,7 @@ def add_input_(
 def _add_examples(sums: Accumulator, layout: Layout, tensor: Tensor, sampling: Sampling | None) -> None:
     """Add the rows of all examples, in chunks that fit into memory."""
     bytes_per_example = sums.dtype.itemsize * (tensor.numel() // max(1, tensor.shape[0])) * layout.expansion()
-    step = max(1, _CHUNK_BYTES // max(1, bytes_per_example))
+    step = max(1, CHUNK_BYTES // max(1, bytes_per_example))
     for part in tensor.split(step):
         chunk = part.to(sums.dtype)  # exact for bfloat16 and float16 activations
         drawn = None if sampling is None else layout.sampled_rows(chunk, sampling.count, sampling.generator)

@@ -101,13 +101,14 @@ def products_of(rows: Tensor) -> contextlib.AbstractContextManager[None]:
     Two such values have 8 bits each, their product 16, and sums are float32 either way: no extra rounding, in little
     more than half the time.
     """
-    if rows.dtype is not torch.bfloat16 or rows.device.type != "cpu" or not _has_bfloat16():
+    if rows.dtype is not torch.bfloat16 or rows.device.type != "cpu" or not has_bfloat16():
         return contextlib.nullcontext()
     return _products_in("bf16", torch.backends.mkldnn.matmul)  # type: ignore[attr-defined]
 
 
 @functools.cache
-def _has_bfloat16() -> bool:
+def has_bfloat16() -> bool:
+    """Whether this processor multiplies matrices of bfloat16 by instructions of its own."""
     found = torch.cpu.get_capabilities()
     return bool(found.get("amx_bf16") or found.get("avx512_bf16"))
 

@@ -19,7 +19,7 @@ from mnemotomy.text.encoding import Encoded
 Shown = Float[Tensor, "4 tokens"]
 """Log-probability, hit, mean and deviation of every token; see ``answers.AnswerObservations``."""
 
-_POSITIONS = 256  # with logits in float32 at the same time: a vocabulary can be large
+CHUNK = 256  # with logits in float32 at the same time: a vocabulary can be large
 _BATCHES = 8  # of prompts in memory at the same time, so that answers of similar length meet
 
 
@@ -152,9 +152,7 @@ def _read_at(logits: Tensor, rows: Tensor, columns: Tensor, targets: Tensor) -> 
     """``_read`` at some places of a batch, a few at a time."""
     parts = [
         _read(logits[row, column], target)
-        for row, column, target in zip(
-            rows.split(_POSITIONS), columns.split(_POSITIONS), targets.split(_POSITIONS), strict=True
-        )
+        for row, column, target in zip(rows.split(CHUNK), columns.split(CHUNK), targets.split(CHUNK), strict=True)
     ]
     return torch.cat(parts, dim=1).cpu()
 

@@ -262,7 +262,7 @@ def test_the_content_of_files_is_part_of_the_key(tmp_path: Path):
         file.write_text(words)
         for method in (IdkNLL(refusals=str(file)), IdkDPO(refusals=str(file))):
             assert method.material() == (words,)
-            keys.append(method._key(asked, asked.model))
+            keys.append(method.checkpoint_key(asked, asked.model))
     assert len(set(keys)) == 4
     assert IdkNLL().material() == ()
     assert Hybrid(then=IdkNLL(refusals=str(file))).material() == ("No idea.",)

@@ -71,7 +71,7 @@ def run_pretrained(out_dir: Path, name: str, plan: Plan, *, device: str = "cpu")
         DataError: the data is missing, a class has no training image, or a group no test image.
         SelectionError: a kind has no layer.
     """
-    run = _Run(out_dir, Classifier(name, device), plan)
+    run = GroupRows(out_dir, Classifier(name, device), plan)
     before = run.cell("before", lambda: {"found": run.by_group()})["found"]
     rows = []
     with progress_bar("groups", len(run.groups)) as advance:
@@ -93,8 +93,8 @@ def run_pretrained(out_dir: Path, name: str, plan: Plan, *, device: str = "cpu")
     }
 
 
-class _Run:
-    """What the rows share; moments are collected when a row is first needed."""
+class GroupRows:
+    """A row for each group, and what rows share; moments are collected when a row is first needed."""
 
     def __init__(self, out_dir: Path, classifier: Classifier, plan: Plan) -> None:
         self.out_dir, self.classifier, self.plan = out_dir, classifier, plan

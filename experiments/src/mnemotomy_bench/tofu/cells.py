@@ -48,7 +48,7 @@ def treated_cell(subject: Subject, method: LanguageMethod, seed: int) -> Record:
         earlier = progress_of(training / CHECKPOINT).seconds  # of a run that was interrupted
         with measured(device_of(problem.model)) as usage:
             try:
-                model = _treat(method, problem, training)
+                model = treat(method, problem, training)
             except BROKEN as error:
                 shutil.rmtree(training, ignore_errors=True)
                 return {"failed": str(error)}
@@ -168,7 +168,8 @@ def _named(method: LanguageMethod, seed: int) -> Record:
             "versions": versions()}  # fmt: skip
 
 
-def _treat(method: LanguageMethod, problem: TextProblem, folder: Path) -> nn.Module:
+def treat(method: LanguageMethod, problem: TextProblem, folder: Path) -> nn.Module:
+    """The model after the method; a gradient method saves its training in ``folder`` and resumes from there."""
     if isinstance(method, GradientMethod):
         return method.train(problem, copy.deepcopy(problem.model), folder)
     return method(problem)

@@ -232,7 +232,7 @@ def _train(
         with measured(device) as usage:
             outcome = train(
                 model,
-                lambda _, generator: (Update([batch]) for batch in _batches(rows, settings.batch_size, generator)),
+                lambda _, generator: (Update([batch]) for batch in like_lengths(rows, settings.batch_size, generator)),
                 loss,
                 Optimiser(optimizer, schedule, clip=1.0),
                 run,
@@ -252,7 +252,7 @@ def _train(
     shutil.rmtree(training)
 
 
-def _batches(rows: Sequence[Encoded], size: int, generator: torch.Generator) -> list[list[Encoded]]:
+def like_lengths(rows: Sequence[Encoded], size: int, generator: torch.Generator) -> list[list[Encoded]]:
     """All rows in random order, sorted by length within groups of batches; else half of a batch is padding."""
     order = torch.randperm(len(rows), generator=generator).tolist()
     found = []

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-_MANY = 16  # times as many rows as columns
+MANY_ROWS = 16  # times as many rows as columns
 _HIGH = 6  # pixels; below this the rows of zeros that ``patch_moments`` adds cost more than it saves
 
 
@@ -131,7 +131,7 @@ class Patches:
         """
         kernel, width = _product(self.kernel), _product(self.kernel) * tensor.shape[1]
         x = self._padded(tensor).movedim(1, -1)
-        if self.groups > 1 or kernel == 1 or self._windows(x, first=1).numel() < _MANY * width**2:
+        if self.groups > 1 or kernel == 1 or self._windows(x, first=1).numel() < MANY_ROWS * width**2:
             return None
         windows = self._windows(x.contiguous(), first=1)  # [B, *positions, C, *kernel]
         return windows.movedim(1 + len(self.kernel), -1).reshape(x.shape[0], -1, width)

@@ -79,7 +79,7 @@ class GradientMethod(Descent, LanguageMethod):
         """``train`` with an objective made before."""
         if model is problem.model:
             raise ConfigurationError(f"{self.name} would train the problem's own model, its reference; give a copy")
-        path, key = (None, "") if folder is None else (Path(folder), self._key(problem, model))
+        path, key = (None, "") if folder is None else (Path(folder), self.checkpoint_key(problem, model))
         run = Run(self.name, len(problem.forget), len(problem.retain), problem.seed, path, key)
         return descend(model, loss, self, run, companion=loss if isinstance(loss, nn.Module) else None)
 
@@ -87,7 +87,8 @@ class GradientMethod(Descent, LanguageMethod):
     def objective(self, problem: TextProblem) -> Loss:
         """The loss, with all that is fixed computed once; where it is a module, its parameters are trained too."""
 
-    def _key(self, problem: TextProblem, model: nn.Module) -> str:
+    def checkpoint_key(self, problem: TextProblem, model: nn.Module) -> str:
+        """A hash of all that the training depends on, so that it never resumes from another one's checkpoint."""
         examples = [[[turn.content for turn in one.turns] for one in s] for s in (problem.forget, problem.retain)]
         prints = [fingerprint(one) for one in (problem.model, model)]
         return key([
