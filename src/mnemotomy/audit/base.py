@@ -1,0 +1,130 @@
+"""What an audit consists of: a case, attacks, what each reads from a model, and what it finds between models."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, NamedTuple, get_args
+
+from torch import nn
+
+from mnemotomy.text.probes import Probe
+from mnemotomy.text.template import OPEN_UNLEARNING, Template
+
+Part = Literal["asking", "inside", "membership", "relearn", "damage"]
+PARTS: tuple[Part, ...] = get_args(Part)
+
+Role = Literal["before", "after", "gold"]
+"""The model before forgetting, the model under audit, and a model that never learned the forget set."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """What an audit asks about; the same for every model.
+
+    Attributes:
+        tokenizer: of all models.
+        forget: what is to be forgotten.
+        retain: what is to be kept; not used by the edit under audit, if the user keeps it apart.
+        holdout: like the forget set's, but no model has learned them: the level of ignorance. May be empty.
+        texts: general texts, for perplexity.
+        template: what stands around questions.
+        seed: for everything drawn at random.
+        batch_size: the most rows in a batch.
+    """
+
+    tokenizer: Any
+    forget: Sequence[Probe]
+    retain: Sequence[Probe] = ()
+    holdout: Sequence[Probe] = ()
+    texts: Sequence[str] = ()
+    template: Template = OPEN_UNLEARNING
+    seed: int = 0
+    batch_size: int = 32
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What one attack read from one model.
+
+    Attributes:
+        values: one number per forgotten question (or per example of another set), in the attack's unit.
+        curve: the mean by k, block, step or bits, if the attack has such a scale.
+        floor: the same numbers where nothing is known (hold-out questions, chance), if the attack reads them.
+        shown: examples for the report: question, answer, what the model wrote.
+    """
+
+    values: tuple[float, ...]
+    curve: Mapping[str, float] = field(default_factory=dict)
+    floor: tuple[float, ...] = ()
+    shown: tuple[Mapping[str, str], ...] = ()
+
+
+class Interval(NamedTuple):
+    """A mean with its 95 % confidence interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one attack shows between the models.
+
+    Attributes:
+        attack, title, part, paper, unit: the attack's.
+        means: by role, and ``floor`` where nothing is known.
+        trace: the share of what the model knew before that the attack still gets,
+            ``(after − floor) / (before − floor)``, with its interval; None if the model did not know it before either.
+        sentence: the finding in plain words.
+        curves: by role.
+        shown: examples from the model under audit.
+    """
+
+    attack: str
+    title: str
+    part: Part
+    paper: str
+    unit: str
+    means: Mapping[str, Interval]
+    trace: Interval | None
+    sentence: str
+    curves: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    shown: tuple[Mapping[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Attack(ABC):
+    """One attack; a subclass is a frozen dataclass whose fields are its strength.
+
+    Attributes:
+        name: in the registry, on the command line and in reports.
+        title: in a table.
+        part: of the audit.
+        paper: where the attack comes from.
+        unit: of its numbers, such as ``share of answers said``.
+        rank: its order within its part.
+        default: whether the default set has it.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    part: ClassVar[Part]
+    paper: ClassVar[str]
+    unit: ClassVar[str]
+    rank: ClassVar[int] = 0
+    default: ClassVar[bool] = True
+
+    def lacks(self, case: Case) -> str | None:
+        """What the case lacks for this attack, in words for the report; None if it can run."""
+        return None
+
+    @abstractmethod
+    def read(self, model: nn.Module, case: Case) -> Reading:
+        """Attack one model, which is left as it was."""
+
+    @abstractmethod
+    def find(self, readings: Mapping[Role, Reading], case: Case) -> Finding:
+        """Compare the models' readings; ``before`` and ``after`` are always there, ``gold`` may be."""

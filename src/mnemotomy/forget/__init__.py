@@ -1,0 +1,1 @@
+"""Forgetting in one call: candidates, a search on the model itself, guards, a Pareto list."""
