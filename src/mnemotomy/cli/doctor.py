@@ -13,7 +13,8 @@ from mnemotomy.cli.extras import EXTRAS
 from mnemotomy.cli.outcome import FAILED, emit_json, json_option, one_line_errors
 
 _CALCULATING = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "pandas", "jaxtyping", "xxhash")
-REQUIRED = (*_CALCULATING, "pydantic", "ruamel.yaml", "jinja2", "rich", "typer")
+_INTERFACE = ("pydantic", "ruamel.yaml", "jinja2", "rich", "typer")
+REQUIRED = (*_CALCULATING, *_INTERFACE, *(one.package for one in EXTRAS if one.name is None))
 
 
 @one_line_errors()
@@ -39,14 +40,14 @@ def examine() -> dict[str, Any]:
     """The findings: ``python``, ``platform``, ``versions``, ``cores``, ``memory_gib``, ``devices``, ``missing``."""
     versions = {name: _version(name) for name in ("mnemotomy", *REQUIRED, *(extra.package for extra in EXTRAS))}
     missing = [
-        {"package": name, "required": True, "for": "every command", "get": "pip install mnemotomy"}
+        {"package": name, "required": True, "for": "every command", "get": f"pip install {name}"}
         for name in REQUIRED
         if versions[name] is None
     ]
     missing += [
         {"package": extra.package, "required": False, "for": extra.purpose, "get": extra.command}
         for extra in EXTRAS
-        if versions[extra.package] is None
+        if extra.name and versions[extra.package] is None
     ]
     return {
         "python": platform.python_version(),

@@ -29,7 +29,7 @@ def load_digits(seed: int = 0, test_share: float = 0.3) -> tuple[Split, Split]:
         from sklearn.datasets import load_digits as bundled
         from sklearn.model_selection import train_test_split
     except ImportError as error:
-        raise DataError("the digits come with scikit-learn: pip install 'mnemotomy[demo]'") from error
+        raise DataError("the digits come with scikit-learn: pip install scikit-learn") from error
     data = bundled()
     images = torch.from_numpy(data.images).float().flatten(1) / 16.0
     labels = torch.from_numpy(data.target).long()

@@ -78,7 +78,7 @@ def _hub_rows(name: str, split: str) -> Iterable[tuple[Any, str]]:
     try:
         import datasets
     except ImportError as error:
-        raise DataError("data from the hub needs datasets: pip install 'mnemotomy[tofu]'") from error
+        raise DataError("data from the hub needs datasets: pip install datasets") from error
     try:
         rows = datasets.load_dataset(name, split, split="train")
     except Exception as error:  # the hub, the network and the builder each raise their own

@@ -26,7 +26,7 @@ def clustering_nmi(features: Float[Tensor, "n d"], labels: Int[Tensor, " n"], cl
         from sklearn.metrics import normalized_mutual_info_score
         from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
     except ImportError as error:
-        raise DataError("clusters need scikit-learn: pip install 'mnemotomy[demo]'") from error
+        raise DataError("clusters need scikit-learn: pip install scikit-learn") from error
     rows = features.detach().flatten(1).double().cpu().numpy()
     if len(rows) != len(labels):
         raise DataError(f"{len(rows)} rows of features came with {len(labels)} labels")

@@ -19,7 +19,7 @@ Readings = Float[Tensor, " n"] | Float[Tensor, "n k"]
 """What an attacker knows of each example: its loss, its confidence, or several such numbers."""
 
 FOLDS = 5
-_MISSING = "membership inference needs scikit-learn: pip install 'mnemotomy[demo]'"
+_MISSING = "membership inference needs scikit-learn: pip install scikit-learn"
 
 
 def membership_accuracy(forget: Readings, unseen: Readings, *, seed: int = 0) -> float:

@@ -108,7 +108,7 @@ def grid(rows: int, columns: int, *, width: float, height: float) -> tuple[Figur
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise MnemotomyError("figures need matplotlib: pip install 'mnemotomy[plot]'") from error
+        raise MnemotomyError("figures need matplotlib: pip install matplotlib") from error
     figure = Figure(figsize=(width, height), layout="constrained")  # no pyplot: no global state, no window
     axes = figure.subplots(rows, columns, squeeze=False)
     return figure, list(axes.ravel())

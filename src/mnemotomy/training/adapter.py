@@ -44,7 +44,7 @@ def with_adapter(model: nn.Module, lora: LoRA | None) -> Any:
     if lora is None:
         return model
     if importlib.util.find_spec("peft") is None:
-        raise ConfigurationError("an adapter needs peft; get it with: pip install 'mnemotomy[train]'")
+        raise ConfigurationError("an adapter needs peft; get it with: pip install peft")
     import peft
 
     targets = lora.target_modules if isinstance(lora.target_modules, str) else list(lora.target_modules)

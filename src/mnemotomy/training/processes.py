@@ -73,4 +73,4 @@ def check_accelerate() -> None:
         ConfigurationError: it is not installed.
     """
     if importlib.util.find_spec("accelerate") is None:
-        raise ConfigurationError("training needs accelerate; get it with: pip install 'mnemotomy[train]'")
+        raise ConfigurationError("training needs accelerate; get it with: pip install accelerate")

@@ -27,7 +27,7 @@ def run_gsm8k(
         DataError: the data folder lacks a file.
     """
     if importlib.util.find_spec("lm_eval") is None:
-        raise ConfigurationError("GSM8K needs lm-eval; get it with: pip install 'mnemotomy[eval]'")
+        raise ConfigurationError("GSM8K needs lm-eval; get it with: pip install lm-eval")
     import lm_eval
     from lm_eval.tasks import TaskManager
 

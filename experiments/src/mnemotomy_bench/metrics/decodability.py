@@ -126,7 +126,7 @@ def _prepare(features: Tensor, labels: Labels, groups: Labels) -> tuple[Array, A
     try:
         from sklearn.model_selection import GroupKFold
     except ImportError as error:
-        raise DataError("fresh probes need scikit-learn: pip install 'mnemotomy[demo]'") from error
+        raise DataError("fresh probes need scikit-learn: pip install scikit-learn") from error
     rows = features.detach().double().cpu().numpy()
     if not len(rows) == len(labels) == len(groups):
         raise DataError(f"{len(rows)} rows of features came with {len(labels)} labels and {len(groups)} groups")

@@ -34,7 +34,7 @@ def bootstrap_interval(
     try:
         from scipy.stats import bootstrap  # type: ignore[import-untyped]
     except ImportError as error:
-        raise DataError("bootstrap intervals need scipy: pip install 'mnemotomy[demo]'") from error
+        raise DataError("bootstrap intervals need scipy: pip install scipy") from error
     for method in ("BCa", "percentile"):  # if the correction is undefined, plain percentiles are used
         interval = bootstrap(
             (sample,),

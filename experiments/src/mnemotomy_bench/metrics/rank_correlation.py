@@ -17,7 +17,7 @@ def spearman(left: Any, right: Any) -> float:
     try:
         from scipy.stats import spearmanr  # type: ignore[import-untyped]
     except ImportError as error:
-        raise DataError("rank correlations need scipy: pip install 'mnemotomy[demo]'") from error
+        raise DataError("rank correlations need scipy: pip install scipy") from error
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about constant values
         return float(spearmanr(left, right).statistic)

@@ -12,7 +12,7 @@ from mnemotomy.core.errors import DataError
 
 IMAGE_COLUMNS = ("image", "img")
 LABEL_COLUMNS = ("label", "fine_label", "labels")
-EXTRA = "pip install 'mnemotomy[vision]'"
+EXTRA = "pip install datasets pillow"
 """What installs `datasets` and Pillow."""
 
 

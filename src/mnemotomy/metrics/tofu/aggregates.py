@@ -39,7 +39,7 @@ def forget_quality(ratios: Float[Tensor, " n"], retained: Float[Tensor, " m"]) -
     try:
         from scipy.stats import ks_2samp  # type: ignore[import-untyped]
     except ImportError as error:
-        raise DataError("forget quality needs scipy: pip install 'mnemotomy[tofu]'") from error
+        raise DataError("forget quality needs scipy: pip install scipy") from error
     if not len(ratios) or not len(retained):
         raise DataError("forget quality needs truth ratios of both models, but one has none")
     return float(ks_2samp(ratios.double().numpy(), retained.double().numpy()).pvalue)
