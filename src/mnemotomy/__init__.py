@@ -38,14 +38,15 @@ if TYPE_CHECKING:
     from mnemotomy.text.batches import batches
     from mnemotomy.text.template import Template
     from mnemotomy.training.adapter import LoRA
+    from mnemotomy.training.fit import fit
 
 __all__ = [
     "RLCP", "Answer", "Atlas", "Balanced", "CollectOptions", "ConditionCut", "Criteria", "DenseFactStore", "Edit",
     "EnergyCut", "Engram", "EngramStart", "Excess", "Fact", "FactStore", "FloatEpsCut", "Hard", "LoRA", "Metabolized",
     "MnemotomyError", "Moments", "Power", "PromptFormat", "RankCut", "Reader", "RelativeCut", "Ridge", "Soft",
     "Split", "Table", "Template", "Training", "batches", "collect", "criteria", "erase", "figures", "fingerprint",
-    "inject", "load_digits", "load_model", "load_tokenizer", "metabolize", "necessity", "null_state", "read_facts",
-    "recalibrate_", "recalibrated", "save_model", "sufficiency", "versions", "write_facts",
+    "fit", "inject", "load_digits", "load_model", "load_tokenizer", "metabolize", "necessity", "null_state",
+    "read_facts", "recalibrate_", "recalibrated", "save_model", "sufficiency", "versions", "write_facts",
 ]  # fmt: skip
 
 _HOMES = {
@@ -75,6 +76,7 @@ _HOMES = {
     "text.batches": ("batches",),
     "text.template": ("Template",),
     "training.adapter": ("LoRA",),
+    "training.fit": ("fit",),
 }
 _MODULES = {"figures": "report.figures"}
 

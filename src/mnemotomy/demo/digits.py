@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -72,12 +73,28 @@ def train_classifier(train: mt.Split, config: DigitsConfig) -> nn.Module:
             nn.Linear(width, CLASSES),
         )
         optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=1e-4)
-        for _ in shown(range(config.epochs), "digits: training", config.epochs):
-            for batch in torch.randperm(len(train.labels)).split(config.batch_size):
-                optimizer.zero_grad()
-                nn.functional.cross_entropy(model(train.images[batch]), train.labels[batch]).backward()
-                optimizer.step()
-    return model.eval()
+        batches = Shuffled(train, config.batch_size)
+        return mt.fit(model, batches, _cross_entropy, optimizer, epochs=config.epochs, name="digits: training")
+
+
+@dataclass(frozen=True)
+class Shuffled:
+    """Batches of images and labels, in another order every time."""
+
+    split: mt.Split
+    batch_size: int
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.split.labels) / self.batch_size)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for batch in torch.randperm(len(self.split.labels)).split(self.batch_size):
+            yield self.split.images[batch], self.split.labels[batch]
+
+
+def _cross_entropy(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+    images, labels = batch
+    return nn.functional.cross_entropy(model(images), labels)
 
 
 def accuracies(model: nn.Module, split: mt.Split) -> Tensor:

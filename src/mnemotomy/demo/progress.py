@@ -11,8 +11,7 @@ from rich.progress import track
 Item = TypeVar("Item")
 
 
-def shown(items: Iterable[Item], what: str, total: int, *, enabled: bool = True) -> Iterator[Item]:
+def shown(items: Iterable[Item], what: str, total: int) -> Iterator[Item]:
     """The items, with a bar that advances with them."""
     console = Console(stderr=True)
-    hidden = not enabled or not console.is_terminal
-    yield from track(items, what, total, console=console, transient=True, disable=hidden)
+    yield from track(items, what, total, console=console, transient=True, disable=not console.is_terminal)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import itertools
 import json
 import math
 import platform
@@ -20,7 +22,6 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 import mnemotomy as mt
-from mnemotomy.demo.progress import shown
 from mnemotomy.demo.world import Kind, Probe, Text, World, world_tokenizer
 
 EVALUATION_BATCH = 256
@@ -158,7 +159,7 @@ def _new_model(config: WorldModelConfig, tokenizer: PreTrainedTokenizerFast) -> 
 
 
 class _Batches:
-    """Endless epochs of unpadded batches of texts of equal length.
+    """As many unpadded batches of texts of equal length as there are steps, from as many epochs as that takes.
 
     An epoch has each fact once, a share of the contexts, and each sum several times: contexts are many and easy, sums
     few and hard.
@@ -173,8 +174,14 @@ class _Batches:
         self._config = config
         self._shuffle = torch.Generator().manual_seed(config.seed)
 
+    def __len__(self) -> int:
+        return self._config.steps
+
     def __iter__(self) -> Iterator[Tensor]:
         """Token ids [batch, length]; the last two columns are the answer and the end token."""
+        return itertools.islice(self._endless(), self._config.steps)
+
+    def _endless(self) -> Iterator[Tensor]:
         while True:
             order = self._epoch()
             lengths = [len(self._rows[index]) for index in order]
@@ -204,17 +211,16 @@ def _fit(model: Qwen2ForCausalLM, batches: _Batches, config: WorldModelConfig, p
         fused=True,
     )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, config))
-    model.train()
-    steps = shown(range(config.steps), "training the world model", config.steps, enabled=progress)
-    for _, ids in zip(steps, batches, strict=False):
-        loss = _loss(model, ids, config.text_weight)
-        if not torch.isfinite(loss):
-            raise mt.MnemotomyError("training the world model diverged; lower learning_rate")
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
+    mt.fit(
+        model,
+        batches,
+        functools.partial(_loss, text_weight=config.text_weight),
+        optimizer,
+        schedule=schedule,
+        clip=1.0,
+        name="training the world model",
+        progress=progress,
+    )
 
 
 def _rate(step: int, config: WorldModelConfig) -> float:
@@ -225,7 +231,7 @@ def _rate(step: int, config: WorldModelConfig) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, config.steps - warmup)))
 
 
-def _loss(model: Qwen2ForCausalLM, ids: Tensor, text_weight: float) -> Tensor:
+def _loss(model: nn.Module, ids: Tensor, text_weight: float) -> Tensor:
     """Cross-entropy per text: the answer counts 1, every other token `text_weight`."""
     logits = model(input_ids=ids, use_cache=False).logits[:, :-1]
     losses = nn.functional.cross_entropy(logits.transpose(1, 2), ids[:, 1:], reduction="none")
