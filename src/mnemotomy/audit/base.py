@@ -32,6 +32,7 @@ class Case:
         template: what stands around questions.
         seed: for everything drawn at random.
         batch_size: the most rows in a batch.
+        reference: the model before forgetting, which judges the texts of the others.
     """
 
     tokenizer: Any
@@ -42,6 +43,7 @@ class Case:
     template: Template = OPEN_UNLEARNING
     seed: int = 0
     batch_size: int = 32
+    reference: nn.Module | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,8 @@ class Finding:
         trace: the share of what the model knew before that the attack still gets,
             ``(after − floor) / (before − floor)``, with its interval; None if the model did not know it before either.
         sentence: the finding in plain words.
+        change: ``after − before``.
+        harm: whether the finding is damage.
         curves: by role.
         shown: examples from the model under audit.
     """
@@ -91,6 +95,8 @@ class Finding:
     means: Mapping[str, Interval]
     trace: Interval | None
     sentence: str
+    change: Interval | None = None
+    harm: bool = False
     curves: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     shown: tuple[Mapping[str, str], ...] = ()
 

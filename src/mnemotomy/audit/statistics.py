@@ -1,0 +1,97 @@
+"""Means with their uncertainty, and what is left of what a model knew: a Bayesian bootstrap over questions.
+
+Each question gets a random weight (Rubin 1981). For numbers in [0, 1], pseudo-answers 0 and 1 of half a question each
+are added, so that 0 of 20 is not taken for certainty; for yes and no this is Jeffreys' interval. Models that were asked
+the same questions share the weights.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mnemotomy.audit.base import Interval, Reading, Role
+from mnemotomy.core.seeds import mix
+
+DRAWS = 4000
+_LEVEL = (2.5, 97.5)
+_FLOOR, _MODELS = 1, 2  # the streams of random numbers
+
+Draws = np.ndarray[Any, np.dtype[np.float64]]
+
+
+class Compared(NamedTuple):
+    """What readings of one attack say together.
+
+    Attributes:
+        means: by role, and ``floor``.
+        trace: ``(after − floor) / (before − floor)``; None if before is not above the floor.
+        change: ``after − before``.
+    """
+
+    means: dict[str, Interval]
+    trace: Interval | None
+    change: Interval
+
+
+def draws(series: Sequence[Sequence[float]], seed: int, *, bounded: bool = True) -> Draws:
+    """Random means, ``[series, DRAWS]``; the series are of the same questions and share their weights.
+
+    Args:
+        series: one number per question each; all of the same length.
+        seed: of the weights.
+        bounded: whether the numbers lie in [0, 1].
+    """
+    values = np.asarray(series, dtype=np.float64)
+    sizes = np.ones(values.shape[1])
+    if bounded:
+        pseudo = np.array(list(itertools.product((0.0, 1.0), repeat=len(values)))).T
+        values = np.concatenate([values, pseudo], axis=1)
+        sizes = np.concatenate([sizes, np.full(pseudo.shape[1], 1.0 / pseudo.shape[1])])
+    weights = np.random.default_rng(seed).standard_gamma(sizes, size=(DRAWS, len(sizes)))
+    found: Draws = values @ (weights / weights.sum(axis=1, keepdims=True)).T
+    return found
+
+
+def interval(values: Sequence[float], seed: int = 0, *, bounded: bool = True) -> Interval:
+    """The mean with its 95 % interval."""
+    return _interval(float(np.mean(values)), draws([values], mix(seed, _MODELS), bounded=bounded)[0])
+
+
+def compare(readings: Mapping[Role, Reading], seed: int = 0, *, bounded: bool = True) -> Compared:
+    """Means, trace and change of an attack whose reading of a model is the mean of its numbers.
+
+    The floor is the gold model's numbers if there is a gold model, else the floor that was read from BEFORE, else 0.
+    """
+    roles = list(readings)
+    drawn = dict(
+        zip(roles, draws([readings[role].values for role in roles], mix(seed, _MODELS), bounded=bounded), strict=True)
+    )
+    points = {role: float(np.mean(readings[role].values)) for role in roles}
+    means: dict[str, Interval] = {role: _interval(points[role], drawn[role]) for role in roles}
+    floor, at = np.zeros(DRAWS), 0.0
+    if readings["before"].floor:
+        floor = draws([readings["before"].floor], mix(seed, _FLOOR), bounded=bounded)[0]
+        at = float(np.mean(readings["before"].floor))
+        means["floor"] = _interval(at, floor)
+    if "gold" in readings:
+        floor, at = drawn["gold"], points["gold"]
+    trace = ratio((points["after"] - at, drawn["after"] - floor), (points["before"] - at, drawn["before"] - floor))
+    return Compared(means, trace, _interval(points["after"] - points["before"], drawn["after"] - drawn["before"]))
+
+
+def ratio(left: tuple[float, Draws], right: tuple[float, Draws]) -> Interval | None:
+    """A quotient, each side a number with its draws; None unless the divisor is above 0 beyond doubt."""
+    (value, drawn), (divisor, divisors) = left, right
+    least = float(np.percentile(divisors, _LEVEL[0]))
+    if divisor <= 0.0 or least <= 0.0:
+        return None
+    return _interval(value / divisor, drawn / np.maximum(divisors, least))
+
+
+def _interval(value: float, drawn: Draws) -> Interval:
+    low, high = np.percentile(drawn, _LEVEL)
+    return Interval(value, min(value, float(low)), max(value, float(high)))
