@@ -12,11 +12,11 @@ import torch
 from helpers import same_state, state_of, tiny_llama
 from safetensors.torch import save_file
 from tiny_language import tokenizer as tiny_tokenizer
-from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 from mnemotomy.core.errors import ArtifactError, DataError, NonFiniteError
-from mnemotomy.observe import answer_logits
+from mnemotomy.observe import answer_logits, splits
 from mnemotomy.observe.answers import AnswerObservations, answer_greedily, observe_answers
 from mnemotomy.observe.questions import (
     Asking,
@@ -34,12 +34,19 @@ CHAT = (
     "{{ bos_token }}{% for m in messages %}<|im_start|>{{ m['role'] }}{{ date_string if m['role'] == 'system' }}\n"
     "{{ m['content'] }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+BLOCK = "<think>\n\n</think>\n\n"
+HYBRID = CHAT.replace(
+    "\n{{ m['content'] }}",
+    "\n{{ '" + BLOCK.replace("\n", "\\n") + "' if m['role'] == 'assistant' }}{{ m['content'] }} .",
+)
+"""Writes an empty reasoning block before a finished answer, and a full stop between it and the end token."""
+
 PLAIN = Template(system=None)
 QUESTIONS = ["In which country is Kyoto?", "Paris lies in ?", "Rome lies in ?", "Rome lies in ?", "the capital of ?"]
 ANSWERS = ["Japan", "France .", "Italy .", "the country of Italy .", "Paris Rome Kyoto"]
 
 
-@pytest.fixture(scope="module", params=[CHAT, None], ids=["chat", "tags"])
+@pytest.fixture(scope="module", params=[CHAT, HYBRID, None], ids=["chat", "hybrid", "tags"])
 def tokenizer(request: pytest.FixtureRequest) -> Any:
     return tiny_tokenizer(request.param)
 
@@ -55,14 +62,18 @@ def alone(model: Any, tokenizer: Any, question: str, answer: str) -> tuple[list[
         turns = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
         options = {"tokenize": True, "return_dict": False}
         ids = tokenizer.apply_chat_template(turns, **options)
-        start = len(tokenizer.apply_chat_template(turns[:1], add_generation_prompt=True, **options))
-        ids = [*ids, tokenizer.eos_token_id]
+        prompt = tokenizer.apply_chat_template(turns[:1], add_generation_prompt=True, **options)
+        block = tokenizer(BLOCK, add_special_tokens=False)["input_ids"] if BLOCK[:7] in tokenizer.chat_template else []
+        assert ids[: len(prompt) + len(block)] == prompt + block
+        start, end = len(prompt + block), tokenizer.convert_tokens_to_ids("<|im_end|>")
+        stop = start + len(tokenizer(answer, add_special_tokens=False)["input_ids"])
+        wanted = [*range(start, stop), ids.index(end, start)]
     else:
         ids = tokenizer(f"Question: {question}\nAnswer: {answer}")["input_ids"]
-        start = len(tokenizer(f"Question: {question}\nAnswer: ")["input_ids"]) - 1  # its own end token
+        wanted = list(range(len(tokenizer(f"Question: {question}\nAnswer: ")["input_ids"]) - 1, len(ids)))
     with torch.no_grad():
         logs = model(input_ids=torch.tensor([ids])).logits[0].double().log_softmax(-1)
-    return ids[start:], logs[start - 1 : -1]
+    return [ids[place] for place in wanted], logs[[place - 1 for place in wanted]]
 
 
 def test_each_answer_shows_what_it_shows_alone(model: Any, tokenizer: Any, monkeypatch: pytest.MonkeyPatch):
@@ -78,7 +89,7 @@ def test_each_answer_shows_what_it_shows_alone(model: Any, tokenizer: Any, monke
     for index, (tokens, own, hit, mean, deviation) in enumerate(rows):
         labels, logs = alone(model, tokenizer, QUESTIONS[index], ANSWERS[index])
         assert tokens.tolist() == labels
-        assert labels[-1] == tokenizer.eos_token_id
+        assert tokenizer.decode(labels[-1]) == ("<|im_end|>" if tokenizer.chat_template else "<eos>")
         torch.testing.assert_close(own.double(), logs[range(len(labels)), labels], atol=1e-5, rtol=1e-5)
         assert hit.tolist() == [int(row.argmax()) == label for row, label in zip(logs, labels, strict=True)]
         expected = (logs.exp() * logs).sum(-1)
@@ -161,18 +172,28 @@ def test_bad_input(model: Any, tokenizer: Any):
         observe_answers(model, tokenizer, ["Who?"], [" \n"])
     endless = tiny_tokenizer(None)
     endless.eos_token = None
+    endless.backend_tokenizer.post_processor = processors.TemplateProcessing(single="$A", special_tokens=[])
     with pytest.raises(DataError, match="no end token"):
         encode_answer(endless, "Who?", "Japan", PLAIN)
     strict = tiny_tokenizer("{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system') }}{% endif %}")
     with pytest.raises(DataError, match=r"Template\(system=None\)"):
         observe_answers(model, strict, ["Who?"], ["Japan"])
     dropping = tiny_tokenizer("<bos>{{ messages[0]['content'] }}<eos>")
-    with pytest.raises(DataError, match="drops the answer"):
+    with pytest.raises(DataError, match="drops or rewrites what the assistant says"):
         observe_answers(model, dropping, ["Who?"], ["Japan"], template=PLAIN)
     with torch.no_grad():
         model.lm_head.weight.fill_(torch.nan)
     with pytest.raises(NonFiniteError, match="NaN"):
         observe_answers(model, tokenizer, ["Who?"], ["Japan"])
+
+
+def test_results_of_templates_with_text_of_their_own_are_not_reused(model: Any):
+    """It was scored as part of the answer once."""
+    made = {name: tiny_tokenizer(text) for name, text in (("chat", CHAT), ("hybrid", HYBRID), ("tags", None))}
+    made["plain"] = tiny_tokenizer(CHAT.replace("<|im_end|>\n{% endfor", "<eos>{% endfor"))
+    keys = {name: splits.asked(Observed(model, one), Asking()) for name, one in made.items()}
+    assert keys["plain"] == keys["tags"]
+    assert keys["plain"] != keys["chat"] != keys["hybrid"] != keys["plain"]
 
 
 def test_greedy_answers(model: Any, tokenizer: Any):

@@ -12,8 +12,9 @@ from tiny_language import TEMPLATE, tokenizer, write_lines
 
 from mnemotomy.core.errors import DataError
 from mnemotomy.text.batches import batches
-from mnemotomy.text.encoding import IGNORED, encode
+from mnemotomy.text.encoding import IGNORED, encode, encode_answer
 from mnemotomy.text.records import TextExample, Turn, read_examples
+from mnemotomy.text.template import OPEN_UNLEARNING, Template, prompt_of
 
 TALK = [
     {"role": "system", "content": ""},
@@ -157,6 +158,47 @@ def test_a_token_across_the_border_counts(make: Any, tmp_path: Path) -> None:
     encoded = encode(example({"question": "Kyoto", "answer": "capital"}, tmp_path), made, max_length=512)
     assert [label for label in encoded.marked("answer") if label != IGNORED] == [capital]
     assert encoded.answer == [capital, encoded.input_ids[-1]]  # what is to be predicted, and the end token
+
+
+BLOCK = "<think>\n\n</think>\n\n"
+
+
+@pytest.mark.parametrize(
+    ("written", "end"),
+    [
+        ("{{ m['content'] }}<|im_end|>\n", "<|im_end|>"),
+        ("{{ m['content'] }} . <|im_end|>", "<|im_end|>"),
+        ("{{ m['content'] }} in Rome", "<eos>"),
+        ("{{ m['content'] }}", "<eos>"),
+    ],
+)
+@pytest.mark.parametrize("asking", ["", "{% if add_generation_prompt %}assistant\n{% endif %}"])
+@pytest.mark.parametrize("block", [BLOCK, "Italy is "])
+def test_text_that_the_template_writes_is_never_to_be_predicted(
+    make: Any, tmp_path: Path, block: str, asking: str, written: str, end: str
+) -> None:
+    """Such as the empty reasoning block before a finished answer: the same labels for moments, training and scores."""
+    template = (
+        "{% for m in messages %}{% if m['role'] == 'assistant' %}assistant\n" + block + written + "{% else %}user "
+        "{{ m['content'] }}\n{% endif %}{% endfor %}" + asking
+    )
+    made, row = make(template), {"question": "In which country is Kyoto?", "answer": "Japan"}
+    found = encode(example(row, tmp_path), made)
+    decode = getattr(made, "fast", made).decode
+    assert decode([label for label in found.labels if label != IGNORED]) == "Japan" + end
+    assert decode([label for label in found.marked("answer") if label != IGNORED]) == "Japan"
+    assert found[:2] == encode_answer(made, row["question"], row["answer"])[:2]
+    prompt = prompt_of(made, row["question"], OPEN_UNLEARNING)
+    assert prompt.endswith("Kyoto?\nassistant\n" + block)  # asked as it is scored and trained
+    assert decode(found.input_ids[: found.start]) == prompt
+    assert found.answer == found.input_ids[found.start : found.start + 1] + found.input_ids[-1:]
+    short = encode(example(row, tmp_path), made, end_token=False)
+    assert (decode(short.answer), decode(short.input_ids)) == ("Japan", prompt + "Japan")
+
+
+def test_a_space_before_the_answer_is_not_part_of_the_prompt_for_generation(tmp_path: Path) -> None:
+    spaced = tokenizer("{% for m in messages %}{{ 'Q' if m['role'] == 'user' else ' ' + m['content'] }}{% endfor %}")
+    assert prompt_of(spaced, "", Template(system=None)) == "Q"
 
 
 def test_messages_without_a_template_are_refused(tmp_path: Path) -> None:

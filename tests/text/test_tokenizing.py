@@ -25,7 +25,7 @@ def test_a_word_that_no_token_stands_for_is_named(model):
         tokenized(tokenizer, "b")
     with pytest.raises(DataError, match="cannot read 'b'"):
         encode_prompt(tokenizer, "b")
-    with pytest.raises(DataError, match="cannot read 'b'"):
+    with pytest.raises(DataError, match="the answer 'b' to 'a': the tokenizer cannot read"):
         encode_answer(tokenizer, "a", "b", Template())
 
 

@@ -14,7 +14,7 @@ from mnemotomy.core.errors import NonFiniteError
 from mnemotomy.core.modules import device_of
 from mnemotomy.observe.generation import supports_dropping_rows
 from mnemotomy.text.batches import pad_rows, similar_lengths
-from mnemotomy.text.encoding import Encoded
+from mnemotomy.text.encoding import IGNORED, Encoded
 
 Shown = Float[Tensor, "4 tokens"]
 """Log-probability, hit, mean and deviation of every token; see ``answers.AnswerObservations``."""
@@ -49,13 +49,18 @@ def read_sharing_prompts(model: nn.Module, encoded: Sequence[Encoded], batch_siz
     for prompts in _groups(encoded, _BATCHES * batch_size):
         cache, mask, last = _forward_prompts(model, list(prompts))
         rows = [(index, place) for place, indices in enumerate(prompts.values()) for index in indices]
-        lengths = [len(encoded[index].answer) for index, _ in rows]
+        lengths = [len(_tail(encoded[index])) for index, _ in rows]
         for some in similar_lengths(lengths, batch_size):
             indices, places = zip(*(rows[one] for one in some), strict=True)
             batch, at = [encoded[index] for index in indices], torch.tensor(places, device=mask.device)
             shown = _read_behind(model, batch, _repeated(model, cache, at), mask[at], last[at])
             found |= zip(indices, shown.split([len(one.answer) for one in batch], dim=1), strict=True)
     return [found[index] for index in range(len(encoded))]
+
+
+def _tail(one: Encoded) -> list[int]:
+    """The tokens from the first to be predicted on."""
+    return one.input_ids[one.start :]
 
 
 def _prompt(one: Encoded) -> tuple[int, ...]:
@@ -112,7 +117,7 @@ def _read_behind(
     last: Float[Tensor, "rows vocabulary"],
 ) -> Shown:
     """The answers after the prompts in ``cache``; ``last`` predicts the first token of each."""
-    inputs = [one.answer[:-1] for one in batch]
+    inputs = [_tail(one)[:-1] for one in batch]
     length = max(map(len, inputs))
     ids = pad_rows(inputs, 0, device=mask.device)["input_ids"]  # any token will do as padding
     logits = model(
@@ -123,10 +128,10 @@ def _read_behind(
         use_cache=True,
     ).logits
     first = _read(last, torch.tensor([one.answer[0] for one in batch], device=ids.device))
-    sizes = torch.tensor([len(row) for row in inputs], device=ids.device)
-    rows, columns = (torch.arange(length, device=ids.device) < sizes[:, None]).nonzero(as_tuple=True)
-    targets = torch.tensor([token for one in batch for token in one.answer[1:]], device=ids.device)
-    rest = _read_at(logits, rows, columns, targets).split(sizes.tolist(), dim=1)
+    wanted = pad_rows([one.labels[one.start + 1 :] for one in batch], IGNORED, device=ids.device)["input_ids"]
+    rows, columns = (wanted != IGNORED).nonzero(as_tuple=True)
+    sizes = [len(one.answer) - 1 for one in batch]
+    rest = _read_at(logits, rows, columns, wanted[rows, columns]).split(sizes, dim=1)
     parts = [part for place, own in enumerate(rest) for part in (first[:, place : place + 1].cpu(), own)]
     return torch.cat(parts, dim=1)
 
@@ -140,12 +145,9 @@ def _read_batch(model: nn.Module, batch: Sequence[Encoded]) -> Shown:
     shortens = "logits_to_keep" in inspect.signature(model.forward).parameters
     tail = {"logits_to_keep": length - wanted} if shortens else {}
     logits = model(input_ids=ids, use_cache=False, **tail).logits[:, wanted - length : -1]
-    starts = torch.tensor([one.start for one in batch], device=ids.device)
-    ends = torch.tensor([len(one.input_ids) for one in batch], device=ids.device)
-    places = torch.arange(wanted + 1, length, device=ids.device)
-    predicts = (places >= starts[:, None]) & (places < ends[:, None])
-    rows, columns = predicts.nonzero(as_tuple=True)
-    return _read_at(logits, rows, columns, ids[:, wanted + 1 :][rows, columns])
+    targets = pad_rows([one.labels for one in batch], IGNORED, device=ids.device)["input_ids"][:, wanted + 1 :]
+    rows, columns = (targets != IGNORED).nonzero(as_tuple=True)
+    return _read_at(logits, rows, columns, targets[rows, columns])
 
 
 def _read_at(logits: Tensor, rows: Tensor, columns: Tensor, targets: Tensor) -> Shown:

@@ -25,6 +25,7 @@ from mnemotomy.observe.questions import (
     save_questions,
 )
 from mnemotomy.text.records import TextExample
+from mnemotomy.text.template import writes_of_its_own
 
 HOLDOUT = "holdout"
 """The split for membership inference alone; the model writes no answers to it."""
@@ -74,7 +75,8 @@ def observing_versions() -> dict[str, str]:
 def asked(observed: Observed, asking: Asking) -> list[Any]:
     """What observations depend on besides the model and its texts."""
     rounded = resolved(asking.precision, device_of(observed.model))
-    return [asdict(asking.template), asking.max_new_tokens, *([] if rounded == "no" else [rounded])]
+    own = writes_of_its_own(observed.tokenizer, asking.template)  # once scored as part of the answer
+    return [asdict(asking.template), asking.max_new_tokens, *([] if rounded == "no" else [rounded]), *own]
 
 
 def _key(observed: Observed, questions: Sequence[TextExample], asking: Asking) -> str:

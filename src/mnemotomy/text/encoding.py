@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any, Literal, NamedTuple, get_args
 
 from mnemotomy.core.errors import ConfigurationError, DataError
 from mnemotomy.text.records import TextExample, Turn
-from mnemotomy.text.template import OPEN_UNLEARNING, Template, has_chat_template, prompt_of
-from mnemotomy.text.tokenizing import common_length, encode_prompt, tokenized
+from mnemotomy.text.template import OPEN_UNLEARNING, Template, around_answers, has_chat_template
+from mnemotomy.text.tokenizing import common_length, special_tokens, tokenized
 
 IGNORED = -100  # transformers' label of positions that do not count
 
@@ -28,7 +29,7 @@ class Encoded(NamedTuple):
     Attributes:
         input_ids: its tokens.
         labels: the token where it is to be predicted, else −100. To be predicted are the content and, after an answer,
-            the end token with any text of the template there.
+            the end token; never text that the template writes by itself, before the answer or between it and the end.
         content: whether each token belongs to the content; None if exactly those with a label do.
     """
 
@@ -43,8 +44,8 @@ class Encoded(NamedTuple):
 
     @property
     def answer(self) -> list[int]:
-        """The tokens from ``start`` on."""
-        return self.input_ids[self.start :]
+        """The tokens to be predicted."""
+        return [label for label in self.labels if label != IGNORED]
 
     def marked(self, positions: Positions) -> list[int]:
         """Labels for ``mnemotomy.collect``: −100 where a token does not enter the moments."""
@@ -76,75 +77,77 @@ def check_positions(positions: str) -> None:
 
 
 def encode(
-    example: TextExample, tokenizer: Any, template: Template = OPEN_UNLEARNING, *, max_length: int = MAX_LENGTH
+    example: TextExample,
+    tokenizer: Any,
+    template: Template = OPEN_UNLEARNING,
+    *,
+    max_length: int = MAX_LENGTH,
+    end_token: bool = True,
 ) -> Encoded:
-    """The tokens of one line, for moments, for training and for a loss alike.
+    """The tokens of one line, for moments, for training, for a loss and for the evaluation alike.
 
-    A question with its answer is written as in the evaluation (``encode_answer``), a conversation by the tokenizer's
-    chat template with no other system message than its own, a plain text as it is. A token that straddles the border
-    between prompt and content belongs to the content. Special tokens and the template's text do not, except the unknown
-    token, which stands for a word.
+    A question with its answer is written in the template, a conversation in the tokenizer's chat template with no other
+    system message than its own, a plain text as it is. A token that straddles the border between prompt and content
+    belongs to the content. Special tokens and the template's text do not, except the unknown token, which stands for a
+    word. After an answer comes the end token, the template's own if it writes one; what follows it is left out.
 
     Args:
         example: a line of a file of texts.
         tokenizer: of transformers.
         template: what stands around questions and answers.
         max_length: in tokens; the rest is cut off.
+        end_token: whether an end token follows an answer.
 
     Raises:
-        DataError: the content has no tokens, or none is left after cutting, or the chat template refuses the line.
+        DataError: the content has no tokens, or none is left after cutting, no token precedes an answer, the tokenizer
+            has no end token, or the chat template refuses, drops or rewrites the line.
     """
     try:
         rendered = _render(example, tokenizer, template)
         ids, content = _located(rendered, tokenizer)
-        if example.form == "question":
-            ids, labels, _ = encode_answer(tokenizer, example.question, example.answer, template)
-            content += [False] * (len(ids) - len(content))  # the end token, if the template writes none
-        else:
-            labels = [token if held else IGNORED for token, held in zip(ids, content, strict=True)]
+        if not any(content):
+            raise DataError("the content has no tokens, or only special ones")
+        first, asked = content.index(True), example.form == "question"
+        if asked and first == 0:
+            raise DataError("no token precedes the answer; begin the template with a separate token")
+        if first >= max_length:
+            raise DataError(
+                f"the content begins after {first} tokens, but only {max_length} are kept; raise the maximum length or "
+                "shorten the prompt"
+            )
+        labels = [token if held else IGNORED for token, held in zip(ids, content, strict=True)]
+        if asked:
+            ids, labels = _ended(ids, content, tokenizer, end_token)
+            content = [*content, False][: len(ids)]
     except DataError as error:
         raise DataError(f"{example.where}: {error}" if example.where else str(error)) from error
-    first = next((position for position, held in enumerate(content) if held), None)
-    if first is None:
-        raise DataError(f"{example.where}: the content has no tokens, or only special ones")
-    if first >= max_length:
-        raise DataError(
-            f"{example.where}: the content begins after {first} tokens, but only {max_length} are kept; raise the "
-            "maximum length or shorten the prompt"
-        )
     return Encoded(ids[:max_length], labels[:max_length], content[:max_length])
 
 
 def encode_answer(tokenizer: Any, question: str, answer: str, template: Template = OPEN_UNLEARNING) -> Encoded:
-    """The tokens of a question with its answer, as OpenUnlearning's evaluator labels them.
-
-    Prompt and answer are tokenised together. Everything after the prompt's own tokens is the answer, including any text
-    of the template after it; an end token is added if it is missing. A token that straddles the border belongs to the
-    answer, as everywhere in Mnemotomy; OpenUnlearning drops it (this happens only without a chat template).
+    """The tokens of a question with its whole answer and the end token, as the evaluation reads them.
 
     Raises:
-        DataError: the answer has no tokens, no token of the prompt is left to predict it from, the tokenizer has no end
-            token, or the chat template refuses the messages.
+        DataError: as ``encode``.
     """
-    end = tokenizer.eos_token_id
+    if not answer.strip():
+        raise DataError(f"the answer {answer!r} to {question!r} has no tokens; give another, or leave it out")
+    example = TextExample.of_question(question, answer, f"the answer {answer!r} to {question!r}")
+    return encode(example, tokenizer, template, max_length=sys.maxsize)
+
+
+def _ended(ids: list[int], content: Sequence[bool], tokenizer: Any, end_token: bool) -> tuple[list[int], list[int]]:
+    """A question's tokens and labels up to its end token, or, without one, to the answer's last."""
+    first, last = content.index(True), len(content) - content[::-1].index(True)
+    labels = [IGNORED] * first + ids[first:last]
+    if not end_token:
+        return ids[:last], labels
+    ends = special_tokens(tokenizer)
+    stop = next((place for place in range(last, len(ids)) if ids[place] in ends), len(ids))
+    end = ids[stop] if stop < len(ids) else tokenizer.eos_token_id
     if end is None:
         raise DataError("the tokenizer has no end token; set its eos_token")
-    if not answer.strip() or not tokenized(tokenizer, answer.strip(), add_special_tokens=False)["input_ids"]:
-        raise DataError(f"the answer {answer!r} to {question!r} has no tokens; give another, or leave it out")
-    chat = template.uses_chat(tokenizer)
-    prompt = prompt_of(tokenizer, question, template)
-    turns = (*template.asked(question), Turn("assistant", answer))
-    text = template.fill(tokenizer, turns) if chat else template.answered(question, answer)
-    before, ids = (encode_prompt(tokenizer, one, special_tokens=not chat) for one in (prompt, text))
-    if ids[-1] != end:
-        ids.append(end)
-    start = common_length(before, ids)
-    if start == 0:
-        raise DataError(f"no token precedes the answer to {question!r}; begin the template with a separate token")
-    if len(ids) - start < 2:
-        lost = "the chat template drops" if chat else "the content has no tokens, or only special ones:"
-        raise DataError(f"{lost} the answer {answer!r} to {question!r}")
-    return Encoded(ids, [IGNORED] * start + ids[start:])
+    return [*ids[:stop], end], [*labels, *[IGNORED] * (stop - last), end]
 
 
 def _render(example: TextExample, tokenizer: Any, template: Template) -> _Rendered:
@@ -167,20 +170,13 @@ def _render(example: TextExample, tokenizer: Any, template: Template) -> _Render
 def _render_chat(turns: Sequence[Turn], tokenizer: Any, template: Template) -> _Rendered:
     """The conversation in the chat template, and the spans of the assistant's words.
 
-    Searching for the words could find them in a header or another turn. So the template is filled a second time with
-    marks in their place; everything between the marks is the template's.
+    Searching for the words could find them in a header or another turn, so they are looked for between the pieces that
+    the template writes.
     """
     contents = [turn.content for turn in turns if turn.role == "assistant"]
-    marks = [f"<mnemotomy-content-{i}>" for i in range(len(contents))]
-    unused = iter(marks)
-    marked = tuple(Turn(turn.role, next(unused)) if turn.role == "assistant" else turn for turn in turns)
-    text, rest = (template.fill(tokenizer, some) for some in (turns, marked))
-    pieces = []
-    for mark in marks:
-        piece, _, rest = rest.partition(mark)
-        pieces.append(piece)
+    text, pieces = template.fill(tokenizer, turns), around_answers(tokenizer, turns, template)
     spans, position = [], len(pieces[0])
-    for content, (before, after) in zip(contents, pairwise([*pieces, rest]), strict=True):
+    for content, (before, after) in zip(contents, pairwise(pieces), strict=True):
         variants = (content, content.strip(), content.rstrip(), content.lstrip())
         start = position - len(before)
         written = next((one for one in variants if text.startswith(before + one + after, start)), None)
@@ -207,9 +203,7 @@ def _located(rendered: _Rendered, tokenizer: Any) -> tuple[list[int], list[bool]
         ]
     else:
         shares = _by_prefixes(ids, rendered.spans, lambda end: tokenized(tokenizer, rendered.text[:end], **options))
-    unknown = getattr(tokenizer, "unk_token_id", None)
-    ends = [getattr(tokenizer, f"{name}_token_id", None) for name in ("bos", "eos", "pad")]
-    special = set(tokenizer.all_special_ids) - ({unknown} - set(ends))
+    special = special_tokens(tokenizer)
     return ids, [share and token not in special for token, share in zip(ids, shares, strict=True)]
 
 

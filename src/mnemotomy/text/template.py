@@ -113,12 +113,46 @@ def has_chat_template(tokenizer: Any) -> bool:
 def prompt_of(tokenizer: Any, question: str, template: Template) -> str:
     """The text before the answer; a chat template's includes its special tokens.
 
+    It is what the chat template writes before an answer that is there, with any text of its own, such as an empty
+    reasoning block: a model is asked as it is scored and trained. The template's prompt for generation is used where
+    the two differ by spaces alone, which tokenizers join with the answer.
+
     Raises:
-        DataError: the chat template refuses the messages.
+        DataError: the chat template refuses the messages, or drops the answer.
     """
-    if template.uses_chat(tokenizer):
-        return template.fill(tokenizer, template.asked(question), prompt=True)
-    return template.tagged(question)
+    if not template.uses_chat(tokenizer):
+        return template.tagged(question)
+    turns = template.asked(question)
+    before = around_answers(tokenizer, (*turns, Turn("assistant", "")), template)[0]
+    prompt = template.fill(tokenizer, turns, prompt=True)
+    return prompt if prompt.rstrip() == before.rstrip() else before
+
+
+def writes_of_its_own(tokenizer: Any, template: Template) -> list[str]:
+    """What the chat template writes around an answer besides its prompt and the end token; empty for most."""
+    if not template.uses_chat(tokenizer):
+        return []
+    turns = template.asked("")
+    around = around_answers(tokenizer, (*turns, Turn("assistant", "")), template)
+    usual = [template.fill(tokenizer, turns, prompt=True), str(tokenizer.eos_token)]
+    return [] if around == usual else around
+
+
+def around_answers(tokenizer: Any, turns: Sequence[Turn], template: Template) -> list[str]:
+    """What a chat template writes before, between and after the assistant's words: it is filled with marks for them.
+
+    Raises:
+        DataError: the chat template refuses the messages, or drops the assistant's words.
+    """
+    words = {place: f"<mnemotomy-content-{place}>" for place, turn in enumerate(turns) if turn.role == "assistant"}
+    marked = [Turn(turn.role, words.get(place, turn.content)) for place, turn in enumerate(turns)]
+    pieces, rest = [], template.fill(tokenizer, marked)
+    for mark in words.values():
+        piece, found, rest = rest.partition(mark)
+        if not found:
+            raise DataError("the chat template drops or rewrites what the assistant says; give the line as 'text'")
+        pieces.append(piece)
+    return [*pieces, rest]
 
 
 def check_template(tokenizer: Any, name: str, tags: bool, template: Template = OPEN_UNLEARNING) -> None:

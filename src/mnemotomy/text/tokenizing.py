@@ -36,6 +36,14 @@ def padding_token(tokenizer: Any) -> int:
     return int(found)
 
 
+def special_tokens(tokenizer: Any) -> set[int]:
+    """The tokens that stand for no text: the named ones but the unknown token, and added ones marked as special."""
+    added = getattr(tokenizer, "added_tokens_decoder", {})
+    marked = {*tokenizer.all_special_ids, *(number for number, token in added.items() if token.special)}
+    ends = [getattr(tokenizer, f"{name}_token_id", None) for name in ("bos", "eos", "pad")]
+    return marked - ({getattr(tokenizer, "unk_token_id", None)} - set(ends))
+
+
 def common_length(left: Sequence[int], right: Sequence[int]) -> int:
     """The length of the longest common prefix."""
     return next((i for i, (a, b) in enumerate(zip(left, right, strict=False)) if a != b), min(len(left), len(right)))

@@ -41,11 +41,11 @@ WORKING: dict[str, GradientMethod] = {
         IdkNLL(**FAST),
         IdkDPO(**FAST),
         UNDIAL(**FAST),
-        RMU(**FAST | {"learning_rate": 3e-2}, layer=1, steering=50.0),
+        RMU(**FAST | {"learning_rate": 1e-1}, layer=1, steering=50.0),
         NPO(**FAST),
         SimNPO(**FAST, gamma=1.0),
         AltPO(**FAST, **SHORT),
-        RLCPUnlearning(**FAST | {"learning_rate": 1e-2, "epochs": 8}),
+        RLCPUnlearning(**FAST | {"learning_rate": 3e-2, "epochs": 8}),
     )
 }
 
