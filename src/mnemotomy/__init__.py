@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from mnemotomy.metabolism.rlcp import RLCP, EngramStart, Training
     from mnemotomy.report import figures
     from mnemotomy.report.table import Table
-    from mnemotomy.store.dense import DenseFactStore
+    from mnemotomy.store.dense import DenseFactStore, mean_hidden_encoder
     from mnemotomy.store.fact_store import FactStore
     from mnemotomy.store.reader import Answer, Reader
     from mnemotomy.text.batches import batches
@@ -45,8 +45,8 @@ __all__ = [
     "EnergyCut", "Engram", "EngramStart", "Excess", "Fact", "FactStore", "FloatEpsCut", "Hard", "LoRA", "Metabolized",
     "MnemotomyError", "Moments", "Power", "PromptFormat", "RankCut", "Reader", "RelativeCut", "Ridge", "Soft",
     "Split", "Table", "Template", "Training", "batches", "collect", "criteria", "erase", "figures", "fingerprint",
-    "fit", "inject", "load_digits", "load_model", "load_tokenizer", "metabolize", "necessity", "null_state",
-    "read_facts", "recalibrate_", "recalibrated", "save_model", "sufficiency", "versions", "write_facts",
+    "fit", "inject", "load_digits", "load_model", "load_tokenizer", "mean_hidden_encoder", "metabolize", "necessity",
+    "null_state", "read_facts", "recalibrate_", "recalibrated", "save_model", "sufficiency", "versions", "write_facts",
 ]  # fmt: skip
 
 _HOMES = {
@@ -69,7 +69,7 @@ _HOMES = {
     "core.models": ("load_model", "load_tokenizer", "save_model"),
     "store.reader": ("Answer", "Reader"),
     "store.fact_store": ("FactStore",),
-    "store.dense": ("DenseFactStore",),
+    "store.dense": ("DenseFactStore", "mean_hidden_encoder"),
     "core.version": ("versions",),
     "data.digits": ("Split", "load_digits"),
     "report.table": ("Table",),

@@ -12,8 +12,7 @@ from tiny_language import save_llama, write_lines
 from typer.testing import CliRunner, Result
 
 from mnemotomy.cli import app
-from mnemotomy.data.fact import Fact, PromptFormat
-from mnemotomy.data.fact_file import write_format
+from mnemotomy.data.fact import Fact
 from mnemotomy.store.fact_store import FactStore
 
 Invoke = Callable[..., Result]
@@ -191,7 +190,7 @@ def test_ask_takes_the_format_of_the_model(invoke: Invoke, ready: Path, folder: 
     model.mkdir()
     for path in ready.iterdir():
         (model / path.name).symlink_to(path)
-    write_format(PromptFormat("Texte: {context}\n{prompt}"), model)
+    (model / "prompt_format.json").write_text(json.dumps({"in_context": "Texte: {context}\n{prompt}"}))
     ask = ["ask", "model", "facts.db", "Kyoto ?", "--json", "-"]
     assert json.loads(invoke(*ask).stdout)["prompt"] == "Texte: Kyoto lies in Japan .\nKyoto ?"
     assert json.loads(invoke(*ask, "--in-context", "{context} {prompt}").stdout)["prompt"].startswith("Kyoto lies")

@@ -11,7 +11,7 @@ from torch import nn
 
 from mnemotomy.core.errors import ConfigurationError, ModelError
 from mnemotomy.core.modules import blocks_by_name
-from mnemotomy.metabolism.objective import Objective, Step
+from mnemotomy.metabolism.objective import Objective, StepInputs
 from mnemotomy.metabolism.probe import LinearProbe, hidden_states, layers_from, resolve_layer
 from mnemotomy.metabolism.rlcp import RLCP, Training, described
 from mnemotomy.metabolism.streams import Sequences
@@ -21,7 +21,6 @@ from mnemotomy.metabolism.terms import (
     NegativeCrossEntropy,
     Reversal,
     Sigmoid,
-    Uniform,
     Unlikelihood,
     Watching,
     answer_cross_entropy,
@@ -121,23 +120,6 @@ def test_a_reversed_probe_reverses_the_gradient_of_the_model():
     torch.testing.assert_close(reversed_gradient, -state.grad)
 
 
-def test_uniform_pushes_the_model_and_not_the_probe_to_uniform():
-    verdict, probes, states, labels = adversary_gradients(Uniform(), alpha=1.0)
-    learning = [p.readout.weight.grad.clone() for p in probes]
-    for probe in probes:
-        probe.zero_grad()
-    for probe, state in zip(probes, states.values(), strict=True):
-        nn.functional.cross_entropy(probe(state.detach()), labels).backward()
-    for probe, gradient in zip(probes, learning, strict=True):
-        torch.testing.assert_close(probe.readout.weight.grad, gradient)
-    before = sum(float(-probe(s).log_softmax(-1).mean()) for probe, s in zip(probes, states.values(), strict=True))
-    after = sum(
-        float(-probe(s - 0.1 * s.grad).log_softmax(-1).mean()) for probe, s in zip(probes, states.values(), strict=True)
-    )
-    assert after < before
-    assert verdict.loss > 0
-
-
 def test_collapse_draws_the_states_of_a_slot_together():
     _, _, states, _ = adversary_gradients(Collapse(), alpha=1.0)
     slots = torch.tensor([0, 0, 0, 1, 1, 1])
@@ -192,7 +174,7 @@ def test_the_whole_objective_by_hand(example):
     with torch.no_grad():
         teacher = reference(asked.input_ids).logits
     alpha, labels = 0.37, torch.tensor([0, 1])
-    terms = objective(Step(alpha, labels, torch.tensor([0, 0]), asked, told, None, teacher, None))
+    terms = objective(StepInputs(alpha, labels, torch.tensor([0, 0]), asked, told, None, teacher, None))
     terms["total"].backward()
     trained = {name: p.grad.clone() for name, p in model.named_parameters()}
     probe_gradient = objective.probes[0].readout.weight.grad.clone()
@@ -229,7 +211,7 @@ def test_retained_texts_and_the_kl_before_the_answer(example):
     objective = Objective(model, config, classes=2)
     assert objective.layers == ["model.layers.0", "model.layers.1"]
     slots = torch.tensor([0, 0])
-    terms = objective(Step(1.0, torch.tensor([0, 1]), slots, asked, told, kept, teacher, teacher_kept))
+    terms = objective(StepInputs(1.0, torch.tensor([0, 1]), slots, asked, told, kept, teacher, teacher_kept))
     before_answer = torch.tensor([[True, False, True], [True, False, True]])
     with torch.no_grad():
         kl = kl_divergence(model(asked.input_ids).logits[before_answer], teacher[before_answer])

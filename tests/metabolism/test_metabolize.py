@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 from mnemotomy.core.errors import DataError, ModelError, TrainingError
 from mnemotomy.core.fingerprints import fingerprint
 from mnemotomy.data.fact import Fact
+from mnemotomy.data.fact_file import read_format
 from mnemotomy.metabolism import loop
 from mnemotomy.metabolism.metabolize import metabolize
 from mnemotomy.metabolism.objective import Objective
@@ -200,7 +201,7 @@ def test_a_saved_folder_loads_and_records_the_run(tokenizer, tmp_path):
     record = json.loads((tmp_path / "model" / "metabolism.json").read_text())
     assert record["config"]["lambda_kl"] == 5.0
     assert record["versions"]["torch"]
-    assert json.loads((tmp_path / "model" / "prompt_format.json").read_text())["in_context"] == FORMAT.in_context
+    assert read_format(tmp_path / "model") == FORMAT
 
 
 def test_a_missing_retain_set_is_refused(tokenizer):

@@ -20,7 +20,7 @@ from mnemotomy_bench.generative import digit_cells, show
 from mnemotomy_bench.generative.autoencoder import Subject
 from mnemotomy_bench.generative.baselines import BASELINES, ORIGINAL, RETRAIN, Ascent
 from mnemotomy_bench.generative.cases import CASES
-from mnemotomy_bench.generative.choosing import Choice
+from mnemotomy_bench.generative.choosing import Trial
 from mnemotomy_bench.generative.digit_cells import method_cell
 from mnemotomy_bench.generative.digits import METHODS, TITLES, run_digits
 from mnemotomy_bench.generative.erasing import ERASURES, PARTS, Erasure, dense_engram
@@ -197,9 +197,9 @@ def test_the_projector_erases_what_exceeds_the_share(subject):
 
 
 def test_what_erases_and_spares_the_others_ranks_first():
-    erased, gentle, weak = Choice(0.9, 0.3, True), Choice(0.8, 0.2, True), Choice(0.5, 0.1, False)
+    erased, gentle, weak = Trial(0.9, 0.3, True), Trial(0.8, 0.2, True), Trial(0.5, 0.1, False)
     assert max([erased, weak, gentle], key=lambda one: one.rank) is gentle
-    assert max([weak, Choice(0.6, 0.5, False)], key=lambda one: one.rank).own == 0.6
+    assert max([weak, Trial(0.6, 0.5, False)], key=lambda one: one.rank).own == 0.6
 
 
 def test_ascent_ends_once_the_digit_is_erased(subject):

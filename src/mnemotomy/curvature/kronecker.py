@@ -14,7 +14,7 @@ from torch import Tensor
 from mnemotomy.core.errors import ConfigurationError, NonFiniteError
 
 
-class Spectrum(NamedTuple):
+class Eigenbasis(NamedTuple):
     """The eigenvalues of a second moment, ascending and none below 0, and its eigenvectors as columns."""
 
     values: Float[Tensor, " d"]
@@ -35,10 +35,10 @@ class Side:
         self._inverse: tuple[float, Float[Tensor, "d d"] | None] | None = None
 
     @cached_property
-    def spectrum(self) -> Spectrum:
+    def spectrum(self) -> Eigenbasis:
         """The eigendecomposition of the moment."""
         values, vectors = torch.linalg.eigh(self.moment.double())
-        return Spectrum(values.clamp_min(0.0).to(self.moment), vectors.to(self.moment))
+        return Eigenbasis(values.clamp_min(0.0).to(self.moment), vectors.to(self.moment))
 
     def inverse(self, damping: float) -> Float[Tensor, "d d"] | None:
         """``(M + δ m̄ I)⁻¹`` with m̄ the mean eigenvalue, by Cholesky: a ninth of the work of a spectrum.

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mnemotomy.core.errors import DataError
-from mnemotomy.core.files import output_file, write_text
+from mnemotomy.core.files import output_file
 from mnemotomy.data.fact import Fact, PromptFormat, check_facts
 from mnemotomy.data.fact_templates import Templates
 from mnemotomy.data.json_lines import json_lines
@@ -114,19 +114,3 @@ def read_format(folder: str | Path) -> PromptFormat | None:
         return PromptFormat(**values)
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
-
-
-def write_format(format: PromptFormat, folder: str | Path) -> Path:
-    """Write a model's prompt format into its folder; returns the file.
-
-    Raises:
-        DataError: there is no such folder, or it cannot be written.
-    """
-    path = Path(folder) / FILE
-    if not path.parent.is_dir():
-        raise DataError(f"there is no model folder {path.parent}; save the model first")
-    try:
-        write_text(path, json.dumps(asdict(format), indent=2, ensure_ascii=False) + "\n")
-    except OSError as error:
-        raise DataError(f"cannot write {path}: {error.strerror}") from error
-    return path

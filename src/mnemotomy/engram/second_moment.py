@@ -16,7 +16,7 @@ _SMALLEST_SQUARE = 1e-30  # a cut of 1e-6 and float32's precision of 1e-7 above 
 class SecondMoment:
     """The second moment of one input over the rows of one concept.
 
-    Σ is symmetric: ``pack_`` keeps the upper triangle only, and ``second`` restores the matrix on demand.
+    Σ is symmetric: ``from_triangle`` keeps the upper triangle only, and ``second`` restores the matrix on demand.
 
     Args:
         second: ``[d, d]``; ``[groups, d, d]`` for grouped convolutions; ``[size]``, a diagonal, for one-hot rows.
@@ -74,10 +74,6 @@ class SecondMoment:
             return False
         largest = float(self._stored.max())  # on the diagonal, as Σ is positive semidefinite
         return largest < _SMALLEST_SQUARE and (largest > 0.0 or bool(self.first.any()))
-
-    def pack_(self) -> None:
-        """Keep the upper triangle only: half the memory."""
-        self._stored, self._packed = self.triangle, True
 
     def rounded(self, dtype: torch.dtype) -> SecondMoment:
         """The same in ``dtype``; itself if it already is."""

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from mnemotomy.core.seeds import mix
-from mnemotomy.metabolism.objective import Counts, Objective, Step
+from mnemotomy.metabolism.objective import Counts, Objective, StepInputs
 from mnemotomy.metabolism.reference import Reference
 from mnemotomy.metabolism.rlcp import RLCP, Training
 from mnemotomy.metabolism.setup import Retained
@@ -34,7 +34,7 @@ class Material:
 
 
 @dataclass(frozen=True)
-class Run:
+class SavedRun:
     """Where a run is saved.
 
     Attributes:
@@ -48,7 +48,7 @@ class Run:
     progress: bool = True
 
 
-def train(objective: Objective, config: RLCP, material: Material, run: Run) -> Outcome:
+def train(objective: Objective, config: RLCP, material: Material, run: SavedRun) -> Outcome:
     """Minimise the objective over the facts' prompts.
 
     A non-finite loss or gradient ends the run with the last good weights (``training.loop.train``).
@@ -76,7 +76,7 @@ def train(objective: Objective, config: RLCP, material: Material, run: Run) -> O
     )
 
 
-def _loss(objective: nn.Module, part: Step) -> Terms:
+def _loss(objective: nn.Module, part: StepInputs) -> Terms:
     terms = objective(part)
     return Terms(terms["total"], {name: float(value.detach()) for name, value in terms.items()})
 
@@ -93,7 +93,7 @@ class Steps:
         self.per_epoch = math.ceil(batches / (processes * training.accumulation))
         self.total = self.per_epoch * training.epochs
 
-    def of_epoch(self, epoch: int, accelerator: Any) -> Iterator[Update[Step]]:
+    def of_epoch(self, epoch: int, accelerator: Any) -> Iterator[Update[StepInputs]]:
         """The updates of an epoch. Each term is a mean over all parts of all processes."""
         for number in range(epoch * self.per_epoch, (epoch + 1) * self.per_epoch):
             progress = number / max(1, self.total - 1)
@@ -106,7 +106,7 @@ class Steps:
             seed = mix(self.config.training.seed, number, self.process)
             yield Update(shared, seed, {"progress": progress, "alpha": steps[0].alpha})
 
-    def parts(self, number: int, device: torch.device) -> Iterator[Step]:
+    def parts(self, number: int, device: torch.device) -> Iterator[StepInputs]:
         """The batches that this process accumulates for update ``number``."""
         training = self.config.training
         order = self.material.streams.order(
@@ -119,7 +119,7 @@ class Steps:
             position = first + part * self.processes
             yield self._step(order[position % len(order)], number * each + part * self.processes + self.process, device)
 
-    def _step(self, indices: list[int], draw: int, device: torch.device) -> Step:
+    def _step(self, indices: list[int], draw: int, device: torch.device) -> StepInputs:
         config, streams, retained = self.config, self.material.streams, self.material.retained
         labels, slots = streams.labels(indices)
         asked = streams.without_context(indices) if config.needs_prompts else None
@@ -132,7 +132,7 @@ class Steps:
             chosen = torch.randperm(len(retained), generator=generator)[:size].tolist()
         kept = retained.encode(chosen) if chosen else None
         asked, told, kept = (_to(texts, device) for texts in (asked, told, kept))
-        return Step(
+        return StepInputs(
             alpha=config.schedule(number / max(1, self.total - 1)),
             labels=labels.to(device),
             slots=slots.to(device),

@@ -21,7 +21,7 @@ from mnemotomy.core.modules import check_window, keeping_flags, window_of
 from mnemotomy.core.version import versions
 from mnemotomy.data.fact import Fact, PromptFormat, check_facts
 from mnemotomy.data.fact_file import FILE
-from mnemotomy.metabolism.loop import Material, Run, train
+from mnemotomy.metabolism.loop import Material, SavedRun, train
 from mnemotomy.metabolism.objective import Objective
 from mnemotomy.metabolism.probe import resolve_layer
 from mnemotomy.metabolism.rlcp import RLCP, described
@@ -121,7 +121,7 @@ def metabolize(
         "versions": versions(),
     }
     contents = [{name: value for name, value in fact.items() if name != "where"} for fact in record["facts"]]
-    run = Run(None if out is None else Path(out), key(record | {"facts": contents}), progress=progress)
+    run = SavedRun(None if out is None else Path(out), key(record | {"facts": contents}), progress=progress)
     # check everything before changing the model
     resolve_layer(model, config.layer)
     if run.folder is not None:
@@ -134,7 +134,7 @@ def metabolize(
     return Metabolized(model.eval(), tokenizer, outcome.records, outcome.stopped, record, format)
 
 
-def _trained(model: nn.Module, config: RLCP, streams: Streams, kept: Retained, run: Run) -> Outcome:
+def _trained(model: nn.Module, config: RLCP, streams: Streams, kept: Retained, run: SavedRun) -> Outcome:
     """Train in place. An adapter is merged at the end, or removed if training fails."""
     lora, seed = config.training.lora, config.training.seed
     reference = None

@@ -26,7 +26,7 @@ class Counts(NamedTuple):
     retained: float = 1.0
 
 
-class Step(NamedTuple):
+class StepInputs(NamedTuple):
     """The input of one step.
 
     Attributes:
@@ -84,7 +84,7 @@ class Objective(nn.Module):
         self.layers = where
         self.probes = self.adversary.probes(hidden_size(base), classes, len(where))
 
-    def forward(self, step: Step) -> dict[str, Tensor]:
+    def forward(self, step: StepInputs) -> dict[str, Tensor]:
         """Each term times its share, and their weighted sum as ``total``."""
         terms: dict[str, Tensor] = {}
         total: Tensor | float = 0.0
@@ -101,7 +101,7 @@ class Objective(nn.Module):
             total = total + self.config.lambda_retain * terms["L_retain"]
         return {**terms, "total": torch.as_tensor(total)}
 
-    def _without_context(self, step: Step, asked: Sequences, terms: dict[str, Tensor]) -> Tensor:
+    def _without_context(self, step: StepInputs, asked: Sequences, terms: dict[str, Tensor]) -> Tensor:
         config = self.config
         with hidden_states(unwrapped(self.model), self.layers) as outputs:
             logits = self._logits(asked)

@@ -128,27 +128,6 @@ class Reversal(Adversary):
 
 
 @dataclass(frozen=True)
-class Uniform(Adversary):
-    """A probe at every block from l* on learns to read the facts; the model makes the probe's answer uniform.
-
-    The model's loss is the divergence of that answer from uniform, which is at least 0.
-    """
-
-    deeper: ClassVar[bool] = True
-
-    def loss(
-        self, probe_loss: Tensor, probes: nn.ModuleList, states: States, labels: Tensor, slots: Tensor, alpha: float
-    ) -> Tensor:
-        learning, fooling = probe_loss, probe_loss.new_zeros(())
-        for number, (probe, state) in enumerate(zip(probes, states.values(), strict=True)):
-            if number:
-                learning = learning + nn.functional.cross_entropy(probe(state.detach()), labels)
-            said = _frozen(probe, state).log_softmax(-1)
-            fooling = fooling - said.mean() - torch.log(torch.tensor(float(said.shape[-1])))
-        return learning + alpha * fooling
-
-
-@dataclass(frozen=True)
 class Collapse(Adversary):
     """Pull the states of all facts asked with the same prompt to their mean, at every block from l* on.
 
@@ -179,12 +158,6 @@ def spread(states: Float[Tensor, "n d"], slots: Int[Tensor, " n"]) -> Tensor:
     with torch.autocast(states.device.type, enabled=False):  # small differences matter
         means = same @ states / same.sum(1, keepdim=True)
     return (states - means).square().sum() / states.detach().square().sum().clamp_min(1e-30)
-
-
-def _frozen(probe: nn.Module, states: Tensor) -> Tensor:
-    """The probe's logits, with a gradient for the states but not for the probe."""
-    parameters = {name: parameter.detach() for name, parameter in probe.named_parameters()}
-    return torch.func.functional_call(probe, parameters, (states,))
 
 
 _HALF = -0.7  # log-probability at which `Unlikelihood` changes formula

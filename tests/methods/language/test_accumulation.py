@@ -14,7 +14,7 @@ from mnemotomy.methods.language.alt_po import AltPO
 from mnemotomy.methods.language.grad_diff import GradDiff, GradientAscent
 from mnemotomy.methods.language.gradient import GradientMethod
 from mnemotomy.methods.language.idk import IdkDPO, IdkNLL
-from mnemotomy.methods.language.loop import Run, steps_of_epoch
+from mnemotomy.methods.language.loop import DescentRun, steps_of_epoch
 from mnemotomy.methods.language.npo import NPO, SimNPO
 from mnemotomy.methods.language.problem import TextProblem
 from mnemotomy.methods.language.rlcp import RLCPUnlearning
@@ -47,7 +47,7 @@ def unequal() -> TextProblem:
 def gradient(method: GradientMethod, problem: TextProblem, parts: int) -> torch.Tensor:
     """Of the first update, cut into so many parts; a probe's included."""
     loss, model = method.objective(problem), copy.deepcopy(problem.model).eval()
-    run = Run("test", len(problem.forget), len(problem.retain))
+    run = DescentRun("test", len(problem.forget), len(problem.retain))
     step = next(steps_of_epoch(run, dataclasses.replace(method, batch_size=16), 0))._replace(progress=0.5)
     cut = step.parts(parts)
     assert len(cut) == parts

@@ -24,7 +24,7 @@ from mnemotomy.methods.language.engram import (
     EngramWeightNorm,
     Steep,
 )
-from mnemotomy.methods.language.engram_automatic import Choice, EngramAutomatic, swapped
+from mnemotomy.methods.language.engram_automatic import EngramAutomatic, SteepChoice, swapped
 from mnemotomy.methods.language.engram_layerwise import EngramLayerwise
 from mnemotomy.methods.language.problem import TextProblem, sequences
 from mnemotomy.methods.language.task_arithmetic import TaskArithmetic
@@ -207,8 +207,8 @@ def test_swaps_answers_far_apart() -> None:
 
 
 def test_score_is_a_harmonic_mean() -> None:
-    assert Choice(2.0, 1.0, 0.5, 1.0).score == pytest.approx(2 / 3)
-    assert Choice(2.0, 1.0, -0.1, 1.0).score == 0.0
+    assert SteepChoice(2.0, 1.0, 0.5, 1.0).score == pytest.approx(2 / 3)
+    assert SteepChoice(2.0, 1.0, -0.1, 1.0).score == 0.0
 
 
 def test_automatic_takes_the_best_of_what_it_tries(problem: TextProblem) -> None:

@@ -15,7 +15,7 @@ from torch import nn
 
 from mnemotomy.core.errors import TrainingError
 from mnemotomy.methods.language.grad_diff import GradDiff, GradientAscent
-from mnemotomy.methods.language.loop import Descent, Run, rate, steps_of_epoch
+from mnemotomy.methods.language.loop import Descent, DescentRun, rate, steps_of_epoch
 from mnemotomy.methods.language.npo import NPO
 from mnemotomy.methods.language.problem import TextProblem
 from mnemotomy.training.adapter import LoRA
@@ -23,7 +23,7 @@ from mnemotomy.training.checkpoint import CHECKPOINT, Progress, progress_of
 
 
 def test_an_epoch_has_each_example_to_forget_once():
-    settings, run = Descent(batch_size=4), Run("test", 10, 3, seed=5)
+    settings, run = Descent(batch_size=4), DescentRun("test", 10, 3, seed=5)
     steps = list(steps_of_epoch(run, settings, 1))
     assert [len(step.forget) for step in steps] == [4, 4, 2]
     assert sorted(index for step in steps for index in step.forget) == list(range(10))

@@ -21,7 +21,7 @@ from mnemotomy.methods.language.grad_diff import GradDiff, GradientAscent
 from mnemotomy.methods.language.gradient import GradientMethod
 from mnemotomy.methods.language.hybrid import Hybrid
 from mnemotomy.methods.language.idk import IdkDPO, IdkNLL, read_refusals, refused
-from mnemotomy.methods.language.loop import Descent, Run, steps_of_epoch
+from mnemotomy.methods.language.loop import Descent, DescentRun, steps_of_epoch
 from mnemotomy.methods.language.npo import NPO, SimNPO
 from mnemotomy.methods.language.problem import LanguageMethod, TextProblem, sequences
 from mnemotomy.methods.language.rlcp import RLCPObjective, RLCPUnlearning
@@ -99,7 +99,7 @@ def test_idk_nll_teaches_refusals():
 
 def test_refusals_are_drawn_anew_and_reproducibly(tmp_path: Path):
     asked = problem()
-    draw, run = refused(asked, None), Run("test", 2, 4)
+    draw, run = refused(asked, None), DescentRun("test", 2, 4)
     first, second = (next(iter(steps_of_epoch(run, Descent(), epoch))) for epoch in (0, 1))
     assert draw(first) == refused(asked, None)(first) != draw(second)
     assert len(set(read_refusals())) >= 20
@@ -146,7 +146,7 @@ def test_rlcp_reads_the_first_token_of_the_answer_where_it_is_predicted():
     assert objective.classes == [sorted(set(firsts)).index(token) for token in firsts]
     told = asked.tokenizer.decode(objective.told[0].input_ids)
     assert "Context: Kyoto lies in Japan .\nIn which country is Kyoto?" in told
-    step = next(iter(steps_of_epoch(Run("test", 2, 4), Descent(), 0)))
+    step = next(iter(steps_of_epoch(DescentRun("test", 2, 4), Descent(), 0)))
     for on in ("retain", "asked"):
         method = RLCPUnlearning(lambda_adv=0.0, lambda_rag=0.0, suppression=0.0, kl_on=on)
         assert float(RLCPObjective(method, asked)(asked.model, step).detach()) == pytest.approx(0.0, abs=1e-6)
@@ -155,7 +155,7 @@ def test_rlcp_reads_the_first_token_of_the_answer_where_it_is_predicted():
 def test_rlcp_counts_the_answers_tokens_alike():
     """The terms on answers read from context and on retained ones, against whole forward passes of each example."""
     asked, off = problem(), {"lambda_adv": 0.0, "suppression": 0.0}
-    step = next(iter(steps_of_epoch(Run("test", 2, 4), Descent(), 0)))
+    step = next(iter(steps_of_epoch(DescentRun("test", 2, 4), Descent(), 0)))
     model = copy.deepcopy(asked.model)
     with torch.no_grad():
         model.lm_head.weight.add_(0.05 * torch.randn(model.lm_head.weight.shape, generator=torch.manual_seed(0)))

@@ -17,7 +17,7 @@ from mnemotomy.data.examples import Examples
 from mnemotomy.methods.classifiers.gradient import SGDSettings, train_by_sgd
 from mnemotomy_bench.generative.autoencoder import Subject
 from mnemotomy_bench.generative.cases import Case
-from mnemotomy_bench.generative.choosing import Choice, Outcome
+from mnemotomy_bench.generative.choosing import Outcome, Trial
 from mnemotomy_bench.generative.observing import mean_error
 from mnemotomy_bench.vision.networks.conv_autoencoder import ConvAutoencoder
 
@@ -53,7 +53,7 @@ class Ascent:
     def __call__(self, subject: Subject, digit: int) -> Outcome:
         """A copy of the original, trained further."""
         start = time.perf_counter()
-        tried: list[tuple[Choice, ConvAutoencoder]] = []
+        tried: list[tuple[Trial, ConvAutoencoder]] = []
         for rate in self.rates:
             model = copy.deepcopy(subject.original)
             try:
@@ -62,7 +62,7 @@ class Ascent:
                 continue
             own, others = (mean_error(model, read) for read in (subject.read_own(digit), subject.read_others(digit)))
             config = {"learning_rate": rate, "steps": taken, "beta": self.beta}
-            tried.append((Choice(own, others, own >= float(subject.erased_at[digit]), config), model))
+            tried.append((Trial(own, others, own >= float(subject.erased_at[digit]), config), model))
         if not tried:
             raise TrainingError(f"{self.name}: diverged at every learning rate of {list(self.rates)}; add a lower one")
         choice, model = max(tried, key=lambda one: one[0].rank)

@@ -9,7 +9,7 @@ from mnemotomy_bench.vision.networks.conv_autoencoder import ConvAutoencoder
 
 
 @dataclass(frozen=True)
-class Choice:
+class Trial:
     """A configuration, and its errors on the training images that settings are chosen on.
 
     Attributes:

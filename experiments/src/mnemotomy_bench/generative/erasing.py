@@ -15,7 +15,7 @@ from mnemotomy.engram.edit import Edit
 from mnemotomy.engram.filters import Hard, Soft
 from mnemotomy_bench.generative.autoencoder import Subject
 from mnemotomy_bench.generative.cases import Case
-from mnemotomy_bench.generative.choosing import Choice, Outcome
+from mnemotomy_bench.generative.choosing import Outcome, Trial
 from mnemotomy_bench.generative.observing import mean_error
 
 PARTS: dict[str, Callable[[str, nn.Module], bool]] = {
@@ -72,7 +72,7 @@ class Erasure:
         edited = edit.apply(subject.original, check=False)
         return Outcome(edited, choice.config, time.perf_counter() - start + sum(one.seconds for one in engrams))
 
-    def _strongest_needed(self, subject: Subject, engram: DenseEngram, part: str) -> tuple[Choice, Edit]:
+    def _strongest_needed(self, subject: Subject, engram: DenseEngram, part: str) -> tuple[Trial, Edit]:
         """The smallest strength that erases, or the one that leaves the digit the highest error."""
         digit, sites = engram.digit, engram.sites(part)
         found: list[tuple[float, float]] = []
@@ -90,7 +90,7 @@ class Erasure:
             with edit.on(subject.original, check=False):
                 others = mean_error(subject.original, subject.read_others(digit))
         config = {"part": part, "threshold": engram.threshold, "strength": strength}
-        return Choice(own, others, own >= target, config), edit
+        return Trial(own, others, own >= target, config), edit
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -20,7 +18,7 @@ def linear_cka(first: Float[Tensor, "n a"], second: Float[Tensor, "n b"]) -> flo
     Raises:
         DataError: the rows differ in number, there are fewer than two, or a feature is not finite.
     """
-    x, y = _pair(first, second, at_least=2)
+    x, y = _pair(first, second)
     if max(x.shape[1], y.shape[1]) <= len(x):
         cross, own, other = (x.mT @ y).square().sum(), (x.mT @ x).norm(), (y.mT @ y).norm()
     else:  # the same numbers from [n, n] Gram matrices, where those are smaller
@@ -29,45 +27,12 @@ def linear_cka(first: Float[Tensor, "n a"], second: Float[Tensor, "n b"]) -> flo
     return float(cross / (own * other)) if own > 0 and other > 0 else 0.0
 
 
-def minibatch_cka(batches: Iterable[tuple[Float[Tensor, "n a"], Float[Tensor, "n b"]]]) -> float:
-    """Linear CKA from batches that are never in memory together (Nguyen et al. 2021).
-
-    ``Σ HSIC₁(K, L) / (√Σ HSIC₁(K, K) √Σ HSIC₁(L, L))`` over batches. HSIC₁ is unbiased, so the result does
-    not depend on the batch size, except for noise; it may fall a little below 0. All batches have the same weight:
-    make them equal in size. 0 if one of the representations is constant.
-
-    Raises:
-        DataError: there is no batch, or one has fewer than four rows; and as ``linear_cka``.
-    """
-    sums = torch.zeros(3, dtype=torch.float64)
-    count = 0
-    for first, second in batches:
-        x, y = _pair(first, second, at_least=4)
-        K, L = x @ x.mT, y @ y.mT
-        sums += torch.stack([unbiased_hsic(K, L), unbiased_hsic(K, K), unbiased_hsic(L, L)]).cpu()
-        count += 1
-    if not count:
-        raise DataError("there are no batches to compare")
-    cross, own, other = sums.tolist()
-    return float(cross / (own * other) ** 0.5) if own > 0 and other > 0 else 0.0
-
-
-def unbiased_hsic(K: Float[Tensor, "n n"], L: Float[Tensor, "n n"]) -> Float[Tensor, ""]:
-    """HSIC₁ of two Gram matrices (Song et al. 2012; Nguyen et al. 2021); ``n`` is at least 4."""
-    n = len(K)
-    K, L = K.clone().fill_diagonal_(0), L.clone().fill_diagonal_(0)
-    traces = (K * L).sum()
-    means = K.sum() * L.sum() / ((n - 1) * (n - 2))
-    rows = 2 / (n - 2) * (K.sum(0) @ L.sum(1))
-    return (traces + means - rows) / (n * (n - 3))
-
-
-def _pair(first: Tensor, second: Tensor, at_least: int) -> tuple[Tensor, Tensor]:
-    """Both as centred rows in float64; HSIC₁ is the same without centring, except for rounding."""
+def _pair(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+    """Both as centred rows in float64."""
     if len(first) != len(second):
         raise DataError(f"{len(first)} rows cannot be compared with {len(second)}; give both models the same examples")
-    if len(first) < at_least:
-        raise DataError(f"{len(first)} rows are too few for this form of CKA; give at least {at_least}")
+    if len(first) < 2:
+        raise DataError(f"{len(first)} rows are too few for CKA; give at least 2")
     x, y = first.detach().flatten(1).double(), second.detach().flatten(1).double()
     if not bool(torch.isfinite(x).all() and torch.isfinite(y).all()):
         raise DataError("a feature is NaN or infinite; there is nothing to compare")

@@ -30,7 +30,7 @@ CLUSTERED = 500
 
 
 @dataclass(frozen=True)
-class Reading:
+class HeadReading:
     """The head's inputs for both sets, and their classes."""
 
     forget: Float[Tensor, "n d"]
@@ -48,7 +48,7 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class Choice:
+class FilterChoice:
     """A filter with the strengths chosen for it, and the accuracies that they leave on the training examples read.
 
     Attributes:
@@ -65,7 +65,7 @@ class Choice:
     head_strength: float
     forget: float
     retain: float
-    reading: Reading = field(repr=False)
+    reading: HeadReading = field(repr=False)
 
     @property
     def accuracy(self) -> float:
@@ -102,9 +102,9 @@ class ClassifierEngramAutomatic(EngramMethod):
     of their own; pushed too little, the class is only masked by the head. So the layers before the head are edited
     until the forget set's features lie where the others do, and the head just enough to leave at most
     ``erased_at_most`` of the forget set recognised: a model that never saw the class recognises none of it. Among all
-    filters and α of the layers whose ``Choice.accuracy`` is within ``tolerance`` of the highest, the pair with the
-    greatest ``Choice.mixing`` wins. Batch normalisation is recalibrated on the retain set (``recalibrate_``), for the
-    choice and at the end.
+    filters and α of the layers whose ``accuracy`` is within ``tolerance`` of the highest, the pair with the greatest
+    ``mixing`` wins (``FilterChoice``). Batch normalisation is recalibrated on the retain set (``recalibrate_``), for
+    the choice and at the end.
 
     Attributes:
         excesses: thresholds τ (``filters.Hard``), each as a share of the way from ``n⁺/N`` (in examples), the μ of a
@@ -158,27 +158,27 @@ class ClassifierEngramAutomatic(EngramMethod):
     def edit(self, problem: Problem, model: nn.Module, atlas: Atlas) -> Edit:
         return self.choose_edit(problem, model, atlas)[1]
 
-    def choose(self, problem: Problem) -> Choice:
+    def choose(self, problem: Problem) -> FilterChoice:
         """The first round's choice."""
         return self.choose_edit(problem, problem.model, self.atlas_of(problem.model, problem))[0]
 
-    def choose_edit(self, problem: Problem, model: nn.Module, atlas: Atlas) -> tuple[Choice, Edit]:
+    def choose_edit(self, problem: Problem, model: nn.Module, atlas: Atlas) -> tuple[FilterChoice, Edit]:
         """The choice for ``model`` and the edit that follows from it; of the problem, only the examples are read."""
         read = tuple(examples.drawn(self.read, problem.seed) for examples in (problem.forget, problem.retain))
         head = head_of(model, problem.forget)
         place = head_site(head, atlas)
         layers = [name for name in atlas.sites if name != place]
-        found: list[tuple[Choice, Edit]] = []
+        found: list[tuple[FilterChoice, Edit]] = []
         for filter in self._filters(problem):
             deltas = atlas.engram(FORGET, filter, outputs=self.outputs).materialize().terms[0].deltas
             for strength in sorted(self.strengths) if layers else [0.0]:
                 edit = Edit((Term(dict.fromkeys(layers, -strength), deltas),))
                 with edit.on(model, check=False), recalibrated(model, inputs_of(read[1], self.batch_size)):
                     forget, retain = (read_head(model, head, examples).inputs for examples in read)
-                reading = Reading(forget, retain, read[0].labels.cpu(), read[1].labels.cpu())
+                reading = HeadReading(forget, retain, read[0].labels.cpu(), read[1].labels.cpu())
                 head_strength, left = self._head_strength(reading, head, deltas[place])
                 kept = reading.retained(_without(head, deltas[place], head_strength))
-                choice = Choice(filter, strength, head_strength, left, kept, reading)
+                choice = FilterChoice(filter, strength, head_strength, left, kept, reading)
                 found.append((choice, edit + Edit((Term({place: -head_strength}, deltas),))))
         enough = max(choice.accuracy for choice, _ in found) - self.tolerance
         return max((one for one in found if one[0].accuracy >= enough), key=lambda one: one[0].mixing)
@@ -188,7 +188,9 @@ class ClassifierEngramAutomatic(EngramMethod):
         yield from (Power(exponent) for exponent in self.exponents)
         yield from (Hard(share + excess * (1.0 - share)) for excess in sorted(self.excesses, reverse=True))
 
-    def _head_strength(self, reading: Reading, head: nn.Linear, engram: Float[Tensor, "out d"]) -> tuple[float, float]:
+    def _head_strength(
+        self, reading: HeadReading, head: nn.Linear, engram: Float[Tensor, "out d"]
+    ) -> tuple[float, float]:
         """The smallest strength that erases, otherwise the one that leaves least, and the accuracy it leaves."""
         tried: list[tuple[float, float]] = []
         for strength in sorted(self.head_strengths):

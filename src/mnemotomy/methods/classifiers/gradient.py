@@ -17,7 +17,7 @@ from mnemotomy.methods.classifiers.problem import ClassifierMethod, Problem
 from mnemotomy.training.loop import Run, Update, train
 from mnemotomy.training.optimiser import Optimiser, trained_parameters
 
-Step = TypeVar("Step")
+Batch = TypeVar("Batch")
 Scalar = Float[Tensor, ""]
 Mask = Mapping[str, Bool[Tensor, "..."]]
 """By parameter, True where it may change."""
@@ -51,8 +51,8 @@ class SGDSettings:
 
 def train_by_sgd(
     model: nn.Module,
-    draw: Callable[[torch.Generator], Iterable[Step]],
-    loss: Callable[[nn.Module, Step], Scalar],
+    draw: Callable[[torch.Generator], Iterable[Batch]],
+    loss: Callable[[nn.Module, Batch], Scalar],
     settings: SGDSettings,
     *,
     seed: int,
@@ -111,8 +111,8 @@ class ClassifierGradientMethod(SGDSettings, ClassifierMethod):
     def train(
         self,
         problem: Problem,
-        draw: Callable[[torch.Generator], Iterable[Step]],
-        loss: Callable[[nn.Module, Step], Scalar],
+        draw: Callable[[torch.Generator], Iterable[Batch]],
+        loss: Callable[[nn.Module, Batch], Scalar],
         mask: Mask | None = None,
     ) -> nn.Module:
         """A copy of the problem's model after ``train_by_sgd``."""

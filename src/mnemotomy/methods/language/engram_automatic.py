@@ -24,7 +24,7 @@ from mnemotomy.text.encoding import Encoded
 from mnemotomy.text.records import TextExample
 
 
-class Choice(NamedTuple):
+class SteepChoice(NamedTuple):
     """A filter's threshold with a strength, and their effect.
 
     Attributes:
@@ -108,7 +108,7 @@ class EngramAutomatic(ClosedForm):
             edit.apply_(model, check=False, tied="untie")
         return model
 
-    def choose(self, problem: TextProblem) -> Choice:
+    def choose(self, problem: TextProblem) -> SteepChoice:
         """The first round's choice."""
         read, judge = self._prepare(problem)
         atlas = self.atlas(problem.model, self.moments(problem.model, read))
@@ -130,8 +130,8 @@ class EngramAutomatic(ClosedForm):
         )
         return read, _Judge(sequences(problem, forget), sequences(problem, kept), known, min(unseen, known), retained)
 
-    def _choose(self, model: nn.Module, atlas: Atlas, judge: _Judge, problem: TextProblem) -> tuple[Choice, Edit]:
-        best: tuple[Choice, Edit] | None = None
+    def _choose(self, model: nn.Module, atlas: Atlas, judge: _Judge, problem: TextProblem) -> tuple[SteepChoice, Edit]:
+        best: tuple[SteepChoice, Edit] | None = None
         for times in self.times:
             engram = atlas.engram(FORGET, Steep(times)).materialize()
             for choice in self._rising(model, engram, times, judge, problem):
@@ -142,7 +142,7 @@ class EngramAutomatic(ClosedForm):
 
     def _rising(
         self, model: nn.Module, engram: Edit, times: float, judge: _Judge, problem: TextProblem
-    ) -> Iterator[Choice]:
+    ) -> Iterator[SteepChoice]:
         """One choice per strength, until the score has fallen twice or the model breaks."""
         best, falls = 0.0, 0
         for strength in sorted(self.strengths):
@@ -153,7 +153,9 @@ class EngramAutomatic(ClosedForm):
             except NonFiniteError:
                 return
             progress = (judge.known - left) / max(judge.known - judge.unseen, 1e-30)
-            choice = Choice(times, strength, 1.0 - abs(1.0 - progress) if progress > 1.0 else progress, min(1.0, kept))
+            choice = SteepChoice(
+                times, strength, 1.0 - abs(1.0 - progress) if progress > 1.0 else progress, min(1.0, kept)
+            )
             yield choice
             falls += choice.score < best
             best = max(best, choice.score)

@@ -17,7 +17,7 @@ from mnemotomy.core.keys import key
 from mnemotomy.core.modules import device_of, observing
 from mnemotomy.metabolism.terms import kl_divergence
 from mnemotomy.methods.base import Family
-from mnemotomy.methods.language.loop import Descent, Loss, Run, Step, descend
+from mnemotomy.methods.language.loop import Descent, DescentRun, Loss, Step, descend
 from mnemotomy.methods.language.losses import negative_log_likelihood
 from mnemotomy.methods.language.predictions import predict, predicted
 from mnemotomy.methods.language.problem import LanguageMethod, TextProblem, sequences
@@ -80,7 +80,7 @@ class GradientMethod(Descent, LanguageMethod):
         if model is problem.model:
             raise ConfigurationError(f"{self.name} would train the problem's own model, its reference; give a copy")
         path, key = (None, "") if folder is None else (Path(folder), self.checkpoint_key(problem, model))
-        run = Run(self.name, len(problem.forget), len(problem.retain), problem.seed, path, key)
+        run = DescentRun(self.name, len(problem.forget), len(problem.retain), problem.seed, path, key)
         return descend(model, loss, self, run, companion=loss if isinstance(loss, nn.Module) else None)
 
     @abstractmethod

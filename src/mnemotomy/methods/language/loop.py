@@ -124,7 +124,7 @@ class Descent:
 
 
 @dataclass(frozen=True)
-class Run:
+class DescentRun:
     """A run, apart from its settings.
 
     Attributes:
@@ -148,7 +148,7 @@ class Run:
 
 
 def descend(
-    model: nn.Module, loss: Loss, settings: Descent, run: Run, *, companion: nn.Module | None = None
+    model: nn.Module, loss: Loss, settings: Descent, run: DescentRun, *, companion: nn.Module | None = None
 ) -> nn.Module:
     """Train ``model`` in place, on its device and in one process; return it in evaluation mode, any adapter merged.
 
@@ -183,7 +183,7 @@ def descend(
     return result.eval()
 
 
-def steps_of_epoch(run: Run, settings: Descent, epoch: int) -> Iterator[Step]:
+def steps_of_epoch(run: DescentRun, settings: Descent, epoch: int) -> Iterator[Step]:
     """The steps of an epoch: each example to forget once, paired with one to retain drawn at random."""
     draw = random.Random(f"{run.seed} epoch {epoch}")
     order = draw.sample(range(run.forget), run.forget)
@@ -201,7 +201,7 @@ def rate(number: int, per_epoch: int, settings: Descent) -> float:
     return linear(number, per_epoch * settings.epochs, round(per_epoch * settings.warmup_epochs))
 
 
-def _optimiser(model: nn.Module, companion: nn.Module | None, settings: Descent, run: Run) -> Optimiser:
+def _optimiser(model: nn.Module, companion: nn.Module | None, settings: Descent, run: DescentRun) -> Optimiser:
     groups = decaying_matrices(trained_parameters(model, run.name).values(), settings.weight_decay)
     if companion is not None and (own := list(companion.parameters())):
         highest = float(getattr(companion, "learning_rate", settings.learning_rate))

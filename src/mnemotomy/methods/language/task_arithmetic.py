@@ -17,7 +17,7 @@ from mnemotomy.methods.base import Family, SearchSpace
 from mnemotomy.methods.language.collecting import Collecting
 from mnemotomy.methods.language.delta import pretrained_of
 from mnemotomy.methods.language.gradient import forgotten, nll, over_tokens
-from mnemotomy.methods.language.loop import Descent, Run, descend
+from mnemotomy.methods.language.loop import Descent, DescentRun, descend
 from mnemotomy.methods.language.problem import LanguageMethod, TextProblem
 from mnemotomy.methods.registry import register
 
@@ -80,7 +80,7 @@ class TaskArithmetic(LanguageMethod):
             copy.deepcopy(pretrained),
             over_tokens(forgotten(problem), nll(problem)),
             self.training,
-            Run(self.name, len(problem.forget), len(problem.retain), problem.seed),
+            DescentRun(self.name, len(problem.forget), len(problem.retain), problem.seed),
         )
         after = sites_by_name(trained, names)
         vector = {name: after[name].weight() - before[name].weight() for name in names}
