@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -77,7 +78,7 @@ def test_all_keys_and_the_retain_model_scores_one(folder: Path, tmp_path: Path):
     assert found["scores"]["memorization"] == pytest.approx(1.0)
     assert found["scores"]["privacy"] == pytest.approx(1.0)
     assert json.loads((tmp_path / "TOFU_SUMMARY.json").read_text()) == {
-        key: value for key, value in found.items() if key not in ("scores", "left_out")
+        key: value for key, value in found.items() if key not in ("scores", "left_out", "rouge")
     }
     assert summary(read_evaluation(tmp_path)).keys() >= KEYS
     full = invoke(folder / "full", "--gold", folder / "retain90", *options[:-1], tmp_path, "--json", "-")
@@ -134,6 +135,19 @@ def test_the_users_own_files(folder: Path, tmp_path: Path):
     result = invoke(folder / "full", *options, "--holdout", unseen)
     assert result.exit_code == 0, result.output
     assert "mia_loss" in result.stdout
+
+
+def test_texts_in_other_scripts_get_rouge_by_unicodes_words(folder: Path, tmp_path: Path):
+    lines = [{"question": "In which country is Kyoto ?", "answer": "日本 の 都市"}]
+    file = write_lines(tmp_path / "forget.jsonl", lines)
+    options = ["--forget", file, "--retain", file, "--max-new-tokens", "4", "--out", tmp_path / "out", "--json", "-"]
+    with pytest.warns(UserWarning, match="drops 5 of 5 words of the true answers, such as '日'"):
+        assert json.loads(invoke(folder / "full", *options).stdout)["rouge"] == "ascii"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        result = invoke(folder / "full", *options, "--rouge", "unicode")
+    assert json.loads(result.stdout)["rouge"] == "unicode"
+    assert json.loads((tmp_path / "out" / "TOFU_EVAL.json").read_text())["forget_Q_A_ROUGE"]["words"] == "unicode"
 
 
 @pytest.mark.parametrize(

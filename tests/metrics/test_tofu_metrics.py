@@ -11,7 +11,7 @@ from observed_answers import observed
 from scipy.stats import hmean, ks_2samp
 from torch import Tensor
 
-from mnemotomy.core.errors import DataError
+from mnemotomy.core.errors import ConfigurationError, DataError
 from mnemotomy.metrics.tofu.aggregates import (
     PARTS,
     forget_quality,
@@ -33,10 +33,10 @@ from mnemotomy.metrics.tofu.answers import (
     normalised_probability,
     probability,
     retain_truth_ratio,
-    rouge,
     truth_ratio,
     zlib_attack,
 )
+from mnemotomy.metrics.tofu.rouge import rouge, unicode_words
 from mnemotomy.metrics.tofu.scores import Scores
 from mnemotomy.observe.answers import AnswerObservations
 
@@ -106,6 +106,46 @@ def test_rouge():
     assert rouge(["sat cat"], ["cat sat"])["rougeL_recall"] == [0.5]  # in order
     with pytest.raises(DataError, match="1 written answers came with 2"):
         rouge(["a"], ["a", "b"])
+    with pytest.raises(ConfigurationError, match="'ascii' or 'unicode', not 'latin'"):
+        rouge(["a"], ["a"], "latin")
+
+
+IDENTICAL = [
+    "京都は日本の都市です。",
+    "Киото находится в Японии.",
+    "كيوتو في اليابان",
+    "Το Κιότο είναι στην Ιαπωνία",
+    "क्योटो जापान में है",
+    "เกียวโตอยู่ในญี่ปุ่น",
+]
+
+
+@pytest.mark.parametrize("text", IDENTICAL)
+def test_identical_texts_of_every_script_agree(text: str):
+    with pytest.warns(UserWarning, match="drops .* words of the true answers.*--rouge unicode"):
+        assert rouge([text], [text])["rougeL_recall"] == [0.0]  # OpenUnlearning's definition
+    assert rouge([text], [text], "unicode") == {"rouge1_recall": [1.0], "rougeL_f1": [1.0], "rougeL_recall": [1.0]}
+    assert rouge(["other words"], [text], "unicode")["rougeL_recall"] == [0.0]
+
+
+def test_words_of_every_script():
+    assert unicode_words("Don't STOP, snake_case 42!") == ["don", "t", "stop", "snake", "case", "42"]
+    assert unicode_words("Ame\u0301en lebt in Zürich") == ["améen", "lebt", "in", "zürich"]
+    assert unicode_words("हिन्दी भाषा") == ["हिन्दी", "भाषा"]
+    assert unicode_words("می\u200cروم") == ["میروم"]
+    assert unicode_words("京都Kyoto都") == ["京", "都", "kyoto", "都"]
+    assert unicode_words("ที่นี่") == ["ที่", "นี่"]
+    assert unicode_words("👍 —") == []
+    japanese = rouge(["京都は中国の都市です"], ["京都は日本の都市です"], "unicode")
+    assert japanese["rougeL_recall"] == [0.8]
+
+
+def test_words_of_unicode_are_openunlearnings_in_ascii(recwarn: pytest.WarningsRecorder):
+    texts = ["The cats sat on the mat.", "A dog's 2 toys, un-wanted_things", "I do not know — sorry…"]
+    for written in texts:
+        assert rouge([written] * 3, texts, "unicode") == rouge([written] * 3, texts)
+    rouge(["Améen"], ["Améen"])  # split, not dropped
+    assert not recwarn
 
 
 def test_forget_quality_is_the_ks_test():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +16,13 @@ from mnemotomy.core.files import write_text
 
 if TYPE_CHECKING:
     from mnemotomy.observe.splits import Splits
+
+
+class RougeWords(StrEnum):
+    """The choices of --rouge."""
+
+    ASCII = "ascii"
+    UNICODE = "unicode"
 
 
 @one_line_errors()
@@ -37,6 +45,9 @@ def evaluate(
     fluency_base: Annotated[
         str | None, typer.Option(help="Without a classifier: a base model for the perplexity of the answers.")
     ] = None,
+    rouge: Annotated[
+        RougeWords, typer.Option(help="ROUGE's words: ascii is OpenUnlearning's; unicode counts those of every script.")
+    ] = RougeWords.ASCII,
     max_new_tokens: Annotated[int, typer.Option(min=0, help="The most tokens of a written answer; 0 for none.")] = 200,
     batch_size: Annotated[int, typer.Option(min=1, help="The most rows in a batch.")] = 32,
     system: Annotated[str | None, SYSTEM] = None,
@@ -88,7 +99,12 @@ def evaluate(
         asking = Asking(template, max_new_tokens, batch_size, precision.value)
         evaluations = {
             name: evaluation_of(
-                Observed(load_model(folder, device=device), tokenizer), splits, asking, fluency=judge, folder=out
+                Observed(load_model(folder, device=device), tokenizer),
+                splits,
+                asking,
+                fluency=judge,
+                words=rouge.value,
+                folder=out,
             )
             for name, folder in named.items()
         }
@@ -110,7 +126,7 @@ def evaluate(
             (out / "scores.json").unlink(missing_ok=True)
     if json_ is not None:
         extra: dict[str, Any] = {} if row is None else {"scores": row}
-        emit_json(summary(found) | extra | {"left_out": lacking}, json_)
+        emit_json(summary(found) | extra | {"left_out": lacking, "rouge": rouge.value}, json_)
     if json_ != "-":
         shown = summary(found) | {f"score {key}": value for key, value in (row or {}).items()}
         Table(["metric", "value"], [[name, f"{value:.4f}"] for name, value in shown.items()]).print(Console())

@@ -19,6 +19,7 @@ from mnemotomy.core.models import check_language_model, load_model, load_tokeniz
 from mnemotomy.metrics.tofu.aggregates import FLUENCY, PARTS, PERPLEXITY, base_perplexity, classified_fluency
 from mnemotomy.metrics.tofu.answers import ATTACKS
 from mnemotomy.metrics.tofu.evaluation import Evaluation, evaluate, summary
+from mnemotomy.metrics.tofu.rouge import Words
 from mnemotomy.observe.fluency import load_classifier, losses_under, probability_clean
 from mnemotomy.observe.questions import Asking, Observed
 from mnemotomy.observe.splits import Splits, asked, observe_splits, observing_versions, splits_digest
@@ -83,6 +84,7 @@ def evaluation_of(
     asking: Asking | None = None,
     *,
     fluency: Fluency | None = None,
+    words: Words = "ascii",
     folder: Path | None = None,
 ) -> Evaluation:
     """Every metric that the splits allow; forget quality and rescaled scores need a second model's evaluation.
@@ -92,6 +94,7 @@ def evaluation_of(
         splits: as ``Texts.evaluation``; a metric whose data are missing is left out.
         asking: how to ask the model.
         fluency: what judges its answers.
+        words: of ROUGE.
         folder: of observations and evaluations, which are reused. Without one nothing is kept.
 
     Raises:
@@ -100,11 +103,12 @@ def evaluation_of(
     asking, fluency = asking or Asking(), fluency or Fluency()
     judged_by = fluency.digest()  # before anything is observed
     if folder is None:
-        return fluency.rated(evaluate(observe_splits(observed, splits, asking)))
-    name = key(observed.fingerprint, splits_digest(splits), *asked(observed, asking), judged_by, observing_versions())
+        return fluency.rated(evaluate(observe_splits(observed, splits, asking), words=words))
+    how = [*asked(observed, asking), judged_by, *([] if words == "ascii" else [words])]
+    name = key(observed.fingerprint, splits_digest(splits), *how, observing_versions())
 
     def run() -> Evaluation:
-        return fluency.rated(evaluate(observe_splits(observed, splits, asking, folder / OBSERVATIONS)))
+        return fluency.rated(evaluate(observe_splits(observed, splits, asking, folder / OBSERVATIONS), words=words))
 
     return Cells(folder / EVALUATIONS, ".json", read_evaluation, _write).kept(name, run)
 

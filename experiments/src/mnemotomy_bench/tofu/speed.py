@@ -27,10 +27,10 @@ from mnemotomy.metrics.tofu.answers import (
     normalised_probability,
     probability,
     retain_truth_ratio,
-    rouge,
     truth_ratio,
 )
 from mnemotomy.metrics.tofu.evaluation import summary
+from mnemotomy.metrics.tofu.rouge import rouge
 from mnemotomy.observe.answers import AnswerObservations
 from mnemotomy.observe.questions import Asking, Observed
 from mnemotomy.observe.splits import HOLDOUT, Splits

@@ -1,9 +1,8 @@
-"""The metrics of single answers: memorization, probability, truth ratio, ROUGE, and membership attacks."""
+"""The metrics of single answers: memorization, probability, truth ratio, and membership attacks."""
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
 
 import torch
 from jaxtyping import Bool, Float
@@ -90,29 +89,6 @@ def forget_truth_ratio(ratios: Float[Tensor, " n"]) -> float:
 def retain_truth_ratio(ratios: Float[Tensor, " n"]) -> float:
     """The mean of ``max(0, 1 − r)``, in [0, 1]; 1 if false answers have no probability."""
     return float((1.0 - ratios).clamp(min=0.0).mean())
-
-
-def rouge(generated: Sequence[str], answers: Sequence[str]) -> dict[str, list[float]]:
-    """``rouge1_recall``, ``rougeL_f1`` and ``rougeL_recall`` of each answer, each in [0, 1] (Lin 2004).
-
-    Words are stemmed, as in OpenUnlearning, which reports ``rougeL_recall``.
-
-    Raises:
-        DataError: the numbers of texts differ, or rouge-score is not installed.
-    """
-    try:
-        from rouge_score.rouge_scorer import RougeScorer  # type: ignore[import-untyped]
-    except ImportError as error:
-        raise DataError("ROUGE needs rouge-score: pip install rouge-score") from error
-    if len(generated) != len(answers):
-        raise DataError(f"{len(generated)} written answers came with {len(answers)} true ones; give one for each")
-    scorer = RougeScorer(["rouge1", "rougeL"], use_stemmer=True)
-    scores = [scorer.score(answer, text) for text, answer in zip(generated, answers, strict=True)]
-    return {
-        "rouge1_recall": [float(score["rouge1"].recall) for score in scores],
-        "rougeL_f1": [float(score["rougeL"].fmeasure) for score in scores],
-        "rougeL_recall": [float(score["rougeL"].recall) for score in scores],
-    }
 
 
 SHARE = 0.4

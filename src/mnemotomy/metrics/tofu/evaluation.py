@@ -21,9 +21,9 @@ from mnemotomy.metrics.tofu.answers import (
     normalised_probability,
     probability,
     retain_truth_ratio,
-    rouge,
     truth_ratio,
 )
+from mnemotomy.metrics.tofu.rouge import Words, rouge
 from mnemotomy.observe.answers import AnswerObservations
 from mnemotomy.observe.questions import QuestionObservations
 
@@ -32,7 +32,10 @@ Evaluation = dict[str, dict[str, Any]]
 
 
 def evaluate(
-    splits: Mapping[str, QuestionObservations], *, retained: Mapping[str, Mapping[str, Any]] | None = None
+    splits: Mapping[str, QuestionObservations],
+    *,
+    retained: Mapping[str, Mapping[str, Any]] | None = None,
+    words: Words = "ascii",
 ) -> Evaluation:
     """Every metric that the observed splits allow, by OpenUnlearning's names.
 
@@ -40,6 +43,7 @@ def evaluate(
         splits: ``forget`` with paraphrased and false answers; if there are any, also ``retain`` likewise, ``ra`` (real
             authors) and ``wf`` (world facts) with false ones, and ``holdout`` for membership inference.
         retained: the evaluation of the gold model, for forget quality.
+        words: of ROUGE; ``unicode`` for texts that are not in English.
 
     Raises:
         DataError: there is no forget split, or a package of the extra ``tofu`` is missing.
@@ -49,7 +53,7 @@ def evaluate(
     found: Evaluation = {}
     for name, observed in splits.items():
         if name != "holdout":
-            found |= _split(name, observed)
+            found |= _split(name, observed, words)
     answers = splits["forget"].answer
     found["exact_memorization"] = _scores(exact_memorization(answers))
     found["extraction_strength"] = _scores(extraction_strength(answers))
@@ -86,13 +90,13 @@ def summary(evaluation: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
     }
 
 
-def _split(name: str, observed: QuestionObservations) -> Evaluation:
+def _split(name: str, observed: QuestionObservations, words: Words) -> Evaluation:
     """The metrics of one split: probabilities, ROUGE if the model wrote answers, the truth ratio."""
     found = {f"{name}_Q_A_Prob": _probabilities(observed.answer, len(observed))}
     if observed.paraphrased is not None:
         found[f"{name}_Q_A_PARA_Prob"] = _probabilities(observed.paraphrased, len(observed))
     if observed.generated is not None:
-        found[f"{name}_Q_A_ROUGE"] = _rouge(observed, observed.generated)
+        found[f"{name}_Q_A_ROUGE"] = _rouge(observed, observed.generated, words)
     if observed.perturbed is not None:
         found[f"{name}_Q_A_PERT_Prob"] = _probabilities(observed.perturbed, len(observed))
         true = observed.answer if observed.paraphrased is None else observed.paraphrased
@@ -116,16 +120,16 @@ def _probabilities(answers: AnswerObservations, questions: int) -> dict[str, Any
     return _entry({"prob": values.tolist(), "avg_loss": losses.tolist()}, mean)
 
 
-def _rouge(observed: QuestionObservations, generated: Sequence[str]) -> dict[str, Any]:
+def _rouge(observed: QuestionObservations, generated: Sequence[str], words: Words) -> dict[str, Any]:
     answers = [one.answer for one in observed.questions]
-    scores = rouge(generated, answers)
+    scores = rouge(generated, answers, words)
     texts = {
         "input": [one.question for one in observed.questions],
         "ground_truth": answers,
         "generation": list(generated),
     }
     recall = scores["rougeL_recall"]
-    return _entry({**scores, **texts}, sum(recall) / len(recall))
+    return _entry({**scores, **texts}, sum(recall) / len(recall)) | {"words": words}
 
 
 def _attack(name: str, forget: AnswerObservations, holdout: AnswerObservations) -> dict[str, Any]:
