@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 from mnemotomy.core.errors import ConfigurationError, DataError
 
 Words = Literal["ascii", "unicode"]
-"""What counts as a word. ``ascii``: a to z and digits, as in OpenUnlearning, which drops all other letters. ``unicode``:
+"""What counts as a word. ``ascii``: a to z and digits, as in OpenUnlearning; other letters are dropped. ``unicode``:
 letters and digits of every script with their combining marks; single characters where words are not spaced."""
 
 _UNSPACED = re.compile(
