@@ -65,7 +65,8 @@ def unicode_words(text: str) -> list[str]:
 
     In scripts that are written without spaces, every character is a word.
     """
-    found, joins = [], False  # whether the next letter belongs to the last word
+    found: list[str] = []
+    joins = False  # whether the next letter belongs to the last word
     for character in unicodedata.normalize("NFC", text.lower()):
         category = unicodedata.category(character)
         if category == "Cf":  # joiners inside words, which change only their look
