@@ -83,6 +83,24 @@ def compare(readings: Mapping[Role, Reading], seed: int = 0, *, bounded: bool = 
     return Compared(means, trace, _interval(points["after"] - points["before"], drawn["after"] - drawn["before"]))
 
 
+def compare_aucs(readings: Mapping[Role, Reading], seed: int = 0) -> Compared:
+    """Means, trace and change of an attack that tells the numbers from their floor, by areas under its curve.
+
+    Guessing gives 0.5, which is the floor where there is no gold model.
+    """
+    sizes = [len(readings["before"].values), len(readings["before"].floor)]
+    ours, theirs = (_weights(size, mix(seed, stream)) for size, stream in zip(sizes, (_MODELS, _FLOOR), strict=True))
+    points, drawn = dict[str, float](), dict[str, Draws]()
+    for role, reading in readings.items():
+        values, floor = np.array(reading.values)[:, None], np.array(reading.floor)[None]
+        wins = (values > floor) + 0.5 * (values == floor)
+        points[role], drawn[role] = float(wins.mean()), ((ours @ wins) * theirs).sum(axis=1)
+    means = {role: _interval(points[role], drawn[role]) for role in readings} | {"floor": Interval(0.5, 0.5, 0.5)}
+    at, floors = (points["gold"], drawn["gold"]) if "gold" in readings else (0.5, np.full(DRAWS, 0.5))
+    trace = ratio((points["after"] - at, drawn["after"] - floors), (points["before"] - at, drawn["before"] - floors))
+    return Compared(means, trace, _interval(points["after"] - points["before"], drawn["after"] - drawn["before"]))
+
+
 def ratio(left: tuple[float, Draws], right: tuple[float, Draws]) -> Interval | None:
     """A quotient, each side a number with its draws; None unless the divisor is above 0 beyond doubt."""
     (value, drawn), (divisor, divisors) = left, right
@@ -90,6 +108,11 @@ def ratio(left: tuple[float, Draws], right: tuple[float, Draws]) -> Interval | N
     if divisor <= 0.0 or least <= 0.0:
         return None
     return _interval(value / divisor, drawn / np.maximum(divisors, least))
+
+
+def _weights(size: int, seed: int) -> Draws:
+    """What each question weighs in each draw: ``[DRAWS, questions]``."""
+    return draws(np.eye(size).tolist(), seed, bounded=False).T
 
 
 def _interval(value: float, drawn: Draws) -> Interval:

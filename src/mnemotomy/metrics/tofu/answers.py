@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Bool, Float
@@ -35,9 +36,9 @@ GUARD = 1e-10
 """OpenUnlearning's addition to a divisor."""
 
 
-def average_loss(observations: AnswerObservations) -> Float[Tensor, " n"]:
-    """Minus the mean log-probability of each answer's tokens, the end token included, in nats."""
-    rows = observations.rows(observations.log_probability.double(), end=True)
+def average_loss(observations: AnswerObservations, *, end: bool = True) -> Float[Tensor, " n"]:
+    """Minus the mean log-probability of each answer's tokens, by default the end token included, in nats."""
+    rows = observations.rows(observations.log_probability.double(), end=end)
     return -torch.stack([row.mean() for row in rows])
 
 
@@ -97,15 +98,15 @@ SHARE = 0.4
 _SMALLEST_DEVIATION = 1e-3
 
 
-def loss_attack(observations: AnswerObservations) -> Float[Tensor, " n"]:
-    """The average loss, the end token included (Yeom et al. 2018)."""
-    return average_loss(observations)
+def loss_attack(observations: AnswerObservations, *, end: bool = True) -> Float[Tensor, " n"]:
+    """The average loss, by default the end token included (Yeom et al. 2018)."""
+    return average_loss(observations, end=end)
 
 
-def zlib_attack(observations: AnswerObservations) -> Float[Tensor, " n"]:
+def zlib_attack(observations: AnswerObservations, *, end: bool = True) -> Float[Tensor, " n"]:
     """The average loss divided by the bytes of the compressed answer (Carlini et al. 2021)."""
     sizes = [len(zlib.compress(text.encode())) for text in observations.texts]
-    return average_loss(observations) / torch.tensor(sizes, dtype=torch.float64)
+    return average_loss(observations, end=end) / torch.tensor(sizes, dtype=torch.float64)
 
 
 def min_k_attack(observations: AnswerObservations, share: float = SHARE) -> Float[Tensor, " n"]:
@@ -121,7 +122,7 @@ def min_k_plus_plus_attack(observations: AnswerObservations, share: float = SHAR
     return torch.stack([_lowest(row, share) for row in observations.rows(scores, end=False)])
 
 
-ATTACKS = {
+ATTACKS: dict[str, Callable[[AnswerObservations], Tensor]] = {
     "mia_loss": loss_attack,
     "mia_zlib": zlib_attack,
     "mia_min_k": min_k_attack,

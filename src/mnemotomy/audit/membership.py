@@ -1,0 +1,156 @@
+"""Membership inference: whether the forget set still looks like training data."""
+
+from __future__ import annotations
+
+import random
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import numpy as np
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from mnemotomy.audit.base import Case, Part, Reading, Role
+from mnemotomy.audit.comparing import Measured
+from mnemotomy.audit.observing import answer_scores
+from mnemotomy.audit.registry import register
+from mnemotomy.audit.statistics import Compared, compare_aucs
+from mnemotomy.metrics.tofu.answers import loss_attack, min_k_attack, min_k_plus_plus_attack, zlib_attack
+from mnemotomy.observe.answers import AnswerObservations
+from mnemotomy.text.probes import Probe
+
+_REPEATED = 0.1
+"""How many more of its own question's words than of another's an answer may repeat: an answer that names its subject
+is likelier after its own question, even to a model that knows neither."""
+
+_PHRASE = 3
+"""The most words of an answer that continues a text and may be swapped."""
+
+
+@dataclass(frozen=True)
+class Membership(Measured):
+    """Tells the forget set from the hold-out by one number per answer; the reading is minus an attack's score.
+
+    Where there is no hold-out, every question also gets the answers of other forgotten questions: the same answers in
+    other places, so that nothing but what the model links tells them apart.
+
+    Attributes:
+        swapped: wrong answers per question, where there is no hold-out.
+    """
+
+    swapped: int = 3
+    part: ClassVar[Part] = "membership"
+    unit: ClassVar[str] = "AUC"
+    says: ClassVar[str] = (
+        "An attacker tells forgotten answers from those never seen with an AUC of {after} (before {before}, {floor} by "
+        "guessing)"
+    )
+
+    def lacks(self, case: Case) -> str | None:
+        """A hold-out, where swapped answers would betray themselves."""
+        if case.holdout:
+            return None
+        swapped = _swapped(case.forget, self.swapped, case.seed)
+        if not swapped:
+            return "a hold-out: questions like the forgotten ones, which the model never learned"
+        if any(one.template.plain and len(one.answer.split()) > _PHRASE for one in case.forget):
+            return "a hold-out: the rest of another text does not fit, which gives it away"
+        if np.mean([_repeats(one) for one in case.forget]) > np.mean([_repeats(one) for one in swapped]) + _REPEATED:
+            return "a hold-out: the answers repeat words of their questions, so swapped ones give themselves away"
+        return None
+
+    def read(self, model: nn.Module, case: Case) -> Reading:
+        """The scores of the forgotten answers; the floor has those of the others. Higher looks learned."""
+        others = case.holdout or _swapped(case.forget, self.swapped, case.seed)
+        sets = (answer_scores(model, case, some, self.score) for some in (case.forget, others))
+        values, floor = (tuple(-value for value in scores) for scores in sets)
+        return Reading(values, floor=floor)
+
+    def compared(self, readings: Mapping[Role, Reading], seed: int) -> Compared:
+        """The areas under the attack's curve, against 0.5 or the gold model's."""
+        return compare_aucs(readings, seed)
+
+    @abstractmethod
+    def score(self, seen: AnswerObservations) -> Float[Tensor, " n"]:
+        """Low for what looks learned."""
+
+
+@register
+@dataclass(frozen=True)
+class Loss(Membership):
+    """The average loss of the answer's tokens."""
+
+    name: ClassVar[str] = "membership-loss"
+    title: ClassVar[str] = "Membership by loss"
+    paper: ClassVar[str] = "Yeom et al. 2018, arXiv 1709.01604"
+
+    def score(self, seen: AnswerObservations) -> Float[Tensor, " n"]:
+        """Without the end token."""
+        return loss_attack(seen, end=False)
+
+
+@register
+@dataclass(frozen=True)
+class Zlib(Membership):
+    """The average loss divided by the bytes of the compressed answer."""
+
+    name: ClassVar[str] = "membership-zlib"
+    title: ClassVar[str] = "Membership by zlib"
+    paper: ClassVar[str] = "Carlini et al. 2021, arXiv 2012.07805"
+    rank: ClassVar[int] = 1
+
+    def score(self, seen: AnswerObservations) -> Float[Tensor, " n"]:
+        """Without the end token."""
+        return zlib_attack(seen, end=False)
+
+
+@register
+@dataclass(frozen=True)
+class MinK(Membership):
+    """The least likely tokens of the answer.
+
+    Attributes:
+        share: of the tokens.
+    """
+
+    share: float = 0.4
+    name: ClassVar[str] = "membership-min-k"
+    title: ClassVar[str] = "Membership by Min-K"
+    paper: ClassVar[str] = "Shi et al. 2024, arXiv 2310.16789"
+    rank: ClassVar[int] = 2
+
+    def score(self, seen: AnswerObservations) -> Float[Tensor, " n"]:
+        """Min-K."""
+        return min_k_attack(seen, self.share)
+
+
+@register
+@dataclass(frozen=True)
+class MinKPlusPlus(MinK):
+    """The least likely tokens of the answer, relative to what else might have stood there."""
+
+    name: ClassVar[str] = "membership-min-k++"
+    title: ClassVar[str] = "Membership by Min-K++"
+    paper: ClassVar[str] = "Zhang et al. 2025, arXiv 2404.02936"
+    rank: ClassVar[int] = 3
+
+    def score(self, seen: AnswerObservations) -> Float[Tensor, " n"]:
+        """Min-K++."""
+        return min_k_plus_plus_attack(seen, self.share)
+
+
+def _swapped(probes: Sequence[Probe], count: int, seed: int) -> list[Probe]:
+    """Every question with up to ``count`` answers of others that differ from its own."""
+    draw, found = random.Random(seed), list[Probe]()
+    for probe in probes:
+        others = sorted({one.answer for one in probes} - {probe.answer})
+        found += [replace(probe, answer=answer) for answer in draw.sample(others, min(count, len(others)))]
+    return found
+
+
+def _repeats(probe: Probe) -> float:
+    """The share of the answer's longer words that stand in the question."""
+    words = [word.strip(".,;:!?'\"").lower() for word in probe.answer.split() if len(word) > 3]
+    return sum(word in probe.question.lower() for word in words) / max(1, len(words))

@@ -1,0 +1,73 @@
+"""Membership inference against a model that never learned the forget set, with a hold-out and without."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from audited import FORGET, HOLDOUT, case, learned
+from tiny_language import tokenizer
+
+from mnemotomy.audit.base import Case
+from mnemotomy.audit.membership import Loss, Membership, MinK, MinKPlusPlus, Zlib
+from mnemotomy.audit.observing import answer_scores
+from mnemotomy.core.fingerprints import fingerprint
+from mnemotomy.metrics.tofu.answers import average_loss
+from mnemotomy.text.probes import Probe
+from mnemotomy.text.template import Template
+
+ATTACKS = [Loss(), Zlib(), MinK(), MinKPlusPlus()]
+
+
+@pytest.mark.parametrize("attack", ATTACKS, ids=lambda one: one.name)
+@pytest.mark.parametrize("changes", [{}, {"holdout": ()}], ids=["hold-out", "swapped answers"])
+def test_the_untouched_model_betrays_its_training_and_the_ignorant_one_does_not(
+    attack: Membership, changes: dict[str, Any]
+):
+    asked = case(**changes)
+    before, gold = learned()[0], learned(False)[0]
+    mark = fingerprint(before)
+    readings = {"before": attack.read(before, asked), "after": attack.read(gold, asked)}
+    assert fingerprint(before) == mark
+    assert attack.read(before, asked) == readings["before"]
+    assert attack.lacks(asked) is None
+    found = attack.find(readings, asked)
+    assert found.means["before"].value > 0.7
+    assert 0.3 < found.means["after"].value < 0.7
+    assert found.means["floor"].value == 0.5
+    if changes:  # against the same answers elsewhere, nothing but knowledge counts
+        assert found.means["before"].value == 1.0
+        assert found.trace is not None
+        assert found.trace.low < 0.3 < 0.6 > found.trace.value
+        same = attack.find(readings | {"after": readings["before"]}, asked)
+        assert same.trace == pytest.approx((1.0, 1.0, 1.0))
+
+
+def test_the_gold_model_is_the_yardstick():
+    asked, attack = case(holdout=()), Loss()
+    read = {name: attack.read(learned(name == "before")[0], asked) for name in ("before", "after", "gold")}
+    found = attack.find(read, asked)
+    assert found.trace == pytest.approx((0.0, 0.0, 0.0))
+
+
+def test_swapped_answers_that_give_themselves_away_are_refused():
+    named = [Probe(f"Who is {name} Smith?", f"{name} Smith is a writer.", Template()) for name in ("Alice", "Robert")]
+    assert "repeat words of their questions" in (Loss().lacks(case(forget=named, holdout=())) or "")
+    assert Loss().lacks(case(forget=named, holdout=HOLDOUT)) is None
+    texts = [Probe("Once there", f"was a {word} in the woods", Template(plain=True)) for word in ("fox", "dog")]
+    assert "does not fit" in (Loss().lacks(case(forget=texts, holdout=())) or "")
+    assert "never learned" in (Loss().lacks(case(forget=FORGET[:1], holdout=())) or "")
+
+
+def test_the_text_around_an_answer_does_not_count():
+    """With a chat template, neither the header of the assistant's turn nor what ends it is part of the answer."""
+    model, words = learned()[0], tokenizer()
+    probe = Probe("In which country is Kyoto?", "Japan", Template(system=None, date=None))
+    found = answer_scores(model, Case(words, [probe]), [probe], lambda seen: average_loss(seen, end=False))
+    prompt = "<bos><|im_start|>user\nIn which country is Kyoto?<|im_end|>\n<|im_start|>assistant\n"
+    before = words(prompt, add_special_tokens=False)["input_ids"]
+    answer = words("Japan", add_special_tokens=False)["input_ids"]
+    logits = model(input_ids=torch.tensor([before + answer])).logits[0].log_softmax(-1)
+    expected = -logits[torch.arange(len(answer)) + len(before) - 1, torch.tensor(answer)].mean()
+    assert found[0] == pytest.approx(float(expected.detach()), abs=1e-5)
