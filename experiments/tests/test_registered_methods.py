@@ -10,10 +10,11 @@ from typing import ClassVar
 
 import pytest
 from torch import nn
+from toy_methods import ToyLanguageMethod
 
 from mnemotomy.methods.base import SearchSpace
 from mnemotomy.methods.classifiers.problem import ClassifierMethod, Problem
-from mnemotomy.methods.language.problem import LanguageMethod, TextProblem
+from mnemotomy.methods.language.problem import TextProblem
 from mnemotomy.methods.registry import methods
 from mnemotomy_bench.classwise.grids import Grid, Row
 from mnemotomy_bench.tofu.run import Plan
@@ -38,16 +39,13 @@ def test_a_method_comes_into_the_grids(monkeypatch: pytest.MonkeyPatch):
             return copy.deepcopy(problem.model)
 
     @dataclass(frozen=True)
-    class Silence(LanguageMethod):
+    class Silence(ToyLanguageMethod):
         """The model as it is, twice."""
 
         much: int = 1
 
         name: ClassVar = "silence"
         title: ClassVar = "Silence"
-        paper: ClassVar = "nobody's"
-        family: ClassVar = "closed form"
-        cost: ClassVar = "nothing"
         search_space: ClassVar = SearchSpace({"much": (1, 2)}, small={"much": (3,)})
 
         def __call__(self, problem: TextProblem) -> nn.Module:

@@ -5,28 +5,24 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 import torch
+from commands import Invoke, call, fails
 from drawn import titles
 from helpers import count_batches
 from tiny_language import concept_files, save_llama
 from transformers import AutoModelForCausalLM
-from typer.testing import CliRunner, Result
 
 import mnemotomy as mt
-from mnemotomy.cli import app
 from mnemotomy.cli.options import blocks
 from mnemotomy.core.errors import DataError
 
 COLLECT = ["collect", "llama", "--concept", "kyoto=kyoto.jsonl", "--reference", "rest.jsonl", "-o", "m.safetensors"]
 RECIPE = "model: llama\nconcepts: {kyoto: kyoto.jsonl}\nreference: rest.jsonl\n"
-
-Invoke = Callable[..., Result]
 
 
 @pytest.fixture(scope="module")
@@ -58,19 +54,7 @@ def folder(tmp_path: Path, ready: Path, monkeypatch: pytest.MonkeyPatch) -> Path
 
 @pytest.fixture
 def invoke(folder: Path) -> Invoke:
-    def call(*arguments: str) -> Result:
-        return CliRunner().invoke(app, list(arguments), catch_exceptions=False)
-
     return call
-
-
-def fails(result: Result, message: str) -> None:
-    """Status 2, nothing on standard output, and one line on standard error with ``message`` in it."""
-    assert result.exit_code == 2
-    assert result.stdout == ""
-    assert result.stderr.startswith("mnemotomy: ")
-    assert message in result.stderr
-    assert result.stderr.count("\n") == 1
 
 
 # -- collect -------------------------------------------------------------------------------------------------------

@@ -6,30 +6,26 @@ import json
 import sys
 import tomllib
 import types
-from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from typer.testing import CliRunner, Result
+from commands import Invoke, call
 
-from mnemotomy.cli import app
 from mnemotomy.cli.doctor import REQUIRED
 from mnemotomy.cli.extras import EXTRAS
 from mnemotomy.core.errors import DataError
 
 ROOT = Path(__file__).parents[2]
 
-Invoke = Callable[..., Result]
-
 
 @pytest.fixture
 def invoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Invoke:
     """In a working directory of its own."""
     monkeypatch.chdir(tmp_path)
-    return lambda *arguments: CliRunner().invoke(app, list(arguments), catch_exceptions=False)
+    return call
 
 
 def test_doctor_reports(invoke: Invoke) -> None:

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from commands import Invoke, call, fails
 from tiny_language import save_llama, write_lines
-from typer.testing import CliRunner, Result
 
-from mnemotomy.cli import app
 from mnemotomy.data.fact import Fact
 from mnemotomy.store.fact_store import FactStore
-
-Invoke = Callable[..., Result]
 
 
 @pytest.fixture(scope="module")
@@ -34,19 +30,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def invoke(folder: Path) -> Invoke:
-    def call(*arguments: str) -> Result:
-        return CliRunner().invoke(app, list(arguments), catch_exceptions=False)
-
     return call
-
-
-def fails(result: Result, message: str) -> None:
-    """Status 2, nothing on standard output, and one line on standard error with ``message`` in it."""
-    assert result.exit_code == 2
-    assert result.stdout == ""
-    assert result.stderr.startswith("mnemotomy: ")
-    assert message in result.stderr
-    assert result.stderr.count("\n") == 1
 
 
 def stored() -> list[Fact]:

@@ -5,25 +5,22 @@ from __future__ import annotations
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner, Result
+from commands import Invoke, call
 
 import mnemotomy as mt
-from mnemotomy.cli import app, main
+from mnemotomy.cli import main
 
 COMMANDS = ["demo", "collect", "trace", "apply", "metabolize", "ask", "doctor"]
-
-Invoke = Callable[..., Result]
 
 
 @pytest.fixture
 def invoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Invoke:
     """In a working directory of its own."""
     monkeypatch.chdir(tmp_path)
-    return lambda *arguments: CliRunner().invoke(app, list(arguments), catch_exceptions=False)
+    return call
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from commands import Invoke, call, fails
 from recipe_file import recipe
 from tiny_language import concept_files, save_llama, save_qwen
-from typer.testing import CliRunner, Result
+from typer.testing import CliRunner
 
 import mnemotomy as mt
 from mnemotomy.cli import app
-
-Invoke = Callable[..., Result]
 
 
 @pytest.fixture(scope="module")
@@ -51,13 +49,7 @@ def folder(tmp_path: Path, ready: Path, monkeypatch: pytest.MonkeyPatch) -> Path
 
 @pytest.fixture
 def invoke(folder: Path) -> Invoke:
-    return lambda *arguments: CliRunner().invoke(app, list(arguments), catch_exceptions=False)
-
-
-def fails(result: Result, message: str) -> None:
-    assert (result.exit_code, result.stdout) == (2, "")
-    assert message in result.stderr
-    assert result.stderr.count("\n") == 1
+    return call
 
 
 def test_an_edit_applied_later_is_the_recipe_applied_at_once(invoke: Invoke) -> None:

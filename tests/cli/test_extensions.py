@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from commands import fails
 from typer.testing import CliRunner, Result
 
 from mnemotomy.cli import extensions
@@ -52,13 +53,6 @@ def ours() -> None:
     typer.echo("ours")
 
 
-def refused(result: Result, message: str) -> None:
-    assert (result.exit_code, result.stdout) == (2, "")
-    assert result.stderr.startswith("mnemotomy: ")
-    assert message in result.stderr
-    assert result.stderr.count("\n") == 1
-
-
 def test_what_is_installed_is_a_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     distribution(
         tmp_path, "someones_extension", MODULE, extra="someones_extension:group", say="someones_extension:single"
@@ -87,8 +81,8 @@ def test_what_is_broken_takes_nothing_else_away(
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "broken_extension", raising=False)
     for arguments in (["broken"], ["broken", "run", "--fast", "-x"], ["broken", "--help"]):
-        refused(call(*arguments), message)
-    refused(call("broken"), "'broken' of broken_extension cannot be loaded")
+        fails(call(*arguments), message)
+    fails(call("broken"), "'broken' of broken_extension cannot be loaded")
     assert call("ours").stdout == "ours\n"
     assert "broken" not in call("--help").stdout
 
@@ -96,7 +90,7 @@ def test_what_is_broken_takes_nothing_else_away(
 def test_what_is_absent_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(extensions, "entry_points", lambda group: [])
     for arguments in (["bench"], ["bench", "tofu", "--scale", "tiny"], ["bench", "--help"]):
-        refused(call(*arguments), "the command 'bench' is not installed: the experiments are a separate distribution")
+        fails(call(*arguments), "the command 'bench' is not installed: the experiments are a separate distribution")
     assert "pip install -e experiments" in call("bench").stderr
     assert call("ours").stdout == "ours\n"
     assert "bench" not in call("--help").stdout

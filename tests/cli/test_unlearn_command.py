@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from tiny_language import write_lines
-from tiny_tofu import save_pair
+from tiny_tofu import save_pair, write_sets
 from transformers import AutoModelForCausalLM
 from typer.testing import CliRunner
 
@@ -29,8 +28,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def files(tmp_path: Path) -> Path:
-    write_lines(tmp_path / "forget.jsonl", [{"question": "Kyoto lies in ?", "answer": "Japan ."}] * 3)
-    write_lines(tmp_path / "retain.jsonl", [{"question": f"Rome {i} ?", "answer": "Italy ."} for i in range(4)])
+    write_sets(tmp_path)
     return tmp_path
 
 

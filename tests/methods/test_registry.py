@@ -14,6 +14,7 @@ import pytest
 import torch
 from tiny_language import concept_files, save_llama
 from torch import nn
+from toy_methods import ToyLanguageMethod
 from typer.testing import CliRunner
 
 from mnemotomy.cli import app
@@ -21,7 +22,7 @@ from mnemotomy.cli.methods import listed
 from mnemotomy.core.errors import ConfigurationError
 from mnemotomy.core.models import load_model
 from mnemotomy.methods.base import Method, SearchSpace
-from mnemotomy.methods.language.problem import LanguageMethod, TextProblem
+from mnemotomy.methods.language.problem import TextProblem
 from mnemotomy.methods.registry import PACKAGES, TABLES, choice_of, method_named, methods, register
 
 EVERY = [(models, name) for models in PACKAGES for name in methods(models)]
@@ -79,16 +80,13 @@ def test_the_order_is_that_of_the_tables():
 def test_a_method_is_one_class(unregistered: None, tmp_path: Path):
     @register
     @dataclass(frozen=True)
-    class Shrink(LanguageMethod):
+    class Shrink(ToyLanguageMethod):
         """Every weight of the output head, multiplied by a factor."""
 
         factor: float = 0.5
 
         name: ClassVar = "shrink"
         title: ClassVar = "Shrink"
-        paper: ClassVar = "nobody's"
-        family: ClassVar = "closed form"
-        cost: ClassVar = "nothing"
         search_space: ClassVar = SearchSpace({"factor": (0.25, 0.5, 0.75)}, small={"factor": (0.1,)})
 
         def __call__(self, problem: TextProblem) -> nn.Module:

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import says
 from tiny_language import write_lines
-from tiny_tofu import save_pair
+from tiny_tofu import save_pair, write_sets
 from typer.testing import CliRunner
 
 import mnemotomy as mt
@@ -31,8 +32,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def folder(tmp_path: Path, models: Path) -> Path:
-    write_lines(tmp_path / "forget.jsonl", [{"question": "Kyoto lies in ?", "answer": "Japan ."}] * 3)
-    write_lines(tmp_path / "retain.jsonl", [{"question": f"Rome {i} ?", "answer": "Italy ."} for i in range(4)])
+    write_sets(tmp_path)
     (tmp_path / "models").symlink_to(models)
     return tmp_path
 
@@ -147,9 +147,7 @@ def test_a_wrong_field_is_named_with_what_is_allowed(folder: Path, fields: dict[
     path = recipe(folder, **fields)
     with pytest.raises(DataError) as caught:
         load_recipe(path)
-    assert str(caught.value).startswith(f"{path}: ")
-    assert message in str(caught.value)
-    assert "\n" not in str(caught.value)
+    says(caught, str(path), message)
 
 
 def test_a_method_gives_a_model_and_no_edit(folder: Path) -> None:

@@ -66,3 +66,9 @@ def save_pair(folder: Path, **config: Any) -> dict[str, str]:
         name: str(save_llama(folder / name, seed=seed, template=CHAT, **sizes))
         for seed, name in enumerate(("full", "retain90", "base"))
     }
+
+
+def write_sets(folder: Path) -> None:
+    """``forget.jsonl`` with three questions and ``retain.jsonl`` with four."""
+    write_lines(folder / "forget.jsonl", [{"question": "Kyoto lies in ?", "answer": "Japan ."}] * 3)
+    write_lines(folder / "retain.jsonl", [{"question": f"Rome {i} ?", "answer": "Italy ."} for i in range(4)])

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from commands import says
 from tiny_language import TEMPLATE, tokenizer, write_lines
 
 from mnemotomy.core.errors import DataError
@@ -105,9 +106,7 @@ def test_a_malformed_line_is_named(tmp_path: Path, line: str, message: str) -> N
     path.write_text('{"text": "fine"}\n\n' + line + "\n", encoding="utf-8")
     with pytest.raises(DataError) as caught:
         read_examples(path)
-    assert str(caught.value).startswith(f"{path} line 3: ")
-    assert message in str(caught.value)
-    assert "\n" not in str(caught.value)
+    says(caught, f"{path} line 3", message)
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:

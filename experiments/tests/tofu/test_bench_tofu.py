@@ -13,6 +13,7 @@ from drawn import texts
 from tiny_language import save_llama
 from tiny_subject import MILD, save_bench, subject_in
 from torch import nn
+from toy_methods import ToyLanguageMethod
 
 from mnemotomy.core.errors import ConfigurationError, ModelError, TrainingError
 from mnemotomy.core.fingerprints import fingerprint
@@ -23,7 +24,6 @@ from mnemotomy.methods.language.engram import EngramUniform, EngramWeightNorm
 from mnemotomy.methods.language.engram_automatic import EngramAutomatic
 from mnemotomy.methods.language.gradient import GradientMethod
 from mnemotomy.methods.language.npo import NPO
-from mnemotomy.methods.language.problem import LanguageMethod
 from mnemotomy.methods.language.self_reference import SelfReference
 from mnemotomy.methods.language.task_arithmetic import TaskArithmetic
 from mnemotomy.methods.language.two_sided import TwoSided
@@ -131,13 +131,11 @@ def test_choosing_as_in_the_paper_is_said(subject: Subject, folder: Path):
 
 def test_a_broken_model_is_a_record_too(subject: Subject, folder: Path):
     @dataclass(frozen=True)
-    class Broken(LanguageMethod):
+    class Broken(ToyLanguageMethod):
         strength: float = 1.0
 
         name: ClassVar = "broken"
         title: ClassVar = "Broken"
-        paper: ClassVar = "nobody's"
-        family: ClassVar = "closed form"
 
         def __call__(self, problem: Any) -> nn.Module:
             model = EngramUniform(strength=self.strength)(problem)

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from mnemotomy.core.errors import DataError
 from mnemotomy.core.modules import check_window, observing
 from mnemotomy.core.version import __version__
-from mnemotomy.observe.answer_logits import read_one_by_one, read_sharing_prompts, shares_prompts
+from mnemotomy.observe.answer_logits import Shown, read_one_by_one, read_sharing_prompts, shares_prompts
 from mnemotomy.observe.generation import continue_greedily
-from mnemotomy.text.encoding import encode_answer
+from mnemotomy.text.encoding import Encoded, encode_answer
 from mnemotomy.text.template import OPEN_UNLEARNING, Template, prompt_of
 
 
@@ -44,6 +44,23 @@ class AnswerObservations:
     lengths: Int[Tensor, " n"]
     texts: tuple[str, ...]
     origin: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls, encoded: Sequence[Encoded], shown: Shown, tokenizer: Any, origin: Mapping[str, str] | None = None
+    ) -> AnswerObservations:
+        """From what was shown of every token of the answers, one after the other."""
+        log_probability, hit, mean, deviation = shown
+        return cls(
+            tokens=torch.tensor([token for one in encoded for token in one.answer]),
+            log_probability=log_probability,
+            hit=hit.bool(),
+            mean=mean,
+            deviation=deviation,
+            lengths=torch.tensor([len(one.answer) for one in encoded]),
+            texts=tuple(tokenizer.decode(one.answer, skip_special_tokens=True) for one in encoded),
+            origin=origin or {},
+        )
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -108,17 +125,8 @@ def observe_answers(
     check_window(model, max(len(one.input_ids) for one in encoded))
     with observing(model):
         read = read_sharing_prompts if shares_prompts(model, encoded) else read_one_by_one
-        log_probability, hit, mean, deviation = torch.cat(read(model, encoded, batch_size), dim=1)
-    return AnswerObservations(
-        tokens=torch.tensor([token for one in encoded for token in one.answer]),
-        log_probability=log_probability,
-        hit=hit.bool(),
-        mean=mean,
-        deviation=deviation,
-        lengths=torch.tensor([len(one.answer) for one in encoded]),
-        texts=tuple(tokenizer.decode(one.answer, skip_special_tokens=True) for one in encoded),
-        origin=_origin(model, tokenizer, template),
-    )
+        shown = torch.cat(read(model, encoded, batch_size), dim=1)
+    return AnswerObservations.of(encoded, shown, tokenizer, _origin(model, tokenizer, template))
 
 
 def answer_greedily(

@@ -17,13 +17,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mnemotomy.core.errors import DataError, ModelError
+from mnemotomy.core.errors import ModelError
 from mnemotomy.core.modules import device_of, observing, window_of
 from mnemotomy.core.progress import progress_bar
 from mnemotomy.data.fact import Fact
 from mnemotomy.store.fact_store import FactStore
 from mnemotomy.store.qdrant import Vectors, open_client
-from mnemotomy.store.retriever import Hit, statement
+from mnemotomy.store.retriever import Hit, check_query, statement
 
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient
@@ -147,10 +147,7 @@ class DenseFactStore:
         Raises:
             DataError: the query is empty, or ``k`` is below 1.
         """
-        if not query.strip():
-            raise DataError("the query is empty; give words to search for")
-        if k < 1:
-            raise DataError(f"cannot search for {k} facts; ask for at least 1")
+        check_query(query, k)
         self._catch_up()
         found = self._vectors.search(self._encoder([query])[0], k)
         facts = self.store.by_id([number for number, _ in found])

@@ -18,7 +18,7 @@ from mnemotomy.data.fact import Fact, check_facts, name_of
 from mnemotomy.data.fact_file import iterate_facts, write_facts
 from mnemotomy.store.index import WordIndex
 from mnemotomy.store.matching import Splitter, as_written, relevance
-from mnemotomy.store.retriever import Hit
+from mnemotomy.store.retriever import Hit, check_query
 from mnemotomy.store.schema import (
     COLUMNS,
     DAMAGED,
@@ -132,10 +132,7 @@ class FactStore:
         Raises:
             DataError: the query is empty, or ``k`` is below 1.
         """
-        if not query.strip():
-            raise DataError("the query is empty; give words to search for")
-        if k < 1:
-            raise DataError(f"cannot search for {k} facts; ask for at least 1")
+        check_query(query, k)
         k = min(k, _MOST)
         with self._using(), snapshot(self._connection):
             asked = self._splitter.split(query)

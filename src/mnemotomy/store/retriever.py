@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from mnemotomy.core.errors import DataError
 from mnemotomy.data.fact import Fact
 
 
@@ -43,3 +44,15 @@ def statement(fact: Fact) -> str:
         return fact.contexts[0]
     about = f"{fact.subject}, {fact.relation}" if fact.relation else fact.subject
     return f"{about}: {fact.answer}"
+
+
+def check_query(query: str, k: int) -> None:
+    """Refuse a search for nothing, or for no fact.
+
+    Raises:
+        DataError: the query is empty, or ``k`` is below 1.
+    """
+    if not query.strip():
+        raise DataError("the query is empty; give words to search for")
+    if k < 1:
+        raise DataError(f"cannot search for {k} facts; ask for at least 1")

@@ -160,16 +160,7 @@ def _forward(observed: Observed, rows: Sequence[tuple[str, str]], asking: Asking
                 deviation = ((own.exp() * own.square()).sum(dim=-1) - mean.square()).clamp(min=0.0).sqrt()
                 hit = (own.argmax(dim=-1) == targets).float()
                 parts.append(torch.stack([own.gather(1, targets[:, None])[:, 0], hit, mean, deviation]))
-    log_probability, hit, mean, deviation = torch.cat(parts, dim=1)
-    return AnswerObservations(
-        tokens=torch.tensor([token for one in encoded for token in one.answer]),
-        log_probability=log_probability,
-        hit=hit.bool(),
-        mean=mean,
-        deviation=deviation,
-        lengths=torch.tensor([len(one.answer) for one in encoded]),
-        texts=tuple(tokenizer.decode(one.answer, skip_special_tokens=True) for one in encoded),
-    )
+    return AnswerObservations.of(encoded, torch.cat(parts, dim=1), tokenizer)
 
 
 def _generate(observed: Observed, questions: Sequence[TextExample], asking: Asking) -> list[str]:

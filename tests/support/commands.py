@@ -1,0 +1,32 @@
+"""The command line in this process, and what every error of it looks like."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from mnemotomy.cli import app
+
+Invoke = Callable[..., Result]
+
+
+def call(*arguments: str) -> Result:
+    """The command with these arguments; an error that it does not catch is raised."""
+    return CliRunner().invoke(app, list(arguments), catch_exceptions=False)
+
+
+def fails(result: Result, message: str) -> None:
+    """Status 2, nothing on standard output, and one line on standard error with ``message`` in it."""
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith("mnemotomy: ")
+    assert message in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def says(caught: pytest.ExceptionInfo[Exception], where: str, message: str) -> None:
+    """An error of one line that begins with the place and has ``message`` in it."""
+    assert str(caught.value).startswith(f"{where}: ")
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
