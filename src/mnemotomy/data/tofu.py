@@ -26,7 +26,10 @@ def tofu_rows(folder_or_id: str | Path, split: str) -> list[tuple[Any, str]]:
     """
     folder = Path(folder_or_id)
     if folder.is_dir():
-        rows = list(_lines(folder, split))
+        if not (path := folder / f"{split}.jsonl").exists():
+            present = ", ".join(sorted(file.stem for file in folder.glob("*.jsonl"))) or "no .jsonl file at all"
+            raise DataError(f"{folder} has no split {split!r}; it has {present}")
+        rows = list(json_lines(path))
     elif re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", str(folder_or_id)) and not folder.exists():
         rows = list(_hub_rows(str(folder_or_id), split))
     else:
@@ -64,14 +67,6 @@ def retained_split(forget: str) -> str:
     """The retain set of a forget split: ``retain90`` for ``forget10``; errors as for ``evaluation_splits``."""
     evaluation_splits(forget)
     return f"retain{100 - int(forget.removeprefix('forget')):02d}"
-
-
-def _lines(folder: Path, split: str) -> Iterable[tuple[Any, str]]:
-    path = folder / f"{split}.jsonl"
-    if not path.exists():
-        found = ", ".join(sorted(file.stem for file in folder.glob("*.jsonl"))) or "no .jsonl file at all"
-        raise DataError(f"{folder} has no split {split!r}; it has {found}")
-    yield from json_lines(path)
 
 
 def _hub_rows(name: str, split: str) -> Iterable[tuple[Any, str]]:

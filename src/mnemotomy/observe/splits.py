@@ -55,14 +55,18 @@ def observe_splits(
         for name, questions in splits.items():
             how = replace(asking, max_new_tokens=0 if name == HOLDOUT else asking.max_new_tokens)
             run = functools.partial(observe_questions, observed, questions, how)
-            found[name] = run() if cells is None else cells.kept(_key(observed, questions, how), run)
+            if cells is None:
+                found[name] = run()
+            else:
+                texts, versions = [one.row() for one in questions], observing_versions()
+                found[name] = cells.kept(key(observed.fingerprint, texts, *asked(observed, how), versions), run)
             advance(len(questions), name)
     return found
 
 
 def splits_digest(splits: Splits) -> str:
     """A hash of the texts of all splits."""
-    return key({name: _texts(questions) for name, questions in splits.items()})
+    return key({name: [one.row() for one in questions] for name, questions in splits.items()})
 
 
 def observing_versions() -> dict[str, str]:
@@ -77,11 +81,3 @@ def asked(observed: Observed, asking: Asking) -> list[Any]:
     rounded = resolved(asking.precision, device_of(observed.model))
     own = writes_of_its_own(observed.tokenizer, asking.template)  # once scored as part of the answer
     return [asdict(asking.template), asking.max_new_tokens, *([] if rounded == "no" else [rounded]), *own]
-
-
-def _key(observed: Observed, questions: Sequence[TextExample], asking: Asking) -> str:
-    return key(observed.fingerprint, _texts(questions), *asked(observed, asking), observing_versions())
-
-
-def _texts(questions: Sequence[TextExample]) -> list[dict[str, Any]]:
-    return [one.row() for one in questions]

@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Any, Literal, NamedTuple, get_args
 
 from mnemotomy.core.errors import ConfigurationError, DataError
-from mnemotomy.text.records import TextExample, Turn
+from mnemotomy.text.records import TextExample
 from mnemotomy.text.template import OPEN_UNLEARNING, Template, around_answers, has_chat_template
 from mnemotomy.text.tokenizing import common_length, special_tokens, tokenized
 
@@ -151,6 +151,11 @@ def _ended(ids: list[int], content: Sequence[bool], tokenizer: Any, end_token: b
 
 
 def _render(example: TextExample, tokenizer: Any, template: Template) -> _Rendered:
+    """The text, and the spans of the assistant's words.
+
+    Searching a chat template's text for the words could find them in a header or another turn, so they are looked for
+    between the pieces that the template writes.
+    """
     content = example.turns[-1].content
     if example.form == "text":
         return _Rendered(content, ((0, len(content)),), True)
@@ -161,21 +166,12 @@ def _render(example: TextExample, tokenizer: Any, template: Template) -> _Render
         raise DataError(
             "'messages' need a chat template, and this tokenizer has none; give 'question' and 'answer', or 'text'"
         )
+    turns = example.turns
     if example.form == "question":
-        turns = (*template.asked(example.question), Turn("assistant", example.answer))
-        return _render_chat(turns, tokenizer, template)
-    return _render_chat(example.turns, tokenizer, template)
-
-
-def _render_chat(turns: Sequence[Turn], tokenizer: Any, template: Template) -> _Rendered:
-    """The conversation in the chat template, and the spans of the assistant's words.
-
-    Searching for the words could find them in a header or another turn, so they are looked for between the pieces that
-    the template writes.
-    """
-    contents = [turn.content for turn in turns if turn.role == "assistant"]
+        turns = (*template.asked(example.question), turns[-1])
     text, pieces = template.fill(tokenizer, turns), around_answers(tokenizer, turns, template)
     spans, position = [], len(pieces[0])
+    contents = [turn.content for turn in turns if turn.role == "assistant"]
     for content, (before, after) in zip(contents, pairwise(pieces), strict=True):
         variants = (content, content.strip(), content.rstrip(), content.lstrip())
         start = position - len(before)

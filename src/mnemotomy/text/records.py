@@ -174,12 +174,12 @@ def _whole_question(row: Any, where: str) -> TextExample:
     if not isinstance(perturbed, list):
         raise DataError(f"{where}: 'perturbed_answer' must be a list of strings, not {json.dumps(perturbed)[:40]}")
     present = {key: value for key, value in row.items() if value is not None}
+    paraphrased = [key for key in ("paraphrased_question", "paraphrased_answer") if key in present]
     return TextExample.of_question(
         _string(present, "question", where),
         _string(present, "answer", where),
         where,
-        paraphrased_question=_optional(row, "paraphrased_question", where),
-        paraphrased_answer=_optional(row, "paraphrased_answer", where),
+        **{key: _string(present, key, where) for key in paraphrased},
         perturbed_answers=tuple(_string({"perturbed_answer": one}, "perturbed_answer", where) for one in perturbed),
     )
 
@@ -196,10 +196,6 @@ def _messages(row: dict[str, Any], where: str) -> TextExample:
     if not any(turn.role == "assistant" for turn in turns):
         raise DataError(f"{where}: 'messages' has no turn of the assistant, but only those count; add one")
     return TextExample("messages", tuple(turns), where)
-
-
-def _optional(row: dict[str, Any], key: str, where: str) -> str | None:
-    return None if row.get(key) is None else _string(row, key, where)
 
 
 def _string(row: dict[str, Any], key: str, where: str, *, may_be_empty: bool = False) -> str:
