@@ -27,7 +27,7 @@ def trace(
         str, typer.Option(help="relative=RATIO, float-eps, condition=NUMBER, rank=NUMBER or energy=FRACTION.")
     ] = "relative=1e-6",
     filter: Annotated[
-        str, typer.Option(help="soft, power=EXPONENT, hard=THRESHOLD, excess, balanced or ridge=LAMBDA.")
+        str, typer.Option(help="soft, power=EXPONENT, hard=THRESHOLD, steep=TIMES, excess, balanced or ridge=LAMBDA.")
     ] = "soft",
     csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write every site as CSV.")] = None,
     png: Annotated[

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mnemotomy.core.errors import DataError
+from mnemotomy.core.errors import ConfigurationError, DataError
 from mnemotomy.core.settings import Choice
 
 
@@ -117,7 +117,40 @@ class Balanced:
         return mu * odds / (1.0 - mu + mu * odds)
 
 
-FILTERS = {"soft": Soft, "ridge": Ridge, "power": Power, "hard": Hard, "excess": Excess, "balanced": Balanced}
+@dataclass(frozen=True)
+class Steep:
+    """``μᵖ / (μᵖ + τᵖ)`` with ``τ = times · n⁺/N``: a projector with a soft edge.
+
+    Attributes:
+        times: τ in units of the μ of a direction that both sets share.
+        exponent: p; the larger, the closer to the projector on ``μ > τ``.
+
+    Raises:
+        ConfigurationError: a value is not above 0.
+    """
+
+    times: float = 2.0
+    exponent: float = 4.0
+
+    def __post_init__(self) -> None:
+        if not (self.times > 0.0 and self.exponent > 0.0):
+            raise ConfigurationError(f"times and exponent are above 0, not {self.times} and {self.exponent}")
+
+    def response(self, mu: Tensor, share: float) -> Tensor:
+        """The factor of each direction, given n⁺/N."""
+        power = (mu / (self.times * share)) ** self.exponent
+        return 1.0 - 1.0 / (1.0 + power)  # also where the power overflows
+
+
+FILTERS = {
+    "soft": Soft,
+    "ridge": Ridge,
+    "power": Power,
+    "hard": Hard,
+    "excess": Excess,
+    "balanced": Balanced,
+    "steep": Steep,
+}
 
 FILTER = Choice("filter", FILTERS)
 """The filters, as recipes, artifacts and options write them."""

@@ -13,6 +13,7 @@ from tiny_problem import CUT, DOWN, example, moments, pinv, tiny_problem
 
 from mnemotomy.core.errors import ConfigurationError, DataError, SelectionError
 from mnemotomy.core.modules import tied_parameters
+from mnemotomy.engram.filters import Steep
 from mnemotomy.engram.sites import all_sites, select_sites
 from mnemotomy.methods.language.collecting import Collecting, some
 from mnemotomy.methods.language.delta_sequential import DeltaSequential
@@ -22,7 +23,6 @@ from mnemotomy.methods.language.engram import (
     EngramSteep,
     EngramUniform,
     EngramWeightNorm,
-    Steep,
 )
 from mnemotomy.methods.language.engram_automatic import EngramAutomatic, SteepChoice, swapped
 from mnemotomy.methods.language.engram_layerwise import EngramLayerwise

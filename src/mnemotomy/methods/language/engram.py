@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from torch import Tensor
-
 from mnemotomy.core.errors import ConfigurationError
 from mnemotomy.engram.atlas import Atlas
 from mnemotomy.engram.edit import Edit
-from mnemotomy.engram.filters import FILTERS, Filter, Hard
+from mnemotomy.engram.filters import FILTERS, Filter, Hard, Steep
 from mnemotomy.engram.strength import erase
 from mnemotomy.methods.base import ENGRAM, OURS, SearchSpace
 from mnemotomy.methods.language.closed_form import MomentsEdit
@@ -71,31 +69,6 @@ class EngramWeightNorm(Filtered):
 
     def edit(self, atlas: Atlas) -> Edit:
         return self.strength * erase(atlas, FORGET, "weight-norm")
-
-
-@dataclass(frozen=True)
-class Steep:
-    """``μᵖ / (μᵖ + τᵖ)`` with ``τ = times · n⁺/N``: a projector with a soft edge.
-
-    Attributes:
-        times: τ in units of the μ of a direction that both sets share.
-        exponent: p; the larger, the closer to the projector on ``μ > τ``.
-
-    Raises:
-        ConfigurationError: a value is not above 0.
-    """
-
-    times: float = 2.0
-    exponent: float = 4.0
-
-    def __post_init__(self) -> None:
-        if not (self.times > 0.0 and self.exponent > 0.0):
-            raise ConfigurationError(f"times and exponent are above 0, not {self.times} and {self.exponent}")
-
-    def response(self, mu: Tensor, share: float) -> Tensor:
-        """The factor of each direction, given n⁺/N."""
-        power = (mu / (self.times * share)) ** self.exponent
-        return 1.0 - 1.0 / (1.0 + power)  # also where the power overflows
 
 
 def projector(excess: float, share: float) -> Hard:

@@ -13,10 +13,10 @@ from torch import nn
 from mnemotomy.core.errors import ConfigurationError, NonFiniteError
 from mnemotomy.engram.atlas import Atlas
 from mnemotomy.engram.edit import Edit
+from mnemotomy.engram.filters import Steep
 from mnemotomy.methods.base import OURS
 from mnemotomy.methods.language.closed_form import ClosedForm
 from mnemotomy.methods.language.collecting import FORGET, some
-from mnemotomy.methods.language.engram import Steep
 from mnemotomy.methods.language.predictions import predicted_tokens, sequence_log_probabilities
 from mnemotomy.methods.language.problem import TextProblem, sequences
 from mnemotomy.methods.registry import register

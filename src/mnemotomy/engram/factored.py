@@ -1,0 +1,149 @@
+"""A concept's engrams for many filters from one decomposition per input, as low-rank factors.
+
+``P = S f(M) S†`` with ``M = V diag(μ) Vᵀ`` gives ``W⁺ = (W S V) f(μ) (Vᵀ S†)``: once both factors are there, another
+filter or strength costs one thin product per site, and directions with μ = 0 cost nothing. M has at most as many μ
+above 0 as the concept has rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mnemotomy.core.errors import ConfigurationError
+from mnemotomy.core.progress import progress_bar
+from mnemotomy.engram.atlas import Atlas
+from mnemotomy.engram.deltas import Deltas, Term
+from mnemotomy.engram.edit import Edit
+from mnemotomy.engram.engram import Engram
+from mnemotomy.engram.filters import FILTER, Filter, Linear, Soft
+from mnemotomy.engram.products import full_precision
+from mnemotomy.engram.sites import Site
+from mnemotomy.engram.spectrum import SMALLEST
+
+
+@dataclass(frozen=True)
+class Factors:
+    """One site's part: ``W⁺ = left · f(μ) · right``.
+
+    Attributes:
+        left: ``W S V``.
+        written: ``P_out W S V``, for engrams that keep only what also writes in the concept's directions.
+        mu: of the directions, above 0.
+        right: ``Vᵀ S†``.
+        share: n⁺/N at the site.
+    """
+
+    left: Float[Tensor, "out r"]
+    written: Float[Tensor, "out r"]
+    mu: Float[Tensor, " r"]
+    right: Float[Tensor, "r d"]
+    share: float
+
+
+class FactoredConcept:
+    """The decomposition of one concept at every site, in memory: about twice the edited weights where rows are many.
+
+    Args:
+        atlas: of the concept and its reference; its inputs are dense and ungrouped.
+        concepts: one or several, merged.
+
+    Raises:
+        ConfigurationError: a site is grouped or reads one-hot rows.
+        ConceptError: as ``Atlas.engram``.
+    """
+
+    def __init__(self, atlas: Atlas, concepts: str | Sequence[str]) -> None:
+        self.engram: Engram = atlas.engram(concepts)
+        self.sites: dict[str, Site] = atlas.sites
+        self.factors: dict[str, Factors] = {}
+        groups: dict[tuple[str, bool], list[str]] = {}
+        for name in self.engram.sites():
+            groups.setdefault((atlas.moments.readers[name], atlas.sites[name].has_bias), []).append(name)
+        with progress_bar("factorising", len(groups)) as advance:
+            for readers in groups.values():
+                self._decompose(atlas, readers)
+                advance(1)
+
+    def _decompose(self, atlas: Atlas, readers: list[str]) -> None:
+        first = readers[0]
+        concept = atlas.second_moment(first, self.engram.concepts)
+        if concept.dim() != 2:
+            raise ConfigurationError(
+                f"site {first!r} is grouped or reads one-hot rows, which have no low-rank factors here; leave it out, "
+                "or use Atlas.engram"
+            )
+        share = atlas.share(first, self.engram.concepts)
+        with full_precision():
+            spectrum = atlas.spectrum(first)
+            mu, basis = torch.linalg.eigh(spectrum.whitened(concept))
+            kept = mu > SMALLEST
+            mu, basis = mu[kept].clamp(max=1.0), basis[:, kept]
+            root, inverse_root = spectrum.roots()
+            narrow, right = root @ basis, (basis.mT @ inverse_root).float()
+            for name in readers:
+                left = atlas.weight(name).to(narrow.dtype) @ narrow
+                written = atlas.project_outputs(name, concept, left)
+                self.factors[name] = Factors(left.float(), written.float(), mu.float(), right, share)
+
+    def filtered(self, filter: Filter | None = None, *, outputs: bool = False) -> Filtered:
+        """The engram under a filter, as ``Atlas.engram`` gives it.
+
+        Raises:
+            ConfigurationError: the filter is not a function of μ.
+        """
+        filter = filter if filter is not None else Soft()
+        if isinstance(filter, Linear) and not isinstance(filter, Soft):
+            raise ConfigurationError(f"{type(filter).__name__} is not a function of μ; use Atlas.engram")
+        return Filtered(self, filter, outputs)
+
+
+class Filtered(Deltas):
+    """One filter's engram, computed site by site from the factors."""
+
+    def __init__(self, concept: FactoredConcept, filter: Filter, outputs: bool) -> None:
+        self.concept, self.filter, self.outputs = concept, filter, outputs
+
+    @property
+    def fingerprint(self) -> str:
+        return self.concept.engram.fingerprint
+
+    def sites(self) -> tuple[str, ...]:
+        return tuple(self.concept.factors)
+
+    def __getitem__(self, site: str) -> Float[Tensor, "out d"]:
+        left, right = self.thin(site)
+        with full_precision():
+            return left @ right
+
+    def thin(self, site: str) -> tuple[Float[Tensor, "out k"], Float[Tensor, "k d"]]:
+        """Two factors of ``W⁺`` without the directions that the filter leaves alone."""
+        if site not in self.concept.factors:
+            raise self._unknown(site, "engram")
+        found = self.concept.factors[site]
+        response = self.filter.response(found.mu, found.share)
+        kept = response != 0
+        left = (found.written if self.outputs else found.left)[:, kept]
+        return left * response[kept], found.right[kept]
+
+    def weight_norms(self) -> dict[str, float]:
+        """``‖W⁺‖/‖W‖`` per site, rescaled to a maximum of 1 (``strength.weight_norm``)."""
+        atlas = self.concept.engram.atlas
+        ratios = {site: float(delta.norm() / atlas.weight(site).norm()) for site, delta in self.pairs()}
+        largest = max(ratios.values()) or 1.0
+        return {site: ratio / largest for site, ratio in ratios.items()}
+
+    def check(self, name: str, site: Site) -> None:
+        self.concept.engram.check(name, site)
+
+    def describe(self) -> dict[str, Any]:
+        return {**self.concept.engram.describe(), "filter": FILTER.describe(self.filter), "outputs": self.outputs}
+
+    def times(self, strengths: dict[str, float]) -> Edit:
+        """The edit with a strength per site."""
+        return Edit((Term(strengths, self),))
