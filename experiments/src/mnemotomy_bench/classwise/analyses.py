@@ -12,7 +12,7 @@ from mnemotomy.methods.classifiers.two_sided import ClassifierTwoSided
 from mnemotomy_bench.classwise.cases import Case
 from mnemotomy_bench.classwise.cells import cached
 from mnemotomy_bench.classwise.class_engrams import Anatomy
-from mnemotomy_bench.classwise.cost import cost, extraction
+from mnemotomy_bench.classwise.cost import Extraction, cost, extraction
 from mnemotomy_bench.classwise.degradation import degradation
 from mnemotomy_bench.classwise.matrices import (
     automatic_matrix,
@@ -157,7 +157,8 @@ def _part(out_dir: Path, anatomy: Anatomy, name: str, run: Callable[..., Any], *
     return cached(out_dir, subject, what, lambda: {"found": run(anatomy, *arguments)})["found"]
 
 
-def _mean_extraction(seeds: Sequence[Record]) -> Record:
-    parts = [seed["extraction"] for seed in seeds]
-    means = {key: sum(part[key] for part in parts) / len(parts) for key in ("seconds", "collecting_seconds")}
-    return {**parts[0], **means}
+def _mean_extraction(seeds: Sequence[Record]) -> Extraction:
+    parts: list[Extraction] = [seed["extraction"] for seed in seeds]
+    seconds = sum(part["seconds"] for part in parts) / len(parts)
+    collecting = sum(part["collecting_seconds"] for part in parts) / len(parts)
+    return {**parts[0], "seconds": seconds, "collecting_seconds": collecting}

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import TypedDict
 
 from mnemotomy_bench.classwise.class_engrams import Anatomy, class_atlas, class_engrams
 from mnemotomy_bench.classwise.flops import THINNED
@@ -17,7 +17,27 @@ PUBLISHED_EPOCHS = 10
 """Table 5."""
 
 
-def extraction(anatomy: Anatomy) -> Record:
+class Extraction(TypedDict):
+    """What the engrams of all classes cost.
+
+    Attributes:
+        seconds: of wall time, collecting included.
+        collecting_seconds: of these.
+        peak_bytes: the highest rise of memory, if the system tells.
+        flops: operations.
+        classes: how many.
+        share_collected: of the training examples.
+    """
+
+    seconds: float
+    collecting_seconds: float
+    peak_bytes: int | None
+    flops: int
+    classes: int
+    share_collected: float
+
+
+def extraction(anatomy: Anatomy) -> Extraction:
     """The cost of the engrams of all classes: collecting, factorising, extracting."""
     subject, model, rows = anatomy.subject, anatomy.model, anatomy.subject.case.grid.fields_read
     with measured(subject.device) as usage:
@@ -37,7 +57,7 @@ def extraction(anatomy: Anatomy) -> Record:
     }
 
 
-def cost(extracted: Mapping[str, Any], records: Sequence[Record]) -> Record:
+def cost(extracted: Extraction, records: Sequence[Record]) -> Record:
     """How many times cheaper extraction is than each gradient method run once per class.
 
     ``times_cheaper`` compares wall time as run, ``…_flops`` operations; ``…_published`` uses Table 5's epochs on the

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import TypedDict
 
 import numpy as np
 import torch
@@ -19,6 +20,32 @@ from mnemotomy_bench.metrics.rank_correlation import spearman
 RESAMPLES = 1000
 
 
+class Point(TypedDict):
+    """An ordered pair of classes.
+
+    Attributes:
+        erased, other: their numbers.
+        cosine: between the mean inputs of the head.
+        drop: of the accuracy on ``other`` once ``erased`` is erased.
+        same_superclass: None where classes have no superclasses.
+    """
+
+    erased: int
+    other: int
+    cosine: float
+    drop: float
+    same_superclass: bool | None
+
+
+class Correlation(TypedDict):
+    """Spearman's ρ, the ends of its interval where they are finite, and the number of points."""
+
+    rho: float
+    low: float | None
+    high: float | None
+    points: int
+
+
 def degradation(anatomy: Anatomy, before: Sequence[float], matrices: Mapping[str, Sequence[Sequence[float]]]) -> Record:
     """One point per ordered pair of classes: the drop on ``other`` after ``erased``, and their cosine.
 
@@ -31,7 +58,7 @@ def degradation(anatomy: Anatomy, before: Sequence[float], matrices: Mapping[str
     group = {label: name for name, members in anatomy.subject.superclasses.items() for label in members}
     found: Record = {}
     for title, matrix in matrices.items():
-        points = [
+        points: list[Point] = [
             {
                 "erased": c,
                 "other": other,
@@ -60,7 +87,7 @@ def mean_cosines(anatomy: Anatomy) -> Float[Tensor, "classes classes"]:
 
 def rank_correlation(
     first: Sequence[float], second: Sequence[float], clusters: Sequence[int], seed: int = 0
-) -> Record | None:
+) -> Correlation | None:
     """Spearman's ρ with its 95 % percentile bootstrap interval; None if one side is constant.
 
     Whole clusters are resampled: points that share an erased class are not independent.
@@ -82,7 +109,7 @@ def rank_correlation(
     return {"rho": observed, "low": _finite(low), "high": _finite(high), "points": len(x)}
 
 
-def _judged(points: Sequence[Record]) -> Record:
+def _judged(points: Sequence[Point]) -> Record:
     sets = {"all": list(points)}
     if points[0]["same_superclass"] is not None:
         sets["same_superclass"] = [point for point in points if point["same_superclass"]]
