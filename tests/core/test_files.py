@@ -12,7 +12,11 @@ import torch
 from helpers import QUIET, mlp, randn
 
 import mnemotomy as mt
-from mnemotomy.core.files import output_file, write_text
+from mnemotomy.core.errors import DataError
+from mnemotomy.core.files import check_file, check_replaceable, output_file, write_text
+from mnemotomy.core.keys import file_digest
+from mnemotomy.recipe.file import load_recipe
+from mnemotomy.text.records import read_examples
 
 
 @pytest.fixture
@@ -103,3 +107,27 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
     assert (tmp_path / "target.txt").read_text() == "new"
     with pytest.raises(IsADirectoryError, match="name a file"):
         write_text(tmp_path, "x")
+
+
+def test_paths_that_lead_nowhere_are_refused_in_words(tmp_path: Path):
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(DataError, match="not a path that can be followed"):
+        check_file(tmp_path / "loop")
+    with pytest.raises(DataError, match=r"cannot be replaced|contains files"):
+        check_replaceable(Path("/"), "config.json")
+    with pytest.raises(DataError, match="not UTF-8"):
+        check_replaceable(tmp_path / "\udcff", "config.json")
+
+
+def test_a_named_pipe_is_no_input(tmp_path: Path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DataError, match="named pipe"):
+        file_digest(tmp_path / "pipe")
+    with pytest.raises(DataError, match="named pipe"):
+        read_examples(tmp_path / "pipe")
+    with pytest.raises(DataError, match="named pipe"):
+        load_recipe(tmp_path / "pipe")
+    reading, writing = os.pipe()  # as of a shell's <(command)
+    os.write(writing, b'{"text": "a"}\n')
+    os.close(writing)
+    assert len(read_examples(f"/dev/fd/{reading}")) == 1

@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 import torch
 from helpers import QUIET, mlp, randn, same_state, state_of, tiny_llama
+from safetensors import safe_open
 from safetensors.torch import save_file
 from tiny_language import save_qwen
 
 import mnemotomy as mt
 from mnemotomy.core.cells import json_cells
 from mnemotomy.core.errors import ArtifactError, MnemotomyError
-from mnemotomy.core.integrity import read_sealed, write_sealed
+from mnemotomy.core.integrity import BLANK, read_sealed, seal, write_sealed
 
 
 def atlas() -> mt.Atlas:
@@ -123,3 +124,30 @@ def test_a_model_folder_is_what_was_saved(tmp_path: Path):
     (out / "model.safetensors").unlink()
     with pytest.raises(ArtifactError, match="is missing"):
         mt.load_model(out)
+
+
+@pytest.mark.parametrize(
+    ("kind", "place", "value"),
+    [
+        ("edit", ("fingerprint",), 1),
+        ("edit", ("description", "concepts"), [None]),
+        ("edit", ("description", "cut"), 1),
+        ("moments", ("origin", "text"), 1),
+        ("moments", ("origin", "examples"), []),
+        ("moments", ("readers",), None),
+        ("moments", ("concepts",), [True]),
+    ],
+)
+def test_a_sealed_file_with_a_wrong_header_is_refused(kind: str, place: tuple[str, ...], value: Any, tmp_path: Path):
+    load = KINDS[kind](tmp_path / "f")
+    with safe_open(tmp_path / "f", "pt") as file:
+        described = json.loads(file.metadata()["mnemotomy"])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+    inner = described["header"]
+    for key in place[:-1]:
+        inner = inner[key]
+    inner[place[-1]] = value
+    save_file(tensors, tmp_path / "f", metadata={"mnemotomy": json.dumps(described | {"content": BLANK})})
+    seal(tmp_path / "f")
+    with pytest.raises(ArtifactError, match=f"its header has a wrong '{place[0]}"):
+        load()

@@ -48,6 +48,8 @@ def test_words_and_numbers_are_as_written(text: str, meant: Any) -> None:
         ("a: 1\n---\nb: 2", "another document"),
         ("[" * 2000, "not valid YAML"),
         ("a: \x00", "not valid YAML"),
+        ('a: "\\0"', "null character"),
+        ('a: {b: ["\\ud800"]}', "half a surrogate pair"),
     ],
 )
 def test_what_is_not_valid_says_where(text: str, message: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from tiny_language import tokenizer as byte_level
 from tokenizers import Tokenizer
 from tokenizers.models import Unigram, WordLevel, WordPiece
 from transformers import PreTrainedTokenizerFast
@@ -42,3 +43,8 @@ def test_the_end_token_pads_where_nothing_else_does():
     tokenizer.pad_token = tokenizer.eos_token = None
     with pytest.raises(DataError, match="has no padding token; set its pad_token"):
         padding_token(tokenizer)
+
+
+def test_half_a_surrogate_pair_is_no_text():
+    with pytest.raises(DataError, match="cannot read"):
+        tokenized(byte_level(), "a\udcff")

@@ -23,6 +23,7 @@ from mnemotomy.cli.methods import methods
 from mnemotomy.cli.outcome import one_line_warning
 from mnemotomy.cli.trace import trace
 from mnemotomy.cli.unlearn import unlearn
+from mnemotomy.core.printable import one_line
 
 _UsageError: Any = typer.BadParameter.__mro__[1]  # the parent of all usage errors; typer has no public name for it
 
@@ -68,7 +69,7 @@ def main() -> None:
         message = error.format_message()
         if not message.startswith("Usage:"):  # without a command, the message is the help
             where = "mnemotomy" if error.ctx is None else error.ctx.command_path
-            line = " ".join(message.replace("Value error, ", "").split()).rstrip(".")
+            line = one_line(message.replace("Value error, ", "")).rstrip(".")
             message = f"mnemotomy: {line}; see '{where} --help'"
         typer.echo(message, err=True)
         status = error.exit_code

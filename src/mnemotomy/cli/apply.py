@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from mnemotomy.cli.options import Device, Resume
-from mnemotomy.cli.outcome import one_line_errors
+from mnemotomy.cli.outcome import one_line_errors, say
 
 
 class Result(enum.StrEnum):
@@ -71,8 +71,8 @@ def report(out: Path, record: dict[str, Any]) -> None:
     if record["kind"] == "method":
         examples = record["counts"]["examples"]
         title = record["method"]["title"]
-        typer.echo(f"{title}: {examples['forget']} examples to forget, {examples['retain']} to retain")
+        say(f"{title}: {examples['forget']} examples to forget, {examples['retain']} to retain")
     for verb, done in (("erase", "erased"), ("inject", "injected")):
         if record["recipe"].get(verb):
-            typer.echo(f"{done} {', '.join(record['recipe'][verb])} at {len(record['sites'])} sites")
-    typer.echo(f"{out}: saved in {sum(record['seconds'].values()):.1f} s, recipe {record['recipe_hash'][:12]}")
+            say(f"{done} {', '.join(record['recipe'][verb])} at {len(record['sites'])} sites")
+    say(f"{out}: saved in {sum(record['seconds'].values()):.1f} s, recipe {record['recipe_hash'][:12]}")

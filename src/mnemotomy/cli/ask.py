@@ -9,7 +9,7 @@ import typer
 
 from mnemotomy.cli.facts import hit_line, hit_record
 from mnemotomy.cli.options import Device, Model
-from mnemotomy.cli.outcome import emit_json, json_option, one_line_errors
+from mnemotomy.cli.outcome import emit_json, json_option, one_line_errors, say
 
 if TYPE_CHECKING:
     from mnemotomy.data.fact import PromptFormat
@@ -70,9 +70,9 @@ def ask(
         record = {"answer": answer.text, "known": answer.known, "facts": [hit_record(hit) for hit in answer.hits]}
         emit_json({**record, "prompt": answer.prompt}, json_)
     if json_ != "-":
-        typer.echo(answer.text)
+        say(answer.text)
         for hit in answer.hits:
-            typer.echo(f"from {hit_line(hit)}")
+            say(f"from {hit_line(hit)}")
 
 
 def _format(folder: Path, in_context: str | None) -> PromptFormat:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mnemotomy.cli.options import Device, Model, PositionsName, Resume, blocks, concept_files, selector
-from mnemotomy.cli.outcome import one_line_errors
+from mnemotomy.cli.outcome import one_line_errors, say
 from mnemotomy.cli.templates import DATE, PLAIN, SYSTEM, TAGS
 
 
@@ -70,5 +70,5 @@ def collect(
     moments.save(output)
     remove_checkpoints(output)
     for name, examples in moments.origin.examples.items():
-        typer.echo(f"{name}: {examples} examples, {tokens[name]} tokens")
-    typer.echo(f"{output}: {len(moments.readers)} sites, {len(moments.statistics)} distinct inputs")
+        say(f"{name}: {examples} examples, {tokens[name]} tokens")
+    say(f"{output}: {len(moments.readers)} sites, {len(moments.statistics)} distinct inputs")

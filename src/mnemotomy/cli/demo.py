@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from mnemotomy.cli.outcome import emit_json, json_option, one_line_errors
+from mnemotomy.cli.outcome import emit_json, json_option, one_line_errors, say
 
 
 @one_line_errors()
@@ -43,4 +43,4 @@ def demo(
         from mnemotomy.demo.show import print_tables
 
         print_tables(result, Console())
-        typer.echo(f"{out / 'report.html' if report else out}: {result['seconds']:.0f} s")
+        say(f"{out / 'report.html' if report else out}: {result['seconds']:.0f} s")

@@ -10,10 +10,10 @@ from typing import Annotated, Any
 import typer
 
 from mnemotomy.cli.extras import EXTRAS
-from mnemotomy.cli.outcome import FAILED, emit_json, json_option, one_line_errors
+from mnemotomy.cli.outcome import FAILED, emit_json, json_option, one_line_errors, say
 
 _CALCULATING = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "pandas", "jaxtyping", "xxhash")
-_INTERFACE = ("pydantic", "ruamel.yaml", "jinja2", "rich", "typer")
+_INTERFACE = ("pydantic", "regex", "ruamel.yaml", "jinja2", "rich", "typer")
 REQUIRED = (*_CALCULATING, *_INTERFACE, *(one.package for one in EXTRAS if one.name is None))
 
 
@@ -95,16 +95,16 @@ def _devices() -> list[dict[str, Any]]:
 
 
 def _print(findings: dict[str, Any]) -> None:
-    typer.echo(f"python {findings['python']} on {findings['platform']}")
+    say(f"python {findings['python']} on {findings['platform']}")
     memory = findings["memory_gib"]
-    typer.echo(f"{findings['cores']} cores, {'unknown' if memory is None else f'{memory} GiB of'} memory")
+    say(f"{findings['cores']} cores, {'unknown' if memory is None else f'{memory} GiB of'} memory")
     for device in findings["devices"]:
         own = f", {device['memory_gib']} GiB" if "memory_gib" in device else ""
         slow = "" if device.get("bfloat16", True) else "; slow at bfloat16, so use float32"
-        typer.echo(f"{device['device']}: {device['name']}{own}{slow}")
+        say(f"{device['device']}: {device['name']}{own}{slow}")
     for name, found in findings["versions"].items():
-        typer.echo(f"{name} {found or 'missing'}")
+        say(f"{name} {found or 'missing'}")
     for missing in findings["missing"]:
-        typer.echo(f"missing: {missing['package']}, for {missing['for']}; install it with: {missing['get']}")
+        say(f"missing: {missing['package']}, for {missing['for']}; install it with: {missing['get']}")
     if not findings["missing"]:
-        typer.echo("nothing is missing")
+        say("nothing is missing")

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from mnemotomy.cli.options import Device, OutDir
-from mnemotomy.cli.outcome import console, emit_json, json_option, one_line_errors
+from mnemotomy.cli.outcome import console, emit_json, json_option, one_line_errors, say
 from mnemotomy.core.errors import ConfigurationError
 
 edit = typer.Typer(no_args_is_help=True)
@@ -74,7 +74,7 @@ def apply_(
     from mnemotomy.recipe.saved_edits import apply_edit
 
     record = apply_edit(saved, model, out_dir, strength=strength, untie=untie, dtype=dtype, device=device)
-    typer.echo(f"{out_dir}: edited {len(record['sites'])} sites, saved in {sum(record['seconds'].values()):.1f} s")
+    say(f"{out_dir}: edited {len(record['sites'])} sites, saved in {sum(record['seconds'].values()):.1f} s")
 
 
 @edit.command()
@@ -92,7 +92,7 @@ def combine(
     from mnemotomy.recipe.saved_edits import combine_edits
 
     combined = combine_edits(out, _weights(parts))
-    typer.echo(f"{out}: {len(parts)} edits, {len(combined.sites())} sites")
+    say(f"{out}: {len(parts)} edits, {len(combined.sites())} sites")
 
 
 def _weights(parts: list[str]) -> dict[str | Path, float]:
@@ -124,12 +124,12 @@ def _print(found: dict[str, Any]) -> None:
     from mnemotomy.report.table import Table
 
     about = found.get("about", {})
-    typer.echo(f"for the model with the fingerprint {found['fingerprint']}")
-    if "recipe" in about:
-        typer.echo(f"from {about['recipe']['model']}, recipe {about['recipe_hash'][:12]}")
+    say(f"for the model with the fingerprint {found['fingerprint']}")
+    if "recipe_hash" in about:
+        say(f"from {about['recipe']['model']}, recipe {about['recipe_hash'][:12]}")
     for term in found["terms"]:
         strength = term.get("strength", 1.0)
         shown = "a strength per site" if isinstance(strength, dict) else f"strength {strength:g}"
-        typer.echo(f"{', '.join(term.get('concepts', [])) or term.get('method', 'tensors')}: {shown}")
+        say(f"{', '.join(term.get('concepts', [])) or term.get('method', 'tensors')}: {shown}")
     rows = [[one["site"], " × ".join(map(str, one["shape"])), f"{one['norm']:.4g}"] for one in found["sites"]]
     Table(["site", "shape", "‖ΔW‖"], rows).print(console())

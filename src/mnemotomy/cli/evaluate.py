@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mnemotomy.cli.options import Device, Model, Precise, PrecisionName
-from mnemotomy.cli.outcome import emit_json, json_option, one_line_errors
+from mnemotomy.cli.outcome import emit_json, json_option, one_line_errors, say
 from mnemotomy.cli.templates import DATE, PLAIN, SYSTEM, TAGS
 from mnemotomy.core.errors import DataError
-from mnemotomy.core.files import write_text
+from mnemotomy.core.files import check_name, write_text
 
 if TYPE_CHECKING:
     from mnemotomy.observe.splits import Splits
@@ -87,9 +87,13 @@ def evaluate(
         raise DataError("--full needs --gold: scores are rescaled between the two; give both or neither")
     if out is not None and out.exists() and not out.is_dir():
         raise DataError(f"--out {out} is a file; name a folder")
+    if out is not None:
+        check_name(out)
     splits = _splits(data, forget, retain, holdout)
     judge = Fluency(*(None if one is None else locate_model(one) for one in (fluency, fluency_base)))
-    named = {name: locate_model(one) for name, one in (("model", model), ("full", full), ("gold", gold)) if one}
+    named = {
+        name: locate_model(one) for name, one in (("model", model), ("full", full), ("gold", gold)) if one is not None
+    }
     with quiet_transformers():
         tokenizer = load_tokenizer(named["model"])
         for other in list(named.values())[1:]:
@@ -131,7 +135,7 @@ def evaluate(
         shown = summary(found) | {f"score {key}": value for key, value in (row or {}).items()}
         Table(["metric", "value"], [[name, f"{value:.4f}"] for name, value in shown.items()]).print(Console())
     for name, why in lacking.items():
-        typer.echo(f"mnemotomy: left out: {name} {why}", err=True)
+        say(f"mnemotomy: left out: {name} {why}", err=True)
 
 
 def _splits(data: str | None, forget: str, retain: Path | None, holdout: Path | None) -> Splits:

@@ -7,6 +7,7 @@ from importlib.metadata import entry_points
 import typer
 
 from mnemotomy.cli.outcome import FAILED
+from mnemotomy.core.printable import one_line
 
 GROUP = "mnemotomy.commands"
 
@@ -37,7 +38,7 @@ def add_extensions(app: typer.Typer) -> None:
 
 def _refuse(app: typer.Typer, name: str, why: str) -> None:
     def refuse(arguments: list[str] = typer.Argument(None, hidden=True)) -> None:  # noqa: B008
-        typer.echo(f"mnemotomy: {' '.join(why.split())}", err=True)
+        typer.echo(f"mnemotomy: {one_line(why)}", err=True)
         raise typer.Exit(FAILED)
 
     settings = {"ignore_unknown_options": True, "help_option_names": []}  # accept any arguments

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mnemotomy.cli.outcome import emit_json, json_option, one_line_errors
+from mnemotomy.cli.outcome import emit_json, json_option, one_line_errors, say
 
 if TYPE_CHECKING:
     from mnemotomy.store.retriever import Hit
@@ -56,7 +56,7 @@ def add(
 
     fact = Fact(subject, answer, contexts=tuple(context or ()), relation=relation, where="the fact")
     added, size = create_or_open(store, lambda opened: (opened.add([fact]), len(opened)))
-    typer.echo(f"{store}: {'added' if added else 'was there already'}, {_number(size)}")
+    say(f"{store}: {'added' if added else 'was there already'}, {_number(size)}")
 
 
 @facts.command("import")
@@ -79,7 +79,7 @@ def import_(
     from mnemotomy.store.create_or_open import create_or_open
 
     added, size = create_or_open(store, lambda opened: (opened.import_file(file), len(opened)))
-    typer.echo(f"{store}: {added} added, {_number(size)}")
+    say(f"{store}: {added} added, {_number(size)}")
 
 
 @facts.command()
@@ -94,7 +94,7 @@ def export(store: Store, file: Annotated[Path, typer.Argument(help="The JSON Lin
     from mnemotomy.store.fact_store import FactStore
 
     with FactStore(store, create=False) as opened:
-        typer.echo(f"{file}: {_number(opened.export_file(file))}")
+        say(f"{file}: {_number(opened.export_file(file))}")
 
 
 @facts.command()
@@ -119,9 +119,9 @@ def search(
         emit_json([hit_record(hit) for hit in hits], json_)
     if json_ != "-":
         for hit in hits:
-            typer.echo(hit_line(hit))
+            say(hit_line(hit))
         if not hits:
-            typer.echo("nothing found")
+            say("nothing found")
 
 
 @facts.command("rm")
@@ -140,7 +140,7 @@ def remove(
     from mnemotomy.store.fact_store import FactStore
 
     with FactStore(store, create=False) as opened:
-        typer.echo(f"{store}: {opened.delete(subject, relation)} deleted, {_number(len(opened))} left")
+        say(f"{store}: {opened.delete(subject, relation)} deleted, {_number(len(opened))} left")
 
 
 @facts.command()
@@ -166,7 +166,7 @@ def update(
     fact = Fact(subject, answer, contexts=tuple(context or ()), relation=relation, where="the fact")
     with FactStore(store, create=False) as opened:
         opened.update(fact)
-    typer.echo(f"{store}: updated")
+    say(f"{store}: updated")
 
 
 def hit_record(hit: Hit) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from mnemotomy.cli.options import Model, OutDir
-from mnemotomy.cli.outcome import one_line_errors
+from mnemotomy.cli.outcome import one_line_errors, say
 from mnemotomy.core.errors import DataError
 
 
@@ -118,9 +118,9 @@ def metabolize(
         result.save(out_dir, extra=beside(told(about, clock)))
     remove_checkpoint(training_folder)
     last = result.steps[-1]
-    typer.echo(f"{out_dir}: {len(result.steps)} steps, total loss {last['total']:.4g}")
+    say(f"{out_dir}: {len(result.steps)} steps, total loss {last['total']:.4g}")
     if result.stopped:
-        typer.echo(f"mnemotomy: warning: stopped early: {result.stopped}; the last good weights were saved", err=True)
+        say(f"mnemotomy: warning: stopped early: {result.stopped}; the last good weights were saved", err=True)
 
 
 def _layer(text: str) -> int | float | str:

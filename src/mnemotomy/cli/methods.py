@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mnemotomy.cli.outcome import emit_json, json_option, one_line_errors
+from mnemotomy.cli.outcome import emit_json, json_option, one_line_errors, say
 from mnemotomy.core.errors import ConfigurationError
 
 
@@ -36,13 +36,13 @@ def methods(
     if json_ == "-":
         return
     for models in dict.fromkeys(one["models"] for one in found):
-        typer.echo(f"for {models}")
+        say(f"for {models}")
         for one in found:
             if one["models"] == models:
-                typer.echo(f"  {one['name']:22s} {one['family']:12s} {one['cost']}")
-                typer.echo(f"  {'':22s} {one['title']}: {one['paper']}")
+                say(f"  {one['name']:22s} {one['family']:12s} {one['cost']}")
+                say(f"  {'':22s} {one['title']}: {one['paper']}")
                 for setting, default in one["settings"].items() if name else ():
-                    typer.echo(f"  {'':22s} {setting} = {default}")
+                    say(f"  {'':22s} {setting} = {default}")
 
 
 def listed() -> list[dict[str, Any]]:

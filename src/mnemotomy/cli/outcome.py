@@ -14,6 +14,7 @@ import typer
 from mnemotomy.cli.extras import EXTRAS
 from mnemotomy.core.errors import MnemotomyError
 from mnemotomy.core.files import check_file, write_text
+from mnemotomy.core.printable import json_text, one_line, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -40,6 +41,12 @@ def one_line_errors() -> Iterator[None]:
         if extra is None:
             raise
         raise _exit(f"{extra.package} is missing; install it with: {extra.command}", FAILED) from None
+    except UnicodeEncodeError as error:
+        raise _exit(f"{error.object[:80]!r} contains bytes that are not UTF-8; write it in UTF-8", FAILED) from None
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        raise _exit("not enough memory; choose smaller batches, fewer sites, or a smaller setting", FAILED) from None
     except KeyboardInterrupt as interrupt:
         raise _exit(f"interrupted; {interrupt}" if interrupt.args else "interrupted", INTERRUPTED) from None
 
@@ -52,11 +59,16 @@ def json_option(what: str) -> Any:
 
 def emit_json(data: Any, target: str) -> None:
     """Write ``data`` as JSON to the file ``target``, or to standard output if it is ``-``."""
-    text = json.dumps(data, indent=2, ensure_ascii=False)
+    text = json_text(json.dumps(data, indent=2, ensure_ascii=False))
     if target == "-":
         typer.echo(text)
     else:
         write_text(target, text + "\n")
+
+
+def say(text: str, *, err: bool = False) -> None:
+    """Print for people; what a file, a name or a model contains cannot control the terminal."""
+    typer.echo(printable(text), err=err)
 
 
 def console() -> Console:
@@ -69,7 +81,7 @@ def console() -> Console:
 
 def one_line_warning(message: Warning | str, *_: object, **__: object) -> str:
     """A ``warnings.formatwarning`` without path and source line."""
-    return f"mnemotomy: warning: {' '.join(str(message).split())}\n"
+    return f"mnemotomy: warning: {one_line(message)}\n"
 
 
 @one_line_errors()
@@ -79,6 +91,12 @@ def _check_json(target: str | None) -> str | None:
     return target
 
 
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Torch raises a RuntimeError for a processor's memory, and a subclass of its own for a GPU's."""
+    named = type(error).__name__ == "OutOfMemoryError"
+    return isinstance(error, MemoryError) or named or "can't allocate memory" in str(error)
+
+
 def _exit(message: str, status: int) -> typer.Exit:
-    typer.echo(f"mnemotomy: {' '.join(message.split())}", err=True)
+    typer.echo(f"mnemotomy: {one_line(message)}", err=True)
     return typer.Exit(status)

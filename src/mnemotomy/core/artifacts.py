@@ -19,7 +19,7 @@ from mnemotomy.core.files import output_file
 from mnemotomy.core.integrity import BLANK, is_sealed, seal
 
 _KEY = "mnemotomy"
-_READ_ERRORS = (KeyError, TypeError, ValueError, AttributeError, RuntimeError, safetensors.SafetensorError)
+_READ_ERRORS = (LookupError, TypeError, ValueError, AttributeError, RuntimeError, safetensors.SafetensorError)
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,13 @@ class Artifact:
         format: its name, as the file records it.
         what: "an edit; make one with ...", for errors.
         version: written into the file; later versions are refused.
+        shape: a ``TypedDict`` that the header must match; None for any mapping.
     """
 
     format: str
     what: str
     version: int = 1
+    shape: Any = None
 
     def write(self, path: str | Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
         """Write all of a file or nothing, with a hash of its content; the same content gives the same bytes."""
@@ -86,9 +88,22 @@ class Artifact:
             raise ArtifactError(f"{path} has format version {version}; update mnemotomy to read it")
         if not isinstance(header, dict) or (sealed is False and _KEY in metadata):
             raise ArtifactError(f"{path} is damaged: its header cannot be read")
+        self._check_shape(header, path)
         if sealed is False:
             warnings.warn(
                 f"{path} was written by an older version, without a hash of its content; damage would go unnoticed",
                 stacklevel=4,
             )
         return header
+
+    def _check_shape(self, header: Mapping[str, Any], path: str | Path) -> None:
+        """A sealed file may still come from somebody else's program."""
+        if self.shape is None:
+            return
+        from pydantic import TypeAdapter, ValidationError
+
+        try:
+            TypeAdapter(self.shape).validate_python(header, strict=True)
+        except ValidationError as error:
+            where = ".".join(map(str, error.errors(include_url=False)[0]["loc"]))
+            raise ArtifactError(f"{path} is damaged: its header has a wrong {where!r}") from error

@@ -7,6 +7,7 @@ import errno
 import fnmatch
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -42,7 +43,7 @@ def output_file(target: str | Path) -> Iterator[Path]:
             with whole.open("rb") as source, target.open("wb") as sink:
                 shutil.copyfileobj(source, sink)
         return
-    target = target.resolve() if target.is_symlink() else target
+    target = resolved(target) if target.is_symlink() else target
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_file(target)
     try:
@@ -65,7 +66,7 @@ def replacing_folder(target: str | Path) -> Iterator[Path]:
 
     A link is followed. If the target cannot be replaced, its old content stays.
     """
-    target = Path(target).resolve()
+    target = resolved(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_folder(target)
     try:
@@ -74,6 +75,34 @@ def replacing_folder(target: str | Path) -> Iterator[Path]:
         put_folder(temporary, target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def resolved(path: str | Path) -> Path:
+    """The absolute path, without links.
+
+    Raises:
+        DataError: its links form a loop, or it contains a null character.
+    """
+    try:
+        return Path(path).resolve()
+    except (RuntimeError, ValueError) as error:
+        raise DataError(f"{path} is not a path that can be followed: {error}; name another") from error
+
+
+def check_input(path: str | Path) -> None:
+    """Refuse a named pipe, which would be waited for without end, and which cannot be read twice.
+
+    Raises:
+        DataError: it is one; the pipes of a shell's ``<(command)`` are not.
+    """
+    try:
+        named = stat.S_ISFIFO(os.lstat(os.path.realpath(path)).st_mode)
+    except OSError:  # the reader says what is wrong
+        named = False
+    except ValueError as error:
+        raise DataError(f"{str(path)!r} is not a path: {error}; name a file") from error
+    if named:
+        raise DataError(f"{path} is a named pipe; save what comes out of it, and name that file")
 
 
 def write_text(target: str | Path, text: str) -> None:
@@ -97,6 +126,7 @@ def check_replaceable(
         DataError: the folder is a file, or contains other files or an input.
     """
     check_above(folder)
+    check_name(folder)
     if folder.exists():
         if not folder.is_dir():
             raise DataError(f"{folder} is a file; name a folder for the model")
@@ -111,10 +141,10 @@ def check_replaceable(
             raise DataError(
                 f"{folder} contains files that mnemotomy did not write, such as {first!r}; empty it or name another"
             )
-        if os.path.ismount(folder) or folder.resolve() == Path.cwd():
+        if os.path.ismount(folder) or resolved(folder) == Path.cwd():
             raise DataError(f"{folder} cannot be replaced as a whole; name a folder inside it")
     for path in map(Path, inputs):
-        if path.exists() and path.resolve().is_relative_to(folder.resolve()):
+        if path.exists() and resolved(path).is_relative_to(resolved(folder)):
             raise DataError(f"{path} is in {folder}, which this run would replace; name another folder")
 
 
@@ -125,9 +155,9 @@ def check_no_input(target: str | Path, inputs: Iterable[str | Path]) -> None:
         DataError: ``target`` is one of ``inputs``, or lies in one.
     """
     for path in map(Path, inputs):
-        if path.is_file() and Path(target).resolve() == path.resolve():
+        if path.is_file() and resolved(target) == resolved(path):
             raise DataError(f"{target} is read by this command, which would replace it; name another file")
-        if path.is_dir() and Path(target).resolve().is_relative_to(path.resolve()):
+        if path.is_dir() and resolved(target).is_relative_to(resolved(path)):
             raise DataError(f"{target} lies in {path}, which this command reads; name a file elsewhere")
 
 
@@ -140,6 +170,19 @@ def check_file(path: Path) -> None:
     if path.is_dir():
         raise DataError(f"{path} is a folder; name the file to write")
     check_above(path)
+    resolved(path)
+
+
+def check_name(path: Path) -> None:
+    """Refuse a folder whose name is not UTF-8: tokenizers cannot write there, and no record could name it.
+
+    Raises:
+        DataError: it is refused.
+    """
+    try:
+        str(path).encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise DataError(f"the name {str(path)!r} is not UTF-8; choose another") from error
 
 
 def check_above(path: Path) -> None:
@@ -148,7 +191,7 @@ def check_above(path: Path) -> None:
     Raises:
         DataError: it lies below a file.
     """
-    above = next(one for one in path.absolute().parents if one.exists())
+    above = next((one for one in path.absolute().parents if one.exists()), path)
     if not above.is_dir():
         raise DataError(f"{path} lies below {above}, which is a file; name another path")
 

@@ -8,6 +8,8 @@ from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
+from mnemotomy.core.files import check_input
+
 LENGTH = 24
 """Hexadecimal digits: 96 bits, so that two different things never share a key."""
 
@@ -25,7 +27,12 @@ def key(*parts: Any) -> str:
 
 
 def file_digest(path: str | Path) -> str:
-    """SHA-256 over the bytes of a file."""
+    """SHA-256 over the bytes of a file.
+
+    Raises:
+        DataError: it is a named pipe.
+    """
+    check_input(path)
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

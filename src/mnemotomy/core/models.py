@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,8 +12,10 @@ import torch
 from torch import nn
 
 from mnemotomy.core.errors import ModelError
-from mnemotomy.core.files import check_replaceable, replacing_folder
+from mnemotomy.core.files import check_input, check_replaceable, replacing_folder
 from mnemotomy.core.integrity import check_folder, write_checksums
+
+_DEEPEST = 10_000
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
 
@@ -63,10 +65,12 @@ def load_model(
         raise ModelError(f"unknown dtype {dtype!r}; choose one of {', '.join(DTYPES)}")
     if verify:
         check_folder(name, lambda file: not _is_of_tokenizer(file))
+    _check_files(name)
     if Path(name).is_dir() and not (Path(name) / "config.json").is_file():
         raise ModelError(f"cannot load a model from {str(name)!r}: it has no config.json, so it is not a model folder")
     try:
         config = transformers.AutoConfig.from_pretrained(str(name), trust_remote_code=False)
+        _check_depth(config.to_dict())
         found = [_loaded(kind, str(name), torch_dtype) for kind in _classes_for(config)]
     except Exception as error:  # transformers raises whatever a wrong value in a configuration leads to
         why = "its weights do not fit its config.json" if "mismatched" in str(error) else _first_line(error)
@@ -75,6 +79,15 @@ def load_model(
     if fault is not None:
         raise ModelError(f"{str(name)!r} {fault}")
     return model.to(device)
+
+
+def _check_depth(config: Mapping[str, Any]) -> None:
+    """Refuse a number of layers that would be built one by one without end."""
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            _check_depth(value)
+        elif isinstance(value, int) and "layers" in key and value > _DEEPEST:
+            raise ValueError(f"its config.json has {key} above {_DEEPEST}")
 
 
 def _classes_for(config: Any) -> list[Any]:
@@ -102,6 +115,11 @@ def _loaded(kind: Any, name: str, dtype: torch.dtype) -> tuple[nn.Module, str | 
     return model, None
 
 
+def _check_files(name: str | Path) -> None:
+    for path in Path(name).iterdir() if Path(name).is_dir() else ():
+        check_input(path)
+
+
 def _is_of_tokenizer(file: str) -> bool:
     return file not in ("config.json", "generation_config.json") and not file.startswith(("model", "pytorch_model"))
 
@@ -122,6 +140,7 @@ def load_tokenizer(name: str | Path, *, verify: bool = True) -> Any:
 
     if verify:
         check_folder(name, _is_of_tokenizer)
+    _check_files(name)
     if Path(name).is_dir() and not any(any(Path(name).glob(pattern)) for pattern in ("*token*", "vocab*", "*.model")):
         raise ModelError(
             f"cannot load a tokenizer from {str(name)!r}: it has no tokenizer files; save one there with "
@@ -134,6 +153,8 @@ def load_tokenizer(name: str | Path, *, verify: bool = True) -> Any:
         generic = declared in ("TokenizersBackend", "PreTrainedTokenizerFast")
         loader = transformers.PreTrainedTokenizerFast if generic else transformers.AutoTokenizer
         tokenizer = loader.from_pretrained(str(name), trust_remote_code=False)
+        if not isinstance(tokenizer.model_max_length, int | float):
+            raise ValueError("model_max_length is not a number")
     except Exception as error:  # as above
         raise ModelError(f"cannot load a tokenizer from {str(name)!r}: {_first_line(error)}") from error
     if tokenizer.pad_token is None:

@@ -39,6 +39,7 @@ from typing_extensions import TypedDict
 from mnemotomy.core.errors import ConfigurationError, DataError, MnemotomyError
 from mnemotomy.core.yaml import read_yaml
 
+_LARGEST = 2**63 - 1  # of a whole number; torch takes no larger one
 _CONFIG = ConfigDict(strict=True, allow_inf_nan=False, extra="forbid")
 
 
@@ -151,6 +152,8 @@ class Choice:
             return self._union(others, by_name=by_name)
         if dataclasses.is_dataclass(hint) and isinstance(hint, type):
             return self.group(hint)
+        if hint is int:
+            return Annotated[int, Field(ge=-_LARGEST, le=_LARGEST)]
         return hint if not get_args(hint) or get_origin(hint) is Literal else self._type(hint, owner)
 
     def _settings(self, value: Any) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -15,8 +16,16 @@ from mnemotomy.core.errors import DataError
 _TAG = "tag:yaml.org,2002:"
 
 
+_NO_TEXT = re.compile("[\x00\ud800-\udfff]")
+
+
 class _Constructor(SafeConstructor):
     """Keys and dates as written; ruamel itself refuses a duplicate key."""
+
+    def construct_scalar(self, node: Any) -> Any:
+        if isinstance(node, ScalarNode) and _NO_TEXT.search(node.value):
+            raise ConstructorError(None, None, "a null character or half a surrogate pair", node.start_mark)
+        return super().construct_scalar(node)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
         if isinstance(node, MappingNode):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mnemotomy.core.errors import DataError
-from mnemotomy.core.files import output_file
+from mnemotomy.core.files import check_input, output_file
 from mnemotomy.data.fact import Fact, PromptFormat, check_facts
 from mnemotomy.data.fact_templates import Templates
 from mnemotomy.data.json_lines import json_lines
@@ -99,6 +99,7 @@ def read_format(folder: str | Path) -> PromptFormat | None:
         DataError: the file cannot be read, or contains something else.
     """
     path = Path(folder) / FILE
+    check_input(path)
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):

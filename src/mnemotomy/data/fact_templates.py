@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from mnemotomy.core.errors import DataError
+from mnemotomy.core.files import check_input
 from mnemotomy.data.fact import Fact
 
 
@@ -61,13 +62,14 @@ def read_templates(path: str | Path) -> Templates:
     Raises:
         DataError: the file is missing, is not valid JSON, or contains something else.
     """
+    check_input(path)
     try:
         values = json.loads(Path(path).read_text(encoding="utf-8"))
         lists = {name: tuple(map(str, texts)) for name, texts in values.items()}
         return Templates(**lists)
     except OSError as error:
         raise DataError(f"cannot read the templates {path}: {error.strerror}") from error
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(f"{path} contains no templates: {error}") from error
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mnemotomy.core.errors import DataError
+from mnemotomy.core.files import check_input
 from mnemotomy.core.progress import progress_bar
 
 _STEP = 1000  # lines between two moves of the bar
@@ -24,6 +25,7 @@ def json_lines(path: str | Path, what: str = "file", *, bar: str | None = None) 
     Raises:
         DataError: the file is missing or unreadable, or a line is not valid JSON; the message names file and line.
     """
+    check_input(path)
     try:
         with (
             Path(path).open("rb") as file,

@@ -8,11 +8,18 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast
+from typing import (
+    Any,
+    Literal,
+    NotRequired,  # pydantic asks for these before Python 3.12
+    TypeVar,
+    cast,
+)
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from typing_extensions import TypedDict
 
 from mnemotomy.core.artifacts import Artifact
 from mnemotomy.core.errors import FingerprintError, NonFiniteError, TiedWeightsError
@@ -22,7 +29,39 @@ from mnemotomy.core.version import versions
 from mnemotomy.engram.deltas import BySite, Deltas, Dense, Term
 from mnemotomy.engram.sites import Site, module_names, parameter_names, sites_by_name
 
-ARTIFACT = Artifact("mnemotomy-edit", "an edit; make one with 'mnemotomy apply --as edit' or Edit.save")
+
+class _Kind(TypedDict):
+    kind: str
+
+
+class _Description(TypedDict, total=False):
+    """Of one term, or of several."""
+
+    terms: list[_Description]
+    concepts: list[str]
+    method: str
+    cut: _Kind
+    filter: _Kind
+    strength: float | dict[str, float]
+
+
+class _Recipe(TypedDict, total=False):
+    model: str
+    dtype: str
+
+
+class _About(TypedDict, total=False):
+    recipe: _Recipe
+    recipe_hash: str
+
+
+class _Header(TypedDict):
+    fingerprint: str
+    description: _Description
+    about: NotRequired[_About]
+
+
+ARTIFACT = Artifact("mnemotomy-edit", "an edit; make one with 'mnemotomy apply --as edit' or Edit.save", shape=_Header)
 
 Tied = Literal["refuse", "untie"]
 Model = TypeVar("Model", bound=nn.Module)
@@ -139,6 +178,8 @@ class Edit(BySite):
         """
         with ARTIFACT.reading(path, verify=verify) as (file, header):
             tensors = {site: file.get_tensor(site) for site in file.keys()}  # noqa: SIM118 - not a mapping
+            if not all(tensor.is_floating_point() and tensor.dim() == 2 for tensor in tensors.values()):
+                raise ValueError("a tensor is not a matrix of floating-point numbers")
             return cls((Term(1.0, Dense(tensors, header["fingerprint"], header["description"])),))
 
     def __add__(self, other: Any) -> Edit:

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import (
+    Any,
+    Literal,
+    NotRequired,  # pydantic asks for these before Python 3.12
+)
 
 import torch
 from torch import Tensor
+from typing_extensions import TypedDict
 
 from mnemotomy.core.artifacts import Artifact
 from mnemotomy.core.errors import ArtifactError, ConceptError, FingerprintError, MergeError, SelectionError
 from mnemotomy.engram.second_moment import SecondMoment
-
-ARTIFACT = Artifact("mnemotomy-moments", "a moments file; make one with 'mnemotomy collect' or Moments.save")
 
 Statistic = dict[str, SecondMoment]
 """The moment of each concept for one distinct input."""
@@ -47,6 +50,55 @@ class Origin:
     text: dict[str, Any] | None = None
     examples: dict[str, int] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
+
+
+class _Template(TypedDict):
+    """``text.template.Template``."""
+
+    system: str | None
+    date: str | None
+    before_question: str
+    after_question: str
+    before_answer: str
+    plain: NotRequired[bool]
+
+
+class _Text(TypedDict):
+    positions: Literal["answer", "predicting", "all"]
+    template: _Template
+    max_length: int
+
+
+class _Origin(TypedDict):
+    """``Origin`` as JSON."""
+
+    fingerprint: str
+    model: str
+    selector: str | list[str]
+    layers: list[int] | None
+    model_dtype: str
+    moment_dtype: str
+    text: NotRequired[_Text | None]
+    examples: NotRequired[dict[str, int]]
+
+
+class _Entry(TypedDict):
+    key: str
+    shape: list[int]
+    count: int
+
+
+class _Header(TypedDict):
+    statistics: dict[str, dict[str, _Entry]]
+    readers: dict[str, str]
+    concepts: list[str]
+    origin: _Origin
+    progress: dict[str, Any] | None
+
+
+ARTIFACT = Artifact(
+    "mnemotomy-moments", "a moments file; make one with 'mnemotomy collect' or Moments.save", shape=_Header
+)
 
 
 @dataclass(frozen=True)
@@ -227,6 +279,8 @@ class Moments:
                 for concept, entry in entries.items():
                     triangle = file.get_tensor(f"{entry['key']}.second")
                     first = file.get_tensor(f"{entry['key']}.first")
+                    if {triangle.dtype, first.dtype} - {torch.float32, torch.float64}:
+                        raise ValueError("a sum is neither in float32 nor in float64")
                     moment = SecondMoment.from_triangle(triangle, entry["shape"], first, int(entry["count"]))
                     statistics[name][concept] = moment
             origin = dict(header["origin"])

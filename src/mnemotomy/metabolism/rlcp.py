@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, Literal, get_args
 
+from mnemotomy.core.bounded import check_count
 from mnemotomy.core.errors import ConfigurationError
 from mnemotomy.metabolism.probe import Layer
 from mnemotomy.metabolism.terms import (
@@ -67,8 +68,7 @@ class Training:
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "accumulation", "save_every"):
-            if getattr(self, name) < 1:
-                raise ConfigurationError(f"{name} must be at least 1, not {getattr(self, name)}")
+            check_count(name, getattr(self, name))
         rates = (self.learning_rate, 1.0 if self.probe_learning_rate is None else self.probe_learning_rate)
         if not all(0 < rate < math.inf for rate in rates) or not self.clip > 0:
             raise ConfigurationError("learning_rate, probe_learning_rate and clip must be above 0")

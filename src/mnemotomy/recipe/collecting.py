@@ -107,7 +107,7 @@ def check_writable(output: Path) -> None:
     """
     if is_stream(output):
         return
-    there = next(folder for folder in output.absolute().parents if folder.exists())
+    there = next((folder for folder in output.absolute().parents if folder.exists()), output)
     with tempfile.TemporaryFile(dir=there):
         pass
 

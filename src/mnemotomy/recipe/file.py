@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mnemotomy.core.errors import ConfigurationError, DataError
+from mnemotomy.core.files import check_input
 from mnemotomy.core.keys import file_digest, key
 from mnemotomy.core.models import locate_model, seen_from
 from mnemotomy.core.yaml import read_yaml, write_yaml
@@ -91,6 +92,7 @@ def load_recipe(path: str | Path) -> RecipeFile:
         DataError: it is missing or not valid YAML, or a field is wrong; names file, field and what is allowed.
     """
     path = Path(path)
+    check_input(path)
     try:
         text = path.read_text(encoding="utf-8")
         return RecipeFile(recipe_of(read_yaml(text)), text, path)

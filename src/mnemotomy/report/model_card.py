@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from importlib import resources
 from typing import Any
 
 import jinja2
+from markupsafe import Markup
 
+from mnemotomy.core.printable import code, markdown, one_line
 from mnemotomy.core.yaml import write_yaml
 
 
@@ -25,14 +28,20 @@ def model_card(record: Mapping[str, Any]) -> str:
     }
     source = (resources.files("mnemotomy.report") / "templates" / "model_card.md.j2").read_text(encoding="utf-8")
     environment = jinja2.Environment(
-        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        finalize=lambda value: value if isinstance(value, Markup) else markdown(value),
     )
     environment.filters["parameters"] = _parameters
+    environment.filters["code"] = lambda value: Markup(code(value))  # between backticks
+    environment.filters["shell"] = lambda value: Markup(shlex.quote(one_line(value)))  # in a fence
     derived = {
         "recipe_hash": record.get("recipe_hash"),
         "files": record.get("files", {}),
         "untied": record.get("untied", []),
-        "front_matter": write_yaml(front_matter),
+        "front_matter": Markup(write_yaml(front_matter)),
         "forgets": _forgets(record),
         "settings": _settings(record),
         "terms": terms_of(record.get("edit", {"terms": []})),

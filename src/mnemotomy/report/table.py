@@ -13,6 +13,8 @@ from rich.markup import escape
 from rich.table import Table as Grid
 from rich.text import Text
 
+from mnemotomy.core.printable import csv_cell, markdown, printable
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -56,12 +58,12 @@ class Table:
 
     def print(self, console: Console) -> None:
         """Print it, if it is too wide as several tables that all begin with the first column."""
-        rows = [[_marked(escape(text), text, _TERMINAL) for text in row] for row in self.rows]
-        heads = list(map(escape, self.heads))
+        rows = [[_marked(escape(printable(text)), text, _TERMINAL) for text in row] for row in self.rows]
+        heads = [escape(printable(head)) for head in self.heads]
         widths = [max(map(_width, column)) + FRAME for column in zip(heads, *rows, strict=True)]
         room = console.width - widths[0] - 1
         for number, columns in enumerate(parts(widths[1:], room)):
-            title = Text(self.caption) if self.caption and number == 0 else None
+            title = Text(printable(self.caption)) if self.caption and number == 0 else None
             grid = Grid(title=title, title_justify="left")
             grid.add_column(heads[0], overflow="fold")
             for column in columns:
@@ -72,14 +74,15 @@ class Table:
 
     def markdown(self) -> str:
         """The table without its caption."""
-        lines = [f"| {' | '.join(self.heads)} |", "|---" + "|---:" * (len(self.heads) - 1) + "|"]
-        lines += [f"| {' | '.join(_marked(text, text, _MARKDOWN) for text in row)} |" for row in self.rows]
+        lines = [f"| {' | '.join(map(markdown, self.heads))} |", "|---" + "|---:" * (len(self.heads) - 1) + "|"]
+        lines += [f"| {' | '.join(_marked(markdown(text), text, _MARKDOWN) for text in row)} |" for row in self.rows]
         return "\n".join(lines)
 
     def csv(self) -> str:
-        """The table as comma-separated values."""
+        """The table as comma-separated values; a text that looks like a formula begins with an apostrophe."""
         text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows([self.heads, *self.rows])
+        rows = ([csv_cell(cell) for cell in row] for row in (self.heads, *self.rows))
+        csv.writer(text, lineterminator="\n").writerows(rows)
         return text.getvalue()
 
 

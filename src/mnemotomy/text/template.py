@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from mnemotomy.core.bounded import TimeLimitError, time_limit
 from mnemotomy.core.errors import DataError
 from mnemotomy.text.records import Turn
 
 DATE = "10 Apr 2025"
 """Today's date in a chat template; without it, some templates write the real one, and numbers change every day."""
+
+
+_SECONDS, _LONGEST = 10.0, 10**7  # for one text, and its characters
 
 
 @dataclass(frozen=True)
@@ -55,19 +61,43 @@ class Template:
         """The turns in the tokenizer's chat template; with ``prompt``, ready for the assistant's answer.
 
         Raises:
-            DataError: the chat template refuses the messages.
+            DataError: the chat template refuses the messages, or takes too long or writes too much.
         """
-        from jinja2 import TemplateError
-
         messages = [{"role": turn.role, "content": turn.content} for turn in turns]
         date = {} if self.date is None else {"date_string": self.date}
+        _check_powers(str(tokenizer.chat_template))
         try:
-            return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=prompt, **date))
-        except (TemplateError, ValueError, TypeError, KeyError) as error:
+            with time_limit(_SECONDS):
+                text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=prompt, **date)
+                return _checked(str(text))
+        except TimeLimitError as error:
+            raise DataError(
+                f"the chat template takes more than {_SECONDS:g} s for one text; give the model another"
+            ) from error
+        except Exception as error:  # a template is a program of the folder's author
             raise DataError(
                 f"the chat template refuses these messages: {error}; if it takes no system message, give "
                 "Template(system=None), on the command line --system ''"
             ) from error
+
+
+@functools.lru_cache
+def _check_powers(template: str) -> None:
+    """Refuse the operator ``**``: with large numbers it holds all threads, so that no time limit can stop it."""
+    import jinja2
+
+    with contextlib.suppress(jinja2.TemplateError):  # transformers reports it
+        for _, kind, text in jinja2.Environment().lex(template):
+            if kind == "operator" and text == "**":
+                raise DataError(
+                    "the chat template computes powers (**), which may take forever; give the model another"
+                )
+
+
+def _checked(text: str) -> str:
+    if len(text) > _LONGEST:
+        raise ValueError(f"it writes {len(text)} characters for one text")
+    return text
 
 
 OPEN_UNLEARNING = Template()

@@ -17,7 +17,8 @@ def tokenized(tokenizer: Any, text: str, **options: Any) -> Any:
     try:
         return tokenizer(text, verbose=False, **options)
     except Exception as error:
-        if type(error) is not Exception:  # the tokenizers library raises the bare class
+        # the tokenizers library raises the bare class; half a surrogate pair is no text to it
+        if type(error) is not Exception and not any("\ud800" <= letter <= "\udfff" for letter in text):
             raise
         raise DataError(
             f"the tokenizer cannot read {text!r}: {error}; give it an unknown token, or leave the text out"

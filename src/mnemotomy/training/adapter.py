@@ -8,7 +8,8 @@ from typing import Any
 
 from torch import nn
 
-from mnemotomy.core.errors import ConfigurationError
+from mnemotomy.core.bounded import full_matches
+from mnemotomy.core.errors import ConfigurationError, SelectionError
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,8 @@ def with_adapter(model: nn.Module, lora: LoRA | None) -> Any:
         raise ConfigurationError("an adapter needs peft; get it with: pip install peft")
     import peft
 
-    targets = lora.target_modules if isinstance(lora.target_modules, str) else list(lora.target_modules)
+    targets = lora.target_modules if lora.target_modules == "all-linear" else _named(model, lora)
+    _check_rank(model, lora)
     config = peft.LoraConfig(
         r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=targets, task_type="CAUSAL_LM"
     )
@@ -56,6 +58,28 @@ def with_adapter(model: nn.Module, lora: LoRA | None) -> Any:
     except ValueError as error:
         first = str(error).partition("\n")[0]
         raise ConfigurationError(f"peft cannot adapt {lora.target_modules!r} in this model: {first}") from error
+
+
+def _named(model: nn.Module, lora: LoRA) -> list[str]:
+    """The names or suffixes to adapt; a regular expression is matched here, in bounded time, and not by peft."""
+    if not isinstance(lora.target_modules, str):
+        return list(lora.target_modules)
+    try:
+        found = full_matches(lora.target_modules, [name for name, _ in model.named_modules() if name])
+    except SelectionError as error:
+        raise ConfigurationError(f"target_modules: {error}") from error
+    if not found:
+        raise ConfigurationError(
+            f"peft cannot adapt {lora.target_modules!r} in this model: no module's full name matches it"
+        )
+    return found
+
+
+def _check_rank(model: nn.Module, lora: LoRA) -> None:
+    """A larger rank than that of any weight adds nothing, and may not fit into memory."""
+    largest = max((min(one.shape) for one in model.parameters() if one.dim() == 2), default=1)
+    if lora.rank > largest:
+        raise ConfigurationError(f"an adapter's rank is at most {largest} for this model, not {lora.rank}")
 
 
 def unwrapped(model: Any) -> nn.Module:

@@ -11,6 +11,7 @@ from typing import cast
 
 from torch import nn
 
+from mnemotomy.core.bounded import full_matches
 from mnemotomy.core.errors import SelectionError
 from mnemotomy.core.models import DTYPES
 from mnemotomy.engram.sites.attention import PROJECTIONS, AttentionInputSite, AttentionOutputSite
@@ -164,11 +165,7 @@ def _by_word(word: str, sites: dict[str, Site], model: nn.Module) -> list[str]:
 
 
 def _by_pattern(pattern: str, sites: dict[str, Site], model: nn.Module) -> list[str]:
-    try:
-        compiled = re.compile(pattern)
-    except re.error as error:
-        raise SelectionError(f"{pattern!r} is not a valid regular expression: {error}") from error
-    chosen = [name for name in sites if compiled.fullmatch(name)]
+    chosen = full_matches(pattern, sites)
     if not chosen:
         hint = f" Did you mean the list [{pattern!r}]?" if pattern.isidentifier() else ""
         raise SelectionError(

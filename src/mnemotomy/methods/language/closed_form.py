@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from torch import nn
 
-from mnemotomy.core.errors import ConfigurationError
+from mnemotomy.core.bounded import check_count
 from mnemotomy.engram.atlas import Atlas
 from mnemotomy.engram.cut import RelativeCut
 from mnemotomy.engram.edit import Edit
@@ -41,8 +41,7 @@ class ClosedForm(Collecting, LanguageMethod):
     def __post_init__(self) -> None:
         super().__post_init__()
         RelativeCut(self.cut)  # checks itself
-        if self.rounds < 1:
-            raise ConfigurationError(f"rounds are at least 1, not {self.rounds}")
+        check_count("rounds", self.rounds)
 
     def atlas(self, model: nn.Module, moments: Moments, problem: TextProblem | None = None) -> Atlas:
         """The engrams of both sets, under this method's cut."""

@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple, TypeVar
 import torch
 from torch import Tensor, nn
 
+from mnemotomy.core.bounded import check_count
 from mnemotomy.core.errors import ConfigurationError
 from mnemotomy.core.modules import device_of, keeping_flags
 from mnemotomy.core.seeds import seeded
@@ -111,8 +112,7 @@ class Descent:
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "accumulation"):
-            if getattr(self, name) < 1:
-                raise ConfigurationError(f"{name} is at least 1, not {getattr(self, name)}")
+            check_count(name, getattr(self, name))
         if not self.learning_rate > 0.0 or not self.clip > 0.0:
             raise ConfigurationError(f"learning rate and clip are above 0, not {self.learning_rate} and {self.clip}")
         if not 0.0 <= self.weight_decay < math.inf or not 0.0 <= self.warmup_epochs < math.inf:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal, cast
 
 from torch import nn
 
+from mnemotomy.core.bounded import check_count
 from mnemotomy.core.errors import ConfigurationError, SelectionError
 from mnemotomy.curvature.ascent import Aim, Pull, TwoSidedRun, edited_copy
 from mnemotomy.curvature.kronecker import check_damping
@@ -93,8 +94,9 @@ class TwoSided(LanguageMethod):
     def __post_init__(self) -> None:
         check_damping(self.damping)
         Curvature(self.labels, self.factors, smoothing=self.smoothing)  # checks itself
-        if min(self.steps, self.read, self.repairing, self.search, self.evaluations) < 1:
-            raise ConfigurationError("steps, read, repairing, search and evaluations are at least 1")
+        check_count("steps", self.steps)
+        if min(self.read, self.repairing, self.search, self.evaluations) < 1:
+            raise ConfigurationError("read, repairing, search and evaluations are at least 1")
         if not self.repair >= 0.0:
             raise ConfigurationError(f"repair is at least 0, not {self.repair}")
         if self.level is not None and not self.level > 0.0:
