@@ -96,13 +96,6 @@ def test_every_factor_shows(factor):
     assert (left != right).mean() > 0.02
 
 
-def test_labelled_faces_are_images_with_attributes(faces):
-    images = faces.labelled()
-    assert images.class_names == ATTRIBUTES
-    assert images.labels.dtype == torch.bool
-    assert torch.equal(images.inputs, faces.images)
-
-
 def test_what_cannot_be_drawn_is_refused(faces):
     with pytest.raises(DataError, match="must be positive, not 0"):
         toy_faces(0, seed=0)

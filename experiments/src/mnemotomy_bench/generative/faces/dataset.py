@@ -13,7 +13,6 @@ from torch import Tensor
 from mnemotomy.core.errors import DataError
 from mnemotomy.core.progress import progress_bar
 from mnemotomy_bench.generative.faces.drawing import SIDE, draw_face
-from mnemotomy_bench.vision.images import Images
 
 ATTRIBUTES = ("glasses", "goatee", "hat", "bangs")
 
@@ -48,10 +47,6 @@ class Faces:
 
     def __len__(self) -> int:
         return len(self.images)
-
-    def labelled(self) -> Images:
-        """The faces as images with attributes, which networks are trained on."""
-        return Images(self.images, self.attributes, self.names)
 
     def attribute(self, name: str) -> Bool[Tensor, " n"]:
         """Which faces have the attribute.
