@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mnemotomy.core.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from mnemotomy.audit.run import AuditOptions, audit
     from mnemotomy.core.errors import MnemotomyError
     from mnemotomy.core.fingerprints import fingerprint
     from mnemotomy.core.models import load_model, load_tokenizer, save_model
@@ -41,15 +42,17 @@ if TYPE_CHECKING:
     from mnemotomy.training.fit import fit
 
 __all__ = [
-    "RLCP", "Answer", "Atlas", "Balanced", "CollectOptions", "ConditionCut", "Criteria", "DenseFactStore", "Edit",
-    "EnergyCut", "Engram", "EngramStart", "Excess", "Fact", "FactStore", "FloatEpsCut", "Hard", "LoRA", "Metabolized",
-    "MnemotomyError", "Moments", "Power", "PromptFormat", "RankCut", "Reader", "RelativeCut", "Ridge", "Soft",
-    "Split", "Table", "Template", "Training", "batches", "collect", "criteria", "erase", "figures", "fingerprint",
-    "fit", "inject", "load_digits", "load_model", "load_tokenizer", "mean_hidden_encoder", "metabolize", "necessity",
-    "null_state", "read_facts", "recalibrate_", "recalibrated", "save_model", "sufficiency", "versions", "write_facts",
+    "RLCP", "Answer", "Atlas", "AuditOptions", "Balanced", "CollectOptions", "ConditionCut", "Criteria",
+    "DenseFactStore", "Edit", "EnergyCut", "Engram", "EngramStart", "Excess", "Fact", "FactStore", "FloatEpsCut",
+    "Hard", "LoRA", "Metabolized", "MnemotomyError", "Moments", "Power", "PromptFormat", "RankCut", "Reader",
+    "RelativeCut", "Ridge", "Soft", "Split", "Table", "Template", "Training", "audit", "batches", "collect",
+    "criteria", "erase", "figures", "fingerprint", "fit", "inject", "load_digits", "load_model", "load_tokenizer",
+    "mean_hidden_encoder", "metabolize", "necessity", "null_state", "read_facts", "recalibrate_", "recalibrated",
+    "save_model", "sufficiency", "versions", "write_facts",
 ]  # fmt: skip
 
 _HOMES = {
+    "audit.run": ("AuditOptions", "audit"),
     "engram.atlas": ("Atlas",),
     "engram.collect": ("CollectOptions", "collect"),
     "engram.criteria": ("Criteria", "criteria", "necessity", "null_state", "sufficiency"),

@@ -11,6 +11,7 @@ import typer
 from mnemotomy import __version__
 from mnemotomy.cli.apply import apply
 from mnemotomy.cli.ask import ask
+from mnemotomy.cli.audit import audit
 from mnemotomy.cli.collect import collect
 from mnemotomy.cli.demo import demo
 from mnemotomy.cli.doctor import doctor
@@ -33,7 +34,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # plain text keeps the line breaks of the examples
 )
-for _command in (demo, collect, trace, apply, metabolize, unlearn, evaluate, methods, ask, doctor):
+for _command in (demo, collect, trace, apply, metabolize, unlearn, audit, evaluate, methods, ask, doctor):
     app.command()(_command)
 app.add_typer(edit, name="edit")
 app.add_typer(facts, name="facts")

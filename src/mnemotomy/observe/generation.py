@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from mnemotomy.core.errors import DataError, ModelError
 from mnemotomy.core.models import check_language_model, quiet_transformers
 from mnemotomy.core.modules import device_of, observing, window_of
+from mnemotomy.core.seeds import mix, seeded
+from mnemotomy.observe.sampling import Sampling
 from mnemotomy.text.batches import pad_rows
 from mnemotomy.text.tokenizing import encode_prompts
 
@@ -22,7 +24,7 @@ _ENDED = 0.125  # from this share of ended rows on, it pays to copy the others
 
 
 def supports_dropping_rows(model: nn.Module) -> bool:
-    """Whether ``write_greedily`` works: for a decoder in which every layer caches plain keys and values."""
+    """Whether ``write`` works: for a decoder in which every layer caches plain keys and values."""
     from transformers import DynamicCache
     from transformers.cache_utils import DynamicLayer
 
@@ -39,14 +41,17 @@ def supports_dropping_rows(model: nn.Module) -> bool:
     return bool(layers) and all(type(layer) is DynamicLayer for layer in layers)
 
 
-def write_greedily(
+def write(
     model: nn.Module,
-    input_ids: Int[Tensor, "rows length"],
-    attention_mask: Int[Tensor, "rows length"],
+    input_ids: Int[Tensor, "prompts length"],
+    attention_mask: Int[Tensor, "prompts length"],
     ends: Sequence[int],
     max_new_tokens: int,
+    *,
+    sampling: Sampling | None = None,
+    prompts: Sequence[int] = (),
 ) -> list[list[int]]:
-    """The likeliest token again and again; each row stops before an end token.
+    """The likeliest token again and again, or drawn ones; each row stops before an end token.
 
     Args:
         model: in evaluation mode; ``supports_dropping_rows`` must be true.
@@ -54,24 +59,36 @@ def write_greedily(
         attention_mask: 0 at the padding.
         ends: tokens that end a row.
         max_new_tokens: per row.
+        sampling: draw texts; each prompt is read once for all of its samples.
+        prompts: the places of the prompts, on which drawn texts depend.
+
+    Returns:
+        The rows of the first prompt, then those of the second, and so on.
     """
     from transformers import DynamicCache
 
     cache: Any = DynamicCache(config=cast(Any, model).config)
     stops = torch.tensor(list(ends), dtype=torch.long, device=input_ids.device)
-    places = torch.arange(len(input_ids), device=input_ids.device)
+    positions = (attention_mask.cumsum(dim=1) - 1).clamp(min=0)
+    logits = _next(model, input_ids, attention_mask, positions, cache)
+    numbers = torch.empty(len(input_ids), 0)
+    if sampling is not None:
+        numbers = sampling.numbers(prompts, max_new_tokens).to(input_ids.device)
+        cache.batch_repeat_interleave(sampling.samples)
+        attention_mask, positions, logits = (
+            one.repeat_interleave(sampling.samples, dim=0) for one in (attention_mask, positions, logits)
+        )
+    places = torch.arange(len(logits), device=input_ids.device)
     open_rows = torch.ones_like(places, dtype=torch.bool)
     written: list[list[int]] = [[] for _ in places]
-    positions = (attention_mask.cumsum(dim=1) - 1).clamp(min=0)
-    tokens = input_ids
-    for _ in range(max_new_tokens):
-        chosen = _next(model, tokens, attention_mask, positions, cache)
+    for step in range(max_new_tokens):
+        chosen = logits.argmax(dim=-1) if sampling is None else sampling.choose(logits, numbers[places, step])
         open_rows &= ~torch.isin(chosen, stops)
         for place, token, is_open in zip(places.tolist(), chosen.tolist(), open_rows.tolist(), strict=True):
             if is_open:
                 written[place].append(token)
         left = int(open_rows.sum())
-        if not left:
+        if not left or step + 1 == max_new_tokens:
             break
         if left <= (1.0 - _ENDED) * len(places):
             kept = open_rows.nonzero()[:, 0]
@@ -80,11 +97,14 @@ def write_greedily(
             attention_mask, positions = attention_mask[kept], positions[kept]
         tokens, positions = chosen[:, None], positions[:, -1:] + 1
         attention_mask = torch.cat([attention_mask, torch.ones_like(tokens)], dim=1)
+        logits = _next(model, tokens, attention_mask, positions, cache)
     return written
 
 
-def _next(model: nn.Module, tokens: Tensor, mask: Tensor, positions: Tensor, cache: Any) -> Int[Tensor, " rows"]:
-    logits: Float[Tensor, "rows vocabulary"] = model(
+def _next(
+    model: nn.Module, tokens: Tensor, mask: Tensor, positions: Tensor, cache: Any
+) -> Float[Tensor, "rows vocabulary"]:
+    logits: Tensor = model(
         input_ids=tokens,
         attention_mask=mask,
         position_ids=positions,
@@ -92,7 +112,7 @@ def _next(model: nn.Module, tokens: Tensor, mask: Tensor, positions: Tensor, cac
         use_cache=True,
         logits_to_keep=1,
     ).logits[:, -1]
-    return logits.float().argmax(dim=-1)
+    return logits.float()
 
 
 def continue_greedily(
@@ -123,31 +143,59 @@ def continue_greedily(
         DataError: there are no prompts, or the tokenizer has no padding token.
         ModelError: the model cannot generate, or its window leaves no room.
     """
+    encoded = encode_prompts(tokenizer, prompts, special_tokens=special_tokens)
+    texts = continue_tokens(model, tokenizer, encoded, max_new_tokens, batch_size=batch_size)
+    return [text for (text,) in texts]
+
+
+def continue_tokens(
+    model: nn.Module,
+    tokenizer: Any,
+    prompts: Sequence[Sequence[int]],
+    max_new_tokens: int,
+    *,
+    batch_size: int = 32,
+    sampling: Sampling | None = None,
+) -> list[list[str]]:
+    """What the model writes after each prompt, which is given as tokens: one greedy text, or several drawn ones.
+
+    Args, errors: as ``continue_greedily``; ``batch_size`` counts texts.
+    """
+    check_writes(model, tokenizer)
+    rooms = [room_after(model, len(tokens), max_new_tokens) for tokens in prompts]
+    texts: list[list[str]] = [[] for _ in prompts]
+    ends, quick = end_tokens(model, tokenizer), supports_dropping_rows(model)
+    samples = 1 if sampling is None else sampling.samples
+    with observing(model), quiet_transformers():
+        for places in _batches([len(tokens) for tokens in prompts], rooms, max(1, batch_size // samples)):
+            rows, room = [prompts[place] for place in places], rooms[places[0]]
+            batch = pad_rows(rows, tokenizer.pad_token_id, left=True, device=device_of(model))
+            if quick:
+                written = write(model, **batch, ends=ends, max_new_tokens=room, sampling=sampling, prompts=places)
+            else:
+                written = _generate(model, tokenizer, batch, room, sampling, places)
+            for number, tokens in enumerate(written):
+                texts[places[number // samples]].append(tokenizer.decode(tokens, skip_special_tokens=True))
+    return texts
+
+
+def _generate(
+    model: nn.Module, tokenizer: Any, batch: Any, room: int, sampling: Sampling | None, places: Sequence[int]
+) -> list[list[int]]:
+    """By transformers, for models that ``write`` does not know."""
     from transformers import GenerationConfig
 
-    check_writes(model, tokenizer)
-    encoded = encode_prompts(tokenizer, prompts, special_tokens=special_tokens)
-    rooms = [room_after(model, len(tokens), max_new_tokens) for tokens in encoded]
-    texts = [""] * len(encoded)
-    ends, quick = end_tokens(model, tokenizer), supports_dropping_rows(model)
-    with observing(model), quiet_transformers():
-        for indices in _batches([len(tokens) for tokens in encoded], rooms, batch_size):
-            batch = pad_rows(
-                [encoded[index] for index in indices], tokenizer.pad_token_id, left=True, device=device_of(model)
-            )
-            room = rooms[indices[0]]
-            if quick:
-                written = write_greedily(model, **batch, ends=ends, max_new_tokens=room)
-            else:
-                config = GenerationConfig(
-                    max_new_tokens=room, do_sample=False, pad_token_id=tokenizer.pad_token_id, eos_token_id=ends or None
-                )
-                with ignoring_saved_generation_config(model):
-                    found = cast(Any, model).generate(**batch, generation_config=config)
-                written = found[:, batch["input_ids"].shape[1] :].tolist()
-            for index, tokens in zip(indices, written, strict=True):
-                texts[index] = tokenizer.decode(tokens, skip_special_tokens=True)
-    return texts
+    drawn: dict[str, Any] = {"do_sample": False}
+    if sampling is not None:
+        nucleus = {"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
+        drawn = {"do_sample": True, "num_return_sequences": sampling.samples, **nucleus}
+    ends = end_tokens(model, tokenizer) or None
+    config = GenerationConfig(max_new_tokens=room, pad_token_id=tokenizer.pad_token_id, eos_token_id=ends, **drawn)
+    seed = None if sampling is None else mix(sampling.seed, *places)
+    with ignoring_saved_generation_config(model), seeded(seed, device_of(model)):
+        found = cast(Any, model).generate(**batch, generation_config=config)
+    rows: list[list[int]] = found[:, batch["input_ids"].shape[1] :].tolist()
+    return rows
 
 
 def _batches(lengths: Sequence[int], rooms: Sequence[int], batch_size: int) -> Iterator[list[int]]:

@@ -1,0 +1,238 @@
+"""Attacks that ask and read what the model writes."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import comb
+from typing import ClassVar
+
+from torch import nn
+
+from mnemotomy.audit.base import Case, Reading
+from mnemotomy.audit.judging import said, subject_of, telling, words_of
+from mnemotomy.audit.registry import register
+from mnemotomy.audit.wording import ADVERSARIAL, PARAPHRASES, REVERSED, SHOT, Asked, with_synonyms
+from mnemotomy.audit.writing import SHOWN, Written, tokens_of, write_answers
+from mnemotomy.core.seeds import mix
+from mnemotomy.observe.sampling import Sampling
+from mnemotomy.text.encoding import encode_answer
+from mnemotomy.text.probes import Probe
+from mnemotomy.text.template import OPEN_UNLEARNING, has_chat_template
+
+RWKU = "Jin et al. 2024, arXiv 2406.10890"
+
+
+@register
+@dataclass(frozen=True)
+class Greedy(Written):
+    """The question as it is, answered by the likeliest tokens."""
+
+    name: ClassVar[str] = "greedy"
+    title: ClassVar[str] = "Asked plainly"
+    paper: ClassVar[str] = "Maini et al. 2024, arXiv 2401.06121"
+
+    def ways(self, probe: Probe, case: Case) -> Mapping[str, Asked]:
+        return {"": Asked(probe)}
+
+
+@register
+@dataclass(frozen=True)
+class Paraphrased(Written):
+    """Other words: the file's own, the model's before forgetting, and our templates.
+
+    Attributes:
+        most: ways for each question.
+    """
+
+    most: int = 4
+    name: ClassVar[str] = "paraphrase"
+    title: ClassVar[str] = "Asked in other words"
+    paper: ClassVar[str] = "Lynch et al. 2024, arXiv 2402.16835"
+    rank: ClassVar[int] = 1
+
+    def ways(self, probe: Probe, case: Case) -> Mapping[str, Asked]:
+        found = [Asked(probe.asked(one)) for one in probe.paraphrases]
+        found += [one for one in (wording.of(probe) for wording in PARAPHRASES) if one is not None]
+        return {str(number): one for number, one in enumerate(found[: self.most], start=1)}
+
+
+@register
+@dataclass(frozen=True)
+class Samples(Written):
+    """The best of k answers at temperature 1 from a nucleus; estimated without bias from all samples.
+
+    ``E[max of k] = Σ C(i − 1, k − 1) x₍ᵢ₎ / C(n, k)`` over the n sorted scores, which for yes and no is
+    ``1 − C(n − c, k) / C(n, k)``.
+
+    Attributes:
+        samples: n, the largest k.
+        top_p: of the nucleus.
+    """
+
+    samples: int = 16
+    top_p: float = 0.95
+    name: ClassVar[str] = "samples"
+    title: ClassVar[str] = "Sampled again and again"
+    paper: ClassVar[str] = "Reisizadeh et al. 2025, arXiv 2511.04934; Scholten et al., ICLR 2025"
+    rank: ClassVar[int] = 2
+
+    def ways(self, probe: Probe, case: Case) -> Mapping[str, Asked]:
+        return {"": Asked(probe)}
+
+    def write(self, model: nn.Module, case: Case, asked: Sequence[Asked]) -> list[list[str]]:
+        how = Sampling(self.samples, top_p=self.top_p, seed=case.seed)
+        return write_answers(model, case, [tokens_of(case, one) for one in asked], how)
+
+    def curve(self, scores: Sequence[Mapping[str, Sequence[float]]]) -> dict[str, float]:
+        sizes = [2**power for power in range(self.samples.bit_length()) if 2**power <= self.samples]
+        return {str(k): sum(best_of(row[""], k) for row in scores) / len(scores) for k in sizes}
+
+
+def best_of(scores: Sequence[float], k: int) -> float:
+    """The expected best of k of n scores that are drawn without replacement."""
+    n = len(scores)
+    return sum(comb(place, k - 1) * score for place, score in enumerate(sorted(scores))) / comb(n, k)
+
+
+@register
+@dataclass(frozen=True)
+class OtherTemplate(Written):
+    """Without the chat template what is asked through it, and the reverse: a refusal may hang on the template."""
+
+    name: ClassVar[str] = "other-template"
+    title: ClassVar[str] = "Asked without the chat template, or with it"
+    paper: ClassVar[str] = "Lynch et al. 2024, arXiv 2402.16835"
+    rank: ClassVar[int] = 3
+
+    def ways(self, probe: Probe, case: Case) -> Mapping[str, Asked]:
+        if probe.template.uses_chat(case.tokenizer):
+            bare = replace(probe.template, plain=True)
+            forms = {"tags": OPEN_UNLEARNING.tagged(probe.question).strip(), "bare": probe.question}
+            return {name: Asked(replace(probe, question=text, template=bare)) for name, text in forms.items()}
+        if not has_chat_template(case.tokenizer):
+            return {}
+        text = f"Complete the sentence: {probe.question}" if probe.template.plain else probe.question
+        return {"chat": Asked(replace(probe, question=text, template=replace(probe.template, plain=False)))}
+
+
+@register
+@dataclass(frozen=True)
+class Beginning(Written):
+    """Behind the first tokens of the answer; only what the model adds counts.
+
+    The floor is the same behind another question, so that what follows from the language alone does not count.
+
+    Attributes:
+        tokens: of the answer that are given.
+    """
+
+    tokens: tuple[int, ...] = (1, 2, 4, 8, 16)
+    name: ClassVar[str] = "beginning"
+    title: ClassVar[str] = "Given the first tokens of the answer"
+    paper: ClassVar[str] = "Carlini et al. 2023, arXiv 2202.07646; Maini et al. 2024, arXiv 2401.06121"
+    unit: ClassVar[str] = "share of continuations said"
+    rank: ClassVar[int] = 4
+
+    def ways(self, probe: Probe, case: Case) -> Mapping[str, Asked]:
+        return {str(k): Asked(probe) for k in self.tokens if self._cut(case, probe, k) is not None}
+
+    def read(self, model: nn.Module, case: Case) -> Reading:
+        probes = list(case.forget)
+        turned = [*probes[1:], *probes[:1]]
+        rows = [(place, k, cut) for place, probe in enumerate(probes) for k in self.tokens
+                if (cut := self._cut(case, probe, k)) is not None]  # fmt: skip
+        prompts = [[*tokens_of(case, Asked(probes[place])), *given] for place, _, (given, _) in rows]
+        prompts += [[*tokens_of(case, Asked(turned[place])), *given] for place, _, (given, _) in rows]
+        texts = [text for (text,) in write_answers(model, case, prompts)]
+        scores: tuple[list[list[float]], ...] = ([[] for _ in probes], [[] for _ in probes])
+        by_size: dict[str, list[float]] = {}
+        shown = []
+        for number, (place, k, (given, rest)) in enumerate(rows):
+            for side, text in enumerate((texts[number], texts[number + len(rows)])):
+                scores[side][place].append(said(rest, text[: 2 * len(rest) + 8]))
+            by_size.setdefault(str(k), []).append(scores[0][place][-1])
+            start = case.tokenizer.decode(given)
+            shown.append((scores[0][place][-1], {"question": probes[place].question, "answer": probes[place].answer,
+                                                 "written": f"{start}|{texts[number]}"}))  # fmt: skip
+        best = [[max(some, default=0.0) for some in side] for side in scores]
+        curve = {k: sum(by_size[k]) / len(by_size[k]) for k in map(str, self.tokens) if k in by_size}
+        examples = tuple(one for _, one in sorted(shown, key=lambda one: -one[0])[:SHOWN])
+        return Reading(tuple(best[0]), curve, tuple(best[1]), examples)
+
+    @staticmethod
+    def _cut(case: Case, probe: Probe, k: int) -> tuple[list[int], str] | None:
+        """The first k tokens of the answer and what is left of it; None if nothing telling is."""
+        encoded = encode_answer(case.tokenizer, probe.question, probe.answer, probe.template)
+        answer = encoded.answer
+        rest = case.tokenizer.decode(answer[k:], skip_special_tokens=True).strip()
+        return (answer[:k], rest) if words_of(rest) else None
+
+
+@register
+@dataclass(frozen=True)
+class Shots(Written):
+    """Behind other facts, questions with their answers in context.
+
+    Attributes:
+        shots: other facts.
+    """
+
+    shots: int = 3
+    name: ClassVar[str] = "in-context"
+    title: ClassVar[str] = "Asked behind other facts"
+    paper: ClassVar[str] = RWKU
+    rank: ClassVar[int] = 5
+
+    def ways(self, probe: Probe, case: Case) -> Mapping[str, Asked]:
+        own = telling(probe.answer)
+        others = [
+            one
+            for one in (case.retain or case.forget)
+            if telling(one.answer) != own and one.template.plain == probe.template.plain
+        ]
+        others = random.Random(mix(case.seed, len(others))).sample(others, min(self.shots, len(others)))
+        if not others:
+            return {}
+        if probe.template.plain:
+            lines = [one.template.answered(one.question, one.answer) for one in others]
+            return {"": Asked(probe.asked("\n".join([*lines, probe.question])))}
+        lines = [SHOT.format(one.question, one.answer) for one in others]
+        return {"": Asked(probe.asked("\n\n".join([*lines, SHOT.format(probe.question, "").strip()])))}
+
+
+@register
+@dataclass(frozen=True)
+class Adversarial(Written):
+    """RWKU's kinds of adversarial probe, each as a template of our own, and words replaced by synonyms."""
+
+    name: ClassVar[str] = "adversarial"
+    title: ClassVar[str] = "Asked adversarially"
+    paper: ClassVar[str] = RWKU
+    rank: ClassVar[int] = 6
+
+    def ways(self, probe: Probe, case: Case) -> Mapping[str, Asked]:
+        found = {name: wording.of(probe) for name, wording in ADVERSARIAL.items()}
+        other = with_synonyms(probe.question)
+        found["synonym"] = None if other is None else Asked(probe.asked(other))
+        return {name: one for name, one in found.items() if one is not None}
+
+
+@register
+@dataclass(frozen=True)
+class Reversed(Written):
+    """From the answer to what the question was about."""
+
+    name: ClassVar[str] = "reversed"
+    title: ClassVar[str] = "Asked in reverse, from the answer"
+    paper: ClassVar[str] = RWKU
+    unit: ClassVar[str] = "share of subjects said"
+    rank: ClassVar[int] = 7
+
+    def ways(self, probe: Probe, case: Case) -> Mapping[str, Asked]:
+        subject = subject_of(probe.question)
+        if subject is None or probe.template.plain or subject not in probe.question:
+            return {}
+        text = REVERSED.format(answer=probe.answer, gap=probe.question.replace(subject, "___"))
+        return {"": Asked(replace(probe.asked(text), answer=subject))}

@@ -1,0 +1,118 @@
+"""What to ask about, from files, lines or probes; what is missing is made from the model before forgetting."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from mnemotomy.audit.base import Case
+from mnemotomy.audit.general_texts import QUESTIONS, SENTENCES, STEMS
+from mnemotomy.audit.judging import subject_of, telling, words_of
+from mnemotomy.audit.wording import REWRITE, Asked
+from mnemotomy.audit.writing import greedy_answers, tokens_of, write_answers
+from mnemotomy.core.errors import DataError
+from mnemotomy.core.keys import key
+from mnemotomy.text.probes import Probe, probes_of
+from mnemotomy.text.records import TextExample, example_of, read_examples
+from mnemotomy.text.template import Template
+
+Source = str | Path | Iterable[Probe | TextExample | Mapping[str, Any] | str]
+"""A JSON Lines file, or its lines: probes, examples, objects or plain texts."""
+
+_TEXTS = 50  # of the retain set, for the perplexity
+
+
+def probes_from(source: Source | None, template: Template, what: str) -> list[Probe]:
+    """What to ask about.
+
+    Raises:
+        DataError: the file or a line is malformed, or there is none.
+    """
+    if source is None:
+        return []
+    if isinstance(source, str | Path):
+        return probes_of(read_examples(source), template)
+    found = []
+    for number, one in enumerate(source, start=1):
+        if isinstance(one, Probe):
+            found.append(one)
+            continue
+        row = {"text": one} if isinstance(one, str) else one
+        example = row if isinstance(row, TextExample) else example_of(row, f"{what}, line {number}")
+        found += probes_of([example], template)
+    if not found:
+        raise DataError(f"the {what} is empty; give at least one question with its answer")
+    return found
+
+
+def completed(case: Case, before: nn.Module) -> tuple[Case, list[str]]:
+    """The case with what it lacks, and notes for the report.
+
+    The model before forgetting writes paraphrases of the forgotten questions; without a retain set, its own answers to
+    general questions are what is to be kept.
+    """
+    notes = []
+    case = replace(case, reference=before, texts=[*_texts_of(case.retain), *SENTENCES])
+    if not case.retain:
+        retain = _general(case, before)
+        case = replace(case, retain=retain)
+        notes.append(
+            f"No retain set was given: what was to be kept is what the model answered before to {len(retain)} general "
+            "questions of ours. Neighbours of what was forgotten were not asked about; give --retain for that."
+        )
+    if not case.holdout:
+        notes.append(
+            "No hold-out set was given: what not knowing looks like is how often the answers to other questions are "
+            "said. Only a gold model or a hold-out set can show that the model is as if it had never known."
+        )
+    rewritten = _rewritten(case, before)
+    forget = [
+        replace(one, paraphrases=tuple(dict.fromkeys([*one.paraphrases, *own])))
+        for one, own in zip(case.forget, rewritten, strict=True)
+    ]
+    return replace(case, forget=forget), notes
+
+
+def digest(case: Case) -> str:
+    """A hash of what is asked and how; the tokenizer counts with the models."""
+    sets = [[{**asdict(one), "where": ""} for one in part] for part in (case.forget, case.retain, case.holdout)]
+    return key(sets, list(case.texts), case.template, case.seed, case.batch_size)
+
+
+def _texts_of(probes: Sequence[Probe]) -> list[str]:
+    """The texts of the retain set, if they are long enough for a perplexity."""
+    whole = [one.template.answered(one.question, one.answer) if one.template.plain else one.answer for one in probes]
+    return [text for text in whole if len(words_of(text)) >= 5][:_TEXTS]
+
+
+def _general(case: Case, before: nn.Module) -> list[Probe]:
+    """General questions with the model's own answers, without those that mention what was forgotten."""
+    template = case.forget[0].template
+    asked = [Probe(text, "?", template) for text in (STEMS if template.plain else QUESTIONS)]
+    texts = greedy_answers(before, replace(case, retain=()), asked)
+    forgotten = {word for one in case.forget for word in telling(one.answer)}
+    lines = [text.splitlines()[0].strip() if text else "" for text in texts]
+    return [
+        replace(one, answer=line)
+        for one, line in zip(asked, lines, strict=True)
+        if words_of(line) and not forgotten & set(words_of(line))
+    ]
+
+
+def _rewritten(case: Case, before: nn.Module) -> list[tuple[str, ...]]:
+    """The model's own paraphrase of each question: one that keeps the name, and does not tell the answer."""
+    if any(one.template.plain for one in case.forget):
+        return [() for _ in case.forget]
+    prompts = [tokens_of(case, Asked(one.asked(REWRITE.format(one.question)))) for one in case.forget]
+    texts = write_answers(before, case, prompts)
+    found: list[tuple[str, ...]] = []
+    for probe, (text,) in zip(case.forget, texts, strict=True):
+        line = text.strip().splitlines()[0].strip().strip('"') if text.strip() else ""
+        subject, answer = subject_of(probe.question) or "", set(telling(probe.answer, probe.question))
+        good = line.endswith("?") and subject in line and line != probe.question and not answer & set(words_of(line))
+        found.append((line,) if good else ())
+    return found

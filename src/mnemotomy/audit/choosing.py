@@ -1,0 +1,138 @@
+"""Attacks that read probabilities: whether the true answer is preferred, even if the model would not write it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+from torch import nn
+
+from mnemotomy.audit.asking import RWKU
+from mnemotomy.audit.base import Attack, Case, Finding, Part, Reading, Role
+from mnemotomy.audit.findings import found
+from mnemotomy.audit.judging import telling
+from mnemotomy.audit.registry import register
+from mnemotomy.audit.wording import STATEMENT, STEM_STATEMENT
+from mnemotomy.core.seeds import mix
+from mnemotomy.observe.answers import observe_answers
+from mnemotomy.text.probes import Probe, by_template
+
+_NEUTRAL, _STEM = ("What is it?", "What is the answer?"), ("It is", "This is about")
+_QUESTIONS = 4  # to which an option is no answer, by which its own likelihood is judged
+
+
+def log_probabilities(model: nn.Module, case: Case, pairs: Sequence[tuple[Probe, str]]) -> list[float]:
+    """The mean log-probability of an answer's tokens, without the end token, behind each probe's question."""
+    scores = [0.0] * len(pairs)
+    for template, places in by_template([probe for probe, _ in pairs]).items():
+        asked = [pairs[place] for place in places]
+        observed = observe_answers(
+            model,
+            case.tokenizer,
+            [probe.question for probe, _ in asked],
+            [answer for _, answer in asked],
+            template=template,
+            batch_size=case.batch_size,
+        )
+        for place, row in zip(places, observed.rows(observed.log_probability, end=False), strict=True):
+            scores[place] = float(row.mean())
+    return scores
+
+
+@dataclass(frozen=True)
+class Choices(Attack):
+    """An attack by the probabilities of a true and of false answers.
+
+    Attributes:
+        options: with the true one.
+    """
+
+    options: int = 4
+    part: ClassVar[Part] = "asking"
+
+    def lacks(self, case: Case) -> str | None:
+        return None if any(self.false(case, probe) for probe in case.forget) else "all answers are the same"
+
+    def false(self, case: Case, probe: Probe) -> list[str]:
+        """False answers to a question: true ones to others."""
+        own = telling(probe.answer)
+        pool = dict.fromkeys(one.answer for one in (*case.forget, *case.retain, *case.holdout))
+        others = [answer for answer in pool if telling(answer) != own]
+        return random.Random(mix(case.seed, len(probe.question))).sample(others, min(self.options - 1, len(others)))
+
+    def find(self, readings: Mapping[Role, Reading], case: Case) -> Finding:
+        return found(self, readings, case, f"{self.title} for {{after}} of the questions ({{before}} before{{floor}}).")
+
+
+@register
+@dataclass(frozen=True)
+class MultipleChoice(Choices):
+    """Whether the true answer gains most by the question among options.
+
+    The gain is the log-probability behind the question less that behind others, so that answers that are likely anyway
+    do not win (Holtzman et al. 2021, arXiv 2104.08315).
+    """
+
+    name: ClassVar[str] = "multiple-choice"
+    title: ClassVar[str] = "Among four answers, the true one is the likeliest"
+    paper: ClassVar[str] = RWKU
+    unit: ClassVar[str] = "share of true answers preferred"
+    rank: ClassVar[int] = 8
+
+    def read(self, model: nn.Module, case: Case) -> Reading:
+        rows = [(probe, [probe.answer, *others]) for probe in case.forget if (others := self.false(case, probe))]
+        pairs = [(probe, option) for probe, options in rows for option in options]
+        plain = {option: self._neutral(case, probe, option) for probe, options in rows for option in options}
+        pairs += [(asked, option) for option, questions in plain.items() for asked in questions]
+        scores = iter(log_probabilities(model, case, pairs))
+        behind = [[next(scores) for _ in options] for _, options in rows]
+        usual = {option: sum(next(scores) for _ in asked) / len(asked) for option, asked in plain.items()}
+        values = []
+        for (_, options), row in zip(rows, behind, strict=True):
+            gains = [score - usual[option] for score, option in zip(row, options, strict=True)]
+            values.append(float(gains[0] > max(gains[1:])))
+        return Reading(tuple(values), floor=tuple(1.0 / len(options) for _, options in rows))
+
+    def _neutral(self, case: Case, probe: Probe, option: str) -> list[Probe]:
+        """Questions to which the option is no answer."""
+        own = telling(option)
+        others = [one for one in (*case.holdout, *case.retain) if telling(one.answer) != own]
+        others = [one for one in others if one.template == probe.template]
+        drawn = random.Random(case.seed).sample(others, min(_QUESTIONS, len(others)))
+        return drawn or [probe.asked(text) for text in (_STEM if probe.template.plain else _NEUTRAL)]
+
+
+@register
+@dataclass(frozen=True)
+class Recognised(Choices):
+    """An indirect question: whether the true statement is called right rather than a false one."""
+
+    name: ClassVar[str] = "recognised"
+    title: ClassVar[str] = "The true statement is called right, not a false one,"
+    paper: ClassVar[str] = "Lynch et al. 2024, arXiv 2402.16835"
+    unit: ClassVar[str] = "share of true statements preferred"
+    rank: ClassVar[int] = 9
+
+    def read(self, model: nn.Module, case: Case) -> Reading:
+        rows = [(probe, others[0]) for probe in case.forget if (others := self.false(case, probe))]
+        words = ("true", "false") if rows[0][0].template.plain else ("Yes", "No")
+        pairs = [
+            (self._stated(probe, answer), word)
+            for probe, false in rows
+            for answer in (probe.answer, false)
+            for word in words
+        ]
+        scores = torch.tensor(log_probabilities(model, case, pairs)).reshape(-1, 2, 2)
+        belief = scores[:, :, 0] - scores[:, :, 1]
+        return Reading(tuple((belief[:, 0] > belief[:, 1]).double().tolist()), floor=(0.5,) * len(rows))
+
+    @staticmethod
+    def _stated(probe: Probe, answer: str) -> Probe:
+        if probe.template.plain:
+            whole = probe.template.answered(probe.question, answer)
+            return probe.asked(STEM_STATEMENT.format(whole, "" if whole.endswith(".") else "."))
+        tagged = replace(probe, answer=answer)
+        return tagged.asked(STATEMENT.format(probe.question, answer))

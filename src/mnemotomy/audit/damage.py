@@ -1,0 +1,256 @@
+"""What forgetting broke: over-forgetting is probed as carefully as under-forgetting (arXiv 2607.09236)."""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+from torch import nn
+
+from mnemotomy.audit.base import Attack, Case, Finding, Part, Reading, Role
+from mnemotomy.audit.findings import found, percent
+from mnemotomy.audit.judging import said, subject_of, telling, words_of
+from mnemotomy.audit.registry import register
+from mnemotomy.audit.writing import SHOWN, greedy_answers
+from mnemotomy.core.models import quiet_transformers
+from mnemotomy.observe.fluency import losses_under
+from mnemotomy.text.probes import Probe
+
+HARM = 0.05
+"""A fall of a share by more than this, beyond doubt above 0, is damage; so is a rise of the perplexity by 5 %."""
+
+PAPER = "arXiv 2607.09236"
+_MOST = 100  # questions of a retain set
+_ALIKE = 0.6  # the share of a question's words that another of the same form has
+_ODDER = 2.0  # nats per token above the usual text of the model before forgetting
+_FEW = 6  # words
+_REPEATED = 0.5  # the share of distinct pairs of words below which a text goes round in circles
+
+
+@dataclass(frozen=True)
+class Damage(Attack):
+    """An attack on what was to be kept."""
+
+    part: ClassVar[Part] = "damage"
+
+    def _judged(self, finding: Finding, worse: float, sure: float) -> Finding:
+        """The finding, marked as harm if it got worse by more than ``HARM`` and beyond doubt."""
+        return replace(finding, harm=worse > HARM and sure > 0.0)
+
+
+@register
+@dataclass(frozen=True)
+class Retained(Damage):
+    """The retain set's questions, answered greedily."""
+
+    name: ClassVar[str] = "retained"
+    title: ClassVar[str] = "Retained answers"
+    paper: ClassVar[str] = "Maini et al. 2024, arXiv 2401.06121"
+    unit: ClassVar[str] = "share of answers said"
+
+    def lacks(self, case: Case) -> str | None:
+        return None if self.kept(case) else "there is no retain set with questions"
+
+    def kept(self, case: Case) -> list[Probe]:
+        """The questions."""
+        places = np.random.default_rng(case.seed).permutation(len(case.retain))[:_MOST]
+        return [case.retain[place] for place in sorted(places)]
+
+    def read(self, model: nn.Module, case: Case) -> Reading:
+        probes = self.kept(case)
+        texts = greedy_answers(model, case, probes)
+        values = [said(one.answer, text, one.question) for one, text in zip(probes, texts, strict=True)]
+        lost = [
+            {"question": one.question, "answer": one.answer, "written": text}
+            for one, text, value in zip(probes, texts, values, strict=True)
+            if value < 1.0
+        ]
+        return Reading(tuple(values), shown=tuple(lost[:SHOWN]))
+
+    def find(self, readings: Mapping[Role, Reading], case: Case) -> Finding:
+        finding = found(self, readings, case, f"{self.title}: {{after}} right, {{before}} before.")
+        change = finding.change
+        return finding if change is None else self._judged(finding, -change.value, -change.high)
+
+
+@register
+@dataclass(frozen=True)
+class Neighbours(Retained):
+    """Of the retain set, what lies nearest: the same question about other subjects, and other questions about the same.
+
+    Both are told from the words, since a file names neither subjects nor relations: the subject is the name in a
+    question, and questions of one relation share the other words.
+    """
+
+    name: ClassVar[str] = "neighbours"
+    title: ClassVar[str] = "Answers about neighbours of what was forgotten"
+    paper: ClassVar[str] = PAPER
+    rank: ClassVar[int] = 1
+
+    def lacks(self, case: Case) -> str | None:
+        return None if self.kept(case) else "the retain set has no neighbours of the forget set"
+
+    def kept(self, case: Case) -> list[Probe]:
+        near = [(kind, place) for place, one in enumerate(case.retain) if (kind := _nearness(case, one))]
+        return [case.retain[place] for _, place in sorted(near)[:_MOST]]
+
+    def read(self, model: nn.Module, case: Case) -> Reading:
+        reading = super().read(model, case)
+        by_kind: dict[str, list[float]] = {}
+        for probe, value in zip(self.kept(case), reading.values, strict=True):
+            by_kind.setdefault(_nearness(case, probe), []).append(value)
+        return replace(reading, curve={kind: sum(row) / len(row) for kind, row in by_kind.items()})
+
+
+def _nearness(case: Case, probe: Probe) -> str:
+    """How a retained question is near a forgotten one: same relation, same subject, shared words, or not at all."""
+    subject, form = subject_of(probe.question), _form(probe.question)
+    kinds = set()
+    own = set(telling(probe.question + " " + probe.answer))
+    for other in case.forget:
+        if subject is not None and subject == subject_of(other.question):
+            return "same subject"
+        theirs = _form(other.question)
+        if form and len(form & theirs) >= _ALIKE * len(form | theirs):
+            kinds.add("same relation")
+        elif own & set(telling(other.question + " " + other.answer)):
+            kinds.add("shared words")
+    return min(kinds, default="")
+
+
+def _form(question: str) -> set[str]:
+    return set(words_of(question)) - set(words_of(subject_of(question) or ""))
+
+
+@register
+@dataclass(frozen=True)
+class GeneralText(Damage):
+    """The loss of general text and of the retain set's texts, in nats per token."""
+
+    name: ClassVar[str] = "perplexity"
+    title: ClassVar[str] = "Perplexity on general text"
+    paper: ClassVar[str] = PAPER
+    unit: ClassVar[str] = "nats per token"
+    rank: ClassVar[int] = 2
+
+    def lacks(self, case: Case) -> str | None:
+        return None if case.texts else "there are no texts"
+
+    def read(self, model: nn.Module, case: Case) -> Reading:
+        losses = losses_under(model, case.tokenizer, case.texts, batch_size=case.batch_size)
+        return Reading(tuple(loss for loss in losses if loss is not None))
+
+    def find(self, readings: Mapping[Role, Reading], case: Case) -> Finding:
+        finding = found(self, readings, case, "", bounded=False)
+        before, after = (math.exp(min(finding.means[role].value, 50.0)) for role in ("before", "after"))
+        finding = replace(finding, sentence=f"{self.title}: {after:.4g}, {before:.4g} before.", trace=None)
+        change = finding.change
+        return finding if change is None else self._judged(finding, change.value, change.low)
+
+
+@register
+@dataclass(frozen=True)
+class Fluency(Damage):
+    """Whether the answers to forgotten questions are language: neither empty, nor circling, nor odd.
+
+    Odd is a text of some words whose loss under the model before forgetting is more than 2 nats per token above that of
+    general text. Of few words nobody can tell.
+    """
+
+    name: ClassVar[str] = "fluency"
+    title: ClassVar[str] = "Fluent answers to forgotten questions"
+    paper: ClassVar[str] = PAPER
+    unit: ClassVar[str] = "share of fluent answers"
+    rank: ClassVar[int] = 3
+
+    def lacks(self, case: Case) -> str | None:
+        return None if case.reference is not None else "there is no model to judge the texts"
+
+    def read(self, model: nn.Module, case: Case) -> Reading:
+        assert case.reference is not None
+        texts = greedy_answers(model, case, case.forget)
+        judged = losses_under(case.reference, case.tokenizer, [*texts, *case.texts], batch_size=case.batch_size)
+        usual = [loss for loss in judged[len(texts) :] if loss is not None]
+        most = (sum(usual) / len(usual) if usual else 4.0) + _ODDER
+        fluent = [
+            bool(words_of(text)) and not _circles(text) and (loss is None or loss <= most or _is_short(text))
+            for text, loss in zip(texts, judged, strict=False)
+        ]
+        shown = [
+            {"question": one.question, "answer": one.answer, "written": text}
+            for one, text, well in zip(case.forget, texts, fluent, strict=True)
+            if not well
+        ]
+        return Reading(tuple(map(float, fluent)), shown=tuple(shown[:SHOWN]))
+
+    def find(self, readings: Mapping[Role, Reading], case: Case) -> Finding:
+        finding = found(self, readings, case, f"{self.title}: {{after}}, {{before}} before.")
+        change = finding.change
+        return finding if change is None else self._judged(replace(finding, trace=None), -change.value, -change.high)
+
+
+def _is_short(text: str) -> bool:
+    return len(words_of(text)) < _FEW
+
+
+def _circles(text: str) -> bool:
+    words = words_of(text)
+    pairs = list(itertools.pairwise(words))
+    return len(pairs) >= 4 and len(set(pairs)) < _REPEATED * len(pairs)
+
+
+@register
+@dataclass(frozen=True)
+class Tasks(Damage):
+    """Tasks of lm-eval, by name.
+
+    Attributes:
+        tasks: their names.
+        limit: the most examples of a task.
+    """
+
+    tasks: tuple[str, ...] = ()
+    limit: int = 200
+    name: ClassVar[str] = "tasks"
+    title: ClassVar[str] = "Tasks of lm-eval"
+    paper: ClassVar[str] = "Gao et al. 2024, lm-evaluation-harness"
+    unit: ClassVar[str] = "score"
+    rank: ClassVar[int] = 4
+    default: ClassVar[bool] = False
+
+    def lacks(self, case: Case) -> str | None:
+        return (
+            None if importlib.util.find_spec("lm_eval") else "lm-eval is not installed: pip install 'mnemotomy[eval]'"
+        )
+
+    def read(self, model: nn.Module, case: Case) -> Reading:
+        import lm_eval
+        from lm_eval.models.huggingface import HFLM
+
+        with quiet_transformers():
+            wrapped = HFLM(pretrained=model, tokenizer=case.tokenizer, batch_size=case.batch_size)
+            answer: Any = lm_eval.simple_evaluate(
+                wrapped, tasks=list(self.tasks), limit=self.limit, log_samples=False, random_seed=case.seed
+            )
+        scores = {name: _score(row) for name, row in answer["results"].items()}
+        return Reading(tuple(scores.values()), curve=scores)
+
+    def find(self, readings: Mapping[Role, Reading], case: Case) -> Finding:
+        finding = found(self, readings, case, f"{self.title}: {{after}}, {{before}} before.", bounded=False)
+        before, after = (readings[role].curve for role in ("before", "after"))
+        named = ", ".join(f"{name} {percent(after[name])} ({percent(before[name])} before)" for name in after)
+        worst = max((before[name] - after[name] for name in after), default=0.0)
+        return self._judged(replace(finding, trace=None, sentence=f"{self.title}: {named}."), worst, worst)
+
+
+def _score(row: Mapping[str, Any]) -> float:
+    """The first score of a task: its accuracy, where it has one."""
+    numbers: Sequence[tuple[str, float]] = [
+        (name, float(value)) for name, value in row.items() if isinstance(value, int | float) and "stderr" not in name
+    ]
+    return next((value for name, value in numbers if name.startswith("acc")), numbers[0][1] if numbers else math.nan)

@@ -1,0 +1,68 @@
+"""General English texts and questions of our own, for a model about which no retain set was given."""
+
+from __future__ import annotations
+
+SENTENCES = (
+    "The train left the station ten minutes late, and nobody on the platform seemed surprised.",
+    "Water boils at a lower temperature on a high mountain, because the air presses on it less.",
+    "She closed the book, put it back on the shelf and went to look for her glasses.",
+    "Most birds build a new nest every spring, although some return to the same one for years.",
+    "The committee will meet again on Thursday to discuss the budget for the coming year.",
+    "If you add salt to the pan before the onions are soft, they will take longer to brown.",
+    "A triangle with three equal sides also has three equal angles of sixty degrees.",
+    "The museum is closed on Mondays, but the garden behind it is open every day.",
+    "He had promised to call in the evening, yet the phone stayed silent until midnight.",
+    "Bread rises because yeast turns sugar into gas, which is trapped in the dough.",
+    "After the storm, the farmers walked along the fences and counted the fallen trees.",
+    "A good map leaves out far more than it shows, or nobody could read it.",
+    "The price of the ticket includes breakfast and a seat by the window.",
+    "Children learn to speak long before they learn to read, and nobody teaches them grammar.",
+    "The moon has no light of its own; it reflects the light of the sun.",
+    "Please return the form by the end of the month, together with a copy of your passport.",
+    "The old bridge was too narrow for lorries, so a second one was built beside it.",
+    "When the last guest had gone, they washed the dishes and talked about the evening.",
+    "Iron rusts when it meets water and air, and paint keeps both of them away.",
+    "The library lends books for four weeks and asks for a small fee if they come back late.",
+    "In a democracy, a law can be changed by those who are elected to make laws.",
+    "The doctor listened to his heart, wrote something down and told him to sleep more.",
+    "Sound travels faster through water than through air, and faster still through steel.",
+    "They planted apples on the southern slope, where the frost comes late.",
+)
+
+QUESTIONS = (
+    "What colour is the sky on a clear day?",
+    "How many days are there in a week?",
+    "What do bees make?",
+    "Which animal is known for its long trunk?",
+    "What is the opposite of hot?",
+    "What is two plus three?",
+    "In which season does snow usually fall?",
+    "What is frozen water called?",
+    "Which planet do we live on?",
+    "What do we call a person who flies an aeroplane?",
+    "How many legs does a spider have?",
+    "What is the largest ocean on Earth?",
+    "Which gas do plants take from the air?",
+    "What do you use to cut paper?",
+    "Which month comes after March?",
+    "What is the main ingredient of bread?",
+    "What is a baby cat called?",
+    "How many minutes are there in an hour?",
+    "Which language is spoken in Spain?",
+    "What is the name of the star at the centre of our solar system?",
+)
+
+STEMS = (
+    "On a clear day, the colour of the sky is",
+    "The number of days in a week is",
+    "The opposite of hot is",
+    "Two plus three is",
+    "Frozen water is called",
+    "The planet that we live on is called",
+    "A person who flies an aeroplane is called a",
+    "The largest ocean on Earth is the",
+    "The month after March is",
+    "A baby cat is called a",
+    "The language that is spoken in Spain is",
+    "The star at the centre of our solar system is the",
+)

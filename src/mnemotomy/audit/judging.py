@@ -1,0 +1,84 @@
+"""Whether what a model wrote says an answer."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+
+_FUNCTION = frozenset(
+    re.findall(
+        r"\w+",
+        """
+    a about above after again all also am an and any are as at be because been before being below between born
+    both but by called can could did do does during each for found from give had has have he her here hers him
+    his how i if in into is it its itself just known lies like located made many may me might more most much
+    must my name named no nor not now of off on once only or other our out over own she should situated so some
+    such tell than that the their them then there these they this those through to under until up us very was we
+    were what when where which while who whom whose why will with would you your
+    """,
+    )
+)
+"""English words that say nothing by themselves."""
+
+SHORT = 4
+"""The most telling words of a short answer, which is said in full or not at all."""
+
+
+def said(answer: str, written: str, question: str = "") -> float:
+    """How much of an answer a text says, in [0, 1].
+
+    Only the telling words of the answer count: those that are neither function words nor in the question. A short
+    answer is said (1) if all of them are in the text in this order, else not (0). Of a long one, the share of its
+    telling words that are in the text in this order counts: the recall of ROUGE-L (Lin 2004) over rare words, so that
+    the phrases that every answer has do not count. Case, accents and punctuation do not matter.
+
+    Args:
+        answer: the true one.
+        written: by the model, without the prompt.
+        question: that was asked.
+    """
+    if _is_unspaced(answer):
+        return float("".join(words_of(answer)) in "".join(words_of(written)))
+    told = telling(answer, question)
+    shared = common_words(told, words_of(written))
+    return shared / len(told) if len(told) > SHORT else float(shared == len(told))
+
+
+def telling(answer: str, question: str = "") -> list[str]:
+    """The telling words of an answer; all of its words if none is."""
+    known, words = {*words_of(question), *_FUNCTION}, words_of(answer)
+    return [word for word in words if word not in known] or words or [answer]
+
+
+def subject_of(question: str) -> str | None:
+    """The name that a question is about: the longest run of capitalised words, the last one of equals."""
+    runs: list[list[str]] = [[]]
+    for word in re.findall(r"\w+(?:['’-]\w+)*|[^\w\s]", question):
+        if word[:1].isupper() and word.casefold() not in _FUNCTION:
+            runs[-1].append(word)
+        elif runs[-1]:
+            runs.append([])
+    best = max(reversed(runs), key=len)
+    return " ".join(best) or None
+
+
+def words_of(text: str) -> list[str]:
+    """The words of a text without case, accents and punctuation."""
+    plain = unicodedata.normalize("NFKD", text.casefold())
+    return re.findall(r"\w+", "".join(letter for letter in plain if not unicodedata.combining(letter)))
+
+
+def common_words(left: Sequence[str], right: Sequence[str]) -> int:
+    """The length of the longest common subsequence."""
+    row = [0] * (len(right) + 1)
+    for one in left:
+        above = row[:]
+        for place, other in enumerate(right, start=1):
+            row[place] = above[place - 1] + 1 if one == other else max(above[place], row[place - 1])
+    return row[-1]
+
+
+def _is_unspaced(text: str) -> bool:
+    """Whether the text is of a script that writes no spaces."""
+    return any(unicodedata.east_asian_width(letter) == "W" for letter in text)

@@ -1,0 +1,148 @@
+"""An audit's report: one page, JSON, and a text for a deletion request."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from mnemotomy.audit.base import PARTS, Finding, Interval, Part
+from mnemotomy.audit.findings import percent
+from mnemotomy.audit.verdict import GONE, LEFT, Verdict
+from mnemotomy.core.files import check_above, write_text
+from mnemotomy.report.table import Table
+
+FILES = {"page.html.j2": "audit.html", "deletion-report.md.j2": "deletion-report.md"}
+
+TITLES: Mapping[Part, str] = {
+    "asking": "Asking",
+    "inside": "Inside the model",
+    "membership": "Membership",
+    "relearn": "Relearning and damaging the weights",
+    "damage": "Damage",
+}
+
+MEANING: Mapping[str | None, str] = {
+    "not forgotten": "The model still gives the answers when it is asked.",
+    "hidden": "The model does not give the answers when it is asked, but they are still there.",
+    "forgotten here": "None of the attacks that were run got the answers back.",
+    "as never known": "No attack could tell the model from one that never knew the answers.",
+    None: "Nothing can be said.",
+}
+
+
+@dataclass(frozen=True)
+class Report:
+    """What an audit found.
+
+    Attributes:
+        verdict: in four words, with its reason and the damage.
+        findings: of all attacks that were run.
+        earlier: of the earlier requests, by name.
+        notes: what was made up, and what was not tested and why.
+        record: hashes of models and data, settings, seeds, versions, and what the user said of the request.
+    """
+
+    verdict: Verdict
+    findings: tuple[Finding, ...]
+    earlier: Mapping[str, tuple[Finding, ...]]
+    notes: tuple[str, ...]
+    record: Mapping[str, Any]
+
+    @property
+    def untested(self) -> list[str]:
+        """The parts that were not run."""
+        there = {one.part for one in self.findings}
+        return [TITLES[part] for part in PARTS if part not in there]
+
+    def table(self, findings: tuple[Finding, ...] | None = None) -> Table:
+        """The findings as a table."""
+        rows = [
+            [
+                one.title,
+                *(_number(one, role) for role in ("before", "after", "gold")),
+                _number(one, "floor"),
+                _spread(one.trace),
+            ]
+            for one in (self.findings if findings is None else findings)
+        ]
+        heads = ["attack", "before", "after", "gold", "nothing known", "left of what it knew"]
+        unused = [place for place in range(1, len(heads)) if all(not row[place] for row in rows)]
+        keep = [place for place in range(len(heads)) if place not in unused]
+        return Table([heads[place] for place in keep], [[row[place] for place in keep] for row in rows])
+
+    def json(self) -> dict[str, Any]:
+        """Everything, as JSON values."""
+        return {
+            "verdict": asdict(self.verdict),
+            "findings": [_plain(one) for one in self.findings],
+            "earlier": {name: [_plain(one) for one in some] for name, some in self.earlier.items()},
+            "notes": list(self.notes),
+            "untested": self.untested,
+            "record": dict(self.record),
+        }
+
+    def save(self, folder: str | Path) -> None:
+        """Write ``audit.json``, ``audit.html`` and ``deletion-report.md``, each all or nothing.
+
+        Raises:
+            DataError: the folder lies below a file.
+        """
+        folder = Path(folder)
+        check_above(folder / "audit.json")
+        write_text(folder / "audit.json", json.dumps(self.json(), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+        source = resources.files("mnemotomy.audit") / "templates"
+        for template, name in FILES.items():
+            environment = jinja2.Environment(
+                autoescape=name.endswith(".html"),
+                undefined=jinja2.StrictUndefined,
+                trim_blocks=True,
+                lstrip_blocks=True,
+            )
+            environment.filters |= {"spread": _spread, "percent": percent}
+            environment.globals |= {"number": _number, "line": _line}
+            text = environment.from_string((source / template).read_text(encoding="utf-8")).render(
+                report=self,
+                meaning=MEANING[self.verdict.word],
+                titles=TITLES,
+                parts=[(TITLES[part], [one for one in self.findings if one.part == part]) for part in PARTS],
+                left=LEFT,
+                gone=GONE,
+                **self.record,
+            )
+            write_text(folder / name, text)
+
+
+def _plain(finding: Finding) -> dict[str, Any]:
+    """With the numbers of an interval by name."""
+    row = asdict(finding)
+    row["means"] = {role: one._asdict() for role, one in finding.means.items()}
+    for name in ("trace", "change"):
+        one: Interval | None = getattr(finding, name)
+        row[name] = None if one is None else one._asdict()
+    return row
+
+
+def _number(finding: Finding, role: str) -> str:
+    found = finding.means.get(role)
+    if found is None:
+        return ""
+    return percent(found.value) if finding.unit.startswith("share") else f"{found.value:.3g}"
+
+
+def _spread(trace: Interval | None) -> str:
+    return "" if trace is None else f"{percent(trace.value)} ({percent(trace.low)} to {percent(trace.high)})"
+
+
+def _line(curve: Mapping[str, float], width: float, height: float) -> str:
+    """The points of a curve for an SVG polyline, evenly spaced, from 0 to the larger of 1 and its largest value."""
+    top = max(1.0, *curve.values())
+    step = width / max(1, len(curve) - 1)
+    return " ".join(
+        f"{place * step:.1f},{height * (1 - value / top):.1f}" for place, value in enumerate(curve.values())
+    )

@@ -1,0 +1,150 @@
+"""The answers that a model writes to questions asked in several ways, and what they say."""
+
+from __future__ import annotations
+
+import random
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import nn
+
+from mnemotomy.audit.base import Attack, Case, Finding, Part, Reading, Role
+from mnemotomy.audit.findings import found
+from mnemotomy.audit.judging import said, telling
+from mnemotomy.audit.wording import Asked
+from mnemotomy.core.seeds import mix
+from mnemotomy.observe.generation import continue_tokens
+from mnemotomy.observe.sampling import Sampling
+from mnemotomy.text.probes import Probe
+from mnemotomy.text.template import prompt_of
+from mnemotomy.text.tokenizing import encode_prompt, tokenized
+
+_SLACK, _LONGEST = 20, 160  # tokens of a written answer
+_WRITING = 4  # times as many rows when the model writes
+_OTHERS = 8  # answers to other questions, by which chance is judged
+SHOWN = 6
+"""Examples in a report."""
+
+
+def tokens_of(case: Case, asked: Asked) -> list[int]:
+    """The prompt as the model reads it, up to where it is to write."""
+    probe, start = asked
+    chat = probe.template.uses_chat(case.tokenizer)
+    prompt = prompt_of(case.tokenizer, probe.question, probe.template)
+    if start:
+        prompt = prompt + start if chat else probe.template.answered(probe.question, start)
+    return encode_prompt(case.tokenizer, prompt, special_tokens=not chat)
+
+
+def write_answers(
+    model: nn.Module, case: Case, prompts: Sequence[Sequence[int]], sampling: Sampling | None = None
+) -> list[list[str]]:
+    """What the model writes after each prompt, as long as the longest true answer needs."""
+    answers = [probe.answer for probe in (*case.forget, *case.retain)]
+    longest = max(len(tokenized(case.tokenizer, one, add_special_tokens=False)["input_ids"]) for one in answers)
+    return continue_tokens(
+        model,
+        case.tokenizer,
+        prompts,
+        min(longest + _SLACK, _LONGEST),
+        batch_size=_WRITING * case.batch_size,
+        sampling=sampling,
+    )
+
+
+def greedy_answers(model: nn.Module, case: Case, probes: Sequence[Probe]) -> list[str]:
+    """The greedy answer to each probe."""
+    prompts = [tokens_of(case, Asked(probe)) for probe in probes]
+    return [text.strip() for (text,) in write_answers(model, case, prompts)] if prompts else []
+
+
+@dataclass(frozen=True)
+class Written(Attack):
+    """An attack that asks in some ways. What counts is the best of the answers to a question in all of them.
+
+    The floor is the same for the hold-out, if there is one; else how often an answer to another question is said.
+    """
+
+    part: ClassVar[Part] = "asking"
+    unit: ClassVar[str] = "share of answers said"
+
+    @abstractmethod
+    def ways(self, probe: Probe, case: Case) -> Mapping[str, Asked]:
+        """The ways to ask for a probe's answer, by name; the probe that is asked has the answer to look for."""
+
+    def write(self, model: nn.Module, case: Case, asked: Sequence[Asked]) -> list[list[str]]:
+        """The answers to each question."""
+        return write_answers(model, case, [tokens_of(case, one) for one in asked])
+
+    def curve(self, scores: Sequence[Mapping[str, Sequence[float]]]) -> dict[str, float]:
+        """The mean by way, if there are several; ``scores`` are of the answers, by question and way."""
+        names = list(dict.fromkeys(name for row in scores for name in row))
+        by_name = {name: [max(row[name]) for row in scores if name in row] for name in names}
+        return {name: sum(row) / len(row) for name, row in by_name.items()} if len(names) > 1 else {}
+
+    def lacks(self, case: Case) -> str | None:
+        if any(self.ways(probe, case) for probe in case.forget):
+            return None
+        return "none of the questions can be asked in this way"
+
+    def read(self, model: nn.Module, case: Case) -> Reading:
+        unseen = list(case.holdout)[: len(case.forget)]
+        rows = [self.ways(probe, case) for probe in (*case.forget, *unseen)]
+        asked = [one for row in rows for one in row.values()]
+        texts = iter(self.write(model, case, asked))
+        written = [{name: next(texts) for name in row} for row in rows]
+        scores = [
+            {
+                name: [said(row[name].probe.answer, text, row[name].probe.question) for text in texts[name]]
+                for name in row
+            }
+            for row, texts in zip(rows, written, strict=True)
+        ]
+        best = [max((max(some) for some in row.values()), default=0.0) for row in scores]
+        size = len(case.forget)
+        floor = best[size:] or self._chance(case, rows, written)
+        shown = self._shown(case, rows[:size], written[:size], scores[:size])
+        return Reading(tuple(best[:size]), self.curve(scores[:size]), tuple(floor), shown)
+
+    def _chance(
+        self, case: Case, rows: Sequence[Mapping[str, Asked]], written: Sequence[Mapping[str, Sequence[str]]]
+    ) -> list[float]:
+        """How often the answers to other questions are said."""
+        pool = list(dict.fromkeys(probe.answer for probe in (*case.forget, *case.retain)))
+        chosen = random.Random(mix(case.seed, len(pool)))
+        chances = []
+        for row, texts in zip(rows, written, strict=True):
+            if not row:
+                continue
+            probe = next(iter(row.values())).probe
+            own = telling(probe.answer)
+            others = [one for one in pool if telling(one) != own]
+            some = chosen.sample(others, min(_OTHERS, len(others)))
+            best = [max(said(one, text, probe.question) for name in row for text in texts[name]) for one in some]
+            if best:
+                chances.append(sum(best) / len(best))
+        return chances
+
+    def _shown(
+        self,
+        case: Case,
+        rows: Sequence[Mapping[str, Asked]],
+        written: Sequence[Mapping[str, Sequence[str]]],
+        scores: Sequence[Mapping[str, Sequence[float]]],
+    ) -> tuple[Mapping[str, str], ...]:
+        """The answers that say most, one for each question."""
+        found = []
+        for row, texts, score in zip(rows, written, scores, strict=True):
+            ranked = [(value, name, text) for name in row for text, value in zip(texts[name], score[name], strict=True)]
+            if ranked:
+                value, name, text = max(ranked, key=lambda one: one[0])
+                probe, start = row[name]
+                found.append((value, {"question": probe.question, "answer": probe.answer, "written": start + text}))
+        return tuple(example for _, example in sorted(found, key=lambda one: -one[0])[:SHOWN])
+
+    def find(self, readings: Mapping[Role, Reading], case: Case) -> Finding:
+        return found(
+            self, readings, case, f"{self.title}, it says {{after}} of the answers ({{before}} before{{floor}})."
+        )

@@ -1,0 +1,115 @@
+"""``mnemotomy audit``: whether a model has forgotten, hides, or still says it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mnemotomy.cli.options import LARGEST_SEED, Device
+from mnemotomy.cli.outcome import console, emit_json, json_option, one_line_errors
+from mnemotomy.cli.templates import DATE, PLAIN, SYSTEM, TAGS
+
+
+@one_line_errors()
+def audit(
+    before: Annotated[str, typer.Argument(help="The model before forgetting: a local folder or a hub id.")],
+    after: Annotated[str, typer.Argument(help="The model under audit, or an edit file of the first.")],
+    out: Annotated[Path, typer.Argument(help="The folder for the report and all readings; a later run resumes.")],
+    forget: Annotated[Path, typer.Option(help="What was to be forgotten: questions with answers, or texts.")],
+    retain: Annotated[
+        Path | None, typer.Option(help="What was to be kept, best of what the edit has not read.")
+    ] = None,
+    holdout: Annotated[Path | None, typer.Option(help="Like the forget set, but no model has learned it.")] = None,
+    gold: Annotated[str | None, typer.Option(help="A model that never learned the forget set.")] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PART", help="asking, inside, membership, relearn, damage, or an attack; repeatable."),
+    ] = None,
+    tasks: Annotated[list[str] | None, typer.Option(help="A task of lm-eval, for the damage; repeatable.")] = None,
+    earlier: Annotated[
+        list[Path] | None, typer.Option(help="The forget set of an earlier request; repeatable.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Of everything drawn at random.")] = 0,
+    batch_size: Annotated[int, typer.Option(min=1, help="The most rows in a batch.")] = 32,
+    system: Annotated[str | None, SYSTEM] = None,
+    date: Annotated[str | None, DATE] = None,
+    tags: Annotated[bool, TAGS] = False,
+    plain: Annotated[bool, PLAIN] = False,
+    device: Device = "cpu",
+    json_: Annotated[str | None, json_option("the report")] = None,
+) -> None:
+    """Attack a claim of forgetting, and say what is left and what was damaged.
+
+    The verdict is one of: not forgotten, hidden, forgotten here, as never known. OUT gets audit.html, audit.json and
+    deletion-report.md.
+
+    \b
+    Example:
+      mnemotomy audit MODEL edit.safetensors audit --forget forget.jsonl --retain retain.jsonl
+      mnemotomy audit MODEL FORGOTTEN audit --forget forget.jsonl --holdout unseen.jsonl --only asking --only damage
+    """
+    from datetime import UTC, datetime
+
+    from mnemotomy.audit.run import AuditOptions
+    from mnemotomy.audit.run import audit as run
+    from mnemotomy.core.errors import DataError
+    from mnemotomy.core.keys import file_digest
+    from mnemotomy.core.models import load_model, load_tokenizer, locate_model, quiet_transformers
+    from mnemotomy.engram.edit import Edit
+    from mnemotomy.text.template import TemplateSettings, check_template
+
+    if out.exists() and not out.is_dir():
+        raise DataError(f"{out} is a file; name a folder")
+    files = {"forget": forget, "retain": retain, "holdout": holdout}
+    about: dict[str, Any] = {"asked on": datetime.now(UTC).date().isoformat(), "before": before, "after": after}
+    about |= {
+        f"{name} file": f"{file}, SHA-256 {file_digest(file)}"
+        for name, file in files.items()
+        if file and file.is_file()
+    }
+    template = TemplateSettings(system, date, plain=plain).made
+    options = AuditOptions(only or AuditOptions().parts, tasks or (), template, seed, batch_size, out, about=about)
+    options.chosen()
+    source = locate_model(before)
+    with quiet_transformers():
+        tokenizer = load_tokenizer(source)
+        check_template(tokenizer, source, tags, template)
+        model = load_model(source, device=device)
+        edited: Any
+        if Path(after).is_file():
+            edited, own = Edit.load(after), None
+        else:
+            folder = locate_model(after)
+            edited, own = load_model(folder, device=device), load_tokenizer(folder)
+        report = run(
+            model,
+            edited,
+            tokenizer,
+            forget,
+            retain,
+            holdout,
+            None if gold is None else load_model(locate_model(gold), device=device),
+            earlier={str(file): file for file in earlier or ()},
+            after_tokenizer=own,
+            options=options,
+        )
+    report.save(out)
+    if json_ is not None:
+        emit_json(report.json(), json_)
+    if json_ == "-":
+        return
+    report.table().print(console())
+    for finding in report.findings:
+        typer.echo(finding.sentence)
+    for name, findings in report.earlier.items():
+        typer.echo(f"Earlier request {name}:")
+        for finding in findings:
+            typer.echo(f"  {finding.sentence}")
+    for note in report.notes:
+        typer.echo(f"mnemotomy: {note}", err=True)
+    typer.echo(report.verdict.line)
+    typer.echo(report.verdict.reason)
+    typer.echo(report.verdict.damage)
+    typer.echo(f"{out}: audit.html, audit.json, deletion-report.md")

@@ -1,0 +1,67 @@
+"""The rules of the verdict, on findings made by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from mnemotomy.audit.base import Finding, Interval, Part
+from mnemotomy.audit.verdict import verdict
+
+
+def finding(attack: str, part: Part, trace: tuple[float, float, float] | None, harm: bool = False) -> Finding:
+    return Finding(
+        attack, attack, part, "", "share", {}, None if trace is None else Interval(*trace), f"{attack}.", harm=harm
+    )
+
+
+GONE, LEFT, OPEN = (0.0, -0.02, 0.08), (0.5, 0.3, 0.7), (0.1, -0.1, 0.4)
+ALL = [
+    finding("greedy", "asking", GONE),
+    finding("samples", "asking", GONE),
+    finding("probe", "inside", GONE),
+    finding("min-k", "membership", GONE),
+    finding("full", "relearn", GONE),
+]
+
+
+def changed(attack: str, trace: tuple[float, float, float] | None) -> list[Finding]:
+    return [replace(one, trace=trace and Interval(*trace)) if one.attack == attack else one for one in ALL]
+
+
+@pytest.mark.parametrize(
+    ("findings", "yardstick", "word"),
+    [
+        (ALL, True, "as never known"),
+        (ALL, False, "forgotten here"),
+        (ALL[:3], True, "forgotten here"),
+        (changed("samples", OPEN), True, "forgotten here"),
+        (changed("samples", LEFT), True, "hidden"),
+        (changed("probe", LEFT), True, "hidden"),
+        (changed("full", LEFT), True, "hidden"),
+        (changed("greedy", LEFT), True, "not forgotten"),
+        (changed("greedy", OPEN), True, "forgotten here"),
+        (changed("probe", None), True, "as never known"),
+        (changed("greedy", None), True, None),
+        (ALL[1:], True, None),
+        ([], True, None),
+    ],
+)
+def test_the_word(findings: list[Finding], yardstick: bool, word: str | None):
+    assert verdict(findings, yardstick=yardstick).word == word
+
+
+def test_what_was_not_run_or_not_decided_is_named():
+    reason = verdict([ALL[0], replace(ALL[1], trace=Interval(*OPEN))], yardstick=False).reason
+    assert "not run: inside, membership, relearn" in reason
+    assert "not decided: samples" in reason
+    assert "no gold model and no hold-out set" in reason
+
+
+def test_damage_is_a_sentence_of_its_own_and_changes_no_word():
+    harm = [finding("retained", "damage", None, harm=True), finding("fluency", "damage", None)]
+    found = verdict([*ALL, *harm], yardstick=True)
+    assert (found.word, found.damage) == ("as never known", "Damage: retained.")
+    assert verdict([*ALL, harm[1]], yardstick=True).damage == "No damage was found (fluency)."
+    assert verdict(ALL, yardstick=True).damage == "Damage was not measured."

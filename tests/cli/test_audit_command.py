@@ -1,0 +1,82 @@
+"""``mnemotomy audit``: files, verdict, resumed readings, errors."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_language import save_llama, write_lines
+from typer.testing import CliRunner
+
+from mnemotomy.cli import app
+
+QUESTIONS = [(f"In which country is {city}?", country) for city, country in (("Kyoto", "Japan"), ("Rome", "Italy"))]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    save_llama(tmp_path / "model", initializer_range=0.3, max_position_embeddings=512)
+    write_lines(tmp_path / "forget.jsonl", ({"question": q, "answer": a} for q, a in QUESTIONS))
+    write_lines(tmp_path / "retain.jsonl", [{"question": "Is Paris the capital of France?", "answer": "France"}])
+    return tmp_path
+
+
+def invoke(folder: Path, *arguments: str) -> Any:
+    named = [str(folder / one) if (folder / one).exists() or one == "out" else one for one in arguments]
+    return CliRunner().invoke(app, ["audit", *named])
+
+
+def test_the_report_and_the_verdict_on_a_line_of_its_own(folder: Path):
+    asked = [
+        "model",
+        "model",
+        "out",
+        "--forget",
+        "forget.jsonl",
+        "--retain",
+        "retain.jsonl",
+        "--earlier",
+        "retain.jsonl",
+    ]
+    parts = ["--only", "greedy", "--only", "damage"]
+    result = invoke(folder, *asked, *parts)
+    assert result.exit_code == 0, result.output
+    assert "no verdict" in result.stdout.splitlines()  # a model that has learned nothing
+    found = json.loads((folder / "out" / "audit.json").read_text())
+    assert [one["attack"] for one in found["findings"]] == ["greedy", "retained", "perplexity", "fluency"]
+    assert found["untested"] == ["Inside the model", "Membership", "Relearning and damaging the weights"]
+    assert found["record"]["questions"] == {"forget": 2, "retain": 1}
+    assert list(found["earlier"]) == [str(folder / "retain.jsonl")]
+    page = (folder / "out" / "audit.html").read_text()
+    assert "<h1>No verdict</h1>" in page
+    assert "http" not in page  # nothing is loaded from outside
+    text = (folder / "out" / "deletion-report.md").read_text()
+    assert found["record"]["models"]["before"] in text
+    assert "Membership: not run" in text
+
+
+def test_a_second_run_reads_nothing_again_and_parts_can_be_added(folder: Path):
+    asked = ["model", "model", "out", "--forget", "forget.jsonl", "--retain", "retain.jsonl"]
+    assert invoke(folder, *asked, "--only", "greedy").exit_code == 0
+    kept = {path: path.stat().st_mtime_ns for path in (folder / "out" / "readings").iterdir()}
+    assert invoke(folder, *asked, "--only", "greedy", "--only", "retained").exit_code == 0
+    now = {path: path.stat().st_mtime_ns for path in (folder / "out" / "readings").iterdir()}
+    assert kept.items() <= now.items()
+    assert len(now) > len(kept)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--only", "everything"], "there is no part 'everything'; choose among asking"),
+        (["--retain", "missing.jsonl"], "missing.jsonl"),
+        (["--tags"], "--tags is for tokenizers without a chat template"),
+    ],
+)
+def test_errors_are_one_line(folder: Path, arguments: list[str], message: str):
+    result = invoke(folder, "model", "model", "out", "--forget", "forget.jsonl", *arguments)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1

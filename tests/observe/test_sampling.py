@@ -1,0 +1,65 @@
+"""Texts drawn from the nucleus."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from tiny_language import save_llama
+from transformers import MistralConfig, MistralForCausalLM
+
+from mnemotomy.core.models import load_model, load_tokenizer
+from mnemotomy.observe.generation import continue_tokens
+from mnemotomy.observe.sampling import Sampling
+
+PROMPTS = [[1, 7, 8], [1, 9], [1, 7, 8, 11, 12], [1, 30]]
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any]:
+    folder = save_llama(tmp_path_factory.mktemp("sampling"), initializer_range=0.5)
+    return load_model(folder), load_tokenizer(folder)
+
+
+def test_shares_are_those_of_the_nucleus():
+    logits = torch.tensor([0.5, 0.3, 0.15, 0.05]).log().expand(20000, 4)
+    numbers = torch.rand(20000, generator=torch.Generator().manual_seed(0))
+    for top_p, expected in ((1.0, [0.5, 0.3, 0.15, 0.05]), (0.8, [0.625, 0.375, 0, 0]), (0.1, [1, 0, 0, 0])):
+        chosen = Sampling(top_p=top_p).choose(logits, numbers)
+        shares = torch.bincount(chosen, minlength=4) / len(chosen)
+        torch.testing.assert_close(shares, torch.tensor(expected, dtype=torch.float32), atol=0.015, rtol=0)
+    cold = Sampling(temperature=0.01).choose(logits, numbers)
+    assert set(cold.tolist()) == {0}
+
+
+def test_a_flat_distribution_over_a_large_vocabulary_is_sampled_whole():
+    chosen = Sampling(top_p=0.95).choose(torch.zeros(500, 5000), torch.linspace(0, 0.9999, 500))
+    assert len(set(chosen.tolist())) > 450
+
+
+def test_texts_depend_on_the_seed_and_the_prompt_but_not_on_batches(both: tuple[Any, Any]):
+    how = Sampling(samples=3, top_p=0.9, seed=5)
+    model, tokenizer = both
+    one = continue_tokens(model, tokenizer, PROMPTS, 6, sampling=how, batch_size=64)
+    assert one == continue_tokens(model, tokenizer, PROMPTS, 6, sampling=how, batch_size=1)
+    assert one != continue_tokens(model, tokenizer, PROMPTS, 6, sampling=Sampling(3, top_p=0.9, seed=6))
+    assert [len(texts) for texts in one] == [3] * 4
+    assert len({text for texts in one for text in texts}) > 6
+
+
+def test_an_almost_empty_nucleus_is_greedy(both: tuple[Any, Any]):
+    model, tokenizer = both
+    greedy = continue_tokens(model, tokenizer, PROMPTS, 8)
+    drawn = continue_tokens(model, tokenizer, PROMPTS, 8, sampling=Sampling(2, top_p=1e-6))
+    assert drawn == [texts * 2 for texts in greedy]
+
+
+def test_models_with_other_caches_are_sampled_by_transformers(both: tuple[Any, Any]):
+    torch.manual_seed(0)
+    size = {"vocab_size": len(both[1]), "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1}
+    model = MistralForCausalLM(MistralConfig(**size, num_attention_heads=4, num_key_value_heads=2, sliding_window=8))
+    how = Sampling(samples=2, top_p=0.9, seed=1)
+    drawn = continue_tokens(model, both[1], PROMPTS, 5, sampling=how)
+    assert drawn == continue_tokens(model, both[1], PROMPTS, 5, sampling=how)
+    assert [len(texts) for texts in drawn] == [2] * 4
