@@ -52,8 +52,20 @@ def _sentence(says: str, means: Mapping[str, Interval], trace: Interval | None) 
     return f"{said}. {share} % of the knowledge is left by this measure (95 % interval: {low} to {high} %)."
 
 
-def best(rows: Mapping[str, tuple[float, ...]], floors: Mapping[str, tuple[float, ...]]) -> Reading:
-    """The row whose mean is furthest above its floor's, as an attacker would choose; the curve has all means."""
+def best(
+    rows: Mapping[str, tuple[float, ...]], floors: Mapping[str, tuple[float, ...]], *, apart: bool = False
+) -> Reading:
+    """The row whose mean is furthest above its floor's, as an attacker would choose; the curve has all means.
+
+    Args:
+        rows: numbers by block, step or strength.
+        floors: where nothing is known, by the same names; may be empty.
+        apart: whether the floor, too, is its highest row. Without that, the highest of many rows is above its floor by
+            chance.
+    """
     curve, floor = ({name: sum(row) / len(row) for name, row in some.items() if row} for some in (rows, floors))
+    if apart and floor:
+        highest = max(floor, key=lambda one: floor[one])
+        return Reading(rows[max(curve, key=lambda one: curve[one])], curve, floors[highest])
     name = max(curve, key=lambda one: curve[one] - floor.get(one, 0.0))
     return Reading(rows[name], curve, floors.get(name, ()))

@@ -1,0 +1,279 @@
+"""What still stands inside a model where it is about to answer: fresh probes, logit lens, familiarity."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple, cast
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from mnemotomy.audit.base import Case, Part, Reading
+from mnemotomy.audit.comparing import Measured, best
+from mnemotomy.audit.observing import States, states_at_prompts
+from mnemotomy.audit.registry import register
+from mnemotomy.core.errors import ModelError
+from mnemotomy.core.modules import blocks_by_name, device_of, observing
+from mnemotomy.metrics.fresh_probe import Kind, held_out_hits
+from mnemotomy.text.probes import Probe
+
+_FOLDS = 5
+_SHOWN = 8
+
+
+class _Row(NamedTuple):
+    """A prompt for a fresh probe; a group is never on both sides of a fold, ``asked`` is the question it counts for."""
+
+    probe: Probe
+    group: int
+    asked: int | None
+
+
+@dataclass(frozen=True)
+class FreshProbe(Measured):
+    """A probe that reads the answer from the state before it, on questions that it was not fitted to.
+
+    It is fitted on forgotten and retained questions that share answers, five-fold. If most forgotten answers belong to
+    one question alone, it is fitted on some phrasings of the forgotten questions and read on others. The floor is read
+    likewise from hold-out questions; without them, by probes fitted to permuted answers. Both take their best block.
+
+    Attributes:
+        phrasings: the most per forgotten question.
+        fitted: the most retained questions.
+        blocks: the most blocks, spread evenly over the model.
+    """
+
+    phrasings: int = 3
+    fitted: int = 120
+    blocks: int = 30
+    kind: ClassVar[Kind]
+    part: ClassVar[Part] = "inside"
+    unit: ClassVar[str] = "share of answers read"
+    says: ClassVar[str] = (
+        "A probe reads {after} of the forgotten answers from the states of its best block (before {before}, {floor} "
+        "where nothing is known)"
+    )
+
+    def lacks(self, case: Case) -> str | None:
+        """Several answers to tell apart, and questions or phrasings to fit the probe on."""
+        if self._by_question(case.forget, case) or self._by_phrasing(case.forget, case):
+            return None
+        return "answers that several questions share (a retain set may have them), or paraphrases of the questions"
+
+    def read(self, model: nn.Module, case: Case) -> Reading:
+        """The share of each question's phrasings from which its answer is read, at the best block."""
+        make = self._by_question if self._by_question(case.forget, case) else self._by_phrasing
+        rows, unknown = make(case.forget, case), make(case.holdout, case)
+        states = self._states(model, case, rows)
+        found = self._hits(states, rows, case.seed)
+        if unknown:
+            floors = self._hits(self._states(model, case, unknown), unknown, case.seed)
+        else:
+            floors = self._hits(states, rows, case.seed, shuffled=True)
+        return best(found, floors, apart=True)
+
+    def _states(self, model: nn.Module, case: Case, rows: Sequence[_Row]) -> dict[int, Tensor]:
+        states = states_at_prompts(model, case, [row.probe for row in rows]).blocks
+        count = len(states)
+        return {round(one): states[round(one) - 1] for one in sorted(np.linspace(count, 1, min(self.blocks, count)))}
+
+    def _hits(
+        self, states: dict[int, Tensor], rows: Sequence[_Row], seed: int, *, shuffled: bool = False
+    ) -> dict[str, tuple[float, ...]]:
+        labels, groups = [_answer(row.probe) for row in rows], [row.group for row in rows]
+        found = {}
+        for block, features in states.items():
+            hits = held_out_hits(features, labels, groups, kind=self.kind, seed=seed, shuffled=shuffled)
+            by_question: dict[int, list[float]] = {}
+            for row, hit in zip(rows, hits.tolist(), strict=True):
+                if row.asked is not None:
+                    by_question.setdefault(row.asked, []).append(float(hit))
+            found[f"block {block}"] = tuple(sum(some) / len(some) for some in by_question.values())
+        return found
+
+    def _by_question(self, probes: Sequence[Probe], case: Case) -> list[_Row]:
+        """Rows to be read on questions that the probe has not seen; none if their answers are not shared."""
+        known = case.retain[: self.fitted]
+        answers = [_answer(one) for one in (*probes, *known)]
+        shared = [number for number, one in enumerate(probes) if answers.count(_answer(one)) > 1]
+        if 2 * len(shared) <= len(probes) or len(set(answers)) < 2:
+            return []
+        rows = [_Row(one, number, number) for number in shared for one in self._phrased(probes[number])]
+        return rows + [_Row(one, len(probes) + number, None) for number, one in enumerate(known)]
+
+    def _by_phrasing(self, probes: Sequence[Probe], case: Case) -> list[_Row]:
+        """Rows to be read on phrasings that the probe has not seen."""
+        several = [(number, some) for number, some in enumerate(map(self._phrased, probes)) if len(some) > 1]
+        rows = [_Row(one, slot, number) for number, some in several for slot, one in enumerate(some)]
+        return rows if len({_answer(row.probe) for row in rows}) > 1 else []
+
+    def _phrased(self, probe: Probe) -> list[Probe]:
+        return [probe, *map(probe.asked, probe.paraphrases)][: self.phrasings]
+
+
+@register
+@dataclass(frozen=True)
+class LinearProbe(FreshProbe):
+    """A logistic regression."""
+
+    name: ClassVar[str] = "linear-probe"
+    title: ClassVar[str] = "Fresh linear probe"
+    paper: ClassVar[str] = "Alain and Bengio 2017, arXiv 1610.01644"
+    kind: ClassVar[Kind] = "linear"
+
+
+@register
+@dataclass(frozen=True)
+class TwoLayerProbe(FreshProbe):
+    """A network with one hidden layer; it reads fewer blocks, since it takes longer to fit."""
+
+    blocks: int = 6
+    name: ClassVar[str] = "two-layer-probe"
+    title: ClassVar[str] = "Fresh two-layer probe"
+    paper: ClassVar[str] = "Hewitt and Liang 2019, arXiv 1909.03368"
+    kind: ClassVar[Kind] = "two-layer"
+    rank: ClassVar[int] = 1
+
+
+@register
+@dataclass(frozen=True)
+class LogitLens(Measured):
+    """What each block would answer if it were the last: the rank of the answer's first token.
+
+    Every block's state goes through the final norm and the output head. A changed head hides the answer from this
+    attack, not from a probe.
+    """
+
+    name: ClassVar[str] = "logit-lens"
+    title: ClassVar[str] = "Logit lens"
+    part: ClassVar[Part] = "inside"
+    paper: ClassVar[str] = "nostalgebraist 2020, interpreting GPT: the logit lens; Patil et al. 2024, arXiv 2309.17410"
+    unit: ClassVar[str] = "1 / rank of the answer"
+    rank: ClassVar[int] = 2
+    says: ClassVar[str] = (
+        "At its best block, the answer's first token has a mean reciprocal rank of {after} (before {before}, {floor} "
+        "where nothing is known)"
+    )
+
+    def read(self, model: nn.Module, case: Case) -> Reading:
+        """The reciprocal ranks at the best block; examples say its number, the rank and the log-probability."""
+        decode = _lens(model)
+        asked = states_at_prompts(model, case, case.forget)
+        ranks, logs = _ranks(decode, asked)
+        unknown = _ranks(decode, states_at_prompts(model, case, case.holdout))[0] if case.holdout else None
+        found = best(_by_block(1.0 / ranks), {} if unknown is None else _by_block(1.0 / unknown))
+        block = max(found.curve, key=lambda one: found.curve[one] == sum(found.values) / len(found.values))
+        number = int(block.split()[1]) - 1
+        shown = tuple(
+            {
+                "question": probe.question,
+                "answer": probe.answer,
+                "found": f"rank {int(ranks[number, row])} at {block}, log-probability {float(logs[number, row]):.2f}",
+            }
+            for row, probe in enumerate(case.forget[:_SHOWN])
+        )
+        return Reading(found.values, found.curve, found.floor, shown)
+
+
+@register
+@dataclass(frozen=True)
+class Familiarity(Measured):
+    """How far a question's state stands from those of unseen subjects towards those of known ones.
+
+    At every block, 0 is the mean of hold-out questions and 1 that of retained ones, along the line between them, in
+    units of each direction's spread. The block is the one that best tells retained from hold-out questions; both are
+    placed by means that do not include them (five-fold).
+    """
+
+    name: ClassVar[str] = "familiarity"
+    title: ClassVar[str] = "Familiarity of the subject"
+    part: ClassVar[Part] = "inside"
+    paper: ClassVar[str] = "Ferrando et al. 2025, arXiv 2411.14257; Marks and Tegmark 2024, arXiv 2310.06824"
+    unit: ClassVar[str] = "0 like unseen, 1 like known subjects"
+    rank: ClassVar[int] = 3
+    bounded: ClassVar[bool] = False
+    says: ClassVar[str] = (
+        "Between unseen subjects (0) and known ones (1), the states of forgotten questions stand at {after} (before "
+        "{before}, hold-out {floor})"
+    )
+
+    def lacks(self, case: Case) -> str | None:
+        """Enough questions of both kinds to compare with."""
+        if min(len(case.retain), len(case.holdout)) < 2 * _FOLDS:
+            return f"at least {2 * _FOLDS} questions each in the retain set and in the hold-out"
+        return None
+
+    def read(self, model: nn.Module, case: Case) -> Reading:
+        """The places of forgotten questions; the floor has those of the hold-out."""
+        sets = (case.forget, case.retain, case.holdout)
+        forget, known, unseen = (states_at_prompts(model, case, one).blocks.double() for one in sets)
+        places = [_places(*block) for block in zip(forget, known, unseen, strict=True)]
+        apart = [float((one[1].mean() - one[2].mean()) / (one[1].std() + one[2].std())) for one in places]
+        block = int(np.argmax(apart))
+        curve = {f"block {number}": float(one[0].mean()) for number, one in enumerate(places, start=1)}
+        return Reading(tuple(places[block][0].tolist()), curve, tuple(places[block][2].tolist()))
+
+
+def _answer(probe: Probe) -> str:
+    return probe.answer.strip(" .\n").casefold()
+
+
+def _by_block(values: Float[Tensor, "blocks n"]) -> dict[str, tuple[float, ...]]:
+    return {f"block {number}": tuple(row.tolist()) for number, row in enumerate(values, start=1)}
+
+
+def _lens(model: nn.Module) -> Callable[[Float[Tensor, "n d"]], Float[Tensor, "n vocabulary"]]:
+    """From a block's output to log-probabilities: the norm after the last block, and the output head.
+
+    Raises:
+        ModelError: the model has no output head.
+    """
+    head = cast(Any, model).get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
+    if head is None:
+        raise ModelError(f"{type(model).__name__} has no output head for the logit lens; leave out 'logit-lens'")
+    owner, _, _ = next(iter(blocks_by_name(model))).rpartition(".")[0].rpartition(".")
+    norms = [one for one in model.get_submodule(owner).children() if "norm" in type(one).__name__.lower()]
+    norm = norms[-1] if norms else nn.Identity()  # norms of embeddings stand before
+    dtype, device = head.weight.dtype, device_of(model)
+
+    def decode(states: Tensor) -> Tensor:
+        with observing(model):
+            return head(norm(states.to(device, dtype))).float().log_softmax(dim=-1).cpu()
+
+    return decode
+
+
+def _ranks(
+    decode: Callable[[Tensor], Tensor], states: States
+) -> tuple[Int[Tensor, "blocks n"], Float[Tensor, "blocks n"]]:
+    """At each block, the rank of the answer's first token (1 is the likeliest) and its log-probability in nats."""
+    ranks, logs = [], []
+    for block in states.blocks:
+        found = decode(block)
+        own = found.gather(1, states.first[:, None])
+        ranks.append((found > own).sum(dim=1) + 1)
+        logs.append(own[:, 0])
+    return torch.stack(ranks), torch.stack(logs)
+
+
+def _places(
+    forget: Float[Tensor, "n d"], known: Float[Tensor, "k d"], unseen: Float[Tensor, "u d"]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Where the rows stand between the means of ``unseen`` (0) and ``known`` (1), on lines fitted without them."""
+    fold_known, fold_unseen = (torch.arange(len(some)) % _FOLDS for some in (known, unseen))
+    places = [torch.zeros(_FOLDS, len(forget)), torch.zeros(len(known)), torch.zeros(len(unseen))]
+    for fold in range(_FOLDS):
+        ours, theirs = known[fold_known != fold], unseen[fold_unseen != fold]
+        both = torch.cat([ours - ours.mean(0), theirs - theirs.mean(0)])
+        spread = both.std(0).clamp_min(1e-6 * float(both.std()) + 1e-12)
+        line = (ours.mean(0) - theirs.mean(0)) / spread
+        for rows, target, where in (
+            (forget, places[0], (fold,)),
+            (known[fold_known == fold], places[1], fold_known == fold),
+            (unseen[fold_unseen == fold], places[2], fold_unseen == fold),
+        ):
+            target[where] = (((rows - theirs.mean(0)) / spread) @ line / (line @ line).clamp_min(1e-12)).float()
+    return places[0].mean(0), places[1], places[2]
