@@ -13,12 +13,15 @@ import torch
 from helpers import QUIET, mlp, randn, same_state, state_of, tiny_llama
 from safetensors import safe_open
 from safetensors.torch import save_file
-from tiny_language import save_qwen
+from tiny_language import save_qwen, tokenizer
 
 import mnemotomy as mt
 from mnemotomy.core.cells import json_cells
-from mnemotomy.core.errors import ArtifactError, MnemotomyError
+from mnemotomy.core.errors import ArtifactError, MnemotomyError, TrainingError
 from mnemotomy.core.integrity import BLANK, read_sealed, seal, write_sealed
+from mnemotomy.observe.questions import Asking, Observed, load_questions, observe_questions, save_questions
+from mnemotomy.text.records import TextExample
+from mnemotomy.training.checkpoint import Checkpoints, Progress, State
 
 
 def atlas() -> mt.Atlas:
@@ -37,6 +40,22 @@ def edit_file(path: Path) -> Callable[[], Any]:
     return lambda: mt.Edit.load(path)
 
 
+def collection_file(path: Path) -> Callable[[], Any]:
+    """The checkpoint of an unfinished collection."""
+    model = mlp(6, 5, 4)
+    data = {"a": [randn(9, 6)], "b": [randn(20, 6, seed=1)]}
+    options = mt.CollectOptions(checkpoint=path, checkpoint_seconds=0.0, keep_checkpoint=True, progress=False)
+    mt.collect(model, data, options=options)
+    return lambda: mt.collect(model, data, options=options)
+
+
+def answers_file(path: Path) -> Callable[[], Any]:
+    model, known = tiny_llama(vocab_size=len(tokenizer()), max_position_embeddings=256), tokenizer()
+    asked = [TextExample.of_question("Kyoto ?", "Japan ."), TextExample.of_question("Rome ?", "Italy .")]
+    save_questions(observe_questions(Observed(model, known), asked, Asking(max_new_tokens=2)), path)
+    return lambda: load_questions(path)
+
+
 def cell_file(path: Path) -> Callable[[], Any]:
     cells = json_cells(path.parent)
     cells.kept(path.stem, lambda: {"accuracy": 0.75, "texts": ["a", "b"]})
@@ -45,29 +64,86 @@ def cell_file(path: Path) -> Callable[[], Any]:
     return lambda: read_sealed(path)
 
 
-KINDS = {"moments": moments_file, "edit": edit_file, "cell": cell_file}
+def model_folder(path: Path) -> Callable[[], Any]:
+    mt.save_model(tiny_llama(vocab_size=len(tokenizer())), path, tokenizer=tokenizer())
+    return lambda: (mt.load_model(path), mt.load_tokenizer(path))
+
+
+def training_folder(path: Path) -> Callable[[], Any]:
+    state, checkpoints = training_state(), Checkpoints(path, "key")
+    state.save(checkpoints, Progress(1, 2, 3.0))
+    return lambda: state.load(checkpoints)
+
+
+def training_state() -> State:
+    model = mlp(6, 5, 4)
+    optimizer = torch.optim.AdamW(model.parameters())
+    model(randn(2, 6)).sum().backward()
+    optimizer.step()
+    return State(model, optimizer, None, torch.Generator())
+
+
+KINDS: dict[str, Callable[[Path], Callable[[], Any]]] = {
+    "moments": moments_file, "edit": edit_file, "collection": collection_file, "answers": answers_file,
+    "cell": cell_file, "model": model_folder, "training": training_folder,
+}  # fmt: skip
 
 
 def damaged(path: Path, load: Callable[[], Any], content: bytes) -> None:
     path.write_bytes(content)
-    with pytest.raises(MnemotomyError, match=r"is damaged|is not a|there is no file"):
+    with pytest.raises(MnemotomyError, match=r"is damaged|is not a|there is no file|has changed since it was written"):
         load()
 
 
-@pytest.mark.parametrize("tries", [60, pytest.param(800, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("tries", [40, pytest.param(400, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_flipped_byte_and_a_lost_end_are_noticed(kind: str, tmp_path: Path, tries: int):
-    path = tmp_path / "file"
-    load = KINDS[kind](path)
+    load = KINDS[kind](tmp_path / "artifact")
     load()
-    content = path.read_bytes()
+    whole = tmp_path / "artifact"
+    files = sorted(whole.iterdir()) if whole.is_dir() else [whole]
+    contents = {file: file.read_bytes() for file in files}
     draw = random.Random(0)
-    for place in draw.choices(range(len(content)), k=tries):
-        flipped = bytearray(content)
-        flipped[place] ^= draw.choice([1, 4, 32, 255])
-        damaged(path, load, bytes(flipped))
-    for length in draw.choices(range(len(content)), k=tries // 4):
-        damaged(path, load, content[:length])
+    for number in range(tries + tries // 4):
+        file = files[number % len(files)]
+        content, place = contents[file], draw.randrange(len(contents[file]))
+        if number < tries:
+            flipped = bytearray(content)
+            flipped[place] ^= draw.choice([1, 4, 32, 255])
+            damaged(file, load, bytes(flipped))
+        else:
+            damaged(file, load, content[:place])
+        file.write_bytes(content)
+    load()
+
+
+@pytest.mark.filterwarnings("ignore:.*without hashes")
+def test_a_checkpoint_of_training_says_what_is_wrong_with_it(tmp_path: Path):
+    load = KINDS["training"](tmp_path / "c")
+    for name in ("parameters.safetensors", "optimizer.pt", "state.json"):
+        whole = (tmp_path / "c" / name).read_bytes()
+        (tmp_path / "c" / name).unlink()
+        with pytest.raises(TrainingError, match=f"{name} is missing.*delete"):
+            load()
+        (tmp_path / "c" / name).write_bytes(whole)
+    (tmp_path / "c" / "checksums.json").unlink()
+    with pytest.warns(UserWarning, match="without hashes of its files"):
+        assert load() == Progress(1, 2, 3.0)
+    for name, content in (("optimizer.pt", b"no zip"), ("state.json", b"[1"), ("state.json", b'{"layout": 2}')):
+        (tmp_path / "c" / name).write_bytes(content)
+        with pytest.raises(TrainingError, match=r"is damaged .*delete"):
+            load()
+
+
+def test_a_checkpoint_need_not_be_checked(tmp_path: Path):
+    state = training_state()
+    state.save(Checkpoints(tmp_path, "key"), Progress(1, 2, 3.0))
+    content = bytearray((tmp_path / "parameters.safetensors").read_bytes())
+    content[-1] ^= 1
+    (tmp_path / "parameters.safetensors").write_bytes(content)
+    with pytest.raises(TrainingError, match="has changed since"):
+        state.load(Checkpoints(tmp_path, "key"))
+    assert state.load(Checkpoints(tmp_path, "key", verify=False)).epochs == 1
 
 
 def test_the_same_content_gives_the_same_bytes(tmp_path: Path):
@@ -121,8 +197,13 @@ def test_a_model_folder_is_what_was_saved(tmp_path: Path):
         with pytest.raises(ArtifactError, match=f"{name} has changed since it was written"):
             load(out)
         (out / name).write_bytes(whole)
-    (out / "model.safetensors").unlink()
+    (out / "model.safetensors").rename(out / "elsewhere")
     with pytest.raises(ArtifactError, match="is missing"):
+        mt.load_model(out)
+    (out / "elsewhere").rename(out / "model.safetensors")
+    (out / "checksums.json").unlink()
+    (out / "mnemotomy.json").write_text("{}")
+    with pytest.warns(UserWarning, match="damage would go unnoticed"):
         mt.load_model(out)
 
 

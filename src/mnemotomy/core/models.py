@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -13,7 +14,7 @@ from torch import nn
 
 from mnemotomy.core.errors import ModelError
 from mnemotomy.core.files import check_input, check_replaceable, replacing_folder
-from mnemotomy.core.integrity import check_folder, write_checksums
+from mnemotomy.core.integrity import CHECKSUMS, check_folder, write_checksums
 
 _DEEPEST = 10_000
 
@@ -63,8 +64,12 @@ def load_model(
     torch_dtype = DTYPES.get(dtype) if isinstance(dtype, str) else dtype
     if torch_dtype is None:
         raise ModelError(f"unknown dtype {dtype!r}; choose one of {', '.join(DTYPES)}")
-    if verify:
-        check_folder(name, lambda file: not _is_of_tokenizer(file))
+    sealed = not verify or check_folder(name, lambda file: not _is_of_tokenizer(file))
+    if not sealed and (Path(name) / "mnemotomy.json").is_file():
+        warnings.warn(
+            f"{name} was written by an older version, or has lost its {CHECKSUMS}; damage would go unnoticed",
+            stacklevel=2,
+        )
     _check_files(name)
     if Path(name).is_dir() and not (Path(name) / "config.json").is_file():
         raise ModelError(f"cannot load a model from {str(name)!r}: it has no config.json, so it is not a model folder")

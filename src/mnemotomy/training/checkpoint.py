@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,17 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from mnemotomy.core.errors import TrainingError
+from mnemotomy.core.errors import ArtifactError, TrainingError
 from mnemotomy.core.files import replacing_folder
+from mnemotomy.core.integrity import check_folder, write_checksums
 from mnemotomy.core.modules import device_of
+from mnemotomy.core.printable import one_line
 
 CHECKPOINT = "checkpoint"
 """The folder of the checkpoint in the folder of a run."""
+
+STATE = "state.json"
+"""The file of its progress."""
 
 LAYOUT = 2
 """The version of the files in it."""
@@ -33,12 +39,14 @@ class Checkpoints:
         key: of everything the steps depend on; a checkpoint with another key is refused.
         every: epochs between checkpoints.
         last: whether to save after the last epoch too, for a caller with more to do before the result is safe.
+        verify: whether to check the files against their hashes.
     """
 
     folder: Path
     key: str
     every: int = 1
     last: bool = True
+    verify: bool = True
 
 
 @dataclass(frozen=True)
@@ -72,19 +80,29 @@ class State:
             save_file(tensors, temporary / "parameters.safetensors")
             torch.save(self._rest(), temporary / "optimizer.pt")
             record = {"run": checkpoints.key, "layout": LAYOUT, **vars(progress)}
-            (temporary / "state.json").write_text(json.dumps(record), encoding="utf-8")
+            (temporary / STATE).write_text(json.dumps(record), encoding="utf-8")
+            write_checksums(temporary, [path.name for path in temporary.iterdir()])
 
     def load(self, checkpoints: Checkpoints) -> Progress:
         """Restore the checkpoint if there is one, and return its progress.
 
         Raises:
-            TrainingError: the checkpoint is of a run with another configuration, model or data.
+            TrainingError: the checkpoint is of a run with another configuration, model or data, or is damaged.
         """
         folder = checkpoints.folder
         check_checkpoint(folder, checkpoints.key)
         progress = progress_of(folder)
         if not progress.epochs:
             return progress
+        if checkpoints.verify:
+            _verify(folder, lambda name: name != STATE)
+        try:
+            self._restore(folder)
+        except Exception as error:  # one without checksums may contain anything
+            raise TrainingError(f"{folder} is damaged ({one_line(error)[:200]}); delete it to start again") from error
+        return progress
+
+    def _restore(self, folder: Path) -> None:
         restore_state(self.module, load_file(folder / "parameters.safetensors"))
         rest = torch.load(folder / "optimizer.pt", weights_only=True, map_location="cpu")
         self.optimizer.load_state_dict(rest["optimizer"])
@@ -94,7 +112,6 @@ class State:
         torch.set_rng_state(rest["random"])
         if "cuda" in rest and self._device.type == "cuda":
             torch.cuda.set_rng_state(rest["cuda"], self._device)
-        return progress
 
     def _rest(self) -> dict[str, Any]:
         """Everything but the weights."""
@@ -131,7 +148,7 @@ def restore_state(module: nn.Module, state: Mapping[str, Tensor]) -> None:
 
 
 def check_checkpoint(folder: Path, key: str) -> None:
-    """Refuse a checkpoint of a run with another configuration, model or data.
+    """Refuse a damaged checkpoint, or one of a run with another configuration, model or data.
 
     Raises:
         TrainingError: the checkpoint is refused.
@@ -157,5 +174,27 @@ def remove_checkpoint(folder: Path) -> None:
 
 
 def _state(folder: Path) -> dict[str, Any]:
-    path = folder / "state.json"
-    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+    path = folder / STATE
+    sealed = _verify(folder, lambda name: name == STATE)
+    if not path.is_file():
+        return {}
+    try:
+        state = dict(json.loads(path.read_text(encoding="utf-8")))
+        numbers = [state[name] for name in ("epochs", "updates", "seconds")] if state.get("layout") == LAYOUT else []
+        if not all(isinstance(one, int | float) and one >= 0 for one in numbers) or not isinstance(state["run"], str):
+            raise ValueError("a number of its progress is missing")
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        raise TrainingError(f"{path} is damaged ({error}); delete {folder} to start again") from error
+    if not sealed and state.get("layout") == LAYOUT:
+        warnings.warn(
+            f"{folder} was written by an older version, without hashes of its files; damage would go unnoticed",
+            stacklevel=4,
+        )
+    return state
+
+
+def _verify(folder: Path, concerned: Callable[[str], bool]) -> bool:
+    try:
+        return check_folder(folder, concerned)
+    except ArtifactError as error:
+        raise TrainingError(f"{error}; delete {folder} to start again") from error

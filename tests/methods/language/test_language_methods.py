@@ -15,7 +15,8 @@ from helpers import same_state, state_of
 from learned_cities import FAST, TEMPLATE, example, known, problem, trained
 from torch import nn
 
-from mnemotomy.core.errors import ConfigurationError, DataError, ModelError
+from mnemotomy.core.errors import ArtifactError, ConfigurationError, DataError, ModelError
+from mnemotomy.core.integrity import write_sealed
 from mnemotomy.methods.language.alt_po import AltPO, alternate_answers
 from mnemotomy.methods.language.grad_diff import GradDiff, GradientAscent
 from mnemotomy.methods.language.gradient import GradientMethod
@@ -128,14 +129,20 @@ def test_alternates_are_kept_in_their_file(tmp_path: Path):
     found = alternate_answers(asked, method)
     assert [len(texts) <= 2 for texts in found] == [True, True]
     assert found == alternate_answers(asked, AltPO(**SHORT))
-    kept = json.loads(file.read_text())
-    file.write_text(json.dumps(kept | {"answers": [["Rome"], ["Paris"]]}))
-    assert alternate_answers(asked, method) == [("Rome",), ("Paris",)]
+    kept = json.loads(file.read_text())["data"]
+    whole = file.read_bytes()
+    file.write_bytes(whole.replace(b'"answers"', b'"answer5"'))
+    with pytest.raises(ArtifactError, match="is damaged"):
+        alternate_answers(asked, method)
+    file.write_text(json.dumps(kept | {"answers": [["Rome"], ["Paris"]]}))  # as earlier versions wrote it
+    with pytest.warns(UserWarning, match="no hash"):
+        assert alternate_answers(asked, method) == [("Rome",), ("Paris",)]
+    write_sealed(file, kept | {"answers": [["Rome"], ["Paris"]]})
     assert alternate_answers(problem(seed=1), method) != [("Rome",), ("Paris",)]
     asked_otherwise = dataclasses.replace(asked, template=Template(system=None))
     assert alternate_answers(asked_otherwise, method) != [("Rome",), ("Paris",)]
     file.write_text("[]")
-    with pytest.raises(DataError, match="alternate answers"):
+    with pytest.warns(UserWarning, match="no hash"), pytest.raises(DataError, match="alternate answers"):
         alternate_answers(asked, method)
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import random
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import ClassVar
 
 from mnemotomy.core.errors import ConfigurationError, DataError
-from mnemotomy.core.files import write_text
+from mnemotomy.core.files import output_file
 from mnemotomy.core.fingerprints import fingerprint, tokenizer_digest
+from mnemotomy.core.integrity import is_sealed, read_sealed, write_sealed
 from mnemotomy.core.keys import key
 from mnemotomy.core.modules import device_of
 from mnemotomy.core.progress import progress_bar
@@ -58,7 +60,8 @@ def alternate_answers(problem: TextProblem, method: AltPO) -> list[tuple[str, ..
         return kept
     answers = _sample(problem, method)
     if method.file is not None:
-        write_text(method.file, json.dumps({"key": key, "answers": answers}, ensure_ascii=False))
+        with output_file(method.file) as file:
+            write_sealed(file, {"key": key, "answers": answers})
     return answers
 
 
@@ -106,7 +109,10 @@ def _key(problem: TextProblem, method: AltPO) -> str:
 
 def _read(path: Path, key: str) -> list[tuple[str, ...]] | None:
     try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
+        sealed = is_sealed(path)
+        kept = read_sealed(path) if sealed else json.loads(path.read_text(encoding="utf-8"))
+        if not sealed:
+            warnings.warn(f"{path} has no hash of its content; damage would go unnoticed", stacklevel=2)
         return [tuple(texts) for texts in kept["answers"]] if kept["key"] == key else None
     except FileNotFoundError:
         return None
