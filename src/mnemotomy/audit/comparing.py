@@ -6,50 +6,35 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from mnemotomy.audit.base import Attack, Case, Finding, Interval, Reading, Role
+from mnemotomy.audit.base import Attack, Case, Finding, Reading, Role
+from mnemotomy.audit.findings import found, percent
 from mnemotomy.audit.statistics import Compared, compare
 
 
 @dataclass(frozen=True)
 class Measured(Attack):
-    """An attack that reads one number per question.
+    """An attack that reads one number per question; each model is held against its own floor.
 
     Attributes:
-        says: what the numbers say, with ``{after}``, ``{before}`` and ``{floor}``.
+        says: what the numbers say, with ``{before}``, ``{after}`` and ``{floor}``.
         bounded: whether the numbers lie in [0, 1].
+        percent: whether to write them as percentages.
     """
 
     says: ClassVar[str]
     bounded: ClassVar[bool] = True
+    percent: ClassVar[bool] = True
 
     def compared(self, readings: Mapping[Role, Reading], seed: int) -> Compared:
         """Means, trace and change."""
-        return compare(readings, seed, bounded=self.bounded)
+        return compare(readings, seed, bounded=self.bounded, own_floors=True)
 
     def find(self, readings: Mapping[Role, Reading], case: Case) -> Finding:
         """The means, what is left of what the model knew, and a sentence about both."""
-        found = self.compared(readings, case.seed)
-        return Finding(
-            self.name,
-            self.title,
-            self.part,
-            self.paper,
-            self.unit,
-            found.means,
-            found.trace,
-            _sentence(self.says, found.means, found.trace),
-            change=found.change,
-            curves={role: reading.curve for role, reading in readings.items()},
-            shown=readings["after"].shown,
+        compared = self.compared(readings, case.seed)
+        return found(
+            self, readings, case, self.says, compared=compared, written=percent if self.percent else "{:.2f}".format
         )
-
-
-def _sentence(says: str, means: Mapping[str, Interval], trace: Interval | None) -> str:
-    said = says.format(**{"floor": "0.00"} | {name: f"{one.value:.2f}" for name, one in means.items()})
-    if trace is None:
-        return f"{said}. The model did not show it before either."
-    share, low, high = (f"{max(0.0, 100 * value):.0f}" for value in trace)
-    return f"{said}. {share} % of the knowledge is left by this measure (95 % interval: {low} to {high} %)."
 
 
 def best(

@@ -2,32 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from mnemotomy.audit.base import Attack, Case, Finding, Interval, Reading, Role
-from mnemotomy.audit.statistics import compare
+from mnemotomy.audit.statistics import Compared, compare
 
 
 def found(
-    attack: Attack, readings: Mapping[Role, Reading], case: Case, sentence: str, *, bounded: bool = True
+    attack: Attack,
+    readings: Mapping[Role, Reading],
+    case: Case,
+    sentence: str,
+    *,
+    bounded: bool = True,
+    compared: Compared | None = None,
+    written: Callable[[float], str] | None = None,
 ) -> Finding:
-    """The finding of an attack whose reading of a model is the mean of its numbers.
+    """The finding of an attack, by default one whose reading of a model is the mean of its numbers.
 
     Args:
         attack: that read.
         readings: by role.
         case: the seed of which is used.
-        sentence: with ``{before}``, ``{after}`` and ``{floor}`` (", 3 % by chance" or nothing) as percentages.
-        bounded: whether the numbers are shares; else write them yourself.
+        sentence: with ``{before}``, ``{after}`` and ``{floor}`` (", 3 % where nothing is known" or nothing).
+        bounded: whether the numbers are shares.
+        compared: the numbers, if they are not means.
+        written: how a number is written; by default as a percentage.
     """
-    compared = compare(readings, case.seed, bounded=bounded)
+    written = written or percent
+    compared = compared or compare(readings, case.seed, bounded=bounded)
     means = compared.means
     yardstick = means.get("gold") or means.get("floor")
     where = "in the gold model" if "gold" in means else "where nothing is known"
     text = sentence.format(
-        before=percent(means["before"].value),
-        after=percent(means["after"].value),
-        floor="" if yardstick is None else f", {percent(yardstick.value)} {where}",
+        before=written(means["before"].value),
+        after=written(means["after"].value),
+        floor="" if yardstick is None else f", {written(yardstick.value)} {where}",
     )
     return Finding(
         attack=attack.name,

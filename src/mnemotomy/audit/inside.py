@@ -15,6 +15,7 @@ from mnemotomy.audit.base import Case, Part, Reading
 from mnemotomy.audit.comparing import Measured, best
 from mnemotomy.audit.observing import States, states_at_prompts
 from mnemotomy.audit.registry import register
+from mnemotomy.audit.unknown import unknown
 from mnemotomy.core.errors import ModelError
 from mnemotomy.core.modules import blocks_by_name, device_of, observing
 from mnemotomy.metrics.fresh_probe import Kind, held_out_hits
@@ -53,8 +54,7 @@ class FreshProbe(Measured):
     part: ClassVar[Part] = "inside"
     unit: ClassVar[str] = "share of answers read"
     says: ClassVar[str] = (
-        "A probe reads {after} of the forgotten answers from the states of its best block (before {before}, {floor} "
-        "where nothing is known)"
+        "A probe reads {after} of the forgotten answers from the states of its best block ({before} before{floor})."
     )
 
     def lacks(self, case: Case) -> str | None:
@@ -66,11 +66,11 @@ class FreshProbe(Measured):
     def read(self, model: nn.Module, case: Case) -> Reading:
         """The share of each question's phrasings from which its answer is read, at the best block."""
         make = self._by_question if self._by_question(case.forget, case) else self._by_phrasing
-        rows, unknown = make(case.forget, case), make(case.holdout, case)
+        rows, others = make(case.forget, case), make(case.holdout, case)
         states = self._states(model, case, rows)
         found = self._hits(states, rows, case.seed)
-        if unknown:
-            floors = self._hits(self._states(model, case, unknown), unknown, case.seed)
+        if others:
+            floors = self._hits(self._states(model, case, others), others, case.seed)
         else:
             floors = self._hits(states, rows, case.seed, shuffled=True)
         return best(found, floors, apart=True)
@@ -153,18 +153,23 @@ class LogitLens(Measured):
     paper: ClassVar[str] = "nostalgebraist 2020, interpreting GPT: the logit lens; Patil et al. 2024, arXiv 2309.17410"
     unit: ClassVar[str] = "1 / rank of the answer"
     rank: ClassVar[int] = 2
+    percent: ClassVar[bool] = False
     says: ClassVar[str] = (
-        "At its best block, the answer's first token has a mean reciprocal rank of {after} (before {before}, {floor} "
-        "where nothing is known)"
+        "At its best block, the answer's first token has a mean reciprocal rank of {after} ({before} before{floor})."
     )
+
+    def lacks(self, case: Case) -> str | None:
+        """Something that no model knows, to compare with."""
+        if unknown(case, case.forget):
+            return None
+        return "a hold-out, or forgotten questions with different answers, to see what rank a guess has"
 
     def read(self, model: nn.Module, case: Case) -> Reading:
         """The reciprocal ranks at the best block; examples say its number, the rank and the log-probability."""
         decode = _lens(model)
-        asked = states_at_prompts(model, case, case.forget)
-        ranks, logs = _ranks(decode, asked)
-        unknown = _ranks(decode, states_at_prompts(model, case, case.holdout))[0] if case.holdout else None
-        found = best(_by_block(1.0 / ranks), {} if unknown is None else _by_block(1.0 / unknown))
+        ranks, logs = _ranks(decode, states_at_prompts(model, case, case.forget))
+        guessed, _ = _ranks(decode, states_at_prompts(model, case, unknown(case, case.forget)))
+        found = best(_by_block(1.0 / ranks), _by_block(1.0 / guessed))
         block = max(found.curve, key=lambda one: found.curve[one] == sum(found.values) / len(found.values))
         number = int(block.split()[1]) - 1
         shown = tuple(
@@ -195,9 +200,10 @@ class Familiarity(Measured):
     unit: ClassVar[str] = "0 like unseen, 1 like known subjects"
     rank: ClassVar[int] = 3
     bounded: ClassVar[bool] = False
+    percent: ClassVar[bool] = False
     says: ClassVar[str] = (
-        "Between unseen subjects (0) and known ones (1), the states of forgotten questions stand at {after} (before "
-        "{before}, hold-out {floor})"
+        "Between unseen subjects (0) and known ones (1), the states of forgotten questions stand at {after} ({before} "
+        "before{floor})."
     )
 
     def lacks(self, case: Case) -> str | None:

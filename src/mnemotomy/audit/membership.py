@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import random
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -17,6 +16,7 @@ from mnemotomy.audit.comparing import Measured
 from mnemotomy.audit.observing import answer_scores
 from mnemotomy.audit.registry import register
 from mnemotomy.audit.statistics import Compared, compare_aucs
+from mnemotomy.audit.unknown import swapped
 from mnemotomy.metrics.tofu.answers import loss_attack, min_k_attack, min_k_plus_plus_attack, zlib_attack
 from mnemotomy.observe.answers import AnswerObservations
 from mnemotomy.text.probes import Probe
@@ -43,27 +43,27 @@ class Membership(Measured):
     swapped: int = 3
     part: ClassVar[Part] = "membership"
     unit: ClassVar[str] = "AUC"
+    percent: ClassVar[bool] = False
     says: ClassVar[str] = (
-        "An attacker tells forgotten answers from those never seen with an AUC of {after} (before {before}, {floor} by "
-        "guessing)"
+        "An attacker tells forgotten answers from those never learned with an AUC of {after} ({before} before{floor})."
     )
 
     def lacks(self, case: Case) -> str | None:
         """A hold-out, where swapped answers would betray themselves."""
         if case.holdout:
             return None
-        swapped = _swapped(case.forget, self.swapped, case.seed)
-        if not swapped:
+        wrong = swapped(case.forget, self.swapped, case.seed)
+        if not wrong:
             return "a hold-out: questions like the forgotten ones, which the model never learned"
         if any(one.template.plain and len(one.answer.split()) > _PHRASE for one in case.forget):
             return "a hold-out: the rest of another text does not fit, which gives it away"
-        if np.mean([_repeats(one) for one in case.forget]) > np.mean([_repeats(one) for one in swapped]) + _REPEATED:
+        if np.mean([_repeats(one) for one in case.forget]) > np.mean([_repeats(one) for one in wrong]) + _REPEATED:
             return "a hold-out: the answers repeat words of their questions, so swapped ones give themselves away"
         return None
 
     def read(self, model: nn.Module, case: Case) -> Reading:
         """The scores of the forgotten answers; the floor has those of the others. Higher looks learned."""
-        others = case.holdout or _swapped(case.forget, self.swapped, case.seed)
+        others = case.holdout or swapped(case.forget, self.swapped, case.seed)
         sets = (answer_scores(model, case, some, self.score) for some in (case.forget, others))
         values, floor = (tuple(-value for value in scores) for scores in sets)
         return Reading(values, floor=floor)
@@ -139,15 +139,6 @@ class MinKPlusPlus(MinK):
     def score(self, seen: AnswerObservations) -> Float[Tensor, " n"]:
         """Min-K++."""
         return min_k_plus_plus_attack(seen, self.share)
-
-
-def _swapped(probes: Sequence[Probe], count: int, seed: int) -> list[Probe]:
-    """Every question with up to ``count`` answers of others that differ from its own."""
-    draw, found = random.Random(seed), list[Probe]()
-    for probe in probes:
-        others = sorted({one.answer for one in probes} - {probe.answer})
-        found += [replace(probe, answer=answer) for answer in draw.sample(others, min(count, len(others)))]
-    return found
 
 
 def _repeats(probe: Probe) -> float:

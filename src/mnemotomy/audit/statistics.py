@@ -61,10 +61,19 @@ def interval(values: Sequence[float], seed: int = 0, *, bounded: bool = True) ->
     return _interval(float(np.mean(values)), draws([values], mix(seed, _MODELS), bounded=bounded)[0])
 
 
-def compare(readings: Mapping[Role, Reading], seed: int = 0, *, bounded: bool = True) -> Compared:
+def compare(
+    readings: Mapping[Role, Reading], seed: int = 0, *, bounded: bool = True, own_floors: bool = False
+) -> Compared:
     """Means, trace and change of an attack whose reading of a model is the mean of its numbers.
 
     The floor is the gold model's numbers if there is a gold model, else the floor that was read from BEFORE, else 0.
+
+    Args:
+        readings: by role.
+        seed: of the weights.
+        bounded: whether the numbers lie in [0, 1].
+        own_floors: without a gold model, hold each model against the floor read from it: where an attack changes
+            models, or the floor has other answers to what a model may know.
     """
     roles = list(readings)
     drawn = dict(
@@ -72,14 +81,18 @@ def compare(readings: Mapping[Role, Reading], seed: int = 0, *, bounded: bool = 
     )
     points = {role: float(np.mean(readings[role].values)) for role in roles}
     means: dict[str, Interval] = {role: _interval(points[role], drawn[role]) for role in roles}
-    floor, at = np.zeros(DRAWS), 0.0
-    if readings["before"].floor:
-        floor = draws([readings["before"].floor], mix(seed, _FLOOR), bounded=bounded)[0]
-        at = float(np.mean(readings["before"].floor))
-        means["floor"] = _interval(at, floor)
+    floors: dict[Role, tuple[float, Draws]] = {}
+    both: tuple[Role, Role] = ("before", "after")
+    for role in both:
+        below = readings[role if own_floors else "before"].floor
+        floors[role] = (0.0, np.zeros(DRAWS))
+        if below:
+            floors[role] = float(np.mean(below)), draws([below], mix(seed, _FLOOR), bounded=bounded)[0]
+            means["floor"] = _interval(*floors[role])
     if "gold" in readings:
-        floor, at = drawn["gold"], points["gold"]
-    trace = ratio((points["after"] - at, drawn["after"] - floor), (points["before"] - at, drawn["before"] - floor))
+        floors = dict.fromkeys(floors, (points["gold"], drawn["gold"]))
+    above = [(points[role] - at, drawn[role] - floor) for role, (at, floor) in floors.items()]
+    trace = ratio(above[1], above[0])
     return Compared(means, trace, _interval(points["after"] - points["before"], drawn["after"] - drawn["before"]))
 
 

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import copy
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, cast
+from typing import Any
 
-import torch
-from jaxtyping import Float
-from torch import Tensor, nn
-from transformers.pytorch_utils import Conv1D
+from torch import nn
 
+from mnemotomy.audit.weights import Teaching, quantised, taught
 from mnemotomy.core.errors import NonFiniteError, TrainingError
 from mnemotomy.core.keys import key
 from mnemotomy.core.version import versions
 from mnemotomy.evaluation.evaluating import evaluation_of
-from mnemotomy.methods.language.predictions import predict
 from mnemotomy.metrics.tofu.aggregates import harmonic_mean, rescaled_memorization
 from mnemotomy.metrics.tofu.evaluation import summary
 from mnemotomy.metrics.tofu.scores import MEMORIZATION
@@ -25,8 +21,6 @@ from mnemotomy.observe.questions import Observed
 from mnemotomy.observe.splits import asked
 from mnemotomy.text.encoding import encode
 from mnemotomy.text.records import TextExample, Turn
-from mnemotomy.training.loop import Run, Update, train
-from mnemotomy.training.optimiser import Optimiser
 from mnemotomy_bench.lab.cells import Record
 from mnemotomy_bench.tofu.cells import kept
 from mnemotomy_bench.tofu.subject import Subject
@@ -112,7 +106,7 @@ def _attacks(subject: Subject, observed: Observed, settings: Attacks) -> dict[st
         again = functools.partial(relearn, subject, model, settings.relearning, shown)
         found["relearned"] = (asdict(settings.relearning) | {"shown": shown}, lambda: (again(), others))
     for bits in settings.bits:
-        found[f"bits{bits}"] = (bits, functools.partial(lambda bits: (quantise(model, bits), forget), bits))
+        found[f"bits{bits}"] = (bits, functools.partial(lambda bits: (quantised(model, bits), forget), bits))
     asked = [
         replace(one, turns=(Turn("user", one.paraphrased_question), one.turns[1]))
         for one in forget
@@ -138,41 +132,8 @@ def _summary(subject: Subject, model: nn.Module, questions: Sequence[TextExample
 
 
 def relearn(subject: Subject, model: nn.Module, settings: Relearning, shown: Sequence[int]) -> nn.Module:
-    """A copy fine-tuned on some of the forgotten examples."""
-    taught = copy.deepcopy(model).eval()
+    """A copy fine-tuned on some of the forgotten examples, all in one batch."""
     examples = [one for place, one in enumerate(subject.texts.forgotten) if place in shown]
     tokenizer = subject.pair.tokenizer
     rows = [encode(one, tokenizer, subject.asking.template) for one in examples]
-    optimizer = torch.optim.AdamW(taught.parameters(), lr=settings.learning_rate, weight_decay=0.0)
-    train(
-        taught,
-        lambda *_: [Update([rows])] * settings.steps,
-        lambda model, rows: -predict(model, rows, tokenizer).log_probabilities().mean(),
-        Optimiser(optimizer),
-        Run("relearning", epochs=1, updates=settings.steps, evaluating=True, progress=False),
-    )
-    return taught
-
-
-def quantise(model: nn.Module, bits: int) -> nn.Module:
-    """A copy whose matrices have at most ``2^bits − 1`` values per output channel, still in floating point.
-
-    Round to nearest on a symmetric scale: the largest weight of a row is the largest integer. As usual, the
-    embedding and the output head are not quantised.
-    """
-    rounded = copy.deepcopy(model)
-    head = cast(Any, rounded).get_output_embeddings()
-    with torch.no_grad():
-        for module in rounded.modules():
-            if isinstance(module, nn.Linear) and module is not head:
-                module.weight.copy_(round_to_nearest(module.weight, bits))
-            elif isinstance(module, Conv1D):  # GPT-2's linear layer, which keeps its weight transposed
-                module.weight.copy_(round_to_nearest(module.weight.T, bits).T)
-    return rounded
-
-
-def round_to_nearest(weight: Float[Tensor, "out d"], bits: int) -> Float[Tensor, "out d"]:
-    """Every row on its own symmetric grid of ``bits`` bits."""
-    largest = 2 ** (bits - 1) - 1
-    scale = weight.abs().amax(dim=1, keepdim=True).clamp(min=torch.finfo(weight.dtype).tiny) / largest
-    return (weight / scale).round().clamp(-largest, largest) * scale
+    return taught(model, rows, tokenizer, Teaching(settings.steps, settings.learning_rate))
