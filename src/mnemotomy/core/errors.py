@@ -69,6 +69,10 @@ class StoreError(MnemotomyError):
     """A fact store cannot be opened, or the file is not one."""
 
 
+class SurgeryWarning(UserWarning):
+    """An edit is likely to ruin the model, or did nothing; the command line refuses it unless it is forced."""
+
+
 def refuse_one_text(value: object, what: str) -> None:
     """Refuse a single text where several are expected: its letters would be read as texts.
 

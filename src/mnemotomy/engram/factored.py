@@ -26,6 +26,9 @@ from mnemotomy.engram.products import full_precision
 from mnemotomy.engram.sites import Site
 from mnemotomy.engram.spectrum import SMALLEST
 
+RESIDUAL = 1e-9
+"""Of Σ⁺, relative to its largest entry: a thousandth of what the paper's cut keeps of Σ_total."""
+
 
 @dataclass(frozen=True)
 class Factors:
@@ -80,11 +83,8 @@ class FactoredConcept:
             )
         share = atlas.share(first, self.engram.concepts)
         with full_precision():
-            spectrum = atlas.spectrum(first)
-            mu, basis = torch.linalg.eigh(spectrum.whitened(concept))
-            kept = mu > SMALLEST
-            mu, basis = mu[kept].clamp(max=1.0), basis[:, kept]
-            root, inverse_root = spectrum.roots()
+            root, inverse_root = atlas.spectrum(first).roots()
+            mu, basis = _directions(inverse_root @ _thin_root(concept).to(inverse_root))
             narrow, right = root @ basis, (basis.mT @ inverse_root).float()
             for name in readers:
                 left = atlas.weight(name).to(narrow.dtype) @ narrow
@@ -101,6 +101,33 @@ class FactoredConcept:
         if isinstance(filter, Linear) and not isinstance(filter, Soft):
             raise ConfigurationError(f"{type(filter).__name__} is not a function of μ; use Atlas.engram")
         return Filtered(self, filter, outputs)
+
+
+def _thin_root(concept: Float[Tensor, "d d"]) -> Float[Tensor, "d r"]:
+    """``L`` with ``L Lᵀ = Σ⁺``, up to a residual of ``RESIDUAL`` times its largest entry, in float64.
+
+    Pivoted Cholesky stops at the rank of Σ⁺, so that a concept of few rows costs little.
+    """
+    from scipy.linalg.lapack import dpstrf
+
+    found = concept.double().cpu().numpy()
+    largest = float(concept.diagonal().max())
+    factor, pivots, rank, _ = dpstrf(found, lower=1, tol=RESIDUAL * largest)
+    lower = torch.from_numpy(factor).tril()[:, :rank]
+    root = torch.empty_like(lower)
+    root[torch.from_numpy(pivots).long() - 1] = lower
+    return root.to(concept.device)
+
+
+def _directions(whitened: Float[Tensor, "k r"]) -> tuple[Float[Tensor, " m"], Float[Tensor, "k m"]]:
+    """The μ above 0 and their eigenvectors of ``M = A Aᵀ``, from the smaller of both Gram matrices."""
+    if whitened.shape[0] <= whitened.shape[1]:
+        mu, basis = torch.linalg.eigh(whitened @ whitened.mT)
+        kept = mu > SMALLEST
+        return mu[kept].clamp(max=1.0), basis[:, kept]
+    mu, inner = torch.linalg.eigh(whitened.mT @ whitened)
+    kept = mu > SMALLEST
+    return mu[kept].clamp(max=1.0), (whitened @ inner[:, kept]) / mu[kept].sqrt()
 
 
 class Filtered(Deltas):

@@ -64,7 +64,7 @@ def batches(
     if min(batch_size, max_length, max_tokens) < 1:
         raise DataError("batch size, maximum length and tokens per batch must be at least 1")
     check_positions(positions)
-    encoded = [encode(example, tokenizer, template, max_length=max_length) for example in _examples(examples)]
+    encoded = [encode(example, tokenizer, template, max_length=max_length) for example in examples_of(examples)]
     encoded.sort(
         key=lambda one: len(one.input_ids), reverse=True
     )  # longest first: a batch that is too large fails at once
@@ -143,7 +143,12 @@ def similar_lengths(lengths: Sequence[int], size: int, slack: float = 1.1) -> It
         start = stop
 
 
-def _examples(source: Source) -> list[TextExample]:
+def examples_of(source: Source) -> list[TextExample]:
+    """The examples of a JSON Lines file, or of its lines.
+
+    Raises:
+        DataError: the file is missing, empty or unreadable, or a line is malformed.
+    """
     if isinstance(source, str | Path):
         return read_examples(source)
     rows = ({"text": one} if isinstance(one, str) else one for one in source)

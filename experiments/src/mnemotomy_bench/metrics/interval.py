@@ -32,7 +32,7 @@ def bootstrap_interval(
     if np.ptp(sample) == 0.0:
         return mean, mean, mean
     try:
-        from scipy.stats import bootstrap  # type: ignore[import-untyped]
+        from scipy.stats import bootstrap
     except ImportError as error:
         raise DataError("bootstrap intervals need scipy: pip install scipy") from error
     for method in ("BCa", "percentile"):  # if the correction is undefined, plain percentiles are used

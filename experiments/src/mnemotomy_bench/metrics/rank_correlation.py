@@ -15,7 +15,7 @@ def spearman(left: Any, right: Any) -> float:
         DataError: scipy is not installed.
     """
     try:
-        from scipy.stats import spearmanr  # type: ignore[import-untyped]
+        from scipy.stats import spearmanr
     except ImportError as error:
         raise DataError("rank correlations need scipy: pip install scipy") from error
     with warnings.catch_warnings():

@@ -37,7 +37,7 @@ def forget_quality(ratios: Float[Tensor, " n"], retained: Float[Tensor, " m"]) -
         DataError: a set is empty, or scipy is not installed.
     """
     try:
-        from scipy.stats import ks_2samp  # type: ignore[import-untyped]
+        from scipy.stats import ks_2samp
     except ImportError as error:
         raise DataError("forget quality needs scipy: pip install scipy") from error
     if not len(ratios) or not len(retained):

@@ -1,0 +1,189 @@
+"""What is left of a forget set, and what it cost, read from a model in few forward passes."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mnemotomy.core.modules import device_of, observing
+from mnemotomy.core.precision import Precision, autocast
+from mnemotomy.forget.request import Request
+from mnemotomy.methods.language.predictions import ROWS_AT_ONCE, Predictions, predict
+from mnemotomy.text.encoding import IGNORED, MAX_LENGTH, Encoded, encode
+from mnemotomy.text.probes import Probe
+from mnemotomy.text.records import TextExample
+
+GENERAL = (
+    "The shop on the corner sells newspapers, stamps and cold drinks until ten in the evening.",
+    "A river carries more water in spring, when the snow in the mountains melts.",
+    "He counted the chairs twice and found that two of them were missing.",
+    "Because the road was closed, the bus took the longer way through the villages.",
+    "To make the sauce, melt the butter slowly and stir in a spoonful of flour.",
+    "The two sisters had not spoken for a year when the letter arrived.",
+    "An electric current flows only where the circuit is closed.",
+    "The teacher asked everyone to open the book on page forty and read the first paragraph.",
+    "Cats sleep for most of the day, but they hear the smallest sound.",
+    "If twelve apples cost three coins, then twenty apples cost five coins.",
+    "The report was finished on time, although half of the team had been ill.",
+    "In winter the lake freezes, and people cross it on foot to reach the island.",
+    "She practised the same piece every morning until her neighbours knew it by heart.",
+    "A contract is valid once both sides have signed it.",
+    "The old clock in the hall strikes every hour, always a little too early.",
+    "Wash the vegetables in cold water, cut them small and put them aside.",
+)
+"""Sentences of our own, to see whether the model still writes as before; an audit has other ones."""
+
+KNOWN_AT_LEAST = 0.5
+"""A rewording counts if the model knew under it at least this share of what it knew in the original words."""
+
+WRITES = 0.02
+"""The mean probability from which on a model is taken to write general English."""
+
+POSITIONS = 300
+"""Of kept answers, and as many of general texts, at which all probabilities are compared."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """One state of the model, on examples and words that are not in the moments.
+
+    Attributes:
+        left: of what was known of the forget set, in [0, 1]: 1 as before, 0 at the level of answers to other questions;
+            overshooting counts against it.
+        known: the mean probability ``P(a|q)^(1/|a|)`` of the forgotten answers.
+        kept: likewise of kept answers.
+        hits: the share of the tokens of kept answers that are the likeliest.
+        kl: KL from the model before, in nats, the mean over tokens of kept answers and general texts.
+    """
+
+    left: float
+    known: float
+    kept: float
+    hits: float
+    kl: float
+
+    def forgotten(self) -> float:
+        """1 where nothing is left."""
+        return 1.0 - self.left
+
+    def row(self) -> dict[str, float]:
+        """As numbers by name."""
+        return asdict(self)
+
+
+class _Read(NamedTuple):
+    probability: Float[Tensor, " n"]
+    hits: float
+    logs: list[Float[Tensor, "tokens vocabulary"]]
+
+
+class Judge:
+    """Compares any state of the model with the model before.
+
+    Args:
+        request: what to measure on; its model must not be edited yet.
+        precision: of the forward passes.
+    """
+
+    def __init__(self, request: Request, precision: Precision = "no") -> None:
+        self.model, self.tokenizer, self.precision = request.model, request.tokenizer, precision
+        self.kept_probes = request.kept()
+        self.kept_rows = _positions([_row(probe, self.tokenizer) for probe in self.kept_probes])
+        general = [TextExample.of_text(text) for text in GENERAL]
+        self.general = _positions([encode(one, self.tokenizer, max_length=MAX_LENGTH) for one in general])
+        if self._known(self.general) < WRITES:  # a model of another language, or of a toy world
+            self.general = []
+        forms = request.asked()
+        self.forms, self.rows, self.before_known, self.floor = self._forms(forms, request.seed)
+        self._before = [self._read(rows, keep=True) for rows in (self.kept_rows, self.general) if rows]
+        self.before = self.scores()
+
+    def scores(self) -> Scores:
+        """The present state of the model."""
+        known = self._known(self.rows)
+        span = self.before_known - self.floor
+        left = min(1.0, abs(known - self.floor) / span) if span > 0 else 0.0
+        total, tokens, kept = 0.0, 0, None
+        for rows, before in zip((one for one in (self.kept_rows, self.general) if one), self._before, strict=True):
+            read = self._read(rows, keep=True)
+            kept = read if kept is None else kept
+            for old, new in zip(before.logs, read.logs, strict=True):
+                total += float((old.exp() * (old - new)).sum())
+                tokens += len(old)
+        assert kept is not None
+        kl = total / max(1, tokens)
+        return Scores(
+            left,
+            known,
+            float(kept.probability.mean()),
+            kept.hits,
+            kl if math.isfinite(kl) else math.inf,
+        )
+
+    def _forms(self, forms: Sequence[Sequence[Probe]], seed: int) -> tuple[list[int], list[Encoded], float, float]:
+        """The rewordings under which the model knows the answers, or the original words if there is none."""
+        rows = [[_row(probe, self.tokenizer) for probe in form] for form in forms]
+        known = [self._known(one) for one in rows]
+        good = [place for place in range(1, len(rows)) if known[place] >= KNOWN_AT_LEAST * known[0]] or [0]
+        others = self._swapped(forms[0], seed)
+        floors = [self._known([_row(probe, self.tokenizer) for probe in others])] if others else [0.0]
+        chosen = [row for place in good for row in rows[place]]
+        return good, chosen, self._known(chosen), min(floors[0], *(known[place] for place in good))
+
+    def _swapped(self, probes: Sequence[Probe], seed: int) -> list[Probe]:
+        """Each question with a wrong answer: of a kept question, else of another forgotten one."""
+        own = {probe.answer for probe in probes}
+        pool = [probe.answer for probe in self.kept_probes if probe.answer not in own] or sorted(own)
+        drawn, found = random.Random(seed), []
+        for probe in probes:
+            wrong = [answer for answer in pool if answer != probe.answer]
+            if wrong:
+                likely = sorted(wrong, key=lambda answer: abs(len(answer) - len(probe.answer)))[
+                    : max(4, len(wrong) // 8)
+                ]
+                found.append(Probe(probe.question, drawn.choice(likely), probe.template))
+        return found
+
+    def _known(self, rows: Sequence[Encoded]) -> float:
+        return float(self._read(rows).probability.mean())
+
+    def _read(self, rows: Sequence[Encoded], *, keep: bool = False) -> _Read:
+        order = sorted(range(len(rows)), key=lambda index: len(rows[index].input_ids))
+        probability = torch.zeros(len(rows), dtype=torch.float64)
+        hits, tokens, logs = 0, 0, []
+        with observing(self.model), autocast(device_of(self.model), self.precision):
+            for start in range(0, len(order), ROWS_AT_ONCE):
+                indices = order[start : start + ROWS_AT_ONCE]
+                found: Predictions = predict(self.model, [rows[index] for index in indices], self.tokenizer)
+                own = found.log_probabilities().double().cpu()
+                mean = found.summed(own.to(found.rows.device)).cpu() / found.lengths().cpu()
+                probability[indices] = mean.exp()
+                hits += int((found.logits.argmax(-1) == found.targets).sum())
+                tokens += len(found.targets)
+                if keep:
+                    logs.append(found.logits.float().log_softmax(-1).cpu())
+        return _Read(probability, hits / max(1, tokens), logs)
+
+
+def _row(probe: Probe, tokenizer: Any) -> Encoded:
+    """The probe as tokens; only the answer's own are to be predicted."""
+    encoded = encode(probe.example, tokenizer, probe.template)
+    return Encoded(encoded.input_ids, encoded.marked("answer"))
+
+
+def _positions(rows: Sequence[Encoded]) -> list[Encoded]:
+    """As many rows as have ``POSITIONS`` labels in all."""
+    found, count = [], 0
+    for row in rows:
+        found.append(row)
+        count += sum(label != IGNORED for label in row.labels)
+        if count >= POSITIONS:
+            break
+    return found

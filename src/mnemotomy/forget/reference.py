@@ -1,0 +1,114 @@
+"""What to retain where too little was given: neighbours of what is forgotten, and texts that the model writes."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from torch import nn
+
+from mnemotomy.audit.judging import said
+from mnemotomy.core.modules import device_of
+from mnemotomy.core.seeds import seeded
+from mnemotomy.methods.language.self_reference import SelfReference, write_reference
+from mnemotomy.observe.answers import answer_greedily
+from mnemotomy.observe.generation import continue_sampled
+from mnemotomy.text.batches import batches
+from mnemotomy.text.encoding import IGNORED, Positions
+from mnemotomy.text.probes import Probe
+from mnemotomy.text.records import TextExample
+from mnemotomy.text.template import Template
+from mnemotomy.text.tokenizing import encode_prompt
+
+ROWS_PER_DIRECTION = 2.0
+"""Tokens in the moments for each direction of the widest input: with fewer than one, an edit ruins a model."""
+
+NEIGHBOURS = 60
+SHOWN = 4  # questions in a list that the model continues
+_LISTS = 4  # lists to a neighbour that is wanted: most lines are not usable
+
+
+def neighbours(
+    model: nn.Module, tokenizer: Any, probes: Sequence[Probe], template: Template, seed: int, count: int = NEIGHBOURS
+) -> list[TextExample]:
+    """The model's own answers to questions like the forgotten ones, which it makes up by continuing lists of them.
+
+    A question of the forget set, and one whose answer says a forgotten one, is left out: only what should stay is
+    retained.
+
+    Args:
+        model: before forgetting.
+        tokenizer: the model's.
+        probes: of the forget set.
+        template: what stands around questions.
+        seed: of the lists and the sampling.
+        count: the most neighbours.
+    """
+    questions = _questions(model, tokenizer, probes, seed, count)
+    if not questions:
+        return []
+    longest = max(len(tokenizer(probe.answer)["input_ids"]) for probe in probes)
+    written = answer_greedily(model, tokenizer, questions, template=template, max_new_tokens=min(100, 8 + longest))
+    found = []
+    for question, text in zip(questions, written, strict=True):
+        answer = _answer(text, probes, template)
+        forgotten = any(said(probe.answer, answer, probe.question) >= 0.5 for probe in probes)
+        if answer and not forgotten:
+            found.append(TextExample.of_question(question, answer, "a neighbour, answered by the model"))
+    return found[:count]
+
+
+def _questions(model: nn.Module, tokenizer: Any, probes: Sequence[Probe], seed: int, count: int) -> list[str]:
+    own = {probe.question.strip() for probe in probes}
+    drawn = random.Random(seed)
+    found: dict[str, None] = {}
+    with seeded(seed, device_of(model)):
+        for _ in range(_LISTS):
+            lists = []
+            for _ in range(count // 2):
+                shown = drawn.sample(sorted(own), min(SHOWN, len(own)))
+                lists.append(encode_prompt(tokenizer, "".join(f"- {one}\n" for one in shown) + "-"))
+            longest = 3 * max(len(tokenizer(one)["input_ids"]) for one in own) + 8
+            for text in continue_sampled(model, tokenizer, lists, longest):
+                for line in text.split("\n")[:-1]:  # the last one may be cut off
+                    question = re.sub(r"^\s*[-*\d.)]*\s*", "", line).strip()
+                    if _is_like(question, own):
+                        found[question] = None
+            if len(found) >= count:
+                break
+    return list(found)[:count]
+
+
+def _is_like(question: str, own: set[str]) -> bool:
+    """Whether a line has the form of the forgotten questions, and is not one of them."""
+    if not question or question in own or len(question) > 2 * max(map(len, own)):
+        return False
+    asks = sum(one.endswith("?") for one in own) * 2 > len(own)
+    return question.endswith("?") if asks else len(question.split()) >= 3
+
+
+def _answer(text: str, probes: Sequence[Probe], template: Template) -> str:
+    """What the model wrote, as long as the forgotten answers are where nothing ends it."""
+    if not template.plain:
+        return text.split("\n", maxsplit=1)[0].strip()
+    words = max(len(probe.answer.split()) for probe in probes)
+    return " ".join(re.split(r"[\n]", text)[0].split()[: words + 1]).strip(" ,.;:")
+
+
+def written_texts(
+    model: nn.Module, tokenizer: Any, tokens: int, template: Template, seed: int, length: int = 64
+) -> list[TextExample]:
+    """Texts that the model writes itself, at least ``tokens`` tokens of content in all."""
+    count = max(8, -(-tokens // (length // 2)))
+    how = SelfReference(count, opening="question", max_new_tokens=length, batch_size=32, seed=seed)
+    return write_reference(model, tokenizer, how, template)
+
+
+def tokens_of(
+    tokenizer: Any, examples: Sequence[TextExample], template: Template, positions: Positions, max_length: int
+) -> int:
+    """How many tokens of the examples enter the moments."""
+    made = batches(tokenizer, list(examples), template=template, positions=positions, max_length=max_length)
+    return sum(int((batch["labels"] != IGNORED).sum()) for batch in made)

@@ -1,0 +1,177 @@
+"""The search: fixed candidates first, then Optuna's, each tried on the model in place and undone."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mnemotomy.core.errors import ConfigurationError, NonFiniteError
+from mnemotomy.core.progress import progress_bar
+from mnemotomy.core.seeds import mix
+from mnemotomy.forget.candidates import FIRST, TWO_SIDED, Candidate, Workshop, suggested
+from mnemotomy.forget.measuring import Judge, Scores
+
+RUINED = 1e3
+"""Stands for a KL that is not finite."""
+
+LIMIT = 0.05
+"""The share of kept answers that a chosen edit may lose."""
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A candidate with what it did; ``scores`` is None if it broke the model."""
+
+    number: int
+    candidate: Candidate
+    scores: Scores | None
+
+    def score(self, before: Scores) -> float:
+        """The harmonic mean of what is forgotten, what is kept, and ``exp(−KL)``; each in [0, 1]."""
+        if self.scores is None:
+            return 0.0
+        parts = (self.scores.forgotten(), kept(self.scores, before), math.exp(-self.scores.kl))
+        return 0.0 if min(parts) <= 0.0 else len(parts) / sum(1.0 / part for part in parts)
+
+    def rank(self, before: Scores) -> tuple[bool, float]:
+        """What candidates are chosen by: those within ``LIMIT`` first, then by score."""
+        within = self.scores is not None and before.hits - self.scores.hits <= LIMIT
+        return within, self.score(before)
+
+
+def kept(scores: Scores, before: Scores) -> float:
+    """The share of kept answers' tokens and of their probability that is left, whichever is less."""
+    return min(1.0, scores.hits / max(before.hits, 1e-9), scores.kept / max(before.kept, 1e-9))
+
+
+def pareto(tried: Sequence[Tried], before: Scores) -> list[Tried]:
+    """Those that no other beats in forgetting, kept answers and KL at once; the most forgotten first."""
+    alive = [one for one in tried if one.scores is not None]
+    points = [(one.scores.left, -kept(one.scores, before), one.scores.kl) for one in alive if one.scores]
+    front = [
+        one
+        for one, point in zip(alive, points, strict=True)
+        if not any(other != point and all(a <= b for a, b in zip(other, point, strict=True)) for other in points)
+    ]
+    unique: dict[tuple[float, ...], Tried] = {}
+    for one in front:
+        assert one.scores is not None
+        unique.setdefault((one.scores.left, one.scores.kept, one.scores.kl), one)
+    return sorted(unique.values(), key=lambda one: one.scores.left if one.scores else 1.0)
+
+
+@dataclass(frozen=True)
+class Search:
+    """A search that stops and goes on without losing a trial.
+
+    The candidates of ``FIRST`` come first, and each of Optuna's depends on the trials before it and on the seed alone:
+    a longer search repeats a shorter one and adds to it, so its choice is never worse.
+
+    Attributes:
+        judge, workshop: measure and make.
+        trials: in all.
+        two_sided: whether to try the two-sided edit.
+        seed: of Optuna's sampler.
+        storage: an SQLite file for the study; None to keep it in memory.
+        name: of the study: a key of everything that the numbers depend on.
+        progress: show a bar with the time left.
+    """
+
+    judge: Judge
+    workshop: Workshop
+    trials: int
+    two_sided: bool = False
+    seed: int = 0
+    storage: Path | None = None
+    name: str = "forget"
+    progress: bool = True
+
+    def __post_init__(self) -> None:
+        if self.trials < 1:
+            raise ConfigurationError(f"a search has at least 1 trial, not {self.trials}")
+
+    def run(self) -> list[Tried]:
+        """All trials, in their order.
+
+        Raises:
+            KeyboardInterrupt: it says that the trials are kept.
+        """
+        study = self._study()
+        fixed = [*FIRST[:4], *(TWO_SIDED[:1] if self.two_sided else ()), *FIRST[4:]]
+        fixed += TWO_SIDED[1:] if self.two_sided else ()
+        done = self._finished(study)
+        with progress_bar("searching", self.trials, enabled=self.progress) as advance:
+            advance(min(len(done), self.trials))
+            with self._keeping(study):
+                for number in range(len(done), self.trials):
+                    found = self._trial(study, number, fixed)
+                    done.append(found)
+                    advance(1, str(found.candidate))
+        return done[: self.trials]
+
+    def _trial(self, study: Any, number: int, fixed: Sequence[Candidate]) -> Tried:
+        import optuna
+
+        if number < len(fixed):
+            study.enqueue_trial(fixed[number].params(), skip_if_exists=False)
+        study.sampler = optuna.samplers.TPESampler(seed=mix(self.seed, number) % 2**32, n_startup_trials=0)
+        trial = study.ask()
+        candidate = suggested(trial, self.two_sided)
+        if number < len(fixed):
+            candidate = fixed[number]
+        scores = self.try_(candidate)
+        trial.set_user_attr("candidate", candidate.recipe())
+        trial.set_user_attr("scores", None if scores is None else scores.row())
+        before = self.judge.before
+        values = [1.0, 1.0, RUINED] if scores is None else [scores.left, 1.0 - kept(scores, before), scores.kl]
+        study.tell(trial, [min(value, RUINED) for value in values])
+        return Tried(number, candidate, scores)
+
+    def try_(self, candidate: Candidate) -> Scores | None:
+        """What an edit does; None if the model's outputs are no longer finite."""
+        try:
+            with self.workshop.edit(candidate).on(self.judge.model, check=False):
+                scores = self.judge.scores()
+        except NonFiniteError:
+            return None
+        return scores if all(map(math.isfinite, scores.row().values())) else None
+
+    def _finished(self, study: Any) -> list[Tried]:
+        import optuna
+
+        found: list[Tried] = []
+        for trial in study.trials:
+            if trial.state == optuna.trial.TrialState.COMPLETE:
+                about = dict(trial.user_attrs["candidate"])
+                about.pop("name")
+                scores = trial.user_attrs["scores"]
+                found.append(Tried(len(found), Candidate(**about), None if scores is None else Scores(**scores)))
+        return found
+
+    def _study(self) -> Any:
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        storage = None if self.storage is None else f"sqlite:///{self.storage.absolute()}"
+        return optuna.create_study(
+            storage=storage, study_name=self.name, directions=["minimize"] * 3, load_if_exists=True
+        )
+
+    @contextlib.contextmanager
+    def _keeping(self, study: Any) -> Iterator[None]:
+        import optuna
+
+        try:
+            yield
+        except BaseException as error:
+            for trial in study.get_trials(deepcopy=False):
+                if trial.state in (optuna.trial.TrialState.RUNNING, optuna.trial.TrialState.WAITING):
+                    with contextlib.suppress(Exception):
+                        study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+            if isinstance(error, KeyboardInterrupt) and self.storage is not None:
+                raise KeyboardInterrupt(f"the same command goes on from {self.storage}") from None
+            raise
