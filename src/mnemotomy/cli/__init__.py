@@ -12,6 +12,7 @@ from mnemotomy import __version__
 from mnemotomy.cli.apply import apply
 from mnemotomy.cli.ask import ask
 from mnemotomy.cli.audit import audit
+from mnemotomy.cli.chat import chat
 from mnemotomy.cli.collect import collect
 from mnemotomy.cli.demo import demo
 from mnemotomy.cli.doctor import doctor
@@ -34,7 +35,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # plain text keeps the line breaks of the examples
 )
-for _command in (demo, collect, trace, apply, metabolize, unlearn, audit, evaluate, methods, ask, doctor):
+for _command in (demo, collect, trace, apply, metabolize, unlearn, audit, evaluate, methods, ask, chat, doctor):
     app.command()(_command)
 app.add_typer(edit, name="edit")
 app.add_typer(facts, name="facts")

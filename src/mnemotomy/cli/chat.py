@@ -1,0 +1,196 @@
+"""``mnemotomy chat``: talk to a model, before and after an edit side by side."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mnemotomy.cli.options import LARGEST_SEED, Device, Model
+from mnemotomy.cli.outcome import one_line_errors, say
+from mnemotomy.cli.templates import DATE, PLAIN, SYSTEM, TAGS
+from mnemotomy.core.printable import printable
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from mnemotomy.text.template import Template
+
+NEW, QUIT = "/new", "/quit"
+
+
+@one_line_errors()
+def chat(
+    model: Model,
+    edit: Annotated[
+        Path | None, typer.Option(help="A saved edit of MODEL: every answer before and after it.", metavar="EDIT")
+    ] = None,
+    beside: Annotated[str | None, typer.Option(help="Another model to answer beside it.", metavar="MODEL")] = None,
+    temperature: Annotated[float, typer.Option(min=0.0, max=100.0, help="0 takes the likeliest token.")] = 0.0,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Of the answers above temperature 0.")] = 0,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="The most tokens of an answer.")] = 200,
+    system: Annotated[str | None, SYSTEM] = None,
+    date: Annotated[str | None, DATE] = None,
+    tags: Annotated[bool, TAGS] = False,
+    plain: Annotated[bool, PLAIN] = False,
+    device: Device = "cpu",
+) -> None:
+    """Talk to a model; with --edit or --beside, to two side by side.
+
+    /new begins anew, /quit, Ctrl-C or Ctrl-D ends. From a pipe, every line is a question. Each model remembers its own
+    answers; with --plain, every line stands alone.
+
+    \b
+    Example:
+      mnemotomy chat Qwen/Qwen3-0.6B
+      mnemotomy chat Qwen/Qwen3-0.6B --edit alice.safetensors
+      echo "Who is Alice?" | mnemotomy chat edited-model --beside Qwen/Qwen3-0.6B
+    """
+    from mnemotomy.text.template import TemplateSettings
+
+    template = TemplateSettings(system, date, plain=plain).made
+    speakers = _speakers(model, edit, beside, template, tags, device)
+    talk = _Talk(max_new_tokens, temperature, seed)
+    try:
+        for line in _lines():
+            if line == QUIT:
+                return
+            if line == NEW:
+                for one in speakers:
+                    one.told.clear()
+            elif line:
+                talk.answer(speakers, line)
+    except (KeyboardInterrupt, EOFError):
+        typer.echo()
+
+
+@dataclass
+class _Speaker:
+    """A model with what it was asked and answered so far."""
+
+    title: str
+    model: nn.Module
+    tokenizer: Any
+    template: Template
+    told: list[tuple[str, str]] = field(default_factory=list)
+
+    def prompt(self, question: str) -> list[int]:
+        """The tokens of the conversation up to the next answer; the oldest turns go where the window ends."""
+        from mnemotomy.core.modules import window_of
+
+        window = window_of(self.model)
+        tokens = self._tokens(question)
+        while window is not None and len(tokens) >= window and self.told:
+            del self.told[0]
+            tokens = self._tokens(question)
+        return tokens
+
+    def _tokens(self, question: str) -> list[int]:
+        from mnemotomy.text.records import Turn
+        from mnemotomy.text.tokenizing import encode_prompt
+
+        template, tokenizer = self.template, self.tokenizer
+        if template.uses_chat(tokenizer):
+            *first, asked = template.asked(question)
+            past = [turn for q, a in self.told for turn in (Turn("user", q), Turn("assistant", a))]
+            return encode_prompt(
+                tokenizer, template.fill(tokenizer, [*first, *past, asked], prompt=True), special_tokens=False
+            )
+        past_text = [] if template.plain else [f"{template.answered(q, a)}\n" for q, a in self.told]
+        return encode_prompt(tokenizer, "".join([*past_text, template.tagged(question)]))
+
+
+@dataclass
+class _Talk:
+    """How models answer.
+
+    Attributes:
+        turns: so far; with the seed, they give the random state of an answer.
+    """
+
+    max_new_tokens: int
+    temperature: float
+    seed: int
+    turns: int = 0
+
+    def answer(self, speakers: Sequence[_Speaker], question: str) -> None:
+        """Every model's answer, shown while it writes: in columns on a terminal, else one after another."""
+        self.turns += 1
+        if len(speakers) > 1 and sys.stdout.isatty():
+            self._in_columns(speakers, question)
+            return
+        for one in speakers:
+            if len(speakers) > 1:
+                typer.echo(f"{printable(one.title)}: ", nl=False)
+            self._write(one, question, lambda text: typer.echo(printable(text), nl=False))
+            typer.echo()
+
+    def _in_columns(self, speakers: Sequence[_Speaker], question: str) -> None:
+        from rich.live import Live
+        from rich.table import Table
+        from rich.text import Text
+
+        table, texts = Table(box=None, expand=True, pad_edge=False), [Text() for _ in speakers]
+        for one in speakers:
+            table.add_column(Text(printable(one.title)), ratio=1)
+        table.add_row(*texts)
+        with Live(table):
+            for one, text in zip(speakers, texts, strict=True):
+                self._write(one, question, lambda piece, text=text: text.append(printable(piece)))  # type: ignore[misc]
+
+    def _write(self, speaker: _Speaker, question: str, show: Callable[[str], Any]) -> None:
+        from mnemotomy.core.modules import device_of
+        from mnemotomy.core.seeds import mix, seeded
+        from mnemotomy.observe.aloud import write_aloud
+
+        with seeded(mix(self.seed, self.turns), device_of(speaker.model)):
+            found = write_aloud(
+                speaker.model,
+                speaker.tokenizer,
+                speaker.prompt(question),
+                self.max_new_tokens,
+                show,
+                temperature=self.temperature,
+            )
+        speaker.told.append((question, found))
+
+
+def _lines() -> Iterator[str]:
+    """What is typed, or the lines of a pipe, without surrounding space."""
+    if sys.stdin.isatty():
+        say(f"{NEW} begins anew, {QUIT} ends", err=True)
+        while True:
+            yield input("> ").strip()
+    reconfigure = getattr(sys.stdin, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(encoding="utf-8", errors="replace")
+    for line in sys.stdin:
+        yield line.strip()
+
+
+def _speakers(
+    model: str, edit: Path | None, beside: str | None, template: Template, tags: bool, device: str
+) -> list[_Speaker]:
+    from mnemotomy.core.models import load_model, load_tokenizer, locate_model, quiet_transformers
+    from mnemotomy.engram.edit import Edit, read_about
+    from mnemotomy.text.template import check_template
+
+    found, dtype = [], "float32"
+    if edit is not None:
+        dtype = read_about(edit).get("about", {}).get("recipe", {}).get("dtype", dtype)
+    with quiet_transformers():
+        for name in (model, *([beside] if beside is not None else [])):
+            folder = locate_model(name)
+            tokenizer = load_tokenizer(folder)
+            check_template(tokenizer, name, tags, template)
+            found.append(_Speaker(name, load_model(folder, dtype=dtype, device=device), tokenizer, template))
+        if edit is not None:
+            first = found[0]
+            edited = Edit.load(edit).apply(first.model, tied="untie")
+            found.insert(1, _Speaker("after", edited, first.tokenizer, template))
+            first.title = "before"
+    return found
