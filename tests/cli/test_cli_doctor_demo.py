@@ -104,6 +104,16 @@ def test_demo_ends_in_tables_and_the_report(invoke: Invoke, numbers: dict[str, A
     assert json.loads(Path("n.json").read_text())["called"] == ["here", 0, True]
 
 
+def test_demo_looks_at_its_folder_first(invoke: Invoke, numbers: dict[str, Any]) -> None:
+    Path("file").write_text("mine")
+    for out in ("file", "file/below"):
+        result = invoke("demo", "--out", out)
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert "file" in result.stderr
+        assert "something on the way" not in result.stderr
+    assert Path("file").read_text() == "mine"
+
+
 def test_demo_fails_in_one_line(invoke: Invoke, numbers: dict[str, Any]) -> None:
     assert invoke("demo", "--seed", "-1").stderr == "something on the way\nmnemotomy: a seed is at least 0\n"
     result = invoke("demo", "--seed", "10")

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 import mnemotomy as mt
 from mnemotomy.cli import app
+from mnemotomy.engram.sites import all_sites
 
 
 @pytest.fixture(scope="module")
@@ -191,3 +192,14 @@ def test_a_sum_keeps_the_dtype_and_is_finite(invoke: Invoke) -> None:
     assert (result.exit_code, Path("huge.safetensors").exists()) == (2, False)
     result = invoke("edit", "combine", "huge.safetensors", "kyoto.safetensors=inf")
     assert (result.exit_code, Path("huge.safetensors").exists()) == (2, False)
+
+
+def test_an_edit_is_shown_with_how_it_was_made_and_its_share_of_the_weights(invoke: Invoke) -> None:
+    assert invoke("apply", "kyoto.yaml", "made.safetensors", "--as", "edit").exit_code == 0
+    result = invoke("edit", "show", "made.safetensors")
+    assert "cut relative (ratio 1e-06); filter " in result.stdout
+    assert "‖ΔW‖/‖W‖" in result.stdout
+    shown = json.loads(invoke("edit", "show", "made.safetensors", "--json", "-").stdout)
+    norms = shown["about"]["weight_norms"]
+    sites = {name: site for name, site in all_sites(mt.load_model("models/llama")).items() if name in norms}
+    assert {name: pytest.approx(float(site.weight().norm())) for name, site in sites.items()} == norms

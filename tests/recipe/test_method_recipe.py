@@ -87,7 +87,10 @@ def test_the_folder_tells_how_it_came_about(folder: Path) -> None:
     path = recipe(folder, retain=["retain.jsonl", "self:2"], opening="answer", template={"system": ""}, seed=1)
     record = run_recipe(path, folder / "out")
     assert json.loads((folder / "out" / "mnemotomy.json").read_text()) == record
-    assert (folder / "out" / "recipe.yaml").read_text() == path.read_text()
+    saved = load_recipe(folder / "out" / "recipe.yaml")
+    assert saved.files["forget"][0].resolve() == (folder / "forget.jsonl").resolve()
+    assert saved.recipe.retain[1] == "self:2"
+    assert record["max_length"] == 256  # the window
     assert record["counts"]["examples"] == {"forget": 3, "retain": 6}
     assert record["recipe"]["template"]["system"] == ""
     assert list(record["files"]["retain"]) == ["retain.jsonl", "self:2"]
@@ -132,7 +135,10 @@ def test_what_is_written_is_what_is_meant(folder: Path) -> None:
         ({"concepts": {"a": "a.jsonl"}}, "'concepts' belongs to an edit of concepts, but this recipe names a method"),
         ({"strength": 2}, "'strength' belongs to an edit of concepts"),
         ({"forget": None}, "the field 'forget' is missing"),
-        ({"seeds": 1}, "unknown field 'seeds'; did you mean 'seed'? known: model, dtype, template, method, forget"),
+        (
+            {"seeds": 1},
+            "unknown field 'seeds'; did you mean 'seed'? known: model, dtype, template, trust_remote_code, method",
+        ),
         ({"method": "nop"}, "method: unknown method 'nop'; choose one of gradient-ascent"),
         ({"method": {"name": "npo", "epoch": 2}}, "method: npo: unknown setting 'epoch'; did you mean 'epochs'?"),
         ({"retain": "self:0"}, "retain: 'self:0': give the number of texts"),

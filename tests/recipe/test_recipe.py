@@ -126,7 +126,12 @@ def test_the_folder_tells_how_it_came_about(folder: Path) -> None:
     path = recipe(folder, erase=["kyoto"], filter={"kind": "hard", "threshold": 0.25})
     record = run_recipe(path, folder / "out", progress=False)
     assert json.loads((folder / "out/mnemotomy.json").read_text()) == record
-    assert (folder / "out/recipe.yaml").read_text() == path.read_text()
+    saved = load_recipe(folder / "out/recipe.yaml")
+    assert [str(one[0].resolve()) for one in saved.files.values()] == [
+        str((folder / name).resolve()) for name in ("kyoto.jsonl", "paris.jsonl", "rest.jsonl")
+    ]
+    again = run_recipe(folder / "out/recipe.yaml", folder / "again", progress=False)  # from another folder
+    assert again["model"]["fingerprint_after"] == record["model"]["fingerprint_after"]
     assert record["recipe_hash"] == load_recipe(path).hash
     assert record["counts"]["examples"] == {"kyoto": 2, "paris": 1, "reference": 6}
     assert record["counts"]["tokens"]["kyoto"] == 3

@@ -136,7 +136,10 @@ def test_nothing_need_be_erased_where_something_is_injected(folder: Path) -> Non
     ("fields", "message"),
     [
         ({"model": None}, "the field 'model' is missing"),
-        ({"filtr": "soft"}, "unknown field 'filtr'; did you mean 'filter'? known: model, dtype, template, base"),
+        (
+            {"filtr": "soft"},
+            "unknown field 'filtr'; did you mean 'filter'? known: model, dtype, template, trust_remote_code, base",
+        ),
         ({"concepts": {}}, "concepts: give at least one concept"),
         ({"concepts": "kyoto.jsonl"}, "concepts: give at least one concept"),
         ({"concepts": {"kyoto": 3}}, "concepts: the files of 'kyoto' must be a string"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pandas as pd
 import pytest
 from drawn import bars, image, legend, texts, ticks, titles
@@ -9,6 +11,7 @@ from PIL import Image
 
 from mnemotomy.core.errors import DataError
 from mnemotomy.report.figures import accuracy_heatmap, filter_bars, subset_curves, trace_heatmap
+from mnemotomy.report.model_card import model_card
 
 
 def test_an_accuracy_heatmap_has_a_panel_per_title_and_the_untouched_model_first(tmp_path, figures):
@@ -77,3 +80,28 @@ def test_a_figure_is_written_in_the_format_of_its_suffix(tmp_path):
     with pytest.raises(DataError, match=r"cannot write a figure as \.txt; choose one of"):
         filter_bars({"before": {"one": 1.0}}, tmp_path / "c.txt")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["c.png", "c.svg"]
+
+
+def test_a_model_card_shows_foreign_texts_as_written():
+    hostile = "<script>alert(1)</script>|x\n# y `z` [a](b)"
+    record = {
+        "kind": "edit",
+        "model": {"name": hostile, "class": "M", "fingerprint_before": "`x`\n", "fingerprint_after": "b"},
+        "recipe": {
+            "erase": [hostile], "inject": [], "base": None, "moments": hostile, "outputs": True, "sites": hostile,
+            "layers": None, "cut": {"kind": "relative"}, "filter": {"kind": hostile}, "strength": 1.0, "dtype": "x",
+        },
+        "counts": {"examples": {hostile: 1}, "tokens": {hostile: 2}},
+        "sites": ["a"],
+        "files": {"a": {hostile: "0"}},
+        "versions": {"mnemotomy": "1"},
+    }  # fmt: skip
+    card = model_card(record).split("---\n", 2)[2]
+    outside = re.sub(r"`[^`\n]*`", "", card)  # nothing has a meaning inside
+    assert "<script>" not in outside
+    assert "[a](b)" not in outside
+    assert "\n# y" not in card
+    assert "P_out W f(P)" in card
+    for line in card.splitlines():
+        if line.startswith("| moments"):
+            assert line.replace("\\|", "").count("|") == 3

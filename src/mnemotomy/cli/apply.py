@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mnemotomy.cli.options import Device, Resume
+from mnemotomy.cli.options import Device, Resume, TrustCode
 from mnemotomy.cli.outcome import one_line_errors, say
 
 
@@ -27,6 +27,7 @@ def apply(
         Result, typer.Option("--as", help="model, or edit: only the edit, as a file for 'mnemotomy edit'.")
     ] = Result.MODEL,
     device: Device = "cpu",
+    trust_remote_code: TrustCode = False,
     resume: Resume = True,
 ) -> None:
     """Edit a model, or run an unlearning method, as a recipe says.
@@ -72,6 +73,9 @@ def report(out: Path, record: dict[str, Any]) -> None:
         examples = record["counts"]["examples"]
         title = record["method"]["title"]
         say(f"{title}: {examples['forget']} examples to forget, {examples['retain']} to retain")
+    if losses := record.get("training"):
+        first, last = losses["first_loss"], losses["last_loss"]
+        say(f"{losses['steps']} steps, mean loss {first:.4g} in the first epoch and {last:.4g} in the last")
     for verb, done in (("erase", "erased"), ("inject", "injected")):
         if record["recipe"].get(verb):
             say(f"{done} {', '.join(record['recipe'][verb])} at {len(record['sites'])} sites")

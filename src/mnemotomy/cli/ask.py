@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mnemotomy.cli.facts import hit_line, hit_record
-from mnemotomy.cli.options import Device, Model
+from mnemotomy.cli.options import Device, Model, TrustCode
 from mnemotomy.cli.outcome import emit_json, json_option, one_line_errors, say
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ def ask(
     chat: Annotated[bool, typer.Option("--chat", help="Use the tokenizer's chat template.")] = False,
     dtype: Annotated[str, typer.Option(help="The model's: float32, bfloat16, float16 or float64.")] = "float32",
     device: Device = "cpu",
+    trust_remote_code: TrustCode = False,
     json_: Annotated[str | None, json_option("the answer")] = None,
 ) -> None:
     """Answer a question from a store of facts, and show the facts.

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mnemotomy.cli.options import LARGEST_SEED, Device
+from mnemotomy.cli.options import LARGEST_SEED, Device, TrustCode
 from mnemotomy.cli.outcome import console, emit_json, json_option, one_line_errors
 from mnemotomy.cli.templates import DATE, PLAIN, SYSTEM, TAGS
 
@@ -38,6 +38,7 @@ def audit(
     tags: Annotated[bool, TAGS] = False,
     plain: Annotated[bool, PLAIN] = False,
     device: Device = "cpu",
+    trust_remote_code: TrustCode = False,
     json_: Annotated[str | None, json_option("the report")] = None,
 ) -> None:
     """Attack a claim of forgetting, and say what is left and what was damaged.

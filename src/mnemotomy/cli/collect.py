@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mnemotomy.cli.options import Device, Model, PositionsName, Resume, blocks, concept_files, selector
+from mnemotomy.cli.options import Device, Model, PositionsName, Resume, TrustCode, blocks, concept_files, selector
 from mnemotomy.cli.outcome import one_line_errors, say
 from mnemotomy.cli.templates import DATE, PLAIN, SYSTEM, TAGS
 
@@ -39,6 +39,7 @@ def collect(
     max_length: Annotated[int, typer.Option(min=1, help="The most tokens of an example; the rest is cut off.")] = 512,
     dtype: Annotated[str, typer.Option(help="The model's: float32, bfloat16, float16 or float64.")] = "float32",
     device: Device = "cpu",
+    trust_remote_code: TrustCode = False,
     resume: Resume = True,
 ) -> None:
     """Collect the second moments of each concept.

@@ -10,6 +10,8 @@ from typing import Annotated
 import typer
 
 from mnemotomy.cli.outcome import emit_json, json_option, one_line_errors, say
+from mnemotomy.core.errors import DataError
+from mnemotomy.core.files import check_above, check_name
 
 
 @one_line_errors()
@@ -31,6 +33,10 @@ def demo(
       mnemotomy demo
       mnemotomy demo --json - > numbers.json
     """
+    check_above(out)
+    check_name(out)
+    if out.exists() and not out.is_dir():
+        raise DataError(f"--out {out} is a file; name a folder")
     from mnemotomy.demo import run_demo
 
     with contextlib.redirect_stdout(sys.stderr):  # standard output is for the numbers alone

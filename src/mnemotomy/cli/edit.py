@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mnemotomy.cli.options import Device, OutDir
+from mnemotomy.cli.options import Device, OutDir, TrustCode
 from mnemotomy.cli.outcome import console, emit_json, json_option, one_line_errors, say
 from mnemotomy.core.errors import ConfigurationError
 
@@ -62,6 +62,7 @@ def apply_(
         str | None, typer.Option(help="The model's: float32, bfloat16, float16 or float64; default: the edit's own.")
     ] = None,
     device: Device = "cpu",
+    trust_remote_code: TrustCode = False,
 ) -> None:
     """Add a saved edit to its model, and save the result.
 
@@ -121,6 +122,7 @@ def _weights(parts: list[str]) -> dict[str | Path, float]:
 
 
 def _print(found: dict[str, Any]) -> None:
+    from mnemotomy.report.model_card import parameters_of
     from mnemotomy.report.table import Table
 
     about = found.get("about", {})
@@ -130,6 +132,12 @@ def _print(found: dict[str, Any]) -> None:
     for term in found["terms"]:
         strength = term.get("strength", 1.0)
         shown = "a strength per site" if isinstance(strength, dict) else f"strength {strength:g}"
-        say(f"{', '.join(term.get('concepts', [])) or term.get('method', 'tensors')}: {shown}")
-    rows = [[one["site"], " × ".join(map(str, one["shape"])), f"{one['norm']:.4g}"] for one in found["sites"]]
-    Table(["site", "shape", "‖ΔW‖"], rows).print(console())
+        made = [f"{name} {parameters_of(term[name])}" for name in ("cut", "filter") if name in term]
+        named = ", ".join(term.get("concepts", [])) or term.get("method", "tensors")
+        say("; ".join([f"{named}: {shown}", *made]))
+    norms = about.get("weight_norms", {})
+    rows = []
+    for one in found["sites"]:
+        share = f"{one['norm'] / norms[one['site']]:.4g}" if norms.get(one["site"]) else ""
+        rows.append([one["site"], " × ".join(map(str, one["shape"])), f"{one['norm']:.4g}", share])
+    Table(["site", "shape", "‖ΔW‖", "‖ΔW‖/‖W‖"], rows).print(console())

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mnemotomy.cli.options import Device, Model, Precise, PrecisionName
+from mnemotomy.cli.options import Device, Model, Precise, PrecisionName, TrustCode
 from mnemotomy.cli.outcome import emit_json, json_option, one_line_errors, say
 from mnemotomy.cli.templates import DATE, PLAIN, SYSTEM, TAGS
 from mnemotomy.core.errors import DataError
@@ -56,6 +56,7 @@ def evaluate(
     plain: Annotated[bool, PLAIN] = False,
     precision: Precise = PrecisionName.NO,
     device: Device = "cpu",
+    trust_remote_code: TrustCode = False,
     json_: Annotated[str | None, json_option("the metrics")] = None,
 ) -> None:
     """Compute the metrics of TOFU and OpenUnlearning.

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mnemotomy.cli.options import Model, OutDir
+from mnemotomy.cli.options import Model, OutDir, TrustCode
 from mnemotomy.cli.outcome import one_line_errors, say
 from mnemotomy.core.errors import DataError
 
@@ -47,6 +47,7 @@ def metabolize(
     lora: Annotated[int | None, typer.Option(min=1, metavar="RANK", help="Train an adapter of this rank.")] = None,
     precision: Annotated[str, typer.Option(help="no or bf16.")] = "no",
     seed: Annotated[int, typer.Option(help="For probes, order and contexts.")] = 0,
+    trust_remote_code: TrustCode = False,
 ) -> None:
     """Train facts out of a model, so that it answers from context.
 
@@ -70,7 +71,7 @@ def metabolize(
     from mnemotomy.data.fact_templates import read_templates
     from mnemotomy.metabolism.metabolize import metabolize as run
     from mnemotomy.metabolism.rlcp import RLCP
-    from mnemotomy.recipe.record import RECORDS, Clock, beside, digests_of, told
+    from mnemotomy.recipe.record import RECORDS, Clock, beside, digests_of, told, warn_of_size
     from mnemotomy.text.records import read_examples
     from mnemotomy.training.adapter import LoRA
     from mnemotomy.training.checkpoint import remove_checkpoint
@@ -91,6 +92,7 @@ def metabolize(
     files = {"facts": digests_of([facts]), "retain": digests_of(retain or [])}
     with quiet_transformers():
         loaded, tokenizer = load_model(folder), load_tokenizer(folder)
+        warn_of_size(folder, loaded)
         result = run(
             loaded,
             tokenizer,

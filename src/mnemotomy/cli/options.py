@@ -37,6 +37,25 @@ class PositionsName(enum.StrEnum):
 Device = Annotated[str, typer.Option(help="Where to compute: cpu, cuda or cuda:1.")]
 Model = Annotated[str, typer.Argument(help="A local folder or a hub id.")]
 OutDir = Annotated[Path, typer.Argument(help="The folder to write; the result of an earlier run is replaced.")]
+
+
+def _trust(context: typer.Context, wanted: bool) -> bool:
+    if wanted:
+        from mnemotomy.core.models import trusting_code
+
+        context.with_resource(trusting_code())
+    return wanted
+
+
+TrustCode = Annotated[
+    bool,
+    typer.Option(
+        "--trust-remote-code",
+        callback=_trust,
+        help="Run the Python code that comes with a model; it can do anything that you can, so read it first.",
+    ),
+]
+"""Every model of the command is then loaded so; the command itself need not look at it."""
 Resume = Annotated[bool, typer.Option(help="Resume an interrupted run of the same command.")]
 Precise = Annotated[
     PrecisionName,

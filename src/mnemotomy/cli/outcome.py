@@ -79,9 +79,14 @@ def console() -> Console:
     return found if found.is_terminal else Console(width=200)
 
 
-def one_line_warning(message: Warning | str, *_: object, **__: object) -> str:
-    """A ``warnings.formatwarning`` without path and source line."""
-    return f"mnemotomy: warning: {one_line(message)}\n"
+def one_line_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    """A ``warnings.formatwarning`` without path and source line; another package's warning carries its name."""
+    _, installed, inside = filename.rpartition("site-packages/")
+    package = inside.partition("/")[0].removesuffix(".py")
+    name = package if installed else "mnemotomy"
+    return f"{name}: warning: {one_line(message)}\n"
 
 
 @one_line_errors()

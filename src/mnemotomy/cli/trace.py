@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mnemotomy.cli.options import choice
+from mnemotomy.cli.options import TrustCode, choice
 from mnemotomy.cli.outcome import console, emit_json, json_option, one_line_errors
 from mnemotomy.core.errors import ConfigurationError
 
@@ -33,6 +33,7 @@ def trace(
     png: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Draw a heatmap of blocks and kinds of projection.")
     ] = None,
+    trust_remote_code: TrustCode = False,
     json_: Annotated[str | None, json_option("every site")] = None,
 ) -> None:
     """Show where in a model each concept is.
@@ -65,7 +66,7 @@ def trace(
     with quiet_transformers():
         network = load_model(locate_model(model), dtype=loaded.origin.model_dtype)
     atlas = Atlas(network, loaded, chosen_cut)
-    table = atlas.trace(concept or [name for name in atlas.concepts if name != REFERENCE], chosen_filter)
+    table = atlas.trace(concept or [name for name in atlas.concepts if name != REFERENCE], chosen_filter, progress=True)
     if csv is not None:
         write_text(csv, Table.of_frame(table).csv())
     if png is not None:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from mnemotomy.cli.apply import report
-from mnemotomy.cli.options import LARGEST_SEED, Device, Model, OutDir, settings
+from mnemotomy.cli.options import LARGEST_SEED, Device, Model, OutDir, Resume, TrustCode, settings
 from mnemotomy.cli.outcome import one_line_errors
 from mnemotomy.cli.templates import DATE, PLAIN, SYSTEM, TAGS
 
@@ -41,6 +41,8 @@ def unlearn(
     tags: Annotated[bool, TAGS] = False,
     plain: Annotated[bool, PLAIN] = False,
     device: Device = "cpu",
+    trust_remote_code: TrustCode = False,
+    resume: Resume = True,
 ) -> None:
     """Make a language model forget one file and retain another.
 
@@ -65,4 +67,6 @@ def unlearn(
     }
     if pretrained is not None:
         fields["pretrained"] = pretrained
-    report(out_dir, run_recipe(made_recipe(fields, out_dir), out_dir, device=device))
+    if trust_remote_code:
+        fields["trust_remote_code"] = True
+    report(out_dir, run_recipe(made_recipe(fields, out_dir), out_dir, device=device, resume=resume))

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import warnings
 from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,6 +18,7 @@ from mnemotomy.core.files import check_input, check_replaceable, replacing_folde
 from mnemotomy.core.integrity import CHECKSUMS, check_folder, write_checksums
 
 _DEEPEST = 10_000
+_TRUSTED = ContextVar("trusted", default=False)
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
 
@@ -43,8 +45,26 @@ def seen_from(folder: Path, name: str) -> Path:
         return folder / name
 
 
+@contextlib.contextmanager
+def trusting_code(wanted: bool = True) -> Iterator[None]:
+    """Let every model that is loaded inside run the Python code of its folder, where ``wanted``; nested, either does.
+
+    Such code can do anything that you can. By default it is never run.
+    """
+    before = _TRUSTED.set(wanted or _TRUSTED.get())
+    try:
+        yield
+    finally:
+        _TRUSTED.reset(before)
+
+
 def load_model(
-    name: str | Path, *, dtype: str | torch.dtype = "float32", device: str = "cpu", verify: bool = True
+    name: str | Path,
+    *,
+    dtype: str | torch.dtype = "float32",
+    device: str = "cpu",
+    verify: bool = True,
+    trust_remote_code: bool = False,
 ) -> nn.Module:
     """Load a transformers model with the head it was saved with.
 
@@ -53,12 +73,12 @@ def load_model(
         dtype: of the weights; closed-form work wants float32.
         device: where to put it.
         verify: check the files of a folder against the checksums of ``save_model``.
+        trust_remote_code: run the Python code that comes with the model, which can do anything that you can.
 
     Raises:
         ModelError: transformers cannot load a model from there, or the device does not exist.
         ArtifactError: a file has changed since it was saved.
     """
-    import transformers
 
     check_device(device)
     torch_dtype = DTYPES.get(dtype) if isinstance(dtype, str) else dtype
@@ -73,17 +93,25 @@ def load_model(
     _check_files(name)
     if Path(name).is_dir() and not (Path(name) / "config.json").is_file():
         raise ModelError(f"cannot load a model from {str(name)!r}: it has no config.json, so it is not a model folder")
+    trusted = trust_remote_code or _TRUSTED.get()
     try:
-        config = transformers.AutoConfig.from_pretrained(str(name), trust_remote_code=False)
+        config = load_config(name, trusted)
         _check_depth(config.to_dict())
-        found = [_loaded(kind, str(name), torch_dtype) for kind in _classes_for(config)]
+        found = [_loaded(kind, str(name), torch_dtype, trusted) for kind in _classes_for(config, trusted)]
     except Exception as error:  # transformers raises whatever a wrong value in a configuration leads to
-        why = "its weights do not fit its config.json" if "mismatched" in str(error) else _first_line(error)
+        why = "its weights do not fit its config.json" if "mismatched" in str(error) else _why(error)
         raise ModelError(f"cannot load a model from {str(name)!r}: {why}") from error
     model, fault = next((one for one in found if one[1] is None), found[0])
     if fault is not None:
         raise ModelError(f"{str(name)!r} {fault}")
     return model.to(device)
+
+
+def load_config(name: str | Path, trusted: bool = False) -> Any:
+    """The configuration of a model, as transformers reads it."""
+    import transformers
+
+    return transformers.AutoConfig.from_pretrained(str(name), trust_remote_code=trusted or _TRUSTED.get())
 
 
 def _check_depth(config: Mapping[str, Any]) -> None:
@@ -95,10 +123,14 @@ def _check_depth(config: Mapping[str, Any]) -> None:
             raise ValueError(f"its config.json has {key} above {_DEEPEST}")
 
 
-def _classes_for(config: Any) -> list[Any]:
+def _classes_for(config: Any, trusted: bool) -> list[Any]:
     """The class that the configuration names; if transformers lacks it or none is named, the classes to try."""
     import transformers
 
+    own = getattr(config, "auto_map", None) or {}
+    if trusted and any(name.startswith("AutoModel") for name in own):
+        known = [kind for kind in ("AutoModelForCausalLM", "AutoModelForSeq2SeqLM", "AutoModel") if kind in own]
+        return [getattr(transformers, [*known, *(one for one in own if one.startswith("AutoModel"))][0])]
     named = getattr(transformers, str((config.architectures or ["none"])[0]), None)
     if isinstance(named, type) and issubclass(named, transformers.PreTrainedModel):
         return [named]
@@ -106,9 +138,9 @@ def _classes_for(config: Any) -> list[Any]:
     return [*(kind for kind in heads if type(config) in kind._model_mapping), transformers.AutoModel]
 
 
-def _loaded(kind: Any, name: str, dtype: torch.dtype) -> tuple[nn.Module, str | None]:
+def _loaded(kind: Any, name: str, dtype: torch.dtype, trusted: bool) -> tuple[nn.Module, str | None]:
     """The model and, if its weights do not match its class, what is wrong."""
-    model, report = kind.from_pretrained(name, dtype=dtype, output_loading_info=True, trust_remote_code=False)
+    model, report = kind.from_pretrained(name, dtype=dtype, output_loading_info=True, trust_remote_code=trusted)
     named = type(model).__name__
     if missing := sorted(report["missing_keys"]):  # transformers would initialise them at random
         return model, f"lacks {len(missing)} weights of {named}, the first {missing[0]!r}"
@@ -129,12 +161,13 @@ def _is_of_tokenizer(file: str) -> bool:
     return file not in ("config.json", "generation_config.json") and not file.startswith(("model", "pytorch_model"))
 
 
-def load_tokenizer(name: str | Path, *, verify: bool = True) -> Any:
+def load_tokenizer(name: str | Path, *, verify: bool = True, trust_remote_code: bool = False) -> Any:
     """Load a tokenizer; if it has no padding token, its end-of-text token pads.
 
     Args:
         name: a local folder or a hub id.
         verify: check its files against the checksums of ``save_model``.
+        trust_remote_code: run the Python code that comes with it, which can do anything that you can.
 
     Raises:
         ModelError: there is no tokenizer, or it has no token to pad with.
@@ -157,11 +190,11 @@ def load_tokenizer(name: str | Path, *, verify: bool = True) -> Any:
         declared = get_tokenizer_config(str(name)).get("tokenizer_class")
         generic = declared in ("TokenizersBackend", "PreTrainedTokenizerFast")
         loader = transformers.PreTrainedTokenizerFast if generic else transformers.AutoTokenizer
-        tokenizer = loader.from_pretrained(str(name), trust_remote_code=False)
+        tokenizer = loader.from_pretrained(str(name), trust_remote_code=trust_remote_code or _TRUSTED.get())
         if not isinstance(tokenizer.model_max_length, int | float):
             raise ValueError("model_max_length is not a number")
     except Exception as error:  # as above
-        raise ModelError(f"cannot load a tokenizer from {str(name)!r}: {_first_line(error)}") from error
+        raise ModelError(f"cannot load a tokenizer from {str(name)!r}: {_why(error)}") from error
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
     if tokenizer.pad_token is None:
@@ -257,6 +290,12 @@ def check_device(name: str) -> None:
         torch.zeros(1, device=name).cpu()
     except (RuntimeError, AssertionError) as error:  # the latter if torch was built without CUDA
         raise ModelError(f"cannot use the device {name!r}: {_first_line(error)}") from error
+
+
+def _why(error: Exception) -> str:
+    if "trust_remote_code" in str(error):
+        return "it needs the Python code that comes with it; read that code, and give --trust-remote-code to run it"
+    return _first_line(error)
 
 
 def _first_line(error: Exception) -> str:

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator
 from typing import Protocol, TypeVar
 
 Item = TypeVar("Item")
-_STEP = 1000
 
 
 class Advance(Protocol):
@@ -39,10 +38,12 @@ def progress_bar(description: str, total: int | None, *, enabled: bool = True) -
         yield lambda steps, note="": progress.update(task, advance=steps, note=note)
 
 
-def shown(description: str, items: Iterable[Item], total: int) -> Iterator[Item]:
-    """The items, with a bar that moves every thousand items."""
-    with progress_bar(description, total) as advance:
+def shown(
+    description: str, items: Iterable[Item], total: int, *, step: int = 1000, enabled: bool = True
+) -> Iterator[Item]:
+    """The items, with a bar that moves every ``step`` items."""
+    with progress_bar(description, total, enabled=enabled) as advance:
         for number, item in enumerate(items, start=1):
             yield item
-            if number % _STEP == 0:
-                advance(_STEP)
+            if number % step == 0:
+                advance(step)

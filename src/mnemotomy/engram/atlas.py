@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mnemotomy.core.errors import ConceptError
+from mnemotomy.core.progress import shown
 from mnemotomy.engram.engram import Engram
 from mnemotomy.engram.filters import Filter, Soft
 from mnemotomy.engram.operators import Operators
@@ -112,20 +113,23 @@ class Atlas(Operators):
         with full_precision():
             return self.spectrum(site).mu(self.second_moment(site, engram.concepts))
 
-    def trace(self, concepts: Sequence[str] | None = None, filter: Filter | None = None) -> pd.DataFrame:
+    def trace(
+        self, concepts: Sequence[str] | None = None, filter: Filter | None = None, *, progress: bool = False
+    ) -> pd.DataFrame:
         """Where in the model each concept is kept (Section 7, Fig. 9): one row per concept and site.
 
         Columns: ``concept``, ``site``, ``layer`` (block), ``kind`` (projection), ``weight_norm`` (‖W⁺‖/‖W‖),
         ``effective_rank`` (of Σ⁺), ``degrees_of_freedom`` (tr P, directions counted by share), ``share`` (n⁺/N),
-        ``rows`` (n⁺), ``rank`` (directions kept by the cut), ``width`` (d).
+        ``rows`` (n⁺), ``rank`` (directions kept by the cut), ``width`` (d). With ``progress``, a bar on a terminal
+        counts the rows of the table.
         """
         import pandas as pd
 
         records = []
-        for concept in concepts if concepts is not None else self.concepts:
-            engram = self.engram(concept, filter)
+        engrams = {name: self.engram(name, filter) for name in (concepts if concepts is not None else self.concepts)}
+        for concept, engram in engrams.items():
             of_input: dict[tuple[str, bool], dict[str, float]] = {}
-            for name, ratio in engram.ratios().items():
+            for name, ratio in shown(f"tracing {concept}", engram.each_ratio(), len(engram), step=1, enabled=progress):
                 site = self.sites[name]
                 key = (self.moments.readers[name], site.has_bias)
                 if key not in of_input:

@@ -25,6 +25,7 @@ from mnemotomy.core.artifacts import Artifact
 from mnemotomy.core.errors import FingerprintError, NonFiniteError, TiedWeightsError
 from mnemotomy.core.fingerprints import fingerprint
 from mnemotomy.core.modules import tied_parameters, untie
+from mnemotomy.core.progress import shown
 from mnemotomy.core.version import versions
 from mnemotomy.engram.deltas import BySite, Deltas, Dense, Term
 from mnemotomy.engram.sites import Site, module_names, parameter_names, sites_by_name
@@ -53,6 +54,7 @@ class _Recipe(TypedDict, total=False):
 class _About(TypedDict, total=False):
     recipe: _Recipe
     recipe_hash: str
+    weight_norms: dict[str, float]
 
 
 class _Header(TypedDict):
@@ -119,15 +121,17 @@ class Edit(BySite):
         edited = copy.deepcopy(model)
         return self.apply_(edited, check=False, tied=tied)
 
-    def apply_(self, model: Model, *, check: bool = True, tied: Tied = "refuse") -> Model:
+    def apply_(self, model: Model, *, check: bool = True, tied: Tied = "refuse", progress: bool = False) -> Model:
         """Edit ``model`` in place, site by site, and return it. Arguments and errors as for ``apply``.
+
+        With ``progress``, a bar on a terminal counts the sites.
 
         Ctrl-C halfway leaves some sites edited and others not; ``apply`` and ``on`` keep the originals.
         """
         sites = self._admit(model, check, tied)
         for name in self._tied(model, sites):
             untie(model, name)
-        self._write(sites)
+        self._write(sites, progress)
         return model
 
     @contextlib.contextmanager
@@ -157,14 +161,16 @@ class Edit(BySite):
         terms = [term.describe() for term in self.terms]
         return {"terms": terms} if len(terms) > 1 else terms[0]
 
-    def save(self, path: str | Path, *, about: Mapping[str, Any] | None = None) -> None:
+    def save(self, path: str | Path, *, about: Mapping[str, Any] | None = None, progress: bool = False) -> None:
         """Write the edit as a safetensors file, with its description and the model's fingerprint.
 
         Args:
             path: the file.
             about: further information on its origin, for ``read_about``.
+            progress: show a bar on a terminal.
         """
-        tensors = {site: delta.contiguous().cpu() for site, delta in self.items()}
+        deltas = shown("computing the edit", self.items(), len(self.sites()), step=1, enabled=progress)
+        tensors = {site: delta.contiguous().cpu() for site, delta in deltas}
         header = {"fingerprint": self.fingerprint, "description": self.describe(), "versions": versions()}
         header |= {} if about is None else {"about": dict(about)}
         ARTIFACT.write(path, tensors, header)
@@ -229,7 +235,7 @@ class Edit(BySite):
             )
         return sites
 
-    def _write(self, sites: Mapping[str, Site]) -> None:
+    def _write(self, sites: Mapping[str, Site], progress: bool = False) -> None:
         """Add every delta, those of one module together.
 
         Deltas may be computed from the very weights that are written to, and the sites of one module (experts, the
@@ -240,17 +246,17 @@ class Edit(BySite):
         narrow = [weight for owner, leaf in places if (weight := getattr(owner, leaf)).dtype is torch.float16]
         originals = [weight.detach().clone() for weight in narrow]
         try:
-            self._add_all(sites)
+            self._add_all(sites, progress)
         except NonFiniteError:
             with torch.no_grad():
                 for weight, original in zip(narrow, originals, strict=True):
                     weight.copy_(original)
             raise
 
-    def _add_all(self, sites: Mapping[str, Site]) -> None:
+    def _add_all(self, sites: Mapping[str, Site], progress: bool) -> None:
         expected = Counter(id(site.module) for site in sites.values())
         waiting: dict[int, dict[str, Tensor]] = {}
-        for name, delta in self.items():
+        for name, delta in shown("computing the edit", self.items(), len(self.sites()), step=1, enabled=progress):
             check_finite(name, delta)
             module = id(sites[name].module)
             ready = waiting.setdefault(module, {})

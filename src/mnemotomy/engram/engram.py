@@ -62,11 +62,13 @@ class Engram(Deltas):
 
     def ratios(self) -> dict[str, float]:
         """``‖W⁺‖_F / ‖W‖_F`` per site: the weight-norm ratio of Section 7."""
-        found: dict[str, float] = {}
+        return dict(self.each_ratio())
+
+    def each_ratio(self) -> Iterator[tuple[str, float]]:
+        """The pairs of ``ratios`` one by one."""
         for site, engram in self.items():
             norm = float(self.atlas.weight(site).norm())
-            found[site] = float(engram.norm()) / norm if norm > 0 else 0.0
-        return found
+            yield site, float(engram.norm()) / norm if norm > 0 else 0.0
 
     def effective_ranks(self) -> dict[str, float]:
         """Per site, the effective rank of Σ⁺ over that of Σ_total (Roy & Vetterli 2007), usually in [0, 1]."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import re
+import shutil
 import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -12,8 +13,8 @@ from typing import Any
 
 from torch import nn
 
-from mnemotomy.core.errors import ConceptError, ModelError
-from mnemotomy.core.files import is_stream
+from mnemotomy.core.errors import ConceptError, DataError, ModelError
+from mnemotomy.core.files import is_stream, resolved
 from mnemotomy.core.fingerprints import digest, fingerprint
 from mnemotomy.core.keys import LENGTH, key
 from mnemotomy.core.models import check_tokens
@@ -70,13 +71,15 @@ def collect_files(
         ConceptError: a concept has no reference.
         KeyboardInterrupt: it says where the checkpoint is.
     """
+    check_once(files)
     if len(files) < 2:
         raise ConceptError(f"{next(iter(files), 'nothing')!r} has no reference; give its files")
     select_sites(model, reading.sites, reading.layers)  # refuse before tokenising
-    data = _encode(model, tokenizer, files, reading)
+    length = min(reading.max_length, window_of(model) or reading.max_length)
+    data = _encode(model, tokenizer, files, reading, length)
     checkpoint = None
     if not is_stream(output):
-        checkpoint = output.parent / f".{output.name}.{_key(model, data, reading)}{_SUFFIX}"
+        checkpoint = checkpoint_for(output, _key(model, data, reading))
         if not reading.resume:
             checkpoint.unlink(missing_ok=True)
     options = CollectOptions(checkpoint=checkpoint, keep_checkpoint=True, progress=reading.progress)
@@ -87,16 +90,35 @@ def collect_files(
         where = f"the same command resumes from {checkpoint}" if kept else "nothing was kept"
         raise KeyboardInterrupt(where) from None
     tokens = {name: sum(int((b["labels"] != IGNORED).sum()) for b in parts) for name, parts in data.items()}
-    text = {"positions": reading.positions, "template": asdict(reading.template), "max_length": reading.max_length}
+    text = {"positions": reading.positions, "template": asdict(reading.template), "max_length": length}
     return replace(moments, origin=replace(moments.origin, text=text)), tokens
 
 
+def checkpoint_for(output: Path, key: str) -> Path:
+    """Where the run with this key keeps what it has done for ``output``: a file or a folder beside it."""
+    return output.parent / f".{output.name}.{key}{_SUFFIX}"
+
+
 def remove_checkpoints(output: Path) -> None:
-    """Remove the checkpoints that collections for ``output`` left beside it."""
+    """Remove the checkpoints that runs for ``output`` left beside it."""
     for stale in output.parent.glob(f".{glob.escape(output.name)}.*{_SUFFIX}"):
         name = stale.name.removeprefix(f".{output.name}.").removesuffix(_SUFFIX)
         if re.fullmatch(f"[0-9a-f]{{{LENGTH}}}", name):  # not of an output whose name only begins alike
-            stale.unlink(missing_ok=True)
+            shutil.rmtree(stale) if stale.is_dir() else stale.unlink(missing_ok=True)
+
+
+def check_once(files: Mapping[str, Iterable[Path]]) -> None:
+    """Refuse a file that is named twice for one concept or set: its examples would count twice.
+
+    Raises:
+        DataError: it names the file.
+    """
+    for name, paths in files.items():
+        seen: set[Path] = set()
+        for path in map(resolved, paths):
+            if path in seen:
+                raise DataError(f"{name}: {path} is given twice, so its examples would count twice; give it once")
+            seen.add(path)
 
 
 def check_writable(output: Path) -> None:
@@ -113,14 +135,13 @@ def check_writable(output: Path) -> None:
 
 
 def _encode(
-    model: nn.Module, tokenizer: Any, files: Mapping[str, Iterable[Path]], reading: Reading
+    model: nn.Module, tokenizer: Any, files: Mapping[str, Iterable[Path]], reading: Reading, length: int
 ) -> dict[str, list[Batch]]:
     if is_encoder_decoder(model):
         raise ModelError(
             f"{type(model).__name__} reads one text and writes another, and concept files do not tell them apart; "
             "make the batches yourself and call mnemotomy.collect"
         )
-    length = min(reading.max_length, window_of(model) or reading.max_length)
     data = {}
     read = {name: [example for path in paths for example in read_examples(path)] for name, paths in files.items()}
     asked = any(example.form == "question" for examples in read.values() for example in examples)

@@ -15,7 +15,7 @@ from mnemotomy.core.modules import tied_parameters
 from mnemotomy.engram.atlas import Atlas
 from mnemotomy.engram.edit import Edit
 from mnemotomy.engram.moments import Moments
-from mnemotomy.engram.sites import Site, parameter_names, select_sites
+from mnemotomy.engram.sites import Site, parameter_names, select_sites, sites_by_name
 from mnemotomy.engram.strength import erase, inject
 from mnemotomy.recipe.collecting import Reading, collect_files
 from mnemotomy.recipe.file import RecipeFile
@@ -75,6 +75,7 @@ def prepare_edit(
             progress=progress,
         )
         moments, _ = collect_files(model, tokenizer, loaded.files, reading, output)
+        recipe = recipe.model_copy(update={"max_length": (moments.origin.text or {})["max_length"]})
         clock.lap("collect")
         atlas = _atlas(model, moments, base, recipe)
     else:
@@ -92,6 +93,12 @@ def prepare_edit(
     return Prepared(model, tokenizer, sum(parts[1:], parts[0]), recipe, untied, counts)
 
 
+def weight_norms(prepared: Prepared) -> dict[str, float]:
+    """``‖W‖`` of every site that the edit touches."""
+    sites = sites_by_name(prepared.model, prepared.edit.sites())
+    return {name: float(site.weight().norm()) for name, site in sites.items()}
+
+
 def settled_by(recipe: EditRecipe, moments: Moments) -> EditRecipe:
     """The recipe with everything that its moments settle.
 
@@ -100,9 +107,13 @@ def settled_by(recipe: EditRecipe, moments: Moments) -> EditRecipe:
         ConceptError: the moments lack a concept that it names, or the recipe must say what to erase.
     """
     origin = moments.origin
+    if recipe.template.tags:
+        raise ConfigurationError(
+            "template: the moments are already collected, with or without tags; leave out 'tags', or collect again"
+        )
     fixed: dict[str, Any] = {"sites": origin.selector, "layers": origin.layers, "dtype": origin.model_dtype}
     if origin.text is not None:
-        template = TemplateSettings.of(Template(**origin.text["template"]), recipe.template.tags)
+        template = TemplateSettings.of(Template(**origin.text["template"]))
         fixed |= {**origin.text, "template": template}
     for name, value in fixed.items():
         given = getattr(recipe, name)

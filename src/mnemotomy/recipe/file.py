@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -46,6 +47,14 @@ class RecipeFile:
     def files(self) -> dict[str, list[Path]]:
         """The files of every concept or set, the reference's last; or the file of moments."""
         return {name: [seen_from(self.folder, file) for file in files] for name, files in self.recipe.files.items()}
+
+    def text_from(self, out: Path) -> str:
+        """The recipe as YAML, with paths seen from ``out``: it runs from there. If one changes, comments are lost."""
+        if self.path is None:
+            return self.text
+        fields = read_yaml(self.text)
+        moved = _seen(fields, self.folder, out)
+        return self.text if moved == fields else write_yaml(moved)
 
     @property
     def inputs(self) -> list[Path]:
@@ -112,14 +121,24 @@ def made_recipe(fields: dict[str, Any], out: Path) -> RecipeFile:
     Raises:
         ConfigurationError: a field is wrong.
     """
-    recipe = recipe_of(fields)
-    paths = {name: fields[name] for name in ("model", "pretrained", "forget", "retain") if name in fields}
-    return RecipeFile(recipe, write_yaml(fields | {name: _from(out, value) for name, value in paths.items()}))
+    return RecipeFile(recipe_of(fields), write_yaml(_seen(fields, Path(), out)))
 
 
-def _from(out: Path, value: Any) -> Any:
+_PATHS = ("model", "base", "pretrained", "concepts", "reference", "moments", "forget", "retain")
+
+
+def _seen(fields: Mapping[str, Any], folder: Path, out: Path) -> dict[str, Any]:
+    """The fields, with paths relative to ``folder`` as seen from ``out``."""
+    return {name: _moved(folder, out, one) if name in _PATHS else one for name, one in fields.items()}
+
+
+def _moved(folder: Path, out: Path, value: Any) -> Any:
     """Paths that exist as seen from ``out``; anything else as it is, such as a hub id or ``self:2000``."""
+    if isinstance(value, dict):
+        return {name: _moved(folder, out, one) for name, one in value.items()}
     if isinstance(value, list):
-        return [_from(out, one) for one in value]
-    path = Path(value).expanduser()
-    return os.path.relpath(path, out) if path.exists() else value
+        return [_moved(folder, out, one) for one in value]
+    path = seen_from(folder, value) if isinstance(value, str) else None
+    if path is None or not path.exists() or Path(value).is_absolute():
+        return value
+    return os.path.relpath(path.resolve(), out.resolve())

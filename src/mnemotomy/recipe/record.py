@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from torch import nn
 
 from mnemotomy.core.errors import ConfigurationError, NonFiniteError
 from mnemotomy.core.keys import file_digest
-from mnemotomy.core.models import save_model
+from mnemotomy.core.models import load_config, save_model
 from mnemotomy.core.version import versions
 from mnemotomy.report.model_card import model_card
 
@@ -51,6 +52,20 @@ def beside(record: Mapping[str, Any], recipe: str | None = None) -> dict[str, st
     """The text files beside a model: the card, the record, and the recipe if there was one."""
     files = {"README.md": model_card(record), RECORD: json.dumps(record, indent=2, ensure_ascii=False) + "\n"}
     return files if recipe is None else files | {"recipe.yaml": recipe}
+
+
+def warn_of_size(source: str, model: nn.Module) -> None:
+    """Say so if the result will be larger than its source, whose files are in a narrower dtype."""
+    config = load_config(source)
+    stored = getattr(config, "dtype", None)
+    found = next((one.dtype for one in model.parameters()), None)
+    if isinstance(stored, torch.dtype) and found is not None and found.itemsize > stored.itemsize:
+        narrow, wide = (str(one).removeprefix("torch.") for one in (stored, found))
+        warnings.warn(
+            f"{source} is in {narrow}, and the result will be in {wide}, {found.itemsize // stored.itemsize} times as "
+            f"large; if nothing is trained, dtype {narrow} keeps the size",
+            stacklevel=2,
+        )
 
 
 def save_with_record(

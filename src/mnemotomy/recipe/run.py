@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 from mnemotomy.core.errors import ConfigurationError
 from mnemotomy.core.files import check_file, check_no_input, check_replaceable
 from mnemotomy.core.fingerprints import fingerprint
-from mnemotomy.core.models import quiet_transformers
-from mnemotomy.recipe.collecting import check_writable, remove_checkpoints
-from mnemotomy.recipe.editing import Prepared, prepare_edit
+from mnemotomy.core.models import quiet_transformers, trusting_code
+from mnemotomy.recipe.collecting import check_writable, checkpoint_for, remove_checkpoints
+from mnemotomy.recipe.editing import Prepared, prepare_edit, weight_norms
 from mnemotomy.recipe.file import RecipeFile, load_recipe
-from mnemotomy.recipe.record import RECORDS, Clock, save_with_record, told
+from mnemotomy.recipe.record import RECORDS, Clock, save_with_record, told, warn_of_size
 from mnemotomy.recipe.schema import MethodRecipe
-from mnemotomy.recipe.unlearning import about_method, prepare_problem
+from mnemotomy.recipe.unlearning import about_method, losses_in, prepare_problem
 
 
 def run_recipe(
@@ -57,21 +58,25 @@ def run_recipe(
         check_replaceable(out, RECORDS, loaded.inputs)
     clock, digests = Clock(), loaded.digests
     check_writable(out)
-    with quiet_transformers():
+    with quiet_transformers(), trusting_code(said.trust_remote_code):
         if isinstance(said, MethodRecipe):
-            return _treated(loaded, said, out, device, clock)
+            return _treated(loaded, said, out, device=device, resume=resume, clock=clock)
         prepared = prepare_edit(loaded, said, out, device=device, resume=resume, progress=progress, clock=clock)
         record = _about(loaded, prepared) | {"files": digests}
         if as_edit:
-            prepared.edit.save(out, about={name: record[name] for name in ("recipe", "recipe_hash", "files", "counts")})
+            about = {name: record[name] for name in ("recipe", "recipe_hash", "files", "counts")}
+            prepared.edit.save(out, about=about | {"weight_norms": weight_norms(prepared)}, progress=progress)
             clock.lap("edit")
             found = told(record, clock)
         else:
-            prepared.edit.apply_(prepared.model, tied="untie" if said.untie else "refuse", check=False)
+            warn_of_size(loaded.model, prepared.model)
+            prepared.edit.apply_(
+                prepared.model, tied="untie" if said.untie else "refuse", check=False, progress=progress
+            )
             record["model"]["fingerprint_after"] = fingerprint(prepared.model)
             clock.lap("edit")
             found = told(record, clock)
-            save_with_record(prepared.model, prepared.tokenizer, out, found, loaded.text)
+            save_with_record(prepared.model, prepared.tokenizer, out, found, loaded.text_from(out))
     remove_checkpoints(out)
     return found
 
@@ -91,8 +96,14 @@ def _about(loaded: RecipeFile, prepared: Prepared) -> dict[str, Any]:
     }
 
 
-def _treated(loaded: RecipeFile, said: MethodRecipe, out: Path, device: str, clock: Clock) -> dict[str, Any]:
-    problem = prepare_problem(loaded, said, device=device, clock=clock)
+def _treated(
+    loaded: RecipeFile, said: MethodRecipe, out: Path, *, device: str, resume: bool, clock: Clock
+) -> dict[str, Any]:
+    folder = checkpoint_for(out, loaded.hash)
+    if not resume:
+        shutil.rmtree(folder, ignore_errors=True)
+    problem = prepare_problem(loaded, said, device=device, clock=clock, folder=folder)
+    warn_of_size(loaded.model, problem.model)
     model = said.method(problem)
     clock.lap("method")
     names = {"name": said.model, "class": type(model).__name__}
@@ -104,7 +115,9 @@ def _treated(loaded: RecipeFile, said: MethodRecipe, out: Path, device: str, clo
         "files": {**loaded.digests, "retain": loaded.digests["retain"] | dict.fromkeys(said.written)},
         "model": names | prints,
         **about_method(said, problem),
+        "training": losses_in(folder),
     }
     found = told(record, clock)
-    save_with_record(model, problem.tokenizer, out, found, loaded.text)
+    save_with_record(model, problem.tokenizer, out, found, loaded.text_from(out))
+    remove_checkpoints(out)
     return found

@@ -18,7 +18,7 @@ from mnemotomy.core.modules import tied_parameters as tied
 from mnemotomy.engram.edit import Edit, check_finite, read_about
 from mnemotomy.engram.sites import parameter_names, sites_by_name
 from mnemotomy.recipe.collecting import check_writable
-from mnemotomy.recipe.record import RECORDS, Clock, save_with_record, told
+from mnemotomy.recipe.record import RECORDS, Clock, save_with_record, told, warn_of_size
 from mnemotomy.report.model_card import terms_of
 
 
@@ -68,6 +68,7 @@ def apply_edit(
     chosen = dtype or made.get("recipe", {}).get("dtype", "float32")
     with quiet_transformers():
         network, tokenizer = load_model(source, dtype=chosen, device=device), load_tokenizer(source)
+        warn_of_size(source, network)
         edit = strength * Edit.load(path)
         clock.lap("load")
         before = edit.fingerprint

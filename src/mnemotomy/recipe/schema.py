@@ -48,6 +48,7 @@ class _Base(BaseModel):
         model: a folder or a hub id.
         dtype: of the model, in memory and as saved.
         template: what stands around questions and answers.
+        trust_remote_code: run the Python code that comes with the models; it can do anything that you can.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
@@ -55,6 +56,7 @@ class _Base(BaseModel):
     model: str = Field(min_length=1)
     dtype: Literal["float32", "bfloat16", "float16", "float64"] = "float32"
     template: AnyTemplate = TemplateSettings()
+    trust_remote_code: bool = False
 
     @field_validator("reference", "erase", "inject", "forget", "retain", mode="before", check_fields=False)
     @classmethod

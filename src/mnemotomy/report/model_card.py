@@ -34,7 +34,7 @@ def model_card(record: Mapping[str, Any]) -> str:
         keep_trailing_newline=True,
         finalize=lambda value: value if isinstance(value, Markup) else markdown(value),
     )
-    environment.filters["parameters"] = _parameters
+    environment.filters["parameters"] = parameters_of
     environment.filters["code"] = lambda value: Markup(code(value))  # between backticks
     environment.filters["shell"] = lambda value: Markup(shlex.quote(one_line(value)))  # in a fence
     derived = {
@@ -73,7 +73,7 @@ def _lowest(strength: float | Mapping[str, float]) -> float:
     return min(strength.values(), default=0.0) if isinstance(strength, Mapping) else strength
 
 
-def _parameters(description: Mapping[str, Any]) -> str:
+def parameters_of(description: Mapping[str, Any]) -> str:
     """A cut or filter as one phrase: ``relative (ratio 1e-06)``."""
     parameters = ", ".join(f"{name} {value}" for name, value in description.items() if name != "kind")
     return f"{description['kind']} ({parameters})" if parameters else str(description["kind"])

@@ -45,6 +45,9 @@ class Terms(NamedTuple):
     logged: Mapping[str, float]
 
 
+_GROWN = 100.0
+"""The largest growth of the norm of all weights that training may lead to."""
+
 Draw = Callable[[int, torch.Generator], Iterable[Update[Part]]]
 """The updates of an epoch, from its number and a generator that keeps its state from epoch to epoch."""
 
@@ -155,6 +158,7 @@ class _Training(Generic[Part]):
         generator = torch.default_generator if run.seed is None else torch.Generator().manual_seed(run.seed)
         self.state = State(self.module, self.optimizer, optimiser.schedule, generator)
         self.done = 0
+        self.norm = self._norm()
 
     def outcome(self) -> Outcome:
         run, stopped, main = self.run, None, self.accelerator.is_main_process
@@ -190,6 +194,7 @@ class _Training(Generic[Part]):
                     log.add(record)
                     last = update
                     advance(run.updates is not None, _note(record))
+                self._check_growth(epoch)
                 self._check_weights(epoch, last)
                 kept = run.checkpoints
                 if kept and main and (epoch + 1) % kept.every == 0 and (kept.last or epoch + 1 < run.epochs):
@@ -230,6 +235,17 @@ class _Training(Generic[Part]):
     @property
     def _rate(self) -> float:
         return float(self.optimizer.param_groups[0]["lr"])
+
+    def _norm(self) -> float:
+        """The norm of all weights, in float64: a diverged one may overflow."""
+        squares = [value.detach().double().square().sum() for value in self.module.parameters()]
+        return float(torch.stack([one.cpu() for one in squares]).sum().sqrt()) if squares else 0.0
+
+    def _check_growth(self, epoch: int) -> None:
+        """Training that diverged may stay finite; no model is of use whose weights have grown so much."""
+        growth = self._norm() / self.norm if self.norm > 0.0 else 1.0
+        if growth > _GROWN:
+            raise NotFiniteError(f"the weights have grown {growth:.3g}-fold after epoch {epoch + 1}", spoilt=True)
 
     def _check_weights(self, epoch: int, last: Update[Part] | None) -> None:
         """After an epoch: check the weights, as no next loss checks the last update."""

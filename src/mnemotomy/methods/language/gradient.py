@@ -54,7 +54,7 @@ class GradientMethod(Descent, LanguageMethod):
     cost: ClassVar[str] = "10 epochs of both sets, forwards and backwards"
 
     def __call__(self, problem: TextProblem) -> nn.Module:
-        return self.train(problem, copy.deepcopy(problem.model))
+        return self.train(problem, copy.deepcopy(problem.model), problem.folder)
 
     def train(self, problem: TextProblem, model: nn.Module, folder: str | Path | None = None) -> nn.Module:
         """Train ``model``, a copy of the problem's own or an edited one, in place; return it in evaluation mode.

@@ -50,7 +50,7 @@ class Hybrid(LanguageMethod):
         self._start()
 
     def __call__(self, problem: TextProblem) -> nn.Module:
-        return self.then.train(problem, self._start()(problem))
+        return self.then.train(problem, self._start()(problem), problem.folder)
 
     def material(self) -> Sequence[str]:
         return (*self._start().material(), *self.then.material())

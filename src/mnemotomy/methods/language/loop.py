@@ -23,6 +23,9 @@ from mnemotomy.training.loop import Update, train
 from mnemotomy.training.optimiser import Optimiser, decaying_matrices, linear, trained_parameters
 from mnemotomy.training.processes import accelerated
 
+LOG = "steps.jsonl"
+"""The record of every step, in the folder of a run."""
+
 T = TypeVar("T")
 
 
@@ -168,12 +171,13 @@ def descend(
         with seeded(run.seed, device_of(model)):
             adapted = with_adapter(model, settings.lora)
         checkpoints = None if run.folder is None else Checkpoints(run.folder / CHECKPOINT, run.key, last=False)
+        log = None if run.folder is None else run.folder / LOG
         train(
             adapted,
             lambda epoch, _: (step.update(settings.accumulation) for step in steps_of_epoch(run, settings, epoch)),
             loss,
             _optimiser(adapted, companion, settings, run),
-            loop.Run(run.name, settings.epochs, run.per_epoch(settings), run.seed, checkpoints=checkpoints),
+            loop.Run(run.name, settings.epochs, run.per_epoch(settings), run.seed, checkpoints=checkpoints, log=log),
             accelerator=accelerated(settings.precision, device_of(model)),
             companion=companion,
         )

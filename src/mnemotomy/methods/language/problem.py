@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 from torch import nn
@@ -29,6 +30,7 @@ class TextProblem:
         template: the text around questions and answers, as in the evaluation.
         pretrained: the model before it learned either set, for methods that use what it has learned since.
         seed: for everything a method draws at random.
+        folder: for checkpoints and the log of gradient methods; an interrupted run resumes from there.
 
     Raises:
         ConceptError: one of the sets is empty.
@@ -42,6 +44,7 @@ class TextProblem:
     template: Template = OPEN_UNLEARNING
     pretrained: nn.Module | None = None
     seed: int = 0
+    folder: Path | None = None
 
     def __post_init__(self) -> None:
         for name, examples in (("forget", self.forget), ("retain", self.retain)):
