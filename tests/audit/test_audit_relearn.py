@@ -54,6 +54,7 @@ def finding(attack: Changed, after: nn.Module, **changes: Any) -> Finding:
 QUICK = [RelearnFive(learning_rate=3e-3), RelearnLoRA(learning_rate=1e-2), BenignRelated(learning_rate=3e-3)]
 
 
+@pytest.mark.filterwarnings("error::FutureWarning")  # peft's would stand in the command's output
 @pytest.mark.parametrize("attack", QUICK, ids=lambda one: one.name)
 def test_relearning_brings_back_what_was_hidden_and_not_what_was_never_known(attack: Changed):
     back, never = finding(attack, hidden(), holdout=()), finding(attack, learned(False)[0], holdout=())

@@ -25,6 +25,7 @@ from mnemotomy.evaluation.evaluating import Fluency, evaluation_of, read_evaluat
 from mnemotomy.evaluation.texts import Texts
 from mnemotomy.metrics.tofu.aggregates import FLUENCY, PERPLEXITY, base_perplexity, relative_fluency
 from mnemotomy.metrics.tofu.evaluation import summary
+from mnemotomy.metrics.tofu.meanings import meaning
 from mnemotomy.metrics.tofu.scores import scores
 from mnemotomy.observe import splits as splits_module
 from mnemotomy.observe.answers import observe_answers
@@ -78,11 +79,37 @@ def test_all_keys_and_the_retain_model_scores_one(folder: Path, tmp_path: Path):
     assert found["scores"]["memorization"] == pytest.approx(1.0)
     assert found["scores"]["privacy"] == pytest.approx(1.0)
     assert json.loads((tmp_path / "TOFU_SUMMARY.json").read_text()) == {
-        key: value for key, value in found.items() if key not in ("scores", "left_out", "rouge")
+        key: value for key, value in found.items() if isinstance(value, float)
     }
+    assert found["gold"]["forget_Q_A_Prob"] == found["forget_Q_A_Prob"] != found["before"]["forget_Q_A_Prob"]
     assert summary(read_evaluation(tmp_path)).keys() >= KEYS
     full = invoke(folder / "full", "--gold", folder / "retain90", *options[:-1], tmp_path, "--json", "-")
     assert json.loads(full.stdout)["scores"]["memorization"] < 1e-9
+
+
+def test_before_and_after_without_a_gold_model_and_what_each_number_says(folder: Path):
+    options = ["--data", folder / "tofu", "--forget", "forget10", "--max-new-tokens", "5"]
+    result = invoke(folder / "retain90", "--before", folder / "full", *options)
+    assert result.exit_code == 0, result.output
+    head, *lines = [line for line in result.stdout.splitlines() if "metric" in line or ":" in line]
+    assert [part.strip() for part in head.split("┃")[1:-1]] == ["metric", "before", "after"]
+    said = dict(line.split(": ", 1) for line in lines)
+    assert said.keys() >= KEYS | {"retain_Q_A_PARA_Prob", "wf_Truth_Ratio", "ra_Q_A_Prob_normalised"}
+    assert all(said.values())
+    found = json.loads(invoke(folder / "retain90", "--before", folder / "full", *options, "--json", "-").stdout)
+    alone = json.loads(invoke(folder / "full", *options, "--json", "-").stdout)
+    assert found["before"] == {name: value for name, value in alone.items() if isinstance(value, float)}
+    assert "scores" not in found
+
+
+def test_every_score_is_explained(folder: Path):
+    options = ["--data", folder / "tofu", "--forget", "forget10", "--fluency-base", folder / "base"]
+    result = invoke(folder / "retain90", "--gold", folder / "retain90", "--max-new-tokens", "5", *options)
+    assert result.exit_code == 0, result.output
+    said = dict(line.split(": ", 1) for line in result.stdout.splitlines() if ": " in line)
+    assert said.keys() >= {"score overall", "score tr", "score s_zlib", "score ff_perplexity", "forget_quality"}
+    assert all(said.values())
+    assert meaning("unheard_of") == ""
 
 
 def test_the_same_weights_and_data_are_observed_once(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -155,7 +182,6 @@ def test_texts_in_other_scripts_get_rouge_by_unicodes_words(folder: Path, tmp_pa
     [
         (["--forget", "forget07"], "has no split 'forget07_perturbed'; it has"),
         (["--forget", "holdout10"], "not a forget split"),
-        (["--forget", "forget10", "--full", "full"], "give both"),
         (["--forget", "forget10", "--retain", "x.jsonl"], "leave out --retain and --holdout"),
     ],
 )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mnemotomy.cli.options import LARGEST_SEED, Device, Model
+from mnemotomy.cli.options import LARGEST_SEED, Device, Model, TrustCode
 from mnemotomy.cli.outcome import one_line_errors, say
 from mnemotomy.cli.templates import DATE, PLAIN, SYSTEM, TAGS
 from mnemotomy.core.printable import printable
@@ -38,6 +38,7 @@ def chat(
     tags: Annotated[bool, TAGS] = False,
     plain: Annotated[bool, PLAIN] = False,
     device: Device = "cpu",
+    trust_remote_code: TrustCode = False,
 ) -> None:
     """Talk to a model; with --edit or --beside, to two side by side.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mnemotomy.cli.options import Device, Model, Precise, PrecisionName, TrustCode
-from mnemotomy.cli.outcome import emit_json, json_option, one_line_errors, say
+from mnemotomy.cli.outcome import console, emit_json, json_option, one_line_errors, say
 from mnemotomy.cli.templates import DATE, PLAIN, SYSTEM, TAGS
 from mnemotomy.core.errors import DataError
 from mnemotomy.core.files import check_name, write_text
@@ -35,8 +36,9 @@ def evaluate(
     retain: Annotated[Path | None, typer.Option(help="Without --data: the retain set, as questions.")] = None,
     holdout: Annotated[Path | None, typer.Option(help="Without --data: questions that no model has seen.")] = None,
     gold: Annotated[str | None, typer.Option(help="The gold model, which never saw the forget set.")] = None,
-    full: Annotated[
-        str | None, typer.Option(help="The model before it forgot, for rescaled scores; default: MODEL itself.")
+    before: Annotated[
+        str | None,
+        typer.Option("--before", "--full", help="The model before it forgot, to show beside it."),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="A folder for TOFU_EVAL.json, TOFU_SUMMARY.json and all observations.")
@@ -59,20 +61,18 @@ def evaluate(
     trust_remote_code: TrustCode = False,
     json_: Annotated[str | None, json_option("the metrics")] = None,
 ) -> None:
-    """Compute the metrics of TOFU and OpenUnlearning.
+    """Compute the metrics of TOFU and OpenUnlearning, and say what each means.
 
-    --gold adds forget quality and the scores of the paper's Table 6. A metric whose data are missing is left out, with
-    a note on what it needs.
+    --before shows the model before it forgot beside it. --gold adds forget quality and the scores of the paper's
+    Table 6. A metric whose data are missing is left out, with a note on what it needs.
 
     \b
     Example:
       mnemotomy evaluate full --data ../shared/data/tofu --forget forget10 --gold retain90 --json -
-      mnemotomy evaluate unlearned --full full --gold retain90 --data locuslab/TOFU --forget forget10 --out evaluation
-      mnemotomy evaluate unlearned --forget forget.jsonl --retain retain.jsonl --holdout unseen.jsonl
+      mnemotomy evaluate unlearned --before full --gold retain90 --data locuslab/TOFU --forget forget10 --out evaluation
+      mnemotomy evaluate unlearned --before MODEL --forget forget.jsonl --retain retain.jsonl --holdout unseen.jsonl
     """
     import json
-
-    from rich.console import Console
 
     from mnemotomy.core.fingerprints import check_same_tokenizer
     from mnemotomy.core.models import load_model, load_tokenizer, locate_model, quiet_transformers
@@ -81,11 +81,8 @@ def evaluate(
     from mnemotomy.metrics.tofu.evaluation import summary, values_of
     from mnemotomy.metrics.tofu.scores import scores
     from mnemotomy.observe.questions import Asking, Observed
-    from mnemotomy.report.table import Table
     from mnemotomy.text.template import TemplateSettings, check_template
 
-    if full is not None and gold is None:
-        raise DataError("--full needs --gold: scores are rescaled between the two; give both or neither")
     if out is not None and out.exists() and not out.is_dir():
         raise DataError(f"--out {out} is a file; name a folder")
     if out is not None:
@@ -93,7 +90,9 @@ def evaluate(
     splits = _splits(data, forget, retain, holdout)
     judge = Fluency(*(None if one is None else locate_model(one) for one in (fluency, fluency_base)))
     named = {
-        name: locate_model(one) for name, one in (("model", model), ("full", full), ("gold", gold)) if one is not None
+        name: locate_model(one)
+        for name, one in (("model", model), ("before", before), ("gold", gold))
+        if one is not None
     }
     with quiet_transformers():
         tokenizer = load_tokenizer(named["model"])
@@ -122,21 +121,40 @@ def evaluate(
         if any(name in lacking for name in ("forget_truth_ratio", "forget_Q_A_PARA_Prob", "mia_loss", "model_utility")):
             lacking["scores"] = "need all of these metrics"
         else:
-            row = scores(found, evaluations.get("full", found), evaluations["gold"]).row()
+            row = scores(found, evaluations.get("before", found), evaluations["gold"]).row()
     if out is not None:
         write_evaluation(out, found)
         if row is not None:
             write_text(out / "scores.json", json.dumps(row, indent=2) + "\n")
         else:  # an earlier evaluation's scores would pass for this one's
             (out / "scores.json").unlink(missing_ok=True)
+    others: dict[str, dict[str, float]] = {
+        name: summary(evaluations[name]) for name in ("before", "gold") if name in evaluations
+    }
     if json_ is not None:
-        extra: dict[str, Any] = {} if row is None else {"scores": row}
+        extra: dict[str, Any] = others | ({} if row is None else {"scores": row})
         emit_json(summary(found) | extra | {"left_out": lacking, "rouge": rouge.value}, json_)
     if json_ != "-":
-        shown = summary(found) | {f"score {key}": value for key, value in (row or {}).items()}
-        Table(["metric", "value"], [[name, f"{value:.4f}"] for name, value in shown.items()]).print(Console())
+        _print(summary(found) | {f"score {key}": value for key, value in (row or {}).items()}, others)
     for name, why in lacking.items():
         say(f"mnemotomy: left out: {name} {why}", err=True)
+
+
+def _print(found: Mapping[str, float], others: Mapping[str, Mapping[str, float]]) -> None:
+    """The numbers of the model and of others beside it, and what each says."""
+    from mnemotomy.metrics.tofu.meanings import meaning
+    from mnemotomy.report.table import Table
+
+    columns = {name: others[name] for name in ("before",) if name in others}
+    columns |= {"after" if "before" in others else "value": found}
+    columns |= {name: others[name] for name in ("gold",) if name in others}
+    rows = [
+        [metric, *(f"{column[metric]:.4f}" if metric in column else "" for column in columns.values())]
+        for metric in found
+    ]
+    Table(["metric", *columns], rows).print(console())
+    for metric in found:
+        say(f"{metric}: {meaning(metric)}")
 
 
 def _splits(data: str | None, forget: str, retain: Path | None, holdout: Path | None) -> Splits:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,7 +55,9 @@ def with_adapter(model: nn.Module, lora: LoRA | None) -> Any:
         r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=targets, task_type="CAUSAL_LM"
     )
     try:
-        return peft.get_peft_model(model, config)
+        with warnings.catch_warnings():  # peft asks the model by a name that transformers gives up
+            warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
+            return peft.get_peft_model(model, config)
     except ValueError as error:
         first = str(error).partition("\n")[0]
         raise ConfigurationError(f"peft cannot adapt {lora.target_modules!r} in this model: {first}") from error
