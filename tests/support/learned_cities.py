@@ -39,7 +39,7 @@ def trained() -> tuple[nn.Module, Any]:
         tiny_language.save_llama(Path(folder), initializer_range=0.1, max_position_embeddings=512)
         model, tokenizer = load_model(folder), load_tokenizer(folder)
     known = examples(list(COUNTRIES))
-    learning = TextProblem(model, tokenizer, known, known, TEMPLATE)
+    learning = TextProblem(model, tokenizer, known, known, TEMPLATE, end_token=True)
     settings: dict[str, Any] = FAST | {"learning_rate": 1e-2, "epochs": 60, "batch_size": 6}
     return GradDiff(**settings, gamma=0.0)(learning), tokenizer
 

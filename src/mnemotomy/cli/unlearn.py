@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +12,14 @@ from mnemotomy.cli.apply import report
 from mnemotomy.cli.options import LARGEST_SEED, Device, Model, OutDir, Resume, TrustCode, settings
 from mnemotomy.cli.outcome import one_line_errors
 from mnemotomy.cli.templates import DATE, PLAIN, SYSTEM, TAGS
+
+
+class EndTokenName(enum.StrEnum):
+    """The choices of --end-token."""
+
+    AUTO = "auto"
+    TRUE = "true"
+    FALSE = "false"
 
 
 @one_line_errors()
@@ -36,6 +45,9 @@ def unlearn(
     seed: Annotated[
         int, typer.Option(min=0, max=LARGEST_SEED, help="For everything that the method draws at random.")
     ] = 0,
+    end_token: Annotated[
+        EndTokenName, typer.Option(help="Whether the end token is part of an answer; auto: if MODEL expects it there.")
+    ] = EndTokenName.AUTO,
     system: Annotated[str | None, SYSTEM] = None,
     date: Annotated[str | None, DATE] = None,
     tags: Annotated[bool, TAGS] = False,
@@ -63,6 +75,7 @@ def unlearn(
         "retain": retain,
         "opening": opening,
         "seed": seed,
+        "end_token": {"true": True, "false": False}.get(end_token.value, end_token.value),
         "template": {"system": system, "date": date, "tags": tags, "plain": plain},
     }
     if pretrained is not None:

@@ -194,6 +194,7 @@ class MethodRecipe(_Base):
         opening: how the model's own texts begin, ``question`` or ``answer``.
         pretrained: the model before it learned either set, for methods that need it.
         seed: for everything drawn at random.
+        end_token: whether the end token is part of an answer; ``auto`` finds out whether the model expects it.
     """
 
     method: Any
@@ -202,6 +203,7 @@ class MethodRecipe(_Base):
     opening: Literal["question", "answer"] = "question"
     pretrained: str | None = Field(default=None, min_length=1)
     seed: int = Field(default=0, ge=0, lt=2**63)
+    end_token: Literal["auto"] | bool = "auto"
 
     @property
     def written(self) -> dict[str, SelfReference]:

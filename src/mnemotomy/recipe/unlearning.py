@@ -53,7 +53,7 @@ def prepare_problem(
         retain += write_reference(model, tokenizer, how, template)
     if recipe.written:
         clock.lap("write")
-    return TextProblem(model, tokenizer, forget, retain, template, pretrained, recipe.seed, folder)
+    return TextProblem(model, tokenizer, forget, retain, template, pretrained, recipe.seed, folder, recipe.end_token)
 
 
 def losses_in(folder: Path) -> dict[str, Any] | None:
@@ -72,5 +72,6 @@ def about_method(recipe: MethodRecipe, problem: TextProblem) -> dict[str, Any]:
         "method": {"name": method.name, "title": method.title, "paper": method.paper, "family": method.family},
         "counts": {"examples": {"forget": len(problem.forget), "retain": len(problem.retain)}},
         "max_length": problem.max_length,
+        "end_token": problem.ending.describe(),
         "written": {name: asdict(how) for name, how in recipe.written.items()},
     }

@@ -22,6 +22,7 @@ from mnemotomy.curvature.line_search import Found
 from mnemotomy.engram.sites import select_sites
 from mnemotomy.methods.language import two_sided
 from mnemotomy.methods.language.curvature import Curvature
+from mnemotomy.methods.language.forgetting import WeightedForgetLoss
 from mnemotomy.methods.language.problem import TextProblem, sequences
 from mnemotomy.methods.language.target_level import estimated_level, losses, questions_level
 from mnemotomy.methods.language.two_sided import TwoSided
@@ -51,7 +52,7 @@ def problem_of(folder: Path, save: Any = save_llama, **changes: Any) -> TextProb
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> TextProblem:
     """A model that knows both sets by heart."""
-    problem = problem_of(tmp_path_factory.mktemp("trained"))
+    problem = problem_of(tmp_path_factory.mktemp("trained"), end_token=True)
     rows = sequences(problem, [*FORGET, *RETAIN])
     batch = padded(rows, problem.tokenizer)
     optimizer = torch.optim.Adam(problem.model.parameters(), lr=3e-3)
@@ -226,10 +227,26 @@ def test_a_level_is_constant_without_retained_questions(trained: TextProblem):
         assert level.rise(edited) == 0.0
 
 
+def test_a_level_that_is_passed_already_is_refused_at_once(trained: TextProblem, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(Curvature, "collect", lambda *_: pytest.fail("the expensive part began"))
+    level = mean_loss(trained, trained.model, FORGET) / 10
+    with pytest.raises(ConfigurationError, match=r"has passed the level of .* already, .*; give a higher level"):
+        TwoSided(level=level)(trained)
+
+
 def test_examples_at_the_level_are_left_alone(trained: TextProblem):
-    before = mean_loss(trained, trained.model, FORGET)
-    edited = TwoSided(level=before / 10)(trained)
-    assert same_state(edited, state_of(trained.model))
+    model = copy.deepcopy(trained.model).requires_grad_(True)
+    sites = TwoSided(layers=[0, 1]).linear_sites(model)
+    rows = sequences(trained, [*FORGET, *RETAIN])
+    found = [
+        WeightedForgetLoss(torch.full((len(rows),), level), log_odds=True).gradient(
+            model, sites, rows, trained.tokenizer
+        )
+        for level in (1e-9, 4.0)
+    ]
+    assert found[0].gap == found[0].tokens == 0.0
+    assert all(not bool(gradient.any()) for gradient in found[0].gradients.values())
+    assert found[1].gap > 1.0
 
 
 def test_a_missed_level_gives_a_warning(trained: TextProblem):

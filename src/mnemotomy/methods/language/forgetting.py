@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from mnemotomy.core.progress import progress_bar
 from mnemotomy.curvature.weight_gradients import Matrices, taken
@@ -41,22 +42,25 @@ class WeightedForgetLoss:
     vanishes on what is best memorised, and is largest on what the model never learned.
 
     Attributes:
-        level: the mean loss per token to reach, in nats.
+        level: the mean loss per token to reach, in nats, of each example.
         log_odds: whether to divide.
     """
 
-    level: float
+    level: Float[Tensor, " n"]
     log_odds: bool
 
     def gradient(
         self, model: nn.Module, sites: Mapping[str, WeightAndBias], rows: Sequence[Encoded], tokenizer: Any
     ) -> Forgetting:
         """Run one forward and backward pass of ``rows``; the weights of the sites must require gradients."""
-        gap, tokens = 0.0, 0.0
+        gap, tokens, done = 0.0, 0.0, 0
+        levels = self.level[sorted(range(len(rows)), key=lambda index: len(rows[index].input_ids))]
         for found in _forwards(model, rows, tokenizer, "forgetting"):
             logs = found.log_probabilities()
-            gaps = (self.level + found.summed(logs.detach()) / found.lengths()).clamp_min(0.0)
-            effect = gaps[found.rows] / self.level
+            level = levels[done : done + found.examples].to(logs)
+            done += found.examples
+            gaps = (level + found.summed(logs.detach()) / found.lengths()).clamp_min(0.0)
+            effect = (gaps / level)[found.rows]
             weights = effect / (1.0 - logs.detach().exp() + FLOOR) if self.log_odds else effect
             gap, tokens = gap + float(gaps.sum()) / len(rows), tokens + float(effect.sum())
             if bool((weights > 0).any()):

@@ -94,6 +94,7 @@ class GradientMethod(Descent, LanguageMethod):
         return key([
             self.name, asdict(self), self.material(), problem.seed, asdict(problem.template),
             tokenizer_digest(problem.tokenizer), prints, device_of(model).type, examples,
+            *([] if problem.ending.counts else ["without end tokens"]),
         ])  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,6 +14,7 @@ from mnemotomy.core.errors import ConceptError, ModelError
 from mnemotomy.core.models import check_language_model
 from mnemotomy.core.modules import window_of
 from mnemotomy.methods.base import Method, Models
+from mnemotomy.methods.language.end_token import Ending, EndToken, ending
 from mnemotomy.text.encoding import MAX_LENGTH, Encoded, encode
 from mnemotomy.text.records import TextExample
 from mnemotomy.text.template import OPEN_UNLEARNING, Template
@@ -31,6 +33,7 @@ class TextProblem:
         pretrained: the model before it learned either set, for methods that use what it has learned since.
         seed: for everything a method draws at random.
         folder: for checkpoints and the log of gradient methods; an interrupted run resumes from there.
+        end_token: whether the end token is part of an answer; by default, if the model expects it (``end_token``).
 
     Raises:
         ConceptError: one of the sets is empty.
@@ -45,6 +48,7 @@ class TextProblem:
     pretrained: nn.Module | None = None
     seed: int = 0
     folder: Path | None = None
+    end_token: EndToken = "auto"
 
     def __post_init__(self) -> None:
         for name, examples in (("forget", self.forget), ("retain", self.retain)):
@@ -59,15 +63,23 @@ class TextProblem:
         """The most tokens to read of an example: no more than the model's window."""
         return min(MAX_LENGTH, window_of(self.model) or MAX_LENGTH)
 
+    @cached_property
+    def ending(self) -> Ending:
+        """Whether the end token is part of an answer."""
+        sets = (self.forget, self.retain)
+        return ending(self.model, self.tokenizer, sets, self.template, self.end_token, self.max_length)
+
 
 def sequences(problem: TextProblem, examples: Sequence[TextExample]) -> list[Encoded]:
-    """Every example as a row of tokens; labels are what the model should predict, including the answer's end token."""
-    return [encode(example, problem.tokenizer, problem.template, max_length=problem.max_length) for example in examples]
+    """Every example as a row of tokens; labels are what the model should predict, the end token if it counts."""
+    longest, ends = problem.max_length, problem.ending.counts
+    return [encode(one, problem.tokenizer, problem.template, max_length=longest, end_token=ends) for one in examples]
 
 
 def answered(problem: TextProblem, question: str, answer: str) -> Encoded:
     """A question with any answer, as a row of tokens."""
-    return encode(TextExample.of_question(question, answer), problem.tokenizer, problem.template)
+    example = TextExample.of_question(question, answer)
+    return encode(example, problem.tokenizer, problem.template, end_token=problem.ending.counts)
 
 
 class LanguageMethod(Method[TextProblem]):

@@ -51,7 +51,8 @@ class TwoSided(LanguageMethod):
         damping: δ, added to the eigenvalues of both factors in units of their means.
         steps: number of steps; the factors are computed once, before the first.
         repair: ρ.
-        level: the mean loss per token to reach, in nats; None to estimate it (``target_level.estimated_level``).
+        level: the mean loss per token to reach, in nats; None to estimate it (``target_level.estimated_level``), for
+            each answer by itself where the model was not trained on answers.
         log_odds: whether the first step uses the log-odds.
         factors: K-FAC, or EKFAC with a separate eigenvalue for each pair of eigenvectors.
         labels: of the Fisher matrix.
@@ -110,9 +111,9 @@ class TwoSided(LanguageMethod):
         ):
             run = _Run(self, problem, model, sites, level)
             run.run()
-            if run.now < level.start * (1.0 - WAYPOINT_TOLERANCE):
+            if run.now < run.goal * (1.0 - WAYPOINT_TOLERANCE):
                 warnings.warn(
-                    f"two-sided: the loss on the forget set has reached {run.now:.2f} of {level.start:.2f} nats; lower "
+                    f"two-sided: the loss on the forget set has reached {run.now:.2f} of {run.goal:.2f} nats; lower "
                     "damping, or raise steps or evaluations",
                     stacklevel=2,
                 )
@@ -145,19 +146,26 @@ class _Run(TwoSidedRun):
         super().__init__(method.steps, method.damping, method.repair)
         self.method, self.problem, self.model, self.level = method, problem, model, level
         self.forget = sequences(problem, problem.forget)
+        tried = some(problem.forget, method.search, problem.seed)
+        self.tried = sequences(problem, tried)
+        self.goal = float(level.of(tried).mean()) if level.answers else level.start
         drawn = some(problem.retain, method.read + method.repairing, problem.seed)
         read, self.retain = (sequences(problem, part) for part in (drawn[: method.read], drawn[-method.repairing :]))
-        self.tried = sequences(problem, some(problem.forget, method.search, problem.seed))
+        self.now = self._loss()
+        if self.now >= self.goal:  # before the factors, which take minutes
+            raise ConfigurationError(
+                f"two-sided: the loss on the forget set, {self.now:.2f} nats, has passed the level of "
+                f"{self.goal:.2f} already, so that nothing would change; give a higher level"
+            )
+        self.rises = {self.now: 0.0}  # the level has not risen before the edit
         settings = Curvature(method.labels, method.factors, problem.seed, method.smoothing)
         self.factors = settings.collect(model, sites, read, problem.tokenizer)
         self.sites = {name: sites[name] for name in self.factors.sites}  # drops sites that no text reaches
-        self.now = self._loss()
-        self.rises = {self.now: 0.0}  # the level has not risen before the edit
 
     def pull(self, number: int) -> Pull | None:
-        if self.now >= self.level.start:
+        if self.now >= self.goal:
             return None
-        level = self.level.start + self.rises[self.now]
+        level = self.level.of(self.problem.forget) + self.rises[self.now]
         below = WeightedForgetLoss(level, log_odds=self.method.log_odds and number == 0)
         forgetting = below.gradient(self.model, self.sites, self.forget, self.problem.tokenizer)
         share = 1.0 / (self.steps - number)
@@ -165,8 +173,8 @@ class _Run(TwoSidedRun):
 
         def aim(slope: float) -> Aim:
             return Aim(
-                self.now + share * (self.level.start - self.now),
-                self.level.start * (TOLERANCE if last else WAYPOINT_TOLERANCE),
+                self.now + share * (self.goal - self.now),
+                self.goal * (TOLERANCE if last else WAYPOINT_TOLERANCE),
                 self.method.evaluations,
                 share * forgetting.gap * forgetting.tokens / slope,
             )
