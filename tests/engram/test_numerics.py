@@ -184,6 +184,16 @@ def test_a_wrapper_makes_no_site_of_the_output_head(wrap: type[nn.Module]):
     assert all(torch.equal(total(wrapped, f"module.{s}", "a"), total(plain, s, "a")) for s in plain.readers)
 
 
+def test_ddp_makes_no_site_of_the_output_head(tmp_path: Path):
+    """A process group of one, over gloo; the moments are those of the model inside."""
+    distributed = torch.distributed
+    distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/group", rank=0, world_size=1)
+    try:
+        test_a_wrapper_makes_no_site_of_the_output_head(nn.parallel.DistributedDataParallel)
+    finally:
+        distributed.destroy_process_group()
+
+
 def test_an_adapter_is_refused():
     peft = pytest.importorskip("peft", reason="peft comes with the extra train")
     adapted = peft.get_peft_model(tiny_llama(), peft.LoraConfig(target_modules=["q_proj"]))

@@ -126,6 +126,33 @@ def subclassed() -> nn.Module:
     return layer
 
 
+class Packed(nn.Module):
+    """As AWQ's, GPTQ's and HQQ's layers are: a linear map of packed weights that is not an ``nn.Linear``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.in_features = self.out_features = 2
+        self.register_buffer("qweight", torch.zeros(2, 1, dtype=torch.int32))
+        self.scales = nn.Parameter(torch.ones(2))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x @ self.qweight.expand(2, 2).to(x) * self.scales
+
+
+class Int4Parameter(nn.Parameter):
+    """As bitsandbytes' ``Params4bit`` is: two numbers a byte, in a subclass of ``nn.Parameter``."""
+
+
+def four_bits() -> nn.Module:
+    layer = nn.Linear(2, 2)
+    layer.weight = Int4Parameter(torch.zeros(2, 1, dtype=torch.uint8), requires_grad=False)
+    return layer
+
+
+def dynamic_int8() -> nn.Module:
+    return torch.ao.nn.quantized.dynamic.Linear(2, 2)
+
+
 def old_spectral_norm() -> nn.Module:
     return nn.utils.spectral_norm(nn.Linear(2, 2))
 
@@ -134,6 +161,9 @@ NOT_PLAIN = {
     "integer": Integer,
     "float8": float8,
     "tensor subclass": subclassed,
+    "packed": Packed,
+    "4 bits": four_bits,
+    "dynamic int8": dynamic_int8,
     "weight norm": lambda: nn.utils.parametrizations.weight_norm(nn.Linear(2, 2)),
     "bias parametrised": lambda: nn.utils.parametrizations.weight_norm(nn.Linear(2, 2), "bias", dim=None),
     "spectral norm": old_spectral_norm,
@@ -145,6 +175,25 @@ NOT_PLAIN = {
 @pytest.mark.filterwarnings("ignore")
 def test_quantised_and_reparametrised_weights_are_not_offered(kind: str):
     assert all_sites(nn.ModuleList([NOT_PLAIN[kind](), nn.Linear(2, 2)])).keys() == {"1"}
+
+
+@pytest.mark.parametrize("kind", NOT_PLAIN)
+@pytest.mark.parametrize("selector", ["all-linear", "all", ["q_proj"], r"q_proj|.*\.q_proj"])
+@pytest.mark.filterwarnings("ignore")
+def test_a_selection_is_refused_where_some_of_it_is_quantised_or_reparametrised(kind: str, selector: Any):
+    """Left out, they would keep what the edit takes from the others."""
+    model = nn.ModuleList([nn.ModuleDict({"q_proj": one}) for one in (nn.Linear(2, 2), NOT_PLAIN[kind]())])
+    with pytest.raises(
+        SelectionError, match=r"1 of the 2 selected sites cannot be edited, '1.q_proj' first.*quantised"
+    ):
+        select_sites(model, selector)
+    assert list(select_sites(model, selector, layers=0)) == ["0.q_proj"]
+
+
+def test_a_module_around_a_linear_layer_is_left_to_it():
+    wrapper = nn.Sequential(nn.Linear(2, 2))
+    wrapper.in_features = wrapper.out_features = 2
+    assert list(select_sites(wrapper)) == ["0"]
 
 
 def test_positional_embeddings_that_take_no_indices_are_not_offered():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -18,7 +17,7 @@ from mnemotomy.methods.language.predictions import sequence_log_probabilities
 from mnemotomy.methods.language.problem import TextProblem, answered, sequences
 from mnemotomy.methods.language.target_level import answer_levels, estimated_level, losses, questions_level
 from mnemotomy.methods.language.two_sided import TwoSided
-from mnemotomy.text.batches import batches, padded
+from mnemotomy.text.batches import padded
 from mnemotomy.text.records import TextExample
 from mnemotomy.text.template import Template
 
@@ -76,15 +75,6 @@ def test_the_model_says_whether_answers_end(continuing: TextProblem, ending: Tex
         assert (eos in sequences(found, FACTS)[0].labels) == setting
     texts = replace(continuing, forget=[TextExample.of_text("Rome")], retain=[TextExample.of_text("Paris")])
     assert texts.ending.loss is None
-
-
-def test_batches_leave_the_end_token_out(continuing: TextProblem):
-    how: dict[str, Any] = {"template": continuing.template, "positions": "all"}
-    sizes = [
-        int(batches(continuing.tokenizer, FACTS[:1], end_token=ends, **how)[0]["attention_mask"].sum())
-        for ends in (True, False)
-    ]
-    assert sizes[0] == sizes[1] + 1
 
 
 def test_an_answers_level_is_its_probability_after_other_questions(continuing: TextProblem):

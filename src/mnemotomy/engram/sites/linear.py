@@ -15,6 +15,12 @@ class LinearSite(WeightAndBias):
         return LastDimension()
 
 
+class PackedLinearSite(LinearSite):
+    """A linear map without a weight of its own to write to, as quantised layers are: found, and refused."""
+
+    parameters = ()
+
+
 class TransposedLinearSite(WeightAndBias):
     """transformers' ``Conv1D``: GPT-2's linear layer, with the weight stored transposed."""
 

@@ -18,7 +18,7 @@ from mnemotomy.engram.sites.attention import PROJECTIONS, AttentionInputSite, At
 from mnemotomy.engram.sites.base import Site
 from mnemotomy.engram.sites.convolution import ConvolutionSite, TransposedConvolutionSite
 from mnemotomy.engram.sites.experts import ExpertSite, expert_sites, is_fused_experts
-from mnemotomy.engram.sites.linear import EmbeddingSite, LinearSite, TransposedLinearSite
+from mnemotomy.engram.sites.linear import EmbeddingSite, LinearSite, PackedLinearSite, TransposedLinearSite
 
 Selector = str | Sequence[str]
 
@@ -112,6 +112,8 @@ def _sites_of(name: str, module: nn.Module) -> list[Site]:
         return [EmbeddingSite(name, module)]
     if _is_transformers_conv1d(module):
         return [TransposedLinearSite(name, module)]
+    if _maps_features(module) and not any(_sites_of(name, inner) for inner in module.children()):
+        return [PackedLinearSite(name, module)]
     if type(module).__name__.endswith("Experts") and any(p.dim() == 3 for p in module.parameters(recurse=False)):
         warnings.warn(
             f"{name} is left out: the expert tensors of {type(module).__name__} have an unknown layout", stacklevel=4
@@ -122,7 +124,15 @@ def _sites_of(name: str, module: nn.Module) -> list[Site]:
 def _is_plain(site: Site) -> bool:
     """Whether it is neither quantised nor reparametrised: writing to the parameters changes the layer's output."""
     found = [owner._parameters.get(leaf) for owner, leaf in site.parameters]
-    return all(type(parameter) is nn.Parameter and parameter.dtype in DTYPES.values() for parameter in found)
+    return bool(found) and all(
+        type(parameter) is nn.Parameter and parameter.dtype in DTYPES.values() for parameter in found
+    )
+
+
+def _maps_features(module: nn.Module) -> bool:
+    """Whether it says that it is a linear map, as quantised layers that are not ``nn.Linear`` do (AWQ, GPTQ, HQQ)."""
+    names = (("in_features", "out_features"), ("infeatures", "outfeatures"))
+    return any(all(isinstance(getattr(module, one, None), int) for one in pair) for pair in names)
 
 
 def _takes_indices(module: nn.Embedding) -> bool:

@@ -75,7 +75,6 @@ class Collecting:
                     positions=self.positions,
                     batch_size=self.batch_size,
                     max_length=problem.max_length,
-                    end_token=problem.ending.counts,
                 ),
             )
 
