@@ -12,7 +12,7 @@ from mnemotomy.core.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from mnemotomy.audit.run import AuditOptions, audit
-    from mnemotomy.core.errors import MnemotomyError
+    from mnemotomy.core.errors import MnemotomyError, SurgeryWarning
     from mnemotomy.core.fingerprints import fingerprint
     from mnemotomy.core.models import load_model, load_tokenizer, save_model
     from mnemotomy.core.version import versions
@@ -25,10 +25,11 @@ if TYPE_CHECKING:
     from mnemotomy.engram.cut import ConditionCut, EnergyCut, FloatEpsCut, RankCut, RelativeCut
     from mnemotomy.engram.edit import Edit
     from mnemotomy.engram.engram import Engram
-    from mnemotomy.engram.filters import Balanced, Excess, Hard, Power, Ridge, Soft
+    from mnemotomy.engram.filters import Balanced, Excess, Hard, Power, Ridge, Soft, Steep
     from mnemotomy.engram.moments import Moments
     from mnemotomy.engram.recalibrate import recalibrate_, recalibrated
     from mnemotomy.engram.strength import erase, inject
+    from mnemotomy.forget.forgetting import ForgetOptions, forget
     from mnemotomy.metabolism.metabolize import Metabolized, metabolize
     from mnemotomy.metabolism.rlcp import RLCP, EngramStart, Training
     from mnemotomy.report import figures
@@ -42,16 +43,17 @@ if TYPE_CHECKING:
     from mnemotomy.training.fit import fit
 
 __all__ = [
-    "RLCP", "Answer", "Atlas", "AuditOptions", "Balanced", "CollectOptions", "ConditionCut", "Criteria",
-    "DenseFactStore", "Edit", "EnergyCut", "Engram", "EngramStart", "Excess", "Fact", "FactStore", "FloatEpsCut",
-    "Hard", "LoRA", "Metabolized", "MnemotomyError", "Moments", "Power", "PromptFormat", "RankCut", "Reader",
-    "RelativeCut", "Ridge", "Soft", "Split", "Table", "Template", "Training", "audit", "batches", "collect",
-    "criteria", "erase", "figures", "fingerprint", "fit", "inject", "load_digits", "load_model", "load_tokenizer",
-    "mean_hidden_encoder", "metabolize", "necessity", "null_state", "read_facts", "recalibrate_", "recalibrated",
-    "save_model", "sufficiency", "versions", "write_facts",
+    "Answer", "Atlas", "AuditOptions", "Balanced", "CollectOptions", "ConditionCut", "Criteria", "DenseFactStore",
+    "Edit", "EnergyCut", "Engram", "EngramStart", "Excess", "Fact", "FactStore", "FloatEpsCut", "ForgetOptions",
+    "Hard", "LoRA", "Metabolized", "MnemotomyError", "Moments", "Power", "PromptFormat", "RLCP", "RankCut", "Reader",
+    "RelativeCut", "Ridge", "Soft", "Split", "Steep", "SurgeryWarning", "Table", "Template", "Training", "audit",
+    "batches", "collect", "criteria", "erase", "figures", "fingerprint", "fit", "forget", "inject", "load_digits",
+    "load_model", "load_tokenizer", "mean_hidden_encoder", "metabolize", "necessity", "null_state", "read_facts",
+    "recalibrate_", "recalibrated", "save_model", "sufficiency", "versions", "write_facts",
 ]  # fmt: skip
 
 _HOMES = {
+    "forget.forgetting": ("ForgetOptions", "forget"),
     "audit.run": ("AuditOptions", "audit"),
     "engram.atlas": ("Atlas",),
     "engram.collect": ("CollectOptions", "collect"),
@@ -59,11 +61,11 @@ _HOMES = {
     "engram.cut": ("ConditionCut", "EnergyCut", "FloatEpsCut", "RankCut", "RelativeCut"),
     "engram.edit": ("Edit",),
     "engram.engram": ("Engram",),
-    "engram.filters": ("Balanced", "Excess", "Hard", "Power", "Ridge", "Soft"),
+    "engram.filters": ("Balanced", "Excess", "Hard", "Power", "Ridge", "Soft", "Steep"),
     "engram.moments": ("Moments",),
     "engram.recalibrate": ("recalibrate_", "recalibrated"),
     "engram.strength": ("erase", "inject"),
-    "core.errors": ("MnemotomyError",),
+    "core.errors": ("MnemotomyError", "SurgeryWarning"),
     "data.fact": ("Fact", "PromptFormat"),
     "data.fact_file": ("read_facts", "write_facts"),
     "metabolism.metabolize": ("Metabolized", "metabolize"),

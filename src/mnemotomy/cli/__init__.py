@@ -20,6 +20,7 @@ from mnemotomy.cli.edit import edit
 from mnemotomy.cli.evaluate import evaluate
 from mnemotomy.cli.extensions import add_extensions
 from mnemotomy.cli.facts import facts
+from mnemotomy.cli.forget import forget
 from mnemotomy.cli.metabolize import metabolize
 from mnemotomy.cli.methods import methods
 from mnemotomy.cli.outcome import one_line_warning
@@ -35,7 +36,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # plain text keeps the line breaks of the examples
 )
-for _command in (demo, collect, trace, apply, metabolize, unlearn, audit, evaluate, methods, ask, chat, doctor):
+for _command in (demo, forget, collect, trace, apply, metabolize, unlearn, audit, evaluate, methods, ask, chat, doctor):
     app.command()(_command)
 app.add_typer(edit, name="edit")
 app.add_typer(facts, name="facts")

@@ -56,6 +56,10 @@ def chat(
     template = TemplateSettings(system, date, plain=plain).made
     speakers = _speakers(model, edit, beside, template, tags, device)
     talk = _Talk(max_new_tokens, temperature, seed)
+    _converse(speakers, talk)
+
+
+def _converse(speakers: Sequence[_Speaker], talk: _Talk) -> None:
     try:
         for line in _lines():
             if line == QUIT:
@@ -67,6 +71,12 @@ def chat(
                 talk.answer(speakers, line)
     except (KeyboardInterrupt, EOFError):
         typer.echo()
+
+
+def talk_beside(before: nn.Module, after: nn.Module, tokenizer: Any, template: Template) -> None:
+    """Ask two models side by side until /quit, Ctrl-C or Ctrl-D."""
+    speakers = [_Speaker(title, one, tokenizer, template) for title, one in (("before", before), ("after", after))]
+    _converse(speakers, _Talk(200, 0.0, 0))
 
 
 @dataclass

@@ -19,7 +19,10 @@ RUINED = 1e3
 """Stands for a KL that is not finite."""
 
 LIMIT = 0.05
-"""The share of kept answers that a chosen edit may lose."""
+"""The share of kept answers' tokens that a chosen edit may lose, where any candidate forgets at so little cost."""
+
+FORGOTTEN = 0.25
+"""Of what was known, the share that may be left for such a candidate."""
 
 
 @dataclass(frozen=True)
@@ -37,10 +40,14 @@ class Tried:
         parts = (self.scores.forgotten(), kept(self.scores, before), math.exp(-self.scores.kl))
         return 0.0 if min(parts) <= 0.0 else len(parts) / sum(1.0 / part for part in parts)
 
+    def works(self, before: Scores) -> bool:
+        """Whether most is forgotten and at most ``LIMIT`` of the kept answers' tokens are lost."""
+        scores = self.scores
+        return scores is not None and scores.left <= FORGOTTEN and before.hits - scores.hits <= LIMIT
+
     def rank(self, before: Scores) -> tuple[bool, float]:
-        """What candidates are chosen by: those within ``LIMIT`` first, then by score."""
-        within = self.scores is not None and before.hits - self.scores.hits <= LIMIT
-        return within, self.score(before)
+        """What candidates are chosen by: those that work first, then by score."""
+        return self.works(before), self.score(before)
 
 
 def kept(scores: Scores, before: Scores) -> float:

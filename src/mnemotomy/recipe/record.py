@@ -69,9 +69,14 @@ def warn_of_size(source: str, model: nn.Module) -> None:
 
 
 def save_with_record(
-    model: nn.Module, tokenizer: Any, folder: Path, record: Mapping[str, Any], recipe: str | None = None
+    model: nn.Module,
+    tokenizer: Any,
+    folder: Path,
+    record: Mapping[str, Any],
+    recipe: str | None = None,
+    extra: Mapping[str, str] | None = None,
 ) -> None:
-    """Save a folder that ``from_pretrained`` loads, with the record and the card, all or nothing.
+    """Save a folder that ``from_pretrained`` loads, with the record, the card and ``extra`` texts, all or nothing.
 
     Raises:
         NonFiniteError: a weight is not finite.
@@ -83,10 +88,18 @@ def save_with_record(
             raise NonFiniteError(
                 f"{name!r} is NaN or infinite after the edit; choose a smaller strength or a coarser cut"
             )
-    prints = record["model"]
-    if prints["fingerprint_before"] == prints["fingerprint_after"]:
+    check_changed(record["model"]["fingerprint_before"], record["model"]["fingerprint_after"])
+    save_model(model, folder, tokenizer=tokenizer, extra={**beside(record, recipe), **(extra or {})})
+
+
+def check_changed(before: str, after: str) -> None:
+    """Refuse a model that is what it was.
+
+    Raises:
+        ConfigurationError: the fingerprints are equal.
+    """
+    if before == after:
         raise ConfigurationError(
             "nothing changed: every weight is what it was, so nothing was saved; choose a lower threshold, a larger "
             "strength, or, for two-sided, a higher level"
         )
-    save_model(model, folder, tokenizer=tokenizer, extra=beside(record, recipe))
