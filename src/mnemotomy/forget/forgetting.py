@@ -115,8 +115,8 @@ class Found:
         """Why the chosen candidate was chosen."""
         work = sum(one.works(self.before) for one in self.tried)
         limits = (
-            f"leaving at most {100 * FORGOTTEN:.0f} % of what was known and costing at most {100 * LIMIT:.0f} points of "
-            "the kept answers' tokens"
+            f"leaving at most {100 * FORGOTTEN:.0f} % of what was known and costing at most {100 * LIMIT:.0f} points "
+            "of the kept answers' tokens"
         )
         if not work:
             return f"the highest score; none of {len(self.tried)} candidates stays within the limits, {limits}"

@@ -79,10 +79,7 @@ def save_found(
 
 
 def _lines(found: Found) -> str:
-    rows = []
-    for one in found.request.retain:
-        rows.append(json.dumps(_row(one), ensure_ascii=False))
-    return "\n".join(rows) + "\n"
+    return "".join(json.dumps(_row(one), ensure_ascii=False) + "\n" for one in found.request.retain)
 
 
 def _row(one: TextExample) -> dict[str, Any]:

@@ -1,0 +1,120 @@
+"""Forgetting in one call, on a tiny Llama that knows the countries of three cities."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+from learned_cities import TEMPLATE, examples, known, trained
+
+import mnemotomy as mt
+from mnemotomy.core.errors import ConfigurationError
+from mnemotomy.forget.candidates import FIRST, Candidate
+from mnemotomy.forget.forgetting import Found, prepare
+from mnemotomy.forget.saving import save_found
+
+OPTIONS = mt.ForgetOptions(trials=6, template=TEMPLATE, two_sided=False, precision="no", progress=False)
+
+
+@pytest.fixture(scope="module")
+def found() -> Found:
+    model, tokenizer = trained()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", mt.SurgeryWarning)
+        return mt.forget(model, tokenizer, examples(["Kyoto"]), examples(["Paris", "Rome"]), OPTIONS)
+
+
+def test_it_forgets_and_leaves_the_model_as_it_was(found: Found) -> None:
+    model, _ = trained()
+    before = mt.fingerprint(model)
+    edited = found.edit.apply(model, tied="untie")
+    assert mt.fingerprint(model) == before
+    assert known(edited, examples(["Kyoto"])) < known(model, examples(["Kyoto"])) - 1.0
+    assert found.chosen.scores is not None
+    assert found.chosen.scores.left < found.before.left == 1.0
+
+
+def test_the_choice_is_the_best_of_what_was_tried(found: Found) -> None:
+    assert [one.candidate for one in found.tried] == list(FIRST[:6])
+    assert found.chosen.rank(found.before) == max(one.rank(found.before) for one in found.tried)
+    assert found.chosen.number in {one.number for one in found.pareto}
+
+
+def test_a_longer_search_repeats_a_shorter_one_and_resumes(tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    model, tokenizer = trained()
+    forget, retain = examples(["Kyoto"]), examples(["Paris", "Rome"])
+    kept = replace(OPTIONS, trials=14, study=tmp_path / "study.db")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", mt.SurgeryWarning)
+        whole = mt.forget(model, tokenizer, forget, retain, replace(OPTIONS, trials=15))
+        first = mt.forget(model, tokenizer, forget, retain, kept)
+        resumed = mt.forget(model, tokenizer, forget, retain, replace(kept, trials=15))
+    assert [one.candidate for one in whole.tried] == [one.candidate for one in resumed.tried]
+    assert resumed.tried[:14] == first.tried
+    assert resumed.chosen.rank(resumed.before) >= first.chosen.rank(first.before)
+
+
+def test_a_small_retain_set_is_topped_up_and_said() -> None:
+    from dataclasses import replace
+
+    model, tokenizer = trained()
+    options = replace(OPTIONS, positions="answer")
+    request = prepare(model, tokenizer, examples(["Kyoto"]), examples(["Rome"]), options)
+    (note,) = request.notes
+    assert "tokens for inputs of up to" in note
+    assert "texts that the model wrote were added" in note
+    assert len(request.retain) > 8
+
+
+def test_a_search_needs_a_trial() -> None:
+    from dataclasses import replace
+
+    model, tokenizer = trained()
+    with pytest.raises(ConfigurationError, match="at least 1 trial"):
+        mt.forget(model, tokenizer, examples(["Kyoto"]), examples(["Paris", "Rome"]), replace(OPTIONS, trials=0))
+
+
+def test_it_is_saved_as_a_model_an_adapter_and_an_edit(found: Found, tmp_path: Path) -> None:
+    model, tokenizer = trained()
+    source = tmp_path / "source"
+    mt.save_model(model, source, tokenizer=tokenizer)
+    about = {"source": str(source), "files": {"forget": {"forget.jsonl": "0" * 64}}}
+    expected = found.edit.apply(model, tied="untie")
+
+    record = save_found(found, model, tokenizer, tmp_path / "model", about)
+    loaded = mt.load_model(tmp_path / "model")
+    assert known(loaded, examples(["Kyoto"])) == pytest.approx(known(expected, examples(["Kyoto"])), abs=1e-4)
+    assert record["scores"]["after"]["left"] < 1.0
+    assert json.loads((tmp_path / "model" / "mnemotomy.json").read_text())["kind"] == "forget"
+    assert "left of what was known" in (tmp_path / "model" / "README.md").read_text()
+
+    from peft import PeftModel
+
+    record = save_found(found, model, tokenizer, tmp_path / "lora", about, as_="lora", rank=64)
+    adapted = PeftModel.from_pretrained(mt.load_model(source), str(tmp_path / "lora")).merge_and_unload()
+    assert record["adapter"]["error"] < 1e-3
+    for name, parameter in adapted.named_parameters():
+        torch.testing.assert_close(parameter, expected.get_parameter(name), rtol=1e-3, atol=1e-4)
+
+    save_found(found, model, tokenizer, tmp_path / "edit.safetensors", about, as_="edit")
+    edit = mt.Edit.load(tmp_path / "edit.safetensors")
+    torch.testing.assert_close(
+        dict(edit.apply(model, tied="untie").named_parameters()), dict(expected.named_parameters())
+    )
+
+
+@pytest.mark.parametrize(
+    ("candidate", "text"),
+    [
+        (Candidate(), "projector on μ > 0.5, with outputs, α = 1"),
+        (Candidate("paper", 0.0, False, 1.5, "mlp"), "the paper's μ, α = 1.5, mlp only"),
+        (Candidate("two-sided", 0.01), "two-sided, damping 0.01"),
+    ],
+)
+def test_a_candidate_says_what_it_is(candidate: Candidate, text: str) -> None:
+    assert str(candidate) == text
