@@ -46,10 +46,10 @@ __all__ = [
     "RLCP", "Answer", "Atlas", "AuditOptions", "Balanced", "CollectOptions", "ConditionCut", "Criteria",
     "DenseFactStore", "Edit", "EnergyCut", "Engram", "EngramStart", "Excess", "Fact", "FactStore", "FloatEpsCut",
     "ForgetOptions", "Hard", "LoRA", "Metabolized", "MnemotomyError", "Moments", "Power", "PromptFormat", "RankCut",
-    "Reader", "RelativeCut", "Ridge", "Soft", "Split", "Steep", "SurgeryWarning", "Table", "Template", "Training", "audit",
-    "batches", "collect", "criteria", "erase", "figures", "fingerprint", "fit", "forget", "inject", "load_digits",
-    "load_model", "load_tokenizer", "mean_hidden_encoder", "metabolize", "necessity", "null_state", "read_facts",
-    "recalibrate_", "recalibrated", "save_model", "sufficiency", "versions", "write_facts",
+    "Reader", "RelativeCut", "Ridge", "Soft", "Split", "Steep", "SurgeryWarning", "Table", "Template", "Training",
+    "audit", "batches", "collect", "criteria", "erase", "figures", "fingerprint", "fit", "forget", "inject",
+    "load_digits", "load_model", "load_tokenizer", "mean_hidden_encoder", "metabolize", "necessity", "null_state",
+    "read_facts", "recalibrate_", "recalibrated", "save_model", "sufficiency", "versions", "write_facts",
 ]  # fmt: skip
 
 _HOMES = {
