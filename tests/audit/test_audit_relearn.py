@@ -69,7 +69,7 @@ def test_relearning_brings_back_what_was_hidden_and_not_what_was_never_known(att
 
 
 @pytest.mark.parametrize(
-    "attack", [RelearnOne(), BenignUnrelated(), Quantised(), Pruned(), Noise()], ids=lambda o: o.name
+    "attack", [RelearnOne(), BenignUnrelated(), Quantised(torchao=False), Pruned(), Noise()], ids=lambda o: o.name
 )
 def test_what_was_never_known_does_not_come_from_changed_weights(attack: Changed):
     same, never = finding(attack, learned()[0], holdout=()), finding(attack, learned(False)[0], holdout=())
@@ -154,3 +154,9 @@ def test_quantising_rounds_the_transposed_layers_of_gpt2_too():
     wide, before = (one.transformer.h[0].mlp.c_fc.weight for one in (rounded, model))
     torch.testing.assert_close(wide, round_to_nearest(before.T, 4).T)
     assert not torch.equal(wide, before)
+
+
+def test_torchao_rounds_as_much_where_it_is_installed():
+    pytest.importorskip("torchao")
+    found = finding(Quantised(torchao=True), learned()[0], holdout=())
+    assert found.curves["after"]["8 bits, torchao"] == found.curves["after"]["8 bits"]

@@ -5,17 +5,18 @@ from __future__ import annotations
 import contextlib
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from torch import nn
+from transformers.utils import is_torchao_available
 
 from mnemotomy.audit.base import Case, Part, Reading
 from mnemotomy.audit.comparing import Measured, best
 from mnemotomy.audit.observing import answer_scores
 from mnemotomy.audit.registry import register
 from mnemotomy.audit.unknown import spread, unknown
-from mnemotomy.audit.weights import Teaching, pruned, quantised, taught, with_noise
+from mnemotomy.audit.weights import Teaching, pruned, quantised, quantised_by_torchao, taught, with_noise
 from mnemotomy.core.errors import NonFiniteError, TrainingError
 from mnemotomy.core.seeds import mix
 from mnemotomy.metrics.tofu.answers import exact_memorization
@@ -242,9 +243,11 @@ class Quantised(Changed):
 
     Attributes:
         bits: each of them.
+        torchao: also by torchao in 8 bits; by default if it is installed.
     """
 
     bits: tuple[int, ...] = (8, 4)
+    torchao: bool = field(default_factory=is_torchao_available)
     name: ClassVar[str] = "quantised"
     title: ClassVar[str] = "Weights in 8 and 4 bits"
     paper: ClassVar[str] = "Zhang et al. 2025, Failure of LLM Unlearning via Quantization, arXiv 2410.16454"
@@ -252,9 +255,11 @@ class Quantised(Changed):
     says: ClassVar[str] = "With rounded weights, it gets {after} of the answers ({before} before{floor})."
 
     def change(self, model: nn.Module, case: Case, note: Callable[[str, nn.Module], None]) -> None:
-        """By round to nearest."""
+        """By round to nearest, and as torchao serves models."""
         for bits in self.bits:
             note(f"{bits} bits", quantised(model, bits))
+        if self.torchao:
+            note("8 bits, torchao", quantised_by_torchao(model))
 
 
 @register

@@ -92,6 +92,19 @@ def quantised(model: nn.Module, bits: int) -> nn.Module:
     return _changed(model, lambda weight: round_to_nearest(weight, bits))
 
 
+def quantised_by_torchao(model: nn.Module) -> nn.Module:
+    """A copy with linear layers in 8 bits as torchao serves them; embedding and output head stay as they are.
+
+    Its 4 bits run on some GPUs only.
+    """
+    from torchao.quantization import Int8WeightOnlyConfig, quantize_
+
+    found = copy.deepcopy(model)
+    head = cast(Any, found).get_output_embeddings()
+    quantize_(found, Int8WeightOnlyConfig(), lambda one, _: isinstance(one, nn.Linear) and one is not head)
+    return found
+
+
 def pruned(model: nn.Module, share: float) -> nn.Module:
     """A copy without the smallest weights of each matrix."""
 
