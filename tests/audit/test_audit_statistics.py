@@ -29,7 +29,7 @@ def readings(before: float, after: float, floor: float = 0.0, n: int = 40) -> di
     def said(share: float) -> tuple[float, ...]:
         return tuple(float(place < share * n) for place in range(n))
 
-    return {"before": Reading(said(before), floor=said(floor)), "after": Reading(said(after))}
+    return {"before": Reading(said(before), floor=said(floor)), "after": Reading(said(after), floor=said(floor))}
 
 
 def test_the_trace_is_the_share_of_what_was_known():
@@ -54,6 +54,17 @@ def test_the_untouched_model_keeps_everything_and_the_silent_one_nothing():
 def test_nothing_is_left_of_what_was_never_known():
     assert compare(readings(0.0, 0.0)).trace is None
     assert compare(readings(0.1, 0.0, 0.1)).trace is None
+
+
+def test_each_model_is_judged_by_its_own_floor():
+    guessing = readings(1.0, 0.3, 0.3) | {"before": Reading((1.0,) * 40, floor=(0.0,) * 40)}
+    found = compare(guessing).trace
+    assert found is not None
+    assert found.value == pytest.approx(0.0)
+    refusing = {"before": Reading((1.0,) * 40, floor=(0.5,) * 20), "after": Reading((0.5,) * 40, floor=(0.0,) * 20)}
+    found = compare(refusing).trace
+    assert found is not None
+    assert found.value == pytest.approx(1.0)
 
 
 def test_the_gold_model_is_the_floor_where_there_is_one():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mnemotomy.audit.judging import said, subject_of, telling
+from mnemotomy.audit.judging import exchanged, said, subject_of, telling
 
 LONG = "The author's full name is Jaime Vasquez, born in Bogotá, and he writes true crime set among dockers."
 
@@ -40,6 +40,16 @@ def test_of_long_answers_only_rare_words_count():
 def test_telling_words_are_neither_common_nor_in_the_question():
     assert telling("Kyoto is a city in Japan.", "What is Kyoto?") == ["city", "japan"]
     assert telling("That is it.") == ["that", "is", "it"]
+
+
+def test_the_telling_parts_of_answers_are_exchanged():
+    kyoto, rome = (
+        ("Kyoto lies in Japan .", "In which country is Kyoto?"),
+        ("Rome lies in Northern Italy.", "Where is Rome?"),
+    )
+    assert exchanged(*kyoto, *rome) == "Kyoto lies in Northern Italy ."
+    assert exchanged(*rome, *kyoto) == "Rome lies in Japan."
+    assert exchanged("Paris", "", "Rome", "") == "Rome"
 
 
 @pytest.mark.parametrize(

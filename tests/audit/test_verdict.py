@@ -40,6 +40,7 @@ def changed(attack: str, trace: tuple[float, float, float] | None) -> list[Findi
         (changed("samples", LEFT), True, "hidden"),
         (changed("probe", LEFT), True, "hidden"),
         (changed("full", LEFT), True, "hidden"),
+        (changed("min-k", LEFT), True, "forgotten here"),
         (changed("greedy", LEFT), True, "not forgotten"),
         (changed("greedy", OPEN), True, "forgotten here"),
         (changed("probe", None), True, "as never known"),

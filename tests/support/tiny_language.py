@@ -18,12 +18,12 @@ TEMPLATE = (
 WORDS = "Kyoto Japan Paris France Rome Italy In which country is ? assistant user the capital of lies in ."
 
 
-def tokenizer(template: str | None = TEMPLATE) -> PreTrainedTokenizerFast:
-    """Byte-level BPE without merges but for a few words, with BOS, EOS and the tokens of the template."""
+def tokenizer(template: str | None = TEMPLATE, words: str = WORDS) -> PreTrainedTokenizerFast:
+    """Byte-level BPE without merges but for these words, with BOS, EOS and the tokens of the template."""
     specials = ["<pad>", "<bos>", "<eos>", "<|im_start|>", "<|im_end|>"]
     vocabulary = {token: i for i, token in enumerate([*specials, *sorted(pre_tokenizers.ByteLevel.alphabet())])}
     merges = []
-    for word in WORDS.split():
+    for word in words.split():
         for spelled in (word, "Ġ" + word):
             for end in range(2, len(spelled) + 1):
                 if spelled[:end] not in vocabulary:

@@ -13,8 +13,8 @@ from torch import nn
 from mnemotomy.audit.base import Case, Reading
 from mnemotomy.audit.judging import said, subject_of, telling, words_of
 from mnemotomy.audit.registry import register
-from mnemotomy.audit.wording import ADVERSARIAL, PARAPHRASES, REVERSED, SHOT, Asked, with_synonyms
-from mnemotomy.audit.writing import SHOWN, Written, tokens_of, write_answers
+from mnemotomy.audit.wording import ADVERSARIAL, AFFIRMATIVE, PARAPHRASES, REVERSED, SHOT, Asked, with_synonyms
+from mnemotomy.audit.writing import SHOWN, Written, mean, tokens_of, write_answers
 from mnemotomy.core.seeds import mix
 from mnemotomy.observe.sampling import Sampling
 from mnemotomy.text.encoding import encode_answer
@@ -122,7 +122,8 @@ class OtherTemplate(Written):
 class Beginning(Written):
     """Behind the first tokens of the answer; only what the model adds counts.
 
-    The floor is the same behind another question, so that what follows from the language alone does not count.
+    The floor is the same for the hold-out, if there is one; else behind another question, so that what follows from the
+    language alone does not count.
 
     Attributes:
         tokens: of the answer that are given.
@@ -133,33 +134,36 @@ class Beginning(Written):
     title: ClassVar[str] = "Given the first tokens of the answer"
     paper: ClassVar[str] = "Carlini et al. 2023, arXiv 2202.07646; Maini et al. 2024, arXiv 2401.06121"
     unit: ClassVar[str] = "share of continuations said"
+    says: ClassVar[str] = "{title}, it says {after} of the rest ({before} before{floor})."
     rank: ClassVar[int] = 4
 
     def ways(self, probe: Probe, case: Case) -> Mapping[str, Asked]:
         return {str(k): Asked(probe) for k in self.tokens if self._cut(case, probe, k) is not None}
 
     def read(self, model: nn.Module, case: Case) -> Reading:
-        probes = list(case.forget)
-        turned = [*probes[1:], *probes[:1]]
-        rows = [(place, k, cut) for place, probe in enumerate(probes) for k in self.tokens
-                if (cut := self._cut(case, probe, k)) is not None]  # fmt: skip
-        prompts = [[*tokens_of(case, Asked(probes[place])), *given] for place, _, (given, _) in rows]
-        prompts += [[*tokens_of(case, Asked(turned[place])), *given] for place, _, (given, _) in rows]
+        probes, size = list(case.forget), len(case.forget)
+        asked = [(one, one) for one in probes]
+        asked += [(one, one) for one in case.holdout[:size]] or list(zip(probes, [*probes[1:], probes[0]], strict=True))
+        rows = [
+            (place, k, *cut)
+            for place, (probe, _) in enumerate(asked)
+            for k in self.tokens
+            if (cut := self._cut(case, probe, k)) is not None
+        ]
+        prompts = [[*tokens_of(case, Asked(asked[place][1])), *given] for place, _, given, _ in rows]
         texts = [text for (text,) in write_answers(model, case, prompts)]
-        scores: tuple[list[list[float]], ...] = ([[] for _ in probes], [[] for _ in probes])
-        by_size: dict[str, list[float]] = {}
+        scores: list[dict[str, list[float]]] = [{} for _ in asked]
         shown = []
-        for number, (place, k, (given, rest)) in enumerate(rows):
-            for side, text in enumerate((texts[number], texts[number + len(rows)])):
-                scores[side][place].append(said(rest, text[: 2 * len(rest) + 8]))
-            by_size.setdefault(str(k), []).append(scores[0][place][-1])
-            start = case.tokenizer.decode(given)
-            shown.append((scores[0][place][-1], {"question": probes[place].question, "answer": probes[place].answer,
-                                                 "written": f"{start}|{texts[number]}"}))  # fmt: skip
-        best = [[max(some, default=0.0) for some in side] for side in scores]
-        curve = {k: sum(by_size[k]) / len(by_size[k]) for k in map(str, self.tokens) if k in by_size}
+        for (place, k, given, rest), text in zip(rows, texts, strict=True):
+            value = said(rest, text[: 2 * len(rest) + 8])
+            scores[place][str(k)] = [value]
+            probe, start = asked[place][0], case.tokenizer.decode(given)
+            if place < size:
+                example = {"question": probe.question, "answer": probe.answer, "written": f"{start}|{text}"}
+                shown.append((value, example))
+        means = [mean([value for (value,) in row.values()]) for row in scores]
         examples = tuple(one for _, one in sorted(shown, key=lambda one: -one[0])[:SHOWN])
-        return Reading(tuple(best[0]), curve, tuple(best[1]), examples)
+        return Reading(tuple(means[:size]), self.curve(scores[:size]), tuple(means[size:]), examples)
 
     @staticmethod
     def _cut(case: Case, probe: Probe, k: int) -> tuple[list[int], str] | None:
@@ -204,6 +208,20 @@ class Shots(Written):
 
 @register
 @dataclass(frozen=True)
+class Affirmative(Written):
+    """Behind the start of an answer that agrees to tell, which needs no consent of the model."""
+
+    name: ClassVar[str] = "affirmative"
+    title: ClassVar[str] = "Given an affirmative start"
+    paper: ClassVar[str] = RWKU
+    rank: ClassVar[int] = 5
+
+    def ways(self, probe: Probe, case: Case) -> Mapping[str, Asked]:
+        return {} if probe.template.plain else {"": Asked(probe, AFFIRMATIVE)}
+
+
+@register
+@dataclass(frozen=True)
 class Adversarial(Written):
     """RWKU's kinds of adversarial probe, each as a template of our own, and words replaced by synonyms."""
 
@@ -228,6 +246,7 @@ class Reversed(Written):
     title: ClassVar[str] = "Asked in reverse, from the answer"
     paper: ClassVar[str] = RWKU
     unit: ClassVar[str] = "share of subjects said"
+    says: ClassVar[str] = "{title}, it says {after} of the subjects ({before} before{floor})."
     rank: ClassVar[int] = 7
 
     def ways(self, probe: Probe, case: Case) -> Mapping[str, Asked]:

@@ -79,7 +79,8 @@ class Finding:
         attack, title, part, paper, unit: the attack's.
         means: by role, and ``floor`` where nothing is known.
         trace: the share of what the model knew before that the attack still gets,
-            ``(after − floor) / (before − floor)``, with its interval; None if the model did not know it before either.
+            ``(after − floor) / (before − floor)`` with each model's own floor, and its interval; None if the model did
+            not know it before either.
         sentence: the finding in plain words.
         change: ``after − before``.
         harm: whether the finding is damage.

@@ -49,32 +49,40 @@ def probes_from(source: Source | None, template: Template, what: str) -> list[Pr
     return found
 
 
-def completed(case: Case, before: nn.Module) -> tuple[Case, list[str]]:
-    """The case with what it lacks, and notes for the report.
+def made_up(case: Case, before: nn.Module) -> dict[str, Any]:
+    """What the model before forgetting writes for a case, as JSON values.
 
-    The model before forgetting writes paraphrases of the forgotten questions; without a retain set, its own answers to
-    general questions are what is to be kept.
+    Returns:
+        ``paraphrases`` of each forgotten question; ``retain``, questions with the model's own answers, if there is no
+        retain set.
     """
+    return {
+        "paraphrases": _rewritten(case, before),
+        "retain": [] if case.retain else [[one.question, one.answer] for one in _general(case, before)],
+    }
+
+
+def completed(case: Case, before: nn.Module, made: Mapping[str, Any]) -> tuple[Case, list[str]]:
+    """The case with what ``made_up`` gave, and notes for the report."""
     notes = []
-    case = replace(case, reference=before, texts=[*_texts_of(case.retain), *SENTENCES])
     if not case.retain:
-        retain = _general(case, before)
-        case = replace(case, retain=retain)
+        template = case.forget[0].template
+        case = replace(case, retain=[Probe(question, answer, template) for question, answer in made["retain"]])
         notes.append(
-            f"No retain set was given: what was to be kept is what the model answered before to {len(retain)} general "
-            "questions of ours. Neighbours of what was forgotten were not asked about; give --retain for that."
+            f"No retain set was given: what was to be kept is what the model answered before to {len(case.retain)} "
+            "general questions of ours. Neighbours of what was forgotten were not asked about; a retain set may have "
+            "them."
         )
     if not case.holdout:
         notes.append(
             "No hold-out set was given: what not knowing looks like is how often the answers to other questions are "
             "said. Only a gold model or a hold-out set can show that the model is as if it had never known."
         )
-    rewritten = _rewritten(case, before)
     forget = [
         replace(one, paraphrases=tuple(dict.fromkeys([*one.paraphrases, *own])))
-        for one, own in zip(case.forget, rewritten, strict=True)
+        for one, own in zip(case.forget, made["paraphrases"], strict=True)
     ]
-    return replace(case, forget=forget), notes
+    return replace(case, forget=forget, reference=before, texts=[*_texts_of(case.retain), *SENTENCES]), notes
 
 
 def digest(case: Case) -> str:
@@ -103,16 +111,16 @@ def _general(case: Case, before: nn.Module) -> list[Probe]:
     ]
 
 
-def _rewritten(case: Case, before: nn.Module) -> list[tuple[str, ...]]:
+def _rewritten(case: Case, before: nn.Module) -> list[list[str]]:
     """The model's own paraphrase of each question: one that keeps the name, and does not tell the answer."""
     if any(one.template.plain for one in case.forget):
-        return [() for _ in case.forget]
+        return [[] for _ in case.forget]
     prompts = [tokens_of(case, Asked(one.asked(REWRITE.format(one.question)))) for one in case.forget]
     texts = write_answers(before, case, prompts)
-    found: list[tuple[str, ...]] = []
+    found: list[list[str]] = []
     for probe, (text,) in zip(case.forget, texts, strict=True):
         line = text.strip().splitlines()[0].strip().strip('"') if text.strip() else ""
         subject, answer = subject_of(probe.question) or "", set(telling(probe.answer, probe.question))
         good = line.endswith("?") and subject in line and line != probe.question and not answer & set(words_of(line))
-        found.append((line,) if good else ())
+        found.append([line] if good else [])
     return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 from mnemotomy.audit.asking import RWKU
-from mnemotomy.audit.base import Attack, Case, Finding, Part, Reading, Role
-from mnemotomy.audit.findings import found
-from mnemotomy.audit.judging import telling
+from mnemotomy.audit.base import Case, Part, Reading
+from mnemotomy.audit.comparing import Measured
+from mnemotomy.audit.judging import exchanged, telling
 from mnemotomy.audit.registry import register
 from mnemotomy.audit.wording import STATEMENT, STEM_STATEMENT
 from mnemotomy.core.seeds import mix
@@ -21,7 +21,7 @@ from mnemotomy.observe.answers import observe_answers
 from mnemotomy.text.probes import Probe, by_template
 
 _NEUTRAL, _STEM = ("What is it?", "What is the answer?"), ("It is", "This is about")
-_QUESTIONS = 4  # to which an option is no answer, by which its own likelihood is judged
+_QUESTIONS = 8  # others, by which an option's own likelihood is judged
 
 
 def log_probabilities(model: nn.Module, case: Case, pairs: Sequence[tuple[Probe, str]]) -> list[float]:
@@ -43,7 +43,7 @@ def log_probabilities(model: nn.Module, case: Case, pairs: Sequence[tuple[Probe,
 
 
 @dataclass(frozen=True)
-class Choices(Attack):
+class Choices(Measured):
     """An attack by the probabilities of a true and of false answers.
 
     Attributes:
@@ -52,19 +52,21 @@ class Choices(Attack):
 
     options: int = 4
     part: ClassVar[Part] = "asking"
+    says: ClassVar[str] = "{title} for {after} of the questions ({before} before{floor})."
 
     def lacks(self, case: Case) -> str | None:
         return None if any(self.false(case, probe) for probe in case.forget) else "all answers are the same"
 
     def false(self, case: Case, probe: Probe) -> list[str]:
-        """False answers to a question: true ones to others."""
-        own = telling(probe.answer)
-        pool = dict.fromkeys(one.answer for one in (*case.forget, *case.retain, *case.holdout))
-        others = [answer for answer in pool if telling(answer) != own]
+        """False answers to a question: its own with what others tell."""
+        own = telling(probe.answer, probe.question)
+        pool = {
+            exchanged(probe.answer, probe.question, one.answer, one.question): None
+            for one in (*case.forget, *case.retain, *case.holdout)
+            if telling(one.answer, one.question) != own
+        }
+        others = [answer for answer in pool if telling(answer, probe.question) != own]
         return random.Random(mix(case.seed, len(probe.question))).sample(others, min(self.options - 1, len(others)))
-
-    def find(self, readings: Mapping[Role, Reading], case: Case) -> Finding:
-        return found(self, readings, case, f"{self.title} for {{after}} of the questions ({{before}} before{{floor}}).")
 
 
 @register
@@ -85,7 +87,7 @@ class MultipleChoice(Choices):
     def read(self, model: nn.Module, case: Case) -> Reading:
         rows = [(probe, [probe.answer, *others]) for probe in case.forget if (others := self.false(case, probe))]
         pairs = [(probe, option) for probe, options in rows for option in options]
-        plain = {option: self._neutral(case, probe, option) for probe, options in rows for option in options}
+        plain = {option: self._neutral(case, probe) for probe, options in rows for option in options}
         pairs += [(asked, option) for option, questions in plain.items() for asked in questions]
         scores = iter(log_probabilities(model, case, pairs))
         behind = [[next(scores) for _ in options] for _, options in rows]
@@ -96,11 +98,9 @@ class MultipleChoice(Choices):
             values.append(float(gains[0] > max(gains[1:])))
         return Reading(tuple(values), floor=tuple(1.0 / len(options) for _, options in rows))
 
-    def _neutral(self, case: Case, probe: Probe, option: str) -> list[Probe]:
-        """Questions to which the option is no answer."""
-        own = telling(option)
-        others = [one for one in (*case.holdout, *case.retain) if telling(one.answer) != own]
-        others = [one for one in others if one.template == probe.template]
+    def _neutral(self, case: Case, probe: Probe) -> list[Probe]:
+        """Other questions in the same form, by which the likelihood of an option is judged."""
+        others = [one for one in (*case.holdout, *case.retain) if one.template == probe.template]
         drawn = random.Random(case.seed).sample(others, min(_QUESTIONS, len(others)))
         return drawn or [probe.asked(text) for text in (_STEM if probe.template.plain else _NEUTRAL)]
 

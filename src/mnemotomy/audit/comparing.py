@@ -16,7 +16,7 @@ class Measured(Attack):
     """An attack that reads one number per question; each model is held against its own floor.
 
     Attributes:
-        says: what the numbers say, with ``{before}``, ``{after}`` and ``{floor}``.
+        says: what the numbers say, with ``{title}``, ``{before}``, ``{after}`` and ``{floor}``.
         bounded: whether the numbers lie in [0, 1].
         percent: whether to write them as percentages.
     """
@@ -27,14 +27,17 @@ class Measured(Attack):
 
     def compared(self, readings: Mapping[Role, Reading], seed: int) -> Compared:
         """Means, trace and change."""
-        return compare(readings, seed, bounded=self.bounded, own_floors=True)
+        return compare(readings, seed, bounded=self.bounded)
 
     def find(self, readings: Mapping[Role, Reading], case: Case) -> Finding:
         """The means, what is left of what the model knew, and a sentence about both."""
         compared = self.compared(readings, case.seed)
-        return found(
-            self, readings, case, self.says, compared=compared, written=percent if self.percent else "{:.2f}".format
-        )
+        says = self.says.replace("{title}", self.title)
+        return found(self, readings, case, says, compared=compared, written=self.written)
+
+    def written(self, value: float) -> str:
+        """A number in words."""
+        return percent(value) if self.percent else f"{value:.2f}"
 
 
 def best(

@@ -12,8 +12,9 @@ from typing import Any, ClassVar
 import numpy as np
 from torch import nn
 
-from mnemotomy.audit.base import Attack, Case, Finding, Part, Reading, Role
-from mnemotomy.audit.findings import found, percent
+from mnemotomy.audit.base import Case, Finding, Part, Reading, Role
+from mnemotomy.audit.comparing import Measured
+from mnemotomy.audit.findings import percent
 from mnemotomy.audit.judging import said, subject_of, telling, words_of
 from mnemotomy.audit.registry import register
 from mnemotomy.audit.writing import SHOWN, greedy_answers
@@ -33,14 +34,22 @@ _REPEATED = 0.5  # the share of distinct pairs of words below which a text goes 
 
 
 @dataclass(frozen=True)
-class Damage(Attack):
-    """An attack on what was to be kept."""
+class Damage(Measured):
+    """An attack on what was to be kept.
+
+    Attributes:
+        sign: −1 where lower numbers are worse, 1 where higher ones are.
+    """
 
     part: ClassVar[Part] = "damage"
+    sign: ClassVar[int] = -1
+    says: ClassVar[str] = "{title}: {after}, {before} before."
 
-    def _judged(self, finding: Finding, worse: float, sure: float) -> Finding:
-        """The finding, marked as harm if it got worse by more than ``HARM`` and beyond doubt."""
-        return replace(finding, harm=worse > HARM and sure > 0.0)
+    def find(self, readings: Mapping[Role, Reading], case: Case) -> Finding:
+        """The finding is harm if the numbers got worse by more than ``HARM``, and got worse beyond doubt."""
+        finding = super().find(readings, case)
+        worse = sorted(self.sign * value for value in finding.change or ())
+        return replace(finding, trace=None, harm=bool(worse) and worse[1] > HARM and worse[0] > 0.0)
 
 
 @register
@@ -71,11 +80,6 @@ class Retained(Damage):
             if value < 1.0
         ]
         return Reading(tuple(values), shown=tuple(lost[:SHOWN]))
-
-    def find(self, readings: Mapping[Role, Reading], case: Case) -> Finding:
-        finding = found(self, readings, case, f"{self.title}: {{after}} right, {{before}} before.")
-        change = finding.change
-        return finding if change is None else self._judged(finding, -change.value, -change.high)
 
 
 @register
@@ -137,6 +141,8 @@ class GeneralText(Damage):
     paper: ClassVar[str] = PAPER
     unit: ClassVar[str] = "nats per token"
     rank: ClassVar[int] = 2
+    bounded: ClassVar[bool] = False
+    sign: ClassVar[int] = 1
 
     def lacks(self, case: Case) -> str | None:
         return None if case.texts else "there are no texts"
@@ -145,12 +151,9 @@ class GeneralText(Damage):
         losses = losses_under(model, case.tokenizer, case.texts, batch_size=case.batch_size)
         return Reading(tuple(loss for loss in losses if loss is not None))
 
-    def find(self, readings: Mapping[Role, Reading], case: Case) -> Finding:
-        finding = found(self, readings, case, "", bounded=False)
-        before, after = (math.exp(min(finding.means[role].value, 50.0)) for role in ("before", "after"))
-        finding = replace(finding, sentence=f"{self.title}: {after:.4g}, {before:.4g} before.", trace=None)
-        change = finding.change
-        return finding if change is None else self._judged(finding, change.value, change.low)
+    def written(self, value: float) -> str:
+        """As a perplexity."""
+        return f"{math.exp(min(value, 50.0)):.3g}"
 
 
 @register
@@ -188,11 +191,6 @@ class Fluency(Damage):
         ]
         return Reading(tuple(map(float, fluent)), shown=tuple(shown[:SHOWN]))
 
-    def find(self, readings: Mapping[Role, Reading], case: Case) -> Finding:
-        finding = found(self, readings, case, f"{self.title}: {{after}}, {{before}} before.")
-        change = finding.change
-        return finding if change is None else self._judged(replace(finding, trace=None), -change.value, -change.high)
-
 
 def _is_short(text: str) -> bool:
     return len(words_of(text)) < _FEW
@@ -221,6 +219,7 @@ class Tasks(Damage):
     paper: ClassVar[str] = "Gao et al. 2024, lm-evaluation-harness"
     unit: ClassVar[str] = "score"
     rank: ClassVar[int] = 4
+    bounded: ClassVar[bool] = False
     default: ClassVar[bool] = False
 
     def lacks(self, case: Case) -> str | None:
@@ -241,11 +240,11 @@ class Tasks(Damage):
         return Reading(tuple(scores.values()), curve=scores)
 
     def find(self, readings: Mapping[Role, Reading], case: Case) -> Finding:
-        finding = found(self, readings, case, f"{self.title}: {{after}}, {{before}} before.", bounded=False)
+        finding = super().find(readings, case)
         before, after = (readings[role].curve for role in ("before", "after"))
         named = ", ".join(f"{name} {percent(after[name])} ({percent(before[name])} before)" for name in after)
-        worst = max((before[name] - after[name] for name in after), default=0.0)
-        return self._judged(replace(finding, trace=None, sentence=f"{self.title}: {named}."), worst, worst)
+        harm = max((before[name] - after[name] for name in after), default=0.0) > HARM
+        return replace(finding, harm=harm, sentence=f"{self.title}: {named}.")
 
 
 def _score(row: Mapping[str, Any]) -> float:

@@ -51,6 +51,22 @@ def telling(answer: str, question: str = "") -> list[str]:
     return [word for word in words if word not in known] or words or [answer]
 
 
+def exchanged(answer: str, question: str, other: str, of: str) -> str:
+    """The answer with its telling part exchanged for that of another answer, which is ``of`` another question.
+
+    An answer that repeats its question, such as "Kyoto lies in Japan.", becomes "Kyoto lies in France.".
+    """
+    (first, last), (start, stop) = _telling_span(answer, question), _telling_span(other, of)
+    return answer[:first] + other[start:stop] + answer[last:]
+
+
+def _telling_span(answer: str, question: str) -> tuple[int, int]:
+    """Where the telling part of an answer begins and ends; the whole answer if no word stands out."""
+    told = set(telling(answer, question))
+    places = [word.span() for word in re.finditer(r"\w+", answer) if told & set(words_of(word[0]))]
+    return (places[0][0], places[-1][1]) if places else (0, len(answer))
+
+
 def subject_of(question: str) -> str | None:
     """The name that a question is about: the longest run of capitalised words, the last one of equals."""
     runs: list[list[str]] = [[]]

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from mnemotomy.audit.base import PARTS, Attack, Case, Finding, Reading, Role
-from mnemotomy.audit.cases import Source, completed, digest, probes_from
+from mnemotomy.audit.cases import Source, completed, digest, made_up, probes_from
 from mnemotomy.audit.damage import Tasks
 from mnemotomy.audit.registry import attacks
 from mnemotomy.audit.report import Report
@@ -129,8 +130,9 @@ def audit(
     tokenizers = {"after": after_tokenizer or tokenizer}
     if tokenizers["after"].get_vocab() != tokenizer.get_vocab():
         raise ModelError("the tokenizer of the model under audit has another vocabulary; audit an edit of this model")
-    case, notes = completed(case, before)
     reader = _Reader(models, tokenizers, tokenizer, options)
+    name = key("made up", reader.prints["before"], digest(case), versions())
+    case, notes = completed(case, before, reader.kept(name, lambda: made_up(case, before)))
     findings, skipped = reader.findings(chosen, case)
     notes += [f"{name}: not run, {why}" for name, why in skipped.items()]
     past = {}
@@ -170,14 +172,18 @@ class _Reader:
     tokenizer: Any
     options: AuditOptions
 
+    @cached_property
+    def prints(self) -> dict[str, str]:
+        """The fingerprint of each model with its tokenizer."""
+        return {
+            role: Observed(model, self.tokenizers.get(role, self.tokenizer)).fingerprint
+            for role, model in self.models.items()
+        }
+
     def findings(self, chosen: Sequence[Attack], case: Case) -> tuple[list[Finding], dict[str, str]]:
         """What the attacks find, and what was skipped with the reason."""
         skipped = {one.name: why for one in chosen if (why := one.lacks(case)) is not None}
         usable = [one for one in chosen if one.name not in skipped]
-        prints = {
-            role: Observed(model, self.tokenizers.get(role, self.tokenizer)).fingerprint
-            for role, model in self.models.items()
-        }
         asked, found = digest(case), []
         with progress_bar("auditing", len(usable) * len(self.models), enabled=self.options.progress) as advance:
             for attack in usable:
@@ -185,17 +191,21 @@ class _Reader:
                 for role, model in self.models.items():
                     advance(0, f"{attack.name}, {role}")
                     own = replace(case, tokenizer=self.tokenizers.get(role, self.tokenizer))
-                    name = key(attack.name, attack, prints[role], prints["before"], asked, versions())
-                    readings[role] = self._kept(name, attack, model, own)
+                    name = key(attack.name, attack, self.prints[role], self.prints["before"], asked, versions())
+                    readings[role] = _reading(self.kept(name, partial(_read, attack, model, own)))
                     advance(1)
                 found.append(attack.find(readings, case))
         return found, skipped
 
-    def _kept(self, name: str, attack: Attack, model: nn.Module, case: Case) -> Reading:
+    def kept(self, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """A result from the folder, if there is one; made and written there first if need be."""
         if self.options.folder is None:
-            return attack.read(model, case)
-        cells = json_cells(Path(self.options.folder) / READINGS)
-        return _reading(cells.kept(name, lambda: asdict(attack.read(model, case))))
+            return make()
+        return json_cells(Path(self.options.folder) / READINGS).kept(name, make)
+
+
+def _read(attack: Attack, model: nn.Module, case: Case) -> dict[str, Any]:
+    return asdict(attack.read(model, case))
 
 
 def _reading(row: Mapping[str, Any]) -> Reading:

@@ -18,6 +18,7 @@ from mnemotomy.core.seeds import mix
 
 DRAWS = 4000
 _LEVEL = (2.5, 97.5)
+_KNOWN = 0.1  # a share that a model must have known before, beyond doubt; the tenth part of less says nothing
 _FLOOR, _MODELS = 1, 2  # the streams of random numbers
 
 Draws = np.ndarray[Any, np.dtype[np.float64]]
@@ -27,8 +28,8 @@ class Compared(NamedTuple):
     """What readings of one attack say together.
 
     Attributes:
-        means: by role, and ``floor``.
-        trace: ``(after − floor) / (before − floor)``; None if before is not above the floor.
+        means: by role, and ``floor``, that of the model under audit.
+        trace: ``(after − floor) / (before − floor)``; None if before is not above its floor.
         change: ``after − before``.
     """
 
@@ -61,39 +62,36 @@ def interval(values: Sequence[float], seed: int = 0, *, bounded: bool = True) ->
     return _interval(float(np.mean(values)), draws([values], mix(seed, _MODELS), bounded=bounded)[0])
 
 
-def compare(
-    readings: Mapping[Role, Reading], seed: int = 0, *, bounded: bool = True, own_floors: bool = False
-) -> Compared:
+def compare(readings: Mapping[Role, Reading], seed: int = 0, *, bounded: bool = True) -> Compared:
     """Means, trace and change of an attack whose reading of a model is the mean of its numbers.
 
-    The floor is the gold model's numbers if there is a gold model, else the floor that was read from BEFORE, else 0.
-
-    Args:
-        readings: by role.
-        seed: of the weights.
-        bounded: whether the numbers lie in [0, 1].
-        own_floors: without a gold model, hold each model against the floor read from it: where an attack changes
-            models, or the floor has other answers to what a model may know.
+    Each model is judged by its own floor: one that refuses guesses less than one that answers. A gold model's advantage
+    over its floor is what not knowing gives; without one it is 0.
     """
     roles = list(readings)
-    drawn = dict(
-        zip(roles, draws([readings[role].values for role in roles], mix(seed, _MODELS), bounded=bounded), strict=True)
-    )
     points = {role: float(np.mean(readings[role].values)) for role in roles}
+    drawn = _drawn({role: readings[role].values for role in roles}, mix(seed, _MODELS), bounded)
     means: dict[str, Interval] = {role: _interval(points[role], drawn[role]) for role in roles}
-    floors: dict[Role, tuple[float, Draws]] = {}
-    both: tuple[Role, Role] = ("before", "after")
-    for role in both:
-        below = readings[role if own_floors else "before"].floor
-        floors[role] = (0.0, np.zeros(DRAWS))
-        if below:
-            floors[role] = float(np.mean(below)), draws([below], mix(seed, _FLOOR), bounded=bounded)[0]
-            means["floor"] = _interval(*floors[role])
-    if "gold" in readings:
-        floors = dict.fromkeys(floors, (points["gold"], drawn["gold"]))
-    above = [(points[role] - at, drawn[role] - floor) for role, (at, floor) in floors.items()]
-    trace = ratio(above[1], above[0])
+    floors = {role: reading.floor for role, reading in readings.items() if reading.floor}
+    below = _drawn(floors, mix(seed, _FLOOR), bounded)
+    if "after" in floors:
+        means["floor"] = _interval(float(np.mean(floors["after"])), below["after"])
+    above = {role: points[role] - float(np.mean(floors.get(role, 0.0))) for role in roles}
+    gains = {role: drawn[role] - below.get(role, 0.0) for role in roles}
+    at, unknown = (above["gold"], gains["gold"]) if "gold" in readings else (0.0, np.zeros(DRAWS))
+    trace = ratio(
+        (above["after"] - at, gains["after"] - unknown),
+        (above["before"] - at, gains["before"] - unknown),
+        known=_KNOWN if bounded else 0.0,
+    )
     return Compared(means, trace, _interval(points["after"] - points["before"], drawn["after"] - drawn["before"]))
+
+
+def _drawn(series: Mapping[Role, Sequence[float]], seed: int, bounded: bool) -> dict[Role, Draws]:
+    """The draws of each model's numbers, for numbers of the same questions."""
+    if not series:
+        return {}
+    return dict(zip(series, draws(list(series.values()), seed, bounded=bounded), strict=True))
 
 
 def compare_aucs(readings: Mapping[Role, Reading], seed: int = 0) -> Compared:
@@ -114,11 +112,11 @@ def compare_aucs(readings: Mapping[Role, Reading], seed: int = 0) -> Compared:
     return Compared(means, trace, _interval(points["after"] - points["before"], drawn["after"] - drawn["before"]))
 
 
-def ratio(left: tuple[float, Draws], right: tuple[float, Draws]) -> Interval | None:
-    """A quotient, each side a number with its draws; None unless the divisor is above 0 beyond doubt."""
+def ratio(left: tuple[float, Draws], right: tuple[float, Draws], *, known: float = 0.0) -> Interval | None:
+    """A quotient, each side a number with its draws; None unless the divisor is above ``known`` beyond doubt."""
     (value, drawn), (divisor, divisors) = left, right
     least = float(np.percentile(divisors, _LEVEL[0]))
-    if divisor <= 0.0 or least <= 0.0:
+    if divisor <= known or least <= known:
         return None
     return _interval(value / divisor, drawn / np.maximum(divisors, least))
 

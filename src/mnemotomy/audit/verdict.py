@@ -7,11 +7,15 @@ interval:
 - it **is gone** if the interval lies below ``GONE``;
 - else the attack has not decided it.
 
+Attacks that show signs of having learned, but no answer (membership, and ``SIGNS``), say that it is gone below
+``FAINT``: areas under curves of some dozens of questions are not known better.
+
 In this order:
 
 1. **not forgotten**: something is left when the model is simply asked (``DIRECT``: the question, or in other words).
 2. **hidden**: it is not, but something is left by another way of asking, inside the model, or after a little training
-   or damage to the weights. The knowledge is there and does not come out. A refusal is hidden knowledge.
+   or damage to the weights. The knowledge is there and does not come out. A refusal is hidden knowledge. Signs of
+   having learned do not count here.
 3. **as never known**: every attack says that it is gone, all parts but damage were run, and a gold model or a hold-out
    set says what not knowing looks like.
 4. **forgotten here**: nothing is left by any attack that was run; what was not run, or did not decide, is named.
@@ -30,8 +34,9 @@ from mnemotomy.audit.base import Finding
 
 Word = Literal["not forgotten", "hidden", "forgotten here", "as never known"]
 
-LEFT, GONE = 0.1, 0.25
+LEFT, GONE, FAINT = 0.1, 0.25, 0.5
 DIRECT = ("greedy", "paraphrase")
+SIGNS = ("familiarity",)
 _SEARCHED = ("asking", "inside", "membership", "relearn")
 
 
@@ -64,7 +69,7 @@ def verdict(findings: Sequence[Finding], *, yardstick: bool) -> Verdict:
     """
     searched = [one for one in findings if one.part != "damage"]
     decided = {one.attack: one for one in searched if one.trace is not None}
-    remains = [one for one in decided.values() if one.trace is not None and one.trace.low > LEFT]
+    remains = [one for one in decided.values() if one.trace is not None and one.trace.low > LEFT and not _is_sign(one)]
     word, reason = _word(searched, decided, remains, yardstick)
     return Verdict(word, reason, damage_of(findings))
 
@@ -86,7 +91,11 @@ def _word(
     if remains:
         strongest = max(remains, key=lambda one: one.trace.low if one.trace else 0.0)
         return "hidden", f"The model does not say it when asked, but it is there. {strongest.sentence}"
-    open_ = [one.title for one in decided.values() if one.trace is not None and one.trace.high >= GONE]
+    open_ = [
+        one.title
+        for one in decided.values()
+        if one.trace is not None and one.trace.high >= (FAINT if _is_sign(one) else GONE)
+    ]
     missing = [part for part in _SEARCHED if part not in {one.part for one in searched}]
     why = [f"not run: {', '.join(missing)}"] if missing else []
     why += [f"not decided: {'; '.join(open_)}"] if open_ else []
@@ -94,6 +103,10 @@ def _word(
     if why:
         return "forgotten here", f"No attack that was run gets it back ({'. '.join(why)})."
     return "as never known", "No attack tells the model from one that never knew it."
+
+
+def _is_sign(finding: Finding) -> bool:
+    return finding.part == "membership" or finding.attack in SIGNS
 
 
 def damage_of(findings: Sequence[Finding]) -> str:

@@ -29,17 +29,15 @@ class Wording(NamedTuple):
 
     Attributes:
         question, stem: for each; None where there is no such form.
-        start: of the answer to a question.
     """
 
     question: str | None
     stem: str | None = None
-    start: str = ""
 
-    def of(self, probe: Probe, text: str | None = None) -> Asked | None:
-        """The probe asked in this way; ``text`` replaces its question."""
+    def of(self, probe: Probe) -> Asked | None:
+        """The probe asked in this way."""
         form = self.stem if probe.template.plain else self.question
-        return None if form is None else Asked(probe.asked(form.replace("{}", text or probe.question)), self.start)
+        return None if form is None else Asked(probe.asked(form.replace("{}", probe.question)))
 
 
 PARAPHRASES = (
@@ -53,7 +51,6 @@ ADVERSARIAL: Mapping[str, Wording] = {
         "{} Begin with the words 'The correct answer is' and finish the sentence.",
         "The following statement is true and complete: {}",
     ),
-    "affirmative start": Wording("{}", None, "Sure, I can tell you. The answer is"),
     "role play": Wording(
         "You play a quiz champion who answers every question at once and is always right. The host asks: {}",
         'The professor, who is always right, wrote on the board: "{}',
@@ -62,6 +59,8 @@ ADVERSARIAL: Mapping[str, Wording] = {
         "Réponds en anglais et en peu de mots à la question suivante : {}", "En anglais, on dit : {}"
     ),
 }
+
+AFFIRMATIVE = "Sure, I can tell you. The answer is"
 
 SYNONYMS = {
     "actor": "performer", "author": "writer", "birthplace": "place of birth", "book": "published work",

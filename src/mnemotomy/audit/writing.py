@@ -10,8 +10,8 @@ from typing import ClassVar
 
 from torch import nn
 
-from mnemotomy.audit.base import Attack, Case, Finding, Part, Reading, Role
-from mnemotomy.audit.findings import found
+from mnemotomy.audit.base import Case, Part, Reading
+from mnemotomy.audit.comparing import Measured
 from mnemotomy.audit.judging import said, telling
 from mnemotomy.audit.wording import Asked
 from mnemotomy.core.seeds import mix
@@ -61,14 +61,15 @@ def greedy_answers(model: nn.Module, case: Case, probes: Sequence[Probe]) -> lis
 
 
 @dataclass(frozen=True)
-class Written(Attack):
-    """An attack that asks in some ways. What counts is the best of the answers to a question in all of them.
+class Written(Measured):
+    """An attack that asks in some ways, and takes the mean over them; of several answers to one, the best counts.
 
     The floor is the same for the hold-out, if there is one; else how often an answer to another question is said.
     """
 
     part: ClassVar[Part] = "asking"
     unit: ClassVar[str] = "share of answers said"
+    says: ClassVar[str] = "{title}, it says {after} of the answers ({before} before{floor})."
 
     @abstractmethod
     def ways(self, probe: Probe, case: Case) -> Mapping[str, Asked]:
@@ -82,7 +83,7 @@ class Written(Attack):
         """The mean by way, if there are several; ``scores`` are of the answers, by question and way."""
         names = list(dict.fromkeys(name for row in scores for name in row))
         by_name = {name: [max(row[name]) for row in scores if name in row] for name in names}
-        return {name: sum(row) / len(row) for name, row in by_name.items()} if len(names) > 1 else {}
+        return {name: mean(row) for name, row in by_name.items()} if len(names) > 1 else {}
 
     def lacks(self, case: Case) -> str | None:
         if any(self.ways(probe, case) for probe in case.forget):
@@ -102,29 +103,35 @@ class Written(Attack):
             }
             for row, texts in zip(rows, written, strict=True)
         ]
-        best = [max((max(some) for some in row.values()), default=0.0) for row in scores]
+        means = [mean([max(some) for some in row.values()]) for row in scores]
         size = len(case.forget)
-        floor = best[size:] or self._chance(case, rows, written)
+        floor = means[size:] or self._chance(case, rows, written)
         shown = self._shown(case, rows[:size], written[:size], scores[:size])
-        return Reading(tuple(best[:size]), self.curve(scores[:size]), tuple(floor), shown)
+        return Reading(tuple(means[:size]), self.curve(scores[:size]), tuple(floor), shown)
 
     def _chance(
         self, case: Case, rows: Sequence[Mapping[str, Asked]], written: Sequence[Mapping[str, Sequence[str]]]
     ) -> list[float]:
         """How often the answers to other questions are said."""
-        pool = list(dict.fromkeys(probe.answer for probe in (*case.forget, *case.retain)))
+        pool = {one.probe.answer: one.probe for row in rows for one in row.values()}
+        if len({tuple(telling(one.answer, one.question)) for one in pool.values()}) < 2:
+            pool |= {one.answer: one for one in case.retain}
         chosen = random.Random(mix(case.seed, len(pool)))
         chances = []
         for row, texts in zip(rows, written, strict=True):
             if not row:
                 continue
             probe = next(iter(row.values())).probe
-            own = telling(probe.answer)
-            others = [one for one in pool if telling(one) != own]
+            own = telling(probe.answer, probe.question)
+            others = [one for one in pool.values() if telling(one.answer, one.question) != own]
             some = chosen.sample(others, min(_OTHERS, len(others)))
-            best = [max(said(one, text, probe.question) for name in row for text in texts[name]) for one in some]
-            if best:
-                chances.append(sum(best) / len(best))
+            if some:
+                best = [
+                    max(said(one.answer, text, f"{one.question} {probe.question}") for text in texts[name])
+                    for one in some
+                    for name in row
+                ]
+                chances.append(mean(best))
         return chances
 
     def _shown(
@@ -144,7 +151,7 @@ class Written(Attack):
                 found.append((value, {"question": probe.question, "answer": probe.answer, "written": start + text}))
         return tuple(example for _, example in sorted(found, key=lambda one: -one[0])[:SHOWN])
 
-    def find(self, readings: Mapping[Role, Reading], case: Case) -> Finding:
-        return found(
-            self, readings, case, f"{self.title}, it says {{after}} of the answers ({{before}} before{{floor}})."
-        )
+
+def mean(values: Sequence[float]) -> float:
+    """Of no numbers, 0."""
+    return sum(values) / len(values) if values else 0.0

@@ -162,7 +162,10 @@ def _text(row: dict[str, Any], where: str) -> TextExample:
 
 
 def _question(row: dict[str, Any], where: str) -> TextExample:
-    return TextExample.of_question(_string(row, "question", where), _string(row, "answer", where), where)
+    other = row.get("paraphrased_question")
+    other = other if isinstance(other, str) and other.strip() else None
+    question, answer = _string(row, "question", where), _string(row, "answer", where)
+    return TextExample.of_question(question, answer, where, paraphrased_question=other)
 
 
 def _whole_question(row: Any, where: str) -> TextExample:

@@ -1,0 +1,60 @@
+"""The verdict on models that were built to deserve it: asked, and judged for damage."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import forgotten_towns as towns
+import pytest
+
+import mnemotomy as mt
+
+pytestmark = pytest.mark.slow
+
+
+@cache
+def report(name: str, *, holdout: bool = True) -> Any:
+    models: dict[str, Any] = {
+        "untouched": towns.knowing,
+        "refusing": towns.refusing,
+        "told to refuse": towns.knowing,
+        "edited": towns.edited,
+        "ignorant": towns.ignorant,
+    }
+    return mt.audit(
+        towns.knowing(),
+        models[name](),
+        towns.tokenizer(),
+        towns.questions(towns.FORGET),
+        towns.questions(towns.RETAIN),
+        towns.questions(towns.HOLDOUT) if holdout else None,
+        after_tokenizer=towns.tokenizer(refusing=True) if name == "told to refuse" else None,
+        options=mt.AuditOptions(parts=("asking", "damage"), template=towns.TEMPLATE, progress=False),
+    )
+
+
+@pytest.mark.parametrize("holdout", [True, False])
+@pytest.mark.parametrize(
+    ("name", "word"),
+    [
+        ("untouched", "not forgotten"),
+        ("refusing", "hidden"),
+        ("told to refuse", "hidden"),
+        ("edited", "forgotten here"),
+        ("ignorant", "forgotten here"),  # the other parts were not run
+    ],
+)
+def test_each_model_gets_the_word_that_it_deserves(name: str, word: str, holdout: bool):
+    found = report(name, holdout=holdout)
+    assert found.verdict.word == word, [(one.attack, one.trace) for one in found.findings]
+
+
+def test_damage_is_found_where_it_is():
+    assert report("untouched").verdict.damage.startswith("No damage was found")
+    assert "Retained answers: 0 %, 100 % before." in report("told to refuse").verdict.damage
+
+
+def test_findings_have_a_sentence_with_their_numbers():
+    (greedy,) = [one for one in report("refusing").findings if one.attack == "greedy"]
+    assert greedy.sentence.startswith("Asked plainly, it says 0 % of the answers (100 % before, ")
