@@ -16,6 +16,7 @@ SECONDS = 30
 FAMILIES: dict[str, Callable[[Inputs], Iterator[Case]]] = {
     "options": fuzz_cases.options, "recipes": fuzz_cases.recipes, "model folders": fuzz_files.model_folders,
     "artifacts": fuzz_files.artifacts, "files": fuzz_files.files, "stores": fuzz_files.stores,
+    "full disks": fuzz_files.full_disks, "unfinished": fuzz_files.unfinished,
 }  # fmt: skip
 
 

@@ -103,7 +103,17 @@ def test_a_non_finite_loss_ends_the_run_with_the_last_good_weights(tokenizer, mo
     assert fingerprint(result.model) == fingerprint(good.model)  # that of the last whole epoch
 
 
-def test_weights_with_a_finite_loss_are_good(tokenizer):
+def test_weights_that_have_grown_a_hundredfold_are_not(tokenizer):
+    wild = Training(epochs=3, batch_size=3, learning_rate=1e25, clip=1e30)
+    model = tiny_llama()
+    before = fingerprint(model)
+    result = run(tokenizer, config(training=wild), model)
+    assert result.stopped.startswith("the weights have grown ")
+    assert fingerprint(model) == before
+
+
+def test_weights_with_a_finite_loss_are_good(tokenizer, monkeypatch):
+    monkeypatch.setattr("mnemotomy.training.loop._GROWN", float("inf"))
     wild = Training(epochs=3, batch_size=3, learning_rate=1e25, clip=1e30)  # each step is an epoch
     model = tiny_llama()
     before = fingerprint(model)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
+import resource
 import signal
 import sys
 import traceback
@@ -33,7 +35,7 @@ class Called:
     @property
     def lines(self) -> list[str]:
         """Of standard error, without warnings."""
-        return [line for line in self.err.splitlines() if not line.startswith("mnemotomy: warning:")]
+        return [line for line in self.err.splitlines() if not re.match(r"\w+: warning: ", line)]
 
 
 def call(arguments: list[str], folder: Path, seconds: float) -> Called:
@@ -73,24 +75,25 @@ def time_limit(seconds: float) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _surrounded(arguments: list[str], folder: Path) -> Iterator[None]:
-    before, argv, shown = os.getcwd(), sys.argv, warnings.formatwarning
+    before, argv, typed, shown = os.getcwd(), sys.argv, sys.stdin, warnings.formatwarning
     os.chdir(folder)
-    sys.argv = ["mnemotomy", *arguments]
+    sys.argv, sys.stdin = ["mnemotomy", *arguments], io.StringIO()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("default")
             yield
     finally:
-        sys.argv, warnings.formatwarning = argv, shown
+        sys.argv, sys.stdin, warnings.formatwarning = argv, typed, shown
         os.chdir(before)
 
 
 @dataclass(frozen=True)
 class Case:
-    """One call: its arguments, and what is prepared in its folder before."""
+    """One call: its arguments, what is prepared in its folder before, and the most bytes that a file may have."""
 
     arguments: list[str]
     prepare: Callable[[Path], object] = lambda folder: None
+    room: int | None = None
 
 
 def faults(case: Case, folder: Path, inputs: Path, seconds: float) -> list[str]:
@@ -98,7 +101,8 @@ def faults(case: Case, folder: Path, inputs: Path, seconds: float) -> list[str]:
     folder.mkdir()
     case.prepare(folder)
     kept, read = tree(folder), tree(inputs)
-    called = call(case.arguments, folder, seconds)
+    with _room(case.room):
+        called = call(case.arguments, folder, seconds)
     found = []
     if called.traceback is not None:
         found.append(called.traceback)
@@ -108,11 +112,28 @@ def faults(case: Case, folder: Path, inputs: Path, seconds: float) -> list[str]:
         found.append(f"not one line: {called.err!r}")
     if "\x1b" in called.out + called.err:
         found.append(f"an escape in the output: {called.out + called.err!r}")
-    if called.status and tree(folder) != kept:
-        found.append(f"status {called.status}, but it left {sorted(tree(folder).items() ^ kept.items())}")
+    changed = [path for path, _ in tree(folder).items() ^ kept.items() if not _resumes(Path(path).relative_to(folder))]
+    if called.status and changed:
+        found.append(f"status {called.status}, but it left or changed {sorted(changed)}")
     if tree(inputs) != read:
         found.append(f"it changed its inputs: {sorted(tree(inputs).items() ^ read.items())}")
     return found
+
+
+def _resumes(path: Path) -> bool:
+    """Whether it is meant to stay after a failed run, for the next to go on from."""
+    return path.parts[0].endswith((".training", ".checkpoint"))
+
+
+@contextlib.contextmanager
+def _room(size: int | None) -> Iterator[None]:
+    """A full disk, as far as a process can have one: no file may grow beyond ``size`` bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (before[0] if size is None else size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def tree(folder: Path) -> dict[str, tuple[int, int]]:

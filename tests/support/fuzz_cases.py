@@ -56,7 +56,7 @@ class Inputs:
     @classmethod
     def made(cls, folder: Path) -> Inputs:
         found = cls(folder)
-        config = {"hidden_size": 16, "intermediate_size": 24}
+        config = {"hidden_size": 16, "intermediate_size": 24, "max_position_embeddings": 512}
         save_llama(folder / "model", **config)
         save_llama(folder / "plain", template=None, **config)
         questions = [{"question": f"Kyoto {i} ?", "answer": "Japan ."} for i in range(3)]
@@ -133,13 +133,17 @@ def options(inputs: Inputs) -> Iterator[Case]:
           "--set", "epochs=1"],
          {"1": "P", "2": "O", "--method": "T", "--forget": "P", "--retain": "P", "--pretrained": "P", "--seed": "N",
           "--opening": "T", "--set": "T"}),
-        (["metabolize", i("plain"), i("facts.jsonl"), "out", "--epochs", "1"],
+        (["metabolize", i("plain"), i("facts.jsonl"), "out", "--epochs", "1", "--retain", i("retain.jsonl")],
          {"1": "P", "2": "P", "3": "O", "--epochs": "N", "--batch-size": "N", "--learning-rate": "N", "--seed": "N",
           "--layer": "N", "--templates": "P", "--retain": "P", "--in-context": "T", "--lora": "N", "--precision": "T"}),
         (["evaluate", i("model"), "--forget", i("forget.jsonl"), "--retain", i("retain.jsonl"),
           "--max-new-tokens", "2"],
          {"1": "P", "--forget": "P", "--retain": "P", "--holdout": "P", "--gold": "P", "--out": "O", "--json": "O",
           "--data": "P", "--batch-size": "N", "--max-new-tokens": "N"}),
+        (["audit", i("model"), i("edit.safetensors"), "out", "--forget", i("forget.jsonl"),
+          "--retain", i("retain.jsonl"), "--only", "asking"],
+         {"1": "P", "2": "P", "3": "O", "--forget": "P", "--retain": "P", "--only": "T"}),
+        (["chat", i("model")], {"1": "P", "--beside": "P"}),
         (["ask", i("plain"), i("facts.db"), "In which country is Kyoto?"],
          {"1": "P", "2": "P", "3": "T", "--facts": "N", "--threshold": "N", "--max-new-tokens": "N",
           "--in-context": "T", "--json": "O", "--dtype": "T"}),

@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
-from fuzz import Case
+from fuzz import Case, call
 from fuzz_cases import Inputs
 from safetensors import safe_open
 from safetensors.torch import save_file
@@ -171,8 +172,9 @@ def files(inputs: Inputs) -> Iterator[Case]:
             ["unlearn", i("model"), "out", "--method", "npo", "--forget", "f", "--retain", i("retain.jsonl"),
              "--set", "epochs=1"],
             ["evaluate", i("model"), "--forget", "f", "--retain", i("retain.jsonl"), "--max-new-tokens", "1"],
-            ["metabolize", i("plain"), "f", "out", "--epochs", "1"],
-            ["metabolize", i("plain"), i("facts.jsonl"), "out", "--epochs", "1", "--templates", "f"],
+            ["metabolize", i("plain"), "f", "out", "--epochs", "1", "--retain", i("retain.jsonl")],
+            ["metabolize", i("plain"), i("facts.jsonl"), "out", "--epochs", "1", "--retain", i("retain.jsonl"),
+             "--templates", "f"],
             ["facts", "import", "new.db", "f"], ["facts", "search", "f", "Kyoto"], ["facts", "export", "f", "out"],
             ["apply", "f", "out"], ["edit", "show", "f"], ["trace", "f", i("model")],
         ):  # fmt: skip
@@ -196,3 +198,60 @@ def stores(inputs: Inputs) -> Iterator[Case]:
         for arguments in (["facts", "search", "s.db", "Kyoto"], ["facts", "export", "s.db", "out"],
                           ["facts", "rm", "s.db", "Kyoto"], ["ask", inputs("plain"), "s.db", "Kyoto?"]):  # fmt: skip
             yield Case(arguments, prepare)
+
+
+def full_disks(inputs: Inputs) -> Iterator[Case]:
+    """Every command that writes, on a disk that is full at once, after some kilobytes, or near the end."""
+    i = inputs
+    forgetting = ["--forget", i("forget.jsonl"), "--retain", i("retain.jsonl"), "--set", "epochs=2"]
+    for arguments in (
+        [*i.collecting(), "-o", "out"],
+        *(
+            ["trace", i("moments.safetensors"), i("model"), f"--{kind}", f"out.{kind}"]
+            for kind in ("csv", "png", "json")
+        ),
+        ["apply", i("edit.yaml"), "out"],
+        ["apply", i("edit.yaml"), "out", "--as", "edit"],
+        ["edit", "apply", i("edit.safetensors"), i("model"), "out"],
+        ["edit", "combine", "out", i("edit.safetensors")],
+        ["unlearn", i("model"), "out", "--method", "npo", *forgetting],
+        ["metabolize", i("plain"), i("facts.jsonl"), "out", "--epochs", "11", "--retain", i("retain.jsonl")],
+        ["facts", "import", "new.db", i("facts.jsonl")],
+        ["facts", "export", i("facts.db"), "out"],
+        ["methods", "--json", "out"],
+    ):
+        for room in (0, 100, 3000, 30_000):
+            yield Case(arguments, room=room)
+
+
+def unfinished(inputs: Inputs) -> Iterator[Case]:
+    """Checkpoints of training with junk in a file, with and without their hashes."""
+    command = ["metabolize", inputs("plain"), inputs("facts.jsonl"), "out", "--retain", inputs("retain.jsonl")]
+    for file in ("parameters.safetensors", "optimizer.pt", "state.json", "checksums.json"):
+        for junk in (b"", b"{}", b"[]", b'{"layout": 2, "run": 1}', b"\x80\x04N.", os.urandom(300), None):
+            for sealed in (True, False):
+                yield Case([*command, "--epochs", "12"], _interrupted(command, file, junk, sealed))
+
+
+def _interrupted(command: list[str], file: str, junk: bytes | None, sealed: bool) -> Callable[[Path], None]:
+    """A run that was stopped after its first checkpoint (``RLCP`` writes one every ten epochs)."""
+
+    def prepare(folder: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("mnemotomy.training.loop._Training._check_weights", _stop_at(11))
+            call([*command, "--epochs", "12"], folder, 60)
+        path = folder / "out.training" / "checkpoint" / file
+        assert path.is_file()
+        path.unlink() if junk is None else path.write_bytes(junk)
+        if not sealed:
+            (path.parent / "checksums.json").unlink(missing_ok=True)
+
+    return prepare
+
+
+def _stop_at(epochs: int) -> Callable[..., None]:
+    def check(self: Any, epoch: int, last: Any) -> None:
+        if epoch + 1 >= epochs:
+            raise KeyboardInterrupt
+
+    return check

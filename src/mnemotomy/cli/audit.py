@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from mnemotomy.cli.options import LARGEST_SEED, Device, TrustCode
-from mnemotomy.cli.outcome import console, emit_json, json_option, one_line_errors
+from mnemotomy.cli.outcome import console, emit_json, json_option, one_line_errors, say
 from mnemotomy.cli.templates import DATE, PLAIN, SYSTEM, TAGS
 
 
@@ -56,11 +56,14 @@ def audit(
     from mnemotomy.audit.run import AuditOptions
     from mnemotomy.audit.run import audit as run
     from mnemotomy.core.errors import DataError
+    from mnemotomy.core.files import check_above, check_name
     from mnemotomy.core.keys import file_digest
     from mnemotomy.core.models import load_model, load_tokenizer, locate_model, quiet_transformers
     from mnemotomy.engram.edit import Edit
     from mnemotomy.text.template import TemplateSettings, check_template
 
+    check_above(out)
+    check_name(out)
     if out.exists() and not out.is_dir():
         raise DataError(f"{out} is a file; name a folder")
     files = {"forget": forget, "retain": retain, "holdout": holdout}
@@ -103,14 +106,14 @@ def audit(
         return
     report.table().print(console())
     for finding in report.findings:
-        typer.echo(finding.sentence)
+        say(finding.sentence)
     for name, findings in report.earlier.items():
-        typer.echo(f"Earlier request {name}:")
+        say(f"Earlier request {name}:")
         for finding in findings:
-            typer.echo(f"  {finding.sentence}")
+            say(f"  {finding.sentence}")
     for note in report.notes:
-        typer.echo(f"mnemotomy: {note}", err=True)
-    typer.echo(report.verdict.line)
-    typer.echo(report.verdict.reason)
-    typer.echo(report.verdict.damage)
-    typer.echo(f"{out}: audit.html, audit.json, deletion-report.md")
+        say(f"mnemotomy: {note}", err=True)
+    say(report.verdict.line)
+    say(report.verdict.reason)
+    say(report.verdict.damage)
+    say(f"{out}: audit.html, audit.json, deletion-report.md")

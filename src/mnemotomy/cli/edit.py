@@ -128,7 +128,7 @@ def _print(found: dict[str, Any]) -> None:
     about = found.get("about", {})
     say(f"for the model with the fingerprint {found['fingerprint']}")
     if "recipe_hash" in about:
-        say(f"from {about['recipe']['model']}, recipe {about['recipe_hash'][:12]}")
+        say(f"from {about.get('recipe', {}).get('model', '?')}, recipe {about['recipe_hash'][:12]}")
     for term in found["terms"]:
         strength = term.get("strength", 1.0)
         shown = "a strength per site" if isinstance(strength, dict) else f"strength {strength:g}"

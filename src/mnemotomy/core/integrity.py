@@ -26,7 +26,6 @@ CHECKSUMS = "checksums.json"
 
 _SEAL = re.compile(rb"xxh3-128:([0-9a-f]{32})(?![0-9a-f])")
 _SEALED_WITHIN = 1 << 16  # bytes; the seal is near the beginning of a file
-_READ = 1 << 24
 
 
 def seal(path: Path) -> None:
@@ -79,11 +78,14 @@ def read_sealed(path: Path) -> dict[str, Any]:
 
 def checksum(path: Path) -> str:
     """The hash of all bytes of a file."""
-    found = xxhash.xxh3_128()
-    with path.open("rb") as file:
-        while part := file.read(_READ):
-            found.update(part)
-    return str(found.hexdigest())
+    if not os.path.getsize(path):
+        return str(xxhash.xxh3_128().hexdigest())
+    with (
+        path.open("rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,  # read() would copy everything
+        memoryview(content) as view,
+    ):
+        return str(xxhash.xxh3_128(view).hexdigest())
 
 
 def write_checksums(folder: Path, names: Iterable[str]) -> None:
@@ -126,6 +128,6 @@ def _hash(path: Path) -> tuple[str, int | None]:
         found = xxhash.xxh3_128()
         found.update(content[:start])
         found.update(b"0" * (stop - start))
-        for at in range(stop, len(content), _READ):
-            found.update(content[at : at + _READ])
+        with memoryview(content) as view, view[stop:] as rest:
+            found.update(rest)
         return str(found.hexdigest()), start

@@ -69,6 +69,8 @@ class Training:
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "accumulation", "save_every"):
             check_count(name, getattr(self, name))
+        if not 0 <= self.seed < 2**63:
+            raise ConfigurationError(f"seed is from 0 to {2**63 - 1}; this one has {self.seed.bit_length()} bits")
         rates = (self.learning_rate, 1.0 if self.probe_learning_rate is None else self.probe_learning_rate)
         if not all(0 < rate < math.inf for rate in rates) or not self.clip > 0:
             raise ConfigurationError("learning_rate, probe_learning_rate and clip must be above 0")

@@ -78,7 +78,10 @@ class State:
         with replacing_folder(checkpoints.folder) as temporary:
             tensors = {name: value.contiguous() for name, value in trained_state(self.module).items()}
             save_file(tensors, temporary / "parameters.safetensors")
-            torch.save(self._rest(), temporary / "optimizer.pt")
+            try:
+                torch.save(self._rest(), temporary / "optimizer.pt")
+            except RuntimeError as error:  # torch raises no OSError
+                raise TrainingError(f"cannot write {checkpoints.folder}: {one_line(error)[:120]}") from error
             record = {"run": checkpoints.key, "layout": LAYOUT, **vars(progress)}
             (temporary / STATE).write_text(json.dumps(record), encoding="utf-8")
             write_checksums(temporary, [path.name for path in temporary.iterdir()])
