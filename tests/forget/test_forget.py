@@ -14,7 +14,7 @@ import mnemotomy as mt
 from mnemotomy.core.errors import ConfigurationError
 from mnemotomy.forget.candidates import FIRST, Candidate
 from mnemotomy.forget.forgetting import Found, prepare
-from mnemotomy.forget.saving import save_found
+from mnemotomy.recipe.forgotten import save_found
 
 OPTIONS = mt.ForgetOptions(trials=6, template=TEMPLATE, two_sided=False, precision="no", progress=False)
 

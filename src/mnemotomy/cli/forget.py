@@ -172,7 +172,7 @@ class _Session:
         Raises:
             ConfigurationError: it would ruin the model or forgets little, and is not forced.
         """
-        from mnemotomy.forget.saving import save_found
+        from mnemotomy.recipe.forgotten import save_found
 
         if self.found.concerns and not force:
             raise ConfigurationError(
