@@ -6,11 +6,13 @@ Names are imported when they are first used: ``import mnemotomy`` loads neither 
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
 from mnemotomy.core.version import __version__ as __version__
 
+TYPE_CHECKING = False  # importing typing takes longer than all else here: time in which Ctrl-C is a traceback
 if TYPE_CHECKING:
+    from typing import Any
+
     from mnemotomy.audit.run import AuditOptions, audit
     from mnemotomy.core.errors import MnemotomyError, SurgeryWarning
     from mnemotomy.core.fingerprints import fingerprint

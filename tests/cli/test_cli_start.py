@@ -86,3 +86,25 @@ def test_nothing_asked_for_shows_the_help(monkeypatch: pytest.MonkeyPatch, capsy
     with pytest.raises(SystemExit):
         main()
     assert "Commands:" in capsys.readouterr().err
+
+
+def test_an_interruption_outside_any_command_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("warnings.formatwarning", warnings.formatwarning)  # main replaces it
+    monkeypatch.setattr("sys.argv", ["mnemotomy", "methods"])
+    monkeypatch.setattr("typer.core.TyperGroup.invoke", interrupted)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert (ended.value.code, capsys.readouterr().err) == (130, "mnemotomy: interrupted\n")
+
+
+def test_the_package_imports_nothing_before_the_command_begins() -> None:
+    code = "import sys; before = set(sys.modules); import mnemotomy; print(len(set(sys.modules) - before))"
+    done = subprocess.run(
+        [sys.executable, "-Ic", f"import sys; sys.path[:0] = {sys.path!r}; {code}"], capture_output=True
+    )
+    assert int(done.stdout) <= 8, done

@@ -23,7 +23,7 @@ from mnemotomy.cli.facts import facts
 from mnemotomy.cli.forget import forget
 from mnemotomy.cli.metabolize import metabolize
 from mnemotomy.cli.methods import methods
-from mnemotomy.cli.outcome import one_line_warning
+from mnemotomy.cli.outcome import INTERRUPTED, SAID, one_line_warning
 from mnemotomy.cli.trace import trace
 from mnemotomy.cli.unlearn import unlearn
 from mnemotomy.core.printable import one_line
@@ -66,8 +66,11 @@ def _mnemotomy(
 def main() -> None:
     """The command ``mnemotomy``. Exits with 0, with 2 and one line on standard error, or with 130 after Ctrl-C."""
     warnings.formatwarning = one_line_warning
+    SAID.clear()
     try:
         status = app(prog_name="mnemotomy", standalone_mode=False)
+        if status == INTERRUPTED and not SAID:
+            typer.echo("mnemotomy: interrupted", err=True)
     except _UsageError as error:  # typer itself would print four lines
         message = error.format_message()
         if not message.startswith("Usage:"):  # without a command, the message is the help

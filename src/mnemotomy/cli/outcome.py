@@ -102,6 +102,11 @@ def _is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or named or "can't allocate memory" in str(error)
 
 
+SAID: list[str] = []
+"""The errors that have been printed: typer gives an interruption outside any command the same status."""
+
+
 def _exit(message: str, status: int) -> typer.Exit:
+    SAID.append(message)
     typer.echo(f"mnemotomy: {one_line(message)}", err=True)
     return typer.Exit(status)

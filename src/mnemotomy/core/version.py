@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import platform
-
 __version__ = "0.1.0"
 
 
 def versions() -> dict[str, str]:
     """What to record with a result so that it can be reproduced."""
+    import platform
+
     import safetensors
     import torch
     import transformers
