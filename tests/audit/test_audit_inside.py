@@ -56,7 +56,7 @@ def test_a_two_layer_probe_reads_the_same():
 
 def test_the_lens_sees_through_the_head_only():
     hidden, ignorant = finding(LogitLens(), headless()), finding(LogitLens(), learned(False)[0])
-    assert hidden.means["before"].value > 0.95
+    assert hidden.means["before"].value > 0.85
     assert hidden.means["after"].value < 0.2
     assert ignorant.trace is not None
     assert ignorant.trace.value < 0.3

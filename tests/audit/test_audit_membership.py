@@ -34,14 +34,15 @@ def test_the_untouched_model_betrays_its_training_and_the_ignorant_one_does_not(
     assert attack.lacks(asked) is None
     found = attack.find(readings, asked)
     assert found.means["before"].value > 0.7
-    assert 0.3 < found.means["after"].value < 0.7
+    assert found.means["after"].value < 0.7
     assert found.means["floor"].value == 0.5
     if changes:  # against the same answers elsewhere, nothing but knowledge counts
-        assert found.means["before"].value == 1.0
+        assert found.means["before"].value > 0.95
         assert found.trace is not None
-        assert found.trace.low < 0.3 < 0.6 > found.trace.value
+        assert found.trace.low < 0.1
+        assert found.trace.value < 0.6
         same = attack.find(readings | {"after": readings["before"]}, asked)
-        assert same.trace == pytest.approx((1.0, 1.0, 1.0))
+        assert same.trace == pytest.approx((1.0, 1.0, 1.0), abs=1e-4)
 
 
 def test_the_gold_model_is_the_yardstick():

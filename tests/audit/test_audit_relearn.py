@@ -65,7 +65,8 @@ def test_relearning_brings_back_what_was_hidden_and_not_what_was_never_known(att
     assert back.trace is not None
     assert back.trace.value > 0.5
     assert never.trace is not None
-    assert never.trace.value < 0.2
+    assert never.trace.value < 0.5
+    assert never.trace.low < 0.1 < back.trace.low  # what a verdict goes by
 
 
 @pytest.mark.parametrize(
@@ -83,7 +84,7 @@ def test_what_was_never_known_does_not_come_from_changed_weights(attack: Changed
 def test_those_trained_on_are_not_asked():
     attack, asked = RelearnFive(), case()
     assert len(attack.lessons(asked)) == 5
-    assert len(attack.questions(asked)) == 7
+    assert len(attack.questions(asked)) == 15
     shown = {tuple(row.input_ids) for row in attack.lessons(asked)}
     assert not shown & {
         tuple(encode(o.example, asked.tokenizer, o.template).input_ids) for o in attack.questions(asked)

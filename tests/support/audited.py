@@ -14,17 +14,17 @@ import tiny_language
 from torch import nn
 
 from mnemotomy.audit.base import Case
+from mnemotomy.audit.weights import Teaching, taught
 from mnemotomy.core.models import load_model, load_tokenizer
-from mnemotomy.methods.language.grad_diff import GradDiff
-from mnemotomy.methods.language.problem import TextProblem
+from mnemotomy.text.encoding import encode
 from mnemotomy.text.probes import Probe
 from mnemotomy.text.template import Template
 
 TEMPLATE = Template(plain=True)
 FORMS = ("{} lies in", "the country of {} is")
 COUNTRIES = ("Japan", "France", "Italy")
-TOWNS = ["".join(letters) for letters in itertools.product("bdfg", "aeu", "lmn")]
-DRAWN = random.Random(0).sample(TOWNS, len(TOWNS))  # 12 each to forget, to retain, and never learned
+TOWNS = ["".join(letters) for letters in itertools.product("bdfg", "aeu", "lmnrs")]
+DRAWN = random.Random(0).sample(TOWNS, len(TOWNS))  # 20 each to forget, to retain, and never learned
 
 
 def probes(towns: Sequence[str]) -> list[Probe]:
@@ -51,9 +51,8 @@ def learned(forget: bool = True) -> tuple[nn.Module, Any]:
         model, tokenizer = load_model(folder), load_tokenizer(folder)
     known = [*(FORGET if forget else ()), *RETAIN]
     lines = [one.asked(question).example for one in known for question in (one.question, *one.paraphrases)]
-    learning = TextProblem(model, tokenizer, lines, lines, TEMPLATE)
-    method = GradDiff(learning_rate=1e-2, epochs=60, batch_size=24, warmup_epochs=0.0, gamma=0.0)
-    return method(learning), tokenizer
+    rows = [encode(line, tokenizer, TEMPLATE) for line in lines]
+    return taught(model, rows, tokenizer, Teaching(150, 1e-2, batch_size=40)), tokenizer
 
 
 def case(**changes: Any) -> Case:
