@@ -111,8 +111,8 @@ def test_it_is_saved_as_a_model_an_adapter_and_an_edit(found: Found, tmp_path: P
 @pytest.mark.parametrize(
     ("candidate", "text"),
     [
-        (Candidate(), "projector on μ > 0.5, with outputs, α = 1"),
-        (Candidate("paper", 0.0, False, 1.5, "mlp"), "the paper's μ, α = 1.5, mlp only"),
+        (Candidate(), "projector on μ > 0.5, with outputs, α = 1, upper two thirds of the blocks"),
+        (Candidate("paper", 0.0, False, 1.5, "mlp", "all"), "the paper's μ, α = 1.5, mlp only, all blocks"),
         (Candidate("two-sided", 0.01), "two-sided, damping 0.01"),
     ],
 )

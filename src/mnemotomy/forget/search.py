@@ -115,12 +115,12 @@ class Search:
             advance(min(len(done), self.trials))
             with self._keeping(study):
                 for number in range(len(done), self.trials):
-                    found = self._trial(study, number, fixed)
+                    found = self._trial(study, number, fixed, done)
                     done.append(found)
                     advance(1, str(found.candidate))
         return done[: self.trials]
 
-    def _trial(self, study: Any, number: int, fixed: Sequence[Candidate]) -> Tried:
+    def _trial(self, study: Any, number: int, fixed: Sequence[Candidate], done: Sequence[Tried]) -> Tried:
         import optuna
 
         if number < len(fixed):
@@ -130,7 +130,8 @@ class Search:
         candidate = suggested(trial, self.two_sided)
         if number < len(fixed):
             candidate = fixed[number]
-        scores = self.try_(candidate)
+        same = next((one for one in done if one.candidate == candidate), None)
+        scores = self.try_(candidate) if same is None else same.scores
         trial.set_user_attr("candidate", candidate.recipe())
         trial.set_user_attr("scores", None if scores is None else scores.row())
         before = self.judge.before
