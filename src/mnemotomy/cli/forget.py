@@ -111,10 +111,11 @@ def forget(
     session = _Session(loaded, tokenizer, out, {"source": folder, "files": files}, as_, rank, push)
     with quiet_transformers():
         session.search(examples, kept, options)
-    if not yes and sys.stdin.isatty() and sys.stdout.isatty() and json_ != "-":
-        session.ask(examples, kept, options, force)
-    else:
-        session.save(force)
+    with quiet_transformers():
+        if not yes and sys.stdin.isatty() and sys.stdout.isatty() and json_ != "-":
+            session.ask(examples, kept, options, force)
+        else:
+            session.save(force)
     if json_ is not None and session.record is not None:
         emit_json(session.record, json_)
 

@@ -41,6 +41,9 @@ FORGET, RETAIN = "forget", "reference"
 SMALL = 3e7
 """Parameters up to which the two-sided edit is tried by default: it takes minutes on larger models."""
 
+FEW = 5
+"""With fewer examples to retain, some of the model's own texts are kept apart to measure on."""
+
 NOTHING = 0.5
 """Where at least this share of the forget set's probability is left, little was forgotten."""
 
@@ -251,16 +254,17 @@ def prepare(
         notes.append(f"no retain set was given: {len(examples)} neighbours of the forget set, answered by the model")
     length = min(MAX_LENGTH, window_of(model) or MAX_LENGTH)
     have = tokens_of(tokenizer, examples, options.template, options.positions, length) if examples else 0
-    wanted = round(ROWS_PER_DIRECTION * _widest(model, options))
+    wanted, own = round(ROWS_PER_DIRECTION * _widest(model, options)), []
     if have < wanted:
         own = written_texts(model, tokenizer, wanted - have, options.template, options.seed)
         notes.append(
             f"the retain set has {have} tokens for inputs of up to {wanted // int(ROWS_PER_DIRECTION)} directions: "
             f"{len(own)} texts that the model wrote were added"
         )
-        examples += own
+    if len(examples) < FEW:  # what a model samples is hardly what it would answer: the worse set to measure on
+        examples, own = examples + own, []
     part, checks = split(examples, options.seed)
-    return replace(request, retain=part, checks=checks, notes=tuple(notes))
+    return replace(request, retain=part + own, checks=checks, notes=tuple(notes))
 
 
 def _widest(model: nn.Module, options: ForgetOptions) -> int:

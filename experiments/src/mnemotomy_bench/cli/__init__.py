@@ -15,6 +15,7 @@ from mnemotomy_bench.cli.generative import generative
 from mnemotomy_bench.cli.metabolism import metabolism
 from mnemotomy_bench.cli.options import Json, show
 from mnemotomy_bench.cli.pretrained import pretrained
+from mnemotomy_bench.cli.real import real
 from mnemotomy_bench.cli.store import store
 from mnemotomy_bench.cli.tofu import tofu
 
@@ -31,7 +32,7 @@ class Shapes(enum.StrEnum):
     BFLOAT16 = "bfloat16"
 
 
-for _command in (metabolism, decouple, store, classwise, pretrained, generative):
+for _command in (real, metabolism, decouple, store, classwise, pretrained, generative):
     bench.command()(_command)
 bench.add_typer(tofu, name="tofu")
 

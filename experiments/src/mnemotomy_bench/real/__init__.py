@@ -1,0 +1,1 @@
+"""Pretrained models that nobody here trained: facts that they know, forgotten and asked for."""
