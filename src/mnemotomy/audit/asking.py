@@ -22,6 +22,7 @@ from mnemotomy.text.probes import Probe
 from mnemotomy.text.template import OPEN_UNLEARNING, has_chat_template
 
 RWKU = "Jin et al. 2024, arXiv 2406.10890"
+_BEGUN = "The answer is"  # without a template, a model that was trained to chat ends at once
 
 
 @register
@@ -109,8 +110,8 @@ class OtherTemplate(Written):
     def ways(self, probe: Probe, case: Case) -> Mapping[str, Asked]:
         if probe.template.uses_chat(case.tokenizer):
             bare = replace(probe.template, plain=True)
-            forms = {"tags": OPEN_UNLEARNING.tagged(probe.question).strip(), "bare": probe.question}
-            return {name: Asked(replace(probe, question=text, template=bare)) for name, text in forms.items()}
+            tagged = replace(probe, question=OPEN_UNLEARNING.tagged(probe.question).strip(), template=bare)
+            return {"tags": Asked(tagged, _BEGUN), "bare": Asked(replace(probe, template=bare))}
         if not has_chat_template(case.tokenizer):
             return {}
         text = f"Complete the sentence: {probe.question}" if probe.template.plain else probe.question

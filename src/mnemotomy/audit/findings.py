@@ -57,7 +57,7 @@ def found(
 def left(trace: Interval | None) -> str:
     """What is left of what a model knew, in words."""
     if trace is None:
-        return "It did not know them before either."
+        return "By this measure, it did not know them before either."
     return f"Left of what it knew: {percent(trace.value)} ({percent(trace.low)} to {percent(trace.high)})."
 
 

@@ -15,7 +15,7 @@ from mnemotomy.audit.cases import Source, completed, digest, made_up, probes_fro
 from mnemotomy.audit.damage import Tasks
 from mnemotomy.audit.registry import attacks
 from mnemotomy.audit.report import Report
-from mnemotomy.audit.verdict import DIRECT, verdict
+from mnemotomy.audit.verdict import verdict
 from mnemotomy.core.cells import json_cells
 from mnemotomy.core.errors import ConfigurationError, ModelError
 from mnemotomy.core.fingerprints import fingerprint
@@ -28,6 +28,7 @@ from mnemotomy.observe.questions import Observed
 from mnemotomy.text.template import OPEN_UNLEARNING, Template
 
 READINGS = "readings"
+_PLAIN = ("greedy", "paraphrase")  # how earlier requests are asked about
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,7 @@ def audit(
     past = {}
     for name, source in (earlier or {}).items():
         old = replace(case, forget=probes_from(source, options.template, f"earlier set {name}"))
-        plain = [kind() for attack, kind in attacks().items() if attack in DIRECT]
+        plain = [kind() for attack, kind in attacks().items() if attack in _PLAIN]
         past[name] = reader.findings(plain, old)[0]
     return Report(
         verdict=verdict(findings, yardstick=gold is not None or bool(case.holdout)),

@@ -12,10 +12,10 @@ Attacks that show signs of having learned, but no answer (membership, and ``SIGN
 
 In this order:
 
-1. **not forgotten**: something is left when the model is simply asked (``DIRECT``: the question, or in other words).
-2. **hidden**: it is not, but something is left by another way of asking, inside the model, or after a little training
-   or damage to the weights. The knowledge is there and does not come out. A refusal is hidden knowledge. Signs of
-   having learned do not count here.
+1. **not forgotten**: something is left when the model is asked the questions as they are (``DIRECT``).
+2. **hidden**: it is not, but something is left by other words or another way of asking, inside the model, or after a
+   little training or damage to the weights. The knowledge is there and does not come out. A refusal is hidden
+   knowledge, even one that other words get around. Signs of having learned do not count here.
 3. **as never known**: every attack says that it is gone, all parts but damage were run, and a gold model or a hold-out
    set says what not knowing looks like.
 4. **forgotten here**: nothing is left by any attack that was run; what was not run, or did not decide, is named.
@@ -35,7 +35,7 @@ from mnemotomy.audit.base import Finding
 Word = Literal["not forgotten", "hidden", "forgotten here", "as never known"]
 
 LEFT, GONE, FAINT = 0.1, 0.25, 0.5
-DIRECT = ("greedy", "paraphrase")
+DIRECT = "greedy"
 SIGNS = ("familiarity",)
 _SEARCHED = ("asking", "inside", "membership", "relearn")
 
@@ -77,7 +77,7 @@ def verdict(findings: Sequence[Finding], *, yardstick: bool) -> Verdict:
 def _word(
     searched: Sequence[Finding], decided: Mapping[str, Finding], remains: Sequence[Finding], yardstick: bool
 ) -> tuple[Word | None, str]:
-    plain = [one for one in searched if one.attack in DIRECT]
+    plain = [one for one in searched if one.attack == DIRECT]
     if not plain:
         return None, "The model was not asked plainly; run the part 'asking'."
     if not any(one.attack in decided for one in plain):
@@ -85,7 +85,7 @@ def _word(
             None,
             "The model before forgetting does not answer these questions, so nothing can be said of forgetting.",
         )
-    direct = [one for one in remains if one.attack in DIRECT]
+    direct = [one for one in remains if one.attack == DIRECT]
     if direct:
         return "not forgotten", f"The model still says it. {direct[0].sentence}"
     if remains:
