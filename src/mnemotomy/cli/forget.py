@@ -104,7 +104,9 @@ def forget(
     options = ForgetOptions(
         trials, chosen, only, positions.value, template, two_sided=two_sided, seed=seed, study=_study(out)
     )
-    cost = cost_of(loaded, sum(len(tokenizer(t.content)["input_ids"]) for e in examples for t in e.turns), chosen, only)
+    cost = cost_of(
+        loaded, sum(len(tokenizer(t.content)["input_ids"]) for e in examples for t in e.turns), chosen, only, trials
+    )
     say(f"{len(examples)} examples to forget; the search takes {cost}", err=True)
     cost.check()
     files = {FORGET: digests_of([*(forget or []), *([facts] if facts else [])]), RETAIN: digests_of(retain or [])}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -10,25 +11,32 @@ import torch
 from torch import nn
 
 from mnemotomy.core.errors import ConfigurationError
-from mnemotomy.core.modules import device_of
+from mnemotomy.core.modules import device_of, observing
 from mnemotomy.engram.sites import Selector, select_sites
 
+TRIAL = 64
+"""Tokens of the forward pass that tells a model's speed."""
+
 _GIB = 2.0**30
+_EIGH = 25.0  # operations of an eigendecomposition in float64, by the cube of the width
+_READ = 1000.0  # tokens of kept answers and general sentences that a trial reads
 
 
 @dataclass(frozen=True)
 class Cost:
-    """An estimate in bytes, of what is needed besides the model's own weights.
+    """An estimate of what is needed besides the model's own weights.
 
     Attributes:
-        moments: the second moments of both sets, and one factorisation in float64.
-        factors: the thin factors of every site.
-        free: what the device has left; None if unknown.
+        moments: bytes for the second moments of both sets, and one factorisation in float64.
+        factors: bytes for the thin factors of every site.
+        free: bytes that the device has left; None if unknown.
+        seconds: in all, at the speed of a trial forward pass.
     """
 
     moments: float
     factors: float
     free: float | None
+    seconds: float
 
     @property
     def needed(self) -> float:
@@ -37,7 +45,8 @@ class Cost:
 
     def __str__(self) -> str:
         left = "" if self.free is None else f" of {self.free / _GIB:.1f} GiB free"
-        return f"about {self.needed / _GIB:.1f} GiB of memory{left}"
+        minutes = max(1, round(self.seconds / 60))
+        return f"about {minutes} minutes and {self.needed / _GIB:.1f} GiB of memory{left}"
 
     def check(self) -> None:
         """Refuse what does not fit.
@@ -53,14 +62,19 @@ class Cost:
 
 
 def cost_of(
-    model: nn.Module, forget_tokens: int, sites: Selector = "all-linear", layers: tuple[int, ...] | None = None
+    model: nn.Module,
+    forget_tokens: int,
+    sites: Selector = "all-linear",
+    layers: tuple[int, ...] | None = None,
+    trials: int = 24,
 ) -> Cost:
-    """The memory of moments and factors.
+    """The memory of moments and factors, and the time of a search.
 
     Args:
-        model: loaded.
+        model: loaded; it reads ``TRIAL`` tokens to tell its speed.
         forget_tokens: that enter the moments: the rank of the concept, at most.
         sites, layers: as for ``mnemotomy.collect``.
+        trials: candidates.
     """
     inputs: dict[tuple[int | None, int], int] = {}
     factors, widest = 0.0, 0
@@ -72,7 +86,25 @@ def cost_of(
         widest = max(widest, width)
     # two sets, the triangle alone, one more while a set is summed; projections of one block and width share an input
     moments = sum(3 * 4.0 * width * (width + 1) / 2 for width in inputs.values()) + 6 * 8.0 * widest**2
-    return Cost(moments, factors, free_memory(device_of(model)))
+    parameters = sum(one.numel() for one in model.parameters())
+    speed = 2.0 * parameters * TRIAL / _seconds(model)
+    tokens = forget_tokens + 2.0 * widest
+    eigen = 2 * _EIGH * sum(width**3 for _, width in inputs)
+    # a token's second moments cost about as much as its forward pass; a trial reads what is kept apart
+    work = 2.0 * parameters * (2.0 * tokens + trials * (_READ + 3.0 * forget_tokens)) + eigen
+    return Cost(moments, factors, free_memory(device_of(model)), work / speed)
+
+
+def _seconds(model: nn.Module) -> float:
+    """The time of one forward pass of ``TRIAL`` tokens, after one to warm up."""
+    ids = torch.zeros(1, TRIAL, dtype=torch.long, device=device_of(model))
+    with observing(model):
+        for _ in range(2):
+            start = time.perf_counter()
+            model(input_ids=ids)
+            if ids.device.type == "cuda":
+                torch.cuda.synchronize()
+    return max(time.perf_counter() - start, 1e-6)
 
 
 def free_memory(device: torch.device) -> float | None:

@@ -1,0 +1,26 @@
+"""Estimates of memory and time, and the refusal of what does not fit."""
+
+from __future__ import annotations
+
+import pytest
+from learned_cities import trained
+
+from mnemotomy.core.errors import ConfigurationError
+from mnemotomy.forget import cost
+from mnemotomy.forget.cost import Cost, cost_of
+
+
+def test_more_blocks_and_tokens_need_more() -> None:
+    model, _ = trained()
+    whole, part = cost_of(model, 20), cost_of(model, 20, layers=(0,))
+    assert whole.moments > part.moments
+    assert cost_of(model, 40).factors == pytest.approx(whole.factors * 32 / 20, rel=0.5)  # at most the width
+    assert "minutes and 0.0 GiB" in str(whole)
+
+
+def test_what_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, _ = trained()
+    monkeypatch.setattr(cost, "free_memory", lambda device: 10.0)
+    with pytest.raises(ConfigurationError, match="--layers or --sites"):
+        cost_of(model, 20).check()
+    Cost(1.0, 1.0, None, 0.0).check()
