@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import ctypes
+import os
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -42,29 +44,60 @@ def full_matches(pattern: str, names: Iterable[str]) -> list[str]:
 
 @contextlib.contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Stop Python code inside after so many seconds, in any thread; one call into C code is not cut short.
+    """Stop Python code inside after about so many seconds, in any thread; one call into C code is not cut short.
 
     Raises:
         TimeLimitError: the time is up.
     """
-    thread, lock, left = ctypes.c_ulong(threading.get_ident()), threading.Lock(), False
-    throw = ctypes.pythonapi.PyThreadState_SetAsyncExc
-
-    def stop() -> None:
-        with lock:
-            if not left:
-                throw(thread, ctypes.py_object(TimeLimitError))
-
-    timer = threading.Timer(seconds, stop)
-    timer.daemon = True
-    timer.start()
+    key, thread = object(), threading.get_ident()
+    _WATCH.add(key, time.monotonic() + seconds, thread)
     try:
         yield
     finally:
-        with lock:
-            left = True
-        throw(thread, None)  # thrown, but not yet raised
-        timer.cancel()
+        _WATCH.remove(key, thread)
+
+
+class _Watch:
+    """A thread that looks at all limits now and then; one for each would cost more than what it guards."""
+
+    def __init__(self) -> None:
+        self.lock, self.limits, self.running = threading.Lock(), dict[object, tuple[float, int]](), False
+
+    def add(self, key: object, end: float, thread: int) -> None:
+        with self.lock:
+            self.limits[key] = end, thread
+            if not self.running:
+                _thread.start_new_thread(self._look, ())  # Thread.start would wait for it
+                self.running = True
+
+    def remove(self, key: object, thread: int) -> None:
+        with self.lock:
+            self.limits.pop(key, None)
+        _throw(thread, None)  # thrown, but not yet raised
+
+    def _look(self) -> None:
+        while True:
+            time.sleep(_TICK)
+            with self.lock:
+                if not self.limits:
+                    self.running = False
+                    return
+                for key, (end, thread) in list(self.limits.items()):
+                    if time.monotonic() > end:
+                        del self.limits[key]
+                        _throw(thread, TimeLimitError)
+
+
+_TICK = 0.2  # seconds
+_WATCH = _Watch()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_WATCH.__init__)  # type: ignore[misc]
+
+
+def _throw(thread: int, error: type[Exception] | None) -> None:
+    """Raise ``error`` in a thread at its next instruction; None takes back what is not yet raised."""
+    what = None if error is None else ctypes.py_object(error)
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), what)
 
 
 def check_count(name: str, value: int) -> None:
