@@ -63,6 +63,7 @@ def metabolize(
     """
     from dataclasses import replace
 
+    from mnemotomy.core.clock import Clock
     from mnemotomy.core.files import check_replaceable
     from mnemotomy.core.fingerprints import fingerprint
     from mnemotomy.core.models import load_model, load_tokenizer, locate_model, quiet_transformers
@@ -71,7 +72,7 @@ def metabolize(
     from mnemotomy.data.fact_templates import read_templates
     from mnemotomy.metabolism.metabolize import metabolize as run
     from mnemotomy.metabolism.rlcp import RLCP
-    from mnemotomy.recipe.record import RECORDS, Clock, beside, digests_of, told, warn_of_size
+    from mnemotomy.recipe.record import RECORDS, beside, digests_of, told, warn_of_size
     from mnemotomy.text.records import read_examples
     from mnemotomy.training.adapter import LoRA
     from mnemotomy.training.checkpoint import remove_checkpoint

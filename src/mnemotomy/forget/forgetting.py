@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -11,6 +10,7 @@ from typing import Any
 
 from torch import nn
 
+from mnemotomy.core.clock import Clock
 from mnemotomy.core.errors import SurgeryWarning
 from mnemotomy.core.fingerprints import fingerprint
 from mnemotomy.core.keys import key
@@ -203,7 +203,7 @@ def forget(
     options = options or ForgetOptions()
     check_language_model(model, tokenizer)
     model.eval()
-    clock = _Clock()
+    clock = Clock()
     request = prepare(model, tokenizer, examples_of(forget), None if retain is None else examples_of(retain), options)
     clock.lap("prepare")
     moments = _moments(request, options)
@@ -331,15 +331,3 @@ def _optuna() -> str:
     import optuna
 
     return str(optuna.__version__)
-
-
-class _Clock:
-    """Seconds by phase."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._last = time.perf_counter()
-
-    def lap(self, phase: str) -> None:
-        now = time.perf_counter()
-        self.seconds[phase], self._last = round(now - self._last, 3), now

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from mnemotomy.core.clock import Clock
 from mnemotomy.core.errors import ConceptError, ConfigurationError, SelectionError, TiedWeightsError
 from mnemotomy.core.models import load_model, load_tokenizer
 from mnemotomy.core.modules import tied_parameters
@@ -19,7 +20,6 @@ from mnemotomy.engram.sites import Site, parameter_names, select_sites, sites_by
 from mnemotomy.engram.strength import erase, inject
 from mnemotomy.recipe.collecting import Reading, collect_files
 from mnemotomy.recipe.file import RecipeFile
-from mnemotomy.recipe.record import Clock
 from mnemotomy.recipe.schema import EditRecipe
 from mnemotomy.text.records import REFERENCE
 from mnemotomy.text.template import Template, TemplateSettings

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from mnemotomy.core.clock import Clock
 from mnemotomy.core.errors import ConfigurationError, NonFiniteError
 from mnemotomy.core.keys import file_digest
 from mnemotomy.core.models import load_config, save_model
@@ -22,20 +22,6 @@ RECORD = "mnemotomy.json"
 
 RECORDS = (RECORD, "unlearning.json", "metabolism.json")
 """A folder with one of these is ours; the others come from earlier versions or other calls."""
-
-
-class Clock:
-    """Wall-clock seconds by phase."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._last = time.perf_counter()
-
-    def lap(self, phase: str) -> None:
-        """Count the time since the last lap for ``phase``."""
-        now = time.perf_counter()
-        self.seconds[phase] = round(now - self._last, 3)
-        self._last = now
 
 
 def digests_of(files: Iterable[Path]) -> dict[str, str]:

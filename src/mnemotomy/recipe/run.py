@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from mnemotomy.core.clock import Clock
 from mnemotomy.core.errors import ConfigurationError
 from mnemotomy.core.files import check_file, check_no_input, check_replaceable
 from mnemotomy.core.fingerprints import fingerprint
@@ -13,7 +14,7 @@ from mnemotomy.core.models import quiet_transformers, trusting_code
 from mnemotomy.recipe.collecting import check_writable, checkpoint_for, remove_checkpoints
 from mnemotomy.recipe.editing import Prepared, prepare_edit, weight_norms
 from mnemotomy.recipe.file import RecipeFile, load_recipe
-from mnemotomy.recipe.record import RECORDS, Clock, save_with_record, told, warn_of_size
+from mnemotomy.recipe.record import RECORDS, save_with_record, told, warn_of_size
 from mnemotomy.recipe.schema import MethodRecipe
 from mnemotomy.recipe.unlearning import about_method, losses_in, prepare_problem
 

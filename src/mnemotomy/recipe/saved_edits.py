@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from mnemotomy.core.clock import Clock
 from mnemotomy.core.errors import DataError, FingerprintError, TiedWeightsError
 from mnemotomy.core.files import check_file, check_no_input, check_replaceable
 from mnemotomy.core.fingerprints import fingerprint
@@ -18,7 +19,7 @@ from mnemotomy.core.modules import tied_parameters as tied
 from mnemotomy.engram.edit import Edit, check_finite, read_about
 from mnemotomy.engram.sites import parameter_names, sites_by_name
 from mnemotomy.recipe.collecting import check_writable
-from mnemotomy.recipe.record import RECORDS, Clock, save_with_record, told, warn_of_size
+from mnemotomy.recipe.record import RECORDS, save_with_record, told, warn_of_size
 from mnemotomy.report.model_card import terms_of
 
 

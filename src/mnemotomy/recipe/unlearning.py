@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from mnemotomy.core.clock import Clock
 from mnemotomy.core.errors import ConfigurationError
 from mnemotomy.core.fingerprints import tokenizer_digest
 from mnemotomy.core.models import load_model, load_tokenizer
@@ -15,7 +16,6 @@ from mnemotomy.methods.language.problem import TextProblem
 from mnemotomy.methods.language.self_reference import write_reference
 from mnemotomy.recipe.collecting import check_once
 from mnemotomy.recipe.file import RecipeFile
-from mnemotomy.recipe.record import Clock
 from mnemotomy.recipe.schema import MethodRecipe
 from mnemotomy.text.records import read_examples
 from mnemotomy.text.template import OPEN_UNLEARNING, check_template
