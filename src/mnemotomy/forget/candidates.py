@@ -88,6 +88,7 @@ FIRST = (
     Candidate("paper", 0.0, blocks="upper third"),
     Candidate("projector", 0.5, blocks="all"),
     Candidate("paper", 0.0, blocks="all"),
+    Candidate("projector", 0.5, outputs=False, blocks="all"),
     Candidate("steep", 3.0),
     Candidate("paper", 0.0, outputs=False, blocks="all"),
     Candidate("weight-norm", 0.0, outputs=False, blocks="all"),

@@ -56,8 +56,9 @@ class Scores:
 
     Attributes:
         left: of what was known of the forget set, in [0, 1]: 1 as before, 0 at the level of answers to other questions;
-            overshooting counts against it.
-        known: the mean probability ``P(a|q)^(1/|a|)`` of the forgotten answers.
+            overshooting counts against it. The most that is left by any wording, in probability or in answers whose
+            tokens are all the likeliest.
+        known: the mean probability ``P(a|q)^(1/|a|)`` of the forgotten answers, over the wordings.
         kept: likewise of kept answers.
         hits: the share of the tokens of kept answers that are the likeliest.
         kl: KL from the model before, in nats, the mean over tokens of kept answers and general texts.
@@ -80,8 +81,31 @@ class Scores:
 
 class _Read(NamedTuple):
     probability: Float[Tensor, " n"]
+    exact: float
     hits: float
     logs: list[Float[Tensor, "tokens vocabulary"]]
+
+
+class _Floor(NamedTuple):
+    """Where nothing is known: answers to other questions."""
+
+    probability: float
+    exact: float
+
+
+class _Wording(NamedTuple):
+    """The forgotten questions in one wording, as the model answered them before."""
+
+    rows: Sequence[Encoded]
+    before: _Read
+
+    def left(self, now: _Read, floor: _Floor) -> float:
+        """The share of what was known that is left, by probability or by whole answers, whichever is more."""
+        known = float(self.before.probability.mean()) - floor.probability
+        likely = abs(float(now.probability.mean()) - floor.probability) / known if known > 0 else 0.0
+        said = self.before.exact - floor.exact
+        whole = (now.exact - floor.exact) / said if said > 0 else 0.0
+        return min(1.0, max(likely, whole))
 
 
 class Judge:
@@ -98,18 +122,19 @@ class Judge:
         self.kept_rows = _positions([_row(probe, self.tokenizer) for probe in self.kept_probes])
         general = [TextExample.of_text(text) for text in GENERAL]
         self.general = _positions([encode(one, self.tokenizer, max_length=MAX_LENGTH) for one in general])
-        if self._known(self.general) < WRITES:  # a model of another language, or of a toy world
+        if (
+            float(self._read(self.general).probability.mean()) < WRITES
+        ):  # a model of another language, or of a toy world
             self.general = []
-        forms = request.asked()
-        self.forms, self.rows, self.before_known, self.floor = self._forms(forms, request.seed)
+        self.wordings, self._floor = self._known_wordings(request.asked(), request.seed)
         self._before = [self._read(rows, keep=True) for rows in (self.kept_rows, self.general) if rows]
         self.before = self.scores()
 
     def scores(self) -> Scores:
         """The present state of the model."""
-        known = self._known(self.rows)
-        span = self.before_known - self.floor
-        left = min(1.0, abs(known - self.floor) / span) if span > 0 else 0.0
+        reads = [self._read(wording.rows) for wording in self.wordings]
+        left = max(one.left(read, self._floor) for one, read in zip(self.wordings, reads, strict=True))
+        known = sum(float(read.probability.mean()) for read in reads) / len(reads)
         total, tokens, kept = 0.0, 0, None
         for rows, before in zip((one for one in (self.kept_rows, self.general) if one), self._before, strict=True):
             read = self._read(rows, keep=True)
@@ -119,23 +144,21 @@ class Judge:
                 tokens += len(old)
         assert kept is not None
         kl = total / max(1, tokens)
-        return Scores(
-            left,
-            known,
-            float(kept.probability.mean()),
-            kept.hits,
-            kl if math.isfinite(kl) else math.inf,
-        )
+        return Scores(left, known, float(kept.probability.mean()), kept.hits, kl if math.isfinite(kl) else math.inf)
 
-    def _forms(self, forms: Sequence[Sequence[Probe]], seed: int) -> tuple[list[int], list[Encoded], float, float]:
-        """The rewordings under which the model knows the answers, or the original words if there is none."""
+    def _known_wordings(self, forms: Sequence[Sequence[Probe]], seed: int) -> tuple[list[_Wording], _Floor]:
+        """The original words, and the rewordings under which the model knows the answers nearly as well."""
         rows = [[_row(probe, self.tokenizer) for probe in form] for form in forms]
-        known = [self._known(one) for one in rows]
-        good = [place for place in range(1, len(rows)) if known[place] >= KNOWN_AT_LEAST * known[0]] or [0]
-        others = self._swapped(forms[0], seed)
-        floors = [self._known([_row(probe, self.tokenizer) for probe in others])] if others else [0.0]
-        chosen = [row for place in good for row in rows[place]]
-        return good, chosen, self._known(chosen), min(floors[0], *(known[place] for place in good))
+        found = [_Wording(one, self._read(one)) for one in rows]
+        least = KNOWN_AT_LEAST * float(found[0].before.probability.mean())
+        good = [found[0], *(one for one in found[1:] if float(one.before.probability.mean()) >= least)]
+        others = [_row(probe, self.tokenizer) for probe in self._swapped(forms[0], seed)]
+        floor = self._read(others) if others else None
+        lowest = min(float(one.before.probability.mean()) for one in good)
+        return good, _Floor(
+            0.0 if floor is None else min(float(floor.probability.mean()), lowest),
+            0.0 if floor is None else floor.exact,
+        )
 
     def _swapped(self, probes: Sequence[Probe], seed: int) -> list[Probe]:
         """Each question with a wrong answer: of a kept question, else of another forgotten one."""
@@ -151,13 +174,10 @@ class Judge:
                 found.append(Probe(probe.question, drawn.choice(likely), probe.template))
         return found
 
-    def _known(self, rows: Sequence[Encoded]) -> float:
-        return float(self._read(rows).probability.mean())
-
     def _read(self, rows: Sequence[Encoded], *, keep: bool = False) -> _Read:
         order = sorted(range(len(rows)), key=lambda index: len(rows[index].input_ids))
         probability = torch.zeros(len(rows), dtype=torch.float64)
-        hits, tokens, logs = 0, 0, []
+        hits, tokens, exact, logs = 0, 0, 0, []
         with observing(self.model), autocast(device_of(self.model), self.precision):
             for start in range(0, len(order), ROWS_AT_ONCE):
                 indices = order[start : start + ROWS_AT_ONCE]
@@ -165,11 +185,13 @@ class Judge:
                 own = found.log_probabilities().double().cpu()
                 mean = found.summed(own.to(found.rows.device)).cpu() / found.lengths().cpu()
                 probability[indices] = mean.exp()
-                hits += int((found.logits.argmax(-1) == found.targets).sum())
+                hit = found.logits.argmax(-1) == found.targets
+                exact += int((found.summed(hit.double()) == found.lengths()).sum())
+                hits += int(hit.sum())
                 tokens += len(found.targets)
                 if keep:
                     logs.append(found.logits.float().log_softmax(-1).cpu())
-        return _Read(probability, hits / max(1, tokens), logs)
+        return _Read(probability, exact / max(1, len(rows)), hits / max(1, tokens), logs)
 
 
 def _row(probe: Probe, tokenizer: Any) -> Encoded:
