@@ -82,9 +82,9 @@ THRESHOLDS: Mapping[str, tuple[float, float]] = {
 """The ranges of the search, by form."""
 
 FIRST = (
+    Candidate("paper", 0.0, strength=1.5, kinds="attention", blocks="upper third"),
+    Candidate("paper", 0.0, strength=1.5, kinds="attention", blocks="all"),
     Candidate("projector", 0.5),
-    Candidate("paper", 0.0),
-    Candidate("projector", 0.5, blocks="upper third"),
     Candidate("paper", 0.0, blocks="upper third"),
     Candidate("projector", 0.5, blocks="all"),
     Candidate("paper", 0.0, blocks="all"),
@@ -92,9 +92,9 @@ FIRST = (
     Candidate("steep", 3.0),
     Candidate("paper", 0.0, outputs=False, blocks="all"),
     Candidate("weight-norm", 0.0, outputs=False, blocks="all"),
-    Candidate("projector", 0.5, outputs=False, blocks="upper third"),
-    Candidate("paper", 0.0, strength=0.7),
-    Candidate("projector", 0.3, kinds="mlp"),
+    Candidate("projector", 0.5, blocks="upper third"),
+    Candidate("projector", 0.5, strength=1.5, blocks="all"),
+    Candidate("steep", 2.3, outputs=False, strength=2.4, kinds="mlp", blocks="all"),
 )
 """Tried in this order before the search proposes any, so that a short search has the best that is known by heart."""
 
