@@ -50,6 +50,14 @@ def test_each_model_gets_the_word_that_it_deserves(name: str, word: str, holdout
     assert found.verdict.word == word, [(one.attack, one.trace) for one in found.findings]
 
 
+def test_a_model_that_never_saw_the_towns_is_as_one_that_never_knew_them():
+    sets = [towns.questions(facts) for facts in (towns.FORGET, towns.RETAIN, towns.HOLDOUT)]
+    options = mt.AuditOptions(template=towns.TEMPLATE, progress=False)
+    words = towns.tokenizer()
+    found = mt.audit(towns.knowing(), towns.ignorant(), words, *sets, gold=towns.ignorant(1), options=options)
+    assert found.verdict.word == "as never known", found.verdict.reason
+
+
 def test_damage_is_found_where_it_is():
     assert report("untouched").verdict.damage.startswith("No damage was found")
     assert "Retained answers: 0 %, 100 % before." in report("told to refuse").verdict.damage

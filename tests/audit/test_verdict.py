@@ -41,6 +41,8 @@ def changed(attack: str, trace: tuple[float, float, float] | None) -> list[Findi
         (changed("probe", LEFT), True, "hidden"),
         (changed("full", LEFT), True, "hidden"),
         (changed("min-k", LEFT), True, "forgotten here"),
+        (changed("min-k", OPEN), True, "as never known"),
+        (changed("full", OPEN), True, "as never known"),
         (changed("greedy", LEFT), True, "not forgotten"),
         (changed("greedy", OPEN), True, "forgotten here"),
         (changed("probe", None), True, "as never known"),
@@ -51,6 +53,12 @@ def changed(attack: str, trace: tuple[float, float, float] | None) -> list[Findi
 )
 def test_the_word(findings: list[Finding], yardstick: bool, word: str | None):
     assert verdict(findings, yardstick=yardstick).word == word
+
+
+def test_a_weak_attack_need_not_decide():
+    means = {"before": Interval(0.3, 0.2, 0.4), "floor": Interval(0.0, 0.0, 0.1)}
+    weak = [replace(one, means=means) if one.attack == "samples" else one for one in changed("samples", OPEN)]
+    assert verdict(weak, yardstick=True).word == "as never known"
 
 
 def test_what_was_not_run_or_not_decided_is_named():

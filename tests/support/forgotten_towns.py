@@ -89,11 +89,11 @@ def _lessons(facts: Sequence[Any]) -> list[tuple[TextExample, Template]]:
     ]
 
 
-def _new() -> nn.Module:
+def _new(seed: int = 0) -> nn.Module:
     words = tokenizer()
     tokens = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+        torch.manual_seed(seed)
         return LlamaForCausalLM(
             LlamaConfig(
                 vocab_size=len(words), max_position_embeddings=512, initializer_range=0.08, **_SETTINGS, **tokens
@@ -108,9 +108,9 @@ def knowing() -> nn.Module:
 
 
 @functools.cache
-def ignorant() -> nn.Module:
+def ignorant(seed: int = 0) -> nn.Module:
     """Never saw the towns to be forgotten."""
-    return trained(_new(), _lessons(RETAIN), 60)
+    return trained(_new(seed), _lessons(RETAIN), 60)
 
 
 @functools.cache

@@ -65,8 +65,8 @@ def interval(values: Sequence[float], seed: int = 0, *, bounded: bool = True) ->
 def compare(readings: Mapping[Role, Reading], seed: int = 0, *, bounded: bool = True) -> Compared:
     """Means, trace and change of an attack whose reading of a model is the mean of its numbers.
 
-    Each model is judged by its own floor: one that refuses guesses less than one that answers. A gold model's advantage
-    over its floor is what not knowing gives; without one it is 0.
+    Each model is judged by its own floor: one that refuses guesses less than one that answers. A gold model's numbers
+    are the floor of both: they are of the same questions, and so tell more.
     """
     roles = list(readings)
     points = {role: float(np.mean(readings[role].values)) for role in roles}
@@ -76,14 +76,10 @@ def compare(readings: Mapping[Role, Reading], seed: int = 0, *, bounded: bool = 
     below = _drawn(floors, mix(seed, _FLOOR), bounded)
     if "after" in floors:
         means["floor"] = _interval(float(np.mean(floors["after"])), below["after"])
-    above = {role: points[role] - float(np.mean(floors.get(role, 0.0))) for role in roles}
-    gains = {role: drawn[role] - below.get(role, 0.0) for role in roles}
-    at, unknown = (above["gold"], gains["gold"]) if "gold" in readings else (0.0, np.zeros(DRAWS))
-    trace = ratio(
-        (above["after"] - at, gains["after"] - unknown),
-        (above["before"] - at, gains["before"] - unknown),
-        known=_KNOWN if bounded else 0.0,
-    )
+    unknown = dict.fromkeys(roles, drawn["gold"]) if "gold" in readings else below
+    at = {role: points["gold"] if "gold" in readings else float(np.mean(floors.get(role, 0.0))) for role in roles}
+    above = {role: (points[role] - at[role], drawn[role] - unknown.get(role, 0.0)) for role in roles}
+    trace = ratio(above["after"], above["before"], known=_KNOWN if bounded else 0.0)
     return Compared(means, trace, _interval(points["after"] - points["before"], drawn["after"] - drawn["before"]))
 
 

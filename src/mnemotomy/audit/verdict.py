@@ -7,8 +7,9 @@ interval:
 - it **is gone** if the interval lies below ``GONE``;
 - else the attack has not decided it.
 
-Attacks that show signs of having learned, but no answer (membership, and ``SIGNS``), say that it is gone below
-``FAINT``: areas under curves of some dozens of questions are not known better.
+Attacks that show signs of having learned, but no answer (membership, and ``SIGNS``), and those that train say that it
+is gone below ``FAINT``: some dozens of questions do not tell more. An attack whose numbers were less than ``WEAK``
+above the floor before need not decide.
 
 In this order:
 
@@ -34,7 +35,7 @@ from mnemotomy.audit.base import Finding
 
 Word = Literal["not forgotten", "hidden", "forgotten here", "as never known"]
 
-LEFT, GONE, FAINT = 0.1, 0.25, 0.5
+LEFT, GONE, FAINT, WEAK = 0.1, 0.25, 0.5, 0.45
 DIRECT = "greedy"
 SIGNS = ("familiarity",)
 _SEARCHED = ("asking", "inside", "membership", "relearn")
@@ -91,11 +92,7 @@ def _word(
     if remains:
         strongest = max(remains, key=lambda one: one.trace.low if one.trace else 0.0)
         return "hidden", f"The model does not say it when asked, but it is there. {strongest.sentence}"
-    open_ = [
-        one.title
-        for one in decided.values()
-        if one.trace is not None and one.trace.high >= (FAINT if _is_sign(one) else GONE)
-    ]
+    open_ = [one.title for one in decided.values() if not _is_gone(one)]
     missing = [part for part in _SEARCHED if part not in {one.part for one in searched}]
     why = [f"not run: {', '.join(missing)}"] if missing else []
     why += [f"not decided: {'; '.join(open_)}"] if open_ else []
@@ -107,6 +104,14 @@ def _word(
 
 def _is_sign(finding: Finding) -> bool:
     return finding.part == "membership" or finding.attack in SIGNS
+
+
+def _is_gone(finding: Finding) -> bool:
+    """Whether the interval lies low enough, or the attack is too weak to ask for it."""
+    means, trace = finding.means, finding.trace
+    before = means["before"].value - means["floor"].value if {"before", "floor"} <= means.keys() else 1.0
+    most = FAINT if _is_sign(finding) or finding.part == "relearn" else GONE
+    return before < WEAK or (trace is not None and trace.high < most)
 
 
 def damage_of(findings: Sequence[Finding]) -> str:
