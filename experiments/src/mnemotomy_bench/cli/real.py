@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mnemotomy.cli.outcome import one_line_errors
+from mnemotomy.core.files import write_text
 from mnemotomy_bench.cli.options import Json, Seeds, keep, show
 
 if TYPE_CHECKING:
@@ -35,12 +36,13 @@ def real(
       mnemotomy bench real smollm2 --requests 1 --trials 4
     """
     from mnemotomy_bench.real.run import RealRun
-    from mnemotomy_bench.real.show import tables_of
+    from mnemotomy_bench.real.show import markdown_of, tables_of
     from mnemotomy_bench.real.texts import problems
 
     run = RealRun(model, out, trials, problems(texts), requests)
     records = [row for one in seed or [0] for row in run.run(one)]
     keep(records, out / "real.json")
+    write_text(out / "real.md", markdown_of(records))
 
     def shown(console: Console) -> None:
         for table in tables_of(records):

@@ -30,3 +30,10 @@ def tables_of(records: Sequence[Mapping[str, Any]]) -> list[Table]:
         caption = f"{name[0]}, {rows[0]['facts']} facts, seed {name[1]} (% of prompts)"
         found.append(table(rows, COLUMNS, name="edit", head="edit", caption=caption))
     return found
+
+
+def markdown_of(records: Sequence[Mapping[str, Any]]) -> str:
+    """The tables for a page, each under its caption, with what the search chose."""
+    parts = [f"**{one.caption}**\n\n{one.markdown()}\n" for one in tables_of(records)]
+    chosen = [f"- {row['request']}, seed {row['seed']}: {row['chosen']}" for row in records if "chosen" in row]
+    return "\n".join([*parts, "What the search chose:", "", *chosen, ""])
