@@ -79,7 +79,9 @@ def test_a_search_needs_a_trial() -> None:
         mt.forget(model, tokenizer, examples(["Kyoto"]), examples(["Paris", "Rome"]), replace(OPTIONS, trials=0))
 
 
-def test_it_is_saved_as_a_model_an_adapter_and_an_edit(found: Found, tmp_path: Path) -> None:
+def test_it_is_saved_as_a_model_an_adapter_and_an_edit(
+    found: Found, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model, tokenizer = trained()
     source = tmp_path / "source"
     mt.save_model(model, source, tokenizer=tokenizer)
@@ -100,6 +102,14 @@ def test_it_is_saved_as_a_model_an_adapter_and_an_edit(found: Found, tmp_path: P
     assert record["adapter"]["error"] < 1e-3
     for name, parameter in adapted.named_parameters():
         torch.testing.assert_close(parameter, expected.get_parameter(name), rtol=1e-3, atol=1e-4)
+    monkeypatch.chdir(tmp_path / "lora")  # from elsewhere, its base is still found
+    with pytest.warns(UserWarning, match=f"merged into its base {source}"):
+        merged = mt.load_model(tmp_path / "lora")
+    assert known(merged, examples(["Kyoto"])) == pytest.approx(known(expected, examples(["Kyoto"])), abs=1e-3)
+    assert known(merged, examples(["Paris", "Rome"])) == pytest.approx(
+        known(expected, examples(["Paris", "Rome"])), abs=1e-3
+    )
+    assert mt.load_tokenizer(tmp_path / "lora").get_vocab() == tokenizer.get_vocab()
 
     save_found(found, model, tokenizer, tmp_path / "edit.safetensors", about, as_="edit")
     edit = mt.Edit.load(tmp_path / "edit.safetensors")

@@ -14,7 +14,7 @@ from mnemotomy.cli.templates import DATE, PLAIN, SYSTEM, TAGS
 
 @one_line_errors()
 def audit(
-    before: Annotated[str, typer.Argument(help="The model before forgetting: a local folder or a hub id.")],
+    before: Annotated[str, typer.Argument(help="The model before forgetting: a folder, a .gguf file, or a hub id.")],
     after: Annotated[str, typer.Argument(help="The model under audit, or an edit file of the first.")],
     out: Annotated[Path, typer.Argument(help="The folder for the report and all readings; a later run resumes.")],
     forget: Annotated[Path, typer.Option(help="What was to be forgotten: questions with answers, or texts.")],

@@ -54,7 +54,7 @@ def show(saved: Saved, json_: Annotated[str | None, json_option("what is shown")
 @one_line_errors()
 def apply_(
     saved: Saved,
-    model: Annotated[str, typer.Argument(help="The edit's model: a local folder or a hub id.")],
+    model: Annotated[str, typer.Argument(help="The edit's model: a folder, a .gguf file, or a hub id.")],
     out_dir: OutDir,
     strength: Annotated[float, typer.Option(help="The factor of the edit.")] = 1.0,
     untie: Annotated[bool, typer.Option("--untie", help="Give a tied weight a copy of its own.")] = False,

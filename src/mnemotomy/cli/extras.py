@@ -31,5 +31,6 @@ EXTRAS = (
     Extra("datasets", "datasets", "vision", "images from a folder or the hub"),
     Extra("pillow", "PIL", "vision", "reading and drawing images"),
     Extra("rouge-score", "rouge_score", None, "ROUGE of TOFU's evaluation"),
+    Extra("gguf", "gguf", "gguf", "models in .gguf files"),
     Extra("lm-eval", "lm_eval", "eval", "GSM8K with the LM evaluation harness"),
 )

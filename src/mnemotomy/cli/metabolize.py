@@ -66,7 +66,7 @@ def metabolize(
     from mnemotomy.core.clock import Clock
     from mnemotomy.core.files import check_replaceable
     from mnemotomy.core.fingerprints import fingerprint
-    from mnemotomy.core.models import load_model, load_tokenizer, locate_model, quiet_transformers
+    from mnemotomy.core.models import load_model, load_tokenizer, locate_model, quiet_transformers, source_of
     from mnemotomy.data.fact import PromptFormat
     from mnemotomy.data.fact_file import read_facts
     from mnemotomy.data.fact_templates import read_templates
@@ -110,6 +110,7 @@ def metabolize(
             "config": result.record["config"],
             "files": files,
             "model": {
+                **source_of(folder),
                 "name": model,
                 "class": type(result.model).__name__,
                 "fingerprint_before": result.record["model_before"],

@@ -35,7 +35,7 @@ class PositionsName(enum.StrEnum):
 
 
 Device = Annotated[str, typer.Option(help="Where to compute: cpu, cuda or cuda:1.")]
-Model = Annotated[str, typer.Argument(help="A local folder or a hub id.")]
+Model = Annotated[str, typer.Argument(help="A local folder (an adapter's too), a .gguf file, or a hub id.")]
 OutDir = Annotated[Path, typer.Argument(help="The folder to write; the result of an earlier run is replaced.")]
 
 

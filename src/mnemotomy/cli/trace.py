@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @one_line_errors()
 def trace(
     moments: Annotated[Path, typer.Argument(help="A file from 'mnemotomy collect'.")],
-    model: Annotated[str, typer.Argument(help="The model of the moments: a local folder or a hub id.")],
+    model: Annotated[str, typer.Argument(help="The model of the moments: a folder, a .gguf file, or a hub id.")],
     concept: Annotated[list[str] | None, typer.Option(help="Only this concept; may be repeated.")] = None,
     cut: Annotated[
         str, typer.Option(help="relative=RATIO, float-eps, condition=NUMBER, rank=NUMBER or energy=FRACTION.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, cast
@@ -13,24 +13,29 @@ from typing import Any, cast
 import torch
 from torch import nn
 
+from mnemotomy.core.adapters import CONFIGURATION, WEIGHTS, base_name, is_adapter, merged
 from mnemotomy.core.errors import ModelError
 from mnemotomy.core.files import check_input, check_replaceable, replacing_folder
+from mnemotomy.core.gguf import check_gguf, gguf_config, gguf_tokenizer, is_gguf
 from mnemotomy.core.integrity import CHECKSUMS, check_folder, write_checksums
+from mnemotomy.core.keys import file_digest
+from mnemotomy.core.loading import check_depth, load_whole
 
-_DEEPEST = 10_000
 _TRUSTED = ContextVar("trusted", default=False)
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
 
 
 def locate_model(name: str, folder: Path = Path()) -> str:
-    """The path of the folder ``name``, relative to ``folder``; if it does not exist, ``name`` itself: a hub id.
+    """The path of the folder or ``.gguf`` file ``name``, relative to ``folder``; if there is none, ``name``: a hub id.
 
     Raises:
-        ModelError: ``name`` can only be a folder, which does not exist.
+        ModelError: ``name`` can only be a folder or such a file, which does not exist.
     """
     local = seen_from(folder, name)
-    if local.is_dir():
+    if is_gguf(name) and not local.is_file():
+        raise ModelError(f"there is no model file {local}")
+    if local.is_dir() or is_gguf(name):
         return str(local)
     if name.startswith((".", "/", "~")) or name.count("/") > 1 or local.exists():
         raise ModelError(f"there is no model folder {local}")
@@ -69,7 +74,7 @@ def load_model(
     """Load a transformers model with the head it was saved with.
 
     Args:
-        name: a local folder or a hub id.
+        name: a local folder, a ``.gguf`` file, an adapter's folder (it is merged into its base), or a hub id.
         dtype: of the weights; closed-form work wants float32.
         device: where to put it.
         verify: check the files of a folder against the checksums of ``save_model``.
@@ -91,65 +96,65 @@ def load_model(
             stacklevel=2,
         )
     _check_files(name)
+    if is_adapter(name):
+        base = base_of(name)
+        model = load_model(base, dtype=torch_dtype, device=device, verify=verify, trust_remote_code=trust_remote_code)
+        warnings.warn(f"{name} is an adapter; it was merged into its base {base}", stacklevel=2)
+        return merged(model, name)
+    if is_gguf(name):
+        check_gguf(name)
     if Path(name).is_dir() and not (Path(name) / "config.json").is_file():
         raise ModelError(f"cannot load a model from {str(name)!r}: it has no config.json, so it is not a model folder")
     trusted = trust_remote_code or _TRUSTED.get()
     try:
         config = load_config(name, trusted)
-        _check_depth(config.to_dict())
-        found = [_loaded(kind, str(name), torch_dtype, trusted) for kind in _classes_for(config, trusted)]
+        check_depth(config.to_dict())
+        found = load_whole(config, str(name), torch_dtype, trusted)
     except Exception as error:  # transformers raises whatever a wrong value in a configuration leads to
         why = "its weights do not fit its config.json" if "mismatched" in str(error) else _why(error)
         raise ModelError(f"cannot load a model from {str(name)!r}: {why}") from error
-    model, fault = next((one for one in found if one[1] is None), found[0])
+    model, fault = found
     if fault is not None:
         raise ModelError(f"{str(name)!r} {fault}")
     return model.to(device)
 
 
 def load_config(name: str | Path, trusted: bool = False) -> Any:
-    """The configuration of a model, as transformers reads it."""
+    """The configuration of a model, as transformers reads it; an adapter's is its base's."""
     import transformers
 
+    if is_adapter(name):
+        return load_config(base_of(name), trusted)
+    if is_gguf(name):
+        check_gguf(name)
+        return gguf_config(name)
     return transformers.AutoConfig.from_pretrained(str(name), trust_remote_code=trusted or _TRUSTED.get())
 
 
-def _check_depth(config: Mapping[str, Any]) -> None:
-    """Refuse a number of layers that would be built one by one without end."""
-    for key, value in config.items():
-        if isinstance(value, Mapping):
-            _check_depth(value)
-        elif isinstance(value, int) and "layers" in key and value > _DEEPEST:
-            raise ValueError(f"its config.json has {key} above {_DEEPEST}")
+def source_of(name: str | Path) -> dict[str, Any]:
+    """What a record says of where a model came from: its name; of a file or an adapter, also content and base."""
+    found: dict[str, Any] = {"name": str(name)}
+    if is_gguf(name):
+        found["sha256"] = file_digest(name)
+    elif is_adapter(name):
+        found["adapter"] = {file: file_digest(Path(name) / file) for file in (CONFIGURATION, WEIGHTS)}
+        found["base"] = source_of(base_of(name))
+    return found
 
 
-def _classes_for(config: Any, trusted: bool) -> list[Any]:
-    """The class that the configuration names; if transformers lacks it or none is named, the classes to try."""
-    import transformers
+def base_of(folder: str | Path, _seen: tuple[Path, ...] = ()) -> str:
+    """The base of an adapter's folder: a folder, a ``.gguf`` file, or a hub id.
 
-    own = getattr(config, "auto_map", None) or {}
-    if trusted and any(name.startswith("AutoModel") for name in own):
-        known = [kind for kind in ("AutoModelForCausalLM", "AutoModelForSeq2SeqLM", "AutoModel") if kind in own]
-        return [getattr(transformers, [*known, *(one for one in own if one.startswith("AutoModel"))][0])]
-    named = getattr(transformers, str((config.architectures or ["none"])[0]), None)
-    if isinstance(named, type) and issubclass(named, transformers.PreTrainedModel):
-        return [named]
-    heads = (transformers.AutoModelForCausalLM, transformers.AutoModelForSeq2SeqLM)
-    return [*(kind for kind in heads if type(config) in kind._model_mapping), transformers.AutoModel]
-
-
-def _loaded(kind: Any, name: str, dtype: torch.dtype, trusted: bool) -> tuple[nn.Module, str | None]:
-    """The model and, if its weights do not match its class, what is wrong."""
-    model, report = kind.from_pretrained(name, dtype=dtype, output_loading_info=True, trust_remote_code=trusted)
-    named = type(model).__name__
-    if missing := sorted(report["missing_keys"]):  # transformers would initialise them at random
-        return model, f"lacks {len(missing)} weights of {named}, the first {missing[0]!r}"
-    if left := sorted(report["unexpected_keys"]):  # saving the model again would lose them
-        return model, (
-            f"contains {len(left)} weights that {named} has no place for, the first {left[0]!r}; check 'architectures' "
-            "and the number of layers in its config.json"
-        )
-    return model, None
+    Raises:
+        ModelError: the folder names none, or one that does not exist, or it is its own base.
+    """
+    path = Path(folder).resolve()
+    if path in _seen:
+        raise ModelError(f"the adapter {folder} is its own base; name another as base_model_name_or_path")
+    found = locate_model(base_name(folder))
+    if is_adapter(found):
+        base_of(found, (*_seen, path))
+    return found
 
 
 def _check_files(name: str | Path) -> None:
@@ -165,7 +170,7 @@ def load_tokenizer(name: str | Path, *, verify: bool = True, trust_remote_code: 
     """Load a tokenizer; if it has no padding token, its end-of-text token pads.
 
     Args:
-        name: a local folder or a hub id.
+        name: a local folder, a ``.gguf`` file, or a hub id; of an adapter's folder without one, its base's is taken.
         verify: check its files against the checksums of ``save_model``.
         trust_remote_code: run the Python code that comes with it, which can do anything that you can.
 
@@ -173,24 +178,20 @@ def load_tokenizer(name: str | Path, *, verify: bool = True, trust_remote_code: 
         ModelError: there is no tokenizer, or it has no token to pad with.
         ArtifactError: a file has changed since it was saved.
     """
-    import transformers
-    from transformers.models.auto.tokenization_auto import get_tokenizer_config
-
     if verify:
         check_folder(name, _is_of_tokenizer)
     _check_files(name)
-    if Path(name).is_dir() and not any(any(Path(name).glob(pattern)) for pattern in ("*token*", "vocab*", "*.model")):
+    if is_gguf(name):
+        check_gguf(name)
+    elif Path(name).is_dir() and not any(any(Path(name).glob(one)) for one in ("*token*", "vocab*", "*.model")):
+        if is_adapter(name):
+            return load_tokenizer(base_of(name), verify=verify, trust_remote_code=trust_remote_code)
         raise ModelError(
             f"cannot load a tokenizer from {str(name)!r}: it has no tokenizer files; save one there with "
             "tokenizer.save_pretrained"
         )
     try:
-        # AutoTokenizer would replace a generic class by the usual one of the model's type, which splits words
-        # otherwise than the folder's tokenizer.json says
-        declared = get_tokenizer_config(str(name)).get("tokenizer_class")
-        generic = declared in ("TokenizersBackend", "PreTrainedTokenizerFast")
-        loader = transformers.PreTrainedTokenizerFast if generic else transformers.AutoTokenizer
-        tokenizer = loader.from_pretrained(str(name), trust_remote_code=trust_remote_code or _TRUSTED.get())
+        tokenizer = _read_tokenizer(str(name), trust_remote_code or _TRUSTED.get())
         if not isinstance(tokenizer.model_max_length, int | float):
             raise ValueError("model_max_length is not a number")
     except Exception as error:  # as above
@@ -200,6 +201,20 @@ def load_tokenizer(name: str | Path, *, verify: bool = True, trust_remote_code: 
     if tokenizer.pad_token is None:
         raise ModelError(f"the tokenizer of {str(name)!r} has no token to pad with; set its pad_token")
     return tokenizer
+
+
+def _read_tokenizer(name: str, trusted: bool) -> Any:
+    import transformers
+    from transformers.models.auto.tokenization_auto import get_tokenizer_config
+
+    if is_gguf(name):
+        return gguf_tokenizer(name)
+    # AutoTokenizer would replace a generic class by the usual one of the model's type, which splits words
+    # otherwise than the folder's tokenizer.json says
+    declared = get_tokenizer_config(name).get("tokenizer_class")
+    generic = declared in ("TokenizersBackend", "PreTrainedTokenizerFast")
+    loader = transformers.PreTrainedTokenizerFast if generic else transformers.AutoTokenizer
+    return loader.from_pretrained(name, trust_remote_code=trusted)
 
 
 def check_language_model(model: nn.Module, tokenizer: Any) -> None:

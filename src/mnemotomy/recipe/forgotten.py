@@ -15,7 +15,7 @@ from mnemotomy.core.errors import ConfigurationError
 from mnemotomy.core.files import replacing_folder
 from mnemotomy.core.fingerprints import fingerprint
 from mnemotomy.core.integrity import write_checksums
-from mnemotomy.core.models import load_config
+from mnemotomy.core.models import load_config, source_of
 from mnemotomy.core.yaml import write_yaml
 from mnemotomy.engram.edit import Edit
 from mnemotomy.engram.filters import FILTER
@@ -60,7 +60,7 @@ def save_found(
     source = str(about["source"])
     record: dict[str, Any] = found.record | {"files": dict(about.get("files", {}))}
     record["model"] = {
-        "name": source, "class": type(model).__name__, "fingerprint_before": found.edit.fingerprint
+        **source_of(source), "class": type(model).__name__, "fingerprint_before": found.edit.fingerprint
     }  # fmt: skip
     if as_ == "edit":
         found.edit.save(out, about={name: record[name] for name in ("chosen", "scores", "files", "counts", "settings")})
@@ -142,6 +142,7 @@ def _save_lora(found: Found, model: nn.Module, out: Path, record: dict[str, Any]
     )
     base = copy.deepcopy(model)
     adapted: Any = get_peft_model(cast(Any, base), config)
+    config.base_model_name_or_path = _lasting(record["model"]["name"])  # peft takes where the model came from first
     with torch.no_grad():
         for name, (left, right) in factors.items():
             layer = adapted.base_model.model.get_submodule(name)
@@ -154,6 +155,11 @@ def _save_lora(found: Found, model: nn.Module, out: Path, record: dict[str, Any]
         (temporary / RECORD).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         write_checksums(temporary, [path.name for path in temporary.iterdir() if path.is_file()])
     return record
+
+
+def _lasting(source: str) -> str:
+    """A folder or file as an absolute path, which an adapter still finds from elsewhere; a hub id as it is."""
+    return str(Path(source).resolve()) if Path(source).exists() else source
 
 
 def _factors(

@@ -10,7 +10,7 @@ from mnemotomy.core.clock import Clock
 from mnemotomy.core.errors import ConfigurationError
 from mnemotomy.core.files import check_file, check_no_input, check_replaceable
 from mnemotomy.core.fingerprints import fingerprint
-from mnemotomy.core.models import quiet_transformers, trusting_code
+from mnemotomy.core.models import quiet_transformers, source_of, trusting_code
 from mnemotomy.recipe.collecting import check_writable, checkpoint_for, remove_checkpoints
 from mnemotomy.recipe.editing import Prepared, prepare_edit, weight_norms
 from mnemotomy.recipe.file import RecipeFile, load_recipe
@@ -84,7 +84,7 @@ def run_recipe(
 
 def _about(loaded: RecipeFile, prepared: Prepared) -> dict[str, Any]:
     """What the record says before the model is edited."""
-    model = {"name": prepared.recipe.model, "class": type(prepared.model).__name__}
+    model = {**source_of(loaded.model), "name": prepared.recipe.model, "class": type(prepared.model).__name__}
     return {
         "kind": "edit",
         "recipe": prepared.recipe.model_dump(mode="json"),
@@ -107,7 +107,7 @@ def _treated(
     warn_of_size(loaded.model, problem.model)
     model = said.method(problem)
     clock.lap("method")
-    names = {"name": said.model, "class": type(model).__name__}
+    names = {**source_of(loaded.model), "name": said.model, "class": type(model).__name__}
     prints = {"fingerprint_before": fingerprint(problem.model), "fingerprint_after": fingerprint(model)}
     record = {
         "kind": "method",

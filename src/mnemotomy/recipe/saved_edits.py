@@ -14,7 +14,7 @@ from mnemotomy.core.errors import DataError, FingerprintError, TiedWeightsError
 from mnemotomy.core.files import check_file, check_no_input, check_replaceable
 from mnemotomy.core.fingerprints import fingerprint
 from mnemotomy.core.keys import file_digest
-from mnemotomy.core.models import load_model, load_tokenizer, locate_model, quiet_transformers
+from mnemotomy.core.models import load_model, load_tokenizer, locate_model, quiet_transformers, source_of
 from mnemotomy.core.modules import tied_parameters as tied
 from mnemotomy.engram.edit import Edit, check_finite, read_about
 from mnemotomy.engram.sites import parameter_names, sites_by_name
@@ -86,6 +86,7 @@ def apply_edit(
             "kind": "saved edit",
             "source": named | ({"recipe_hash": made["recipe_hash"]} if "recipe_hash" in made else {}),
             "model": {
+                **source_of(source),
                 "name": model,
                 "class": type(network).__name__,
                 "dtype": chosen,
