@@ -97,9 +97,8 @@ def test_damage_is_said_in_one_line(tmp_path: Path, whole: tuple[Any, Any], load
         assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("command", [("chat",), ("ask", "facts.db", "Where is Kyoto?")])
-def test_a_missing_or_foreign_file_ends_a_command(tmp_path: Path, command: tuple[str, ...]) -> None:
-    fails(call(command[0], str(tmp_path / "none.gguf"), *command[1:]), "there is no model file")
+def test_a_missing_or_foreign_file_is_one_line(tmp_path: Path) -> None:
+    fails(call("chat", str(tmp_path / "none.gguf")), "there is no model file")
     (tmp_path / "text.gguf").write_text("not a model")
     with pytest.raises(ModelError, match="is not a GGUF file"):
         mt.load_model(tmp_path / "text.gguf")
