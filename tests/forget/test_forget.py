@@ -128,3 +128,13 @@ def test_it_is_saved_as_a_model_an_adapter_and_an_edit(
 )
 def test_a_candidate_says_what_it_is(candidate: Candidate, text: str) -> None:
     assert str(candidate) == text
+
+
+def test_only_telling_words_of_an_answer_show_knowledge() -> None:
+    from mnemotomy.forget.measuring import telling_row
+    from mnemotomy.text.probes import probes_of
+
+    _, tokenizer = trained()
+    (probe,) = probes_of(examples(["Kyoto"])[:1], TEMPLATE)
+    row = telling_row(probe, tokenizer)
+    assert tokenizer.decode([label for label in row.labels if label >= 0]).strip() == "Japan"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
@@ -12,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from mnemotomy.audit.judging import telling, words_of
 from mnemotomy.core.modules import device_of, observing
 from mnemotomy.core.precision import Precision, autocast
 from mnemotomy.forget.request import Request
@@ -58,7 +60,7 @@ class Scores:
         left: of what was known of the forget set, in [0, 1]: 1 as before, 0 at the level of answers to other questions;
             overshooting counts against it. The most that is left by any wording, in probability or in answers whose
             tokens are all the likeliest.
-        known: the mean probability ``P(a|q)^(1/|a|)`` of the forgotten answers, over the wordings.
+        known: the mean probability ``P(a|q)^(1/|a|)`` of the forgotten answers' telling words, over the wordings.
         kept: likewise of kept answers.
         hits: the share of the tokens of kept answers that are the likeliest.
         kl: KL from the model before, in nats, the mean over tokens of kept answers and general texts.
@@ -148,11 +150,11 @@ class Judge:
 
     def _known_wordings(self, forms: Sequence[Sequence[Probe]], seed: int) -> tuple[list[_Wording], _Floor]:
         """The original words, and the rewordings under which the model knows the answers nearly as well."""
-        rows = [[_row(probe, self.tokenizer) for probe in form] for form in forms]
+        rows = [[telling_row(probe, self.tokenizer) for probe in form] for form in forms]
         found = [_Wording(one, self._read(one)) for one in rows]
         least = KNOWN_AT_LEAST * float(found[0].before.probability.mean())
         good = [found[0], *(one for one in found[1:] if float(one.before.probability.mean()) >= least)]
-        others = [_row(probe, self.tokenizer) for probe in self._swapped(forms[0], seed)]
+        others = [telling_row(probe, self.tokenizer) for probe in self._swapped(forms[0], seed)]
         floor = self._read(others) if others else None
         lowest = min(float(one.before.probability.mean()) for one in good)
         return good, _Floor(
@@ -198,6 +200,24 @@ def _row(probe: Probe, tokenizer: Any) -> Encoded:
     """The probe as tokens; only the answer's own are to be predicted."""
     encoded = encode(probe.example, tokenizer, probe.template)
     return Encoded(encoded.input_ids, encoded.marked("answer"))
+
+
+def telling_row(probe: Probe, tokenizer: Any) -> Encoded:
+    """The same with the tokens of the answer's telling words alone: what repeats the question shows no knowledge."""
+    row = _row(probe, tokenizer)
+    places = [place for place, label in enumerate(row.labels) if label != IGNORED]
+    ends = [len(tokenizer.decode([row.labels[place] for place in places[:count]])) for count in range(len(places) + 1)]
+    text = tokenizer.decode([row.labels[place] for place in places])
+    words = set(telling(probe.answer, probe.question))
+    spans = [match.span() for match in re.finditer(r"\w+", text) if set(words_of(match[0])) & words]
+    kept = {
+        place
+        for place, start, end in zip(places, ends, ends[1:], strict=False)
+        if any(start < last and first < end for first, last in spans)
+    }
+    if not kept:
+        return row
+    return Encoded(row.input_ids, [label if place in kept else IGNORED for place, label in enumerate(row.labels)])
 
 
 def _positions(rows: Sequence[Encoded]) -> list[Encoded]:
