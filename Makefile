@@ -4,11 +4,14 @@ DATA ?= $(or $(MNEMOTOMY_DATA),../shared/data)
 MODEL ?= ../shared/models/tofu-tiny/full
 SCALE ?= small
 JOBS ?= 2
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+BASE := .venv/.base
 STAMP := .venv/.installed
+DOCS := .venv/.docs
 
-.PHONY: demo test test-all bench bench-vision lint format clean
+.PHONY: demo test test-all bench bench-vision lint format build docs clean
 
-demo: $(STAMP)           ## train two small models, erase from them, write runs/demo/report.html
+demo: $(BASE)            ## without the developers' tools: train two small models, erase from them, write runs/demo/report.html
 	$(BIN)/mnemotomy demo
 
 test: $(STAMP)           ## the fast tests
@@ -37,12 +40,26 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+build: $(STAMP)          ## the wheel and the source archive, in dist/
+	$(BIN)/python -m hatchling build
+
+docs: $(DOCS)            ## the documentation as a site that needs no network, in build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --site-dir build/site
+
 clean:
-	rm -rf .venv runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv runs build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 # torch is pinned by constraints.txt, so that no later build with gigabytes of libraries is taken instead
-$(STAMP): pyproject.toml experiments/pyproject.toml constraints.txt tests/oracles.txt
+$(BASE): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]' --editable experiments
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps --requirement tests/oracles.txt
+	$(PIP) --editable .
+	touch $@
+
+$(DOCS): $(BASE)
+	$(PIP) --editable '.[docs]'
+	touch $@
+
+$(STAMP): $(BASE) experiments/pyproject.toml tests/oracles.txt
+	$(PIP) --editable '.[dev]' --editable experiments
+	$(PIP) --no-deps --requirement tests/oracles.txt
 	touch $@
