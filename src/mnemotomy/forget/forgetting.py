@@ -30,7 +30,7 @@ from mnemotomy.forget.candidates import Workshop
 from mnemotomy.forget.measuring import Judge, Scores
 from mnemotomy.forget.reference import ROWS_PER_DIRECTION, neighbours, tokens_of, written_texts
 from mnemotomy.forget.request import Request, split
-from mnemotomy.forget.search import FORGOTTEN, LIMIT, MOSTLY, Search, Tried, pareto
+from mnemotomy.forget.search import FORGOTTEN, LIMIT, Search, Tried, pareto
 from mnemotomy.methods.language.problem import TextProblem
 from mnemotomy.text.batches import BATCH_SIZE, Source, batches, examples_of
 from mnemotomy.text.encoding import MAX_LENGTH, Positions
@@ -116,16 +116,14 @@ class Found:
     @property
     def reason(self) -> str:
         """Why the chosen candidate was chosen."""
-        grade = self.chosen.grade(self.before)
-        equal = sum(one.grade(self.before) == grade for one in self.tried)
-        left = FORGOTTEN if grade == 2 else MOSTLY
+        work = sum(one.works(self.before) for one in self.tried)
         limits = (
-            f"leaving at most {100 * left:.0f} % of what was known and costing at most {100 * LIMIT:.0f} points of the "
-            "kept answers' tokens"
+            f"leaving at most {100 * FORGOTTEN:.0f} % of what was known and costing at most {100 * LIMIT:.0f} points "
+            "of the kept answers' tokens"
         )
-        if not grade:
+        if not work:
             return f"the highest score; none of {len(self.tried)} candidates stays within the limits, {limits}"
-        return f"the highest score of the {equal} candidates (of {len(self.tried)}) within the limits, {limits}"
+        return f"the highest score of the {work} candidates (of {len(self.tried)}) within the limits, {limits}"
 
     def choose(self, tried: Tried) -> Found:
         """The same with another candidate chosen."""

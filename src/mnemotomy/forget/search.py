@@ -21,8 +21,8 @@ RUINED = 1e3
 LIMIT = 0.05
 """The share of kept answers' tokens that a chosen edit may lose, where any candidate forgets at so little cost."""
 
-FORGOTTEN, MOSTLY = 0.05, 0.25
-"""Of what was known, the shares that may be left for such a candidate: preferably, and at most."""
+FORGOTTEN = 0.1
+"""Of what was known, the share that may be left for such a candidate."""
 
 
 @dataclass(frozen=True)
@@ -40,16 +40,14 @@ class Tried:
         parts = (self.scores.forgotten(), kept(self.scores, before), math.exp(-self.scores.kl))
         return 0.0 if min(parts) <= 0.0 else len(parts) / sum(1.0 / part for part in parts)
 
-    def grade(self, before: Scores) -> int:
-        """2 where all but ``FORGOTTEN`` is forgotten at a cost of at most ``LIMIT``, 1 where most is, else 0."""
+    def works(self, before: Scores) -> bool:
+        """Whether all but ``FORGOTTEN`` is forgotten at a cost of at most ``LIMIT``."""
         scores = self.scores
-        if scores is None or before.hits - scores.hits > LIMIT:
-            return 0
-        return (scores.left <= FORGOTTEN) + (scores.left <= MOSTLY)
+        return scores is not None and scores.left <= FORGOTTEN and before.hits - scores.hits <= LIMIT
 
-    def rank(self, before: Scores) -> tuple[int, float]:
-        """What candidates are chosen by: the grade, then the score."""
-        return self.grade(before), self.score(before)
+    def rank(self, before: Scores) -> tuple[bool, float]:
+        """What candidates are chosen by: those that work first, then by score."""
+        return self.works(before), self.score(before)
 
 
 def kept(scores: Scores, before: Scores) -> float:
