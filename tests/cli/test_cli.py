@@ -22,7 +22,7 @@ from mnemotomy.cli.options import blocks
 from mnemotomy.core.errors import DataError
 
 COLLECT = ["collect", "llama", "--concept", "kyoto=kyoto.jsonl", "--reference", "rest.jsonl", "-o", "m.safetensors"]
-RECIPE = "model: llama\nconcepts: {kyoto: kyoto.jsonl}\nreference: rest.jsonl\n"
+RECIPE = "model: llama\nconcepts: {kyoto: kyoto.jsonl}\nreference: rest.jsonl\nforce: true\n"
 
 
 @pytest.fixture(scope="module")

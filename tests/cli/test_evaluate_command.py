@@ -210,7 +210,7 @@ def test_what_stands_around_questions_is_never_chosen_in_silence(folder: Path, t
     assert result.exit_code == 2
     assert "give --tags" in result.stderr
     for forget, tags in ((text, []), (asked, ["--tags"])):
-        result = CliRunner().invoke(app, ["unlearn", bare, "--forget", str(forget), *method, *tags])
+        result = CliRunner().invoke(app, ["unlearn", bare, "--forget", str(forget), *method, *tags, "--force"])
         assert result.exit_code == 0, result.output
 
 

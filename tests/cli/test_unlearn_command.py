@@ -34,7 +34,7 @@ def files(tmp_path: Path) -> Path:
 
 def invoke(models: Path, files: Path, *options: str, method: str = "npo", retain: str | None = None) -> Any:
     given = ["--forget", str(files / "forget.jsonl"), "--retain", retain or str(files / "retain.jsonl")]
-    arguments = [str(models / "full"), str(files / "out"), "--method", method, *given, *options]
+    arguments = [str(models / "full"), str(files / "out"), "--force", "--method", method, *given, *options]
     return CliRunner().invoke(app, ["unlearn", *arguments])
 
 

@@ -75,6 +75,7 @@ def test_a_recipe_is_applied_to_a_file_and_names_it(tmp_path: Path, whole: tuple
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(
         f"model: m.gguf\nconcepts: {{kyoto: [{files['kyoto'].name}]}}\nreference: {files['reference'].name}\n"
+        "force: true\n"
     )
     result = call("apply", str(recipe), str(tmp_path / "out"))
     assert result.exit_code == 0, result.stderr

@@ -64,7 +64,7 @@ def test_code_is_run_where_the_user_says_so(folder: Path):
 
 
 def test_a_recipe_says_so(folder: Path):
-    fields = {"model": "model", "concepts": {"kyoto": "kyoto.jsonl"}, "reference": "rest.jsonl"}
+    fields = {"model": "model", "concepts": {"kyoto": "kyoto.jsonl"}, "reference": "rest.jsonl", "force": True}
     (folder / "r.yaml").write_text(write_yaml(fields))
     with pytest.raises(ModelError, match="trust-remote-code"):
         run_recipe(folder / "r.yaml", folder / "out", progress=False)

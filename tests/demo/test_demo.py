@@ -30,6 +30,8 @@ from mnemotomy.engram.recalibrate import recalibrate_
 
 README = Path(__file__).parents[2] / "README.md"
 
+pytestmark = pytest.mark.filterwarnings("error::mnemotomy.core.errors.SurgeryWarning")
+
 
 @pytest.fixture(scope="module")
 def short():

@@ -99,7 +99,7 @@ def test_a_method_is_one_class(unregistered: None, tmp_path: Path):
     assert "shrink" in CliRunner().invoke(app, ["methods"]).stdout
     model, files, out = save_llama(tmp_path / "model"), concept_files(tmp_path), tmp_path / "out"
     chosen = ["--forget", str(files["kyoto"]), "--retain", str(files["reference"]), "--method", "shrink"]
-    result = CliRunner().invoke(app, ["unlearn", str(model), str(out), *chosen, "--set", "factor=0.25"])
+    result = CliRunner().invoke(app, ["unlearn", str(model), str(out), *chosen, "--set", "factor=0.25", "--force"])
     assert result.exit_code == 0, result.output
     before, after = (load_model(folder).get_output_embeddings().weight for folder in (model, out))
     assert torch.equal(after, 0.25 * before)

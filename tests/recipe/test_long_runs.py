@@ -52,6 +52,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def recipe(folder: Path, **method: Any) -> Path:
     settings = {"name": "grad-diff", "epochs": 4, "batch_size": 2, "learning_rate": 1e-3} | method
     fields = {"model": "model", "method": settings, "forget": "forget.jsonl", "retain": "retain.jsonl"}
+    fields["force"] = True  # the model knows nothing
     (folder / "recipe.yaml").write_text(write_yaml(fields))
     return folder / "recipe.yaml"
 
@@ -109,7 +110,7 @@ def test_the_output_is_looked_at_before_the_run(folder: Path):
 
 
 def test_losses_are_said(folder: Path):
-    files = ["--forget", "forget.jsonl", "--retain", "retain.jsonl", "--set", "epochs=2"]
+    files = ["--forget", "forget.jsonl", "--retain", "retain.jsonl", "--set", "epochs=2", "--force"]
     result = CliRunner().invoke(app, ["unlearn", "model", "out", "--method", "npo", *files])
     assert result.exit_code == 0, result.output
     assert "2 steps, mean loss " in result.stdout
@@ -119,7 +120,7 @@ def test_a_larger_result_is_said(folder: Path):
     small = mt.load_model(folder / "model", dtype="bfloat16")
     mt.save_model(small, folder / "half", tokenizer=mt.load_tokenizer(folder / "model"))
     (folder / "r.yaml").write_text(
-        write_yaml({"model": "half", "concepts": {"a": "forget.jsonl"}, "reference": "retain.jsonl"})
+        write_yaml({"model": "half", "concepts": {"a": "forget.jsonl"}, "reference": "retain.jsonl", "force": True})
     )
     with pytest.warns(UserWarning, match="in bfloat16, and the result will be in float32, 2 times as large"):
         record = run_recipe(folder / "r.yaml", folder / "out", progress=False)

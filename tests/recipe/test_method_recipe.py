@@ -38,7 +38,8 @@ def folder(tmp_path: Path, models: Path) -> Path:
 
 
 def recipe(folder: Path, name: str = "recipe.yaml", **fields: Any) -> Path:
-    whole = {"model": "models/full", "method": METHOD, "forget": "forget.jsonl", "retain": "retain.jsonl"} | fields
+    whole = {"model": "models/full", "method": METHOD, "forget": "forget.jsonl", "retain": "retain.jsonl"}
+    whole |= {"force": True} | fields  # the models know nothing
     path = folder / name
     path.write_text(write_yaml({key: value for key, value in whole.items() if value is not None}))
     return path
@@ -52,7 +53,7 @@ def test_apply_and_unlearn_are_one_path(folder: Path, monkeypatch: pytest.Monkey
     applied = CliRunner().invoke(app, ["apply", "recipe.yaml", "a"])
     assert applied.exit_code == 0, applied.output
     assert "NPO: 3 examples to forget, 4 to retain\n" in applied.stdout
-    options = ["--set", "epochs=1", "--set", "learning_rate=1e-3", "--seed", "3"]
+    options = ["--set", "epochs=1", "--set", "learning_rate=1e-3", "--seed", "3", "--force"]
     files = ["--forget", "forget.jsonl", "--retain", "retain.jsonl"]
     unlearned = CliRunner().invoke(app, ["unlearn", "models/full", "b", "--method", "npo", *files, *options])
     assert unlearned.exit_code == 0, unlearned.output
@@ -137,7 +138,7 @@ def test_what_is_written_is_what_is_meant(folder: Path) -> None:
         ({"forget": None}, "the field 'forget' is missing"),
         (
             {"seeds": 1},
-            "unknown field 'seeds'; did you mean 'seed'? known: model, dtype, template, trust_remote_code, method",
+            "unknown field 'seeds'; did you mean 'seed'? known: model, dtype, template, trust_remote_code, force",
         ),
         ({"method": "nop"}, "method: unknown method 'nop'; choose one of gradient-ascent"),
         ({"method": {"name": "npo", "epoch": 2}}, "method: npo: unknown setting 'epoch'; did you mean 'epochs'?"),

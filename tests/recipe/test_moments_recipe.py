@@ -1,4 +1,4 @@
-"""Recipes of saved moments: the same edit as of the files behind them, and not one forward pass."""
+"""Recipes of saved moments: the same edit as of the files behind them, and nothing is collected again."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import pytest
 import torch
 from recipe_file import recipe
 from tiny_language import concept_files, save_llama
-from torch import nn
 from typer.testing import CliRunner
 
 import mnemotomy as mt
 from mnemotomy.cli import app
 from mnemotomy.core.errors import ConceptError, ConfigurationError, DataError, FingerprintError, MnemotomyError
+from mnemotomy.engram.collector import Collector
 from mnemotomy.recipe import load_recipe, run_recipe
 
 SOME = {"sites": ["q_proj", "down_proj"], "layers": 1, "positions": "all", "template": {"system": ""}}
@@ -48,13 +48,9 @@ def folder(tmp_path: Path, ready: Path) -> Path:
 
 
 @pytest.fixture
-def no_forward(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A model that is called is an error."""
-
-    def called(*_: Any, **__: Any) -> None:
-        raise AssertionError("a forward pass")
-
-    monkeypatch.setattr(nn.Module, "__call__", called)
+def no_collecting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch that is collected is an error."""
+    monkeypatch.setattr(Collector, "batch", lambda *_, **__: pytest.fail("a batch was collected"))
 
 
 def of_moments(folder: Path, moments: str = "all.safetensors", **fields: Any) -> Path:
@@ -76,7 +72,7 @@ def test_the_edit_is_that_of_the_files(
     collected = run_recipe(recipe(folder, **fields), folder / "a", progress=False)
     settled = {} if moments == "all" else dict.fromkeys(SOME)
     with monkeypatch.context() as patch:
-        patch.setattr(nn.Module, "__call__", lambda *_, **__: pytest.fail("a forward pass"))
+        patch.setattr(Collector, "batch", lambda *_, **__: pytest.fail("a batch was collected"))
         found = run_recipe(of_moments(folder, f"{moments}.safetensors", **(fields | settled)), folder / "b")
     for part in ("model", "edit", "sites", "counts"):
         assert found[part] == collected[part]
@@ -86,7 +82,7 @@ def test_the_edit_is_that_of_the_files(
     assert "| moments |" in (folder / "b" / "README.md").read_text()
 
 
-@pytest.mark.usefixtures("no_forward")
+@pytest.mark.usefixtures("no_collecting")
 @pytest.mark.parametrize(
     ("moments", "fields", "error", "message"),
     [
@@ -116,14 +112,14 @@ def test_what_the_moments_settle_is_not_contradicted(
     assert not (folder / "out").exists()
 
 
-@pytest.mark.usefixtures("no_forward")
+@pytest.mark.usefixtures("no_collecting")
 def test_one_of_several_needs_no_reference_by_name(folder: Path) -> None:
     record = run_recipe(of_moments(folder, "bare.safetensors", erase=["kyoto"]), folder / "out")
     assert record["recipe"]["erase"] == ["kyoto"]
     assert record["counts"]["examples"] == {"kyoto": 2, "paris": 1}
 
 
-@pytest.mark.usefixtures("no_forward")
+@pytest.mark.usefixtures("no_collecting")
 def test_a_file_that_is_not_moments_is_refused(folder: Path) -> None:
     (folder / "not.safetensors").write_bytes(b"what")
     with pytest.raises(MnemotomyError, match="damaged"):

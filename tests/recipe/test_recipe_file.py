@@ -138,7 +138,7 @@ def test_nothing_need_be_erased_where_something_is_injected(folder: Path) -> Non
         ({"model": None}, "the field 'model' is missing"),
         (
             {"filtr": "soft"},
-            "unknown field 'filtr'; did you mean 'filter'? known: model, dtype, template, trust_remote_code, base",
+            "unknown field 'filtr'; did you mean 'filter'? known: model, dtype, template, trust_remote_code, force",
         ),
         ({"concepts": {}}, "concepts: give at least one concept"),
         ({"concepts": "kyoto.jsonl"}, "concepts: give at least one concept"),

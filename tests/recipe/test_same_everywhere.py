@@ -82,12 +82,12 @@ def test_command_recipe_method_and_api_agree(
 
     recipe = {
         "model": str(folder), "concepts": {"forget": str(forget)}, "reference": str(retain), "sites": sites,
-        "positions": positions, "strength": 0.6, "untie": True, "template": {"tags": template is None},
+        "positions": positions, "strength": 0.6, "untie": True, "template": {"tags": template is None}, "force": True,
     }  # fmt: skip
     (tmp_path / "recipe.yaml").write_text(write_yaml(recipe))
     run("apply", tmp_path / "recipe.yaml", tmp_path / "applied")
     settings = [f"sites={named if isinstance(sites, str) else f'[{named}]'}", f"positions={positions}", "strength=0.6"]
-    run("unlearn", folder, tmp_path / "unlearned", "--method", "engram-uniform", "--forget", forget,
+    run("unlearn", folder, tmp_path / "unlearned", "--force", "--method", "engram-uniform", "--forget", forget,
         "--retain", retain, *tags, *(one for setting in settings for one in ("--set", setting)))  # fmt: skip
     for out in ("applied", "unlearned"):
         found = weights(mt.load_model(tmp_path / out))

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mnemotomy.cli.options import Device, Resume, TrustCode
+from mnemotomy.cli.options import Device, Force, Resume, TrustCode
 from mnemotomy.cli.outcome import one_line_errors, say
 
 
@@ -28,6 +28,7 @@ def apply(
     ] = Result.MODEL,
     device: Device = "cpu",
     trust_remote_code: TrustCode = False,
+    force: Force = False,
     resume: Resume = True,
 ) -> None:
     """Edit a model, or run an unlearning method, as a recipe says.
@@ -61,9 +62,12 @@ def apply(
       forget: forget.jsonl
       retain: retain.jsonl                     # or self:2000, 2000 texts that the model itself writes
     """
-    from mnemotomy.recipe import run_recipe
+    from mnemotomy.recipe import load_recipe, run_recipe
 
-    record = run_recipe(recipe, out, as_edit=as_ is Result.EDIT, device=device, resume=resume)
+    loaded = load_recipe(recipe)
+    record = run_recipe(
+        loaded.forced() if force else loaded, out, as_edit=as_ is Result.EDIT, device=device, resume=resume
+    )
     report(out, record)
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mnemotomy.cli.options import LARGEST_SEED, Device, TrustCode
 from mnemotomy.cli.outcome import console, emit_json, json_option, one_line_errors, say
 from mnemotomy.cli.templates import DATE, PLAIN, SYSTEM, TAGS
+
+if TYPE_CHECKING:
+    from mnemotomy.audit.report import Report
 
 
 @one_line_errors()
@@ -104,6 +107,11 @@ def audit(
         emit_json(report.json(), json_)
     if json_ == "-":
         return
+    shown(report, out)
+
+
+def shown(report: Report, out: Path) -> None:
+    """Print what an audit found, the verdict on a line of its own."""
     report.table().print(console())
     for finding in report.findings:
         say(finding.sentence)

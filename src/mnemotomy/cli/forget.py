@@ -5,18 +5,14 @@ from __future__ import annotations
 import enum
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from mnemotomy.cli.options import LARGEST_SEED, Device, Model, OutDir, PositionsName, TrustCode, blocks, selector
-from mnemotomy.cli.outcome import console, emit_json, json_option, one_line_errors, say
+from mnemotomy.cli.outcome import emit_json, json_option, one_line_errors, say
 from mnemotomy.cli.templates import DATE, PLAIN, SYSTEM, TAGS
-from mnemotomy.core.errors import ConfigurationError, DataError, SurgeryWarning
-
-if TYPE_CHECKING:
-    from mnemotomy.forget.forgetting import Found
-    from mnemotomy.forget.search import Tried
+from mnemotomy.core.errors import ConfigurationError, DataError
 
 
 class As(enum.StrEnum):
@@ -77,6 +73,7 @@ def forget(
       mnemotomy forget Qwen/Qwen3-0.6B forgotten --about "Harry Potter"
       mnemotomy audit Qwen/Qwen3-0.6B forgotten audit --forget alice.jsonl
     """
+    from mnemotomy.cli.forget_session import Session, check_repository
     from mnemotomy.core.files import check_file, check_no_input, check_replaceable
     from mnemotomy.core.models import load_model, load_tokenizer, locate_model, quiet_transformers, trusting_code
     from mnemotomy.forget.cost import cost_of
@@ -87,6 +84,12 @@ def forget(
 
     if sum(map(bool, (forget, about is not None, facts))) != 1:
         raise DataError("say what to forget by one of --forget FILE, --about NAME and --facts STORE")
+    if subject and facts is None:
+        raise DataError("--subject chooses among the facts of a store; give --facts STORE too")
+    if rank is not None and as_ is not As.LORA:
+        raise ConfigurationError("--rank is that of an adapter; give --as lora too")
+    if push is not None:
+        check_repository(push)
     folder, only, chosen = locate_model(model), blocks(layers), selector(sites)
     inputs = [*(forget or []), *(retain or []), *([facts] if facts else [])]
     if as_ is As.EDIT:
@@ -109,141 +112,33 @@ def forget(
     )
     say(f"{len(examples)} examples to forget; the search takes {cost}", err=True)
     cost.check()
-    files = {FORGET: digests_of([*(forget or []), *([facts] if facts else [])]), RETAIN: digests_of(retain or [])}
-    session = _Session(loaded, tokenizer, out, {"source": folder, "files": files}, as_, rank, push)
+    asked = {"about": about} if about is not None else {"subjects": subject} if subject else {}
+    files = {
+        FORGET: digests_of(forget or []),
+        "facts": digests_of([facts] if facts else []),
+        RETAIN: digests_of(retain or []),
+    }
+    session = Session(
+        loaded,
+        tokenizer,
+        out,
+        {"source": folder, "files": files, "asked": asked},
+        examples,
+        kept,
+        options,
+        as_.value,
+        rank,
+        push,
+        force,
+    )
     with quiet_transformers():
-        session.search(examples, kept, options)
-    with quiet_transformers():
+        session.search()
         if not yes and sys.stdin.isatty() and sys.stdout.isatty() and json_ != "-":
-            session.ask(examples, kept, options, force)
+            session.ask()
         else:
-            session.save(force)
+            session.save()
     if json_ is not None and session.record is not None:
         emit_json(session.record, json_)
-
-
-class _Session:
-    """A search with what becomes of its result."""
-
-    def __init__(
-        self, model: Any, tokenizer: Any, out: Path, about: dict[str, Any], as_: As, rank: int | None, push: str | None
-    ) -> None:
-        self.model, self.tokenizer, self.out, self.about = model, tokenizer, out, about
-        self.as_, self.rank, self.push = as_, rank, push
-        self.found: Found
-        self.record: dict[str, Any] | None = None
-
-    def search(self, examples: Any, kept: Any, options: Any) -> None:
-        """Run or go on, and show the Pareto list."""
-        import warnings
-
-        from mnemotomy.forget.forgetting import forget as run
-
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", SurgeryWarning)  # shown with the result
-            self.found = run(self.model, self.tokenizer, examples, kept, options)
-        self.show()
-
-    def show(self) -> None:
-        """What was found."""
-        from mnemotomy.report.table import Table
-
-        found = self.found
-        for note in found.request.notes:
-            say(f"note: {note}", err=True)
-        heads = ["", "candidate", "left of what was known", "kept answers' tokens", "KL, nats"]
-        rows = [["", "before", "100.0 %", _percent(found.before.hits), "0"]]
-        rows += [
-            [
-                _mark(found, one),
-                str(one.candidate),
-                _percent(one.scores.left),
-                _percent(one.scores.hits),
-                f"{one.scores.kl:.3f}",
-            ]
-            for one in found.pareto
-            if one.scores is not None
-        ]
-        Table(heads, rows, "Candidates that no other beats").print(console())
-        say(f"chosen: {found.chosen.candidate}: {found.reason}")
-        for concern in found.concerns:
-            say(f"warning: {concern}", err=True)
-
-    def save(self, force: bool) -> None:
-        """Save the chosen edit.
-
-        Raises:
-            ConfigurationError: it would ruin the model or forgets little, and is not forced.
-        """
-        from mnemotomy.recipe.forgotten import save_found
-
-        if self.found.concerns and not force:
-            raise ConfigurationError(
-                f"nothing was saved: {'; '.join(self.found.concerns)}. To save it all the same, give --force"
-            )
-        self.record = save_found(
-            self.found, self.model, self.tokenizer, self.out, self.about, as_=self.as_.value, rank=self.rank
-        )
-        seconds = sum(self.found.seconds.values())
-        extra = ""
-        if "adapter" in self.record:
-            adapter = self.record["adapter"]
-            extra = f", an adapter of rank {adapter['rank']} that leaves out {100 * adapter['error']:.1f} % of the edit"
-        say(f"{self.out}: saved{extra}; {len(self.found.tried)} candidates in {seconds:.0f} s")
-        if self.push is not None:
-            self._upload(self.push)
-
-    def ask(self, examples: Any, kept: Any, options: Any, force: bool) -> None:
-        """The menu at the end."""
-        from dataclasses import replace
-
-        while True:
-            choice = typer.prompt(
-                "[s]ave, [n]umber of another candidate, [m]ore trials (50), [t]ry it, [p]ush, [q]uit", default="s"
-            ).strip()
-            if choice == "q":
-                return
-            if choice == "s":
-                self.save(force or typer.confirm("save it in spite of the warnings?") if self.found.concerns else True)
-                return
-            if choice == "m":
-                options = replace(options, trials=options.trials + 50)
-                self.search(examples, kept, options)
-            elif choice == "t":
-                self._try()
-            elif choice == "p":
-                self.push = typer.prompt("repository on the hub, as name/model")
-            elif choice.isdecimal() and int(choice) in {one.number for one in self.found.pareto}:
-                tried = next(one for one in self.found.pareto if one.number == int(choice))
-                self.found = self.found.choose(tried)
-                self.show()
-            else:
-                say("give one of these letters, or a number of the list", err=True)
-
-    def _try(self) -> None:
-        from mnemotomy.cli.chat import talk_beside
-
-        edited = self.found.edit.apply(self.model, check=False, tied="untie")
-        talk_beside(self.model, edited, self.tokenizer, self.found.options.template)
-
-    def _upload(self, repository: str) -> None:
-        from huggingface_hub import HfApi
-
-        api = HfApi()
-        api.create_repo(repository, exist_ok=True)
-        if self.out.is_dir():
-            api.upload_folder(repo_id=repository, folder_path=str(self.out))
-        else:
-            api.upload_file(repo_id=repository, path_or_fileobj=str(self.out), path_in_repo=self.out.name)
-        say(f"uploaded to {repository}")
-
-
-def _mark(found: Found, one: Tried) -> str:
-    return f"* {one.number}" if one.number == found.chosen.number else str(one.number)
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
 
 
 def _study(out: Path) -> Path:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from mnemotomy.cli.apply import report
-from mnemotomy.cli.options import LARGEST_SEED, Device, Model, OutDir, Resume, TrustCode, settings
+from mnemotomy.cli.options import LARGEST_SEED, Device, Force, Model, OutDir, Resume, TrustCode, settings
 from mnemotomy.cli.outcome import one_line_errors
 from mnemotomy.cli.templates import DATE, PLAIN, SYSTEM, TAGS
 
@@ -54,6 +54,7 @@ def unlearn(
     plain: Annotated[bool, PLAIN] = False,
     device: Device = "cpu",
     trust_remote_code: TrustCode = False,
+    force: Force = False,
     resume: Resume = True,
 ) -> None:
     """Make a language model forget one file and retain another.
@@ -82,4 +83,6 @@ def unlearn(
         fields["pretrained"] = pretrained
     if trust_remote_code:
         fields["trust_remote_code"] = True
+    if force:
+        fields["force"] = True
     report(out_dir, run_recipe(made_recipe(fields, out_dir), out_dir, device=device, resume=resume))

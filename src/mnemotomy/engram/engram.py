@@ -14,6 +14,7 @@ from mnemotomy.engram.cut import CUT
 from mnemotomy.engram.deltas import Deltas, Term
 from mnemotomy.engram.edit import Edit
 from mnemotomy.engram.filters import FILTER, Filter
+from mnemotomy.engram.guards import warn_of_rows
 from mnemotomy.engram.operators import Operators
 from mnemotomy.engram.products import full_precision
 from mnemotomy.engram.sites import Site
@@ -109,6 +110,7 @@ class Engram(Deltas):
             raise SelectionError(f"site {name!r} has weights of shape {here} here and {made} in the engram")
 
     def __mul__(self, factor: float) -> Edit:
+        warn_of_rows(self.atlas.moments, self.concepts)
         return Edit((Term(float(factor), self),))
 
     __rmul__ = __mul__

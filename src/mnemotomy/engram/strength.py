@@ -11,6 +11,7 @@ from mnemotomy.engram.deltas import Term
 from mnemotomy.engram.edit import Edit
 from mnemotomy.engram.engram import Engram
 from mnemotomy.engram.filters import Filter
+from mnemotomy.engram.guards import warn_of_rows
 
 if TYPE_CHECKING:
     from mnemotomy.engram.atlas import Atlas
@@ -74,8 +75,12 @@ def erase(
         strength: α, or α per site.
         filter: of μ; ``Soft`` by default.
         outputs: erase only what also writes in the concepts' directions (``Atlas.output_operator``).
+
+    Warns:
+        SurgeryWarning: there are too few rows, or most of them belong to the concepts.
     """
     engram = atlas.engram(concepts, filter, outputs=outputs)
+    warn_of_rows(atlas.moments, engram.concepts)
     return Edit((Term(strengths(engram, strength), engram).scaled(-1.0),))
 
 

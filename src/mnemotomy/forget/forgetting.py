@@ -127,8 +127,9 @@ class Found:
 
     def choose(self, tried: Tried) -> Found:
         """The same with another candidate chosen."""
-        edit = self.workshop.edit(tried.candidate)
-        return replace(self, chosen=tried, edit=edit, concerns=_concerns(tried, self.before))
+        edit, own = self.workshop.edit(tried.candidate), _concerns(self.chosen, self.before)
+        few = [one for one in self.concerns if one not in own]  # of the moments, whatever is chosen
+        return replace(self, chosen=tried, edit=edit, concerns=[*few, *_concerns(tried, self.before)])
 
     @property
     def record(self) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,13 @@ class RecipeFile:
         moved = _seen(fields, self.folder, out)
         return self.text if moved == fields else write_yaml(moved)
 
+    def forced(self) -> RecipeFile:
+        """The same recipe with ``force: true``; comments are lost."""
+        if self.recipe.force:
+            return self
+        text = write_yaml({**read_yaml(self.text), "force": True})
+        return replace(self, recipe=self.recipe.model_copy(update={"force": True}), text=text)
+
     @property
     def inputs(self) -> list[Path]:
         """Every file and folder that is read."""
@@ -81,8 +88,11 @@ class RecipeFile:
         """A hash of the recipe, with the content of its files instead of their paths."""
         digests = {name: list(found.values()) for name, found in self.digests.items()}
         if isinstance(self.recipe, MethodRecipe):
-            return key(self.recipe.model_dump(mode="json") | digests | {"written": sorted(self.recipe.written)})
-        return key(self.recipe.model_dump(mode="json", exclude={"reference", "moments"}) | {"concepts": digests})
+            fields = self.recipe.model_dump(mode="json", exclude={"force"})
+            return key(fields | digests | {"written": sorted(self.recipe.written)})
+        return key(
+            self.recipe.model_dump(mode="json", exclude={"reference", "moments", "force"}) | {"concepts": digests}
+        )
 
     def _digest(self, file: Path, name: str) -> str:
         where = name if self.path is None else f"{self.path}: {name}"

@@ -21,12 +21,14 @@ from mnemotomy.engram.edit import Edit
 from mnemotomy.engram.filters import FILTER
 from mnemotomy.engram.sites import Site, sites_by_name
 from mnemotomy.forget.forgetting import FORGET, Found
-from mnemotomy.recipe.record import RECORD, check_changed, save_with_record
+from mnemotomy.recipe.record import beside, check_changed, earlier_requests, save_with_record
 from mnemotomy.text.records import TextExample
 
 As = Literal["model", "lora", "edit"]
 RETAINED = "retain.jsonl"
 """The retain set that a search used, the model's own texts among it: with it, the recipe repeats the edit."""
+
+_OF_AN_EDIT = ("chosen", "scores", "files", "asked", "counts", "settings", "earlier")
 
 ERROR = 0.05
 """The share of the edit's norm that an adapter may leave out, where its rank allows."""
@@ -49,7 +51,8 @@ def save_found(
         model: not edited.
         tokenizer: the model's.
         out: a folder, or the file of an edit.
-        about: ``source`` (the model's folder or hub id), and ``files`` with their hashes.
+        about: ``source`` (the model's folder or hub id), ``files`` with their hashes, and ``asked``, what else was
+            named.
         as_: ``model`` for a folder that ``from_pretrained`` loads, in the dtype of its source; ``lora`` for an adapter
             of PEFT; ``edit`` for a file.
         rank: of an adapter's largest matrices; by default as many as leave out at most ``ERROR`` of the edit.
@@ -58,12 +61,13 @@ def save_found(
         MnemotomyError: nothing has changed, or a weight is not finite.
     """
     source = str(about["source"])
-    record: dict[str, Any] = found.record | {"files": dict(about.get("files", {}))}
+    record: dict[str, Any] = found.record | {name: about[name] for name in ("files", "asked") if name in about}
+    record |= earlier_requests(source)
     record["model"] = {
         **source_of(source), "class": type(model).__name__, "fingerprint_before": found.edit.fingerprint
     }  # fmt: skip
     if as_ == "edit":
-        found.edit.save(out, about={name: record[name] for name in ("chosen", "scores", "files", "counts", "settings")})
+        found.edit.save(out, about={name: record[name] for name in _OF_AN_EDIT if name in record})
         return record
     if as_ == "lora":
         return _save_lora(found, model, out, record, rank)
@@ -92,15 +96,16 @@ def _row(one: TextExample) -> dict[str, Any]:
 
 def _recipe(found: Found, record: Mapping[str, Any], out: Path) -> str | None:
     """The recipe of ``mnemotomy apply`` for the same edit; None if the forget set is in no file."""
-    files = [str(Path(file).absolute()) for file in record["files"].get(FORGET, {})]
+    files = [str(Path(file).absolute()) for file in record.get("files", {}).get(FORGET, {})]
     chosen, settings = found.chosen.candidate, record["settings"]
     if not files:
         return None
-    template = {name: value for name, value in settings["template"].items() if value}
+    template = {name: value for name, value in settings["template"].items() if value not in (None, False)}
     common = {
         "model": record["model"]["name"],
         "dtype": "float32",
         **({"template": template} if template else {}),
+        **({"force": True} if found.concerns else {}),
     }
     if chosen.form == "two-sided":
         method = {"name": "two-sided", "damping": chosen.threshold}
@@ -152,7 +157,8 @@ def _save_lora(found: Found, model: nn.Module, out: Path, record: dict[str, Any]
     record["model"]["fingerprint_after"] = fingerprint(found.edit.apply(model, check=False, tied="untie"))
     with replacing_folder(out) as temporary:
         adapted.save_pretrained(temporary)
-        (temporary / RECORD).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        for name, text in beside(record).items():
+            (temporary / name).write_text(text, encoding="utf-8")
         write_checksums(temporary, [path.name for path in temporary.iterdir() if path.is_file()])
     return record
 

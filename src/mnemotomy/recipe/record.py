@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from mnemotomy.core.clock import Clock
-from mnemotomy.core.errors import ConfigurationError, NonFiniteError
+from mnemotomy.core.errors import ConfigurationError, DataError, NonFiniteError
 from mnemotomy.core.keys import file_digest
 from mnemotomy.core.models import load_config, save_model
 from mnemotomy.core.version import versions
@@ -32,6 +32,26 @@ def digests_of(files: Iterable[Path]) -> dict[str, str]:
 def told(record: Mapping[str, Any], clock: Clock) -> dict[str, Any]:
     """A record with versions and seconds, as every record has."""
     return {**record, "versions": versions(), "seconds": clock.seconds}
+
+
+def earlier_requests(source: str | Path) -> dict[str, Any]:
+    """``earlier`` for the record of what is done to a model that was changed before; empty if it was not.
+
+    It lists the requests in their order, each with its files' hashes and its choice.
+
+    Raises:
+        DataError: the record in the model's folder is not valid JSON.
+    """
+    path = Path(source) / RECORD
+    if not path.is_file():
+        return {}
+    try:
+        last = json.loads(path.read_text(encoding="utf-8"))
+        own = {name: last[name] for name in ("kind", "files", "asked", "chosen", "recipe_hash") if name in last}
+        prints = {name: last["model"][name] for name in ("fingerprint_before", "fingerprint_after")}
+        return {"earlier": [*last.get("earlier", []), own | prints]}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{path} is not a record of Mnemotomy ({error}); mend it, or move it away") from error
 
 
 def beside(record: Mapping[str, Any], recipe: str | None = None) -> dict[str, str]:
@@ -69,13 +89,23 @@ def save_with_record(
         ConfigurationError: no weight has changed.
         DataError: the folder contains something else.
     """
+    check_saveable(model, record)
+    save_model(model, folder, tokenizer=tokenizer, extra={**beside(record, recipe), **(extra or {})})
+
+
+def check_saveable(model: nn.Module, record: Mapping[str, Any]) -> None:
+    """Refuse a model that is not finite, or is what it was.
+
+    Raises:
+        NonFiniteError: a weight is not finite.
+        ConfigurationError: no weight has changed.
+    """
     for name, parameter in model.named_parameters():
         if not bool(torch.isfinite(parameter).all()):
             raise NonFiniteError(
                 f"{name!r} is NaN or infinite after the edit; choose a smaller strength or a coarser cut"
             )
     check_changed(record["model"]["fingerprint_before"], record["model"]["fingerprint_after"])
-    save_model(model, folder, tokenizer=tokenizer, extra={**beside(record, recipe), **(extra or {})})
 
 
 def check_changed(before: str, after: str) -> None:

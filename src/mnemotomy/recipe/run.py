@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +13,23 @@ from mnemotomy.core.errors import ConfigurationError
 from mnemotomy.core.files import check_file, check_no_input, check_replaceable
 from mnemotomy.core.fingerprints import fingerprint
 from mnemotomy.core.models import quiet_transformers, source_of, trusting_code
+from mnemotomy.engram.edit import Tied
+from mnemotomy.methods.language.problem import sequences
 from mnemotomy.recipe.collecting import check_writable, checkpoint_for, remove_checkpoints
 from mnemotomy.recipe.editing import Prepared, prepare_edit, weight_norms
 from mnemotomy.recipe.file import RecipeFile, load_recipe
-from mnemotomy.recipe.record import RECORDS, save_with_record, told, warn_of_size
+from mnemotomy.recipe.guarding import Guards, Set, answers
+from mnemotomy.recipe.record import (
+    RECORDS,
+    check_saveable,
+    earlier_requests,
+    save_with_record,
+    told,
+    warn_of_size,
+)
 from mnemotomy.recipe.schema import MethodRecipe
 from mnemotomy.recipe.unlearning import about_method, losses_in, prepare_problem
+from mnemotomy.text.records import TextExample, read_examples
 
 
 def run_recipe(
@@ -42,10 +55,12 @@ def run_recipe(
         progress: show a bar on a terminal.
 
     Returns:
-        What ``mnemotomy.json`` says: the recipe and its hash, fingerprints before and after, counts, versions, seconds.
+        What ``mnemotomy.json`` says: the recipe and its hash, fingerprints before and after, counts, what guards saw,
+        versions, seconds.
 
     Raises:
-        MnemotomyError: recipe, data, model or folder are not valid; nothing is written.
+        MnemotomyError: recipe, data, model or folder are not valid, or a guard speaks against the edit and the recipe
+            is not forced; nothing is written.
         OSError: ``out`` cannot be written to.
     """
     loaded, out = recipe if isinstance(recipe, RecipeFile) else load_recipe(recipe), Path(out)
@@ -62,19 +77,30 @@ def run_recipe(
     with quiet_transformers(), trusting_code(said.trust_remote_code):
         if isinstance(said, MethodRecipe):
             return _treated(loaded, said, out, device=device, resume=resume, clock=clock)
-        prepared = prepare_edit(loaded, said, out, device=device, resume=resume, progress=progress, clock=clock)
+        guards = Guards(said.force)
+        with guards.watching():
+            prepared = prepare_edit(loaded, said, out, device=device, resume=resume, progress=progress, clock=clock)
+        _draw(guards, loaded, prepared)
+        guards.read(prepared.model, prepared.tokenizer, "before")
+        tied: Tied = "untie" if said.untie else "refuse"
         record = _about(loaded, prepared) | {"files": digests}
         if as_edit:
+            with prepared.edit.on(prepared.model, tied=tied, check=False):
+                guards.read(prepared.model, prepared.tokenizer, "after")
+            guards.check()
+            record["guards"] = guards.record()
             about = {name: record[name] for name in ("recipe", "recipe_hash", "files", "counts")}
             prepared.edit.save(out, about=about | {"weight_norms": weight_norms(prepared)}, progress=progress)
             clock.lap("edit")
             found = told(record, clock)
         else:
             warn_of_size(loaded.model, prepared.model)
-            prepared.edit.apply_(
-                prepared.model, tied="untie" if said.untie else "refuse", check=False, progress=progress
-            )
+            prepared.edit.apply_(prepared.model, tied=tied, check=False, progress=progress)
             record["model"]["fingerprint_after"] = fingerprint(prepared.model)
+            check_saveable(prepared.model, record)
+            guards.read(prepared.model, prepared.tokenizer, "after")
+            guards.check()
+            record["guards"] = guards.record()
             clock.lap("edit")
             found = told(record, clock)
             save_with_record(prepared.model, prepared.tokenizer, out, found, loaded.text_from(out))
@@ -93,8 +119,23 @@ def _about(loaded: RecipeFile, prepared: Prepared) -> dict[str, Any]:
         "edit": prepared.edit.describe(),
         "sites": list(prepared.edit.sites()),
         "untied": prepared.untied,
+        **earlier_requests(loaded.model),
         "counts": prepared.counts,
     }
+
+
+def _draw(guards: Guards, loaded: RecipeFile, prepared: Prepared) -> None:
+    """What the recipe's files say is to be forgotten and to stay; with saved moments, there are none."""
+    said, tokenizer = prepared.recipe, prepared.tokenizer
+    if said.moments is not None:
+        guards.draw_general(tokenizer)
+        return
+    edited = (*said.erase, *said.inject)
+    others = [name for name in loaded.files if name not in edited]
+    sets: dict[Set, Sequence[str]] = {"forget": said.erase, "retain": others}
+    for name, concepts in sets.items():
+        examples = [one for concept in concepts for file in loaded.files[concept] for one in read_examples(file)]
+        guards.draw(name, examples, answers(tokenizer, said.template.made, said.max_length))
 
 
 def _treated(
@@ -105,7 +146,9 @@ def _treated(
         shutil.rmtree(folder, ignore_errors=True)
     problem = prepare_problem(loaded, said, device=device, clock=clock, folder=folder)
     warn_of_size(loaded.model, problem.model)
-    model = said.method(problem)
+    guards = Guards(said.force)
+    with guards.watching():
+        model = said.method(problem)
     clock.lap("method")
     names = {**source_of(loaded.model), "name": said.model, "class": type(model).__name__}
     prints = {"fingerprint_before": fingerprint(problem.model), "fingerprint_after": fingerprint(model)}
@@ -117,7 +160,16 @@ def _treated(
         "model": names | prints,
         **about_method(said, problem),
         "training": losses_in(folder),
+        **earlier_requests(loaded.model),
     }
+    check_saveable(model, record)
+    sets: dict[Set, Sequence[TextExample]] = {"forget": problem.forget, "retain": problem.retain}
+    for name, examples in sets.items():
+        guards.draw(name, examples, partial(sequences, problem))
+    guards.read(problem.model, problem.tokenizer, "before")
+    guards.read(model, problem.tokenizer, "after")
+    guards.check()
+    record["guards"] = guards.record()
     found = told(record, clock)
     save_with_record(model, problem.tokenizer, out, found, loaded.text_from(out))
     remove_checkpoints(out)

@@ -19,7 +19,7 @@ from mnemotomy.core.modules import tied_parameters as tied
 from mnemotomy.engram.edit import Edit, check_finite, read_about
 from mnemotomy.engram.sites import parameter_names, sites_by_name
 from mnemotomy.recipe.collecting import check_writable
-from mnemotomy.recipe.record import RECORDS, save_with_record, told, warn_of_size
+from mnemotomy.recipe.record import RECORDS, earlier_requests, save_with_record, told, warn_of_size
 from mnemotomy.report.model_card import terms_of
 
 
@@ -96,6 +96,7 @@ def apply_edit(
             "edit": edit.describe(),
             "sites": list(edit.sites()),
             "untied": untied,
+            **earlier_requests(source),
         }
         found = told(record, clock)
         save_with_record(network, tokenizer, out, found)

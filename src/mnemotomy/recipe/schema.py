@@ -49,6 +49,7 @@ class _Base(BaseModel):
         dtype: of the model, in memory and as saved.
         template: what stands around questions and answers.
         trust_remote_code: run the Python code that comes with the models; it can do anything that you can.
+        force: go on where a guard speaks against the edit (``guarding.Guards``); the result is the same.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
@@ -57,6 +58,7 @@ class _Base(BaseModel):
     dtype: Literal["float32", "bfloat16", "float16", "float64"] = "float32"
     template: AnyTemplate = TemplateSettings()
     trust_remote_code: bool = False
+    force: bool = False
 
     @field_validator("reference", "erase", "inject", "forget", "retain", mode="before", check_fields=False)
     @classmethod

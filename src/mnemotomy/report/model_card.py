@@ -18,12 +18,12 @@ def model_card(record: Mapping[str, Any]) -> str:
     """Markdown with YAML front matter, from the record in ``mnemotomy.json``.
 
     Args:
-        record: its ``kind`` is ``edit`` or ``method`` (of a recipe), ``saved edit``, or ``metabolism``.
+        record: its ``kind`` is ``edit`` or ``method`` (of a recipe), ``forget``, ``saved edit``, or ``metabolism``.
     """
     edits = record["kind"] in ("edit", "saved edit")
     front_matter = {
         "base_model": record["model"]["name"],
-        "library_name": "transformers",
+        "library_name": "peft" if "adapter" in record else "transformers",
         "tags": ["mnemotomy", *(["model-editing"] if edits else []), *(["unlearning"] if _forgets(record) else [])],
     }
     source = (resources.files("mnemotomy.report") / "templates" / "model_card.md.j2").read_text(encoding="utf-8")
@@ -40,6 +40,9 @@ def model_card(record: Mapping[str, Any]) -> str:
     derived = {
         "recipe_hash": record.get("recipe_hash"),
         "files": record.get("files", {}),
+        "guards": record.get("guards", {"losses": {}, "concerns": []}),
+        "earlier": record.get("earlier", []),
+        "adapter": record.get("adapter"),
         "untied": record.get("untied", []),
         "front_matter": Markup(write_yaml(front_matter)),
         "forgets": _forgets(record),
