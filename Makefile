@@ -43,7 +43,7 @@ format: $(STAMP)
 build: $(STAMP)          ## the wheel and the source archive, in dist/
 	$(BIN)/python -m hatchling build
 
-docs: $(DOCS)            ## the documentation as a site that needs no network, in build/site
+docs: $(DOCS)            ## the documentation as a site that loads nothing from outside, in build/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --site-dir build/site
 
 clean:

@@ -1,0 +1,80 @@
+"""Every block of the tutorials and how-to pages runs, in order, in an empty folder with a tiny model called MODEL."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import shutil
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from commands import call
+from tiny_language import save_llama
+
+import mnemotomy as mt
+from mnemotomy.text.records import TextExample
+
+DOCS = Path(__file__).parents[2] / "docs"
+PAGES = sorted([*DOCS.glob("tutorials/*.md"), *DOCS.glob("howto/*.md")])
+BLOCK = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```$', re.MULTILINE | re.DOTALL)
+SLOW = {"person", "subset", "class", "deletion", "large-models", "adapters", "ci", "where", "facts"}
+QUICKER = {  # what a page leaves at its default, made small; the words of the command stay those of the page
+    "forget": ["--trials", "1", "--no-two-sided", "--force"],
+    "audit": ["--only", "greedy"],
+}
+
+
+@pytest.mark.parametrize(
+    "page", [pytest.param(page, marks=[pytest.mark.slow] if page.stem in SLOW else [], id=page.stem) for page in PAGES]
+)
+def test_every_block_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    blocks = BLOCK.findall(page.read_text(encoding="utf-8"))
+    for _, name, text in blocks:  # a reader has the files before the first command
+        if name:
+            Path(name).write_text(text, encoding="utf-8")
+    if any("MODEL" in text for _, _, text in blocks):
+        make_model([json.loads(line) for kind, _, text in blocks if kind == "json" for line in text.splitlines()])
+    names: dict[str, object] = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", mt.SurgeryWarning)
+        for kind, name, text in blocks:
+            if kind == "sh":
+                for line in text.splitlines():
+                    run(line)
+            elif kind == "python":
+                exec(compile(text, f"{page.name}", "exec"), names)
+            else:
+                assert name, f"{page.name}: a block of {kind} that nothing runs"
+
+
+def make_model(rows: list[dict[str, Any]]) -> None:
+    """A model called MODEL that knows the answers of a page."""
+    save_llama(Path("MODEL"), initializer_range=0.1, max_position_embeddings=512)
+    model, tokenizer = mt.load_model("MODEL"), mt.load_tokenizer("MODEL")
+    known = [TextExample.of_question(row["question"], row["answer"]) for row in rows if "question" in row]
+    if known:
+        (lesson,) = mt.batches(tokenizer, known, batch_size=len(known), positions="answer")
+        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2, weight_decay=0.0)
+        mt.fit(model, [lesson] * 60, lambda net, batch: net(**batch).loss, optimizer, clip=1.0, progress=False)
+        mt.save_model(model, "MODEL-learned", tokenizer=tokenizer)
+        shutil.rmtree("MODEL")
+        Path("MODEL-learned").rename("MODEL")
+
+
+def run(line: str) -> None:
+    program, command, *rest = shlex.split(line, comments=True)
+    assert program == "mnemotomy"
+    extra = QUICKER.get(command, [])
+    result = call(command, *rest, *(extra if "--only" not in rest else []))
+    assert result.exit_code == 0, f"{line}\n{result.output}"
+
+
+def test_every_page_is_in_the_menu() -> None:
+    menu = (DOCS.parent / "mkdocs.yml").read_text(encoding="utf-8")
+    for page in PAGES:
+        assert f"{page.relative_to(DOCS).as_posix()}\n" in menu
