@@ -11,7 +11,7 @@ DOCS := .venv/.docs
 
 .PHONY: demo test test-all bench bench-vision lint format build docs clean
 
-demo: $(BASE)            ## without the developers' tools: train two small models, erase from them, write runs/demo/report.html
+demo: $(BASE)            ## erase digits from a classifier and cities from SmolLM2, write runs/demo/report.html
 	$(BIN)/mnemotomy demo
 
 test: $(STAMP)           ## the fast tests
@@ -52,7 +52,7 @@ clean:
 # torch is pinned by constraints.txt, so that no later build with gigabytes of libraries is taken instead
 $(BASE): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(PIP) --editable .
+	$(PIP) --editable '.[gguf]'
 	touch $@
 
 $(DOCS): $(BASE)

@@ -38,6 +38,9 @@ def test_doctor_reports(invoke: Invoke) -> None:
     text = invoke("doctor").stdout
     assert f"torch {torch.__version__}\n" in text
     assert findings["devices"][0]["bfloat16"] is ("so use float32" not in text)
+    assert findings["chosen"]["threads"] == torch.get_num_threads()
+    passes = "bfloat16" if findings["devices"][0]["bfloat16"] else "float32"
+    assert f"; passes in {passes} (--precision)\n" in text
 
 
 def test_doctor_says_how_to_get_what_is_missing(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,13 +79,13 @@ def numbers(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """A demo that is over at once; what it was called with is under ``called``."""
     found: dict[str, Any] = {"seconds": 1.5}
 
-    def run_demo(out_dir: Path, *, seed: int, report: bool) -> dict[str, Any]:
+    def run_demo(out_dir: Path, *, seed: int, report: bool, small_world: bool) -> dict[str, Any]:
         print("something on the way")
         if seed < 0:
             raise DataError("a seed is at least 0")
         if seed > 9:
             raise ModuleNotFoundError("No module named 'sklearn.datasets'", name="sklearn.datasets")
-        return found | {"called": [str(out_dir), seed, report]}
+        return found | {"called": [str(out_dir), seed, report, small_world]}
 
     demo = types.ModuleType("mnemotomy.demo")
     show = types.ModuleType("mnemotomy.demo.show")
@@ -94,14 +97,14 @@ def numbers(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 
 def test_demo_as_json_prints_nothing_else(invoke: Invoke, numbers: dict[str, Any]) -> None:
-    result = invoke("demo", "--json", "-", "--seed", "3", "--no-report")
-    assert json.loads(result.stdout) == numbers | {"called": ["runs/demo", 3, False]}
+    result = invoke("demo", "--json", "-", "--seed", "3", "--no-report", "--small-world")
+    assert json.loads(result.stdout) == numbers | {"called": ["runs/demo", 3, False, True]}
 
 
 def test_demo_ends_in_tables_and_the_report(invoke: Invoke, numbers: dict[str, Any]) -> None:
     result = invoke("demo", "--out", "here", "--json", "n.json")
     assert result.stdout == "tables\nhere/report.html: 2 s\n"
-    assert json.loads(Path("n.json").read_text())["called"] == ["here", 0, True]
+    assert json.loads(Path("n.json").read_text())["called"] == ["here", 0, True, False]
 
 
 def test_demo_looks_at_its_folder_first(invoke: Invoke, numbers: dict[str, Any]) -> None:

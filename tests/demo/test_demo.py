@@ -125,7 +125,7 @@ def test_digits_targets():
 
 @pytest.mark.slow
 def test_the_demo_reaches_its_targets(tmp_path):
-    found = run_demo(tmp_path)
+    found = run_demo(tmp_path, small_world=True)
     language = found["language"]
     assert set(language["before"]) == set(language["after"]) == set(GROUPS)
     assert language["after"]["target_train"] <= 0.10

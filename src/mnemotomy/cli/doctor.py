@@ -37,7 +37,9 @@ def doctor(json_: Annotated[str | None, json_option("the findings")] = None) -> 
 
 
 def examine() -> dict[str, Any]:
-    """The findings: ``python``, ``platform``, ``versions``, ``cores``, ``memory_gib``, ``devices``, ``missing``."""
+    """The findings: ``python``, ``platform``, ``versions``, ``cores``, ``memory_gib``, ``devices``, ``chosen``,
+    ``missing``.
+    """
     versions = {name: _version(name) for name in ("mnemotomy", *REQUIRED, *(extra.package for extra in EXTRAS))}
     missing = [
         {"package": name, "required": True, "for": "every command", "get": f"pip install {name}"}
@@ -56,6 +58,7 @@ def examine() -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "memory_gib": _memory(),
         "devices": _devices(),
+        "chosen": _chosen(),
         "missing": missing,
     }
 
@@ -94,6 +97,17 @@ def _devices() -> list[dict[str, Any]]:
     return found
 
 
+def _chosen() -> dict[str, Any]:
+    """What commands take on this processor unless they are told otherwise."""
+    try:
+        import torch
+
+        from mnemotomy.core.precision import resolved
+    except ImportError:
+        return {}
+    return {"threads": torch.get_num_threads(), "precision": resolved("auto", torch.device("cpu"))}
+
+
 def _print(findings: dict[str, Any]) -> None:
     say(f"python {findings['python']} on {findings['platform']}")
     memory = findings["memory_gib"]
@@ -102,6 +116,11 @@ def _print(findings: dict[str, Any]) -> None:
         own = f", {device['memory_gib']} GiB" if "memory_gib" in device else ""
         slow = "" if device.get("bfloat16", True) else "; slow at bfloat16, so use float32"
         say(f"{device['device']}: {device['name']}{own}{slow}")
+    if chosen := findings["chosen"]:
+        passes = "bfloat16" if chosen["precision"] == "bf16" else "float32"
+        threads = chosen["threads"]
+        how = "as OMP_NUM_THREADS says" if "OMP_NUM_THREADS" in os.environ else "one for each core"
+        say(f"chosen: {threads} thread{'' if threads == 1 else 's'} ({how}); passes in {passes} (--precision)")
     for name, found in findings["versions"].items():
         say(f"{name} {found or 'missing'}")
     for missing in findings["missing"]:

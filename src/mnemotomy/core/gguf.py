@@ -5,10 +5,13 @@ What was rounded to a few bits when the file was made stays rounded. Needs the p
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 import importlib.util
+import io
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -76,7 +79,8 @@ def gguf_model(kind: Any, path: str | Path, dtype: torch.dtype, config: Any) -> 
     path = Path(path).resolve()
     unpacking = getattr(transformers, "GgufConfig", None)  # transformers that lack it always unpack
     how = {} if unpacking is None else {"quantization_config": unpacking(dequantize=True)}
-    with warnings.catch_warnings():  # numpy shows weights that it read without a copy as not writable
+    with warnings.catch_warnings(), _bars_as_told():
+        # numpy shows weights that it read without a copy as not writable
         warnings.filterwarnings("ignore", ".*not writable", UserWarning)
         model, report = kind.from_pretrained(
             path.parent, gguf_file=path.name, dtype=dtype, config=config, output_loading_info=True, **how
@@ -88,6 +92,15 @@ def gguf_model(kind: Any, path: str | Path, dtype: torch.dtype, config: Any) -> 
     model.config._name_or_path = str(path)
     _tie(cast(Any, model))
     return model, report
+
+
+@contextlib.contextmanager
+def _bars_as_told() -> Iterator[None]:
+    """Without the bar of unpacking where transformers was told to show none, which it forgets here."""
+    from transformers.utils import logging
+
+    with contextlib.nullcontext() if logging.is_progress_bar_enabled() else contextlib.redirect_stderr(io.StringIO()):
+        yield
 
 
 def _tie(model: Any) -> None:

@@ -13,37 +13,67 @@ from rich.console import Console
 import mnemotomy as mt
 from mnemotomy.demo.digits import diagonal_and_rest
 from mnemotomy.demo.page import Picture, Section, write_page
+from mnemotomy.demo.show_real import REAL_GROUPS, STATES, real_section, real_table
 from mnemotomy.demo.world import GROUPS
-
-STATES = {"before": "before", "after_paper": "erased, paper's filter", "after": "erased, our filter"}
 
 
 def print_tables(results: dict[str, Any], console: Console) -> None:
     """Print the demo's two tables."""
-    for title, table in (
-        (digits_title(results), digits_table(results)),
-        (language_title(results), language_table(results)),
-    ):
-        replace(table, caption=title).print(console)
+    for table in _tables(results):
+        table.print(console)
+
+
+def markdown(results: dict[str, Any]) -> str:
+    """The language model's table, and the digits in two rows, for a README."""
+    digits = results["digits"]
+    before = torch.tensor(digits["before"])
+    states = [diagonal_and_rest(torch.tensor(digits[name])) for name in ("after_paper", "after")]
+    summary = mt.Table(
+        [
+            "digits, three-layer perceptron",
+            "before",
+            "paper, α = 1",
+            f"α = {digits['strength']:g}, chosen on training images",
+        ],
+        [
+            ["erased class, worst of ten", f"{_percent(before.min())} (lowest)", *(_percent(one) for one, _ in states)],
+            ["the other nine, mean", _percent(before.mean()), *(_percent(rest) for _, rest in states)],
+        ],
+    )
+    second = _tables(results)[1]
+    return f"{second.caption}:\n\n{second.markdown()}\n\n{summary.markdown()}\n"
+
+
+def _tables(results: dict[str, Any]) -> list[mt.Table]:
+    real = "real" in results
+    second = real_table(results) if real else replace(language_table(results), caption=language_title(results))
+    return [replace(digits_table(results), caption=digits_title(results)), second]
 
 
 def write_report(results: dict[str, Any], out_dir: Path) -> None:
     """Write ``report.html`` and its figures as PNG files into ``out_dir``."""
-    digits, language = results["digits"], results["language"]
+    digits = results["digits"]
     matrices = {
         "paper's strength, α = 1": digits["after_paper"],
         f"α = {digits['strength']:g}, chosen on training images": digits["after"],
     }
     mt.figures.accuracy_heatmap(matrices, [str(c) for c in range(10)], out_dir / "digits-erased.png", digits["before"])
     mt.figures.subset_curves(digits["subsets"], out_dir / "digits-subsets.png")
-    mt.figures.filter_bars({name: language[key] for key, name in STATES.items()}, out_dir / "language-erased.png")
+    real = "real" in results
+    language = results["real" if real else "language"]
+    groups = REAL_GROUPS if real else dict.fromkeys(GROUPS)
+    shares = {name: {group: language[key][group] for group in groups} for key, name in STATES.items()}
+    mt.figures.filter_bars(shares, out_dir / "language-erased.png")
     mt.figures.trace_heatmap(pd.DataFrame(language["trace"]), out_dir / "language-trace.png")
     write_page(
         out_dir / "report.html",
         "Mnemotomy: memories erased from trained networks",
-        "Two freshly trained models, decomposed into engrams in closed form from one forward pass, and edited by "
-        "arithmetic, without further training. All accuracies are on test images or prompts.",
-        [_digits_section(results, out_dir), _language_section(results, out_dir)],
+        f"{'A pretrained and a freshly trained model' if real else 'Two freshly trained models'}, decomposed into "
+        "engrams in closed form from one forward pass, and edited by arithmetic, without further training. All "
+        "accuracies are on test images or prompts.",
+        [real_section(results, out_dir), _digits_section(results, out_dir)]
+        if real
+        else [_digits_section(results, out_dir), _language_section(results, out_dir)],
         f"{results['seconds']} s, seed {results['seed']}; "
         + ", ".join(f"{name} {version}" for name, version in results["versions"].items())
         + ". Method: AI Engram, Kwon et al. 2026, arXiv 2606.14997. Numbers: demo.json.",

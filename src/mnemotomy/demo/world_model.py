@@ -54,7 +54,7 @@ def train_world_model(
 ) -> tuple[Qwen2ForCausalLM, PreTrainedTokenizerFast]:
     """The trained model and its tokenizer, cached in `cache_dir`."""
     folder = Path(cache_dir) / f"world-{_cache_key(world, config)[:16]}"
-    with _quiet():
+    with quiet():
         if not (folder / "training.json").is_file():
             model, tokenizer, record = _trained(world, config, progress)
             extra = {"training.json": json.dumps(record, indent=2) + "\n"}
@@ -77,7 +77,7 @@ def generate(model: nn.Module, tokenizer: PreTrainedTokenizerFast, prompts: Sequ
     device = next(model.parameters()).device
     answers = [""] * len(prompts)
     with _evaluating(model), torch.no_grad():
-        for indices in _equal_lengths([len(ids) for ids in encoded], EVALUATION_BATCH):
+        for indices in equal_lengths([len(ids) for ids in encoded], EVALUATION_BATCH):
             batch = torch.tensor([encoded[index] for index in indices], device=device)
             chosen = model(input_ids=batch, use_cache=False).logits[:, -1].argmax(dim=-1).tolist()
             for index, token in zip(indices, chosen, strict=True):
@@ -85,7 +85,7 @@ def generate(model: nn.Module, tokenizer: PreTrainedTokenizerFast, prompts: Sequ
     return answers
 
 
-def _equal_lengths(lengths: Sequence[int], size: int) -> Iterator[list[int]]:
+def equal_lengths(lengths: Sequence[int], size: int) -> Iterator[list[int]]:
     """Indices in groups of equal length and at most ``size``, shortest first: no batch needs padding."""
     by_length: dict[int, list[int]] = {}
     for index, length in enumerate(lengths):
@@ -185,7 +185,7 @@ class _Batches:
         while True:
             order = self._epoch()
             lengths = [len(self._rows[index]) for index in order]
-            groups = list(_equal_lengths(lengths, self._config.batch_size))
+            groups = list(equal_lengths(lengths, self._config.batch_size))
             for position in torch.randperm(len(groups), generator=self._shuffle).tolist():
                 yield torch.tensor([self._rows[order[index]] for index in groups[position]])
 
@@ -248,7 +248,7 @@ def _answer_losses(
     totals: dict[Kind, list[float]] = {}
     encoded = [cast(list[int], tokenizer(text.text)["input_ids"]) for text in texts]
     with _evaluating(model), torch.no_grad():
-        for indices in _equal_lengths([len(ids) for ids in encoded], EVALUATION_BATCH):
+        for indices in equal_lengths([len(ids) for ids in encoded], EVALUATION_BATCH):
             ids = torch.tensor([encoded[index] for index in indices])
             logits = model(input_ids=ids[:, :-1], use_cache=False).logits[:, -1]
             losses = nn.functional.cross_entropy(logits, ids[:, -1], reduction="none").tolist()
@@ -269,7 +269,7 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Suppress transformers' progress bars and warnings."""
     logs = transformers.utils.logging
     level, bars = logs.get_verbosity(), logs.is_progress_bar_enabled()
