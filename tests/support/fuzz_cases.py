@@ -95,7 +95,7 @@ class Inputs:
 
     def edit_recipe(self, **changes: Any) -> dict[str, Any]:
         files = {"concepts": {"a": self("forget.jsonl")}, "reference": self("retain.jsonl")}
-        return {"model": self("model"), **files} | changes
+        return {"model": self("model"), "force": True, **files} | changes
 
     def method_recipe(self, **changes: Any) -> dict[str, Any]:
         method = {"name": "npo", "epochs": 1}

@@ -10,8 +10,9 @@ from tiny_language import tokenizer
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from mnemotomy.methods.language.problem import TextProblem, sequences
+from mnemotomy.methods.language.problem import TextProblem
 from mnemotomy.text.batches import padded
+from mnemotomy.text.encoding import encode
 from mnemotomy.text.records import TextExample
 
 CUT = 1e-6
@@ -43,7 +44,7 @@ def moments(problem: TextProblem, model: Any, names: list[str], *, positions: st
     found: dict[str, list[Tensor]] = {name: [] for name in names}
     for examples in (problem.forget, problem.retain):
         total = {name: torch.zeros((), dtype=torch.float64) for name in names}
-        for row in sequences(problem, examples):
+        for row in (encode(one, problem.tokenizer, problem.template) for one in examples):
             batch = padded([row], problem.tokenizer, "answer")
             keep = batch["labels"] != -100
             if positions == "all":

@@ -71,6 +71,7 @@ def train(objective: Objective, config: RLCP, material: Material, run: SavedRun)
             checkpoints=None if folder is None else Checkpoints(folder / CHECKPOINT, run.key, training.save_every),
             log=None if folder is None else folder / "steps.jsonl",
             progress=run.progress,
+            growth=loop.GROWN,
         ),
         accelerator=accelerator,
     )

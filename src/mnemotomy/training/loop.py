@@ -45,7 +45,7 @@ class Terms(NamedTuple):
     logged: Mapping[str, float]
 
 
-_GROWN = 100.0
+GROWN = 100.0
 """The largest growth of the norm of all weights that training may lead to."""
 
 Draw = Callable[[int, torch.Generator], Iterable[Update[Part]]]
@@ -71,6 +71,8 @@ class Run:
         log: a file of JSON Lines with a record of every update.
         progress: whether to show the bar.
         around: a context for forward and backward passes, such as the caller's autocast.
+        growth: how many times as large the norm of all weights may become; None for any. Training that diverged may
+            stay finite.
     """
 
     name: str
@@ -83,6 +85,7 @@ class Run:
     log: Path | None = None
     progress: bool = True
     around: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext
+    growth: float | None = None
 
 
 @dataclass(frozen=True)
@@ -242,9 +245,11 @@ class _Training(Generic[Part]):
         return float(torch.stack([one.cpu() for one in squares]).sum().sqrt()) if squares else 0.0
 
     def _check_growth(self, epoch: int) -> None:
-        """Training that diverged may stay finite; no model is of use whose weights have grown so much."""
+        """Refuse weights that have grown beyond the run's limit."""
+        if self.run.growth is None:
+            return
         growth = self._norm() / self.norm if self.norm > 0.0 else 1.0
-        if growth > _GROWN:
+        if growth > self.run.growth:
             raise NotFiniteError(f"the weights have grown {growth:.3g}-fold after epoch {epoch + 1}", spoilt=True)
 
     def _check_weights(self, epoch: int, last: Update[Part] | None) -> None:

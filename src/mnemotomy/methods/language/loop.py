@@ -177,7 +177,15 @@ def descend(
             lambda epoch, _: (step.update(settings.accumulation) for step in steps_of_epoch(run, settings, epoch)),
             loss,
             _optimiser(adapted, companion, settings, run),
-            loop.Run(run.name, settings.epochs, run.per_epoch(settings), run.seed, checkpoints=checkpoints, log=log),
+            loop.Run(
+                run.name,
+                settings.epochs,
+                run.per_epoch(settings),
+                run.seed,
+                checkpoints=checkpoints,
+                log=log,
+                growth=loop.GROWN,
+            ),
             accelerator=accelerated(settings.precision, device_of(model)),
             companion=companion,
         )
