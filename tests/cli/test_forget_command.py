@@ -221,6 +221,11 @@ def test_foreign_folders_and_inputs_are_not_replaced(folder: Path) -> None:
     )
 
 
+def test_a_damaged_study_is_named(folder: Path) -> None:
+    (folder / ".out.study.db").write_text("no database" * 50)
+    fails(forget("--forget", "Kyoto.jsonl"), ".out.study.db: the trials of an earlier search are damaged")
+
+
 @pytest.mark.usefixtures("folder")
 def test_what_does_not_fit_into_memory_is_refused_before_the_search(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cost, "free_memory", lambda device: 10.0)

@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from learned_cities import TEMPLATE, examples, known, trained
 
 import mnemotomy as mt
-from mnemotomy.core.errors import ConfigurationError
+from mnemotomy.core.errors import ConfigurationError, DataError
 from mnemotomy.forget.candidates import FIRST, Candidate
 from mnemotomy.forget.forgetting import Found, prepare
+from mnemotomy.forget.request import split
 from mnemotomy.recipe.forgotten import save_found
+from mnemotomy.text.records import TextExample
 
 OPTIONS = mt.ForgetOptions(trials=6, template=TEMPLATE, two_sided=False, precision="no", progress=False)
 
@@ -69,6 +72,32 @@ def test_a_small_retain_set_is_topped_up_and_said() -> None:
     assert "tokens for inputs of up to" in note
     assert "texts that the model wrote were added" in note
     assert len(request.retain) + len(request.checks) >= 10
+
+
+CONVERSATION = {"messages": [{"role": role, "content": "Rome ?"} for role in ("user", "assistant") * 2]}
+
+
+@pytest.mark.parametrize(
+    ("forget", "retain", "message"),
+    [
+        (["Kyoto"], None, "nothing of the forget set can be asked"),
+        (["Kyoto"], ["Rome lies in Italy .", "Paris lies in France ."], "nothing of the forget set can be asked"),
+        (["Kyoto lies in Japan ."], ["Rome"] * 6, "nothing of the retain set can be asked"),
+        (["Kyoto lies in Japan ."], [CONVERSATION] * 6, "nothing of the retain set can be asked"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused(forget: list[str], retain: list[Any] | None, message: str) -> None:
+    model, tokenizer = trained()
+    with pytest.raises(DataError, match=message):
+        mt.forget(model, tokenizer, forget, retain, OPTIONS)
+
+
+def test_examples_to_measure_on_are_such_as_can_be_asked() -> None:
+    can = [f"Rome lies in Italy {word} ." for word in "abc"]
+    lines = [one for text in can for one in (TextExample.of_text("Rome"), TextExample.of_text(text))]
+    for seed in range(5):
+        _, apart = split(lines, seed)
+        assert all(one.turns[0].content in can for one in apart)
 
 
 def test_a_search_needs_a_trial() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import sys
 from pathlib import Path
@@ -142,8 +143,23 @@ def forget(
 
 
 def _study(out: Path) -> Path:
-    """The file of the trials, beside the output."""
-    return out.parent / f".{out.name}.study.db"
+    """The file of the trials, beside the output.
+
+    Raises:
+        DataError: what is there is no database.
+    """
+    import sqlite3
+
+    path = out.parent / f".{out.name}.study.db"
+    if path.exists():
+        try:
+            with contextlib.closing(sqlite3.connect(path)) as database:
+                database.execute("PRAGMA schema_version").fetchone()
+        except sqlite3.DatabaseError as error:
+            raise DataError(
+                f"{path}: the trials of an earlier search are damaged ({error}); remove the file"
+            ) from error
+    return path
 
 
 def _read(files: list[Path] | None) -> Any:

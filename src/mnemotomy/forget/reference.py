@@ -46,7 +46,7 @@ def neighbours(
         seed: of the lists and the sampling.
         count: the most neighbours.
     """
-    questions = _questions(model, tokenizer, probes, seed, count)
+    questions = _questions(model, tokenizer, probes, seed, count) if probes else []
     if not questions:
         return []
     longest = max(len(tokenizer(probe.answer)["input_ids"]) for probe in probes)

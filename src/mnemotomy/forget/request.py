@@ -68,29 +68,35 @@ class Request:
 
     def askable(self, examples: Sequence[TextExample]) -> list[Probe]:
         """The lines that can be asked, as questions."""
-        found: list[Probe] = []
-        for example in examples:
-            try:
-                found += probes_of([example], self.template)
-            except DataError:  # a word alone, or a long conversation: it enters the moments all the same
-                continue
-        return found
+        return [probe for example in examples for probe in _asked(example, self.template)]
 
 
 def split(examples: Sequence[TextExample], seed: int) -> tuple[list[TextExample], list[TextExample]]:
-    """Examples for the moments, and some kept apart, drawn at random.
+    """Examples for the moments, and some kept apart, drawn at random from those that can be asked.
 
     Raises:
         ConceptError: there are fewer than two examples.
+        DataError: none can be asked.
     """
     if len(examples) < 2:
         raise ConceptError("the retain set needs at least two examples, one of them to measure on; give more")
-    apart = min(MOST_KEPT_APART, max(1, round(KEPT_APART * len(examples))))
-    places = set(random.Random(seed).sample(range(len(examples)), apart))
+    askable = [place for place, one in enumerate(examples) if _asked(one, OPEN_UNLEARNING)]
+    if not askable:
+        raise DataError("nothing of the retain set can be asked: give questions with answers, or longer texts")
+    apart = min(MOST_KEPT_APART, len(askable), max(1, round(KEPT_APART * len(examples))))
+    places = set(random.Random(seed).sample(askable, apart))
     return (
         [one for place, one in enumerate(examples) if place not in places],
         [one for place, one in enumerate(examples) if place in places],
     )
+
+
+def _asked(example: TextExample, template: Template) -> list[Probe]:
+    """The example as a question; none for a word alone or a long conversation, which enter the moments all the same."""
+    try:
+        return probes_of([example], template)
+    except DataError:
+        return []
 
 
 def _reworded(probe: Probe, number: int) -> Probe:
