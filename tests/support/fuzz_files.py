@@ -169,7 +169,7 @@ def files(inputs: Inputs) -> Iterator[Case]:
 
         for arguments in (
             ["collect", i("model"), "--concept", "a=f", "--reference", i("retain.jsonl"), "-o", "out"],
-            ["unlearn", i("model"), "out", "--method", "npo", "--forget", "f", "--retain", i("retain.jsonl"),
+            ["unlearn", i("model"), "out", "--force", "--method", "npo", "--forget", "f", "--retain", i("retain.jsonl"),
              "--set", "epochs=1"],
             ["evaluate", i("model"), "--forget", "f", "--retain", i("retain.jsonl"), "--max-new-tokens", "1"],
             ["metabolize", i("plain"), "f", "out", "--epochs", "1", "--retain", i("retain.jsonl")],
@@ -214,7 +214,7 @@ def full_disks(inputs: Inputs) -> Iterator[Case]:
         ["apply", i("edit.yaml"), "out", "--as", "edit"],
         ["edit", "apply", i("edit.safetensors"), i("model"), "out"],
         ["edit", "combine", "out", i("edit.safetensors")],
-        ["unlearn", i("model"), "out", "--method", "npo", *forgetting],
+        ["unlearn", i("model"), "out", "--force", "--method", "npo", *forgetting],
         ["metabolize", i("plain"), i("facts.jsonl"), "out", "--epochs", "11", "--retain", i("retain.jsonl")],
         ["facts", "import", "new.db", i("facts.jsonl")],
         ["facts", "export", i("facts.db"), "out"],
