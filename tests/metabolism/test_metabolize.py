@@ -113,7 +113,7 @@ def test_weights_that_have_grown_a_hundredfold_are_not(tokenizer):
 
 
 def test_weights_with_a_finite_loss_are_good(tokenizer, monkeypatch):
-    monkeypatch.setattr("mnemotomy.training.loop._GROWN", float("inf"))
+    monkeypatch.setattr("mnemotomy.training.loop.GROWN", float("inf"))
     wild = Training(epochs=3, batch_size=3, learning_rate=1e25, clip=1e30)  # each step is an epoch
     model = tiny_llama()
     before = fingerprint(model)
