@@ -44,7 +44,7 @@ SMALL = 3e7
 FEW = 5
 """With fewer examples to retain, some of the model's own texts are kept apart to measure on."""
 
-NOTHING = 0.5
+NOTHING = 0.25
 """Where at least this share of the forget set's probability is left, little was forgotten."""
 
 

@@ -162,9 +162,12 @@ class Search:
 
     def _study(self) -> Any:
         import optuna
+        from sqlalchemy.engine import URL
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        storage = None if self.storage is None else f"sqlite:///{self.storage.absolute()}"
+        storage = None
+        if self.storage is not None:  # the path may have characters that a URL would read as its own
+            storage = URL.create("sqlite", database=str(self.storage.absolute())).render_as_string()
         return optuna.create_study(
             storage=storage, study_name=self.name, directions=["minimize"] * 3, load_if_exists=True
         )
