@@ -144,7 +144,7 @@ class Session:
                 say(f"mnemotomy: {error}", err=True)
 
     def _do(self, choice: str) -> None:
-        numbers = {one.number: one for one in self.found.pareto}
+        numbers = {one.number: one for one in self.found.tried if one.scores is not None}
         if choice == "s":
             self._confirmed()
         elif choice == "m":
@@ -164,7 +164,7 @@ class Session:
             self.found, self.record = self.found.choose(numbers[int(choice)]), None
             self.show()
         else:
-            say("give one of these letters, or a number of the list", err=True)
+            say("give one of these letters, or the number of a candidate", err=True)
 
     def _confirmed(self) -> bool:
         """Whether the chosen edit is saved, now or before."""
