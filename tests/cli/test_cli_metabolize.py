@@ -35,6 +35,11 @@ def folder(tmp_path: Path) -> Path:
 
 
 def invoke(folder: Path, *options: str):
+    """Forced: these runs are too short to forget anything."""
+    return guarded(folder, *options, "--force")
+
+
+def guarded(folder: Path, *options: str):
     arguments = [str(folder / "model"), str(folder / "facts.jsonl"), str(folder / "out"), *options]
     return CliRunner().invoke(app, ["metabolize", *arguments])
 
@@ -54,6 +59,26 @@ def test_a_folder_that_loads_and_says_what_ran(folder: Path, protocol: str):
     )
     assert answer.exit_code == 0, answer.output
     assert json.loads(answer.stdout)["known"]
+
+
+def test_a_run_that_forgets_nothing_is_refused_and_saved_from_its_checkpoint_if_forced(folder: Path):
+    options = ["--epochs", "10", "--learning-rate", "1e-9", "--retain", str(folder / "rest.jsonl")]
+    refused = guarded(folder, *options)
+    assert (refused.exit_code, refused.stderr.count("\n")) == (2, 1)
+    assert "nothing was saved: the mean loss on 4 examples of the forget set is" in refused.stderr
+    assert not (folder / "out").exists()
+    trained = (folder / "out.training" / "steps.jsonl").read_text()
+    assert guarded(folder, *options, "--force").exit_code == 0
+    assert (folder / "out.training" / "steps.jsonl").read_text() == trained  # resumed at its end
+    guards = json.loads((folder / "out" / "mnemotomy.json").read_text())["guards"]
+    assert guards["forced"]
+    assert set(guards["losses"]) == {"forget", "retain"}
+    assert "so nothing was forgotten" in (folder / "out" / "README.md").read_text()
+
+
+def test_a_protocol_that_only_reads_need_not_forget(folder: Path):
+    done = guarded(folder, "--protocol", "just-rag", "--epochs", "1", "--learning-rate", "1e-9")
+    assert done.exit_code == 0, done.output
 
 
 def test_another_run_follows_one_that_is_done(folder: Path):

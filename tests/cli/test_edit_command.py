@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 import mnemotomy as mt
 from mnemotomy.cli import app
 from mnemotomy.engram.sites import all_sites
+from mnemotomy.recipe import guarding
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +80,17 @@ def test_a_strength_scales_and_minus_one_injects(invoke: Invoke) -> None:
     expected = -0.5 * mt.Edit.load("kyoto.safetensors")
     assert mt.fingerprint(expected.apply(model)) == mt.fingerprint(mt.load_model("out"))
     assert "unlearning" not in Path("out", "README.md").read_text().split("---")[1]
+
+
+def test_what_ruins_the_model_is_refused_unless_forced(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guarding, "WRITES", 1e-30)  # this model writes no English, and cannot lose much
+    monkeypatch.setattr(guarding, "COLLAPSE", -10.0)
+    arguments = ("edit", "apply", "kyoto.safetensors", "models/llama", "out")
+    fails(invoke(*arguments), "so what should stay is lost")
+    assert not Path("out").exists()
+    assert invoke(*arguments, "--force").exit_code == 0
+    assert json.loads(Path("out", "mnemotomy.json").read_text())["guards"]["concerns"]
+    assert "**Note:** the mean loss on 16 general sentences is" in Path("out", "README.md").read_text()
 
 
 def test_the_dtype_is_that_of_the_edit(invoke: Invoke) -> None:

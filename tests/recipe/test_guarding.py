@@ -67,7 +67,7 @@ def test_what_ruins_a_model_or_does_nothing_is_refused_unless_forced(
 ) -> None:
     path = recipe(source, tmp_path, **fields)
     for as_edit in (False, True):
-        with pytest.raises(ConfigurationError, match=r"'force: true' in the recipe") as caught:
+        with pytest.raises(ConfigurationError, match=r"'force: true' in a recipe") as caught:
             run_recipe(path, tmp_path / "out", as_edit=as_edit, progress=False)
         assert message in str(caught.value)
         assert not (tmp_path / "out").exists()

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mnemotomy.cli.options import Device, OutDir, TrustCode
+from mnemotomy.cli.options import Device, Force, OutDir, TrustCode
 from mnemotomy.cli.outcome import console, emit_json, json_option, one_line_errors, say
 from mnemotomy.core.errors import ConfigurationError
 
@@ -63,6 +63,7 @@ def apply_(
     ] = None,
     device: Device = "cpu",
     trust_remote_code: TrustCode = False,
+    force: Force = False,
 ) -> None:
     """Add a saved edit to its model, and save the result.
 
@@ -74,7 +75,7 @@ def apply_(
     """
     from mnemotomy.recipe.saved_edits import apply_edit
 
-    record = apply_edit(saved, model, out_dir, strength=strength, untie=untie, dtype=dtype, device=device)
+    record = apply_edit(saved, model, out_dir, strength=strength, untie=untie, dtype=dtype, device=device, force=force)
     say(f"{out_dir}: edited {len(record['sites'])} sites, saved in {sum(record['seconds'].values()):.1f} s")
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mnemotomy.cli.options import Model, OutDir, TrustCode
+from mnemotomy.cli.options import Force, Model, OutDir, TrustCode
 from mnemotomy.cli.outcome import one_line_errors, say
 from mnemotomy.core.errors import DataError
 
@@ -48,6 +48,7 @@ def metabolize(
     precision: Annotated[str, typer.Option(help="no or bf16.")] = "no",
     seed: Annotated[int, typer.Option(help="For probes, order and contexts.")] = 0,
     trust_remote_code: TrustCode = False,
+    force: Force = False,
 ) -> None:
     """Train facts out of a model, so that it answers from context.
 
@@ -67,13 +68,17 @@ def metabolize(
     from mnemotomy.core.files import check_replaceable
     from mnemotomy.core.fingerprints import fingerprint
     from mnemotomy.core.models import load_model, load_tokenizer, locate_model, quiet_transformers, source_of
-    from mnemotomy.data.fact import PromptFormat
+    from mnemotomy.data.fact import PromptFormat, check_facts
     from mnemotomy.data.fact_file import read_facts
     from mnemotomy.data.fact_templates import read_templates
+    from mnemotomy.forget.about import facts_asked
     from mnemotomy.metabolism.metabolize import metabolize as run
     from mnemotomy.metabolism.rlcp import RLCP
-    from mnemotomy.recipe.record import RECORDS, beside, digests_of, told, warn_of_size
-    from mnemotomy.text.records import read_examples
+    from mnemotomy.metabolism.streams import LONGEST
+    from mnemotomy.recipe.guarding import Guards, answers
+    from mnemotomy.recipe.record import RECORDS, beside, digests_of, earlier_requests, told, warn_of_size
+    from mnemotomy.text.records import TextExample, read_examples
+    from mnemotomy.text.template import Template
     from mnemotomy.training.adapter import LoRA
     from mnemotomy.training.checkpoint import remove_checkpoint
 
@@ -85,7 +90,7 @@ def metabolize(
     changes |= {"lora": None if lora is None else LoRA(rank=lora), "precision": precision, "seed": seed}
     training = replace(made.training, **changes)
     config = replace(made, training=training, layer=made.layer if layer is None else _layer(layer))
-    listed = read_facts(facts, templates=None if templates is None else read_templates(templates))
+    listed = check_facts(read_facts(facts, templates=None if templates is None else read_templates(templates)))
     kept = [" ".join(turn.content for turn in one.turns) for path in retain or [] for one in read_examples(path)]
     folder = locate_model(model)
     check_replaceable(out_dir, RECORDS, [folder, facts, *(retain or [])])
@@ -94,15 +99,26 @@ def metabolize(
     with quiet_transformers():
         loaded, tokenizer = load_model(folder), load_tokenizer(folder)
         warn_of_size(folder, loaded)
-        result = run(
-            loaded,
-            tokenizer,
-            listed,
-            config,
-            retain=kept,
-            format=PromptFormat(in_context=in_context.replace("\\n", "\n")),
-            out=training_folder,
-        )
+        guards, encoded = Guards(force), answers(tokenizer, Template(plain=True), LONGEST)
+        if protocol is not Protocol.JUST_RAG:  # it forgets nothing on purpose
+            guards.draw("forget", facts_asked(listed), encoded)
+        if kept:
+            guards.draw("retain", [TextExample.of_text(text) for text in kept], encoded)
+        else:
+            guards.draw_general(tokenizer)
+        guards.read(loaded, tokenizer, "before")
+        with guards.watching():
+            result = run(
+                loaded,
+                tokenizer,
+                listed,
+                config,
+                retain=kept,
+                format=PromptFormat(in_context=in_context.replace("\\n", "\n")),
+                out=training_folder,
+            )
+        guards.read(result.model, tokenizer, "after")
+        guards.check()
         clock.lap("train")
         about = {
             "kind": "metabolism",
@@ -118,6 +134,8 @@ def metabolize(
             },
             "counts": {"facts": len(listed), "retain": len(kept), "steps": len(result.steps)},
             "stopped": result.stopped,
+            "guards": guards.record(),
+            **earlier_requests(folder),
         }
         result.save(out_dir, extra=beside(told(about, clock)))
     remove_checkpoint(training_folder)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +14,11 @@ from torch import nn
 
 from mnemotomy.core.clock import Clock
 from mnemotomy.core.errors import SurgeryWarning
-from mnemotomy.core.fingerprints import fingerprint
 from mnemotomy.core.keys import key
+from mnemotomy.core.locks import locked
 from mnemotomy.core.models import check_language_model
-from mnemotomy.core.modules import window_of
-from mnemotomy.core.precision import Precision
+from mnemotomy.core.modules import device_of, window_of
+from mnemotomy.core.precision import Precision, resolved
 from mnemotomy.core.version import versions
 from mnemotomy.engram.atlas import Atlas
 from mnemotomy.engram.collect import collect
@@ -32,6 +34,7 @@ from mnemotomy.forget.reference import ROWS_PER_DIRECTION, neighbours, tokens_of
 from mnemotomy.forget.request import Request, split
 from mnemotomy.forget.search import FORGOTTEN, LIMIT, Search, Tried, pareto
 from mnemotomy.methods.language.problem import TextProblem
+from mnemotomy.observe.questions import Observed
 from mnemotomy.text.batches import BATCH_SIZE, Source, batches, examples_of
 from mnemotomy.text.encoding import MAX_LENGTH, Positions
 from mnemotomy.text.records import TextExample
@@ -62,7 +65,7 @@ class ForgetOptions:
         two_sided: whether to try the two-sided edit; None for models of at most 30 million parameters.
         precision: of measuring.
         batch_size: of the collecting passes.
-        study: an SQLite file that keeps the trials; None to keep nothing.
+        study: an SQLite file that keeps the trials, for one search at a time; None to keep nothing.
         seed: for everything drawn at random.
         progress: show bars on a terminal.
     """
@@ -196,12 +199,21 @@ def forget(
 
     Warns:
         SurgeryWarning: few rows, little forgotten, or kept answers lost; ``found.concerns`` has the same.
+        UserWarning: the study has trials of another search, which are not used.
 
     Raises:
+        DataError: another search uses the study.
         MnemotomyError: data or model are not valid.
         KeyboardInterrupt: with a study, the trials are kept, and the same call goes on.
     """
     options = options or ForgetOptions()
+    with contextlib.ExitStack() as held:
+        if options.study is not None:
+            held.enter_context(locked(options.study.with_name(f"{options.study.name}.lock"), str(options.study)))
+        return _found(model, tokenizer, forget, retain, options)
+
+
+def _found(model: nn.Module, tokenizer: Any, forget: Source, retain: Source | None, options: ForgetOptions) -> Found:
     check_language_model(model, tokenizer)
     model.eval()
     clock = Clock()
@@ -211,7 +223,7 @@ def forget(
     counts = {name: max(moments.count(site, name) for site in moments.readers) for name in moments.concepts}
     few = row_concerns(moments, [FORGET])
     for concern in few:
-        warnings.warn(concern, SurgeryWarning, stacklevel=2)
+        warnings.warn(concern, SurgeryWarning, stacklevel=3)
     clock.lap("collect")
     factored = FactoredConcept(Atlas(model, moments, options.cut, keep=1), FORGET)
     clock.lap("factorise")
@@ -227,14 +239,14 @@ def forget(
         two_sided=_tries_two_sided(model, options),
         seed=options.seed,
         storage=options.study,
-        name=_name(request, options),
+        depends=_depends(request, options),
         progress=options.progress,
     ).run()
     clock.lap("search")
     chosen = max(tried, key=lambda one: one.rank(judge.before))
     concerns = [*few, *_concerns(chosen, judge.before)]
     for concern in concerns[len(few) :]:
-        warnings.warn(concern, SurgeryWarning, stacklevel=2)
+        warnings.warn(concern, SurgeryWarning, stacklevel=3)
     edit = workshop.edit(chosen.candidate)
     return Found(edit, chosen, judge.before, tried, concerns, request, options, clock.seconds, counts, workshop)
 
@@ -318,14 +330,22 @@ def _told(one: Tried) -> dict[str, Any]:
     return {"number": one.number, "candidate": one.candidate.recipe(), "scores": scores}
 
 
-def _name(request: Request, options: ForgetOptions) -> str:
-    """A key of everything that a trial's numbers depend on; the number of trials is not among it."""
-    texts = [
-        [[(turn.role, turn.content) for turn in one.turns] for one in part]
-        for part in (request.forget, request.retain, request.checks)
-    ]
+def _depends(request: Request, options: ForgetOptions) -> dict[str, str]:
+    """What a trial's numbers depend on, as hashes; the number of trials is not among it."""
     settings = {name: value for name, value in asdict(options).items() if name not in ("trials", "study", "progress")}
-    return key(fingerprint(request.model), texts, repr(sorted(settings.items(), key=str)), versions())
+    settings["precision"] = resolved(options.precision, device_of(request.model))
+    code = [one for one in resources.files("mnemotomy.forget").iterdir() if one.name.endswith(".py")]
+    return {
+        "model": Observed(request.model, request.tokenizer).fingerprint,
+        "forget set": _digest(request.forget),
+        "retain set": key(_digest(request.retain), _digest(request.checks)),
+        "settings": key(repr(sorted(settings.items(), key=str))),
+        "version": key(versions(), _optuna(), {one.name: one.read_text(encoding="utf-8") for one in code}),
+    }
+
+
+def _digest(examples: Sequence[TextExample]) -> str:
+    return key([[(turn.role, turn.content) for turn in one.turns] for one in examples])
 
 
 def _optuna() -> str:

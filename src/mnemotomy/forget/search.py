@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from mnemotomy.core.errors import ConfigurationError, NonFiniteError
+from mnemotomy.core.keys import key
 from mnemotomy.core.progress import progress_bar
 from mnemotomy.core.seeds import mix
 from mnemotomy.forget.candidates import FIRST, TWO_SIDED, Candidate, Workshop, suggested
@@ -23,6 +26,8 @@ LIMIT = 0.05
 
 FORGOTTEN = 0.1
 """Of what was known, the share that may be left for such a candidate."""
+
+_DEPENDS = "depends"  # an attribute of a study
 
 
 @dataclass(frozen=True)
@@ -84,7 +89,7 @@ class Search:
         two_sided: whether to try the two-sided edit.
         seed: of Optuna's sampler.
         storage: an SQLite file for the study; None to keep it in memory.
-        name: of the study: a key of everything that the numbers depend on.
+        depends: hashes of everything that the numbers depend on, by name; trials of other hashes are not used.
         progress: show a bar with the time left.
     """
 
@@ -94,7 +99,7 @@ class Search:
     two_sided: bool = False
     seed: int = 0
     storage: Path | None = None
-    name: str = "forget"
+    depends: Mapping[str, str] = field(default_factory=dict)
     progress: bool = True
 
     def __post_init__(self) -> None:
@@ -168,9 +173,19 @@ class Search:
         storage = None
         if self.storage is not None:  # the path may have characters that a URL would read as its own
             storage = URL.create("sqlite", database=str(self.storage.absolute())).render_as_string()
-        return optuna.create_study(
-            storage=storage, study_name=self.name, directions=["minimize"] * 3, load_if_exists=True
-        )
+        name = key(self.depends)
+        others = [] if storage is None else optuna.get_all_study_summaries(storage)
+        if others and name not in [one.study_name for one in others]:
+            last = max(others, key=lambda one: one.datetime_start or datetime.min).user_attrs.get(_DEPENDS, {})
+            differ = [what for what, value in self.depends.items() if last.get(what) != value]
+            warnings.warn(
+                f"{self.storage} has trials of an earlier search with another {', another '.join(differ)}; they are "
+                "kept, but not used",
+                stacklevel=5,
+            )
+        study = optuna.create_study(storage=storage, study_name=name, directions=["minimize"] * 3, load_if_exists=True)
+        study.set_user_attr(_DEPENDS, dict(self.depends))
+        return study
 
     @contextlib.contextmanager
     def _keeping(self, study: Any) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""Guards of a recipe: signs that an edit ruins the model or does nothing are errors, unless the recipe is forced."""
+"""Guards of commands: signs that an edit ruins the model or does nothing are errors, unless forced."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Set = Literal["forget", "retain", "general sentences"]
 
 @dataclass
 class Guards:
-    """What speaks against the edit of one recipe.
+    """What speaks against one edit, or against what training did.
 
     Attributes:
         forced: note every concern and go on.
@@ -142,7 +142,7 @@ class Guards:
     @staticmethod
     def _raise(what: str, concerns: Sequence[str]) -> None:
         raise ConfigurationError(
-            f"{what}: {'; '.join(concerns)}. To do it all the same, give --force, or 'force: true' in the recipe"
+            f"{what}: {'; '.join(concerns)}. To do it all the same, give --force ('force: true' in a recipe)"
         ) from None
 
 

@@ -14,11 +14,19 @@ from mnemotomy.core.errors import DataError, FingerprintError, TiedWeightsError
 from mnemotomy.core.files import check_file, check_no_input, check_replaceable
 from mnemotomy.core.fingerprints import fingerprint
 from mnemotomy.core.keys import file_digest
-from mnemotomy.core.models import load_model, load_tokenizer, locate_model, quiet_transformers, source_of
+from mnemotomy.core.models import (
+    check_language_model,
+    load_model,
+    load_tokenizer,
+    locate_model,
+    quiet_transformers,
+    source_of,
+)
 from mnemotomy.core.modules import tied_parameters as tied
 from mnemotomy.engram.edit import Edit, check_finite, read_about
 from mnemotomy.engram.sites import parameter_names, sites_by_name
 from mnemotomy.recipe.collecting import check_writable
+from mnemotomy.recipe.guarding import Guards
 from mnemotomy.recipe.record import RECORDS, earlier_requests, save_with_record, told, warn_of_size
 from mnemotomy.report.model_card import terms_of
 
@@ -43,6 +51,7 @@ def apply_edit(
     untie: bool = False,
     dtype: str | None = None,
     device: str = "cpu",
+    force: bool = False,
 ) -> dict[str, Any]:
     """Add a saved edit to its model and save the folder ``out``, all or nothing, with the record and the card.
 
@@ -54,12 +63,14 @@ def apply_edit(
         untie: give a weight that two layers share its own copy.
         dtype: of the model; by default the edit's own, or float32 if unknown.
         device: where to compute.
+        force: save the result even if general sentences are lost (``guarding.Guards``).
 
     Returns:
         What ``mnemotomy.json`` says.
 
     Raises:
         FingerprintError: the edit belongs to another model.
+        ConfigurationError: a guard speaks against the result, and it is not forced.
         MnemotomyError: edit, model or folder are not valid; nothing is written.
     """
     path, out, source, clock = Path(path), Path(out), locate_model(model), Clock()
@@ -79,7 +90,13 @@ def apply_edit(
                 f"{untied[0]!r} is the same tensor as another layer's, so editing one would change the other; give "
                 "--untie to give it its own copy"
             )
+        check_language_model(network, tokenizer)
+        guards = Guards(force)
+        guards.draw_general(tokenizer)
+        guards.read(network, tokenizer, "before")
         edit.apply_(network, tied="untie" if untie else "refuse")
+        guards.read(network, tokenizer, "after")
+        guards.check()
         clock.lap("edit")
         named = {"file": str(path), "sha256": file_digest(path), "strength": strength}
         record = {
@@ -96,6 +113,7 @@ def apply_edit(
             "edit": edit.describe(),
             "sites": list(edit.sites()),
             "untied": untied,
+            "guards": guards.record(),
             **earlier_requests(source),
         }
         found = told(record, clock)

@@ -1,0 +1,92 @@
+"""Trials that are kept: used by one search at a time, and only for what they were measured on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from learned_cities import TEMPLATE, examples, trained
+
+import mnemotomy as mt
+from mnemotomy.core.errors import DataError
+from mnemotomy.core.locks import locked
+from mnemotomy.forget import forgetting
+from mnemotomy.forget.search import Search
+
+OPTIONS = mt.ForgetOptions(trials=2, template=TEMPLATE, two_sided=False, precision="no", progress=False)
+
+
+@pytest.fixture
+def options(tmp_path: Path) -> mt.ForgetOptions:
+    return replace(OPTIONS, study=tmp_path / "study.db")
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", mt.SurgeryWarning)
+        yield
+
+
+def search(options: mt.ForgetOptions, city: str = "Kyoto") -> forgetting.Found:
+    model, tokenizer = trained()
+    return mt.forget(model, tokenizer, examples([city]), examples(["Paris", "Rome"]), options)
+
+
+def test_a_second_search_of_one_study_is_refused(options: mt.ForgetOptions, tmp_path: Path) -> None:
+    with locked(tmp_path / "study.db.lock", "it"), pytest.raises(DataError, match=r"study\.db is in use by another"):
+        search(options)
+    assert search(options).tried
+    assert [one.name for one in tmp_path.iterdir()] == ["study.db"]
+
+
+def test_a_lock_ends_with_its_process(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    holding = (
+        "import pathlib, sys, time\nfrom mnemotomy.core.locks import locked\n"
+        "with locked(pathlib.Path(sys.argv[1]), 'it'):\n    print('held', flush=True)\n    time.sleep(600)\n"
+    )
+    command = [sys.executable, "-c", holding, str(path)]
+    environment = os.environ | {"PYTHONPATH": str(Path(mt.__file__).parents[1])}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(DataError, match="it is in use by another run"), locked(path, "it"):
+            pass
+        other.send_signal(signal.SIGKILL)
+        other.wait()
+        assert path.exists()
+        with locked(path, "it"):
+            pass
+
+
+def test_a_lock_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="cannot be written"), locked(tmp_path / "none" / "lock", "it"):
+        pass
+
+
+def test_trials_of_something_else_are_not_used_and_that_is_said(
+    options: mt.ForgetOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries, try_ = [], Search.try_
+    monkeypatch.setattr(Search, "try_", lambda self, candidate: tries.append(candidate) or try_(self, candidate))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        warnings.simplefilter("ignore", mt.SurgeryWarning)
+        for _ in range(2):
+            search(options)
+    assert len(tries) == 2
+    with pytest.warns(UserWarning, match=r"study\.db has trials of an earlier search with another forget set; they"):
+        search(options, "Rome")
+    assert len(tries) == 4
+    monkeypatch.setattr(forgetting, "versions", lambda: {"mnemotomy": "9"})
+    with pytest.warns(UserWarning, match="with another forget set, another version"):
+        search(options)
+    assert len(tries) == 6
