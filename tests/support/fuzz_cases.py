@@ -133,7 +133,7 @@ def options(inputs: Inputs) -> Iterator[Case]:
           "--set", "epochs=1"],
          {"1": "P", "2": "O", "--method": "T", "--forget": "P", "--retain": "P", "--pretrained": "P", "--seed": "N",
           "--opening": "T", "--set": "T"}),
-        (["metabolize", i("plain"), i("facts.jsonl"), "out", "--epochs", "1", "--retain", i("retain.jsonl")],
+        (["metabolize", i("plain"), i("facts.jsonl"), "out", "--force", "--epochs", "1", "--retain", i("retain.jsonl")],
          {"1": "P", "2": "P", "3": "O", "--epochs": "N", "--batch-size": "N", "--learning-rate": "N", "--seed": "N",
           "--layer": "N", "--templates": "P", "--retain": "P", "--in-context": "T", "--lora": "N", "--precision": "T"}),
         (["evaluate", i("model"), "--forget", i("forget.jsonl"), "--retain", i("retain.jsonl"),

@@ -172,8 +172,8 @@ def files(inputs: Inputs) -> Iterator[Case]:
             ["unlearn", i("model"), "out", "--force", "--method", "npo", "--forget", "f", "--retain", i("retain.jsonl"),
              "--set", "epochs=1"],
             ["evaluate", i("model"), "--forget", "f", "--retain", i("retain.jsonl"), "--max-new-tokens", "1"],
-            ["metabolize", i("plain"), "f", "out", "--epochs", "1", "--retain", i("retain.jsonl")],
-            ["metabolize", i("plain"), i("facts.jsonl"), "out", "--epochs", "1", "--retain", i("retain.jsonl"),
+            ["metabolize", i("plain"), "f", "out", "--force", "--epochs", "1", "--retain", i("retain.jsonl")],
+            ["metabolize", i("plain"), i("facts.jsonl"), "out", "--force", "--epochs", "1", "--retain", i("retain.jsonl"),
              "--templates", "f"],
             ["facts", "import", "new.db", "f"], ["facts", "search", "f", "Kyoto"], ["facts", "export", "f", "out"],
             ["apply", "f", "out"], ["edit", "show", "f"], ["trace", "f", i("model")],
@@ -215,7 +215,7 @@ def full_disks(inputs: Inputs) -> Iterator[Case]:
         ["edit", "apply", i("edit.safetensors"), i("model"), "out"],
         ["edit", "combine", "out", i("edit.safetensors")],
         ["unlearn", i("model"), "out", "--force", "--method", "npo", *forgetting],
-        ["metabolize", i("plain"), i("facts.jsonl"), "out", "--epochs", "11", "--retain", i("retain.jsonl")],
+        ["metabolize", i("plain"), i("facts.jsonl"), "out", "--force", "--epochs", "11", "--retain", i("retain.jsonl")],
         ["facts", "import", "new.db", i("facts.jsonl")],
         ["facts", "export", i("facts.db"), "out"],
         ["methods", "--json", "out"],
@@ -226,7 +226,15 @@ def full_disks(inputs: Inputs) -> Iterator[Case]:
 
 def unfinished(inputs: Inputs) -> Iterator[Case]:
     """Checkpoints of training with junk in a file, with and without their hashes."""
-    command = ["metabolize", inputs("plain"), inputs("facts.jsonl"), "out", "--retain", inputs("retain.jsonl")]
+    command = [
+        "metabolize",
+        inputs("plain"),
+        inputs("facts.jsonl"),
+        "out",
+        "--force",
+        "--retain",
+        inputs("retain.jsonl"),
+    ]
     for file in ("parameters.safetensors", "optimizer.pt", "state.json", "checksums.json"):
         for junk in (b"", b"{}", b"[]", b'{"layout": 2, "run": 1}', b"\x80\x04N.", os.urandom(300), None):
             for sealed in (True, False):
