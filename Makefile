@@ -9,7 +9,7 @@ BASE := .venv/.base
 STAMP := .venv/.installed
 DOCS := .venv/.docs
 
-.PHONY: demo test test-all bench bench-vision lint format build docs clean
+.PHONY: demo test test-all bench bench-vision lint format build docs docs-tables clean
 
 demo: $(BASE)            ## erase digits from a classifier and cities from SmolLM2, write runs/demo/report.html
 	$(BIN)/mnemotomy demo
@@ -45,6 +45,9 @@ build: $(STAMP)          ## the wheel and the source archive, in dist/
 
 docs: $(DOCS)            ## the documentation as a site that loads nothing from outside, in build/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --site-dir build/site
+
+docs-tables: $(STAMP)    ## the tables of README.md and docs/results/*.md, from docs/results/*.json
+	$(BIN)/mnemotomy bench tables
 
 clean:
 	rm -rf .venv runs build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import subprocess
 import zipfile
 from dataclasses import replace
@@ -20,7 +19,6 @@ from mnemotomy.demo.pretrained import Pretrained, UnreachableError, load_pretrai
 from mnemotomy.demo.real_world import GROUPS, RealConfig, continued, divided, general_texts, perplexity, real_demo, says
 from mnemotomy.demo.show import markdown, write_report
 
-ROOT = Path(__file__).parents[2]
 CONFIG = RealConfig(known_in=0, texts=8, text_tokens=6, answer_tokens=2)
 
 
@@ -118,9 +116,3 @@ def test_without_hub_and_registry_the_small_world_is_taken(tmp_path: Path, monke
         assert run._language_part(tmp_path, 0, small_world=False) == {"language": {"small": True}}
     monkeypatch.setattr(run, "load_pretrained", None)
     assert run._language_part(tmp_path, 0, small_world=True) == {"language": {"small": True}}
-
-
-def test_the_table_of_the_readme_is_the_recorded_one() -> None:
-    results = json.loads((ROOT / "docs" / "results" / "demo.json").read_text(encoding="utf-8"))
-    shown = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert markdown(results).strip() in shown.partition("<!-- demo -->")[2].partition("<!-- /demo -->")[0]

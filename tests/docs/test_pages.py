@@ -1,4 +1,4 @@
-"""Every block of the tutorials and how-to pages runs, in order, in an empty folder with a tiny model called MODEL."""
+"""Every block of the README, the tutorials and the how-to pages runs, in order, beside a tiny model called MODEL."""
 
 from __future__ import annotations
 
@@ -14,14 +14,18 @@ import pytest
 import torch
 from commands import call
 from tiny_language import save_llama
+from typer.main import get_command
 
 import mnemotomy as mt
+from mnemotomy.cli import app
 from mnemotomy.text.records import TextExample
 
 DOCS = Path(__file__).parents[2] / "docs"
-PAGES = sorted([*DOCS.glob("tutorials/*.md"), *DOCS.glob("howto/*.md")])
+README = DOCS.parent / "README.md"
+TAUGHT = sorted([*DOCS.glob("tutorials/*.md"), *DOCS.glob("howto/*.md")])
+PAGES = [README, *TAUGHT]
 BLOCK = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```$', re.MULTILINE | re.DOTALL)
-SLOW = {"person", "subset", "class", "deletion", "large-models", "adapters", "ci", "where", "facts"}
+SLOW = {"README", "person", "subset", "class", "deletion", "large-models", "adapters", "ci", "where", "facts"}
 QUICKER = {  # what a page leaves at its default, made small; the words of the command stay those of the page
     "forget": ["--trials", "1", "--no-two-sided", "--force"],
     "audit": ["--only", "greedy"],
@@ -68,6 +72,12 @@ def make_model(rows: list[dict[str, Any]]) -> None:
 
 def run(line: str) -> None:
     program, command, *rest = shlex.split(line, comments=True)
+    if program == "make":
+        assert re.search(rf"^{command}:", (DOCS.parent / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+        return
+    if program == "pip":  # the wheel is installed by tests/test_package.py
+        assert [command, *rest] == ["install", "."]
+        return
     assert program == "mnemotomy"
     extra = QUICKER.get(command, [])
     result = call(command, *rest, *(extra if "--only" not in rest else []))
@@ -76,5 +86,28 @@ def run(line: str) -> None:
 
 def test_every_page_is_in_the_menu() -> None:
     menu = (DOCS.parent / "mkdocs.yml").read_text(encoding="utf-8")
-    for page in PAGES:
+    for page in TAUGHT:
         assert f"{page.relative_to(DOCS).as_posix()}\n" in menu
+
+
+def test_the_first_command_comes_early_and_the_readme_is_short() -> None:
+    lines = README.read_text(encoding="utf-8").splitlines()
+    assert lines.index("```sh") < 15
+    assert len(lines) <= 150
+
+
+@pytest.mark.parametrize("page", [README, *sorted(DOCS.rglob("*.md"))], ids=lambda page: page.stem)
+def test_every_command_that_a_page_names_exists(page: Path) -> None:
+    text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+    said = [*re.findall(r"`(mnemotomy [^`]+)`", text), *re.findall(r"^(mnemotomy .*)$", text, re.MULTILINE)]
+    for line in said:
+        words = re.split(r"\s+#|[|;<…]|&&", line)[0].split()[1:]
+        if words[:1] == ["bench"]:  # a distribution of its own
+            continue
+        command: Any = get_command(app)
+        while words and words[0] in getattr(command, "commands", {}):
+            command = command.commands[words.pop(0)]
+        known = {"-", "--help"} | {option for one in command.params for option in (*one.opts, *one.secondary_opts)}
+        assert not hasattr(command, "commands") or not words or words[0].startswith("-"), line
+        options = {word.partition("=")[0] for word in words if word.startswith("-")}
+        assert options <= known, line

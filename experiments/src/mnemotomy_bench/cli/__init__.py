@@ -17,6 +17,7 @@ from mnemotomy_bench.cli.options import Json, show
 from mnemotomy_bench.cli.pretrained import pretrained
 from mnemotomy_bench.cli.real import real
 from mnemotomy_bench.cli.store import store
+from mnemotomy_bench.cli.tables import tables
 from mnemotomy_bench.cli.tofu import tofu
 
 bench = typer.Typer(no_args_is_help=True, help="Run the experiments, and measure time and memory.")
@@ -32,7 +33,7 @@ class Shapes(enum.StrEnum):
     BFLOAT16 = "bfloat16"
 
 
-for _command in (real, metabolism, decouple, store, classwise, pretrained, generative):
+for _command in (real, metabolism, decouple, store, classwise, pretrained, generative, tables):
     bench.command()(_command)
 bench.add_typer(tofu, name="tofu")
 

@@ -1,0 +1,1 @@
+"""The tables of the README and of ``docs/results``, generated from the results in JSON."""
