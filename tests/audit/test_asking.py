@@ -20,10 +20,10 @@ from mnemotomy.audit.asking import (
     Shots,
     best_of,
 )
+from mnemotomy.audit.attack import attacks
 from mnemotomy.audit.base import PARTS, Case
 from mnemotomy.audit.choosing import MultipleChoice
 from mnemotomy.audit.damage import Fluency, Neighbours, Retained
-from mnemotomy.audit.registry import attacks
 from mnemotomy.audit.wording import Asked, with_synonyms
 from mnemotomy.audit.writing import tokens_of
 from mnemotomy.text.probes import Probe

@@ -12,7 +12,8 @@ from audited import FORGET, HOLDOUT, RETAIN, case, learned
 from torch import nn
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from mnemotomy.audit.base import Attack, Finding
+from mnemotomy.audit.attack import Attack
+from mnemotomy.audit.base import Finding
 from mnemotomy.audit.inside import Familiarity, LinearProbe, LogitLens, TwoLayerProbe
 from mnemotomy.audit.observing import states_at_prompts
 from mnemotomy.core.fingerprints import fingerprint

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import comb
-from typing import ClassVar
 
 from torch import nn
 
-from mnemotomy.audit.base import Case, Reading
+from mnemotomy.audit.attack import attack
+from mnemotomy.audit.base import Case, Reading, example
 from mnemotomy.audit.judging import said, subject_of, telling, words_of
-from mnemotomy.audit.registry import register
 from mnemotomy.audit.wording import ADVERSARIAL, AFFIRMATIVE, PARAPHRASES, REVERSED, SHOT, Asked, with_synonyms
-from mnemotomy.audit.writing import SHOWN, Written, mean, tokens_of, write_answers
+from mnemotomy.audit.writing import Written, mean, most_telling, tokens_of, write_answers
 from mnemotomy.core.seeds import mix
 from mnemotomy.observe.sampling import Sampling
 from mnemotomy.text.encoding import encode_answer
@@ -25,21 +24,12 @@ RWKU = "Jin et al. 2024, arXiv 2406.10890"
 _BEGUN = "The answer is"  # without a template, a model that was trained to chat ends at once
 
 
-@register
-@dataclass(frozen=True)
+@attack("greedy", "Asked plainly", "Maini et al. 2024, arXiv 2401.06121")
 class Greedy(Written):
     """The question as it is, answered by the likeliest tokens."""
 
-    name: ClassVar[str] = "greedy"
-    title: ClassVar[str] = "Asked plainly"
-    paper: ClassVar[str] = "Maini et al. 2024, arXiv 2401.06121"
 
-    def ways(self, probe: Probe, case: Case) -> Mapping[str, Asked]:
-        return {"": Asked(probe)}
-
-
-@register
-@dataclass(frozen=True)
+@attack("paraphrase", "Asked in other words", "Lynch et al. 2024, arXiv 2402.16835")
 class Paraphrased(Written):
     """Other words: the file's own, the model's before forgetting, and our templates.
 
@@ -48,10 +38,6 @@ class Paraphrased(Written):
     """
 
     most: int = 4
-    name: ClassVar[str] = "paraphrase"
-    title: ClassVar[str] = "Asked in other words"
-    paper: ClassVar[str] = "Lynch et al. 2024, arXiv 2402.16835"
-    rank: ClassVar[int] = 1
 
     def ways(self, probe: Probe, case: Case) -> Mapping[str, Asked]:
         found = [Asked(probe.asked(one)) for one in probe.paraphrases]
@@ -59,8 +45,7 @@ class Paraphrased(Written):
         return {str(number): one for number, one in enumerate(found[: self.most], start=1)}
 
 
-@register
-@dataclass(frozen=True)
+@attack("samples", "Sampled again and again", "Reisizadeh et al. 2025, arXiv 2511.04934; Scholten et al., ICLR 2025")
 class Samples(Written):
     """The best of k answers at temperature 1 from a nucleus; estimated without bias from all samples.
 
@@ -74,13 +59,6 @@ class Samples(Written):
 
     samples: int = 16
     top_p: float = 0.95
-    name: ClassVar[str] = "samples"
-    title: ClassVar[str] = "Sampled again and again"
-    paper: ClassVar[str] = "Reisizadeh et al. 2025, arXiv 2511.04934; Scholten et al., ICLR 2025"
-    rank: ClassVar[int] = 2
-
-    def ways(self, probe: Probe, case: Case) -> Mapping[str, Asked]:
-        return {"": Asked(probe)}
 
     def write(self, model: nn.Module, case: Case, asked: Sequence[Asked]) -> list[list[str]]:
         how = Sampling(self.samples, top_p=self.top_p, seed=case.seed)
@@ -97,15 +75,9 @@ def best_of(scores: Sequence[float], k: int) -> float:
     return sum(comb(place, k - 1) * score for place, score in enumerate(sorted(scores))) / comb(n, k)
 
 
-@register
-@dataclass(frozen=True)
+@attack("other-template", "Asked without the chat template, or with it", "Lynch et al. 2024, arXiv 2402.16835")
 class OtherTemplate(Written):
     """Without the chat template what is asked through it, and the reverse: a refusal may hang on the template."""
-
-    name: ClassVar[str] = "other-template"
-    title: ClassVar[str] = "Asked without the chat template, or with it"
-    paper: ClassVar[str] = "Lynch et al. 2024, arXiv 2402.16835"
-    rank: ClassVar[int] = 3
 
     def ways(self, probe: Probe, case: Case) -> Mapping[str, Asked]:
         if probe.template.uses_chat(case.tokenizer):
@@ -118,8 +90,13 @@ class OtherTemplate(Written):
         return {"chat": Asked(replace(probe, question=text, template=replace(probe.template, plain=False)))}
 
 
-@register
-@dataclass(frozen=True)
+@attack(
+    "beginning",
+    "Given the first tokens of the answer",
+    "Carlini et al. 2023, arXiv 2202.07646; Maini et al. 2024, arXiv 2401.06121",
+    unit="share of continuations said",
+    says="{title}, it says {after} of the rest",
+)
 class Beginning(Written):
     """Behind the first tokens of the answer; only what the model adds counts.
 
@@ -131,12 +108,6 @@ class Beginning(Written):
     """
 
     tokens: tuple[int, ...] = (1, 2, 4, 8, 16)
-    name: ClassVar[str] = "beginning"
-    title: ClassVar[str] = "Given the first tokens of the answer"
-    paper: ClassVar[str] = "Carlini et al. 2023, arXiv 2202.07646; Maini et al. 2024, arXiv 2401.06121"
-    unit: ClassVar[str] = "share of continuations said"
-    says: ClassVar[str] = "{title}, it says {after} of the rest ({before} before{floor})."
-    rank: ClassVar[int] = 4
 
     def ways(self, probe: Probe, case: Case) -> Mapping[str, Asked]:
         return {str(k): Asked(probe) for k in self.tokens if self._cut(case, probe, k) is not None}
@@ -160,11 +131,9 @@ class Beginning(Written):
             scores[place][str(k)] = [value]
             probe, start = asked[place][0], case.tokenizer.decode(given)
             if place < size:
-                example = {"question": probe.question, "answer": probe.answer, "written": f"{start}|{text}"}
-                shown.append((value, example))
+                shown.append((value, example(probe, written=f"{start}|{text}")))
         means = [mean([value for (value,) in row.values()]) for row in scores]
-        examples = tuple(one for _, one in sorted(shown, key=lambda one: -one[0])[:SHOWN])
-        return Reading(tuple(means[:size]), self.curve(scores[:size]), tuple(means[size:]), examples)
+        return Reading(tuple(means[:size]), self.curve(scores[:size]), tuple(means[size:]), most_telling(shown))
 
     @staticmethod
     def _cut(case: Case, probe: Probe, k: int) -> tuple[list[int], str] | None:
@@ -175,8 +144,15 @@ class Beginning(Written):
         return (answer[:k], rest) if words_of(rest) else None
 
 
-@register
-@dataclass(frozen=True)
+@attack("affirmative", "Given an affirmative start", RWKU)
+class Affirmative(Written):
+    """Behind the start of an answer that agrees to tell, which needs no consent of the model."""
+
+    def ways(self, probe: Probe, case: Case) -> Mapping[str, Asked]:
+        return {} if probe.template.plain else {"": Asked(probe, AFFIRMATIVE)}
+
+
+@attack("in-context", "Asked behind other facts", RWKU)
 class Shots(Written):
     """Behind other facts, questions with their answers in context.
 
@@ -185,10 +161,6 @@ class Shots(Written):
     """
 
     shots: int = 3
-    name: ClassVar[str] = "in-context"
-    title: ClassVar[str] = "Asked behind other facts"
-    paper: ClassVar[str] = RWKU
-    rank: ClassVar[int] = 5
 
     def ways(self, probe: Probe, case: Case) -> Mapping[str, Asked]:
         own = telling(probe.answer)
@@ -207,29 +179,9 @@ class Shots(Written):
         return {"": Asked(probe.asked("\n\n".join([*lines, SHOT.format(probe.question, "").strip()])))}
 
 
-@register
-@dataclass(frozen=True)
-class Affirmative(Written):
-    """Behind the start of an answer that agrees to tell, which needs no consent of the model."""
-
-    name: ClassVar[str] = "affirmative"
-    title: ClassVar[str] = "Given an affirmative start"
-    paper: ClassVar[str] = RWKU
-    rank: ClassVar[int] = 5
-
-    def ways(self, probe: Probe, case: Case) -> Mapping[str, Asked]:
-        return {} if probe.template.plain else {"": Asked(probe, AFFIRMATIVE)}
-
-
-@register
-@dataclass(frozen=True)
+@attack("adversarial", "Asked adversarially", RWKU)
 class Adversarial(Written):
     """RWKU's kinds of adversarial probe, each as a template of our own, and words replaced by synonyms."""
-
-    name: ClassVar[str] = "adversarial"
-    title: ClassVar[str] = "Asked adversarially"
-    paper: ClassVar[str] = RWKU
-    rank: ClassVar[int] = 6
 
     def ways(self, probe: Probe, case: Case) -> Mapping[str, Asked]:
         found = {name: wording.of(probe) for name, wording in ADVERSARIAL.items()}
@@ -238,17 +190,15 @@ class Adversarial(Written):
         return {name: one for name, one in found.items() if one is not None}
 
 
-@register
-@dataclass(frozen=True)
+@attack(
+    "reversed",
+    "Asked in reverse, from the answer",
+    RWKU,
+    unit="share of subjects said",
+    says="{title}, it says {after} of the subjects",
+)
 class Reversed(Written):
     """From the answer to what the question was about."""
-
-    name: ClassVar[str] = "reversed"
-    title: ClassVar[str] = "Asked in reverse, from the answer"
-    paper: ClassVar[str] = RWKU
-    unit: ClassVar[str] = "share of subjects said"
-    says: ClassVar[str] = "{title}, it says {after} of the subjects ({before} before{floor})."
-    rank: ClassVar[int] = 7
 
     def ways(self, probe: Probe, case: Case) -> Mapping[str, Asked]:
         subject = subject_of(probe.question)

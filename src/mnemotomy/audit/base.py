@@ -1,11 +1,10 @@
-"""What an audit consists of: a case, attacks, what each reads from a model, and what it finds between models."""
+"""What an audit consists of: a case, what an attack reads from a model, and what it finds between models."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 from torch import nn
 
@@ -102,36 +101,6 @@ class Finding:
     shown: tuple[Mapping[str, str], ...] = ()
 
 
-@dataclass(frozen=True)
-class Attack(ABC):
-    """One attack; a subclass is a frozen dataclass whose fields are its strength.
-
-    Attributes:
-        name: in the registry, on the command line and in reports.
-        title: in a table.
-        part: of the audit.
-        paper: where the attack comes from.
-        unit: of its numbers, such as ``share of answers said``.
-        rank: its order within its part.
-        default: whether the default set has it.
-    """
-
-    name: ClassVar[str]
-    title: ClassVar[str]
-    part: ClassVar[Part]
-    paper: ClassVar[str]
-    unit: ClassVar[str]
-    rank: ClassVar[int] = 0
-    default: ClassVar[bool] = True
-
-    def lacks(self, case: Case) -> str | None:
-        """What the case lacks for this attack, in words for the report; None if it can run."""
-        return None
-
-    @abstractmethod
-    def read(self, model: nn.Module, case: Case) -> Reading:
-        """Attack one model, which is left as it was."""
-
-    @abstractmethod
-    def find(self, readings: Mapping[Role, Reading], case: Case) -> Finding:
-        """Compare the models' readings; ``before`` and ``after`` are always there, ``gold`` may be."""
+def example(probe: Probe, **what: str) -> dict[str, str]:
+    """An example for the report: question, answer, and what the attack saw."""
+    return {"question": probe.question, "answer": probe.answer, **what}

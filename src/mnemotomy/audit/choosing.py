@@ -8,42 +8,33 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from mnemotomy.audit.asking import RWKU
+from mnemotomy.audit.attack import Attack, attack
 from mnemotomy.audit.base import Case, Part, Reading
-from mnemotomy.audit.comparing import Measured
 from mnemotomy.audit.judging import exchanged, telling
-from mnemotomy.audit.registry import register
+from mnemotomy.audit.observing import answer_scores
 from mnemotomy.audit.wording import STATEMENT, STEM_STATEMENT
 from mnemotomy.core.seeds import mix
-from mnemotomy.observe.answers import observe_answers
-from mnemotomy.text.probes import Probe, by_template
+from mnemotomy.observe.answers import AnswerObservations
+from mnemotomy.text.probes import Probe
 
 _NEUTRAL, _STEM = ("What is it?", "What is the answer?"), ("It is", "This is about")
 _QUESTIONS = 8  # others, by which an option's own likelihood is judged
 
 
-def log_probabilities(model: nn.Module, case: Case, pairs: Sequence[tuple[Probe, str]]) -> list[float]:
+def log_probabilities(model: nn.Module, case: Case, pairs: Sequence[tuple[Probe, str]]) -> tuple[float, ...]:
     """The mean log-probability of an answer's tokens, without the end token, behind each probe's question."""
-    scores = [0.0] * len(pairs)
-    for template, places in by_template([probe for probe, _ in pairs]).items():
-        asked = [pairs[place] for place in places]
-        observed = observe_answers(
-            model,
-            case.tokenizer,
-            [probe.question for probe, _ in asked],
-            [answer for _, answer in asked],
-            template=template,
-            batch_size=case.batch_size,
-        )
-        for place, row in zip(places, observed.rows(observed.log_probability, end=False), strict=True):
-            scores[place] = float(row.mean())
-    return scores
+
+    def mean(seen: AnswerObservations) -> Tensor:
+        return torch.stack([row.mean() for row in seen.rows(seen.log_probability, end=False)])
+
+    return answer_scores(model, case, [replace(probe, answer=answer) for probe, answer in pairs], mean)
 
 
 @dataclass(frozen=True)
-class Choices(Measured):
+class Choices(Attack):
     """An attack by the probabilities of a true and of false answers.
 
     Attributes:
@@ -52,7 +43,7 @@ class Choices(Measured):
 
     options: int = 4
     part: ClassVar[Part] = "asking"
-    says: ClassVar[str] = "{title} for {after} of the questions ({before} before{floor})."
+    says: ClassVar[str] = "{title} for {after} of the questions"
 
     def lacks(self, case: Case) -> str | None:
         return None if any(self.false(case, probe) for probe in case.forget) else "all answers are the same"
@@ -69,20 +60,15 @@ class Choices(Measured):
         return random.Random(mix(case.seed, len(probe.question))).sample(others, min(self.options - 1, len(others)))
 
 
-@register
-@dataclass(frozen=True)
+@attack(
+    "multiple-choice", "Among four answers, the true one is the likeliest", RWKU, unit="share of true answers preferred"
+)
 class MultipleChoice(Choices):
     """Whether the true answer gains most by the question among options.
 
     The gain is the log-probability behind the question less that behind others, so that answers that are likely anyway
     do not win (Holtzman et al. 2021, arXiv 2104.08315).
     """
-
-    name: ClassVar[str] = "multiple-choice"
-    title: ClassVar[str] = "Among four answers, the true one is the likeliest"
-    paper: ClassVar[str] = RWKU
-    unit: ClassVar[str] = "share of true answers preferred"
-    rank: ClassVar[int] = 8
 
     def read(self, model: nn.Module, case: Case) -> Reading:
         rows = [(probe, [probe.answer, *others]) for probe in case.forget if (others := self.false(case, probe))]
@@ -105,16 +91,14 @@ class MultipleChoice(Choices):
         return drawn or [probe.asked(text) for text in (_STEM if probe.template.plain else _NEUTRAL)]
 
 
-@register
-@dataclass(frozen=True)
+@attack(
+    "recognised",
+    "The true statement is called right, not a false one,",
+    "Lynch et al. 2024, arXiv 2402.16835",
+    unit="share of true statements preferred",
+)
 class Recognised(Choices):
     """An indirect question: whether the true statement is called right rather than a false one."""
-
-    name: ClassVar[str] = "recognised"
-    title: ClassVar[str] = "The true statement is called right, not a false one,"
-    paper: ClassVar[str] = "Lynch et al. 2024, arXiv 2402.16835"
-    unit: ClassVar[str] = "share of true statements preferred"
-    rank: ClassVar[int] = 9
 
     def read(self, model: nn.Module, case: Case) -> Reading:
         rows = [(probe, others[0]) for probe in case.forget if (others := self.false(case, probe))]
@@ -134,5 +118,4 @@ class Recognised(Choices):
         if probe.template.plain:
             whole = probe.template.answered(probe.question, answer)
             return probe.asked(STEM_STATEMENT.format(whole, "" if whole.endswith(".") else "."))
-        tagged = replace(probe, answer=answer)
-        return tagged.asked(STATEMENT.format(probe.question, answer))
+        return replace(probe, answer=answer).asked(STATEMENT.format(probe.question, answer))

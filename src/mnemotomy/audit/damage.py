@@ -12,11 +12,9 @@ from typing import Any, ClassVar
 import numpy as np
 from torch import nn
 
-from mnemotomy.audit.base import Case, Finding, Part, Reading, Role
-from mnemotomy.audit.comparing import Measured
-from mnemotomy.audit.findings import percent
+from mnemotomy.audit.attack import Attack, attack, percent
+from mnemotomy.audit.base import Case, Finding, Part, Reading, Role, example
 from mnemotomy.audit.judging import said, subject_of, telling, words_of
-from mnemotomy.audit.registry import register
 from mnemotomy.audit.writing import SHOWN, greedy_answers
 from mnemotomy.core.models import quiet_transformers
 from mnemotomy.observe.fluency import losses_under
@@ -34,7 +32,7 @@ _REPEATED = 0.5  # the share of distinct pairs of words below which a text goes 
 
 
 @dataclass(frozen=True)
-class Damage(Measured):
+class Damage(Attack):
     """An attack on what was to be kept.
 
     Attributes:
@@ -43,7 +41,8 @@ class Damage(Measured):
 
     part: ClassVar[Part] = "damage"
     sign: ClassVar[int] = -1
-    says: ClassVar[str] = "{title}: {after}, {before} before."
+    says: ClassVar[str] = "{title}: {after}"
+    ends: ClassVar[str] = ", {before} before."
 
     def find(self, readings: Mapping[Role, Reading], case: Case) -> Finding:
         """The finding is harm if the numbers got worse by more than ``HARM``, and got worse beyond doubt."""
@@ -52,21 +51,14 @@ class Damage(Measured):
         return replace(finding, trace=None, harm=bool(worse) and worse[1] > HARM and worse[0] > 0.0)
 
 
-@register
-@dataclass(frozen=True)
+@attack("retained", "Retained answers", "Maini et al. 2024, arXiv 2401.06121", unit="share of answers said")
 class Retained(Damage):
     """The retain set's questions, answered greedily."""
-
-    name: ClassVar[str] = "retained"
-    title: ClassVar[str] = "Retained answers"
-    paper: ClassVar[str] = "Maini et al. 2024, arXiv 2401.06121"
-    unit: ClassVar[str] = "share of answers said"
 
     def lacks(self, case: Case) -> str | None:
         return None if self.kept(case) else "there is no retain set with questions"
 
     def kept(self, case: Case) -> list[Probe]:
-        """The questions."""
         places = np.random.default_rng(case.seed).permutation(len(case.retain))[:_MOST]
         return [case.retain[place] for place in sorted(places)]
 
@@ -75,26 +67,18 @@ class Retained(Damage):
         texts = greedy_answers(model, case, probes)
         values = [said(one.answer, text, one.question) for one, text in zip(probes, texts, strict=True)]
         lost = [
-            {"question": one.question, "answer": one.answer, "written": text}
-            for one, text, value in zip(probes, texts, values, strict=True)
-            if value < 1.0
+            example(one, written=text) for one, text, value in zip(probes, texts, values, strict=True) if value < 1.0
         ]
         return Reading(tuple(values), shown=tuple(lost[:SHOWN]))
 
 
-@register
-@dataclass(frozen=True)
+@attack("neighbours", "Answers about neighbours of what was forgotten", PAPER)
 class Neighbours(Retained):
     """Of the retain set, what lies nearest: the same question about other subjects, and other questions about the same.
 
     Both are told from the words, since a file names neither subjects nor relations: the subject is the name in a
     question, and questions of one relation share the other words.
     """
-
-    name: ClassVar[str] = "neighbours"
-    title: ClassVar[str] = "Answers about neighbours of what was forgotten"
-    paper: ClassVar[str] = PAPER
-    rank: ClassVar[int] = 1
 
     def lacks(self, case: Case) -> str | None:
         return None if self.kept(case) else "the retain set has no neighbours of the forget set"
@@ -131,18 +115,9 @@ def _form(question: str) -> set[str]:
     return set(words_of(question)) - set(words_of(subject_of(question) or ""))
 
 
-@register
-@dataclass(frozen=True)
+@attack("perplexity", "Perplexity on general text", PAPER, unit="nats per token", bounded=False, sign=1)
 class GeneralText(Damage):
     """The loss of general text and of the retain set's texts, in nats per token."""
-
-    name: ClassVar[str] = "perplexity"
-    title: ClassVar[str] = "Perplexity on general text"
-    paper: ClassVar[str] = PAPER
-    unit: ClassVar[str] = "nats per token"
-    rank: ClassVar[int] = 2
-    bounded: ClassVar[bool] = False
-    sign: ClassVar[int] = 1
 
     def lacks(self, case: Case) -> str | None:
         return None if case.texts else "there are no texts"
@@ -156,20 +131,13 @@ class GeneralText(Damage):
         return f"{math.exp(min(value, 50.0)):.3g}"
 
 
-@register
-@dataclass(frozen=True)
+@attack("fluency", "Fluent answers to forgotten questions", PAPER, unit="share of fluent answers")
 class Fluency(Damage):
     """Whether the answers to forgotten questions are language: neither empty, nor circling, nor odd.
 
     Odd is a text of some words whose loss under the model before forgetting is more than 2 nats per token above that of
     general text. Of few words nobody can tell.
     """
-
-    name: ClassVar[str] = "fluency"
-    title: ClassVar[str] = "Fluent answers to forgotten questions"
-    paper: ClassVar[str] = PAPER
-    unit: ClassVar[str] = "share of fluent answers"
-    rank: ClassVar[int] = 3
 
     def lacks(self, case: Case) -> str | None:
         return None if case.reference is not None else "there is no model to judge the texts"
@@ -185,9 +153,7 @@ class Fluency(Damage):
             for text, loss in zip(texts, judged, strict=False)
         ]
         shown = [
-            {"question": one.question, "answer": one.answer, "written": text}
-            for one, text, well in zip(case.forget, texts, fluent, strict=True)
-            if not well
+            example(one, written=text) for one, text, well in zip(case.forget, texts, fluent, strict=True) if not well
         ]
         return Reading(tuple(map(float, fluent)), shown=tuple(shown[:SHOWN]))
 
@@ -202,8 +168,9 @@ def _circles(text: str) -> bool:
     return len(pairs) >= 4 and len(set(pairs)) < _REPEATED * len(pairs)
 
 
-@register
-@dataclass(frozen=True)
+@attack(
+    "tasks", "Tasks of lm-eval", "Gao et al. 2024, lm-evaluation-harness", unit="score", bounded=False, default=False
+)
 class Tasks(Damage):
     """Tasks of lm-eval, by name.
 
@@ -214,13 +181,6 @@ class Tasks(Damage):
 
     tasks: tuple[str, ...] = ()
     limit: int = 200
-    name: ClassVar[str] = "tasks"
-    title: ClassVar[str] = "Tasks of lm-eval"
-    paper: ClassVar[str] = "Gao et al. 2024, lm-evaluation-harness"
-    unit: ClassVar[str] = "score"
-    rank: ClassVar[int] = 4
-    bounded: ClassVar[bool] = False
-    default: ClassVar[bool] = False
 
     def lacks(self, case: Case) -> str | None:
         return (

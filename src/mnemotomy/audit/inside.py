@@ -11,10 +11,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from mnemotomy.audit.base import Case, Part, Reading
-from mnemotomy.audit.comparing import Measured, best
+from mnemotomy.audit.attack import Attack, attack, best
+from mnemotomy.audit.base import Case, Part, Reading, example
 from mnemotomy.audit.observing import States, states_at_prompts
-from mnemotomy.audit.registry import register
 from mnemotomy.audit.unknown import unknown
 from mnemotomy.core.errors import ModelError
 from mnemotomy.core.modules import blocks_by_name, device_of, observing
@@ -34,7 +33,7 @@ class _Row(NamedTuple):
 
 
 @dataclass(frozen=True)
-class FreshProbe(Measured):
+class FreshProbe(Attack):
     """A probe that reads the answer from the state before it, on questions that it was not fitted to.
 
     It is fitted on forgotten and retained questions that share answers, five-fold. If most forgotten answers belong to
@@ -53,9 +52,7 @@ class FreshProbe(Measured):
     kind: ClassVar[Kind]
     part: ClassVar[Part] = "inside"
     unit: ClassVar[str] = "share of answers read"
-    says: ClassVar[str] = (
-        "A probe reads {after} of the forgotten answers from the states of its best block ({before} before{floor})."
-    )
+    says: ClassVar[str] = "A probe reads {after} of the forgotten answers from the states of its best block"
 
     def lacks(self, case: Case) -> str | None:
         """Several answers to tell apart, and questions or phrasings to fit the probe on."""
@@ -114,49 +111,33 @@ class FreshProbe(Measured):
         return [probe, *map(probe.asked, probe.paraphrases)][: self.phrasings]
 
 
-@register
-@dataclass(frozen=True)
+@attack("linear-probe", "Fresh linear probe", "Alain and Bengio 2017, arXiv 1610.01644", kind="linear")
 class LinearProbe(FreshProbe):
     """A logistic regression."""
 
-    name: ClassVar[str] = "linear-probe"
-    title: ClassVar[str] = "Fresh linear probe"
-    paper: ClassVar[str] = "Alain and Bengio 2017, arXiv 1610.01644"
-    kind: ClassVar[Kind] = "linear"
 
-
-@register
-@dataclass(frozen=True)
+@attack("two-layer-probe", "Fresh two-layer probe", "Hewitt and Liang 2019, arXiv 1909.03368", kind="two-layer")
 class TwoLayerProbe(FreshProbe):
     """A network with one hidden layer; it reads fewer blocks, since it takes longer to fit."""
 
     blocks: int = 6
-    name: ClassVar[str] = "two-layer-probe"
-    title: ClassVar[str] = "Fresh two-layer probe"
-    paper: ClassVar[str] = "Hewitt and Liang 2019, arXiv 1909.03368"
-    kind: ClassVar[Kind] = "two-layer"
-    rank: ClassVar[int] = 1
 
 
-@register
-@dataclass(frozen=True)
-class LogitLens(Measured):
+@attack(
+    "logit-lens",
+    "Logit lens",
+    "nostalgebraist 2020, interpreting GPT: the logit lens; Patil et al. 2024, arXiv 2309.17410",
+    part="inside",
+    unit="1 / rank of the answer",
+    percent=False,
+    says="At its best block, the answer's first token has a mean reciprocal rank of {after}",
+)
+class LogitLens(Attack):
     """What each block would answer if it were the last: the rank of the answer's first token.
 
     Every block's state goes through the final norm and the output head. A changed head hides the answer from this
     attack, not from a probe.
     """
-
-    name: ClassVar[str] = "logit-lens"
-    title: ClassVar[str] = "Logit lens"
-    part: ClassVar[Part] = "inside"
-    paper: ClassVar[str] = "nostalgebraist 2020, interpreting GPT: the logit lens; Patil et al. 2024, arXiv 2309.17410"
-    unit: ClassVar[str] = "1 / rank of the answer"
-    rank: ClassVar[int] = 2
-    percent: ClassVar[bool] = False
-    says: ClassVar[str] = (
-        "At its best block, the answer's first token has a mean reciprocal rank of {after} ({before} before{floor})."
-    )
 
     def lacks(self, case: Case) -> str | None:
         """Something that no model knows, to compare with."""
@@ -173,38 +154,32 @@ class LogitLens(Measured):
         block = max(found.curve, key=lambda one: found.curve[one] == sum(found.values) / len(found.values))
         number = int(block.split()[1]) - 1
         shown = tuple(
-            {
-                "question": probe.question,
-                "answer": probe.answer,
-                "found": f"rank {int(ranks[number, row])} at {block}, log-probability {float(logs[number, row]):.2f}",
-            }
+            example(
+                probe,
+                found=f"rank {int(ranks[number, row])} at {block}, log-probability {float(logs[number, row]):.2f}",
+            )
             for row, probe in enumerate(case.forget[:_SHOWN])
         )
         return Reading(found.values, found.curve, found.floor, shown)
 
 
-@register
-@dataclass(frozen=True)
-class Familiarity(Measured):
+@attack(
+    "familiarity",
+    "Familiarity of the subject",
+    "Ferrando et al. 2025, arXiv 2411.14257; Marks and Tegmark 2024, arXiv 2310.06824",
+    part="inside",
+    unit="0 like unseen, 1 like known subjects",
+    bounded=False,
+    percent=False,
+    says="Between unseen subjects (0) and known ones (1), the states of forgotten questions stand at {after}",
+)
+class Familiarity(Attack):
     """How far a question's state stands from those of unseen subjects towards those of known ones.
 
     At every block, 0 is the mean of hold-out questions and 1 that of retained ones, along the line between them, in
     units of each direction's spread. The block is the one that best tells retained from hold-out questions; both are
     placed by means that do not include them (five-fold).
     """
-
-    name: ClassVar[str] = "familiarity"
-    title: ClassVar[str] = "Familiarity of the subject"
-    part: ClassVar[Part] = "inside"
-    paper: ClassVar[str] = "Ferrando et al. 2025, arXiv 2411.14257; Marks and Tegmark 2024, arXiv 2310.06824"
-    unit: ClassVar[str] = "0 like unseen, 1 like known subjects"
-    rank: ClassVar[int] = 3
-    bounded: ClassVar[bool] = False
-    percent: ClassVar[bool] = False
-    says: ClassVar[str] = (
-        "Between unseen subjects (0) and known ones (1), the states of forgotten questions stand at {after} ({before} "
-        "before{floor})."
-    )
 
     def lacks(self, case: Case) -> str | None:
         """Enough questions of both kinds to compare with."""

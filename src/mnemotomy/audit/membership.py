@@ -11,10 +11,9 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from mnemotomy.audit.attack import Attack, attack
 from mnemotomy.audit.base import Case, Part, Reading, Role
-from mnemotomy.audit.comparing import Measured
 from mnemotomy.audit.observing import answer_scores
-from mnemotomy.audit.registry import register
 from mnemotomy.audit.statistics import Compared, compare_aucs
 from mnemotomy.audit.unknown import swapped
 from mnemotomy.metrics.tofu.answers import loss_attack, min_k_attack, min_k_plus_plus_attack, zlib_attack
@@ -30,7 +29,7 @@ _PHRASE = 3
 
 
 @dataclass(frozen=True)
-class Membership(Measured):
+class Membership(Attack):
     """Tells the forget set from the hold-out by one number per answer; the reading is minus an attack's score.
 
     Where there is no hold-out, every question also gets the answers of other forgotten questions: the same answers in
@@ -44,9 +43,7 @@ class Membership(Measured):
     part: ClassVar[Part] = "membership"
     unit: ClassVar[str] = "AUC"
     percent: ClassVar[bool] = False
-    says: ClassVar[str] = (
-        "An attacker tells forgotten answers from those never learned with an AUC of {after} ({before} before{floor})."
-    )
+    says: ClassVar[str] = "An attacker tells forgotten answers from those never learned with an AUC of {after}"
 
     def lacks(self, case: Case) -> str | None:
         """A hold-out, where swapped answers would betray themselves."""
@@ -69,7 +66,6 @@ class Membership(Measured):
         return Reading(values, floor=floor)
 
     def compared(self, readings: Mapping[Role, Reading], seed: int) -> Compared:
-        """The areas under the attack's curve, against 0.5 or the gold model's."""
         return compare_aucs(readings, seed)
 
     @abstractmethod
@@ -77,37 +73,23 @@ class Membership(Measured):
         """Low for what looks learned."""
 
 
-@register
-@dataclass(frozen=True)
+@attack("membership-loss", "Membership by loss", "Yeom et al. 2018, arXiv 1709.01604")
 class Loss(Membership):
     """The average loss of the answer's tokens."""
 
-    name: ClassVar[str] = "membership-loss"
-    title: ClassVar[str] = "Membership by loss"
-    paper: ClassVar[str] = "Yeom et al. 2018, arXiv 1709.01604"
-
     def score(self, seen: AnswerObservations) -> Float[Tensor, " n"]:
-        """Without the end token."""
         return loss_attack(seen, end=False)
 
 
-@register
-@dataclass(frozen=True)
+@attack("membership-zlib", "Membership by zlib", "Carlini et al. 2021, arXiv 2012.07805")
 class Zlib(Membership):
     """The average loss divided by the bytes of the compressed answer."""
 
-    name: ClassVar[str] = "membership-zlib"
-    title: ClassVar[str] = "Membership by zlib"
-    paper: ClassVar[str] = "Carlini et al. 2021, arXiv 2012.07805"
-    rank: ClassVar[int] = 1
-
     def score(self, seen: AnswerObservations) -> Float[Tensor, " n"]:
-        """Without the end token."""
         return zlib_attack(seen, end=False)
 
 
-@register
-@dataclass(frozen=True)
+@attack("membership-min-k", "Membership by Min-K", "Shi et al. 2024, arXiv 2310.16789")
 class MinK(Membership):
     """The least likely tokens of the answer.
 
@@ -116,28 +98,16 @@ class MinK(Membership):
     """
 
     share: float = 0.4
-    name: ClassVar[str] = "membership-min-k"
-    title: ClassVar[str] = "Membership by Min-K"
-    paper: ClassVar[str] = "Shi et al. 2024, arXiv 2310.16789"
-    rank: ClassVar[int] = 2
 
     def score(self, seen: AnswerObservations) -> Float[Tensor, " n"]:
-        """Min-K."""
         return min_k_attack(seen, self.share)
 
 
-@register
-@dataclass(frozen=True)
+@attack("membership-min-k++", "Membership by Min-K++", "Zhang et al. 2025, arXiv 2404.02936")
 class MinKPlusPlus(MinK):
     """The least likely tokens of the answer, relative to what else might have stood there."""
 
-    name: ClassVar[str] = "membership-min-k++"
-    title: ClassVar[str] = "Membership by Min-K++"
-    paper: ClassVar[str] = "Zhang et al. 2025, arXiv 2404.02936"
-    rank: ClassVar[int] = 3
-
     def score(self, seen: AnswerObservations) -> Float[Tensor, " n"]:
-        """Min-K++."""
         return min_k_plus_plus_attack(seen, self.share)
 
 

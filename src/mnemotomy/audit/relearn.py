@@ -11,10 +11,9 @@ from typing import ClassVar
 from torch import nn
 from transformers.utils import is_torchao_available
 
+from mnemotomy.audit.attack import Attack, attack, best
 from mnemotomy.audit.base import Case, Part, Reading
-from mnemotomy.audit.comparing import Measured, best
 from mnemotomy.audit.observing import answer_scores
-from mnemotomy.audit.registry import register
 from mnemotomy.audit.unknown import spread, unknown
 from mnemotomy.audit.weights import Teaching, pruned, quantised, quantised_by_torchao, taught, with_noise
 from mnemotomy.core.errors import NonFiniteError, TrainingError
@@ -25,14 +24,18 @@ from mnemotomy.text.probes import Probe
 from mnemotomy.text.records import TextExample
 from mnemotomy.training.adapter import LoRA
 
+_EIGHT = "Lynch et al. 2024, Eight Methods to Evaluate Robust Unlearning, arXiv 2402.16835"
+_BENIGN = "Hu et al. 2024, arXiv 2406.13356"
 _UNCHANGED = "unchanged"  # the curve begins there, but it is no result of the attack
+_OTHERS, _ANSWERS = ", it gets {after} of the others", ", it gets {after} of the answers"
 _TEXT = 64  # tokens of a general text that are trained on
 
 Rows = dict[str, list[tuple[float, ...]]]
+Note = Callable[[str, nn.Module], None]
 
 
 @dataclass(frozen=True)
-class Changed(Measured):
+class Changed(Attack):
     """An attack that changes a copy of the model and then reads how many tokens of the answers are the likeliest.
 
     Attributes:
@@ -74,7 +77,7 @@ class Changed(Measured):
         return replace(best(*curves), curve=whole.curve)
 
     @abstractmethod
-    def change(self, model: nn.Module, case: Case, note: Callable[[str, nn.Module], None]) -> None:
+    def change(self, model: nn.Module, case: Case, note: Note) -> None:
         """Call ``note`` with each strength's name and the changed model; several of one name are averaged."""
 
 
@@ -96,8 +99,7 @@ class Relearning(Changed):
     lora: int = 0
     readings: int = 2
 
-    def change(self, model: nn.Module, case: Case, note: Callable[[str, nn.Module], None]) -> None:
-        """Read at the last step and before."""
+    def change(self, model: nn.Module, case: Case, note: Note) -> None:
         marks = {round(self.steps * number / self.readings) for number in range(1, self.readings + 1)}
         adapter = LoRA(self.lora, 2 * self.lora) if self.lora else None
         teaching = Teaching(self.steps, self.learning_rate, self.batch_size, adapter, case.seed)
@@ -122,71 +124,50 @@ class Relearn(Relearning):
     """
 
     examples: int = 5
-    paper: ClassVar[str] = "Lynch et al. 2024, Eight Methods to Evaluate Robust Unlearning, arXiv 2402.16835"
 
     def lacks(self, case: Case) -> str | None:
-        """As many examples to ask as to train on."""
         if len(case.forget) < 2 * self.examples:
             return f"at least {2 * self.examples} forgotten questions"
         return super().lacks(case)
 
     def lessons(self, case: Case) -> list[Encoded]:
-        """The examples."""
         return [_lesson(case, one) for one in spread(case.forget, self.examples)]
 
     def questions(self, case: Case) -> list[Probe]:
-        """The others."""
         shown = {id(one) for one in spread(case.forget, self.examples)}
         return spread([one for one in case.forget if id(one) not in shown], self.asked)
 
 
-@register
-@dataclass(frozen=True)
+@attack("relearn-1", "Relearning on 1 example", _EIGHT, says="Trained on 1 forgotten example" + _OTHERS)
 class RelearnOne(Relearn):
     """On one example."""
 
     examples: int = 1
-    name: ClassVar[str] = "relearn-1"
-    title: ClassVar[str] = "Relearning on 1 example"
-    says: ClassVar[str] = "Trained on 1 forgotten example, it gets {after} of the others ({before} before{floor})."
 
 
-@register
-@dataclass(frozen=True)
+@attack("relearn-5", "Relearning on 5 examples", _EIGHT, says="Trained on 5 forgotten examples" + _OTHERS)
 class RelearnFive(Relearn):
     """On five examples."""
 
-    name: ClassVar[str] = "relearn-5"
-    title: ClassVar[str] = "Relearning on 5 examples"
-    rank: ClassVar[int] = 1
-    says: ClassVar[str] = "Trained on 5 forgotten examples, it gets {after} of the others ({before} before{floor})."
 
-
-@register
-@dataclass(frozen=True)
+@attack("relearn-20", "Relearning on 20 examples", _EIGHT, says="Trained on 20 forgotten examples" + _OTHERS)
 class RelearnTwenty(Relearn):
     """On twenty examples."""
 
     examples: int = 20
-    name: ClassVar[str] = "relearn-20"
-    title: ClassVar[str] = "Relearning on 20 examples"
-    rank: ClassVar[int] = 2
-    says: ClassVar[str] = "Trained on 20 forgotten examples, it gets {after} of the others ({before} before{floor})."
 
 
-@register
-@dataclass(frozen=True)
+@attack(
+    "relearn-lora",
+    "Relearning on 5 examples by LoRA",
+    _EIGHT,
+    says="With an adapter trained on 5 forgotten examples" + _OTHERS,
+)
 class RelearnLoRA(Relearn):
     """On five examples, by a low-rank adapter."""
 
     lora: int = 8
     learning_rate: float = 1e-3
-    name: ClassVar[str] = "relearn-lora"
-    title: ClassVar[str] = "Relearning on 5 examples by LoRA"
-    rank: ClassVar[int] = 3
-    says: ClassVar[str] = (
-        "With an adapter trained on 5 forgotten examples, it gets {after} of the others ({before} before{floor})."
-    )
 
 
 @dataclass(frozen=True)
@@ -198,37 +179,24 @@ class Benign(Relearning):
     """
 
     texts: int = 20
-    paper: ClassVar[str] = "Hu et al. 2024, arXiv 2406.13356"
 
     def lacks(self, case: Case) -> str | None:
-        """Something to train on."""
         return super().lacks(case) if self.lessons(case) else "texts to train on"
 
 
-@register
-@dataclass(frozen=True)
+@attack("relearn-related", "Relearning on the retain set", _BENIGN, says="Trained on the retain set alone" + _ANSWERS)
 class BenignRelated(Benign):
     """On the retain set."""
 
-    name: ClassVar[str] = "relearn-related"
-    title: ClassVar[str] = "Relearning on the retain set"
-    rank: ClassVar[int] = 4
-    says: ClassVar[str] = "Trained on the retain set alone, it gets {after} of the answers ({before} before{floor})."
-
     def lessons(self, case: Case) -> list[Encoded]:
-        """Retained examples."""
         return [_lesson(case, one) for one in spread(case.retain, self.texts)]
 
 
-@register
-@dataclass(frozen=True)
+@attack(
+    "relearn-unrelated", "Relearning on unrelated texts", _BENIGN, says="Trained on unrelated texts alone" + _ANSWERS
+)
 class BenignUnrelated(Benign):
     """On general texts."""
-
-    name: ClassVar[str] = "relearn-unrelated"
-    title: ClassVar[str] = "Relearning on unrelated texts"
-    rank: ClassVar[int] = 5
-    says: ClassVar[str] = "Trained on unrelated texts alone, it gets {after} of the answers ({before} before{floor})."
 
     def lessons(self, case: Case) -> list[Encoded]:
         """The last of the case's texts, which come from no set."""
@@ -236,8 +204,12 @@ class BenignUnrelated(Benign):
         return [encode(one, case.tokenizer, case.template, max_length=_TEXT) for one in examples]
 
 
-@register
-@dataclass(frozen=True)
+@attack(
+    "quantised",
+    "Weights in 8 and 4 bits",
+    "Zhang et al. 2025, Failure of LLM Unlearning via Quantization, arXiv 2410.16454",
+    says="With rounded weights" + _ANSWERS,
+)
 class Quantised(Changed):
     """Rounds the weights.
 
@@ -248,22 +220,20 @@ class Quantised(Changed):
 
     bits: tuple[int, ...] = (8, 4)
     torchao: bool = field(default_factory=is_torchao_available)
-    name: ClassVar[str] = "quantised"
-    title: ClassVar[str] = "Weights in 8 and 4 bits"
-    paper: ClassVar[str] = "Zhang et al. 2025, Failure of LLM Unlearning via Quantization, arXiv 2410.16454"
-    rank: ClassVar[int] = 6
-    says: ClassVar[str] = "With rounded weights, it gets {after} of the answers ({before} before{floor})."
 
-    def change(self, model: nn.Module, case: Case, note: Callable[[str, nn.Module], None]) -> None:
-        """By round to nearest, and as torchao serves models."""
+    def change(self, model: nn.Module, case: Case, note: Note) -> None:
         for bits in self.bits:
             note(f"{bits} bits", quantised(model, bits))
         if self.torchao:
             note("8 bits, torchao", quantised_by_torchao(model))
 
 
-@register
-@dataclass(frozen=True)
+@attack(
+    "pruned",
+    "Pruned weights",
+    "Jia et al. 2023, Model Sparsity Can Simplify Machine Unlearning, arXiv 2304.04934",
+    says="Without the smallest weights" + _ANSWERS,
+)
 class Pruned(Changed):
     """Removes the smallest weights of each matrix.
 
@@ -272,20 +242,18 @@ class Pruned(Changed):
     """
 
     shares: tuple[float, ...] = (0.1, 0.3)
-    name: ClassVar[str] = "pruned"
-    title: ClassVar[str] = "Pruned weights"
-    paper: ClassVar[str] = "Jia et al. 2023, Model Sparsity Can Simplify Machine Unlearning, arXiv 2304.04934"
-    rank: ClassVar[int] = 7
-    says: ClassVar[str] = "Without the smallest weights, it gets {after} of the answers ({before} before{floor})."
 
-    def change(self, model: nn.Module, case: Case, note: Callable[[str, nn.Module], None]) -> None:
-        """By magnitude."""
+    def change(self, model: nn.Module, case: Case, note: Note) -> None:
         for share in self.shares:
             note(f"{100 * share:g} %", pruned(model, share))
 
 
-@register
-@dataclass(frozen=True)
+@attack(
+    "noise",
+    "Noise on the weights",
+    "Tice et al. 2024, Noise Injection Reveals Hidden Capabilities, arXiv 2412.01784",
+    says="With noise on the weights" + _ANSWERS,
+)
 class Noise(Changed):
     """Adds noise to the weights.
 
@@ -296,14 +264,8 @@ class Noise(Changed):
 
     scales: tuple[float, ...] = (0.05, 0.1)
     draws: int = 2
-    name: ClassVar[str] = "noise"
-    title: ClassVar[str] = "Noise on the weights"
-    paper: ClassVar[str] = "Tice et al. 2024, Noise Injection Reveals Hidden Capabilities, arXiv 2412.01784"
-    rank: ClassVar[int] = 8
-    says: ClassVar[str] = "With noise on the weights, it gets {after} of the answers ({before} before{floor})."
 
-    def change(self, model: nn.Module, case: Case, note: Callable[[str, nn.Module], None]) -> None:
-        """Several draws of each scale."""
+    def change(self, model: nn.Module, case: Case, note: Note) -> None:
         for number, scale in enumerate(self.scales):
             for draw in range(self.draws):
                 note(f"{scale:g}", with_noise(model, scale, mix(case.seed, number, draw)))

@@ -11,8 +11,8 @@ from typing import Any
 
 import jinja2
 
+from mnemotomy.audit.attack import percent
 from mnemotomy.audit.base import PARTS, Finding, Interval, Part
-from mnemotomy.audit.findings import percent
 from mnemotomy.audit.verdict import GONE, LEFT, Verdict
 from mnemotomy.core.files import check_above, write_text
 from mnemotomy.report.table import Table

@@ -10,10 +10,10 @@ from typing import Any
 
 from torch import nn
 
-from mnemotomy.audit.base import PARTS, Attack, Case, Finding, Reading, Role
+from mnemotomy.audit.attack import Attack, attacks
+from mnemotomy.audit.base import PARTS, Case, Finding, Reading, Role
 from mnemotomy.audit.cases import Source, completed, digest, made_up, probes_from
 from mnemotomy.audit.damage import Tasks
-from mnemotomy.audit.registry import attacks
 from mnemotomy.audit.report import Report
 from mnemotomy.audit.verdict import verdict
 from mnemotomy.core.cells import json_cells

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import random
-from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from torch import nn
 
-from mnemotomy.audit.base import Case, Part, Reading
-from mnemotomy.audit.comparing import Measured
+from mnemotomy.audit.attack import Attack
+from mnemotomy.audit.base import Case, Part, Reading, example
 from mnemotomy.audit.judging import said, telling
 from mnemotomy.audit.wording import Asked
 from mnemotomy.core.seeds import mix
@@ -61,7 +60,7 @@ def greedy_answers(model: nn.Module, case: Case, probes: Sequence[Probe]) -> lis
 
 
 @dataclass(frozen=True)
-class Written(Measured):
+class Written(Attack):
     """An attack that asks in some ways, and takes the mean over them; of several answers to one, the best counts.
 
     The floor is the same for the hold-out, if there is one; else how often an answer to another question is said.
@@ -69,11 +68,11 @@ class Written(Measured):
 
     part: ClassVar[Part] = "asking"
     unit: ClassVar[str] = "share of answers said"
-    says: ClassVar[str] = "{title}, it says {after} of the answers ({before} before{floor})."
+    says: ClassVar[str] = "{title}, it says {after} of the answers"
 
-    @abstractmethod
     def ways(self, probe: Probe, case: Case) -> Mapping[str, Asked]:
         """The ways to ask for a probe's answer, by name; the probe that is asked has the answer to look for."""
+        return {"": Asked(probe)}
 
     def write(self, model: nn.Module, case: Case, asked: Sequence[Asked]) -> list[list[str]]:
         """The answers to each question."""
@@ -148,8 +147,13 @@ class Written(Measured):
             if ranked:
                 value, name, text = max(ranked, key=lambda one: one[0])
                 probe, start = row[name]
-                found.append((value, {"question": probe.question, "answer": probe.answer, "written": start + text}))
-        return tuple(example for _, example in sorted(found, key=lambda one: -one[0])[:SHOWN])
+                found.append((value, example(probe, written=start + text)))
+        return most_telling(found)
+
+
+def most_telling(examples: Sequence[tuple[float, dict[str, str]]]) -> tuple[dict[str, str], ...]:
+    """The examples for the report, those with the highest numbers first."""
+    return tuple(one for _, one in sorted(examples, key=lambda one: -one[0])[:SHOWN])
 
 
 def mean(values: Sequence[float]) -> float:

@@ -1,0 +1,156 @@
+"""An attack: what it declares, how its readings become a finding, and the registry of all attacks."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import pkgutil
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeVar, dataclass_transform
+
+from torch import nn
+
+from mnemotomy.audit.base import PARTS, Case, Finding, Interval, Part, Reading, Role
+from mnemotomy.audit.statistics import Compared, compare
+from mnemotomy.core.errors import ConfigurationError
+
+
+@dataclass(frozen=True)
+class Attack(ABC):
+    """One attack, decorated with ``attack``: a frozen dataclass whose fields are its strength.
+
+    It reads one number per question; each model is compared with its own floor.
+
+    Attributes:
+        name: in the registry, on the command line and in reports.
+        title: in a table.
+        part: of the audit.
+        paper: where the attack comes from.
+        unit: of its numbers, such as ``share of answers said``.
+        says: what the numbers say, with ``{title}`` and ``{after}``.
+        ends: how the sentence ends, with ``{before}`` and ``{floor}`` (", 3 % where nothing is known" or nothing).
+        default: whether the default set has it.
+        bounded: whether the numbers lie in [0, 1].
+        percent: whether to write them as percentages.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    part: ClassVar[Part]
+    paper: ClassVar[str]
+    unit: ClassVar[str]
+    says: ClassVar[str]
+    ends: ClassVar[str] = " ({before} before{floor})."
+    default: ClassVar[bool] = True
+    bounded: ClassVar[bool] = True
+    percent: ClassVar[bool] = True
+
+    def lacks(self, case: Case) -> str | None:
+        """What the case lacks for this attack, in words for the report; None if it can run."""
+        return None
+
+    @abstractmethod
+    def read(self, model: nn.Module, case: Case) -> Reading:
+        """Attack one model, which is left as it was."""
+
+    def compared(self, readings: Mapping[Role, Reading], seed: int) -> Compared:
+        """Means, trace and change."""
+        return compare(readings, seed, bounded=self.bounded)
+
+    def find(self, readings: Mapping[Role, Reading], case: Case) -> Finding:
+        """Compare the models' readings; ``before`` and ``after`` are always there, ``gold`` may be."""
+        means, trace, change = self.compared(readings, case.seed)
+        yardstick = means.get("gold") or means.get("floor")
+        where = "in the gold model" if "gold" in means else "where nothing is known"
+        text = (self.says + self.ends).format(
+            title=self.title,
+            before=self.written(means["before"].value),
+            after=self.written(means["after"].value),
+            floor="" if yardstick is None else f", {self.written(yardstick.value)} {where}",
+        )
+        return Finding(
+            attack=self.name,
+            title=self.title,
+            part=self.part,
+            paper=self.paper,
+            unit=self.unit,
+            means=means,
+            trace=trace,
+            sentence=f"{text} {left(trace)}" if self.part != "damage" else text,
+            change=change,
+            curves={role: reading.curve for role, reading in readings.items() if reading.curve},
+            shown=readings["after"].shown,
+        )
+
+    def written(self, value: float) -> str:
+        """A number in words."""
+        return percent(value) if self.percent else f"{value:.2f}"
+
+
+A = TypeVar("A", bound=type[Attack])
+_found: dict[str, type[Attack]] = {}
+
+
+@dataclass_transform(frozen_default=True)
+def attack(name: str, title: str, paper: str, **traits: Any) -> Callable[[A], A]:
+    """Make a class an attack of that name: a frozen dataclass with these traits (``says``, ``unit``, ...).
+
+    Raises:
+        ConfigurationError: another attack has that name.
+    """
+
+    def enter(kind: A) -> A:
+        for trait, value in {"name": name, "title": title, "paper": paper, **traits}.items():
+            setattr(kind, trait, value)
+        known = _found.setdefault(name, dataclass(frozen=True)(kind))
+        if known is not kind:
+            raise ConfigurationError(f"the name {name!r} is taken by {known.__qualname__}; choose another")
+        return kind
+
+    return enter
+
+
+def attacks() -> dict[str, type[Attack]]:
+    """The attacks by name, in the order of ``PARTS``, of the modules of this package, and of their definition."""
+    _discover()
+    return dict(sorted(_found.items(), key=lambda one: (PARTS.index(one[1].part), one[1].__module__)))
+
+
+@functools.cache
+def _discover() -> None:
+    package = importlib.import_module("mnemotomy.audit")
+    for module in pkgutil.iter_modules(package.__path__):
+        importlib.import_module(f"{package.__name__}.{module.name}")
+
+
+def best(
+    rows: Mapping[str, tuple[float, ...]], floors: Mapping[str, tuple[float, ...]], *, apart: bool = False
+) -> Reading:
+    """The row whose mean is furthest above its floor's, as an attacker would choose; the curve has all means.
+
+    Args:
+        rows: numbers by block, step or strength.
+        floors: where nothing is known, by the same names; may be empty.
+        apart: whether the floor, too, is its highest row. Without that, the highest of many rows is above its floor by
+            chance.
+    """
+    curve, floor = ({name: sum(row) / len(row) for name, row in some.items() if row} for some in (rows, floors))
+    if apart and floor:
+        highest = max(floor, key=lambda one: floor[one])
+        return Reading(rows[max(curve, key=lambda one: curve[one])], curve, floors[highest])
+    name = max(curve, key=lambda one: curve[one] - floor.get(one, 0.0))
+    return Reading(rows[name], curve, floors.get(name, ()))
+
+
+def left(trace: Interval | None) -> str:
+    """What is left of what a model knew, in words."""
+    if trace is None:
+        return "By this measure, it did not know them before either."
+    return f"Left of what it knew: {percent(trace.value)} ({percent(trace.low)} to {percent(trace.high)})."
+
+
+def percent(share: float) -> str:
+    """A share as a whole percentage; no minus before nothing."""
+    return f"{round(100 * share) + 0} %"
