@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mnemotomy.data.digits import Split, load_digits
     from mnemotomy.data.fact import Fact, PromptFormat
     from mnemotomy.data.fact_file import read_facts, write_facts
+    from mnemotomy.data.importing import Imported, import_benchmark
     from mnemotomy.data.real_facts import real_facts
     from mnemotomy.engram.atlas import Atlas
     from mnemotomy.engram.collect import CollectOptions, collect
@@ -48,11 +49,12 @@ if TYPE_CHECKING:
 __all__ = [
     "RLCP", "Answer", "Atlas", "AuditOptions", "Balanced", "CollectOptions", "ConditionCut", "Criteria",
     "DenseFactStore", "Edit", "EnergyCut", "Engram", "EngramStart", "Excess", "Fact", "FactStore", "FloatEpsCut",
-    "ForgetOptions", "Hard", "LoRA", "Metabolized", "MnemotomyError", "Moments", "Power", "PromptFormat", "RankCut",
-    "Reader", "RelativeCut", "Ridge", "Soft", "Split", "Steep", "SurgeryWarning", "Table", "Template", "Training",
-    "audit", "batches", "collect", "criteria", "erase", "figures", "fingerprint", "fit", "forget", "inject",
-    "load_digits", "load_model", "load_tokenizer", "mean_hidden_encoder", "metabolize", "necessity", "null_state",
-    "read_facts", "real_facts", "recalibrate_", "recalibrated", "save_model", "sufficiency", "versions", "write_facts",
+    "ForgetOptions", "Hard", "Imported", "LoRA", "Metabolized", "MnemotomyError", "Moments", "Power",
+    "PromptFormat", "RankCut", "Reader", "RelativeCut", "Ridge", "Soft", "Split", "Steep", "SurgeryWarning",
+    "Table", "Template", "Training", "audit", "batches", "collect", "criteria", "erase", "figures", "fingerprint",
+    "fit", "forget", "import_benchmark", "inject", "load_digits", "load_model", "load_tokenizer",
+    "mean_hidden_encoder", "metabolize", "necessity", "null_state", "read_facts", "real_facts", "recalibrate_",
+    "recalibrated", "save_model", "sufficiency", "versions", "write_facts",
 ]  # fmt: skip
 
 _HOMES = {
@@ -71,6 +73,7 @@ _HOMES = {
     "core.errors": ("MnemotomyError", "SurgeryWarning"),
     "data.fact": ("Fact", "PromptFormat"),
     "data.fact_file": ("read_facts", "write_facts"),
+    "data.importing": ("Imported", "import_benchmark"),
     "data.real_facts": ("real_facts",),
     "metabolism.metabolize": ("Metabolized", "metabolize"),
     "metabolism.rlcp": ("RLCP", "EngramStart", "Training"),

@@ -125,7 +125,7 @@ def test_hub_ids_go_through_datasets(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(datasets, "load_dataset", load)
     assert load_tofu("locuslab/TOFU", "forget10_perturbed")[0].where == "locuslab/TOFU forget10_perturbed row 1"
     assert asked == [("locuslab/TOFU", "forget10_perturbed", {"split": "train"})]
-    with pytest.raises(DataError, match="cannot load the split 'forget99' of 'locuslab/TOFU': BuilderConfig"):
+    with pytest.raises(DataError, match="cannot load locuslab/TOFU forget99: BuilderConfig"):
         load_tofu("locuslab/TOFU", "forget99")
 
 

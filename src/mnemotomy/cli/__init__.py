@@ -14,6 +14,7 @@ from mnemotomy.cli.ask import ask
 from mnemotomy.cli.audit import audit
 from mnemotomy.cli.chat import chat
 from mnemotomy.cli.collect import collect
+from mnemotomy.cli.data import data
 from mnemotomy.cli.demo import demo
 from mnemotomy.cli.doctor import doctor
 from mnemotomy.cli.edit import edit
@@ -40,6 +41,7 @@ for _command in (demo, forget, collect, trace, apply, metabolize, unlearn, audit
     app.command()(_command)
 app.add_typer(edit, name="edit")
 app.add_typer(facts, name="facts")
+app.add_typer(data, name="data")
 add_extensions(app)
 
 

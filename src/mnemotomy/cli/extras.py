@@ -28,7 +28,7 @@ EXTRAS = (
     Extra("optuna", "optuna", None, "the search of 'mnemotomy forget'"),
     Extra("scipy", "scipy", None, "confidence intervals"),
     Extra("qdrant-client", "qdrant_client", "dense", "dense retrieval of facts"),
-    Extra("datasets", "datasets", "vision", "images from a folder or the hub"),
+    Extra("datasets", "datasets", "vision", "benchmarks and images from a folder or the hub"),
     Extra("pillow", "PIL", "vision", "reading and drawing images"),
     Extra("rouge-score", "rouge_score", None, "ROUGE of TOFU's evaluation"),
     Extra("gguf", "gguf", "gguf", "models in .gguf files"),

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from mnemotomy.core.errors import DataError
 from mnemotomy.data.json_lines import json_lines
+from mnemotomy.data.rows import hub_rows, is_hub_id
 
 HUB = "locuslab/TOFU"
 
@@ -30,8 +30,8 @@ def tofu_rows(folder_or_id: str | Path, split: str) -> list[tuple[Any, str]]:
             present = ", ".join(sorted(file.stem for file in folder.glob("*.jsonl"))) or "no .jsonl file at all"
             raise DataError(f"{folder} has no split {split!r}; it has {present}")
         rows = list(json_lines(path))
-    elif re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", str(folder_or_id)) and not folder.exists():
-        rows = list(_hub_rows(str(folder_or_id), split))
+    elif is_hub_id(folder_or_id):
+        rows = list(hub_rows(str(folder_or_id), split, "train"))
     else:
         raise DataError(f"there is no folder {folder_or_id}; name one with TOFU's splits as .jsonl files, or {HUB!r}")
     if not rows:
@@ -67,16 +67,3 @@ def retained_split(forget: str) -> str:
     """The retain set of a forget split: ``retain90`` for ``forget10``; errors as for ``evaluation_splits``."""
     evaluation_splits(forget)
     return f"retain{100 - int(forget.removeprefix('forget')):02d}"
-
-
-def _hub_rows(name: str, split: str) -> Iterable[tuple[Any, str]]:
-    try:
-        import datasets
-    except ImportError as error:
-        raise DataError("data from the hub needs datasets: pip install datasets") from error
-    try:
-        rows = datasets.load_dataset(name, split, split="train")
-    except Exception as error:  # the hub, the network and the builder each raise their own
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise DataError(f"cannot load the split {split!r} of {name!r}: {first}") from error
-    return [(row, f"{name} {split} row {number}") for number, row in enumerate(rows, start=1)]
