@@ -173,8 +173,8 @@ def files(inputs: Inputs) -> Iterator[Case]:
              "--set", "epochs=1"],
             ["evaluate", i("model"), "--forget", "f", "--retain", i("retain.jsonl"), "--max-new-tokens", "1"],
             ["metabolize", i("plain"), "f", "out", "--force", "--epochs", "1", "--retain", i("retain.jsonl")],
-            ["metabolize", i("plain"), i("facts.jsonl"), "out", "--force", "--epochs", "1", "--retain", i("retain.jsonl"),
-             "--templates", "f"],
+            ["metabolize", i("plain"), i("facts.jsonl"), "out", "--force", "--epochs", "1", "--retain",
+             i("retain.jsonl"), "--templates", "f"],
             ["facts", "import", "new.db", "f"], ["facts", "search", "f", "Kyoto"], ["facts", "export", "f", "out"],
             ["apply", "f", "out"], ["edit", "show", "f"], ["trace", "f", i("model")],
         ):  # fmt: skip
