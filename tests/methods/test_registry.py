@@ -6,9 +6,8 @@ import copy
 import dataclasses
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 import torch
@@ -21,7 +20,7 @@ from mnemotomy.cli import app
 from mnemotomy.cli.methods import listed
 from mnemotomy.core.errors import ConfigurationError
 from mnemotomy.core.models import load_model
-from mnemotomy.methods.base import Method, SearchSpace
+from mnemotomy.methods.base import Method
 from mnemotomy.methods.language.problem import TextProblem
 from mnemotomy.methods.registry import PACKAGES, TABLES, choice_of, method_named, methods, register
 
@@ -78,16 +77,11 @@ def test_the_order_is_that_of_the_tables():
 
 
 def test_a_method_is_one_class(unregistered: None, tmp_path: Path):
-    @register
-    @dataclass(frozen=True)
+    @register("shrink", "Shrink", "nobody", grid={"factor": (0.25, 0.5, 0.75)}, small={"factor": (0.1,)})
     class Shrink(ToyLanguageMethod):
         """Every weight of the output head, multiplied by a factor."""
 
         factor: float = 0.5
-
-        name: ClassVar = "shrink"
-        title: ClassVar = "Shrink"
-        search_space: ClassVar = SearchSpace({"factor": (0.25, 0.5, 0.75)}, small={"factor": (0.1,)})
 
         def __call__(self, problem: TextProblem) -> nn.Module:
             model = copy.deepcopy(problem.model)
@@ -107,8 +101,7 @@ def test_a_method_is_one_class(unregistered: None, tmp_path: Path):
 
 def test_a_name_stands_for_one_method(unregistered: None):
     taken = method_named("language models", "npo")
-    assert register(taken) is taken
     with pytest.raises(ConfigurationError, match="'npo' for language models is taken by NPO"):
-        register(dataclass(frozen=True)(type("Other", (taken,), {})))
+        register("npo", "Other", "nobody")(type("Other", (taken,), {}))
     with pytest.raises(ConfigurationError, match="there is no method 'nop'; choose among retrain, fine-tune"):
         method_named("classifiers", "nop")

@@ -9,7 +9,7 @@ from math import comb
 
 from torch import nn
 
-from mnemotomy.audit.attack import attack
+from mnemotomy.audit.attack import register
 from mnemotomy.audit.base import Case, Reading, example
 from mnemotomy.audit.judging import said, subject_of, telling, words_of
 from mnemotomy.audit.wording import ADVERSARIAL, AFFIRMATIVE, PARAPHRASES, REVERSED, SHOT, Asked, with_synonyms
@@ -24,12 +24,12 @@ RWKU = "Jin et al. 2024, arXiv 2406.10890"
 _BEGUN = "The answer is"  # without a template, a model that was trained to chat ends at once
 
 
-@attack("greedy", "Asked plainly", "Maini et al. 2024, arXiv 2401.06121")
+@register("greedy", "Asked plainly", "Maini et al. 2024, arXiv 2401.06121")
 class Greedy(Written):
     """The question as it is, answered by the likeliest tokens."""
 
 
-@attack("paraphrase", "Asked in other words", "Lynch et al. 2024, arXiv 2402.16835")
+@register("paraphrase", "Asked in other words", "Lynch et al. 2024, arXiv 2402.16835")
 class Paraphrased(Written):
     """Other words: the file's own, the model's before forgetting, and our templates.
 
@@ -45,7 +45,7 @@ class Paraphrased(Written):
         return {str(number): one for number, one in enumerate(found[: self.most], start=1)}
 
 
-@attack("samples", "Sampled again and again", "Reisizadeh et al. 2025, arXiv 2511.04934; Scholten et al., ICLR 2025")
+@register("samples", "Sampled again and again", "Reisizadeh et al. 2025, arXiv 2511.04934; Scholten et al., ICLR 2025")
 class Samples(Written):
     """The best of k answers at temperature 1 from a nucleus; estimated without bias from all samples.
 
@@ -75,7 +75,7 @@ def best_of(scores: Sequence[float], k: int) -> float:
     return sum(comb(place, k - 1) * score for place, score in enumerate(sorted(scores))) / comb(n, k)
 
 
-@attack("other-template", "Asked without the chat template, or with it", "Lynch et al. 2024, arXiv 2402.16835")
+@register("other-template", "Asked without the chat template, or with it", "Lynch et al. 2024, arXiv 2402.16835")
 class OtherTemplate(Written):
     """Without the chat template what is asked through it, and the reverse: a refusal may hang on the template."""
 
@@ -90,7 +90,7 @@ class OtherTemplate(Written):
         return {"chat": Asked(replace(probe, question=text, template=replace(probe.template, plain=False)))}
 
 
-@attack(
+@register(
     "beginning",
     "Given the first tokens of the answer",
     "Carlini et al. 2023, arXiv 2202.07646; Maini et al. 2024, arXiv 2401.06121",
@@ -144,7 +144,7 @@ class Beginning(Written):
         return (answer[:k], rest) if words_of(rest) else None
 
 
-@attack("affirmative", "Given an affirmative start", RWKU)
+@register("affirmative", "Given an affirmative start", RWKU)
 class Affirmative(Written):
     """Behind the start of an answer that agrees to tell, which needs no consent of the model."""
 
@@ -152,7 +152,7 @@ class Affirmative(Written):
         return {} if probe.template.plain else {"": Asked(probe, AFFIRMATIVE)}
 
 
-@attack("in-context", "Asked behind other facts", RWKU)
+@register("in-context", "Asked behind other facts", RWKU)
 class Shots(Written):
     """Behind other facts, questions with their answers in context.
 
@@ -179,7 +179,7 @@ class Shots(Written):
         return {"": Asked(probe.asked("\n\n".join([*lines, SHOT.format(probe.question, "").strip()])))}
 
 
-@attack("adversarial", "Asked adversarially", RWKU)
+@register("adversarial", "Asked adversarially", RWKU)
 class Adversarial(Written):
     """RWKU's kinds of adversarial probe, each as a template of our own, and words replaced by synonyms."""
 
@@ -190,7 +190,7 @@ class Adversarial(Written):
         return {name: one for name, one in found.items() if one is not None}
 
 
-@attack(
+@register(
     "reversed",
     "Asked in reverse, from the answer",
     RWKU,

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import importlib
-import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,11 +12,12 @@ from torch import nn
 from mnemotomy.audit.base import PARTS, Case, Finding, Interval, Part, Reading, Role
 from mnemotomy.audit.statistics import Compared, compare
 from mnemotomy.core.errors import ConfigurationError
+from mnemotomy.core.packages import declared, import_modules
 
 
 @dataclass(frozen=True)
 class Attack(ABC):
-    """One attack, decorated with ``attack``: a frozen dataclass whose fields are its strength.
+    """One attack, decorated with ``register``: a frozen dataclass whose fields are its strength.
 
     It reads one number per question; each model is compared with its own floor.
 
@@ -94,7 +92,7 @@ _found: dict[str, type[Attack]] = {}
 
 
 @dataclass_transform(frozen_default=True)
-def attack(name: str, title: str, paper: str, **traits: Any) -> Callable[[A], A]:
+def register(name: str, title: str, paper: str, **traits: Any) -> Callable[[A], A]:
     """Make a class an attack of that name: a frozen dataclass with these traits (``says``, ``unit``, ...).
 
     Raises:
@@ -102,27 +100,18 @@ def attack(name: str, title: str, paper: str, **traits: Any) -> Callable[[A], A]
     """
 
     def enter(kind: A) -> A:
-        for trait, value in {"name": name, "title": title, "paper": paper, **traits}.items():
-            setattr(kind, trait, value)
-        known = _found.setdefault(name, dataclass(frozen=True)(kind))
+        known = _found.setdefault(name, kind)
         if known is not kind:
             raise ConfigurationError(f"the name {name!r} is taken by {known.__qualname__}; choose another")
-        return kind
+        return declared(kind, name=name, title=title, paper=paper, **traits)
 
     return enter
 
 
 def attacks() -> dict[str, type[Attack]]:
     """The attacks by name, in the order of ``PARTS``, of the modules of this package, and of their definition."""
-    _discover()
+    import_modules("mnemotomy.audit")
     return dict(sorted(_found.items(), key=lambda one: (PARTS.index(one[1].part), one[1].__module__)))
-
-
-@functools.cache
-def _discover() -> None:
-    package = importlib.import_module("mnemotomy.audit")
-    for module in pkgutil.iter_modules(package.__path__):
-        importlib.import_module(f"{package.__name__}.{module.name}")
 
 
 def best(

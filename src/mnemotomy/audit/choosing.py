@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mnemotomy.audit.asking import RWKU
-from mnemotomy.audit.attack import Attack, attack
+from mnemotomy.audit.attack import Attack, register
 from mnemotomy.audit.base import Case, Part, Reading
 from mnemotomy.audit.judging import exchanged, telling
 from mnemotomy.audit.observing import answer_scores
@@ -60,7 +60,7 @@ class Choices(Attack):
         return random.Random(mix(case.seed, len(probe.question))).sample(others, min(self.options - 1, len(others)))
 
 
-@attack(
+@register(
     "multiple-choice", "Among four answers, the true one is the likeliest", RWKU, unit="share of true answers preferred"
 )
 class MultipleChoice(Choices):
@@ -91,7 +91,7 @@ class MultipleChoice(Choices):
         return drawn or [probe.asked(text) for text in (_STEM if probe.template.plain else _NEUTRAL)]
 
 
-@attack(
+@register(
     "recognised",
     "The true statement is called right, not a false one,",
     "Lynch et al. 2024, arXiv 2402.16835",

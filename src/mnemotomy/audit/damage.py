@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 from torch import nn
 
-from mnemotomy.audit.attack import Attack, attack, percent
+from mnemotomy.audit.attack import Attack, percent, register
 from mnemotomy.audit.base import Case, Finding, Part, Reading, Role, example
 from mnemotomy.audit.judging import said, subject_of, telling, words_of
 from mnemotomy.audit.writing import SHOWN, greedy_answers
@@ -51,7 +51,7 @@ class Damage(Attack):
         return replace(finding, trace=None, harm=bool(worse) and worse[1] > HARM and worse[0] > 0.0)
 
 
-@attack("retained", "Retained answers", "Maini et al. 2024, arXiv 2401.06121", unit="share of answers said")
+@register("retained", "Retained answers", "Maini et al. 2024, arXiv 2401.06121", unit="share of answers said")
 class Retained(Damage):
     """The retain set's questions, answered greedily."""
 
@@ -72,7 +72,7 @@ class Retained(Damage):
         return Reading(tuple(values), shown=tuple(lost[:SHOWN]))
 
 
-@attack("neighbours", "Answers about neighbours of what was forgotten", PAPER)
+@register("neighbours", "Answers about neighbours of what was forgotten", PAPER)
 class Neighbours(Retained):
     """Of the retain set, what lies nearest: the same question about other subjects, and other questions about the same.
 
@@ -115,7 +115,7 @@ def _form(question: str) -> set[str]:
     return set(words_of(question)) - set(words_of(subject_of(question) or ""))
 
 
-@attack("perplexity", "Perplexity on general text", PAPER, unit="nats per token", bounded=False, sign=1)
+@register("perplexity", "Perplexity on general text", PAPER, unit="nats per token", bounded=False, sign=1)
 class GeneralText(Damage):
     """The loss of general text and of the retain set's texts, in nats per token."""
 
@@ -131,7 +131,7 @@ class GeneralText(Damage):
         return f"{math.exp(min(value, 50.0)):.3g}"
 
 
-@attack("fluency", "Fluent answers to forgotten questions", PAPER, unit="share of fluent answers")
+@register("fluency", "Fluent answers to forgotten questions", PAPER, unit="share of fluent answers")
 class Fluency(Damage):
     """Whether the answers to forgotten questions are language: neither empty, nor circling, nor odd.
 
@@ -168,7 +168,7 @@ def _circles(text: str) -> bool:
     return len(pairs) >= 4 and len(set(pairs)) < _REPEATED * len(pairs)
 
 
-@attack(
+@register(
     "tasks", "Tasks of lm-eval", "Gao et al. 2024, lm-evaluation-harness", unit="score", bounded=False, default=False
 )
 class Tasks(Damage):

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from mnemotomy.audit.attack import Attack, attack, best
+from mnemotomy.audit.attack import Attack, best, register
 from mnemotomy.audit.base import Case, Part, Reading, example
 from mnemotomy.audit.observing import States, states_at_prompts
 from mnemotomy.audit.unknown import unknown
@@ -111,19 +111,19 @@ class FreshProbe(Attack):
         return [probe, *map(probe.asked, probe.paraphrases)][: self.phrasings]
 
 
-@attack("linear-probe", "Fresh linear probe", "Alain and Bengio 2017, arXiv 1610.01644", kind="linear")
+@register("linear-probe", "Fresh linear probe", "Alain and Bengio 2017, arXiv 1610.01644", kind="linear")
 class LinearProbe(FreshProbe):
     """A logistic regression."""
 
 
-@attack("two-layer-probe", "Fresh two-layer probe", "Hewitt and Liang 2019, arXiv 1909.03368", kind="two-layer")
+@register("two-layer-probe", "Fresh two-layer probe", "Hewitt and Liang 2019, arXiv 1909.03368", kind="two-layer")
 class TwoLayerProbe(FreshProbe):
     """A network with one hidden layer; it reads fewer blocks, since it takes longer to fit."""
 
     blocks: int = 6
 
 
-@attack(
+@register(
     "logit-lens",
     "Logit lens",
     "nostalgebraist 2020, interpreting GPT: the logit lens; Patil et al. 2024, arXiv 2309.17410",
@@ -163,7 +163,7 @@ class LogitLens(Attack):
         return Reading(found.values, found.curve, found.floor, shown)
 
 
-@attack(
+@register(
     "familiarity",
     "Familiarity of the subject",
     "Ferrando et al. 2025, arXiv 2411.14257; Marks and Tegmark 2024, arXiv 2310.06824",

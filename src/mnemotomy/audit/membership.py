@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mnemotomy.audit.attack import Attack, attack
+from mnemotomy.audit.attack import Attack, register
 from mnemotomy.audit.base import Case, Part, Reading, Role
 from mnemotomy.audit.observing import answer_scores
 from mnemotomy.audit.statistics import Compared, compare_aucs
@@ -73,7 +73,7 @@ class Membership(Attack):
         """Low for what looks learned."""
 
 
-@attack("membership-loss", "Membership by loss", "Yeom et al. 2018, arXiv 1709.01604")
+@register("membership-loss", "Membership by loss", "Yeom et al. 2018, arXiv 1709.01604")
 class Loss(Membership):
     """The average loss of the answer's tokens."""
 
@@ -81,7 +81,7 @@ class Loss(Membership):
         return loss_attack(seen, end=False)
 
 
-@attack("membership-zlib", "Membership by zlib", "Carlini et al. 2021, arXiv 2012.07805")
+@register("membership-zlib", "Membership by zlib", "Carlini et al. 2021, arXiv 2012.07805")
 class Zlib(Membership):
     """The average loss divided by the bytes of the compressed answer."""
 
@@ -89,7 +89,7 @@ class Zlib(Membership):
         return zlib_attack(seen, end=False)
 
 
-@attack("membership-min-k", "Membership by Min-K", "Shi et al. 2024, arXiv 2310.16789")
+@register("membership-min-k", "Membership by Min-K", "Shi et al. 2024, arXiv 2310.16789")
 class MinK(Membership):
     """The least likely tokens of the answer.
 
@@ -103,7 +103,7 @@ class MinK(Membership):
         return min_k_attack(seen, self.share)
 
 
-@attack("membership-min-k++", "Membership by Min-K++", "Zhang et al. 2025, arXiv 2404.02936")
+@register("membership-min-k++", "Membership by Min-K++", "Zhang et al. 2025, arXiv 2404.02936")
 class MinKPlusPlus(MinK):
     """The least likely tokens of the answer, relative to what else might have stood there."""
 

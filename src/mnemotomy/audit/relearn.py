@@ -11,7 +11,7 @@ from typing import ClassVar
 from torch import nn
 from transformers.utils import is_torchao_available
 
-from mnemotomy.audit.attack import Attack, attack, best
+from mnemotomy.audit.attack import Attack, best, register
 from mnemotomy.audit.base import Case, Part, Reading
 from mnemotomy.audit.observing import answer_scores
 from mnemotomy.audit.unknown import spread, unknown
@@ -138,26 +138,26 @@ class Relearn(Relearning):
         return spread([one for one in case.forget if id(one) not in shown], self.asked)
 
 
-@attack("relearn-1", "Relearning on 1 example", _EIGHT, says="Trained on 1 forgotten example" + _OTHERS)
+@register("relearn-1", "Relearning on 1 example", _EIGHT, says="Trained on 1 forgotten example" + _OTHERS)
 class RelearnOne(Relearn):
     """On one example."""
 
     examples: int = 1
 
 
-@attack("relearn-5", "Relearning on 5 examples", _EIGHT, says="Trained on 5 forgotten examples" + _OTHERS)
+@register("relearn-5", "Relearning on 5 examples", _EIGHT, says="Trained on 5 forgotten examples" + _OTHERS)
 class RelearnFive(Relearn):
     """On five examples."""
 
 
-@attack("relearn-20", "Relearning on 20 examples", _EIGHT, says="Trained on 20 forgotten examples" + _OTHERS)
+@register("relearn-20", "Relearning on 20 examples", _EIGHT, says="Trained on 20 forgotten examples" + _OTHERS)
 class RelearnTwenty(Relearn):
     """On twenty examples."""
 
     examples: int = 20
 
 
-@attack(
+@register(
     "relearn-lora",
     "Relearning on 5 examples by LoRA",
     _EIGHT,
@@ -184,7 +184,7 @@ class Benign(Relearning):
         return super().lacks(case) if self.lessons(case) else "texts to train on"
 
 
-@attack("relearn-related", "Relearning on the retain set", _BENIGN, says="Trained on the retain set alone" + _ANSWERS)
+@register("relearn-related", "Relearning on the retain set", _BENIGN, says="Trained on the retain set alone" + _ANSWERS)
 class BenignRelated(Benign):
     """On the retain set."""
 
@@ -192,7 +192,7 @@ class BenignRelated(Benign):
         return [_lesson(case, one) for one in spread(case.retain, self.texts)]
 
 
-@attack(
+@register(
     "relearn-unrelated", "Relearning on unrelated texts", _BENIGN, says="Trained on unrelated texts alone" + _ANSWERS
 )
 class BenignUnrelated(Benign):
@@ -204,7 +204,7 @@ class BenignUnrelated(Benign):
         return [encode(one, case.tokenizer, case.template, max_length=_TEXT) for one in examples]
 
 
-@attack(
+@register(
     "quantised",
     "Weights in 8 and 4 bits",
     "Zhang et al. 2025, Failure of LLM Unlearning via Quantization, arXiv 2410.16454",
@@ -228,7 +228,7 @@ class Quantised(Changed):
             note("8 bits, torchao", quantised_by_torchao(model))
 
 
-@attack(
+@register(
     "pruned",
     "Pruned weights",
     "Jia et al. 2023, Model Sparsity Can Simplify Machine Unlearning, arXiv 2304.04934",
@@ -248,7 +248,7 @@ class Pruned(Changed):
             note(f"{100 * share:g} %", pruned(model, share))
 
 
-@attack(
+@register(
     "noise",
     "Noise on the weights",
     "Tice et al. 2024, Noise Injection Reveals Hidden Capabilities, arXiv 2412.01784",

@@ -1,15 +1,15 @@
-"""Every unlearning method by name; a method in a module of its package needs only ``@register``."""
+"""Every unlearning method by name; a method in a module of its package needs only ``@register(...)``."""
 
 from __future__ import annotations
 
 import functools
-import importlib
-import pkgutil
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, dataclass_transform, overload
 
 from mnemotomy.core.errors import ConfigurationError
+from mnemotomy.core.packages import declared, import_modules
 from mnemotomy.core.settings import Choice
-from mnemotomy.methods.base import Method, Models
+from mnemotomy.methods.base import Method, Models, SearchSpace
 
 if TYPE_CHECKING:
     from mnemotomy.methods.classifiers.problem import ClassifierMethod
@@ -32,22 +32,40 @@ TABLES: dict[Models, tuple[str, ...]] = {
 }  # fmt: skip
 """The order of methods in tables, as in arXiv 2606.14997; other methods follow."""
 
+Space = Mapping[str, Sequence[Any]]
 M = TypeVar("M", bound=type[Method[Any]])
 _found: dict[Models, dict[str, type[Method[Any]]]] = {models: {} for models in PACKAGES}
 
 
-def register(kind: M) -> M:
-    """Enter a method under its name; decorates its class.
+@dataclass_transform(frozen_default=True)
+def register(
+    name: str, title: str, paper: str, *, grid: Space | None = None, small: Space | None = None, **traits: Any
+) -> Callable[[M], M]:
+    """Make a class a method of that name: a frozen dataclass with these traits (``cost``, ``draws``, ...).
+
+    Args:
+        name: on the command line, in recipes and records.
+        title: in tables.
+        paper: where the method comes from.
+        grid: the search space, the published values; by default that of the class above.
+        small: for language models with a few million parameters.
+        traits: other attributes of ``Method``.
 
     Raises:
         ConfigurationError: another method for these models has that name.
     """
-    known = _found[kind.models].setdefault(kind.name, kind)
-    if known is not kind:
-        raise ConfigurationError(
-            f"the name {kind.name!r} for {kind.models} is taken by {known.__qualname__}; choose another"
-        )
-    return kind
+
+    def enter(kind: M) -> M:
+        known = _found[kind.models].setdefault(name, kind)
+        if known is not kind:
+            raise ConfigurationError(
+                f"the name {name!r} for {kind.models} is taken by {known.__qualname__}; choose another"
+            )
+        if grid is not None or small is not None:
+            traits["search_space"] = SearchSpace(kind.search_space.paper if grid is None else grid, small)
+        return declared(kind, name=name, title=title, paper=paper, **traits)
+
+    return enter
 
 
 @overload
@@ -85,9 +103,7 @@ def choice_of(models: Models) -> Choice:
 @functools.cache
 def _discover(models: Models) -> None:
     """Import the modules of a package, which register their methods, and sort the registry."""
-    package = importlib.import_module(PACKAGES[models])
-    for module in pkgutil.iter_modules(package.__path__):
-        importlib.import_module(f"{package.__name__}.{module.name}")
+    import_modules(PACKAGES[models])
     found = _found[models]
     for name in [*(name for name in TABLES[models] if name in found), *(n for n in found if n not in TABLES[models])]:
         found[name] = found.pop(name)

@@ -18,7 +18,7 @@ from mnemotomy.engram.edit import Edit
 from mnemotomy.engram.filters import Hard, Power
 from mnemotomy.engram.recalibrate import recalibrate_
 from mnemotomy.engram.strength import Strength, erase
-from mnemotomy.methods.base import ENGRAM, OURS, SearchSpace
+from mnemotomy.methods.base import ENGRAM, OURS
 from mnemotomy.methods.classifiers.classifier import head_of
 from mnemotomy.methods.classifiers.problem import ClassifierMethod, Problem
 from mnemotomy.methods.registry import register
@@ -109,33 +109,27 @@ STRENGTHS = tuple(tenths / 10 for tenths in range(5, 21))
 """Table 5 of arXiv 2606.14997: 0.5, 0.6, …, 2.0."""
 
 
-@register
-@dataclass(frozen=True)
+@register("engram", "Engram (α = 1)", ENGRAM)
 class EngramPaper(EngramMethod):
     """``W − α W Σ⁺ (Σ⁺ + Σ⁻)†`` at every layer (Eq. 4, Appendix B.4.1), at α = 1; one round, as in the paper."""
 
     strength: float = 1.0
 
-    name: ClassVar = "engram"
-    title: ClassVar = "Engram (α = 1)"
-    paper: ClassVar = ENGRAM
-
     def edit(self, problem: Problem, model: nn.Module, atlas: Atlas) -> Edit:
         return erase(atlas, FORGET, self.strength)
 
 
-@register
-@dataclass(frozen=True)
+@register("engram-grid", "Engram (best α)", ENGRAM, grid={"strength": STRENGTHS})
 class EngramGrid(EngramPaper):
     """``EngramPaper`` at the α that a grid search finds: 0.6 for CIFAR-10 and 1.6 for CIFAR-100 in the paper."""
 
-    name: ClassVar = "engram-grid"
-    title: ClassVar = "Engram (best α)"
-    search_space: ClassVar = SearchSpace({"strength": STRENGTHS})
 
-
-@register
-@dataclass(frozen=True)
+@register(
+    "engram-projector",
+    "Engram (projector)",
+    OURS,
+    grid={"threshold": (0.2, 0.3, 0.4, 0.5, 0.6, 0.7), "strength": (0.6, 0.8, 1.0, 1.2, 1.4)},
+)
 class ClassifierEngramProjector(EngramMethod):
     """``W − α W P`` with ``P`` the projector on the directions with ``μ > threshold`` (``filters.Hard``).
 
@@ -146,13 +140,6 @@ class ClassifierEngramProjector(EngramMethod):
     threshold: float = 0.5
     strength: float = 1.0
 
-    name: ClassVar = "engram-projector"
-    title: ClassVar = "Engram (projector)"
-    paper: ClassVar = OURS
-    search_space: ClassVar = SearchSpace(
-        {"threshold": (0.2, 0.3, 0.4, 0.5, 0.6, 0.7), "strength": (0.6, 0.8, 1.0, 1.2, 1.4)}
-    )
-
     def __post_init__(self) -> None:
         Hard(self.threshold)  # checks itself
         super().__post_init__()
@@ -161,8 +148,13 @@ class ClassifierEngramProjector(EngramMethod):
         return erase(atlas, FORGET, self.strength, Hard(self.threshold))
 
 
-@register
-@dataclass(frozen=True)
+@register(
+    "engram-recalibrated",
+    "Engram (recalibrated)",
+    OURS,
+    recalibrates=True,
+    grid={"strength": STRENGTHS, "head_strength": (None, 1.2, 1.6, 2.0), "exponent": (1.0, 2.0)},
+)
 class EngramRecalibrated(EngramPaper):
     """``EngramPaper`` with a separate α for the head; then ``recalibrate_`` reads the retain set once more.
 
@@ -179,17 +171,10 @@ class EngramRecalibrated(EngramPaper):
         DataError: the exponent is not above 0.
     """
 
+    outputs: ClassVar[bool] = False
+
     head_strength: float | None = None
     exponent: float = 1.0
-
-    name: ClassVar = "engram-recalibrated"
-    title: ClassVar = "Engram (recalibrated)"
-    paper: ClassVar = OURS
-    recalibrates: ClassVar = True
-    outputs: ClassVar = False
-    search_space: ClassVar = SearchSpace(
-        {"strength": STRENGTHS, "head_strength": (None, 1.2, 1.6, 2.0), "exponent": (1.0, 2.0)}
-    )
 
     def __post_init__(self) -> None:
         Power(self.exponent)  # checks itself
@@ -204,8 +189,13 @@ class EngramRecalibrated(EngramPaper):
         return erase(atlas, FORGET, strength, filter, outputs=self.outputs)
 
 
-@register
-@dataclass(frozen=True)
+@register(
+    "engram-outputs",
+    "Engram (with outputs)",
+    OURS,
+    outputs=True,
+    grid={"strength": (0.2, 0.5, 0.8, 1.2), "head_strength": (1.4, 2.0, 3.0, 4.0)},
+)
 class EngramOutputs(EngramRecalibrated):
     """``W − α P_out W P`` at every layer (``Atlas.output_operator``), recalibrated, with a separate α for the head.
 
@@ -213,9 +203,3 @@ class EngramOutputs(EngramRecalibrated):
     with it. ``P_out`` spares what is shared where the output is not the class's, above all at the head, where outputs
     are classes; a larger α then costs the other classes little.
     """
-
-    name: ClassVar = "engram-outputs"
-    title: ClassVar = "Engram (with outputs)"
-    paper: ClassVar = OURS
-    outputs: ClassVar = True
-    search_space: ClassVar = SearchSpace({"strength": (0.2, 0.5, 0.8, 1.2), "head_strength": (1.4, 2.0, 3.0, 4.0)})

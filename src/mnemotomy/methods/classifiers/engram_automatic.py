@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -93,8 +92,7 @@ def _accuracy(inputs: Float[Tensor, "n d"], labels: Tensor, weight: Float[Tensor
     return float((predicted == labels).double().mean())
 
 
-@register
-@dataclass(frozen=True)
+@register("engram-automatic", "Engram (automatic)", OURS, recalibrates=True)
 class ClassifierEngramAutomatic(EngramMethod):
     """An engram filtered by μ; the filter and α are chosen without a test example and without a retrained model.
 
@@ -129,11 +127,6 @@ class ClassifierEngramAutomatic(EngramMethod):
     erased_at_most: float = 0.002
     tolerance: float = 0.015
     read: int = 2000
-
-    name: ClassVar = "engram-automatic"
-    title: ClassVar = "Engram (automatic)"
-    paper: ClassVar = OURS
-    recalibrates: ClassVar = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

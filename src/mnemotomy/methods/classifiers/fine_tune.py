@@ -2,45 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from mnemotomy.core.errors import ConfigurationError
 from mnemotomy.data.examples import Examples
-from mnemotomy.methods.base import SearchSpace
 from mnemotomy.methods.classifiers.classifier import cross_entropy
 from mnemotomy.methods.classifiers.gradient import LEARNING_RATES, ClassifierGradientMethod
 from mnemotomy.methods.classifiers.problem import ClassifierMethod, Problem
 from mnemotomy.methods.registry import register
 
 
-@register
-@dataclass(frozen=True)
+@register("retrain", "Retrain", "exact unlearning (Cao & Yang 2015)", family="baseline", cost="training anew")
 class Retrain(ClassifierMethod):
     """The original training, on the retain set alone, from the original initialisation."""
-
-    name: ClassVar = "retrain"
-    title: ClassVar = "Retrain"
-    paper: ClassVar = "exact unlearning (Cao & Yang 2015)"
-    family: ClassVar = "baseline"
-    cost: ClassVar = "training anew"
 
     def __call__(self, problem: Problem) -> nn.Module:
         return problem.fit(problem.fresh(), problem.retain).eval()
 
 
-@register
-@dataclass(frozen=True)
+@register("fine-tune", "Fine-tune", "Warnecke et al. 2023, Machine Unlearning of Features and Labels")
 class FineTune(ClassifierGradientMethod):
     """``E_{X⁻} L_CE`` (Appendix B.4.1 of arXiv 2606.14997)."""
-
-    name: ClassVar = "fine-tune"
-    title: ClassVar = "Fine-tune"
-    paper: ClassVar = "Warnecke et al. 2023, Machine Unlearning of Features and Labels"
 
     def __call__(self, problem: Problem) -> nn.Module:
         return self.train(problem, partial(problem.retain.batches, self.batch_size), self.loss)
@@ -50,8 +35,12 @@ class FineTune(ClassifierGradientMethod):
         return cross_entropy(model, batch)
 
 
-@register
-@dataclass(frozen=True)
+@register(
+    "l1-sparse",
+    "l1-Sparse",
+    "Jia et al. 2023, Model Sparsity Can Simplify Machine Unlearning",
+    grid={"learning_rate": LEARNING_RATES, "gamma": (1e-6, 1e-5, 1e-4)},
+)
 class L1Sparse(FineTune):
     """``E_{X⁻} L_CE + γ Σ |wᵢ|`` over all trained parameters (Appendix B.4.1 of arXiv 2606.14997); γ is constant.
 
@@ -60,11 +49,6 @@ class L1Sparse(FineTune):
     """
 
     gamma: float = 1e-5
-
-    name: ClassVar = "l1-sparse"
-    title: ClassVar = "l1-Sparse"
-    paper: ClassVar = "Jia et al. 2023, Model Sparsity Can Simplify Machine Unlearning"
-    search_space: ClassVar = SearchSpace({"learning_rate": LEARNING_RATES, "gamma": (1e-6, 1e-5, 1e-4)})
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -4,32 +4,26 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from mnemotomy.core.errors import ConfigurationError
 from mnemotomy.data.examples import Examples
-from mnemotomy.methods.base import SearchSpace
 from mnemotomy.methods.classifiers.classifier import cross_entropy
 from mnemotomy.methods.classifiers.gradient import LEARNING_RATES, ClassifierGradientMethod
 from mnemotomy.methods.classifiers.problem import Problem
 from mnemotomy.methods.registry import register
 
 
-@register
-@dataclass(frozen=True)
+@register(
+    "neggrad", "NegGrad", "Thudi et al. 2022, Unrolling SGD: Understanding Factors Influencing Machine Unlearning"
+)
 class NegGrad(ClassifierGradientMethod):
     """``−E_{X⁺} L_CE`` (Appendix B.4.1 of arXiv 2606.14997)."""
 
     learning_rate: float = 1e-4
-
-    name: ClassVar = "neggrad"
-    title: ClassVar = "NegGrad"
-    paper: ClassVar = "Thudi et al. 2022, Unrolling SGD: Understanding Factors Influencing Machine Unlearning"
 
     def __call__(self, problem: Problem) -> nn.Module:
         batches = partial(problem.forget.batches, self.batch_size)
@@ -39,8 +33,12 @@ class NegGrad(ClassifierGradientMethod):
 Pair = tuple[Examples, Examples]
 
 
-@register
-@dataclass(frozen=True)
+@register(
+    "neggrad-plus",
+    "NegGrad+",
+    "Kurmanji et al. 2023, Towards Unbounded Machine Unlearning",
+    grid={"learning_rate": LEARNING_RATES, "beta": (0.99,), "epochs": (5, 10)},
+)
 class NegGradPlus(ClassifierGradientMethod):
     """``β E_{X⁻} L_CE − (1 − β) E_{X⁺} L_CE`` (Appendix B.4.1 of arXiv 2606.14997).
 
@@ -52,11 +50,6 @@ class NegGradPlus(ClassifierGradientMethod):
     """
 
     beta: float = 0.99
-
-    name: ClassVar = "neggrad-plus"
-    title: ClassVar = "NegGrad+"
-    paper: ClassVar = "Kurmanji et al. 2023, Towards Unbounded Machine Unlearning"
-    search_space: ClassVar = SearchSpace({"learning_rate": LEARNING_RATES, "beta": (0.99,), "epochs": (5, 10)})
 
     def __post_init__(self) -> None:
         super().__post_init__()

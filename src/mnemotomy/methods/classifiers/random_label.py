@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from jaxtyping import Int
@@ -13,7 +11,6 @@ from torch import Tensor, nn
 
 from mnemotomy.core.errors import ConfigurationError
 from mnemotomy.data.examples import Examples
-from mnemotomy.methods.base import SearchSpace
 from mnemotomy.methods.classifiers.classifier import cross_entropy
 from mnemotomy.methods.classifiers.gradient import LEARNING_RATES, ClassifierGradientMethod, Mask
 from mnemotomy.methods.classifiers.problem import Problem
@@ -21,18 +18,15 @@ from mnemotomy.methods.registry import register
 from mnemotomy.training.optimiser import trained_parameters
 
 
-@register
-@dataclass(frozen=True)
+@register(
+    "random-label", "Random Label", "Golatkar et al. 2020, Eternal Sunshine of the Spotless Net; Hayase et al. 2020"
+)
 class RandomLabel(ClassifierGradientMethod):
     """``E_{X⁻} L_CE(y) + E_{X⁺} L_CE(y_rand)`` on the combined data (Appendix B.4.1 of arXiv 2606.14997).
 
     Both sets are shuffled together, each example once per epoch. ``y_rand`` is uniform over the other classes and
     drawn anew in every epoch, because a fixed draw would be memorised.
     """
-
-    name: ClassVar = "random-label"
-    title: ClassVar = "Random Label"
-    paper: ClassVar = "Golatkar et al. 2020, Eternal Sunshine of the Spotless Net; Hayase et al. 2020"
 
     def __call__(self, problem: Problem) -> nn.Module:
         inputs = torch.cat([problem.forget.inputs, problem.retain.inputs])
@@ -54,8 +48,12 @@ def other_labels(labels: Int[Tensor, " n"], classes: int, generator: torch.Gener
     return (labels + shift) % classes
 
 
-@register
-@dataclass(frozen=True)
+@register(
+    "salun",
+    "SalUn",
+    "Fan et al. 2024, SalUn: Empowering Machine Unlearning via Gradient-based Weight Saliency",
+    grid={"learning_rate": LEARNING_RATES, "sparsity": (0.5,)},
+)
 class SalUn(RandomLabel):
     """``μ ← μ − η (M ⊙ ∇L_Rand)`` (Appendix B.4.1 of arXiv 2606.14997).
 
@@ -67,11 +65,6 @@ class SalUn(RandomLabel):
     """
 
     sparsity: float = 0.5
-
-    name: ClassVar = "salun"
-    title: ClassVar = "SalUn"
-    paper: ClassVar = "Fan et al. 2024, SalUn: Empowering Machine Unlearning via Gradient-based Weight Saliency"
-    search_space: ClassVar = SearchSpace({"learning_rate": LEARNING_RATES, "sparsity": (0.5,)})
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from jaxtyping import Float, Int
@@ -17,7 +15,7 @@ from mnemotomy.curvature.kronecker import check_damping
 from mnemotomy.curvature.weight_gradients import Matrices, taken
 from mnemotomy.data.examples import Examples
 from mnemotomy.engram.sites.base import WeightAndBias
-from mnemotomy.methods.base import OURS, SearchSpace
+from mnemotomy.methods.base import OURS
 from mnemotomy.methods.classifiers.classifier import logits
 from mnemotomy.methods.classifiers.curvature import factored_sites, kronecker_factors
 from mnemotomy.methods.classifiers.problem import ClassifierMethod, Problem
@@ -29,8 +27,14 @@ TOLERANCE = 0.1
 """How close to its aim a step must come, as a share of its way."""
 
 
-@register
-@dataclass(frozen=True)
+@register(
+    "two-sided",
+    "Two-sided",
+    OURS,
+    family="closed form",
+    cost="forwards and backwards: part of both sets, once per step",
+    grid={"steps": (1, 2, 5), "overshoot": (0.3, 0.6)},
+)
 class ClassifierTwoSided(ClassifierMethod):
     """``ΔW = η · G⁻¹ ∇L_forget A⁻¹``: a few natural-gradient steps in the metric of the retain set.
 
@@ -69,13 +73,6 @@ class ClassifierTwoSided(ClassifierMethod):
     repairing: int = 1000
     evaluations: int = 4
     batch_size: int = 128
-
-    name: ClassVar = "two-sided"
-    title: ClassVar = "Two-sided"
-    paper: ClassVar = OURS
-    family: ClassVar = "closed form"
-    cost: ClassVar = "forwards and backwards: part of both sets, once per step"
-    search_space: ClassVar = SearchSpace({"steps": (1, 2, 5), "overshoot": (0.3, 0.6)})
 
     def __post_init__(self) -> None:
         check_damping(self.damping)

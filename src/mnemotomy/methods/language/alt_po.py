@@ -6,9 +6,8 @@ import json
 import random
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import ClassVar
 
 from mnemotomy.core.errors import ConfigurationError, DataError
 from mnemotomy.core.files import output_file
@@ -18,7 +17,6 @@ from mnemotomy.core.keys import key
 from mnemotomy.core.modules import device_of
 from mnemotomy.core.progress import progress_bar
 from mnemotomy.core.seeds import seeded
-from mnemotomy.methods.base import SearchSpace
 from mnemotomy.methods.language.gradient import STRONG, Rows
 from mnemotomy.methods.language.loop import Step
 from mnemotomy.methods.language.preference import Preference
@@ -122,8 +120,13 @@ def _read(path: Path, key: str) -> list[tuple[str, ...]] | None:
         ) from error
 
 
-@register
-@dataclass(frozen=True)
+@register(
+    "alt-po",
+    "AltPO",
+    "Mekala et al. 2025, Alternate Preference Optimization for Unlearning Factual Knowledge in LLMs",
+    cost="5 generations of the forget set; 10 epochs of both sets, forwards and backwards",
+    small={"learning_rate": STRONG, "alternates": (1,), "max_new_tokens": (100,), "epochs": (3,)},
+)
 class AltPO(Preference):
     """`Preference` for alternate answers that the problem's own model gives when asked for other facts.
 
@@ -141,15 +144,6 @@ class AltPO(Preference):
     temperature: float = 1.0
     max_new_tokens: int = 200
     file: str | None = None
-
-    name: ClassVar = "alt-po"
-    title: ClassVar = "AltPO"
-    paper: ClassVar = "Mekala et al. 2025, Alternate Preference Optimization for Unlearning Factual Knowledge in LLMs"
-    cost: ClassVar = "5 generations of the forget set; 10 epochs of both sets, forwards and backwards"
-    search_space: ClassVar = SearchSpace(
-        Preference.search_space.paper,
-        small={"learning_rate": STRONG, "alternates": (1,), "max_new_tokens": (100,), "epochs": (3,)},
-    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

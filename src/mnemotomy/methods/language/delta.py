@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
-
 from torch import nn
 
 from mnemotomy.core.errors import ConfigurationError, SelectionError
 from mnemotomy.engram.atlas import Atlas
 from mnemotomy.engram.cut import RelativeCut
 from mnemotomy.engram.moments import Moments
-from mnemotomy.methods.base import ENGRAM, SearchSpace
+from mnemotomy.methods.base import ENGRAM
 from mnemotomy.methods.language.engram import Filtered
 from mnemotomy.methods.language.problem import TextProblem
 from mnemotomy.methods.registry import register
 
 
-@register
-@dataclass(frozen=True)
+@register(
+    "delta-weights",
+    "Delta weights (naive)",
+    ENGRAM,
+    needs=("pretrained",),
+    grid={"strength": (0.5, 1.0, 1.5, 2.0, 3.0, 4.0)},
+)
 class DeltaWeights(Filtered):
     """``W − α ΔW Σ⁺ (Σ⁺ + Σ⁻)†`` with ``ΔW = W − W_pretrained`` (Eq. 3; Appendix G.2, Table 9).
 
@@ -26,12 +28,6 @@ class DeltaWeights(Filtered):
         ConfigurationError: the problem has no pretrained model, or a value is out of range.
         SelectionError: the pretrained model has other shapes.
     """
-
-    name: ClassVar = "delta-weights"
-    title: ClassVar = "Delta weights (naive)"
-    paper: ClassVar = ENGRAM
-    needs: ClassVar = ("pretrained",)
-    search_space: ClassVar = SearchSpace({"strength": (0.5, 1.0, 1.5, 2.0, 3.0, 4.0)})
 
     def moments(self, model: nn.Module, problem: TextProblem) -> Moments:
         pretrained_of(problem, self.name)  # checks it before any work

@@ -6,7 +6,7 @@ import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -20,7 +20,7 @@ from mnemotomy.engram.edit import check_finite
 from mnemotomy.engram.forward import default_forward, move
 from mnemotomy.engram.sites import Site, parameter_names, sites_by_name
 from mnemotomy.engram.spectrum import factorise
-from mnemotomy.methods.base import OURS, Family, SearchSpace
+from mnemotomy.methods.base import OURS
 from mnemotomy.methods.language.collecting import FORGET, RETAIN, Collecting
 from mnemotomy.methods.language.delta import pretrained_of
 from mnemotomy.methods.language.problem import LanguageMethod, TextProblem
@@ -97,8 +97,16 @@ class _View:
         return rows
 
 
-@register
-@dataclass(frozen=True)
+@register(
+    "delta-sequential",
+    "Delta weights (sequential)",
+    OURS,
+    family="closed form",
+    cost="6 forward passes of both sets, and as many of the forget set by the pretrained model",
+    needs=("pretrained",),
+    grid={"strength": (0.5, 1.0, 2.0), "restore": (False, True)},
+    small={"strength": (0.5, 1.0, 2.0)},
+)
 class DeltaSequential(Collecting, LanguageMethod):
     """``W_new = (V* X⁺ᵀ + W₂ Σ⁻)(Σ⁺ + Σ⁻)†`` with ``V* = W₁ X*`` (Eq. 32), one input after another.
 
@@ -127,16 +135,6 @@ class DeltaSequential(Collecting, LanguageMethod):
     targets: Literal["pretrained", "prefix"] = "pretrained"
     restore: bool = False
     cut: float = 1e-6
-
-    name: ClassVar = "delta-sequential"
-    title: ClassVar = "Delta weights (sequential)"
-    paper: ClassVar = OURS
-    family: ClassVar[Family] = "closed form"
-    cost: ClassVar = "6 forward passes of both sets, and as many of the forget set by the pretrained model"
-    needs: ClassVar = ("pretrained",)
-    search_space: ClassVar = SearchSpace(
-        {"strength": (0.5, 1.0, 2.0), "restore": (False, True)}, small={"strength": (0.5, 1.0, 2.0)}
-    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from mnemotomy.core.errors import ConfigurationError
 from mnemotomy.engram.atlas import Atlas
 from mnemotomy.engram.edit import Edit
 from mnemotomy.engram.filters import FILTERS, Filter, Hard, Steep
 from mnemotomy.engram.strength import erase
-from mnemotomy.methods.base import ENGRAM, OURS, SearchSpace
+from mnemotomy.methods.base import ENGRAM, OURS
 from mnemotomy.methods.language.closed_form import MomentsEdit
 from mnemotomy.methods.language.collecting import FORGET
 from mnemotomy.methods.registry import register
@@ -41,31 +40,19 @@ class Filtered(MomentsEdit):
         return erase(atlas, FORGET, self.strength, self.filter(share_of(atlas)))
 
 
-@register
-@dataclass(frozen=True)
+@register("engram-uniform", "Engram (ᾱ, uniform)", ENGRAM, grid={"strength": (0.4, 0.6, 0.8, 1.0, 1.5, 2.0, 3.0, 4.0)})
 class EngramUniform(Filtered):
     """``W − α W Σ⁺ (Σ⁺ + Σ⁻)†`` at every projection (Eq. 4, 7), α the same for all (Appendix E.3)."""
 
     strength: float = 0.6
 
-    name: ClassVar = "engram-uniform"
-    title: ClassVar = "Engram (ᾱ, uniform)"
-    paper: ClassVar = ENGRAM
-    search_space: ClassVar = SearchSpace({"strength": (0.4, 0.6, 0.8, 1.0, 1.5, 2.0, 3.0, 4.0)})
 
-
-@register
-@dataclass(frozen=True)
+@register("engram-weight-norm", "Engram (α̃, weight norm)", ENGRAM, grid={"strength": (1.0, 1.5, 2.0, 3.0, 4.0, 6.0)})
 class EngramWeightNorm(Filtered):
     """``EngramUniform`` with ``α = ‖W⁺‖/‖W‖`` per projection, rescaled to a maximum of 1 (Section 7, Appendix E.3).
 
     The paper's α̃ has no hyperparameter; ``strength`` multiplies it.
     """
-
-    name: ClassVar = "engram-weight-norm"
-    title: ClassVar = "Engram (α̃, weight norm)"
-    paper: ClassVar = ENGRAM
-    search_space: ClassVar = SearchSpace({"strength": (1.0, 1.5, 2.0, 3.0, 4.0, 6.0)})
 
     def edit(self, atlas: Atlas) -> Edit:
         return self.strength * erase(atlas, FORGET, "weight-norm")
@@ -82,8 +69,13 @@ def projector(excess: float, share: float) -> Hard:
     return Hard(share + excess * (1.0 - share))
 
 
-@register
-@dataclass(frozen=True)
+@register(
+    "engram-projector",
+    "Engram (projector)",
+    OURS,
+    grid={"excess": (0.02, 0.05, 0.1, 0.2), "strength": (0.5, 1.0)},
+    small={"excess": (0.05, 0.07, 0.1, 0.13), "strength": (0.5, 1.0)},
+)
 class EngramProjector(Filtered):
     """The projector on the directions with ``μ > τ``, ``τ = n⁺/N + excess · (1 − n⁺/N)``.
 
@@ -93,49 +85,34 @@ class EngramProjector(Filtered):
 
     excess: float = 0.1
 
-    name: ClassVar = "engram-projector"
-    title: ClassVar = "Engram (projector)"
-    paper: ClassVar = OURS
-    search_space: ClassVar = SearchSpace(
-        {"excess": (0.02, 0.05, 0.1, 0.2), "strength": (0.5, 1.0)},
-        small={"excess": (0.05, 0.07, 0.1, 0.13), "strength": (0.5, 1.0)},
-    )
-
     def filter(self, share: float) -> Filter:
         return projector(self.excess, share)
 
 
-@register
-@dataclass(frozen=True)
+@register(
+    "engram-steep",
+    "Engram (steep filter)",
+    OURS,
+    grid={"times": (1.5, 2.0, 3.0, 4.0), "strength": (0.5, 1.0)},
+    small={"times": (1.75, 2.0, 2.5, 3.0), "strength": (0.5, 1.0)},
+)
 class EngramSteep(Filtered):
     """``Steep``, the projector with a soft edge at ``τ = times · n⁺/N``."""
 
     times: float = 2.0
     exponent: float = 4.0
 
-    name: ClassVar = "engram-steep"
-    title: ClassVar = "Engram (steep filter)"
-    paper: ClassVar = OURS
-    search_space: ClassVar = SearchSpace(
-        {"times": (1.5, 2.0, 3.0, 4.0), "strength": (0.5, 1.0)},
-        small={"times": (1.75, 2.0, 2.5, 3.0), "strength": (0.5, 1.0)},
-    )
-
     def filter(self, share: float) -> Filter:
         return Steep(self.times, self.exponent)
 
 
-@register
-@dataclass(frozen=True)
+@register(
+    "engram-filtered", "Engram (filtered)", OURS, grid={"by": ("power", "excess", "balanced"), "strength": (1.0, 2.0)}
+)
 class EngramFiltered(Filtered):
     """Any filter of ``mnemotomy.engram.filters`` without parameters, by name."""
 
     by: str = "excess"
-
-    name: ClassVar = "engram-filtered"
-    title: ClassVar = "Engram (filtered)"
-    paper: ClassVar = OURS
-    search_space: ClassVar = SearchSpace({"by": ("power", "excess", "balanced"), "strength": (1.0, 2.0)})
 
     def filter(self, share: float) -> Filter:
         known = [name for name in FILTERS if name != "ridge"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import ClassVar, NamedTuple
+from dataclasses import replace
+from typing import NamedTuple
 
 from torch import nn
 
@@ -55,8 +55,13 @@ class _Judge(NamedTuple):
     retained: float
 
 
-@register
-@dataclass(frozen=True)
+@register(
+    "engram-automatic",
+    "Engram (automatic)",
+    OURS,
+    draws=True,
+    cost="1 forward pass of both sets, and about 20 of 200 examples",
+)
 class EngramAutomatic(ClosedForm):
     """The ``Steep`` filter with τ and α chosen without a test question, a paraphrase or a gold model.
 
@@ -82,12 +87,6 @@ class EngramAutomatic(ClosedForm):
     times: Sequence[float] = (1.5, 2.0, 2.5, 3.0)
     strengths: Sequence[float] = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
     held_out: int = 100
-
-    name: ClassVar = "engram-automatic"
-    title: ClassVar = "Engram (automatic)"
-    paper: ClassVar = OURS
-    draws: ClassVar = True
-    cost: ClassVar = "1 forward pass of both sets, and about 20 of 200 examples"
 
     def __post_init__(self) -> None:
         super().__post_init__()

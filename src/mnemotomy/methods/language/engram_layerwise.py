@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
-from typing import ClassVar
 
 from torch import nn
 
@@ -15,7 +13,7 @@ from mnemotomy.engram.cut import RelativeCut
 from mnemotomy.engram.edit import Edit
 from mnemotomy.engram.sites import sites_by_name
 from mnemotomy.engram.strength import erase
-from mnemotomy.methods.base import OURS, SearchSpace
+from mnemotomy.methods.base import OURS
 from mnemotomy.methods.language.closed_form import ClosedForm
 from mnemotomy.methods.language.collecting import FORGET, RETAIN
 from mnemotomy.methods.language.engram import projector, share_of
@@ -24,8 +22,14 @@ from mnemotomy.methods.language.propagation import Stream, forward_state, local_
 from mnemotomy.methods.registry import register
 
 
-@register
-@dataclass(frozen=True)
+@register(
+    "engram-layerwise",
+    "Engram (layer by layer)",
+    OURS,
+    cost="6 forward passes of both sets, without the output head",
+    grid={"strength": (0.4, 0.6, 0.8, 1.0, 1.5, 2.0)},
+    small={"strength": (0.6, 1.0, 2.0)},
+)
 class EngramLayerwise(ClosedForm):
     """Eq. 4 at one input after another, in the order of the forward pass, on freshly propagated activations.
 
@@ -45,14 +49,6 @@ class EngramLayerwise(ClosedForm):
     strength: float = 0.6
     excess: float | None = None
     together: bool = False
-
-    name: ClassVar = "engram-layerwise"
-    title: ClassVar = "Engram (layer by layer)"
-    paper: ClassVar = OURS
-    cost: ClassVar = "6 forward passes of both sets, without the output head"
-    search_space: ClassVar = SearchSpace(
-        {"strength": (0.4, 0.6, 0.8, 1.0, 1.5, 2.0)}, small={"strength": (0.6, 1.0, 2.0)}
-    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
-
-from mnemotomy.methods.base import SearchSpace
 from mnemotomy.methods.language.gradient import (
     ALPHAS,
     EPOCHS,
@@ -23,18 +19,16 @@ from mnemotomy.methods.language.problem import TextProblem
 from mnemotomy.methods.registry import register
 
 
-@register
-@dataclass(frozen=True)
+@register(
+    "gradient-ascent",
+    "GradAscent",
+    "Jang et al. 2023, Knowledge Unlearning for Mitigating Privacy Risks in Language Models",
+    cost="10 epochs of the forget set, forwards and backwards",
+    grid={"learning_rate": LEARNING_RATES, "epochs": EPOCHS},
+    small={"learning_rate": (3e-5, 1e-4), "epochs": (2,)},
+)
 class GradientAscent(GradientMethod):
     """``−L_NLL(X⁺)``; the retain set is never read."""
-
-    name: ClassVar = "gradient-ascent"
-    title: ClassVar = "GradAscent"
-    paper: ClassVar = "Jang et al. 2023, Knowledge Unlearning for Mitigating Privacy Risks in Language Models"
-    cost: ClassVar = "10 epochs of the forget set, forwards and backwards"
-    search_space: ClassVar = SearchSpace(
-        {"learning_rate": LEARNING_RATES, "epochs": EPOCHS}, small={"learning_rate": (3e-5, 1e-4), "epochs": (2,)}
-    )
 
     def objective(self, problem: TextProblem) -> Loss:
         return ascent(problem)
@@ -46,18 +40,15 @@ def ascent(problem: TextProblem) -> Loss:
     return over_tokens(forgotten(problem), lambda model, rows: -likelihood(model, rows))
 
 
-@register
-@dataclass(frozen=True)
+@register(
+    "grad-diff",
+    "GradDiff",
+    "Liu et al. 2022, Continual Learning and Private Unlearning",
+    grid={"learning_rate": LEARNING_RATES, "alpha": ALPHAS, "epochs": EPOCHS},
+    small={"learning_rate": GENTLE, "alpha": (1.0, 5.0), "epochs": (5,)},
+)
 class GradDiff(RetainingMethod):
     """``−γ L_NLL(X⁺) + α L_retain(X⁻)``."""
-
-    name: ClassVar = "grad-diff"
-    title: ClassVar = "GradDiff"
-    paper: ClassVar = "Liu et al. 2022, Continual Learning and Private Unlearning"
-    search_space: ClassVar = SearchSpace(
-        {"learning_rate": LEARNING_RATES, "alpha": ALPHAS, "epochs": EPOCHS},
-        small={"learning_rate": GENTLE, "alpha": (1.0, 5.0), "epochs": (5,)},
-    )
 
     def forgetting(self, problem: TextProblem) -> StepLoss:
         return ascent(problem)

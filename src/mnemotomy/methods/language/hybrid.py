@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import ClassVar
+from dataclasses import field
 
 from torch import nn
 
 from mnemotomy.core.errors import ConfigurationError
-from mnemotomy.methods.base import Family, SearchSpace
 from mnemotomy.methods.language.gradient import GradientMethod
 from mnemotomy.methods.language.npo import NPO
 from mnemotomy.methods.language.problem import LanguageMethod, TextProblem
@@ -17,8 +15,16 @@ from mnemotomy.methods.language.two_sided import TwoSided
 from mnemotomy.methods.registry import method_named, register
 
 
-@register
-@dataclass(frozen=True)
+@register(
+    "hybrid",
+    "Closed form, then NPO",
+    "ours, on Kwon et al. 2026 and Zhang et al. 2024",
+    family="hybrid",
+    draws=True,
+    cost="the closed form, and 1 epoch of both sets, forwards and backwards",
+    grid={"then": tuple(NPO(learning_rate=rate, epochs=1) for rate in (1e-5, 2e-5, 5e-5))},
+    small={"start": (TwoSided(),), "then": tuple(NPO(learning_rate=rate, epochs=1) for rate in (3e-5, 1e-4))},
+)
 class Hybrid(LanguageMethod):
     """``then``, trained from the result of ``start``; its reference is the model before the edit.
 
@@ -32,17 +38,6 @@ class Hybrid(LanguageMethod):
 
     start: LanguageMethod | str = "two-sided"
     then: GradientMethod = field(default_factory=lambda: NPO(epochs=1))
-
-    name: ClassVar = "hybrid"
-    title: ClassVar = "Closed form, then NPO"
-    paper: ClassVar = "ours, on Kwon et al. 2026 and Zhang et al. 2024"
-    family: ClassVar[Family] = "hybrid"
-    draws: ClassVar = True
-    cost: ClassVar = "the closed form, and 1 epoch of both sets, forwards and backwards"
-    search_space: ClassVar = SearchSpace(
-        {"then": tuple(NPO(learning_rate=rate, epochs=1) for rate in (1e-5, 2e-5, 5e-5))},
-        small={"start": (TwoSided(),), "then": tuple(NPO(learning_rate=rate, epochs=1) for rate in (3e-5, 1e-4))},
-    )
 
     def __post_init__(self) -> None:
         if not isinstance(self.then, GradientMethod):

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import ClassVar
 
 from mnemotomy.core.errors import DataError
-from mnemotomy.methods.base import SearchSpace
 from mnemotomy.methods.language.gradient import (
     ALPHAS,
     EPOCHS,
@@ -27,6 +26,7 @@ from mnemotomy.methods.language.problem import TextProblem, answered
 from mnemotomy.methods.registry import register
 from mnemotomy.text.encoding import Encoded
 
+_TOFU = "Maini et al. 2024, TOFU: A Task of Fictitious Unlearning for LLMs"
 OURS = Path(__file__).with_name("idontknow.txt")
 """Our own wordings; TOFU's ``idontknow.jsonl`` is not JSON either but has one answer per line."""
 
@@ -73,39 +73,29 @@ class Refusing(RetainingMethod):
 
     refusals: str | None = None
 
-    paper: ClassVar = "Maini et al. 2024, TOFU: A Task of Fictitious Unlearning for LLMs"
     needs: ClassVar = ("questions",)
 
     def material(self) -> Sequence[str]:
         return () if self.refusals is None else read_refusals(self.refusals)
 
 
-@register
-@dataclass(frozen=True)
+@register(
+    "idk-nll",
+    "IdkNLL",
+    _TOFU,
+    grid={"learning_rate": LEARNING_RATES, "alpha": ALPHAS, "epochs": EPOCHS},
+    small={"learning_rate": STRONG, "alpha": (1.0,), "epochs": (3,)},
+)
 class IdkNLL(Refusing):
     """``γ L_NLL(refusals of X⁺) + α L_retain``; a refusal is drawn anew each time a question is seen."""
-
-    name: ClassVar = "idk-nll"
-    title: ClassVar = "IdkNLL"
-    search_space: ClassVar = SearchSpace(
-        {"learning_rate": LEARNING_RATES, "alpha": ALPHAS, "epochs": EPOCHS},
-        small={"learning_rate": STRONG, "alpha": (1.0,), "epochs": (3,)},
-    )
 
     def forgetting(self, problem: TextProblem) -> StepLoss:
         return over_tokens(refused(problem, self.refusals), nll(problem))
 
 
-@register
-@dataclass(frozen=True)
+@register("idk-dpo", "IdkDPO", _TOFU, small={"learning_rate": STRONG, "alpha": (1.0,), "epochs": (3,)})
 class IdkDPO(Refusing, Preference):
     """`Preference` for refusals, drawn anew each time a question is seen."""
-
-    name: ClassVar = "idk-dpo"
-    title: ClassVar = "IdkDPO"
-    search_space: ClassVar = SearchSpace(
-        Preference.search_space.paper, small={"learning_rate": STRONG, "alpha": (1.0,), "epochs": (3,)}
-    )
 
     def preferred(self, problem: TextProblem) -> Rows:
         return refused(problem, self.refusals)

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
-
 from torch import Tensor, nn
 
-from mnemotomy.methods.base import SearchSpace
 from mnemotomy.methods.language.gradient import (
     EPOCHS,
     LEARNING_RATES,
@@ -24,19 +20,14 @@ from mnemotomy.methods.language.problem import TextProblem, sequences
 from mnemotomy.methods.registry import register
 
 
-@register
-@dataclass(frozen=True)
+@register(
+    "npo",
+    "NPO",
+    "Zhang et al. 2024, Negative Preference Optimization: From Catastrophic Collapse to Effective Unlearning",
+    small={"learning_rate": STRONG, "alpha": (1.0,), "epochs": (5, 10)},
+)
 class NPO(Tempered):
     """``−γ 2/β · E log σ(−β log π(y) / π_ref(y)) + α L_retain`` (Zhang et al. 2024, Eq. 3)."""
-
-    name: ClassVar = "npo"
-    title: ClassVar = "NPO"
-    paper: ClassVar = (
-        "Zhang et al. 2024, Negative Preference Optimization: From Catastrophic Collapse to Effective Unlearning"
-    )
-    search_space: ClassVar = SearchSpace(
-        Tempered.search_space.paper, small={"learning_rate": STRONG, "alpha": (1.0,), "epochs": (5, 10)}
-    )
 
     def forgetting(self, problem: TextProblem) -> StepLoss:
         rows = sequences(problem, problem.forget)
@@ -49,27 +40,25 @@ class NPO(Tempered):
         return over_examples(loss)
 
 
-@register
-@dataclass(frozen=True)
+@register(
+    "simnpo",
+    "SimNPO",
+    "Fan et al. 2025, Simplicity Prevails: Rethinking Negative Preference Optimization for LLM Unlearning",
+    grid={
+        "learning_rate": LEARNING_RATES,
+        "beta": (3.5, 4.5),
+        "delta": (0.0, 1.0),
+        "gamma": (0.125, 0.25),
+        "epochs": EPOCHS,
+    },
+    small={"learning_rate": (3e-4, *STRONG), "delta": (0.0, 1.0), "epochs": (5,)},
+)
 class SimNPO(Tempered):
     """``−γ 2/β · E log σ(β (−log π(y) / |y| − δ)) + α L_retain`` (Fan et al. 2025, Eq. 4)."""
 
     beta: float = 4.5
     delta: float = 0.0
     gamma: float = 0.125
-
-    name: ClassVar = "simnpo"
-    title: ClassVar = "SimNPO"
-    paper: ClassVar = (
-        "Fan et al. 2025, Simplicity Prevails: Rethinking Negative Preference Optimization for LLM Unlearning"
-    )
-    search_space: ClassVar = SearchSpace(
-        {
-            "learning_rate": LEARNING_RATES, "beta": (3.5, 4.5), "delta": (0.0, 1.0), "gamma": (0.125, 0.25),
-            "epochs": EPOCHS,
-        },
-        small={"learning_rate": (3e-4, *STRONG), "delta": (0.0, 1.0), "epochs": (5,)},
-    )  # fmt: skip
 
     def forgetting(self, problem: TextProblem) -> StepLoss:
         rows = forgotten(problem)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +13,6 @@ from mnemotomy.core.modules import device_of, observing
 from mnemotomy.data.fact import PromptFormat
 from mnemotomy.metabolism.probe import Layer, hidden_size, hidden_states, resolve_layer
 from mnemotomy.metabolism.terms import NegativeCrossEntropy, Reversal, Sigmoid, kl_divergence
-from mnemotomy.methods.base import SearchSpace
 from mnemotomy.methods.language.gradient import (
     EPOCHS,
     GENTLE,
@@ -34,8 +32,15 @@ from mnemotomy.text.encoding import IGNORED, Encoded
 from mnemotomy.training.adapter import unwrapped
 
 
-@register
-@dataclass(frozen=True)
+@register(
+    "rlcp",
+    "RLCP",
+    "Fang & Sun 2026, Decoupling Logic from Facts via Regenerative Unlearning",
+    needs=("questions",),
+    cost="10 epochs of the forget set twice and of the retain set, forwards and backwards",
+    grid={"learning_rate": LEARNING_RATES, "suppression": (0.25, 0.5), "epochs": EPOCHS},
+    small={"learning_rate": GENTLE, "epochs": (2,)},
+)
 class RLCPUnlearning(GradientMethod):
     """``L = λ_RAG L_RAG + λ_adv L_P + L_L + λ_KL L_KL`` (Fang & Sun 2026, Algorithm 1) for questions with long answers.
 
@@ -63,16 +68,6 @@ class RLCPUnlearning(GradientMethod):
     layer: Layer = 20 / 24
     kl_on: Literal["retain", "asked"] = "retain"
     probe_learning_rate: float = 1e-3
-
-    name: ClassVar = "rlcp"
-    title: ClassVar = "RLCP"
-    paper: ClassVar = "Fang & Sun 2026, Decoupling Logic from Facts via Regenerative Unlearning"
-    needs: ClassVar = ("questions",)
-    cost: ClassVar = "10 epochs of the forget set twice and of the retain set, forwards and backwards"
-    search_space: ClassVar = SearchSpace(
-        {"learning_rate": LEARNING_RATES, "suppression": (0.25, 0.5), "epochs": EPOCHS},
-        small={"learning_rate": GENTLE, "epochs": (2,)},
-    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +12,6 @@ from torch import Tensor, nn
 from mnemotomy.core.errors import ConfigurationError, ModelError
 from mnemotomy.core.modules import blocks_by_name, device_of, keeping_flags, observing
 from mnemotomy.metabolism.probe import Layer, hidden_size, hidden_states, resolve_layer
-from mnemotomy.methods.base import SearchSpace
 from mnemotomy.methods.language.gradient import (
     EPOCHS,
     LEARNING_RATES,
@@ -37,8 +35,19 @@ BLOCKS = 3
 """Number of blocks that Li et al. train: the one whose output is steered, and the two before it."""
 
 
-@register
-@dataclass(frozen=True)
+@register(
+    "rmu",
+    "RMU",
+    "Li et al. 2024, The WMDP Benchmark: Measuring and Reducing Malicious Use With Unlearning",
+    retain_losses=("NLL", "KL", "states"),
+    grid={
+        "learning_rate": LEARNING_RATES,
+        "layer": (0.375, 0.6875, 1.0),
+        "steering": (1.0, 10.0, 100.0),
+        "epochs": EPOCHS,
+    },
+    small={"learning_rate": STRONG, "steering": (1.0, 10.0), "epochs": (3,)},
+)
 class RMU(RetainingMethod):
     """``γ E‖h − c u‖² / d + α E‖h − h_ref‖² / d`` at one layer, over the answers' tokens (Li et al. 2024, Eq. 1 to 3).
 
@@ -58,18 +67,6 @@ class RMU(RetainingMethod):
     steering: float = 10.0
     trains: Literal["down", "all"] = "down"
     retain_loss: Literal["NLL", "KL", "states"] = "states"
-
-    retain_losses: ClassVar = ("NLL", "KL", "states")
-    name: ClassVar = "rmu"
-    title: ClassVar = "RMU"
-    paper: ClassVar = "Li et al. 2024, The WMDP Benchmark: Measuring and Reducing Malicious Use With Unlearning"
-    search_space: ClassVar = SearchSpace(
-        {
-            "learning_rate": LEARNING_RATES, "layer": (0.375, 0.6875, 1.0), "steering": (1.0, 10.0, 100.0),
-            "epochs": EPOCHS,
-        },
-        small={"learning_rate": STRONG, "steering": (1.0, 10.0), "epochs": (3,)},
-    )  # fmt: skip
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, field
-from typing import ClassVar
+from dataclasses import field
 
 from torch import nn
 
@@ -13,7 +12,6 @@ from mnemotomy.core.fingerprints import fingerprint
 from mnemotomy.engram.deltas import Dense, Term
 from mnemotomy.engram.edit import Edit
 from mnemotomy.engram.sites import sites_by_name
-from mnemotomy.methods.base import Family, SearchSpace
 from mnemotomy.methods.language.collecting import Collecting
 from mnemotomy.methods.language.delta import pretrained_of
 from mnemotomy.methods.language.gradient import forgotten, nll, over_tokens
@@ -25,8 +23,17 @@ PAPER_STRENGTHS = (0.5, 1.0, 2.0, 5.0, 20.0)
 """Appendix E.5 of arXiv 2606.14997."""
 
 
-@register
-@dataclass(frozen=True)
+@register(
+    "task-arithmetic",
+    "Task Arithmetic",
+    "Ilharco et al. 2023, Editing Models with Task Arithmetic",
+    family="closed form",
+    draws=True,
+    cost="5 epochs of the forget set, forwards and backwards",
+    needs=("pretrained",),
+    grid={"strength": PAPER_STRENGTHS},
+    small={"strength": PAPER_STRENGTHS, "training": (Descent(learning_rate=1e-3, epochs=5),)},
+)
 class TaskArithmetic(LanguageMethod):
     """``W − α (W_ft on forget − W_pretrained)`` at every projection (Appendix E.5).
 
@@ -40,18 +47,6 @@ class TaskArithmetic(LanguageMethod):
     strength: float = 1.0
     training: Descent = field(default_factory=lambda: Descent(learning_rate=1e-5, epochs=5))
     projections: Collecting = field(default_factory=Collecting)
-
-    name: ClassVar = "task-arithmetic"
-    title: ClassVar = "Task Arithmetic"
-    paper: ClassVar = "Ilharco et al. 2023, Editing Models with Task Arithmetic"
-    family: ClassVar[Family] = "closed form"
-    draws: ClassVar = True
-    cost: ClassVar = "5 epochs of the forget set, forwards and backwards"
-    needs: ClassVar = ("pretrained",)
-    search_space: ClassVar = SearchSpace(
-        {"strength": PAPER_STRENGTHS},
-        small={"strength": PAPER_STRENGTHS, "training": (Descent(learning_rate=1e-3, epochs=5),)},
-    )
 
     def __post_init__(self) -> None:
         if not self.strength > 0.0:

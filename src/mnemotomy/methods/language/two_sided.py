@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, cast
+from typing import Any, Literal, cast
 
 from torch import nn
 
@@ -16,7 +15,7 @@ from mnemotomy.curvature.kronecker import check_damping
 from mnemotomy.curvature.weight_gradients import Matrices
 from mnemotomy.engram.sites import Selector, select_sites
 from mnemotomy.engram.sites.base import WeightAndBias
-from mnemotomy.methods.base import OURS, SearchSpace
+from mnemotomy.methods.base import OURS
 from mnemotomy.methods.language.collecting import some
 from mnemotomy.methods.language.curvature import Curvature, Labels, linear
 from mnemotomy.methods.language.forgetting import WeightedForgetLoss, loss_gradient
@@ -29,8 +28,15 @@ TOLERANCE, WAYPOINT_TOLERANCE = 0.02, 0.1
 """How close to its aim the last step and the steps before it must come, as a share of the level."""
 
 
-@register
-@dataclass(frozen=True)
+@register(
+    "two-sided",
+    "Two-sided",
+    OURS,
+    family="closed form",
+    draws=True,
+    cost="forwards and backwards: part of the retain set and the forget set, once per step",
+    grid={"damping": (0.002, 0.01, 0.05)},
+)
 class TwoSided(LanguageMethod):
     """``ΔW = η · G⁻¹ ∇L_forget A⁻¹``: a few natural-gradient steps in the metric of the retain set.
 
@@ -83,14 +89,6 @@ class TwoSided(LanguageMethod):
     repairing: int = 200
     search: int = 20
     evaluations: int = 6
-
-    name: ClassVar = "two-sided"
-    title: ClassVar = "Two-sided"
-    paper: ClassVar = OURS
-    family: ClassVar = "closed form"
-    draws: ClassVar = True
-    cost: ClassVar = "forwards and backwards: part of the retain set and the forget set, once per step"
-    search_space: ClassVar = SearchSpace({"damping": (0.002, 0.01, 0.05)})
 
     def __post_init__(self) -> None:
         check_damping(self.damping)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from dataclasses import field
+from typing import Literal
 
 from mnemotomy.core.errors import ConfigurationError
 from mnemotomy.engram.atlas import Atlas
 from mnemotomy.engram.edit import Edit
 from mnemotomy.engram.filters import Ridge
 from mnemotomy.engram.strength import erase
-from mnemotomy.methods.base import SearchSpace
 from mnemotomy.methods.language.closed_form import MomentsEdit
 from mnemotomy.methods.language.collecting import FORGET
 from mnemotomy.methods.registry import register
@@ -19,8 +18,9 @@ PAPER_DAMPINGS = (0.0, 0.01, 0.05, 0.1, 0.3, 0.5, 1.0)
 """Appendix E.5 of arXiv 2606.14997."""
 
 
-@register
-@dataclass(frozen=True)
+@register(
+    "uce", "UCE", "Gandikota et al. 2024, Unified Concept Editing in Diffusion Models", grid={"damping": PAPER_DAMPINGS}
+)
 class UCE(MomentsEdit):
     """``W − α W Σ⁺ (Σ⁺ + Σ⁻ + λI)⁻¹`` (Eq. 31): no direction is cut, all are damped.
 
@@ -36,11 +36,6 @@ class UCE(MomentsEdit):
     unit: Literal["sum", "mean"] = "sum"
     strength: float = 1.0
     cut: float = field(default=0.0, kw_only=True)
-
-    name: ClassVar = "uce"
-    title: ClassVar = "UCE"
-    paper: ClassVar = "Gandikota et al. 2024, Unified Concept Editing in Diffusion Models"
-    search_space: ClassVar = SearchSpace({"damping": PAPER_DAMPINGS})
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar
 
 from torch import Tensor, nn
 
 from mnemotomy.core.errors import ConfigurationError
-from mnemotomy.methods.base import SearchSpace
 from mnemotomy.methods.language.gradient import (
     ALPHAS,
     EPOCHS,
@@ -27,8 +24,13 @@ from mnemotomy.methods.registry import register
 from mnemotomy.text.encoding import Encoded
 
 
-@register
-@dataclass(frozen=True)
+@register(
+    "undial",
+    "UNDIAL",
+    "Dong et al. 2025, UNDIAL: Self-Distillation with Adjusted Logits for Robust Unlearning",
+    grid={"learning_rate": (1e-5, 1e-4, 3e-4), "beta": (3.0, 10.0, 30.0), "alpha": ALPHAS, "epochs": EPOCHS},
+    small={"learning_rate": STRONG, "beta": (3.0, 10.0), "alpha": (1.0,), "epochs": (3,)},
+)
 class UNDIAL(RetainingMethod):
     """``γ CE(softmax(logits_ref − β · onehot(y)), π) + α L_retain`` (Dong et al. 2025, Eq. 4).
 
@@ -39,14 +41,6 @@ class UNDIAL(RetainingMethod):
     learning_rate: float = 1e-4
     alpha: float = 0.0
     beta: float = 10.0
-
-    name: ClassVar = "undial"
-    title: ClassVar = "UNDIAL"
-    paper: ClassVar = "Dong et al. 2025, UNDIAL: Self-Distillation with Adjusted Logits for Robust Unlearning"
-    search_space: ClassVar = SearchSpace(
-        {"learning_rate": (1e-5, 1e-4, 3e-4), "beta": (3.0, 10.0, 30.0), "alpha": ALPHAS, "epochs": EPOCHS},
-        small={"learning_rate": STRONG, "beta": (3.0, 10.0), "alpha": (1.0,), "epochs": (3,)},
-    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
