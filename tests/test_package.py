@@ -96,6 +96,12 @@ def test_an_installed_wheel_runs_outside_of_the_checkout(tmp_path: Path) -> None
     assert (work / "audit" / "audit.html").is_file()
 
 
+def test_hints_work_before_the_package_is_published() -> None:
+    for path in (ROOT / "src").rglob("*.py"):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            assert not re.search(r"pip install ['\"]?mnemotomy", line), f"{path}: {line}"
+
+
 def test_links_of_the_package_are_complete() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert all(link.startswith("https://") for link in project["urls"].values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 import random
 from typing import Any
@@ -26,6 +27,7 @@ from mnemotomy.audit.choosing import MultipleChoice
 from mnemotomy.audit.damage import Fluency, Neighbours, Retained
 from mnemotomy.audit.wording import Asked, with_synonyms
 from mnemotomy.audit.writing import tokens_of
+from mnemotomy.core.errors import ConfigurationError
 from mnemotomy.text.probes import Probe
 from mnemotomy.text.template import Template
 
@@ -135,3 +137,17 @@ def test_the_package_and_the_function_share_a_name():
 
 def test_without_a_judge_there_is_no_fluency():
     assert Fluency().lacks(case(KYOTO)) == "there is no model to judge the texts"
+
+
+def test_tasks_of_lm_eval_are_checked_before_the_audit(monkeypatch: pytest.MonkeyPatch):
+    with pytest.raises(ConfigurationError, match="name them with --tasks"):
+        mt.AuditOptions(parts=["tasks"]).chosen()
+    with monkeypatch.context() as absent:
+        absent.setattr(importlib.util, "find_spec", lambda name, package=None: None)
+        with pytest.raises(ConfigurationError, match="arc_easy: tasks need lm-eval; get it with: pip install lm-eval"):
+            mt.AuditOptions(tasks=["arc_easy"]).chosen()
+    pytest.importorskip("lm_eval")
+    with pytest.raises(ConfigurationError, match="lm-eval has no task 'arc_eesy'"):
+        mt.AuditOptions(tasks=["arc_easy", "arc_eesy"]).chosen()
+    *_, tasks = mt.AuditOptions(tasks=["arc_easy"]).chosen()
+    assert tasks.tasks == ("arc_easy",)

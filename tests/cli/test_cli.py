@@ -170,6 +170,21 @@ def test_trace_takes_a_name_for_a_name(invoke: Invoke) -> None:
         assert f"{name}: ‖W⁺‖/‖W‖" in result.stdout
 
 
+def test_a_trace_needs_no_pandas(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    result = invoke("trace", "ready.safetensors", "llama", "--csv", "t.csv", "--png", "t.png", "--json", "t.json")
+    assert result.exit_code == 0
+    atlas = mt.Atlas(mt.load_model("llama"), mt.Moments.load("ready.safetensors"))
+    with pytest.raises(mt.MnemotomyError, match="tables need pandas: pip install pandas"):
+        atlas.trace()
+
+
+def test_outputs_of_a_trace_are_checked_before_anything_is_read(invoke: Invoke) -> None:
+    fails(invoke("trace", "none.safetensors", "llama", "--png", "t.foo"), "cannot write a figure as .foo")
+    Path("folder.csv").mkdir()
+    fails(invoke("trace", "none.safetensors", "llama", "--csv", "folder.csv"), "folder.csv is a folder")
+
+
 def test_trace_as_json_prints_nothing_else(invoke: Invoke) -> None:
     options = ["--concept", "reference", "--cut", "float-eps", "--filter", "hard=0.2"]
     rows = json.loads(invoke("trace", "ready.safetensors", "llama", "--json", "-", *options).stdout)

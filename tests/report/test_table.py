@@ -48,8 +48,7 @@ def test_the_best_and_the_second_best_in_markdown():
     assert table.markdown() == "| method | a |\n|---|---:|\n| x | **1** |\n| y | <u>2</u> |\n| z | 3 |"
 
 
-def test_a_frame_as_csv():
-    frame = pd.DataFrame(
-        {"site": ["a,b", "c"], "layer": pd.array([1, None], dtype="Int64"), "share": [0.1 + 0.2, 1e-9]}
-    )
-    assert Table.of_frame(frame).csv() == frame.to_csv(index=False)
+def test_rows_as_csv():
+    rows = [{"site": "a,b", "layer": 1, "share": 0.1 + 0.2}, {"site": "c", "layer": None, "share": 1e-9}]
+    frame = pd.DataFrame(rows).astype({"layer": "Int64"})
+    assert Table.of_rows(rows).csv() == frame.to_csv(index=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import itertools
 import math
@@ -16,6 +17,7 @@ from mnemotomy.audit.attack import Attack, percent, register
 from mnemotomy.audit.base import Case, Finding, Part, Reading, Role, example
 from mnemotomy.audit.judging import said, subject_of, telling, words_of
 from mnemotomy.audit.writing import SHOWN, greedy_answers
+from mnemotomy.core.errors import ConfigurationError
 from mnemotomy.core.models import quiet_transformers
 from mnemotomy.observe.fluency import losses_under
 from mnemotomy.text.probes import Probe
@@ -182,10 +184,18 @@ class Tasks(Damage):
     tasks: tuple[str, ...] = ()
     limit: int = 200
 
-    def lacks(self, case: Case) -> str | None:
-        return (
-            None if importlib.util.find_spec("lm_eval") else "lm-eval is not installed: pip install 'mnemotomy[eval]'"
-        )
+    def check(self) -> None:
+        """Refuse, before hours of other attacks, what this one would fail on.
+
+        Raises:
+            ConfigurationError: no task is named, one is unknown, or lm-eval is not installed.
+        """
+        if not self.tasks:
+            raise ConfigurationError("tasks of lm-eval are run by name; name them with --tasks, as in --tasks arc_easy")
+        if importlib.util.find_spec("lm_eval") is None:
+            raise ConfigurationError(f"{', '.join(self.tasks)}: tasks need lm-eval; get it with: pip install lm-eval")
+        if unknown := [task for task in self.tasks if task not in _known_tasks()]:
+            raise ConfigurationError(f"lm-eval has no task {unknown[0]!r}; 'lm_eval ls tasks' lists them")
 
     def read(self, model: nn.Module, case: Case) -> Reading:
         import lm_eval
@@ -205,6 +215,14 @@ class Tasks(Damage):
         named = ", ".join(f"{name} {percent(after[name])} ({percent(before[name])} before)" for name in after)
         harm = max((before[name] - after[name] for name in after), default=0.0) > HARM
         return replace(finding, harm=harm, sentence=f"{self.title}: {named}.")
+
+
+@functools.cache
+def _known_tasks() -> frozenset[str]:
+    """The tasks of lm-eval; listing them takes seconds."""
+    from lm_eval.tasks import TaskManager
+
+    return frozenset(TaskManager().all_tasks)
 
 
 def _score(row: Mapping[str, Any]) -> float:

@@ -59,7 +59,7 @@ class AuditOptions:
         """The attacks.
 
         Raises:
-            ConfigurationError: a part is unknown.
+            ConfigurationError: a part or a task is unknown, or tasks are given without lm-eval.
         """
         registry = attacks()
         for part in self.parts:
@@ -68,9 +68,13 @@ class AuditOptions:
         named = [
             kind()
             for name, kind in registry.items()
-            if name in self.parts or (kind.part in self.parts and kind.default)
+            if (name in self.parts or (kind.part in self.parts and kind.default)) and kind is not Tasks
         ]
-        return [*named, *([Tasks(tuple(self.tasks))] if self.tasks else [])]
+        if not self.tasks and "tasks" not in self.parts:
+            return named
+        tasks = Tasks(tuple(self.tasks))
+        tasks.check()
+        return [*named, tasks]
 
 
 def audit(

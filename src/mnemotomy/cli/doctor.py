@@ -12,7 +12,7 @@ import typer
 from mnemotomy.cli.extras import EXTRAS
 from mnemotomy.cli.outcome import FAILED, emit_json, json_option, one_line_errors, say
 
-_CALCULATING = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "pandas", "jaxtyping", "xxhash")
+_CALCULATING = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "jaxtyping", "xxhash")
 _INTERFACE = ("pydantic", "regex", "ruamel.yaml", "jinja2", "rich", "typer")
 REQUIRED = (*_CALCULATING, *_INTERFACE, *(one.package for one in EXTRAS if one.name is None))
 

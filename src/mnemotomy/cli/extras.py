@@ -28,6 +28,7 @@ EXTRAS = (
     Extra("optuna", "optuna", None, "the search of 'mnemotomy forget'"),
     Extra("scipy", "scipy", None, "confidence intervals"),
     Extra("qdrant-client", "qdrant_client", "dense", "dense retrieval of facts"),
+    Extra("pandas", "pandas", "tables", "tables in Python: Atlas.trace and mt.criteria"),
     Extra("datasets", "datasets", "vision", "benchmarks and images from a folder or the hub"),
     Extra("pillow", "PIL", "vision", "reading and drawing images"),
     Extra("rouge-score", "rouge_score", None, "ROUGE of TOFU's evaluation"),

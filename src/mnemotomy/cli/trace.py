@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,8 +12,6 @@ from mnemotomy.cli.outcome import console, emit_json, json_option, one_line_erro
 from mnemotomy.core.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from mnemotomy.report.table import Table
 
 
@@ -47,15 +44,20 @@ def trace(
     Example:
       mnemotomy trace moments.safetensors Qwen/Qwen3-0.6B --csv trace.csv --png trace.png
     """
-    from mnemotomy.core.files import check_no_input, write_text
+    from mnemotomy.core.files import check_file, check_no_input, write_text
     from mnemotomy.core.models import load_model, locate_model, quiet_transformers
     from mnemotomy.engram.atlas import Atlas
     from mnemotomy.engram.cut import CUT
     from mnemotomy.engram.filters import FILTER
     from mnemotomy.engram.moments import Moments
+    from mnemotomy.report.figures import form_of, trace_heatmap
     from mnemotomy.report.table import Table
     from mnemotomy.text.records import REFERENCE
 
+    if csv is not None:
+        check_file(csv)
+    if png is not None:
+        form_of(png)
     outputs = [str(one) for one in (csv, png, json_) if one is not None]
     for written in outputs:
         check_no_input(written, [moments, locate_model(model)])
@@ -66,29 +68,28 @@ def trace(
     with quiet_transformers():
         network = load_model(locate_model(model), dtype=loaded.origin.model_dtype)
     atlas = Atlas(network, loaded, chosen_cut)
-    table = atlas.trace(concept or [name for name in atlas.concepts if name != REFERENCE], chosen_filter, progress=True)
+    names = concept or [name for name in atlas.concepts if name != REFERENCE]
+    rows = atlas.trace_rows(names, chosen_filter, progress=True)
     if csv is not None:
-        write_text(csv, Table.of_frame(table).csv())
+        write_text(csv, Table.of_rows(rows).csv())
     if png is not None:
-        from mnemotomy.report.figures import trace_heatmap
-
-        trace_heatmap(table, png)
+        trace_heatmap(rows, png)
     if json_ is not None:
-        emit_json(json.loads(table.to_json(orient="records")), json_)
+        emit_json(rows, json_)
     if json_ != "-":
         out = console()
-        for name, rows in table.groupby("concept", sort=False):
-            _grid(str(name), rows).print(out)
+        for name in names:
+            _grid(name, [row for row in rows if row["concept"] == name]).print(out)
 
 
-def _grid(concept: str, rows: pd.DataFrame) -> Table:
+def _grid(concept: str, rows: list[dict[str, Any]]) -> Table:
     """‖W⁺‖/‖W‖ by block (rows) and kind (columns), averaged where a block has several sites of one kind."""
+    from mnemotomy.report.figures import weight_norms
     from mnemotomy.report.table import Table
 
-    means = rows.assign(layer=rows["layer"].fillna(-1)).groupby(["layer", "kind"], sort=False)["weight_norm"].mean()
-    kinds = list(dict.fromkeys(map(str, rows["kind"])))
+    layers, kinds, norms = weight_norms(rows)
     lines = []
-    for layer in sorted(set(means.index.get_level_values("layer"))):
-        cells = (f"{means[layer, kind]:.3f}" if (layer, kind) in means.index else "" for kind in kinds)
-        lines.append(["-" if layer < 0 else str(layer), *cells])
+    for layer in sorted(layers, key=lambda layer: -1 if layer is None else layer):
+        cells = (f"{norms[layer, kind]:.3f}" if (layer, kind) in norms else "" for kind in kinds)
+        lines.append(["-" if layer is None else str(layer), *cells])
     return Table(["block", *kinds], lines, f"{concept}: ‖W⁺‖/‖W‖")

@@ -58,7 +58,7 @@ def digits_demo(config: DigitsConfig) -> dict[str, Any]:
         "after_paper": erasure_matrix(model, engrams, 1.0, test).tolist(),
         "strength": strength,
         "subsets": subsets(model, engrams, strength, test),
-        "trace": atlas.trace().to_dict("records"),
+        "trace": atlas.trace_rows(),
     }
 
 

@@ -82,7 +82,7 @@ def language_demo(config: LanguageConfig, cache_dir: Path) -> dict[str, Any]:
             words = generate(model, tokenizer, prompts)
         for row, word in zip(found["generations"], words, strict=True):
             row[name] = word
-    found["trace"] = atlas.trace([config.country]).to_dict("records")
+    found["trace"] = atlas.trace_rows([config.country])
     return found
 
 

@@ -84,7 +84,7 @@ def real_demo(config: RealConfig, pretrained: Pretrained, cache_dir: Path) -> di
         options=mt.CollectOptions(progress=False),
     )
     atlas = mt.Atlas(model, moments)
-    trace: Any = atlas.trace([config.country]).to_dict("records")
+    trace: Any = atlas.trace_rows([config.country])
     prompts = examples(cities)
     found: dict[str, Any] = {
         "model": {"origin": pretrained.origin, "parameters": sum(one.numel() for one in model.parameters())},

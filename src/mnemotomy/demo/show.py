@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 from rich.console import Console
 
@@ -64,7 +63,7 @@ def write_report(results: dict[str, Any], out_dir: Path) -> None:
     groups = REAL_GROUPS if real else dict.fromkeys(GROUPS)
     shares = {name: {group: language[key][group] for group in groups} for key, name in STATES.items()}
     mt.figures.filter_bars(shares, out_dir / "language-erased.png")
-    mt.figures.trace_heatmap(pd.DataFrame(language["trace"]), out_dir / "language-trace.png")
+    mt.figures.trace_heatmap(language["trace"], out_dir / "language-trace.png")
     write_page(
         out_dir / "report.html",
         "Mnemotomy: memories erased from trained networks",

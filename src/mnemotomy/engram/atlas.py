@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from mnemotomy.core.errors import ConceptError
+from mnemotomy.core.frames import frame
 from mnemotomy.core.progress import shown
 from mnemotomy.engram.engram import Engram
 from mnemotomy.engram.filters import Filter, Soft
@@ -121,11 +122,16 @@ class Atlas(Operators):
         Columns: ``concept``, ``site``, ``layer`` (block), ``kind`` (projection), ``weight_norm`` (‖W⁺‖/‖W‖),
         ``effective_rank`` (of Σ⁺), ``degrees_of_freedom`` (tr P, directions counted by share), ``share`` (n⁺/N),
         ``rows`` (n⁺), ``rank`` (directions kept by the cut), ``width`` (d). With ``progress``, a bar on a terminal
-        counts the rows of the table.
+        counts the rows of the table. Needs the package ``pandas``; ``trace_rows`` does not.
         """
-        import pandas as pd
+        table = frame(self.trace_rows(concepts, filter, progress=progress))
+        return table.astype({"layer": "Int64", "rows": "int64", "rank": "int64", "width": "int64"})
 
-        records = []
+    def trace_rows(
+        self, concepts: Sequence[str] | None = None, filter: Filter | None = None, *, progress: bool = False
+    ) -> list[dict[str, Any]]:
+        """The rows of ``trace``."""
+        records: list[dict[str, Any]] = []
         engrams = {name: self.engram(name, filter) for name in (concepts if concepts is not None else self.concepts)}
         for concept, engram in engrams.items():
             of_input: dict[tuple[str, bool], dict[str, float]] = {}
@@ -144,5 +150,4 @@ class Atlas(Operators):
                     }
                 head = {"concept": concept, "site": name, "layer": site.layer, "kind": site.kind, "weight_norm": ratio}
                 records.append({**head, **of_input[key]})
-        table = pd.DataFrame.from_records(records)
-        return table.astype({"layer": "Int64", "rows": "int64", "rank": "int64", "width": "int64"})
+        return records

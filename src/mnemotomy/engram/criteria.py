@@ -6,18 +6,21 @@ import copy
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-import pandas as pd
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from mnemotomy.core.frames import frame
 from mnemotomy.core.modules import tied_parameters, untie
 from mnemotomy.engram.atlas import Atlas
 from mnemotomy.engram.edit import Edit
 from mnemotomy.engram.filters import Filter
 from mnemotomy.engram.products import full_precision
 from mnemotomy.engram.sites import parameter_names, sites_by_name
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Score = Callable[[nn.Module], float]
 Model = TypeVar("Model", bound=nn.Module)
@@ -48,7 +51,7 @@ class Criteria:
 def criteria(atlas: Atlas, concept: str, filter: Filter | None = None) -> Criteria:
     """Specificity and reactivation of one concept's engram, and the errors of the intervened states of Table 1.
 
-    The moments suffice, without data: ``‖A X‖² = tr(A Σ Aᵀ)``.
+    The moments suffice, without data: ``‖A X‖² = tr(A Σ Aᵀ)``. Needs the package ``pandas``.
     """
     engram = atlas.engram(concept, filter)
     reference = [c for c in atlas.concepts if c not in engram.concepts]
@@ -75,7 +78,7 @@ def criteria(atlas: Atlas, concept: str, filter: Filter | None = None) -> Criter
                 "ablated_reference": leaked,
             }
         )
-    return Criteria(concept, pd.DataFrame.from_records(records))
+    return Criteria(concept, frame(records))
 
 
 def necessity(edit: Edit, model: nn.Module, score: Score) -> tuple[float, float]:

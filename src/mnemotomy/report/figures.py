@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mnemotomy.core.errors import DataError, MnemotomyError
-from mnemotomy.core.files import output_file
+from mnemotomy.core.files import check_file, output_file
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -58,24 +58,35 @@ def subset_curves(subsets: Sequence[Mapping[str, Any]], path: str | Path) -> Non
     save(figure, path)
 
 
-def trace_heatmap(trace: pd.DataFrame, path: str | Path) -> None:
-    """‖W⁺‖/‖W‖ by block and kind of projection, one panel per concept (Fig. 9); experts are averaged."""
-    concepts = list(dict.fromkeys(trace["concept"]))
-    kinds = list(dict.fromkeys(trace["kind"]))
-    layers = sorted(trace["layer"].dropna().unique())
-    height = max(2.4, 0.42 * max(1, len(layers)) + 1.6)
+def weight_norms(rows: Iterable[Mapping[str, Any]]) -> tuple[list[int | None], list[str], dict[Any, float]]:
+    """The blocks and the kinds of projection in ``Atlas.trace_rows``, and ‖W⁺‖/‖W‖ averaged over each pair's sites."""
+    found: dict[Any, list[float]] = {}
+    for row in rows:
+        found.setdefault((row["layer"], row["kind"]), []).append(row["weight_norm"])
+    layers, kinds = (list(dict.fromkeys(names)) for names in zip(*found, strict=True))
+    return layers, kinds, {pair: sum(norms) / len(norms) for pair, norms in found.items()}
+
+
+def trace_heatmap(trace: Any, path: str | Path) -> None:
+    """‖W⁺‖/‖W‖ by block and kind of projection, one panel per concept (Fig. 9); experts are averaged.
+
+    Args:
+        trace: of ``Atlas.trace``, or its rows.
+        path: of the figure.
+    """
+    lines = trace if isinstance(trace, Sequence) else trace.astype(object).where(trace.notna(), None).to_dict("records")
+    concepts = list(dict.fromkeys(row["concept"] for row in lines))
+    layers, kinds, _ = weight_norms(lines)
+    height = max(2.4, 0.42 * max(1, len(layers) - (None in layers)) + 1.6)
     columns = min(len(concepts), 5)
     rows = -(-len(concepts) // columns)
     figure, axes = grid(rows, columns, width=max(3.2, 0.72 * len(kinds) + 1.6) * columns, height=height * rows)
-    largest = float(trace["weight_norm"].max()) or 1.0
+    largest = max((float(row["weight_norm"]) for row in lines), default=0.0) or 1.0
     for axis, concept in zip(axes, concepts, strict=False):
-        part = trace[trace["concept"] == concept]
-        table = part.assign(layer=part["layer"].astype("object").fillna("–")).pivot_table(
-            index="layer", columns="kind", values="weight_norm", aggfunc="mean", sort=False
-        )
-        table = table.reindex(columns=[kind for kind in kinds if kind in table.columns])
-        names = [str(name) for name in table.index]
-        _heatmap(axis, table.to_numpy(dtype=float), names, list(table.columns), "{:.2f}", (0, largest))
+        layers, kinds, norms = weight_norms(row for row in lines if row["concept"] == concept)
+        values = np.array([[norms.get((layer, kind), math.nan) for kind in kinds] for layer in layers])
+        names = ["–" if layer is None else str(layer) for layer in layers]
+        _heatmap(axis, values, names, kinds, "{:.2f}", (0, largest))
         axis.set(title=f"{concept}: ‖W⁺‖/‖W‖", ylabel="block")
     for axis in axes[len(concepts) :]:
         axis.set_axis_off()
@@ -138,16 +149,27 @@ def _heatmap(
             axis.text(j, i, number.format(value), ha="center", va="center", fontsize=8, color="white" if dark else INK)
 
 
-def save(figure: Figure, path: str | Path) -> None:
-    """Write the figure in the format of the path's suffix, all or nothing.
+def form_of(path: str | Path) -> str:
+    """The format of a figure, by the path's suffix.
 
     Raises:
-        DataError: matplotlib does not write this format.
+        DataError: matplotlib does not write this format, or the path is a folder.
+        MnemotomyError: matplotlib is not installed.
     """
-    form = Path(path).suffix.lstrip(".") or "png"
-    known = figure.canvas.get_supported_filetypes()
+    try:
+        from matplotlib.backend_bases import FigureCanvasBase
+    except ImportError as error:
+        raise MnemotomyError("figures need matplotlib: pip install matplotlib") from error
+    check_file(Path(path))
+    form, known = Path(path).suffix.lstrip(".") or "png", FigureCanvasBase.get_supported_filetypes()
     if form not in known:
         raise DataError(f"cannot write a figure as .{form}; choose one of {', '.join(sorted(known))}")
+    return form
+
+
+def save(figure: Figure, path: str | Path) -> None:
+    """Write the figure in the format of the path's suffix, all or nothing. Errors as for ``form_of``."""
+    form = form_of(path)
     spell(figure)
     with output_file(path) as temporary:
         figure.savefig(temporary, dpi=150, format=form)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -14,9 +14,6 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from mnemotomy.core.printable import csv_cell, markdown, printable
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 FRAME = 3
 """The width of a column besides its text: a rule and two blanks."""
@@ -51,10 +48,10 @@ class Table:
     caption: str = ""
 
     @classmethod
-    def of_frame(cls, frame: pd.DataFrame, caption: str = "") -> Table:
-        """The columns of a frame, with all digits; a missing value is empty."""
-        filled = frame.astype(object).where(frame.notna(), "")
-        return cls(list(map(str, frame.columns)), [list(map(str, row)) for row in filled.to_numpy().tolist()], caption)
+    def of_rows(cls, rows: Sequence[Mapping[str, Any]], caption: str = "") -> Table:
+        """Rows with the same keys, with all digits; None is empty."""
+        heads = list(rows[0]) if rows else []
+        return cls(heads, [["" if row[head] is None else str(row[head]) for head in heads] for row in rows], caption)
 
     def print(self, console: Console) -> None:
         """Print it, if it is too wide as several tables that all begin with the first column."""

@@ -45,7 +45,7 @@ def rouge(generated: Sequence[str], answers: Sequence[str], words: Words = "asci
         from rouge_score.rouge_scorer import RougeScorer  # type: ignore[import-untyped]
         from rouge_score.tokenizers import DefaultTokenizer  # type: ignore[import-untyped]
     except ImportError as error:
-        raise DataError("ROUGE needs rouge-score: pip install 'mnemotomy[tofu]'") from error
+        raise DataError("ROUGE needs rouge-score: pip install rouge-score") from error
     if len(generated) != len(answers):
         raise DataError(f"{len(generated)} written answers came with {len(answers)} true ones; give one for each")
     stemming = DefaultTokenizer(use_stemmer=True)
