@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from mnemotomy.forget.forgetting import ForgetOptions, forget
     from mnemotomy.metabolism.metabolize import Metabolized, metabolize
     from mnemotomy.metabolism.rlcp import RLCP, EngramStart, Training
+    from mnemotomy.observe.watch import ConceptWatch
     from mnemotomy.report import figures
     from mnemotomy.report.table import Table
     from mnemotomy.store.dense import DenseFactStore, mean_hidden_encoder
@@ -47,9 +48,9 @@ if TYPE_CHECKING:
     from mnemotomy.training.fit import fit
 
 __all__ = [
-    "RLCP", "Answer", "Atlas", "AuditOptions", "Balanced", "CollectOptions", "ConditionCut", "Criteria",
-    "DenseFactStore", "Edit", "EnergyCut", "Engram", "EngramStart", "Excess", "Fact", "FactStore", "FloatEpsCut",
-    "ForgetOptions", "Hard", "Imported", "LoRA", "Metabolized", "MnemotomyError", "Moments", "Power",
+    "RLCP", "Answer", "Atlas", "AuditOptions", "Balanced", "CollectOptions", "ConceptWatch", "ConditionCut",
+    "Criteria", "DenseFactStore", "Edit", "EnergyCut", "Engram", "EngramStart", "Excess", "Fact", "FactStore",
+    "FloatEpsCut", "ForgetOptions", "Hard", "Imported", "LoRA", "Metabolized", "MnemotomyError", "Moments", "Power",
     "PromptFormat", "RankCut", "Reader", "RelativeCut", "Ridge", "Soft", "Split", "Steep", "SurgeryWarning",
     "Table", "Template", "Training", "audit", "batches", "collect", "criteria", "erase", "figures", "fingerprint",
     "fit", "forget", "import_benchmark", "inject", "load_digits", "load_model", "load_tokenizer",
@@ -84,6 +85,7 @@ _HOMES = {
     "store.dense": ("DenseFactStore", "mean_hidden_encoder"),
     "core.version": ("versions",),
     "data.digits": ("Split", "load_digits"),
+    "observe.watch": ("ConceptWatch",),
     "report.table": ("Table",),
     "text.batches": ("batches",),
     "text.template": ("Template",),

@@ -59,3 +59,12 @@ def test_a_loss_that_is_not_finite_is_an_error():
     model = network()
     with pytest.raises(TrainingError, match=r"toy: the loss of step 0 is not finite, at learning rate 0\.1"):
         mt.fit(model, [[INPUTS * float("inf")]], error, torch.optim.SGD(model.parameters(), lr=0.1), name="toy")
+
+
+def test_each_update_can_be_followed():
+    model, seen = network(), []
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.05)
+    mt.fit(model, loader(), error, optimizer, epochs=2, progress=False, on_update=seen.append)
+    assert [record["step"] for record in seen] == list(range(12))
+    assert [record["epoch"] for record in seen] == [0] * 6 + [1] * 6
+    assert all(record["total"] > 0 and record["learning_rate"] == 0.05 for record in seen)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sized
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Mapping, Sized
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +26,7 @@ def fit(
     seed: int | None = None,
     name: str = "training",
     progress: bool = True,
+    on_update: Callable[[Mapping[str, Any]], None] = lambda _: None,
 ) -> nn.Module:
     """Train ``model`` in place, in training mode, and return it in evaluation mode.
 
@@ -40,11 +41,13 @@ def fit(
         seed: of torch's random state, which is restored afterwards; None leaves it alone.
         name: of the progress bar, and in errors.
         progress: show a bar on a terminal.
+        on_update: called after each update with its record: ``step``, ``epoch``, ``learning_rate`` and ``total``, the
+            loss.
 
     Raises:
         TrainingError: a loss, a gradient or a parameter is not finite, or the weights are in bfloat16 or float16.
     """
     updates = len(batches) if isinstance(batches, Sized) else None
-    run = Run(name, epochs, updates, seed, progress=progress)
+    run = Run(name, epochs, updates, seed, progress=progress, on_update=on_update)
     train(model, lambda *_: (Update([batch]) for batch in batches), loss, Optimiser(optimizer, schedule, clip), run)
     return model

@@ -71,6 +71,8 @@ class Run:
         log: a file of JSON Lines with a record of every update.
         progress: whether to show the bar.
         around: a context for forward and backward passes, such as the caller's autocast.
+        on_update: called after each update with its record: ``step``, ``epoch``, ``learning_rate``, ``total`` (the
+            loss) and its terms.
         growth: how many times as large the norm of all weights may become; None for any. Training that diverged may
             stay finite.
     """
@@ -86,6 +88,7 @@ class Run:
     progress: bool = True
     around: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext
     growth: float | None = None
+    on_update: Callable[[Mapping[str, Any]], None] = lambda _: None
 
 
 @dataclass(frozen=True)
@@ -195,6 +198,7 @@ class _Training(Generic[Part]):
                     record = self._update(epoch, update)
                     self.good = self.begun  # their loss is only now known to be finite
                     log.add(record)
+                    run.on_update(record)
                     last = update
                     advance(run.updates is not None, _note(record))
                 self._check_growth(epoch)
