@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
+import textwrap
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -38,22 +38,35 @@ def api() -> str:
 
 
 def command_line() -> str:
-    """The help of every command."""
+    """Every command with its arguments and options."""
     from typer.main import get_command
 
     from mnemotomy.cli import app
 
-    os.environ["COLUMNS"] = "100"
     return "# Command line\n" + "".join(_commands(get_command(app), ["mnemotomy"], None))
 
 
 def _commands(command: Any, words: list[str], parent: Any) -> list[str]:
     context = command.context_class(command, info_name=words[-1], parent=parent)
-    parts = [f"\n{'#' * min(len(words) + 1, 4)} {' '.join(words)}\n\n```text\n{command.get_help(context)}\n```\n"]
+    pieces = [re.sub(r"{(\w+)}", lambda found: found[1].upper(), one) for one in command.collect_usage_pieces(context)]
+    usage = " ".join([*words, *pieces])
+    parts = [f"\n{'#' * min(len(words) + 1, 4)} {' '.join(words)}\n", f"\n```text\n{usage}\n```\n"]
+    for paragraph in (command.help or "").split("\n\n"):
+        marked, _, example = paragraph.lstrip("\b\n").partition("Example:\n")
+        shown = f"```sh\n{textwrap.dedent(example)}\n```" if example else _text(marked)
+        parts.append(f"\n{shown}\n")
+    records = [one.get_help_record(context) for one in command.get_params(context)]
+    rows = [f"| `{name}` | {_text(what)} |\n" for name, what in filter(None, records)]
+    parts += ["\n| argument or option | |\n|---|---|\n", *rows]
     for name, sub in getattr(command, "commands", {}).items():
         if not sub.hidden and name not in ("bench",):  # a distribution of its own
             parts += _commands(sub, [*words, name], context)
     return parts
+
+
+def _text(text: str) -> str:
+    """One line that Markdown shows as it is."""
+    return re.sub(r"([\\`*_<>|\[\]])", r"\\\1", " ".join(text.split()))
 
 
 def recipe_schema() -> str:
