@@ -10,9 +10,11 @@ import json
 import mmap
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import xxhash
 
@@ -24,18 +26,22 @@ BLANK = f"xxh3-128:{'0' * 32}"
 CHECKSUMS = "checksums.json"
 """The file in a model folder with the hashes of the others."""
 
+_DIGITS = 32
 _SEAL = re.compile(rb"xxh3-128:([0-9a-f]{32})(?![0-9a-f])")
+_DAMAGED = "{} is damaged: it has changed since it was written; make it again"
 _SEALED_WITHIN = 1 << 16  # bytes; the seal is near the beginning of a file
+_SMALL = 1 << 20  # bytes; such files are checked before they are used, as a wrong size in a configuration costs memory
 
 
 def seal(path: Path) -> None:
     """Write a file's hash into the file, at the first ``BLANK``."""
-    found, place = _hash(path)
+    place = _place(path)
     if place is None:
         raise ValueError(f"{path} has no place for its hash")
     with path.open("r+b") as file:
+        found = _hash(file, place)
         file.seek(place)
-        file.write(found.encode())
+        file.write(found)
 
 
 def is_sealed(path: str | Path) -> bool:
@@ -44,13 +50,31 @@ def is_sealed(path: str | Path) -> bool:
     Raises:
         ArtifactError: the file has changed since it was written.
     """
-    found, place = _hash(Path(path))
+    place = _place(Path(path))
     if place is None:
         return False
     with Path(path).open("rb") as file:
         file.seek(place)
-        if file.read(32) != found.encode():
-            raise ArtifactError(f"{path} is damaged: it has changed since it was written; make it again")
+        if file.read(_DIGITS) != _hash(file, place):
+            raise ArtifactError(_DAMAGED.format(path))
+    return True
+
+
+def is_sealed_before(path: str | Path, start: int, update: Callable[[Callable[[Any], None]], object]) -> bool:
+    """``is_sealed`` for a file whose bytes from ``start`` on are in memory; ``update`` passes them to its argument.
+
+    Raises:
+        ArtifactError: the file has changed since it was written.
+    """
+    place = _place(Path(path))
+    if place is None:
+        return False
+    with Path(path).open("rb") as file:
+        head = file.read(start)
+    found = xxhash.xxh3_128(_blanked(head, place))
+    update(found.update)
+    if head[place : place + _DIGITS] != found.hexdigest().encode():
+        raise ArtifactError(_DAMAGED.format(path))
     return True
 
 
@@ -93,41 +117,77 @@ def write_checksums(folder: Path, names: Iterable[str]) -> None:
     write_sealed(folder / CHECKSUMS, {name: checksum(folder / name) for name in sorted(names)})
 
 
-def check_folder(folder: str | Path, concerned: Callable[[str], bool] = lambda name: True) -> bool:
+@contextmanager
+def checked_folder(folder: str | Path, concerned: Callable[[str], bool] = lambda name: True) -> Iterator[bool]:
     """Whether ``folder`` has checksums; each file that they list and that is ``concerned`` is checked.
 
+    Large files are checked while the block reads them.
+
     Raises:
-        ArtifactError: a file has changed since it was written, or is missing.
+        ArtifactError: a file has changed since it was written, or is missing, even if the block raises something else.
     """
     folder = Path(folder)
     if not (folder / CHECKSUMS).is_file():
-        return False
+        yield False
+        return
+    large = {}
     for name, expected in read_sealed(folder / CHECKSUMS).items():
         if not concerned(name):
             continue
         path = folder / name
         if not path.is_file():
             raise ArtifactError(f"{path} is missing, but {folder / CHECKSUMS} lists it; make the folder again")
-        if checksum(path) != expected:
-            raise ArtifactError(
-                f"{path} has changed since it was written; make the folder again, or remove its {CHECKSUMS} if "
-                "you changed it yourself"
-            )
-    return True
+        if os.path.getsize(path) > _SMALL:
+            large[path] = expected
+        else:
+            _check(path, expected)
+    with meanwhile(lambda: [_check(path, expected) for path, expected in large.items()]):
+        yield True
 
 
-def _hash(path: Path) -> tuple[str, int | None]:
-    """The hash of a file with its seal blanked, and the place of the seal; None if it has no seal."""
-    if not os.path.getsize(path):
-        return "", None
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        seal = _SEAL.search(content, 0, _SEALED_WITHIN)
-        if seal is None:
-            return "", None
-        start, stop = seal.span(1)
-        found = xxhash.xxh3_128()
-        found.update(content[:start])
-        found.update(b"0" * (stop - start))
-        with memoryview(content) as view, view[stop:] as rest:
-            found.update(rest)
-        return str(found.hexdigest()), start
+def check_folder(folder: str | Path, concerned: Callable[[str], bool] = lambda name: True) -> bool:
+    """What ``checked_folder`` gives, once all is checked."""
+    with checked_folder(folder, concerned) as sealed:
+        return sealed
+
+
+@contextmanager
+def meanwhile(check: Callable[[], object]) -> Iterator[None]:
+    """Run ``check`` on a second thread during the block; hashing leaves Python free. Its error replaces the block's."""
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        checking = thread.submit(check)
+        try:
+            yield
+        finally:
+            checking.result()
+
+
+def _check(path: Path, expected: str) -> None:
+    if checksum(path) != expected:
+        raise ArtifactError(
+            f"{path} has changed since it was written; make the folder again, or remove its {CHECKSUMS} if "
+            "you changed it yourself"
+        )
+
+
+def _place(path: Path) -> int | None:
+    """The place of a file's own hash, if it has one."""
+    with path.open("rb") as file:
+        found = _SEAL.search(file.read(_SEALED_WITHIN))
+    return None if found is None else found.start(1)
+
+
+def _hash(file: BinaryIO, place: int) -> bytes:
+    """The hash of a file with its own hash, at ``place``, blanked."""
+    with (
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,  # read() would copy everything
+        memoryview(content) as view,
+        view[place + _DIGITS :] as rest,
+    ):
+        found = xxhash.xxh3_128(_blanked(content[: place + _DIGITS], place))
+        found.update(rest)
+        return str(found.hexdigest()).encode()
+
+
+def _blanked(head: bytes, place: int) -> bytes:
+    return head[:place] + b"0" * _DIGITS + head[place + _DIGITS :]

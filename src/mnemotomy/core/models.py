@@ -6,6 +6,7 @@ import contextlib
 import logging
 import warnings
 from collections.abc import Iterator
+from contextlib import nullcontext
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, cast
@@ -17,7 +18,7 @@ from mnemotomy.core.adapters import CONFIGURATION, WEIGHTS, base_name, is_adapte
 from mnemotomy.core.errors import ModelError
 from mnemotomy.core.files import check_input, check_replaceable, replacing_folder
 from mnemotomy.core.gguf import check_gguf, gguf_config, gguf_tokenizer, is_gguf
-from mnemotomy.core.integrity import CHECKSUMS, check_folder, write_checksums
+from mnemotomy.core.integrity import CHECKSUMS, check_folder, checked_folder, write_checksums
 from mnemotomy.core.keys import file_digest
 from mnemotomy.core.loading import check_depth, load_whole
 
@@ -89,34 +90,38 @@ def load_model(
     torch_dtype = DTYPES.get(dtype) if isinstance(dtype, str) else dtype
     if torch_dtype is None:
         raise ModelError(f"unknown dtype {dtype!r}; choose one of {', '.join(DTYPES)}")
-    sealed = not verify or check_folder(name, lambda file: not _is_of_tokenizer(file))
-    if not sealed and (Path(name) / "mnemotomy.json").is_file():
-        warnings.warn(
-            f"{name} was written by an older version, or has lost its {CHECKSUMS}; damage would go unnoticed",
-            stacklevel=2,
-        )
-    _check_files(name)
-    if is_adapter(name):
-        base = base_of(name)
-        model = load_model(base, dtype=torch_dtype, device=device, verify=verify, trust_remote_code=trust_remote_code)
-        warnings.warn(f"{name} is an adapter; it was merged into its base {base}", stacklevel=2)
-        return merged(model, name)
+    with checked_folder(name, lambda file: not _is_of_tokenizer(file)) if verify else nullcontext(True) as sealed:
+        if not sealed and (Path(name) / "mnemotomy.json").is_file():
+            warnings.warn(
+                f"{name} was written by an older version, or has lost its {CHECKSUMS}; damage would go unnoticed",
+                stacklevel=2,
+            )
+        _check_files(name)
+        if is_adapter(name):
+            base = base_of(name)
+            model = load_model(
+                base, dtype=torch_dtype, device=device, verify=verify, trust_remote_code=trust_remote_code
+            )
+            warnings.warn(f"{name} is an adapter; it was merged into its base {base}", stacklevel=2)
+            return merged(model, name)
+        return _loaded(str(name), torch_dtype, trust_remote_code or _TRUSTED.get()).to(device)
+
+
+def _loaded(name: str, dtype: torch.dtype, trusted: bool) -> nn.Module:
     if is_gguf(name):
         check_gguf(name)
     if Path(name).is_dir() and not (Path(name) / "config.json").is_file():
-        raise ModelError(f"cannot load a model from {str(name)!r}: it has no config.json, so it is not a model folder")
-    trusted = trust_remote_code or _TRUSTED.get()
+        raise ModelError(f"cannot load a model from {name!r}: it has no config.json, so it is not a model folder")
     try:
         config = load_config(name, trusted)
         check_depth(config.to_dict())
-        found = load_whole(config, str(name), torch_dtype, trusted)
+        model, fault = load_whole(config, name, dtype, trusted)
     except Exception as error:  # transformers raises whatever a wrong value in a configuration leads to
         why = "its weights do not fit its config.json" if "mismatched" in str(error) else _why(error)
-        raise ModelError(f"cannot load a model from {str(name)!r}: {why}") from error
-    model, fault = found
+        raise ModelError(f"cannot load a model from {name!r}: {why}") from error
     if fault is not None:
-        raise ModelError(f"{str(name)!r} {fault}")
-    return model.to(device)
+        raise ModelError(f"{name!r} {fault}")
+    return model
 
 
 def load_config(name: str | Path, trusted: bool = False) -> Any:
@@ -163,7 +168,9 @@ def _check_files(name: str | Path) -> None:
 
 
 def _is_of_tokenizer(file: str) -> bool:
-    return file not in ("config.json", "generation_config.json") and not file.startswith(("model", "pytorch_model"))
+    return file not in ("config.json", "generation_config.json") and not file.startswith(
+        ("model", "pytorch_model", "adapter_")
+    )
 
 
 def load_tokenizer(name: str | Path, *, verify: bool = True, trust_remote_code: bool = False) -> Any:

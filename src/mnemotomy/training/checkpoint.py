@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 
 from mnemotomy.core.errors import ArtifactError, TrainingError
 from mnemotomy.core.files import replacing_folder
-from mnemotomy.core.integrity import check_folder, write_checksums
+from mnemotomy.core.integrity import checked_folder, write_checksums
 from mnemotomy.core.modules import device_of
 from mnemotomy.core.printable import one_line
 
@@ -97,12 +98,13 @@ class State:
         progress = progress_of(folder)
         if not progress.epochs:
             return progress
-        if checkpoints.verify:
-            _verify(folder, lambda name: name != STATE)
-        try:
-            self._restore(folder)
-        except Exception as error:  # one without checksums may contain anything
-            raise TrainingError(f"{folder} is damaged ({one_line(error)[:200]}); delete it to start again") from error
+        with _verified(folder, lambda name: name != STATE) if checkpoints.verify else nullcontext():
+            try:
+                self._restore(folder)
+            except Exception as error:  # one without checksums may contain anything
+                raise TrainingError(
+                    f"{folder} is damaged ({one_line(error)[:200]}); delete it to start again"
+                ) from error
         return progress
 
     def _restore(self, folder: Path) -> None:
@@ -178,7 +180,8 @@ def remove_checkpoint(folder: Path) -> None:
 
 def _state(folder: Path) -> dict[str, Any]:
     path = folder / STATE
-    sealed = _verify(folder, lambda name: name == STATE)
+    with _verified(folder, lambda name: name == STATE) as sealed:
+        pass
     if not path.is_file():
         return {}
     try:
@@ -196,8 +199,10 @@ def _state(folder: Path) -> dict[str, Any]:
     return state
 
 
-def _verify(folder: Path, concerned: Callable[[str], bool]) -> bool:
+@contextmanager
+def _verified(folder: Path, concerned: Callable[[str], bool]) -> Iterator[bool]:
     try:
-        return check_folder(folder, concerned)
+        with checked_folder(folder, concerned) as sealed:
+            yield sealed
     except ArtifactError as error:
         raise TrainingError(f"{error}; delete {folder} to start again") from error
