@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import sqlite3
 import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from invented_places import places
@@ -18,7 +20,7 @@ from mnemotomy.core.errors import DataError, StoreError
 from mnemotomy.data import fact_file
 from mnemotomy.data.fact import Fact
 from mnemotomy.data.fact_file import read_facts
-from mnemotomy.store import schema
+from mnemotomy.store import schema, seal
 from mnemotomy.store.fact_store import FactStore
 from mnemotomy.store.schema import VERSION
 
@@ -78,7 +80,7 @@ def _newer(path: Path) -> None:
         (lambda path: path.write_text("short"), "is not a fact store; give another path"),
         (lambda path: _database(path, "CREATE TABLE t (x)"), "another program's database"),
         (lambda path: _database(path, "PRAGMA user_version = 3", "VACUUM"), "another program's database"),
-        (_newer, "version 2, newer than this mnemotomy's 1; upgrade"),
+        (_newer, "version 3, newer than this mnemotomy's 2; upgrade"),
     ],
 )
 def test_other_files_are_refused_and_kept(tmp_path: Path, make: Callable[[Path], None], message: str) -> None:
@@ -161,6 +163,73 @@ def test_a_damaged_row_is_reported(tmp_path: Path) -> None:
         change(store, "DELETE FROM facts")
         with pytest.raises(StoreError, match="is damaged"):
             store.search("Kyoto")
+
+
+def _everything(path: Path) -> tuple[Any, ...]:
+    with FactStore(path, create=False) as store:
+        found = [(one.fact, one.score) for word in ("Kyoto", "Italy") for one in store.search(word)]
+        return list(store), len(store), store.last_id(), store.note("threshold"), found, store.get("Rome")
+
+
+@pytest.mark.parametrize("tries", [60, pytest.param(1500, marks=pytest.mark.slow)])
+def test_a_flipped_byte_and_a_lost_end_are_refused_or_change_nothing(tmp_path: Path, tries: int) -> None:
+    path = tmp_path / "facts.db"
+    with FactStore(path) as store:
+        store.add([KYOTO, PARIS, ROME, *places(200)])
+        store.delete("Paris")
+        store.set_note("threshold", {"relevance": 0.5})
+    content, before, draw, refused = path.read_bytes(), _everything(path), random.Random(0), 0
+    for number in range(tries + tries // 4):
+        place = draw.randrange(1, len(content))
+        damaged = bytearray(content)
+        damaged[place] ^= draw.choice([1, 4, 32, 255])
+        path.write_bytes(damaged if number < tries else content[:place])
+        try:
+            assert _everything(path) == before
+        except StoreError:
+            refused += 1
+        for left in tmp_path.glob("facts.db-*"):
+            left.unlink()
+    assert refused > 0.99 * (tries + tries // 4)  # the rest are SQLite's counters of transactions
+    path.write_bytes(content)
+    assert _everything(path) == before
+
+
+def test_a_damaged_store_is_exported_as_it_is(tmp_path: Path) -> None:
+    with FactStore(tmp_path / "facts.db") as store:
+        store.add([KYOTO, ROME])
+        change(store, "UPDATE facts SET answer = 'Spain' WHERE subject = 'Rome'")
+    with pytest.raises(StoreError, match=r"is damaged, or was changed by another program.*--no-verify"):
+        FactStore(store.path)
+    with FactStore(store.path, verify=False) as opened:
+        assert opened.export_file(tmp_path / "facts.jsonl") == 2
+        with pytest.raises(StoreError, match="cannot be written"):
+            opened.delete("Rome")
+
+
+def test_a_store_without_a_hash_gets_one_with_the_next_change(tmp_path: Path) -> None:
+    with FactStore(tmp_path / "facts.db") as store:
+        store.add([KYOTO])
+        change(store, "DELETE FROM notes")
+        change(store, "PRAGMA user_version = 1")
+    with pytest.warns(UserWarning, match="without a hash of its content"):
+        old = FactStore(store.path)
+    with old:
+        assert old.get("Kyoto") == [KYOTO]
+        old.add([ROME])
+    assert len(_everything(store.path)[0]) == 2
+    change(old, "DELETE FROM notes")
+    with pytest.raises(StoreError, match="is damaged"):
+        FactStore(store.path)
+
+
+def test_a_very_large_store_has_no_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(seal, "MOST", 10_000)
+    with FactStore(tmp_path / "facts.db") as store:
+        store.add([KYOTO])
+    change(store, "UPDATE facts SET answer = 'Spain'")
+    with FactStore(store.path) as opened:
+        assert opened.get("Kyoto")[0].answer == "Spain"
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,11 @@ def import_(
 
 @facts.command()
 @one_line_errors()
-def export(store: Store, file: Annotated[Path, typer.Argument(help="The JSON Lines file to write.")]) -> None:
+def export(
+    store: Store,
+    file: Annotated[Path, typer.Argument(help="The JSON Lines file to write.")],
+    verify: Annotated[bool, typer.Option(help="Refuse a damaged store.")] = True,
+) -> None:
     """Write all facts to a JSON Lines file.
 
     \b
@@ -93,7 +97,7 @@ def export(store: Store, file: Annotated[Path, typer.Argument(help="The JSON Lin
     """
     from mnemotomy.store.fact_store import FactStore
 
-    with FactStore(store, create=False) as opened:
+    with FactStore(store, create=False, verify=verify) as opened:
         say(f"{file}: {_number(opened.export_file(file))}")
 
 

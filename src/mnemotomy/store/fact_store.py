@@ -48,15 +48,16 @@ class FactStore:
     Args:
         path: of the file.
         create: whether to make the file if there is none.
+        verify: check the content against its hash; without it, a damaged store can be read, but none be written.
 
     Raises:
         StoreError: from any method, if the file cannot be used; see ``schema.connect``.
     """
 
-    def __init__(self, path: str | Path, *, create: bool = True) -> None:
+    def __init__(self, path: str | Path, *, create: bool = True, verify: bool = True) -> None:
         self.path = Path(path)
         self._lock = threading.RLock()
-        self._connection = connect(path, create=create)
+        self._connection = connect(path, create=create, verify=verify)
         self._index = WordIndex(self._connection)
         self._splitter = Splitter()
 
