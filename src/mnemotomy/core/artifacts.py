@@ -117,7 +117,11 @@ def _is_sealed(path: str | Path, opened: Any) -> bool:
     parts = [tensor.view(torch.uint8) for tensor in tensors if len(tensor)]
 
     def update(found: Callable[[Any], None]) -> None:
-        with meanwhile(lambda: [found(part.numpy()) for part in parts]):
+        def hash_all() -> None:
+            for part in parts:
+                found(part.numpy())
+
+        with meanwhile(hash_all):
             for part in parts:
                 part[:: mmap.PAGESIZE].max()  # the first touch of a page, half of the work, from this thread
 

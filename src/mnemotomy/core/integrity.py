@@ -140,8 +140,8 @@ def checked_folder(folder: str | Path, concerned: Callable[[str], bool] = lambda
         if os.path.getsize(path) > _SMALL:
             large[path] = expected
         else:
-            _check(path, expected)
-    with meanwhile(lambda: [_check(path, expected) for path, expected in large.items()]):
+            _is_as_listed(path, expected)
+    with meanwhile(lambda: all(_is_as_listed(path, expected) for path, expected in large.items())):
         yield True
 
 
@@ -162,12 +162,13 @@ def meanwhile(check: Callable[[], object]) -> Iterator[None]:
             checking.result()
 
 
-def _check(path: Path, expected: str) -> None:
+def _is_as_listed(path: Path, expected: str) -> bool:
     if checksum(path) != expected:
         raise ArtifactError(
             f"{path} has changed since it was written; make the folder again, or remove its {CHECKSUMS} if "
             "you changed it yourself"
         )
+    return True
 
 
 def _place(path: Path) -> int | None:
