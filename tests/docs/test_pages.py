@@ -27,7 +27,7 @@ PAGES = [README, *TAUGHT]
 BLOCK = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 SLOW = {
     "README", "person", "subset", "class", "deletion", "large-models", "adapters", "ci", "where", "facts", "benchmarks",
-    "trainer",
+    "trainer", "open-unlearning",
 }  # fmt: skip
 QUICKER = {  # what a page leaves at its default, made small; the words of the command stay those of the page
     "forget": ["--trials", "1", "--no-two-sided", "--force"],

@@ -35,10 +35,12 @@ def evaluate(
     data: Annotated[str | None, typer.Option(help="A folder with TOFU's splits, or a hub id.")] = None,
     retain: Annotated[Path | None, typer.Option(help="Without --data: the retain set, as questions.")] = None,
     holdout: Annotated[Path | None, typer.Option(help="Without --data: questions that no model has seen.")] = None,
-    gold: Annotated[str | None, typer.Option(help="The gold model, which never saw the forget set.")] = None,
+    gold: Annotated[
+        str | None, typer.Option(help="The gold model, which never saw the forget set, or its TOFU_EVAL.json.")
+    ] = None,
     before: Annotated[
         str | None,
-        typer.Option("--before", "--full", help="The model before it forgot, to show beside it."),
+        typer.Option("--before", "--full", help="The model before it forgot, or its TOFU_EVAL.json."),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="A folder for TOFU_EVAL.json, TOFU_SUMMARY.json and all observations.")
@@ -64,19 +66,22 @@ def evaluate(
     """Compute the metrics of TOFU and OpenUnlearning, and say what each means.
 
     --before shows the model before it forgot beside it. --gold adds forget quality and the scores of the paper's
-    Table 6. A metric whose data are missing is left out, with a note on what it needs.
+    Table 6. Of both, an evaluation that was written earlier, here or by OpenUnlearning, does as well. A metric whose
+    data are missing is left out, with a note on what it needs.
 
     \b
     Example:
       mnemotomy evaluate full --data ../shared/data/tofu --forget forget10 --gold retain90 --json -
       mnemotomy evaluate unlearned --before full --gold retain90 --data locuslab/TOFU --forget forget10 --out evaluation
+      mnemotomy evaluate unlearned --gold saves/eval/tofu_Llama-3.2-1B-Instruct_retain90/TOFU_EVAL.json \\
+        --data locuslab/TOFU --forget forget10
       mnemotomy evaluate unlearned --before MODEL --forget forget.jsonl --retain retain.jsonl --holdout unseen.jsonl
     """
     import json
 
     from mnemotomy.core.fingerprints import check_same_tokenizer
     from mnemotomy.core.models import load_model, load_tokenizer, locate_model, quiet_transformers
-    from mnemotomy.evaluation.evaluating import Fluency, evaluation_of, left_out, write_evaluation
+    from mnemotomy.evaluation.evaluating import Fluency, earlier_evaluation, evaluation_of, left_out, write_evaluation
     from mnemotomy.metrics.tofu.aggregates import forget_quality
     from mnemotomy.metrics.tofu.evaluation import summary, values_of
     from mnemotomy.metrics.tofu.scores import scores
@@ -89,11 +94,13 @@ def evaluate(
         check_name(out)
     splits = _splits(data, forget, retain, holdout)
     judge = Fluency(*(None if one is None else locate_model(one) for one in (fluency, fluency_base)))
-    named = {
-        name: locate_model(one)
-        for name, one in (("model", model), ("before", before), ("gold", gold))
-        if one is not None
+    given = {name: one for name, one in (("model", model), ("before", before), ("gold", gold)) if one is not None}
+    read = {
+        name: earlier_evaluation(one, len(splits["forget"]))
+        for name, one in given.items()
+        if name != "model" and one.endswith(".json")
     }
+    named = {name: locate_model(one) for name, one in given.items() if name not in read}
     with quiet_transformers():
         tokenizer = load_tokenizer(named["model"])
         for other in list(named.values())[1:]:
@@ -111,7 +118,7 @@ def evaluate(
                 folder=out,
             )
             for name, folder in named.items()
-        }
+        } | read
     found, lacking = evaluations["model"], left_out(evaluations["model"], splits)
     row: dict[str, float] | None = None
     if gold is not None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mnemotomy.core.cells import Cells
-from mnemotomy.core.errors import ArtifactError
+from mnemotomy.core.errors import ArtifactError, DataError
 from mnemotomy.core.files import write_text
 from mnemotomy.core.fingerprints import fingerprint, tokenizer_digest
 from mnemotomy.core.keys import key
@@ -111,6 +111,23 @@ def evaluation_of(
         return fluency.rated(evaluate(observe_splits(observed, splits, asking, folder / OBSERVATIONS), words=words))
 
     return Cells(folder / EVALUATIONS, ".json", read_evaluation, _write).kept(name, run)
+
+
+def earlier_evaluation(path: str | Path, questions: int) -> Evaluation:
+    """A model's ``TOFU_EVAL.json``, ours or OpenUnlearning's, of a forget set with so many questions.
+
+    Raises:
+        ArtifactError: the file is missing or not an evaluation.
+        DataError: it is of another forget set.
+    """
+    found = read_evaluation(path)
+    for name in ("forget_truth_ratio", "forget_Q_A_Prob"):
+        rows = found.get(name, {}).get("value_by_index")
+        if rows is not None and len(rows) != questions:
+            raise DataError(
+                f"{path} is of {len(rows)} forgotten questions, but there are {questions} here; use one split"
+            )
+    return found
 
 
 def left_out(evaluation: Mapping[str, Any], splits: Splits) -> dict[str, str]:
