@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from mnemotomy.engram.moments import Moments
     from mnemotomy.engram.recalibrate import recalibrate_, recalibrated
     from mnemotomy.engram.strength import erase, inject
-    from mnemotomy.forget.forgetting import ForgetOptions, forget
+    from mnemotomy.forget.forgetting import forget
+    from mnemotomy.forget.options import ForgetOptions
     from mnemotomy.metabolism.metabolize import Metabolized, metabolize
     from mnemotomy.metabolism.rlcp import RLCP, EngramStart, Training
     from mnemotomy.observe.watch import ConceptWatch
@@ -59,7 +60,8 @@ __all__ = [
 ]  # fmt: skip
 
 _HOMES = {
-    "forget.forgetting": ("ForgetOptions", "forget"),
+    "forget.forgetting": ("forget",),
+    "forget.options": ("ForgetOptions",),
     "audit.run": ("AuditOptions", "audit"),
     "engram.atlas": ("Atlas",),
     "engram.collect": ("CollectOptions", "collect"),

@@ -21,7 +21,8 @@ import mnemotomy as mt
 from mnemotomy.cli import app
 from mnemotomy.cli.forget import forget as command
 from mnemotomy.core.errors import ConfigurationError
-from mnemotomy.forget import cost, forgetting
+from mnemotomy.forget import cost
+from mnemotomy.forget import found as findings
 from mnemotomy.forget.search import Search
 from mnemotomy.store.fact_store import FactStore
 
@@ -147,7 +148,7 @@ def test_the_record_as_json_alone_on_standard_output() -> None:
 @pytest.fixture
 def never_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever is left of what was known, it raises a concern."""
-    monkeypatch.setattr(forgetting, "NOTHING", -1.0)
+    monkeypatch.setattr(findings, "NOTHING", -1.0)
 
 
 @pytest.mark.usefixtures("folder", "never_enough")

@@ -14,7 +14,8 @@ from learned_cities import TEMPLATE, examples, known, trained
 import mnemotomy as mt
 from mnemotomy.core.errors import ConfigurationError, DataError
 from mnemotomy.forget.candidates import FIRST, Candidate
-from mnemotomy.forget.forgetting import Found, prepare
+from mnemotomy.forget.forgetting import prepare
+from mnemotomy.forget.found import Found
 from mnemotomy.forget.request import split
 from mnemotomy.recipe.forgotten import save_found
 from mnemotomy.text.records import TextExample

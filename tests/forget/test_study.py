@@ -17,7 +17,7 @@ from learned_cities import TEMPLATE, examples, trained
 import mnemotomy as mt
 from mnemotomy.core.errors import DataError
 from mnemotomy.core.locks import locked
-from mnemotomy.forget import forgetting
+from mnemotomy.forget import found
 from mnemotomy.forget.search import Search
 
 OPTIONS = mt.ForgetOptions(trials=2, template=TEMPLATE, two_sided=False, precision="no", progress=False)
@@ -35,7 +35,7 @@ def quiet() -> Iterator[None]:
         yield
 
 
-def search(options: mt.ForgetOptions, city: str = "Kyoto") -> forgetting.Found:
+def search(options: mt.ForgetOptions, city: str = "Kyoto") -> found.Found:
     model, tokenizer = trained()
     return mt.forget(model, tokenizer, examples([city]), examples(["Paris", "Rome"]), options)
 
@@ -86,7 +86,7 @@ def test_trials_of_something_else_are_not_used_and_that_is_said(
     with pytest.warns(UserWarning, match=r"study\.db has trials of an earlier search with another forget set; they"):
         search(options, "Rome")
     assert len(tries) == 4
-    monkeypatch.setattr(forgetting, "versions", lambda: {"mnemotomy": "9"})
+    monkeypatch.setattr(found, "versions", lambda: {"mnemotomy": "9"})
     with pytest.warns(UserWarning, match="with another forget set, another version"):
         search(options)
     assert len(tries) == 6

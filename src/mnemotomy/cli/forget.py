@@ -1,4 +1,4 @@
-"""``mnemotomy forget``: take something out of a language model in one command."""
+"""``mnemotomy forget``: take something out of a language model or an image classifier in one command."""
 
 from __future__ import annotations
 
@@ -29,6 +29,10 @@ def forget(
     model: Model,
     out: OutDir,
     forget: Annotated[list[Path] | None, typer.Option(metavar="FILE", help="What to forget; may be repeated.")] = None,
+    forget_label: Annotated[
+        list[str] | None,
+        typer.Option(metavar="CLASS", help="Forget a classifier's class, with its images in --retain."),
+    ] = None,
     retain: Annotated[
         list[Path] | None, typer.Option(metavar="FILE", help="What to keep; default: what the model itself writes.")
     ] = None,
@@ -45,7 +49,9 @@ def forget(
         As, typer.Option("--as", help="Save a model folder, an adapter of PEFT, or the edit alone.")
     ] = As.MODEL,
     rank: Annotated[int | None, typer.Option(min=1, help="Of an adapter; default: within 5 % of the edit.")] = None,
-    sites: Annotated[str, typer.Option(help="The projections to edit; see 'mnemotomy collect --help'.")] = "all-linear",
+    sites: Annotated[
+        str | None, typer.Option(help="The projections to edit; see 'mnemotomy collect --help'. Default: all-linear.")
+    ] = None,
     layers: Annotated[str | None, typer.Option(help="Only these blocks, as 0-3,7.")] = None,
     positions: Annotated[PositionsName, typer.Option(help="The tokens that enter the moments.")] = PositionsName.ALL,
     dtype: Annotated[str, typer.Option(help="Of the model in memory.")] = "float32",
@@ -61,29 +67,47 @@ def forget(
     trust_remote_code: TrustCode = False,
     json_: Annotated[str | None, json_option("the record")] = None,
 ) -> None:
-    """Make a language model forget something, by the best of many edits.
+    """Make a language model or an image classifier forget something, by the best of many edits.
 
     What to forget is a JSON Lines file with 'question' and 'answer', with 'text', or with 'messages'; a name that the
-    model is asked about; or facts of a store. Each candidate is tried on the model in place and undone. The trials are
-    kept beside OUT: after Ctrl-C, the same command goes on.
+    model is asked about; or facts of a store. For an image classifier, it is a folder of images by class, a parquet
+    file, or a class, and --retain has images of the others. Each candidate is tried on the model in place and undone.
+    The trials are kept beside OUT: after Ctrl-C, the same command goes on.
 
     \b
     Example:
       mnemotomy forget Qwen/Qwen3-0.6B forgotten --forget alice.jsonl
       mnemotomy forget Qwen/Qwen3-0.6B forgotten --forget alice.jsonl --retain colleagues.jsonl --as lora --yes
       mnemotomy forget Qwen/Qwen3-0.6B forgotten --about "Harry Potter"
+      mnemotomy forget google/vit-base-patch16-224 forgotten --forget-label tabby --retain photos
       mnemotomy audit Qwen/Qwen3-0.6B forgotten audit --forget alice.jsonl
     """
     from mnemotomy.cli.forget_session import Session, check_repository
+    from mnemotomy.cli.images import check_no_text_options, pictures_to_forget
     from mnemotomy.core.files import check_file, check_no_input, check_replaceable
+    from mnemotomy.core.image_models import is_image_classifier, load_image_processor
     from mnemotomy.core.models import load_model, load_tokenizer, locate_model, quiet_transformers, trusting_code
-    from mnemotomy.forget.cost import cost_of
-    from mnemotomy.forget.forgetting import FORGET, RETAIN, ForgetOptions
+    from mnemotomy.forget.cost import cost_of, cost_of_images
+    from mnemotomy.forget.found import FORGET, RETAIN
+    from mnemotomy.forget.options import ForgetOptions
     from mnemotomy.recipe.collecting import check_writable
     from mnemotomy.recipe.record import RECORDS, digests_of
     from mnemotomy.text.template import TemplateSettings, check_template
 
-    if sum(map(bool, (forget, about is not None, facts))) != 1:
+    folder, only = locate_model(model), blocks(layers)
+    chosen = None if sites is None else selector(sites)
+    images = is_image_classifier(folder)
+    if images:
+        given = {"--about": about, "--facts": facts, "--subject": subject, "--as lora": as_ is As.LORA or rank,
+                 "--system": system, "--date": date, "--tags": tags, "--plain": plain}  # fmt: skip
+        check_no_text_options(given, folder)
+        if bool(forget) == bool(forget_label):
+            raise DataError("say what to forget by one of --forget FOLDER and --forget-label CLASS")
+        if not retain:
+            raise DataError("a classifier needs --retain: images of its other classes, best of those most alike")
+    elif forget_label:
+        raise DataError(f"--forget-label is for image classifiers, and {folder} is not one; give --forget FILE")
+    elif sum(map(bool, (forget, about is not None, facts))) != 1:
         raise DataError("say what to forget by one of --forget FILE, --about NAME and --facts STORE")
     if subject and facts is None:
         raise DataError("--subject chooses among the facts of a store; give --facts STORE too")
@@ -91,7 +115,6 @@ def forget(
         raise ConfigurationError("--rank is that of an adapter; give --as lora too")
     if push is not None:
         check_repository(push)
-    folder, only, chosen = locate_model(model), blocks(layers), selector(sites)
     inputs = [*(forget or []), *(retain or []), *([facts] if facts else [])]
     if as_ is As.EDIT:
         check_file(out)
@@ -100,20 +123,28 @@ def forget(
         check_replaceable(out, RECORDS, [*inputs, folder], also=("adapter_config.json", "retain.jsonl"))
     check_writable(out)
     template = TemplateSettings(system, date, plain=plain or facts is not None).made
-    kept = _read(retain)
+    examples: Any
+    kept: Any = None if images else _read(retain)
     with quiet_transformers(), trusting_code(trust_remote_code):
-        loaded, tokenizer = load_model(folder, dtype=dtype, device=device), load_tokenizer(folder)
-    check_template(tokenizer, folder, tags, template)
-    examples = _what(forget, about, facts, subject, loaded, tokenizer, template)
+        loaded = load_model(folder, dtype=dtype, device=device)
+        tokenizer = load_image_processor(folder) if images else load_tokenizer(folder)
+    if images:
+        examples, kept = pictures_to_forget(loaded, forget, forget_label, retain or [])
+    else:
+        check_template(tokenizer, folder, tags, template)
+        examples = _what(forget, about, facts, subject, loaded, tokenizer, template)
     options = ForgetOptions(
         trials, chosen, only, positions.value, template, two_sided=two_sided, seed=seed, study=_study(out)
     )
-    cost = cost_of(
-        loaded, sum(len(tokenizer(t.content)["input_ids"]) for e in examples for t in e.turns), chosen, only, trials
-    )
+    if images:
+        cost = cost_of_images(loaded, tokenizer, examples, kept, chosen, only, trials)
+    else:
+        tokens = sum(len(tokenizer(turn.content)["input_ids"]) for one in examples for turn in one.turns)
+        cost = cost_of(loaded, tokens, "all-linear" if chosen is None else chosen, only, trials)
     say(f"{len(examples)} examples to forget; the search takes {cost}", err=True)
     cost.check()
-    asked = {"about": about} if about is not None else {"subjects": subject} if subject else {}
+    named = {"about": about, "subjects": subject, "labels": forget_label}
+    asked = {name: value for name, value in named.items() if value}
     files = {
         FORGET: digests_of(forget or []),
         "facts": digests_of([facts] if facts else []),

@@ -16,7 +16,9 @@ from mnemotomy.core.errors import ConfigurationError, MnemotomyError, ModelError
 if TYPE_CHECKING:
     from torch import nn
 
-    from mnemotomy.forget.forgetting import ForgetOptions, Found
+    from mnemotomy.data.images import Picture
+    from mnemotomy.forget.found import Found
+    from mnemotomy.forget.options import ForgetOptions
     from mnemotomy.forget.search import Tried
     from mnemotomy.recipe.forgotten import As
     from mnemotomy.text.records import TextExample
@@ -62,8 +64,8 @@ class Session:
     tokenizer: Any
     out: Path
     about: dict[str, Any]
-    examples: Sequence[TextExample]
-    kept: Sequence[TextExample] | None
+    examples: Sequence[TextExample] | Sequence[Picture]
+    kept: Sequence[TextExample] | Sequence[Picture] | None
     options: ForgetOptions
     as_: As
     rank: int | None
@@ -88,7 +90,7 @@ class Session:
         from mnemotomy.report.table import Table
 
         found = self.found
-        heads = ["", "candidate", "left of what was known", "kept answers' tokens", "KL, nats"]
+        heads = ["", "candidate", "left of what was known", found.request.words.hits.removeprefix("the "), "KL, nats"]
         rows = [["", "before", "100.0 %", _percent(found.before.hits), "0"]]
         rows += [
             [
@@ -103,6 +105,8 @@ class Session:
         ]
         Table(heads, rows, "Candidates that no other beats").print(console())
         say(f"chosen: {found.chosen.candidate}: {found.reason}")
+        for name, shares in found.details.items():
+            say(f"{name}: " + ", ".join(f"{one} {_percent(share)}" for one, share in shares.items()))
         for concern in found.concerns:
             say(f"warning: {concern}", err=True)
 
@@ -179,6 +183,9 @@ class Session:
     def _try(self) -> None:
         from mnemotomy.cli.chat import talk_beside
 
+        if self.found.details:
+            self.show()
+            return
         edited = self.found.edit.apply(self.model, check=False, tied="untie")
         talk_beside(self.model, edited, self.tokenizer, self.found.options.template)
 
@@ -191,6 +198,8 @@ class Session:
         from mnemotomy.core.models import load_model
         from mnemotomy.core.modules import device_of
 
+        if self.found.details:
+            raise ConfigurationError("only language models are audited from this menu")
         if not self._confirmed():
             return
         request, template = self.found.request, self.found.options.template

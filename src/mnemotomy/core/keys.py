@@ -37,6 +37,16 @@ def file_digest(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def path_digest(path: str | Path) -> str:
+    """SHA-256 of a file; of a folder, over the names and hashes of all files in it."""
+    path = Path(path)
+    if not path.is_dir():
+        return file_digest(path)
+    files = sorted(one for one in path.rglob("*") if one.is_file())
+    listed = [[one.relative_to(path).as_posix(), file_digest(one)] for one in files]
+    return hashlib.sha256(json.dumps(listed).encode()).hexdigest()
+
+
 def _plain(part: Any) -> Any:
     if is_dataclass(part) and not isinstance(part, type):
         return {type(part).__name__: asdict(part)}

@@ -6,6 +6,8 @@ import contextlib
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
+import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -76,6 +78,32 @@ def recalibrated(model: Model, batches: Iterable[Any], *, forward: Forward | Non
         yield recalibrate_(model, batches, forward=forward)
     finally:
         _restore(before)
+
+
+def absorbed(
+    model: nn.Module, batches: Iterable[Any], *, forward: Forward | None = None
+) -> dict[str, Float[Tensor, "channels 2"]]:
+    """What recalibration does in evaluation mode, as changes of scale and shift under the statistics as they are.
+
+    An edit can carry these: ``(x − m′) g / s′ + b = (x − m) g′ / s + b′`` with ``g′ = g s / s′`` and
+    ``b′ = b + (m − m′) g / s′``. Layers without scale and shift are left alone. Arguments as for ``recalibrate_``.
+    """
+    layers = {name: layer for name, layer in _layers(model).items() if layer.affine}
+    before = {name: (_of(layer.running_mean), _of(layer.running_var)) for name, layer in layers.items()}
+    found = {}
+    with recalibrated(model, batches, forward=forward), torch.no_grad():
+        for name, layer in layers.items():
+            (mean, variance), weight = before[name], layer.weight.double()
+            spread = (_of(layer.running_var) + layer.eps).sqrt()
+            scale = weight * ((variance + layer.eps).sqrt() / spread - 1.0)
+            found[name] = torch.stack([scale, (mean - _of(layer.running_mean)) * weight / spread], dim=1).float()
+    return found
+
+
+def _of(statistics: Tensor | None) -> Float[Tensor, " channels"]:
+    """A copy in float64."""
+    assert statistics is not None
+    return statistics.double().clone()
 
 
 def _layers(model: nn.Module) -> dict[str, _BatchNorm]:

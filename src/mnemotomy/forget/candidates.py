@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 from torch import nn
 
@@ -19,7 +20,7 @@ from mnemotomy.methods.language.two_sided import TwoSided
 if TYPE_CHECKING:
     from optuna.trial import Trial
 
-Form = Literal["projector", "steep", "paper", "weight-norm", "two-sided"]
+Form = Literal["projector", "steep", "paper", "weight-norm", "two-sided", "automatic"]
 Kinds = Literal["all", "attention", "mlp"]
 Blocks = Literal["all", "upper two thirds", "upper third"]
 
@@ -30,13 +31,15 @@ class Candidate:
 
     Attributes:
         form: the filter of μ: the projector on ``μ > threshold``, a steep one at ``threshold · n⁺/N``, the paper's μ,
-            the paper's with a strength by weight norm; or the two-sided edit, with ``threshold`` as its damping.
+            the paper's with a strength by weight norm; the two-sided edit, with ``threshold`` as its damping; or, for
+            classifiers, the filter and strengths that ``engram-automatic`` chooses.
         threshold: of the form; 0 where it has none.
         outputs: take only what also writes in the concept's directions.
         strength: α.
         kinds: which projections.
         blocks: of which blocks. Thirty blocks multiply what each takes from neighbours: on SmolLM2 the upper third
             alone forgets as fully as all, at a tenth of the KL.
+        head: α of a classifier's head, which counts to no block; None for the same.
     """
 
     form: Form = "projector"
@@ -45,13 +48,17 @@ class Candidate:
     strength: float = 1.0
     kinds: Kinds = "all"
     blocks: Blocks = "upper two thirds"
+    head: float | None = None
 
     def __str__(self) -> str:
+        if self.form == "automatic":
+            return "automatic"
         if self.form == "two-sided":
             return f"two-sided, damping {self.threshold:g}"
         at = {"projector": f" on μ > {self.threshold:g}", "steep": f" at {self.threshold:g} n⁺/N"}.get(self.form, "")
         name = {"paper": "the paper's μ", "weight-norm": "the paper's μ by weight norm"}.get(self.form, self.form)
         parts = [name + at, *(["with outputs"] if self.outputs else []), f"α = {self.strength:g}"]
+        parts += [] if self.head is None else [f"α = {self.head:g} at the head"]
         parts += [f"{self.kinds} only"] if self.kinds != "all" else []
         return ", ".join([*parts, f"{self.blocks} of the blocks" if self.blocks != "all" else "all blocks"])
 
@@ -60,9 +67,10 @@ class Candidate:
         found: dict[str, Any] = {"form": self.form}
         if self.form in THRESHOLDS:
             found[f"{self.form} threshold"] = self.threshold
-        if self.form != "two-sided":
-            found |= {"outputs": self.outputs, "strength": self.strength, "kinds": self.kinds, "blocks": self.blocks}
-        return found
+        if self.form in ("two-sided", "automatic"):
+            return found
+        found |= {"outputs": self.outputs, "strength": self.strength, "blocks": self.blocks}
+        return found | ({"kinds": self.kinds} if self.head is None else {"head": self.head})
 
     def filter(self) -> Filter:
         """The function of μ."""
@@ -79,7 +87,7 @@ THRESHOLDS: Mapping[str, tuple[float, float]] = {
     "steep": (1.5, 8.0),
     "two-sided": (0.002, 0.1),
 }
-"""The ranges of the search, by form."""
+"""The ranges of the search for language models, by form."""
 
 FIRST = (
     Candidate("paper", 0.0, strength=1.5, kinds="attention", blocks="upper third"),
@@ -102,77 +110,117 @@ TWO_SIDED = (Candidate("two-sided", 0.01), Candidate("two-sided", 0.05), Candida
 """Tried after them where there is time: minutes each on a large model."""
 
 
-def suggested(trial: Trial, two_sided: bool) -> Candidate:
-    """The candidate that Optuna proposes."""
-    forms = [form for form in get_args(Form) if two_sided or form != "two-sided"]
-    form = trial.suggest_categorical("form", forms)
-    threshold = 0.0
-    if form in THRESHOLDS:
-        low, high = THRESHOLDS[form]
-        threshold = round(trial.suggest_float(f"{form} threshold", low, high, log=form != "projector"), 3)
-    if form == "two-sided":
-        return Candidate(form, threshold)
-    return Candidate(
-        form,
-        threshold,
-        trial.suggest_categorical("outputs", [True, False]),
-        round(trial.suggest_float("strength", 0.4, 2.5), 2),
-        trial.suggest_categorical("kinds", list(get_args(Kinds))),
-        trial.suggest_categorical("blocks", list(get_args(Blocks))),
-    )
+class Workshop(ABC):
+    """What a search may try, and the edits of its candidates, from one decomposition.
+
+    Args:
+        factored: the forget set's engrams.
+
+    Attributes:
+        first: candidates to try before the search proposes any.
+    """
+
+    first: Sequence[Candidate]
+
+    def __init__(self, factored: FactoredConcept) -> None:
+        self.factored = factored
+
+    @abstractmethod
+    def suggested(self, trial: Trial) -> Candidate:
+        """The candidate that Optuna proposes."""
+
+    @abstractmethod
+    def edit(self, candidate: Candidate) -> Edit:
+        """The candidate's edit."""
+
+    def filtered(self, candidate: Candidate, strengths: Mapping[str, float]) -> Edit:
+        """The edit by a filter of μ at these sites, computed as it is applied."""
+        engram = self.factored.filtered(candidate.filter(), outputs=candidate.outputs)
+        by_site = engram.weight_norms() if candidate.form == "weight-norm" else dict.fromkeys(engram.sites(), 1.0)
+        return engram.times({site: -alpha * by_site[site] for site, alpha in strengths.items()})
 
 
-class Workshop:
-    """Makes the edits of candidates from one decomposition.
+class TextWorkshop(Workshop):
+    """The candidates for a language model.
 
     Args:
         factored: the forget set's engrams.
         problem: for the two-sided edit.
+        two_sided: whether to try it.
     """
 
-    def __init__(self, factored: FactoredConcept, problem: TextProblem) -> None:
-        self.factored, self.problem = factored, problem
+    def __init__(self, factored: FactoredConcept, problem: TextProblem, *, two_sided: bool) -> None:
+        super().__init__(factored)
+        self.problem, self.two_sided = problem, two_sided
+        self.first = (*FIRST[:4], *TWO_SIDED[:1], *FIRST[4:], *TWO_SIDED[1:]) if two_sided else FIRST
         self._dense: dict[float, Edit] = {}
 
+    def suggested(self, trial: Trial) -> Candidate:
+        form = suggested_form(trial, ("two-sided",) if self.two_sided else ())
+        threshold = suggested_threshold(trial, form, THRESHOLDS)
+        if form == "two-sided":
+            return Candidate(form, threshold)
+        return Candidate(
+            form,
+            threshold,
+            trial.suggest_categorical("outputs", [True, False]),
+            round(trial.suggest_float("strength", 0.4, 2.5), 2),
+            trial.suggest_categorical("kinds", list(get_args(Kinds))),
+            trial.suggest_categorical("blocks", list(get_args(Blocks))),
+        )
+
     def edit(self, candidate: Candidate) -> Edit:
-        """The candidate's edit, computed as it is applied."""
         if candidate.form == "two-sided":
             return self._two_sided(candidate.threshold)
-        engram = self.factored.filtered(candidate.filter(), outputs=candidate.outputs)
-        by_site = engram.weight_norms() if candidate.form == "weight-norm" else dict.fromkeys(engram.sites(), 1.0)
-        wanted, lowest = _KINDS[candidate.kinds], self._lowest(candidate.blocks)
-        return engram.times(
-            {
-                site: -candidate.strength * alpha
-                for site, alpha in by_site.items()
-                if wanted(site) and self._layer(site) >= lowest
-            }
-        )
+        wanted, count = _KINDS[candidate.kinds], 1 + max(map(self._layer, self.factored.sites))
+        lowest = first_of(count, candidate.blocks)
+        sites = [site for site in self.factored.factors if wanted(site) and self._layer(site) >= lowest]
+        return self.filtered(candidate, dict.fromkeys(sites, candidate.strength))
 
     def _layer(self, site: str) -> int:
         """The site's block; 0 for one outside of the blocks."""
         return self.factored.sites[site].layer or 0
 
-    def _lowest(self, blocks: Blocks) -> int:
-        """The first block to edit."""
-        count = 1 + max(map(self._layer, self.factored.sites))
-        return {"all": 0, "upper two thirds": count // 3, "upper third": 2 * count // 3}[blocks]
-
     def _two_sided(self, damping: float) -> Edit:
         if damping not in self._dense:
-            method = TwoSided(damping=damping)
-            edited = method(self.problem)
-            self._dense = {damping: difference(self.problem.model, edited, self.factored.engram.fingerprint, method)}
+            method, before = TwoSided(damping=damping), self.problem.model
+            edit = difference(
+                before,
+                method(self.problem),
+                method.linear_sites(before),
+                self.factored.engram.fingerprint,
+                {"method": method.name, "damping": damping},
+            )
+            self._dense = {damping: edit}
         return self._dense[damping]
 
 
-def difference(before: nn.Module, after: nn.Module, fingerprint: str, method: TwoSided) -> Edit:
-    """What an edited copy of a model has that the model has not, as an edit."""
-    names = list(method.linear_sites(before))
+def suggested_form(trial: Trial, more: Sequence[Form] = ()) -> Form:
+    """A filter of μ, or one of ``more``."""
+    return cast(Form, trial.suggest_categorical("form", ["projector", "steep", "paper", "weight-norm", *more]))
+
+
+def suggested_threshold(trial: Trial, form: Form, ranges: Mapping[str, tuple[float, float]]) -> float:
+    """The form's threshold within its range; 0 where it has none."""
+    if form not in ranges:
+        return 0.0
+    return round(trial.suggest_float(f"{form} threshold", *ranges[form], log=form != "projector"), 3)
+
+
+def first_of(count: int, blocks: Blocks) -> int:
+    """The first of ``count`` blocks to edit."""
+    return {"all": 0, "upper two thirds": count // 3, "upper third": 2 * count // 3}[blocks]
+
+
+def difference(
+    before: nn.Module, after: nn.Module, names: Iterable[str], fingerprint: str, about: Mapping[str, Any]
+) -> Edit:
+    """What an edited copy of a model has at these sites that the model has not, as an edit of ``forget``."""
+    names = list(names)
     old, new = sites_by_name(before, names), sites_by_name(after, names)
     deltas = {name: (new[name].weight() - old[name].weight()).float() for name in names}
-    about = {"method": method.name, "damping": method.damping, "concepts": ["forget"]}
-    return Edit((Term(1.0, Dense({n: d for n, d in deltas.items() if bool((d != 0).any())}, fingerprint, about)),))
+    changed = {name: delta for name, delta in deltas.items() if bool((delta != 0).any())}
+    return Edit((Term(1.0, Dense(changed, fingerprint, {**about, "concepts": ["forget"]})),))
 
 
 def _is_attention(site: str) -> bool:

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
 
 from mnemotomy.core.errors import ConfigurationError
 from mnemotomy.core.modules import device_of, observing
+from mnemotomy.data.image_sets import MOST
+from mnemotomy.data.images import Picture, prepared
 from mnemotomy.engram.sites import Selector, select_sites
+from mnemotomy.engram.sites.convolution import ConvolutionSite
+from mnemotomy.forget.images import ROWS, editable
 
 TRIAL = 64
 """Tokens of the forward pass that tells a model's speed."""
 
 _GIB = 2.0**30
 _EIGH = 25.0  # operations of an eigendecomposition in float64, by the cube of the width
+_SQUARE = 512  # of a product that tells a processor's speed
 _READ = 1000.0  # tokens of kept answers and general sentences that a trial reads
 
 
@@ -76,33 +82,74 @@ def cost_of(
         sites, layers: as for ``mnemotomy.collect``.
         trials: candidates.
     """
-    inputs: dict[tuple[int | None, int], int] = {}
-    factors, widest = 0.0, 0
-    for site in select_sites(model, sites, layers).values():
-        out, width = map(int, site.weight().shape[-2:])
-        inputs[(site.layer, width)] = max(inputs.get((site.layer, width), 0), width)
-        rank = min(forget_tokens, width)
-        factors += 4.0 * rank * (2 * out + width)
-        widest = max(widest, width)
-    # two sets, the triangle alone, one more while a set is summed; projections of one block and width share an input
-    moments = sum(3 * 4.0 * width * (width + 1) / 2 for width in inputs.values()) + 6 * 8.0 * widest**2
+    shape = _Shape.of(model, sites, layers, forget_tokens)
     parameters = sum(one.numel() for one in model.parameters())
-    speed = 2.0 * parameters * TRIAL / _seconds(model)
-    tokens = forget_tokens + 2.0 * widest
-    eigen = 2 * _EIGH * sum(width**3 for _, width in inputs)
-    # a token's second moments cost about as much as its forward pass; a trial reads what is kept apart
-    work = 2.0 * parameters * (2.0 * tokens + trials * (_READ + 3.0 * forget_tokens)) + eigen
-    return Cost(moments, factors, free_memory(device_of(model)), work / speed)
-
-
-def _seconds(model: nn.Module) -> float:
-    """The time of one forward pass of ``TRIAL`` tokens, after one to warm up."""
     ids = torch.zeros(1, TRIAL, dtype=torch.long, device=device_of(model))
+    speed = 2.0 * parameters * TRIAL / _seconds(model, input_ids=ids)
+    tokens = forget_tokens + 2.0 * max(shape.widths)
+    # a token's second moments cost about as much as its forward pass; a trial reads what is kept apart
+    work = 2.0 * parameters * (2.0 * tokens + trials * (_READ + 3.0 * forget_tokens)) + shape.eigen
+    return Cost(shape.moments, shape.factors, free_memory(device_of(model)), work / speed)
+
+
+def cost_of_images(
+    model: nn.Module,
+    processor: Any,
+    forget: Sequence[Picture],
+    retain: Sequence[Picture],
+    sites: Selector | None = None,
+    layers: tuple[int, ...] | None = None,
+    trials: int = 24,
+) -> Cost:
+    """The same for a classifier, which reads one image to tell its speed; the images themselves need memory, too."""
+    one = prepared(forget[:1], processor, int(getattr(getattr(model, "config", None), "num_channels", 3)))
+    images = min(MOST, len(forget) + len(retain))
+    shape = _Shape.of(model, editable(model, sites)[0], layers, ROWS * len(forget))
+    seconds = _seconds(model, one.inputs.to(device_of(model)))
+    square = torch.randn(_SQUARE, _SQUARE)
+    start = time.perf_counter()
+    torch.mm(square, square)
+    speed = 2.0 * _SQUARE**3 / max(time.perf_counter() - start, 1e-6)
+    products = 2.0 * ROWS * images * sum(width**2 for width in shape.widths)
+    # a trial reads what is kept apart, and statistics of batch normalisation
+    in_all = (products + shape.eigen) / speed + seconds * (2.0 + 0.4 * trials) * images
+    pixels = images * one.inputs.numel() * one.inputs.element_size()
+    return Cost(shape.moments + pixels, shape.factors, free_memory(device_of(model)), in_all)
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """What the shapes of the sites tell: bytes, and operations of the factorisations.
+
+    Attributes:
+        widths: of the distinct inputs; linear maps of one block and width share theirs.
+    """
+
+    widths: Sequence[int]
+    moments: float
+    factors: float
+    eigen: float
+
+    @classmethod
+    def of(cls, model: nn.Module, sites: Selector, layers: tuple[int, ...] | None, rows: int) -> _Shape:
+        inputs, factors = set[tuple[int | str | None, int]](), 0.0
+        for name, site in select_sites(model, sites, layers).items():
+            out, width = map(int, site.weight().shape[-2:])
+            inputs.add((name if isinstance(site, ConvolutionSite) else site.layer, width))
+            factors += 4.0 * min(rows, width) * (2 * out + width)
+        widths = [width for _, width in inputs]
+        # two sets, the triangle alone, one more while a set is summed
+        moments = sum(3 * 4.0 * width * (width + 1) / 2 for width in widths) + 6 * 8.0 * max(widths) ** 2
+        return cls(widths, moments, factors, 2 * _EIGH * sum(width**3 for width in widths))
+
+
+def _seconds(model: nn.Module, *args: torch.Tensor, **arguments: torch.Tensor) -> float:
+    """The time of one forward pass, after one to warm up."""
     with observing(model):
         for _ in range(2):
             start = time.perf_counter()
-            model(input_ids=ids)
-            if ids.device.type == "cuda":
+            model(*args, **arguments)
+            if device_of(model).type == "cuda":
                 torch.cuda.synchronize()
     return max(time.perf_counter() - start, 1e-6)
 

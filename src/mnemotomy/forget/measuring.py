@@ -6,7 +6,6 @@ import math
 import random
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -17,6 +16,7 @@ from mnemotomy.audit.judging import telling, words_of
 from mnemotomy.core.modules import device_of, observing
 from mnemotomy.core.precision import Precision, autocast
 from mnemotomy.forget.request import Request
+from mnemotomy.forget.scores import Measure, Scores
 from mnemotomy.methods.language.predictions import ROWS_AT_ONCE, Predictions, predict
 from mnemotomy.text.encoding import IGNORED, MAX_LENGTH, Encoded, encode
 from mnemotomy.text.probes import Probe
@@ -52,35 +52,6 @@ POSITIONS = 300
 """Of kept answers, and as many of general texts, at which all probabilities are compared."""
 
 
-@dataclass(frozen=True)
-class Scores:
-    """One state of the model, on examples and words that are not in the moments.
-
-    Attributes:
-        left: of what was known of the forget set, in [0, 1]: 1 as before, 0 at the level of answers to other questions;
-            overshooting counts against it. The most that is left by any wording, in probability or in answers whose
-            tokens are all the likeliest.
-        known: the mean probability ``P(a|q)^(1/|a|)`` of the forgotten answers' telling words, over the wordings.
-        kept: likewise of kept answers.
-        hits: the share of the tokens of kept answers that are the likeliest.
-        kl: KL from the model before, in nats, the mean over tokens of kept answers and general texts.
-    """
-
-    left: float
-    known: float
-    kept: float
-    hits: float
-    kl: float
-
-    def forgotten(self) -> float:
-        """1 where nothing is left."""
-        return 1.0 - self.left
-
-    def row(self) -> dict[str, float]:
-        """As numbers by name."""
-        return asdict(self)
-
-
 class _Read(NamedTuple):
     probability: Float[Tensor, " n"]
     exact: float
@@ -110,8 +81,11 @@ class _Wording(NamedTuple):
         return min(1.0, max(likely, whole))
 
 
-class Judge:
-    """Compares any state of the model with the model before.
+class Judge(Measure):
+    """Compares any state of a language model with the model before, by questions in other words.
+
+    ``left`` is the most that any wording leaves, in probability of the answers' telling words or in answers whose
+    tokens are all the likeliest; 0 is the level of answers to other questions, and overshooting counts against it.
 
     Args:
         request: what to measure on; its model must not be edited yet.

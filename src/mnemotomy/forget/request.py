@@ -5,11 +5,12 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import nn
 
 from mnemotomy.core.errors import ConceptError, DataError
+from mnemotomy.forget.scores import TEXTS, Words
 from mnemotomy.text.probes import Probe, probes_of
 from mnemotomy.text.records import TextExample
 from mnemotomy.text.template import OPEN_UNLEARNING, Template
@@ -49,6 +50,7 @@ class Request:
     template: Template = OPEN_UNLEARNING
     seed: int = 0
     notes: tuple[str, ...] = ()
+    words: ClassVar[Words] = TEXTS
 
     def asked(self) -> list[list[Probe]]:
         """The forget set as questions: as they are, and by each rewording; a line that cannot be asked is left out.

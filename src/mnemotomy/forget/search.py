@@ -15,8 +15,8 @@ from mnemotomy.core.errors import ConfigurationError, NonFiniteError
 from mnemotomy.core.keys import key
 from mnemotomy.core.progress import progress_bar
 from mnemotomy.core.seeds import mix
-from mnemotomy.forget.candidates import FIRST, TWO_SIDED, Candidate, Workshop, suggested
-from mnemotomy.forget.measuring import Judge, Scores
+from mnemotomy.forget.candidates import Candidate, Workshop
+from mnemotomy.forget.scores import Measure, Scores
 
 RUINED = 1e3
 """Stands for a KL that is not finite."""
@@ -80,23 +80,21 @@ def pareto(tried: Sequence[Tried], before: Scores) -> list[Tried]:
 class Search:
     """A search that stops and goes on without losing a trial.
 
-    The candidates of ``FIRST`` come first, and each of Optuna's depends on the trials before it and on the seed alone:
-    a longer search repeats a shorter one and adds to it, so its choice is never worse.
+    The workshop's ``first`` candidates come first, and each of Optuna's depends on the trials before it and on the
+    seed alone: a longer search repeats a shorter one and adds to it, so its choice is never worse.
 
     Attributes:
         judge, workshop: measure and make.
         trials: in all.
-        two_sided: whether to try the two-sided edit.
         seed: of Optuna's sampler.
         storage: an SQLite file for the study; None to keep it in memory.
         depends: hashes of everything that the numbers depend on, by name; trials of other hashes are not used.
         progress: show a bar with the time left.
     """
 
-    judge: Judge
+    judge: Measure
     workshop: Workshop
     trials: int
-    two_sided: bool = False
     seed: int = 0
     storage: Path | None = None
     depends: Mapping[str, str] = field(default_factory=dict)
@@ -113,8 +111,7 @@ class Search:
             KeyboardInterrupt: it says that the trials are kept.
         """
         study = self._study()
-        fixed = [*FIRST[:4], *(TWO_SIDED[:1] if self.two_sided else ()), *FIRST[4:]]
-        fixed += TWO_SIDED[1:] if self.two_sided else ()
+        fixed = self.workshop.first
         done = self._finished(study)
         with progress_bar("searching", self.trials, enabled=self.progress) as advance:
             advance(min(len(done), self.trials))
@@ -132,7 +129,7 @@ class Search:
             study.enqueue_trial(fixed[number].params(), skip_if_exists=False)
         study.sampler = optuna.samplers.TPESampler(seed=mix(self.seed, number) % 2**32, n_startup_trials=0)
         trial = study.ask()
-        candidate = suggested(trial, self.two_sided)
+        candidate = self.workshop.suggested(trial)
         if number < len(fixed):
             candidate = fixed[number]
         same = next((one for one in done if one.candidate == candidate), None)
@@ -181,7 +178,7 @@ class Search:
             warnings.warn(
                 f"{self.storage} has trials of an earlier search with another {', another '.join(differ)}; they are "
                 "kept, but not used",
-                stacklevel=5,
+                stacklevel=6,
             )
         study = optuna.create_study(storage=storage, study_name=name, directions=["minimize"] * 3, load_if_exists=True)
         study.set_user_attr(_DEPENDS, dict(self.depends))

@@ -20,7 +20,8 @@ from mnemotomy.core.yaml import write_yaml
 from mnemotomy.engram.edit import Edit
 from mnemotomy.engram.filters import FILTER
 from mnemotomy.engram.sites import Site, sites_by_name
-from mnemotomy.forget.forgetting import FORGET, Found
+from mnemotomy.forget.found import FORGET, Found
+from mnemotomy.forget.request import Request
 from mnemotomy.recipe.record import beside, check_changed, earlier_requests, save_with_record
 from mnemotomy.text.records import TextExample
 
@@ -49,7 +50,7 @@ def save_found(
     Args:
         found: of a search on ``model``.
         model: not edited.
-        tokenizer: the model's.
+        tokenizer: the model's, or a classifier's image processor.
         out: a folder, or the file of an edit.
         about: ``source`` (the model's folder or hub id), ``files`` with their hashes, and ``asked``, what else was
             named.
@@ -60,7 +61,7 @@ def save_found(
     Raises:
         MnemotomyError: nothing has changed, or a weight is not finite.
     """
-    source = str(about["source"])
+    source, texts = str(about["source"]), isinstance(found.request, Request)
     record: dict[str, Any] = found.record | {name: about[name] for name in ("files", "asked") if name in about}
     record |= earlier_requests(source)
     record["model"] = {
@@ -78,12 +79,13 @@ def save_found(
         edited = edited.to(stored)
     record["model"]["fingerprint_after"] = fingerprint(edited)
     record["model"]["dtype"] = str(next(edited.parameters()).dtype).removeprefix("torch.")
-    save_with_record(edited, tokenizer, out, record, _recipe(found, record, out), extra={RETAINED: _lines(found)})
+    recipe, extra = (_recipe(found, record, out), {RETAINED: _lines(found.request)}) if texts else (None, {})
+    save_with_record(edited, tokenizer, out, record, recipe, extra)
     return record
 
 
-def _lines(found: Found) -> str:
-    return "".join(json.dumps(_row(one), ensure_ascii=False) + "\n" for one in found.request.retain)
+def _lines(request: Request) -> str:
+    return "".join(json.dumps(_row(one), ensure_ascii=False) + "\n" for one in request.retain)
 
 
 def _row(one: TextExample) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from torch import nn
 
 from mnemotomy.core.clock import Clock
 from mnemotomy.core.errors import ConfigurationError, DataError, NonFiniteError
-from mnemotomy.core.keys import file_digest
+from mnemotomy.core.keys import path_digest
 from mnemotomy.core.models import load_config, save_model
 from mnemotomy.core.version import versions
 from mnemotomy.report.model_card import model_card
@@ -25,8 +25,8 @@ RECORDS = (RECORD, "unlearning.json", "metabolism.json")
 
 
 def digests_of(files: Iterable[Path]) -> dict[str, str]:
-    """The SHA-256 of each file, by its path."""
-    return {str(file): file_digest(file) for file in files}
+    """The SHA-256 of each file or folder, by its path."""
+    return {str(file): path_digest(file) for file in files}
 
 
 def told(record: Mapping[str, Any], clock: Clock) -> dict[str, Any]:

@@ -43,6 +43,8 @@ def model_card(record: Mapping[str, Any]) -> str:
         "guards": record.get("guards", {"losses": {}, "concerns": []}),
         "earlier": record.get("earlier", []),
         "adapter": record.get("adapter"),
+        "images": record.get("of") == "image classifier",
+        "taken": record.get("taken for", {}),
         "untied": record.get("untied", []),
         "front_matter": Markup(write_yaml(front_matter)),
         "forgets": _forgets(record),

@@ -17,7 +17,8 @@ from mnemotomy.core.models import load_model, load_tokenizer, quiet_transformers
 from mnemotomy.core.precision import autocast
 from mnemotomy.engram.edit import Edit
 from mnemotomy.forget.candidates import Candidate
-from mnemotomy.forget.forgetting import Found, forget
+from mnemotomy.forget.forgetting import forget
+from mnemotomy.forget.found import Found
 from mnemotomy.observe.fluency import losses_under
 from mnemotomy_bench.lab.cells import Record, cached
 from mnemotomy_bench.lab.resources import measured

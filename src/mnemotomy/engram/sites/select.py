@@ -16,6 +16,7 @@ from mnemotomy.core.errors import SelectionError
 from mnemotomy.core.models import DTYPES
 from mnemotomy.engram.sites.attention import PROJECTIONS, AttentionInputSite, AttentionOutputSite
 from mnemotomy.engram.sites.base import Site
+from mnemotomy.engram.sites.batch_norm import batch_norms
 from mnemotomy.engram.sites.convolution import ConvolutionSite, TransposedConvolutionSite
 from mnemotomy.engram.sites.experts import ExpertSite, expert_sites, is_fused_experts
 from mnemotomy.engram.sites.linear import EmbeddingSite, LinearSite, PackedLinearSite, TransposedLinearSite
@@ -226,13 +227,15 @@ def _listing(sites: dict[str, Site]) -> str:
 
 
 def sites_by_name(model: nn.Module, names: Iterable[str]) -> dict[str, Site]:
-    """The sites with exactly these names.
+    """The sites with exactly these names, batch normalisations among them.
 
     Raises:
         SelectionError: the model lacks one of them.
     """
     sites = all_sites(model)
     wanted = list(names)
+    if not set(wanted) <= sites.keys():
+        sites = {**sites, **batch_norms(model)}
     missing = [name for name in wanted if name not in sites]
     if missing:
         raise SelectionError(f"{type(model).__name__} has no site {missing[0]!r}. {_listing(sites)}")

@@ -15,6 +15,7 @@ from mnemotomy.data.examples import Examples
 from mnemotomy.engram.atlas import Atlas
 from mnemotomy.engram.collect import CollectOptions, collect
 from mnemotomy.engram.edit import Edit
+from mnemotomy.engram.factored import FactoredConcept
 from mnemotomy.engram.filters import Hard, Power
 from mnemotomy.engram.recalibrate import recalibrate_
 from mnemotomy.engram.strength import Strength, erase
@@ -86,7 +87,7 @@ class EngramMethod(ClassifierMethod):
         """One round's edit of ``model``, which earlier rounds may have edited; ``atlas`` is that model's."""
 
 
-def head_site(head: nn.Linear, atlas: Atlas) -> str:
+def head_site(head: nn.Linear, atlas: Atlas | FactoredConcept) -> str:
     """The name of the head's site.
 
     Raises:

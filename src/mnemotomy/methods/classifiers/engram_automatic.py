@@ -14,6 +14,7 @@ from mnemotomy.core.errors import ConfigurationError
 from mnemotomy.engram.atlas import Atlas
 from mnemotomy.engram.deltas import Term
 from mnemotomy.engram.edit import Edit
+from mnemotomy.engram.factored import FactoredConcept
 from mnemotomy.engram.filters import Filter, Hard, Power
 from mnemotomy.engram.recalibrate import recalibrated
 from mnemotomy.methods.base import OURS
@@ -155,7 +156,9 @@ class ClassifierEngramAutomatic(EngramMethod):
         """The first round's choice."""
         return self.choose_edit(problem, problem.model, self.atlas_of(problem.model, problem))[0]
 
-    def choose_edit(self, problem: Problem, model: nn.Module, atlas: Atlas) -> tuple[FilterChoice, Edit]:
+    def choose_edit(
+        self, problem: Problem, model: nn.Module, atlas: Atlas | FactoredConcept
+    ) -> tuple[FilterChoice, Edit]:
         """The choice for ``model`` and the edit that follows from it; of the problem, only the examples are read."""
         read = tuple(examples.drawn(self.read, problem.seed) for examples in (problem.forget, problem.retain))
         head = head_of(model, problem.forget)
@@ -163,7 +166,7 @@ class ClassifierEngramAutomatic(EngramMethod):
         layers = [name for name in atlas.sites if name != place]
         found: list[tuple[FilterChoice, Edit]] = []
         for filter in self._filters(problem):
-            deltas = atlas.engram(FORGET, filter, outputs=self.outputs).materialize().terms[0].deltas
+            deltas = self._engram(atlas, filter).terms[0].deltas
             for strength in sorted(self.strengths) if layers else [0.0]:
                 edit = Edit((Term(dict.fromkeys(layers, -strength), deltas),))
                 with edit.on(model, check=False), recalibrated(model, inputs_of(read[1], self.batch_size)):
@@ -175,6 +178,12 @@ class ClassifierEngramAutomatic(EngramMethod):
                 found.append((choice, edit + Edit((Term({place: -head_strength}, deltas),))))
         enough = max(choice.accuracy for choice, _ in found) - self.tolerance
         return max((one for one in found if one[0].accuracy >= enough), key=lambda one: one[0].mixing)
+
+    def _engram(self, atlas: Atlas | FactoredConcept, filter: Filter) -> Edit:
+        """The forget set's engram as tensors."""
+        if isinstance(atlas, FactoredConcept):
+            return Edit((Term(1.0, atlas.filtered(filter, outputs=self.outputs)),)).materialize()
+        return atlas.engram(FORGET, filter, outputs=self.outputs).materialize()
 
     def _filters(self, problem: Problem) -> Iterator[Filter]:
         share = len(problem.forget) / (len(problem.forget) + len(problem.retain))

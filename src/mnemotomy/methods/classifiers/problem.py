@@ -8,9 +8,13 @@ from typing import ClassVar
 
 from torch import nn
 
-from mnemotomy.core.errors import ConceptError, DataError
+from mnemotomy.core.errors import ConceptError, ConfigurationError, DataError
 from mnemotomy.data.examples import Examples
 from mnemotomy.methods.base import Method, Models
+
+
+def _not_given(*_: object) -> nn.Module:
+    raise ConfigurationError("this method trains a model anew; give the problem's fresh and fit")
 
 
 @dataclass(frozen=True)
@@ -22,7 +26,7 @@ class Problem:
         forget: the training examples ``X⁺`` to forget.
         retain: the other training examples, ``X⁻``.
         classes: the number of classes.
-        fresh: makes an untrained model of the same architecture, from the same seed.
+        fresh: makes an untrained model of the same architecture, from the same seed; only for training anew.
         fit: the original training; takes an untrained model and examples, and returns the trained model.
         seed: for everything a method draws at random.
 
@@ -36,8 +40,8 @@ class Problem:
     forget: Examples
     retain: Examples
     classes: int
-    fresh: Callable[[], nn.Module]
-    fit: Callable[[nn.Module, Examples], nn.Module]
+    fresh: Callable[[], nn.Module] = _not_given
+    fit: Callable[[nn.Module, Examples], nn.Module] = _not_given
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -1,0 +1,136 @@
+"""Candidate edits of a classifier: filters of μ with a strength of their own for the head, automatic, two-sided."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, get_args
+
+from mnemotomy.engram.deltas import Dense, Term
+from mnemotomy.engram.edit import Edit
+from mnemotomy.engram.factored import FactoredConcept
+from mnemotomy.engram.recalibrate import absorbed
+from mnemotomy.forget.candidates import (
+    Blocks,
+    Candidate,
+    Form,
+    Workshop,
+    difference,
+    first_of,
+    suggested_form,
+    suggested_threshold,
+)
+from mnemotomy.methods.classifiers.classifier import head_of
+from mnemotomy.methods.classifiers.curvature import factored_sites
+from mnemotomy.methods.classifiers.engram import inputs_of
+from mnemotomy.methods.classifiers.engram_automatic import ClassifierEngramAutomatic
+from mnemotomy.methods.classifiers.problem import Problem
+from mnemotomy.methods.classifiers.two_sided import ClassifierTwoSided
+
+if TYPE_CHECKING:
+    from optuna.trial import Trial
+
+READ = 500
+"""The most images of each set that ``automatic`` and the two-sided edit read."""
+
+RECALIBRATED = 512
+"""Images to read the statistics of batch normalisation from."""
+
+_BATCH = 128
+
+
+METHODS = ("automatic", "two-sided")
+"""Forms that a method makes, not a filter of μ."""
+
+
+def first(share: float) -> tuple[Candidate, ...]:
+    """What is good by heart, where the forget set is ``share`` of all images.
+
+    What the classes share has a μ of ``share``; thresholds are on the way from there to 1.
+    """
+
+    def at(excess: float) -> float:
+        return round(share + excess * (1.0 - share), 3)
+
+    return (
+        Candidate("automatic", 0.0),
+        Candidate("paper", 0.0, strength=0.5, blocks="all", head=2.0),
+        Candidate("projector", at(0.3), strength=1.0, blocks="all", head=1.4),
+        Candidate("two-sided", 0.05),
+        Candidate("paper", 0.0, outputs=False, strength=1.0, blocks="all", head=1.0),
+        Candidate("paper", 0.0, strength=0.8, blocks="all", head=3.0),
+        Candidate("projector", at(0.5), strength=1.4, blocks="all", head=2.0),
+        Candidate("projector", at(0.3), outputs=False, strength=1.0, blocks="upper third", head=1.0),
+        Candidate("paper", 0.0, strength=1.2, blocks="upper third", head=2.0),
+        Candidate("steep", 3.0, outputs=False, strength=1.0, blocks="all", head=1.0),
+        Candidate("weight-norm", 0.0, outputs=False, strength=1.5, blocks="all", head=1.5),
+    )
+
+
+class ImageWorkshop(Workshop):
+    """The candidates for a classifier; batch normalisation follows the edited layers, as scale and shift of the edit.
+
+    Args:
+        factored: the forget set's engrams.
+        problem: the sets of the moments.
+        two_sided: whether to try the two-sided edit.
+    """
+
+    def __init__(self, factored: FactoredConcept, problem: Problem, *, two_sided: bool) -> None:
+        super().__init__(factored)
+        self.problem = problem
+        head, sites = head_of(problem.model, problem.forget), factored.sites
+        self.head = next((name for name, site in sites.items() if site.module is head), None)
+        self.layers = [site for site in factored.factors if site != self.head]
+        self.share = len(problem.forget) / (len(problem.forget) + len(problem.retain))
+        self.more: tuple[Form, ...] = (*(("automatic",) if self.head else ()), *(("two-sided",) if two_sided else ()))
+        self.first = tuple(one for one in first(self.share) if one.form not in METHODS or one.form in self.more)
+        self._dense: dict[Candidate, Edit] = {}
+
+    def suggested(self, trial: Trial) -> Candidate:
+        form = suggested_form(trial, self.more)
+        ranges = {"projector": (round(self.share, 3), 0.95), "steep": (1.5, 8.0), "two-sided": (0.01, 0.2)}
+        threshold = suggested_threshold(trial, form, ranges)
+        if form in METHODS:
+            return Candidate(form, threshold)
+        return Candidate(
+            form,
+            threshold,
+            trial.suggest_categorical("outputs", [True, False]),
+            round(trial.suggest_float("strength", 0.2, 2.0), 2),
+            blocks=trial.suggest_categorical("blocks", list(get_args(Blocks))),
+            head=round(trial.suggest_float("head", 0.0, 4.0), 2),
+        )
+
+    def edit(self, candidate: Candidate) -> Edit:
+        if candidate.form in METHODS:
+            if candidate not in self._dense:
+                make = self._two_sided if candidate.form == "two-sided" else self._automatic
+                self._dense[candidate] = make(candidate.threshold)
+            return self._dense[candidate]
+        layers = self.layers[first_of(len(self.layers), candidate.blocks) :]
+        strengths = dict.fromkeys(layers, candidate.strength)
+        if self.head is not None:
+            strengths[self.head] = candidate.strength if candidate.head is None else candidate.head
+        return self._recalibrated(self.filtered(candidate, strengths))
+
+    def _recalibrated(self, edit: Edit) -> Edit:
+        """The edit with what recalibration on the retain set adds to it."""
+        model, few = self.problem.model, self.problem.retain[:RECALIBRATED]
+        with edit.on(model, check=False):
+            found = absorbed(model, inputs_of(few, _BATCH))
+        if not found:
+            return edit
+        return edit + Edit((Term(1.0, Dense(found, edit.fingerprint, {"method": "recalibration"})),))
+
+    def _automatic(self, _: float) -> Edit:
+        method = ClassifierEngramAutomatic(read=READ)
+        return self._recalibrated(method.choose_edit(self.problem, self.problem.model, self.factored)[1])
+
+    def _two_sided(self, damping: float) -> Edit:
+        method, before = ClassifierTwoSided(damping=damping, read=READ, repairing=READ), self.problem.model
+        return difference(
+            before,
+            method(self.problem),
+            factored_sites(before),
+            self.factored.engram.fingerprint,
+            {"method": method.name, "damping": damping},
+        )

@@ -1,0 +1,47 @@
+"""How to search for an edit that forgets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mnemotomy.core.precision import Precision
+from mnemotomy.engram.cut import Cut, RelativeCut
+from mnemotomy.engram.sites import Selector
+from mnemotomy.text.batches import BATCH_SIZE
+from mnemotomy.text.encoding import Positions
+from mnemotomy.text.template import OPEN_UNLEARNING, Template
+
+
+@dataclass(frozen=True)
+class ForgetOptions:
+    """How to search.
+
+    Attributes:
+        trials: candidates to try.
+        sites, layers: the projections to edit, as for ``mnemotomy.collect``; by default all linear maps of a language
+            model but its head, and every layer of a classifier.
+        positions: the tokens that enter the moments. By default all: what leads to an answer counts as much as the
+            answer, and what a template repeats everywhere has a μ of n⁺/N, which the filters spare.
+        template: what stands around questions and answers.
+        cut: of Σ_total.
+        two_sided: whether to try the two-sided edit; None for models of at most 30 million parameters.
+        precision: of measuring.
+        batch_size: of the collecting passes.
+        study: an SQLite file that keeps the trials, for one search at a time; None to keep nothing.
+        seed: for everything drawn at random.
+        progress: show bars on a terminal.
+    """
+
+    trials: int = 24
+    sites: Selector | None = None
+    layers: tuple[int, ...] | None = None
+    positions: Positions = "all"
+    template: Template = OPEN_UNLEARNING
+    cut: Cut = field(default_factory=RelativeCut)
+    two_sided: bool | None = None
+    precision: Precision = "auto"
+    batch_size: int = BATCH_SIZE
+    study: Path | None = None
+    seed: int = 0
+    progress: bool = True

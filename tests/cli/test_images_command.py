@@ -1,0 +1,79 @@
+"""``mnemotomy forget`` of an image classifier, from the command line alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import tiny_images as tiny
+from commands import call, fails
+
+import mnemotomy as mt
+from mnemotomy.methods.classifiers.classifier import accuracy
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The model, and its training and test images in folders by class and in a file."""
+    folder = tmp_path_factory.mktemp("made")
+    tiny.save(tiny.learned(), folder / "model")
+    for name, examples in zip(("train", "test"), tiny.sets(), strict=True):
+        tiny.write_pictures(examples, folder / name)
+    tiny.write_parquet(tiny.sets()[0], folder / "train.parquet")
+    tiny.write_pictures(tiny.split(tiny.sets()[0])[1], folder / "rest")
+    return folder
+
+
+@pytest.fixture
+def folder(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for path in made.iterdir():
+        (tmp_path / path.name).symlink_to(path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(
+    "asked",
+    [
+        ["--forget", "train/three", "--retain", "rest"],
+        ["--forget-label", "three", "--retain", "train.parquet"],
+    ],
+)
+def test_a_class_is_forgotten(asked: list[str]) -> None:
+    done = call("forget", "model", "out", *asked, "--trials", "4", "--json", "record.json")
+    assert done.exit_code == 0, done.output
+    assert "accuracy on retained images" in done.stdout
+    assert "taken for: " in done.stdout
+    own, others = tiny.split(tiny.sets()[1])
+    edited = mt.load_model("out")
+    assert accuracy(edited, own) < 0.05
+    assert accuracy(edited, others) > accuracy(tiny.learned(), others) - 0.05
+    record = json.loads(Path("out", "mnemotomy.json").read_text())
+    assert record == json.loads(Path("record.json").read_text())
+    assert len(record["files"]["reference"][asked[3]]) == 64
+    assert record["asked"] == ({"labels": ["three"]} if "--forget-label" in asked else {})
+    assert mt.fingerprint(edited) == record["model"]["fingerprint_after"]
+    assert Path("out", "preprocessor_config.json").exists()
+    assert Path(".out.study.db").exists()
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--retain", "rest"], "say what to forget by one of --forget FOLDER and --forget-label CLASS"),
+        (["--forget", "train/three"], "a classifier needs --retain"),
+        (["--forget-label", "tiger", "--retain", "train"], "'tiger' is not a class of the model"),
+        (["--forget-label", "three", "--retain", "rest"], "--retain has no images of three"),
+        (["--forget-label", "three", "--retain", "train/three"], "--retain has no images of other classes"),
+        (["--about", "three", "--retain", "rest"], "--about is for language models, and model is an image classifier"),
+        (["--forget", "train/three", "--retain", "rest", "--as", "lora"], "--as lora is for language models"),
+        (["--forget", "none", "--retain", "rest"], "none: there are no images"),
+        (["--forget", "train/three", "--retain", "rest", "--sites", "query"], "no site is named 'query'"),
+    ],
+)
+def test_bad_options_are_one_line(arguments: list[str], message: str) -> None:
+    fails(call("forget", "model", "out", *arguments), message)
+    assert not Path("out").exists()
