@@ -11,7 +11,7 @@ COPY pyproject.toml constraints.txt README.md LICENSE /source/
 COPY src /source/src
 RUN pip install --no-cache-dir --constraint /source/constraints.txt /source
 
-USER surgeon
+USER 1000
 WORKDIR /work
 ENTRYPOINT ["mnemotomy"]
 CMD ["--help"]

@@ -34,6 +34,16 @@ def test_a_workflow_calls_targets_that_exist(path: Path) -> None:
         assert all(("run" in step) != ("uses" in step) for step in job["steps"])
 
 
+NODE24 = {"checkout": 5, "setup-python": 6, "upload-artifact": 6, "download-artifact": 7}
+"""The first versions of GitHub's actions that run on Node 24; runners no longer have Node 20."""
+
+
+def test_actions_run_on_todays_runners() -> None:
+    found = [use for path in WORKFLOWS for use in re.findall(r"actions/([a-z-]+)@v(\d+)", path.read_text("utf-8"))]
+    assert {name for name, _ in found} == set(NODE24)
+    assert all(int(version) >= NODE24[name] for name, version in found)
+
+
 def test_every_part_is_checked_on_every_python() -> None:
     (path,) = [path for path in WORKFLOWS if path.stem == "ci"]
     assert {"make lint", "make test", "make build", "make docs"} <= {" ".join(c.split()[:2]) for c in commands(path)}
