@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from commands import Invoke, call, fails
+from commands import Invoke, call, fails, work_beside
 from recipe_file import recipe
 from tiny_language import concept_files, save_llama, save_qwen
 from typer.testing import CliRunner
@@ -43,10 +43,7 @@ def ready(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def folder(tmp_path: Path, ready: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for path in ready.iterdir():
-        (tmp_path / path.name).symlink_to(path)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+    return work_beside(ready, tmp_path, monkeypatch)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -15,6 +16,14 @@ Invoke = Callable[..., Result]
 def call(*arguments: str) -> Result:
     """The command with these arguments; an error that it does not catch is raised."""
     return CliRunner().invoke(app, list(arguments), catch_exceptions=False)
+
+
+def work_beside(source: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Make ``folder`` the current one, with links to all that is in ``source``."""
+    for path in source.iterdir():
+        (folder / path.name).symlink_to(path)
+    monkeypatch.chdir(folder)
+    return folder
 
 
 def fails(result: Result, message: str) -> None:

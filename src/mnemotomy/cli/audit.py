@@ -9,13 +9,15 @@ import typer
 
 from mnemotomy.cli.options import LARGEST_SEED, Device, TrustCode
 from mnemotomy.cli.outcome import console, emit_json, json_option, one_line_errors, say
-from mnemotomy.cli.templates import DATE, PLAIN, SYSTEM, TAGS
+from mnemotomy.cli.templates import USUAL, with_template
+from mnemotomy.text.template import TemplateSettings
 
 if TYPE_CHECKING:
     from mnemotomy.audit.report import Report
 
 
 @one_line_errors()
+@with_template
 def audit(
     before: Annotated[str, typer.Argument(help="The model before forgetting: a folder, a .gguf file, or a hub id.")],
     after: Annotated[str, typer.Argument(help="The model under audit, or an edit file of the first.")],
@@ -36,10 +38,7 @@ def audit(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Of everything drawn at random.")] = 0,
     batch_size: Annotated[int, typer.Option(min=1, help="The most rows in a batch.")] = 32,
-    system: Annotated[str | None, SYSTEM] = None,
-    date: Annotated[str | None, DATE] = None,
-    tags: Annotated[bool, TAGS] = False,
-    plain: Annotated[bool, PLAIN] = False,
+    template: TemplateSettings = USUAL,
     device: Device = "cpu",
     trust_remote_code: TrustCode = False,
     json_: Annotated[str | None, json_option("the report")] = None,
@@ -63,7 +62,7 @@ def audit(
     from mnemotomy.core.keys import file_digest
     from mnemotomy.core.models import load_model, load_tokenizer, locate_model, quiet_transformers
     from mnemotomy.engram.edit import Edit
-    from mnemotomy.text.template import TemplateSettings, check_template
+    from mnemotomy.text.template import check_template
 
     check_above(out)
     check_name(out)
@@ -76,13 +75,12 @@ def audit(
         for name, file in files.items()
         if file and file.is_file()
     }
-    template = TemplateSettings(system, date, plain=plain).made
-    options = AuditOptions(only or AuditOptions().parts, tasks or (), template, seed, batch_size, out, about=about)
+    options = AuditOptions(only or AuditOptions().parts, tasks or (), template.made, seed, batch_size, out, about=about)
     options.chosen()
     source = locate_model(before)
     with quiet_transformers():
         tokenizer = load_tokenizer(source)
-        check_template(tokenizer, source, tags, template)
+        check_template(tokenizer, source, template.tags, template.made)
         model = load_model(source, device=device)
         edited: Any
         if Path(after).is_file():

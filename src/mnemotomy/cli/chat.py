@@ -12,8 +12,9 @@ import typer
 
 from mnemotomy.cli.options import LARGEST_SEED, Device, Model, TrustCode
 from mnemotomy.cli.outcome import one_line_errors, say
-from mnemotomy.cli.templates import DATE, PLAIN, SYSTEM, TAGS
+from mnemotomy.cli.templates import USUAL, with_template
 from mnemotomy.core.printable import printable
+from mnemotomy.text.template import TemplateSettings
 
 if TYPE_CHECKING:
     from torch import nn
@@ -24,6 +25,7 @@ NEW, QUIT = "/new", "/quit"
 
 
 @one_line_errors()
+@with_template
 def chat(
     model: Model,
     edit: Annotated[
@@ -33,10 +35,7 @@ def chat(
     temperature: Annotated[float, typer.Option(min=0.0, max=100.0, help="0 takes the likeliest token.")] = 0.0,
     seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Of the answers above temperature 0.")] = 0,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="The most tokens of an answer.")] = 200,
-    system: Annotated[str | None, SYSTEM] = None,
-    date: Annotated[str | None, DATE] = None,
-    tags: Annotated[bool, TAGS] = False,
-    plain: Annotated[bool, PLAIN] = False,
+    template: TemplateSettings = USUAL,
     device: Device = "cpu",
     trust_remote_code: TrustCode = False,
 ) -> None:
@@ -51,10 +50,7 @@ def chat(
       mnemotomy chat Qwen/Qwen3-0.6B --edit alice.safetensors
       echo "Who is Alice?" | mnemotomy chat edited-model --beside Qwen/Qwen3-0.6B
     """
-    from mnemotomy.text.template import TemplateSettings
-
-    template = TemplateSettings(system, date, plain=plain).made
-    speakers = _speakers(model, edit, beside, template, tags, device)
+    speakers = _speakers(model, edit, beside, template, device)
     talk = _Talk(max_new_tokens, temperature, seed)
     _converse(speakers, talk)
 
@@ -184,20 +180,20 @@ def _lines() -> Iterator[str]:
 
 
 def _speakers(
-    model: str, edit: Path | None, beside: str | None, template: Template, tags: bool, device: str
+    model: str, edit: Path | None, beside: str | None, settings: TemplateSettings, device: str
 ) -> list[_Speaker]:
     from mnemotomy.core.models import load_model, load_tokenizer, locate_model, quiet_transformers
     from mnemotomy.engram.edit import Edit, read_about
     from mnemotomy.text.template import check_template
 
-    found, dtype = [], "float32"
+    found, dtype, template = [], "float32", settings.made
     if edit is not None:
         dtype = read_about(edit).get("about", {}).get("recipe", {}).get("dtype", dtype)
     with quiet_transformers():
         for name in (model, *([beside] if beside is not None else [])):
             folder = locate_model(name)
             tokenizer = load_tokenizer(folder)
-            check_template(tokenizer, name, tags, template)
+            check_template(tokenizer, name, settings.tags, template)
             found.append(_Speaker(name, load_model(folder, dtype=dtype, device=device), tokenizer, template))
         if edit is not None:
             first = found[0]

@@ -9,10 +9,12 @@ import typer
 
 from mnemotomy.cli.options import Device, Model, PositionsName, Resume, TrustCode, blocks, concept_files, selector
 from mnemotomy.cli.outcome import one_line_errors, say
-from mnemotomy.cli.templates import DATE, PLAIN, SYSTEM, TAGS
+from mnemotomy.cli.templates import USUAL, with_template
+from mnemotomy.text.template import TemplateSettings
 
 
 @one_line_errors()
+@with_template
 def collect(
     model: Model,
     concept: Annotated[
@@ -31,10 +33,7 @@ def collect(
         PositionsName,
         typer.Option(help="The tokens that count: the answer's, those that predict it and its end, or all."),
     ] = PositionsName.ANSWER,
-    system: Annotated[str | None, SYSTEM] = None,
-    date: Annotated[str | None, DATE] = None,
-    tags: Annotated[bool, TAGS] = False,
-    plain: Annotated[bool, PLAIN] = False,
+    template: TemplateSettings = USUAL,
     batch_size: Annotated[int, typer.Option(min=1, help="Examples in a forward pass.")] = 32,
     max_length: Annotated[int, typer.Option(min=1, help="The most tokens of an example; the rest is cut off.")] = 512,
     dtype: Annotated[str, typer.Option(help="The model's: float32, bfloat16, float16 or float64.")] = "float32",
@@ -56,7 +55,6 @@ def collect(
     from mnemotomy.core.files import check_file, check_no_input
     from mnemotomy.core.models import load_model, load_tokenizer, locate_model, quiet_transformers
     from mnemotomy.recipe.collecting import Reading, check_writable, collect_files, remove_checkpoints
-    from mnemotomy.text.template import TemplateSettings
 
     folder = locate_model(model)
     check_file(output)
@@ -65,8 +63,7 @@ def collect(
     with quiet_transformers():
         loaded = load_model(folder, dtype=dtype, device=device)
         tokenizer = load_tokenizer(folder)
-    template = TemplateSettings(system, date, plain=plain).made
-    reading = Reading(chosen, only, positions.value, template, tags, batch_size, max_length, resume)
+    reading = Reading(chosen, only, positions.value, template.made, template.tags, batch_size, max_length, resume)
     moments, tokens = collect_files(loaded, tokenizer, files, reading, output)
     moments.save(output)
     remove_checkpoints(output)

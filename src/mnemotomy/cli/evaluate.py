@@ -11,9 +11,10 @@ import typer
 
 from mnemotomy.cli.options import Device, Model, Precise, PrecisionName, TrustCode
 from mnemotomy.cli.outcome import console, emit_json, json_option, one_line_errors, say
-from mnemotomy.cli.templates import DATE, PLAIN, SYSTEM, TAGS
+from mnemotomy.cli.templates import USUAL, with_template
 from mnemotomy.core.errors import DataError
 from mnemotomy.core.files import check_name, write_text
+from mnemotomy.text.template import TemplateSettings
 
 if TYPE_CHECKING:
     from mnemotomy.observe.splits import Splits
@@ -27,6 +28,7 @@ class RougeWords(StrEnum):
 
 
 @one_line_errors()
+@with_template
 def evaluate(
     model: Model,
     forget: Annotated[
@@ -54,10 +56,7 @@ def evaluate(
     ] = RougeWords.ASCII,
     max_new_tokens: Annotated[int, typer.Option(min=0, help="The most tokens of a written answer; 0 for none.")] = 200,
     batch_size: Annotated[int, typer.Option(min=1, help="The most rows in a batch.")] = 32,
-    system: Annotated[str | None, SYSTEM] = None,
-    date: Annotated[str | None, DATE] = None,
-    tags: Annotated[bool, TAGS] = False,
-    plain: Annotated[bool, PLAIN] = False,
+    template: TemplateSettings = USUAL,
     precision: Precise = PrecisionName.NO,
     device: Device = "cpu",
     trust_remote_code: TrustCode = False,
@@ -86,7 +85,7 @@ def evaluate(
     from mnemotomy.metrics.tofu.evaluation import summary, values_of
     from mnemotomy.metrics.tofu.scores import scores
     from mnemotomy.observe.questions import Asking, Observed
-    from mnemotomy.text.template import TemplateSettings, check_template
+    from mnemotomy.text.template import check_template
 
     if out is not None and out.exists() and not out.is_dir():
         raise DataError(f"--out {out} is a file; name a folder")
@@ -105,9 +104,8 @@ def evaluate(
         tokenizer = load_tokenizer(named["model"])
         for other in list(named.values())[1:]:
             check_same_tokenizer(named["model"], tokenizer, other, load_tokenizer(other))
-        template = TemplateSettings(system, date, plain=plain).made
-        check_template(tokenizer, named["model"], tags, template)
-        asking = Asking(template, max_new_tokens, batch_size, precision.value)
+        check_template(tokenizer, named["model"], template.tags, template.made)
+        asking = Asking(template.made, max_new_tokens, batch_size, precision.value)
         evaluations = {
             name: evaluation_of(
                 Observed(load_model(folder, device=device), tokenizer),

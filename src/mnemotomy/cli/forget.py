@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import enum
 import sys
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,8 +13,9 @@ import typer
 
 from mnemotomy.cli.options import LARGEST_SEED, Device, Model, OutDir, PositionsName, TrustCode, blocks, selector
 from mnemotomy.cli.outcome import emit_json, json_option, one_line_errors, say
-from mnemotomy.cli.templates import DATE, PLAIN, SYSTEM, TAGS
+from mnemotomy.cli.templates import USUAL, with_template
 from mnemotomy.core.errors import ConfigurationError, DataError
+from mnemotomy.text.template import TemplateSettings
 
 
 class As(enum.StrEnum):
@@ -25,6 +27,7 @@ class As(enum.StrEnum):
 
 
 @one_line_errors()
+@with_template
 def forget(
     model: Model,
     out: OutDir,
@@ -59,10 +62,7 @@ def forget(
     force: Annotated[bool, typer.Option("--force", help="Save the result even where it ruins the model.")] = False,
     push: Annotated[str | None, typer.Option(metavar="REPO", help="Upload the result to the hub.")] = None,
     seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="For everything drawn at random.")] = 0,
-    system: Annotated[str | None, SYSTEM] = None,
-    date: Annotated[str | None, DATE] = None,
-    tags: Annotated[bool, TAGS] = False,
-    plain: Annotated[bool, PLAIN] = False,
+    template: TemplateSettings = USUAL,
     device: Device = "cpu",
     trust_remote_code: TrustCode = False,
     json_: Annotated[str | None, json_option("the record")] = None,
@@ -92,14 +92,14 @@ def forget(
     from mnemotomy.forget.options import ForgetOptions
     from mnemotomy.recipe.collecting import check_writable
     from mnemotomy.recipe.record import RECORDS, digests_of
-    from mnemotomy.text.template import TemplateSettings, check_template
+    from mnemotomy.text.template import check_template
 
     folder, only = locate_model(model), blocks(layers)
     chosen = None if sites is None else selector(sites)
     images = is_image_classifier(folder)
     if images:
         given = {"--about": about, "--facts": facts, "--subject": subject, "--as lora": as_ is As.LORA or rank,
-                 "--system": system, "--date": date, "--tags": tags, "--plain": plain}  # fmt: skip
+                 **{f"--{name}": value for name, value in asdict(template).items()}}  # fmt: skip
         check_no_text_options(given, folder)
         if bool(forget) == bool(forget_label):
             raise DataError("say what to forget by one of --forget FOLDER and --forget-label CLASS")
@@ -122,7 +122,7 @@ def forget(
     else:
         check_replaceable(out, RECORDS, [*inputs, folder], also=("adapter_config.json", "retain.jsonl"))
     check_writable(out)
-    template = TemplateSettings(system, date, plain=plain or facts is not None).made
+    around = replace(template, plain=template.plain or facts is not None).made
     examples: Any
     kept: Any = None if images else _read(retain)
     with quiet_transformers(), trusting_code(trust_remote_code):
@@ -131,10 +131,10 @@ def forget(
     if images:
         examples, kept = pictures_to_forget(loaded, forget, forget_label, retain or [])
     else:
-        check_template(tokenizer, folder, tags, template)
-        examples = _what(forget, about, facts, subject, loaded, tokenizer, template)
+        check_template(tokenizer, folder, template.tags, around)
+        examples = _what(forget, about, facts, subject, loaded, tokenizer, around)
     options = ForgetOptions(
-        trials, chosen, only, positions.value, template, two_sided=two_sided, seed=seed, study=_study(out)
+        trials, chosen, only, positions.value, around, two_sided=two_sided, seed=seed, study=_study(out)
     )
     if images:
         cost = cost_of_images(loaded, tokenizer, examples, kept, chosen, only, trials)

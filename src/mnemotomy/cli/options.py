@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import enum
+import functools
+import inspect
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -64,6 +66,35 @@ Precise = Annotated[
     PrecisionName,
     typer.Option("--precision", help="bf16 (autocast), no, or auto: bf16 where the device is fast at it."),
 ]
+
+
+def with_options(
+    build: Callable[..., Any], name: str, *, lazy: bool = False
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the options of ``build`` in place of its parameter ``name``, except those that it has itself.
+
+    The parameter gets what ``build`` returns; where it is lazy, a function of no arguments that calls ``build``.
+    """
+
+    def wrap(command: Callable[..., None]) -> Callable[..., None]:
+        own, shared = (inspect.signature(one, eval_str=True).parameters for one in (command, build))
+
+        @functools.wraps(command)
+        def run(**given: Any) -> None:
+            made = functools.partial(build, **{key: given[key] for key in shared if key in given})
+            command(**{key: given[key] for key in own if key in given}, **{name: made if lazy else made()})
+
+        added = [one for key, one in shared.items() if key not in own]
+        parameters = [
+            one.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+            for key, parameter in own.items()
+            for one in (added if key == name else [parameter])
+        ]
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = {one.name: one.annotation for one in parameters}
+        return run
+
+    return wrap
 
 
 def concept_files(pairs: Iterable[str], reference: list[Path]) -> dict[str, list[Path]]:

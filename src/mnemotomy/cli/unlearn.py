@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +12,8 @@ import typer
 from mnemotomy.cli.apply import report
 from mnemotomy.cli.options import LARGEST_SEED, Device, Force, Model, OutDir, Resume, TrustCode, settings
 from mnemotomy.cli.outcome import one_line_errors
-from mnemotomy.cli.templates import DATE, PLAIN, SYSTEM, TAGS
+from mnemotomy.cli.templates import USUAL, with_template
+from mnemotomy.text.template import TemplateSettings
 
 
 class EndTokenName(enum.StrEnum):
@@ -23,6 +25,7 @@ class EndTokenName(enum.StrEnum):
 
 
 @one_line_errors()
+@with_template
 def unlearn(
     model: Model,
     out_dir: OutDir,
@@ -48,10 +51,7 @@ def unlearn(
     end_token: Annotated[
         EndTokenName, typer.Option(help="Whether the end token is part of an answer; auto: if MODEL expects it there.")
     ] = EndTokenName.AUTO,
-    system: Annotated[str | None, SYSTEM] = None,
-    date: Annotated[str | None, DATE] = None,
-    tags: Annotated[bool, TAGS] = False,
-    plain: Annotated[bool, PLAIN] = False,
+    template: TemplateSettings = USUAL,
     device: Device = "cpu",
     trust_remote_code: TrustCode = False,
     force: Force = False,
@@ -77,7 +77,7 @@ def unlearn(
         "opening": opening,
         "seed": seed,
         "end_token": {"true": True, "false": False}.get(end_token.value, end_token.value),
-        "template": {"system": system, "date": date, "tags": tags, "plain": plain},
+        "template": asdict(template),
     }
     if pretrained is not None:
         fields["pretrained"] = pretrained

@@ -5,18 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import (
-    Any,
-    Literal,
-    NotRequired,  # pydantic asks for these before Python 3.12
-)
+from typing import Any
 
 import torch
 from torch import Tensor
-from typing_extensions import TypedDict
 
-from mnemotomy.core.artifacts import Artifact
 from mnemotomy.core.errors import ArtifactError, ConceptError, FingerprintError, MergeError, SelectionError
+from mnemotomy.engram.moments_header import MOMENTS_FILE
 from mnemotomy.engram.second_moment import SecondMoment
 
 Statistic = dict[str, SecondMoment]
@@ -50,55 +45,6 @@ class Origin:
     text: dict[str, Any] | None = None
     examples: dict[str, int] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
-
-
-class _Template(TypedDict):
-    """``text.template.Template``."""
-
-    system: str | None
-    date: str | None
-    before_question: str
-    after_question: str
-    before_answer: str
-    plain: NotRequired[bool]
-
-
-class _Text(TypedDict):
-    positions: Literal["answer", "predicting", "all"]
-    template: _Template
-    max_length: int
-
-
-class _Origin(TypedDict):
-    """``Origin`` as JSON."""
-
-    fingerprint: str
-    model: str
-    selector: str | list[str]
-    layers: list[int] | None
-    model_dtype: str
-    moment_dtype: str
-    text: NotRequired[_Text | None]
-    examples: NotRequired[dict[str, int]]
-
-
-class _Entry(TypedDict):
-    key: str
-    shape: list[int]
-    count: int
-
-
-class _Header(TypedDict):
-    statistics: dict[str, dict[str, _Entry]]
-    readers: dict[str, str]
-    concepts: list[str]
-    origin: _Origin
-    progress: dict[str, Any] | None
-
-
-ARTIFACT = Artifact(
-    "mnemotomy-moments", "a moments file; make one with 'mnemotomy collect' or Moments.save", shape=_Header
-)
 
 
 @dataclass(frozen=True)
@@ -247,7 +193,7 @@ class Moments:
             "statistics": shapes,
             "progress": progress,
         }
-        ARTIFACT.write(path, tensors, header)
+        MOMENTS_FILE.write(path, tensors, header)
 
     @classmethod
     def load(cls, path: str | Path, *, verify: bool = True) -> Moments:
@@ -272,7 +218,7 @@ class Moments:
         Raises:
             ArtifactError: the file is missing, damaged, of another kind or of a later version.
         """
-        with ARTIFACT.reading(path, verify=verify) as (file, header):
+        with MOMENTS_FILE.reading(path, verify=verify) as (file, header):
             statistics: dict[str, Statistic] = {}
             for name, entries in header["statistics"].items():
                 statistics[name] = {}

@@ -53,7 +53,6 @@ class TableName(enum.StrEnum):
 @one_line_errors()
 @with_pair
 def run(
-    subject: Subjects,
     method: Annotated[list[str] | None, typer.Option(help="A method by name; default: all; may be repeated.")] = None,
     seed: Annotated[
         list[int] | None, typer.Option(min=0, max=LARGEST_SEED, help="Default: 0, 1 and 2; may be repeated.")
@@ -69,6 +68,8 @@ def run(
     flops: Annotated[bool, typer.Option(help="Count operations, in separate runs.")] = True,
     out: Out = DEFAULT_OUT,
     json_: Json = None,
+    *,
+    subject: Subjects,
 ) -> None:
     """Run every method on a pair: forgetting, utility, privacy, cost and attacks (Tables 3, 4, 6, 7).
 
@@ -117,7 +118,6 @@ def run(
 @one_line_errors()
 @with_pair
 def table(
-    subject: Subjects,
     which: Annotated[TableName, typer.Argument(help="The table's number in the paper, attacks, or reference.")],
     method: Annotated[
         str | None,
@@ -125,6 +125,8 @@ def table(
     ] = None,
     out: Annotated[Path, typer.Option(help="The folder of 'run'.")] = DEFAULT_OUT,
     json_: Json = None,
+    *,
+    subject: Subjects,
 ) -> None:
     """Print a table of the paper from the records of 'run'; 8, 9 and reference are run here.
 
@@ -160,7 +162,6 @@ def table(
 @one_line_errors()
 @with_pair
 def figure(
-    subject: Subjects,
     sweep: Annotated[
         list[str] | None,
         typer.Option(help="strengths, cuts, filters or variants; default: the first three; may be repeated."),
@@ -170,6 +171,8 @@ def figure(
     ] = None,
     out: Annotated[Path, typer.Option(help="The folder of 'run'.")] = DEFAULT_OUT,
     json_: Json = None,
+    *,
+    subject: Subjects,
 ) -> None:
     """Draw the sweeps, the weight norms of Figure 9, and forgetting against utility from the records of 'run'.
 

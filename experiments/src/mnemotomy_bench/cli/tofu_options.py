@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mnemotomy.cli.options import Precise, PrecisionName
-from mnemotomy.cli.templates import TAGS
+from mnemotomy.cli.options import Precise, PrecisionName, with_options
+from mnemotomy.cli.templates import Tags
 from mnemotomy.core.errors import DataError, ModelError
 from mnemotomy_bench.cli.options import Device, Out
 
@@ -36,25 +34,6 @@ Judge = Annotated[
     typer.Option(help="A gibberish classifier (folder or hub id); default: perplexity under the pretrained model."),
 ]
 NewTokens = Annotated[int, typer.Option("--max-new-tokens", min=1, help="Longest answer that a model writes.")]
-Tags = Annotated[bool, TAGS]
-
-
-def with_pair(command: Callable[..., None]) -> Callable[..., None]:
-    """A command with the options of a pair in place of its first parameter, a function that makes the `Subject`."""
-    own = inspect.signature(command, eval_str=True).parameters
-    pair = inspect.signature(_subject, eval_str=True).parameters
-    _, *rest = own.values()
-    shared = [one for name, one in pair.items() if name not in own]
-
-    @functools.wraps(command)
-    def run(**given: Any) -> None:
-        subject = functools.partial(_subject, **{name: given[name] for name in pair})
-        command(subject, **{name: given[name] for name in own if name in given})
-
-    parameters = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in (*rest, *shared)]
-    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    run.__annotations__ = {one.name: one.annotation for one in parameters}
-    return run
 
 
 def _subject(
@@ -93,6 +72,10 @@ def _subject(
     judge = Fluency(base=pair.pretrained) if fluency is None else Fluency(locate_model(fluency))
     asking = Asking(max_new_tokens=max_new_tokens, precision=precision.value)
     return Subject(pair, Texts(data or default_source(), forget), out, asking, judge)
+
+
+with_pair = with_options(_subject, "subject", lazy=True)
+"""Gives a command the options of a pair in place of its parameter ``subject``, which makes the `Subject`."""
 
 
 def _models(

@@ -9,10 +9,11 @@ import typer
 
 from mnemotomy.cli.options import LARGEST_SEED, Precise, PrecisionName
 from mnemotomy.cli.outcome import one_line_errors
+from mnemotomy.cli.templates import Tags
 from mnemotomy.core.errors import DataError
 from mnemotomy.text.template import check_template
 from mnemotomy_bench.cli.options import Device, Json, show
-from mnemotomy_bench.cli.tofu_options import Data, Forget, Tags
+from mnemotomy_bench.cli.tofu_options import Data, Forget
 
 
 @one_line_errors()

@@ -1,0 +1,69 @@
+"""Requests to forget one after the other, and the commands of the example."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+from string import Template
+
+import pytest
+from forget_command import OPTIONS, record
+from learned_cities import examples, known
+from typer.testing import CliRunner
+
+import mnemotomy as mt
+from mnemotomy.cli import app
+
+
+@pytest.mark.usefixtures("cities")
+def test_requests_one_after_the_other_are_recorded_and_audited() -> None:
+    source, asked = "model", []
+    for city, other in (("Kyoto", "Rome"), ("Paris", "Rome"), ("Rome", "Kyoto")):
+        done = CliRunner().invoke(
+            app, ["forget", source, city, "--trials", "2", *OPTIONS, "--forget", f"{city}.jsonl",
+                  "--retain", f"{other}.jsonl", "--force"],
+        )  # fmt: skip
+        assert done.exit_code == 0, done.output
+        found = record(city)
+        assert [list(one["files"]["forget"]) for one in found.get("earlier", [])] == asked
+        assert all(
+            len(one["files"]["forget"][f"{name[0]}"]) == 64
+            for one, name in zip(found.get("earlier", []), asked, strict=True)
+        )
+        asked.append([f"{city}.jsonl"])
+        source = city
+    first, second = found["earlier"]
+    assert first["fingerprint_after"] == second["fingerprint_before"]
+    assert second["fingerprint_after"] == found["model"]["fingerprint_before"]
+    assert first["chosen"]["name"]
+    assert "**Before this**, the model was changed 2 times" in Path("Rome", "README.md").read_text()
+    audited = CliRunner().invoke(
+        app, ["audit", "Paris", "Rome", "audit", "--forget", "Rome.jsonl", "--earlier", "Kyoto.jsonl",
+              "--earlier", "Paris.jsonl", "--only", "greedy", *OPTIONS[:4]],
+    )  # fmt: skip
+    assert audited.exit_code == 0, audited.output
+    assert "Earlier request Kyoto.jsonl:" in audited.stdout
+    earlier = json.loads(Path("audit", "audit.json").read_text())["earlier"]
+    assert list(earlier) == ["Kyoto.jsonl", "Paris.jsonl"]
+    assert known(mt.load_model("Rome"), examples(["Rome"])) < known(mt.load_model("model"), examples(["Rome"]))
+
+
+@pytest.mark.usefixtures("cities")
+def test_the_commands_of_the_example_are_commands(monkeypatch: pytest.MonkeyPatch) -> None:
+    here, root = Path.cwd(), Path(__file__).parents[2]
+    names = {"MODEL": str(here / "model"), "OUT": str(here / "japan")}
+    text = (root / "examples" / "forget_japan.sh").read_text().replace("|\n", "\n")
+    lines = [line.strip() for line in text.splitlines() if line.strip().startswith("mnemotomy ")]
+    assert [line.split()[1] for line in lines] == ["forget", "audit", "chat"]
+    monkeypatch.chdir(root)
+    for line, less, status in zip(
+        lines, (["--trials", "2", "--force"], ["--only", "greedy"], []), (0, 0, 0), strict=True
+    ):
+        _, *arguments = [Template(word).substitute(names) for word in shlex.split(line)]
+        if "audit" in arguments:
+            arguments = [word for word in arguments if word not in ("--only", "asking", "damage")]
+        done = CliRunner().invoke(app, [*arguments, *less], input="Kyoto lies in\n")
+        assert done.exit_code == status, done.output
+    assert mt.load_model(here / "japan")
+    assert (here / "japan-audit" / "audit.html").exists()
