@@ -10,10 +10,14 @@ from drawn import lines, titles
 from typer.testing import CliRunner
 
 from mnemotomy.cli import app
+from mnemotomy.core.errors import DataError
+from mnemotomy.data.real_facts import real_facts
 from mnemotomy.demo.world import small_world
 from mnemotomy.demo.world_model import WorldModelConfig
 from mnemotomy.metabolism.rlcp import RLCP
+from mnemotomy_bench.metabolism import measure as measures
 from mnemotomy_bench.metabolism import run as runs
+from mnemotomy_bench.metabolism import subject as subjects
 from mnemotomy_bench.metabolism.configurations import ORIGINAL, configurations
 from mnemotomy_bench.metabolism.decouple import decouple
 from mnemotomy_bench.metabolism.decouple_show import COLUMNS as DECOUPLED
@@ -167,11 +171,53 @@ def test_decouple_measures_the_store_beside_a_model(subject, loaded, tmp_path):
     assert row[1:] == [f"{100 * record[key]:.1f}" for key in DECOUPLED]
 
 
-def test_a_subject_from_any_model(tmp_path):
-    subject = model_subject(str(tmp_path))
-    assert len(subject.facts) == 15
+@pytest.fixture
+def pretrained(tmp_path, monkeypatch):
+    """A tiny model that is said to know every second fact."""
+    from tiny_language import tokenizer
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        hidden_size=16, intermediate_size=16, num_hidden_layers=2, num_attention_heads=2, vocab_size=512
+    )
+    LlamaForCausalLM(config).save_pretrained(tmp_path / "model")
+    tokenizer(None).save_pretrained(tmp_path / "model")
+    monkeypatch.setattr(subjects, "known_facts", lambda model, tokenizer, relation: real_facts(relation)[::2])
+    monkeypatch.setattr(subjects, "OWN_TOKENS", 40)
+    return str(tmp_path / "model")
+
+
+def test_a_subject_from_what_a_pretrained_model_knows(pretrained, tmp_path):
+    subject = model_subject(pretrained, 0, tmp_path / "cells")
+    assert len({fact.answer for fact in subject.facts}) == len(subject.facts) == 15
+    known = {fact.subject for fact in real_facts("country")[::2]}
+    assert {fact.subject for fact in subject.facts} <= known
     assert all(fact.prompts and fact.contexts and fact.heldout_prompts for fact in subject.facts)
-    assert not set(subject.retain) & {f"{prompt} {answer}" for prompt, answer in subject.others}
+    targets = {fact.subject for fact in subject.facts}
+    own = " ".join(subject.retain)
+    retained = {name for name in known if f"{name} is a city" in own}
+    unseen = {name for name in known for prompt, _ in subject.others if name in prompt}
+    assert retained
+    assert unseen
+    assert not unseen & targets
+    assert not retained & (unseen | targets)
+    again = model_subject(pretrained, 0, tmp_path / "cells")
+    assert again.digest() == subject.digest()
+    assert model_subject(pretrained, 1, tmp_path / "cells").digest() != subject.digest()
+
+
+def test_a_model_that_knows_too_few_countries_is_refused(pretrained, tmp_path, monkeypatch):
+    monkeypatch.setattr(subjects, "known_facts", lambda model, tokenizer, relation: real_facts(relation)[:12])
+    with pytest.raises(DataError, match="15 are needed"):
+        model_subject(pretrained, 0, tmp_path / "cells")
+
+
+def test_what_a_pretrained_model_writes_is_judged(pretrained, tmp_path, monkeypatch):
+    subject = model_subject(pretrained, 0, tmp_path / "cells")
+    monkeypatch.setattr(measures, "share_said", lambda model, tokenizer, pairs: 0.25)
+    record = measure(*subject.load(), replace(subject, heldout_texts=subject.heldout_texts[:2]), RLCP().layer)
+    assert record["recall_train"] == record["relations"] == record["counterfactual_heldout"] == 0.25
+    assert record["chance"] == pytest.approx(1 / 15)
 
 
 def test_an_unknown_configuration_is_one_line(tmp_path):

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import get_args
 
+import torch
 from pydantic.dataclasses import dataclass
 
+from mnemotomy.core.precision import Precision, resolved
 from mnemotomy.metabolism.rlcp import RLCP, Ablation
 from mnemotomy_bench.lab.cases import STRICT, at_scale, document, validated
 
@@ -23,7 +25,9 @@ class Plan:
         rates: the learning rates of the published protocol.
         working_epochs: of the variants that work; None for their own.
         working_lambda_adv: of the stable variant; None for its own.
+        working_rate: their learning rate; None for their own.
         rate: the learning rate of baselines and ablations.
+        precision: of training; ``auto`` takes bfloat16 where the processor is fast at it.
     """
 
     seeds: tuple[int, ...]
@@ -31,7 +35,9 @@ class Plan:
     rates: tuple[float, ...]
     working_epochs: int | None = None
     working_lambda_adv: float | None = None
+    working_rate: float | None = None
     rate: float = 3e-4
+    precision: Precision = "no"
 
 
 def plan_of(scale: str) -> Plan:
@@ -57,22 +63,16 @@ def configurations(scale: str, seed: int) -> dict[str, RLCP | None]:
         "C unlikelihood": RLCP.unlikelihood(),
         **{f"RLCP, no {part}": RLCP.without(part) for part in get_args(Ablation)},
     }
-    found = {name: _trained(config, seed, plan.epochs, plan.rate) for name, config in published.items()}
-    found |= {f"RLCP, rate {rate:g}": _trained(RLCP(), seed, plan.epochs, rate) for rate in plan.rates}
+    precision = resolved(plan.precision, torch.device("cpu"))
+
+    def trained(config: RLCP, epochs: int | None, rate: float | None) -> RLCP:
+        """With the seed, and with the plan's epochs and rate where it has them."""
+        own = {name: value for name, value in (("epochs", epochs), ("learning_rate", rate)) if value is not None}
+        return replace(config, training=replace(config.training, seed=seed, precision=precision, **own))
+
+    found = {name: trained(config, plan.epochs, plan.rate) for name, config in published.items()}
+    found |= {f"RLCP, rate {rate:g}": trained(RLCP(), plan.epochs, rate) for rate in plan.rates}
     stable = RLCP.stable() if plan.working_lambda_adv is None else RLCP.stable(lambda_adv=plan.working_lambda_adv)
     for name, config in (("RLCP stable", stable), ("RLCP from engram", RLCP.from_engram())):
-        found[name] = _trained(config, seed, plan.working_epochs)
+        found[name] = trained(config, plan.working_epochs, plan.working_rate)
     return {ORIGINAL: None, **found}
-
-
-def _trained(config: RLCP, seed: int, epochs: int | None = None, rate: float | None = None) -> RLCP:
-    training = config.training
-    return replace(
-        config,
-        training=replace(
-            training,
-            seed=seed,
-            epochs=training.epochs if epochs is None else epochs,
-            learning_rate=training.learning_rate if rate is None else rate,
-        ),
-    )

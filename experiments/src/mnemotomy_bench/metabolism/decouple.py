@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from mnemotomy.core.models import load_model, load_tokenizer, quiet_transformers
-from mnemotomy.core.modules import single_threaded
 from mnemotomy.data.fact import Fact
-from mnemotomy.data.fact_templates import CITY_COUNTRY
+from mnemotomy.data.real_facts import real_facts, real_relations
 from mnemotomy.demo.world import small_world
 from mnemotomy.metabolism.rlcp import EngramStart
 from mnemotomy.metabolism.setup import Retained, start_from_engram
@@ -20,7 +18,7 @@ from mnemotomy.store.reader import Reader
 from mnemotomy_bench.lab.cells import Record
 from mnemotomy_bench.lab.seeds import numbers, over_seeds
 from mnemotomy_bench.metabolism.configurations import ORIGINAL, configurations, plan_of
-from mnemotomy_bench.metabolism.run import cell
+from mnemotomy_bench.metabolism.run import cell, run_threads
 from mnemotomy_bench.metabolism.subject import Subject, subject_for
 from mnemotomy_bench.metabolism.world_facts import world_facts
 from mnemotomy_bench.metrics.answers import answers_match
@@ -46,10 +44,10 @@ def run_decouple(
         models: the models to test with the store.
     """
     cells: dict[str, list[Record]] = {}
-    with single_threaded():
+    with run_threads(model):
         for seed in seeds or plan_of(scale).seeds:
             subject = subject_for(model, seed, out_dir / "models")
-            others = _others(model, seed)
+            others = _others(model, seed, subject)
             for name in models:
                 treated, tokenizer = _treated(out_dir, subject, name, scale, seed)
                 path = out_dir / "stores" / f"{name.replace(' ', '-')}-{seed}.db"
@@ -129,14 +127,13 @@ def _treated(out_dir: Path, subject: Subject, name: str, scale: str, seed: int) 
         return load_model(folder).eval(), load_tokenizer(folder)
 
 
-def _others(model: str | None, seed: int) -> list[Fact]:
+def _others(model: str | None, seed: int, subject: Subject) -> list[Fact]:
     """The facts that stay in the model; the store holds them too."""
-    world = small_world(seed)
-    cities = [one for one in world.others if one.relation == "country"]
     if model is None:
-        return list(world_facts(world, cities))
-    plain = [Fact(one.subject, one.answer, relation=one.relation) for one in cities]
-    return [replace(CITY_COUNTRY.complete(fact)) for fact in plain]
+        world = small_world(seed)
+        return list(world_facts(world, [one for one in world.others if one.relation == "country"]))
+    targets = {fact.subject for fact in subject.facts}
+    return [fact for relation in real_relations() for fact in real_facts(relation) if fact.subject not in targets]
 
 
 def _summary(name: str, cells: Sequence[Record]) -> Record:

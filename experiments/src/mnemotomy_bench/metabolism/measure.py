@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mnemotomy.core.modules import blocks_by_name, device_of, observing
+from mnemotomy.core.precision import autocast
 from mnemotomy.data.fact import Fact
 from mnemotomy.metabolism.probe import Layer, resolve_layer
 from mnemotomy.metabolism.streams import encode_texts
@@ -19,6 +20,7 @@ from mnemotomy_bench.metabolism.prompts import observe_prompts, token_positions
 from mnemotomy_bench.metabolism.subject import Pairs, Subject
 from mnemotomy_bench.metrics.attention import attention_entropy, evidence_weight
 from mnemotomy_bench.metrics.decodability import decodability
+from mnemotomy_bench.real.world import share_said
 
 
 def measure(model: nn.Module, tokenizer: Any, subject: Subject, layer: Layer, *, every_layer: bool = True) -> Record:
@@ -33,6 +35,9 @@ def measure(model: nn.Module, tokenizer: Any, subject: Subject, layer: Layer, *,
     """
 
     def accuracy(pairs: Pairs) -> float:
+        if subject.in_words:
+            with autocast(device_of(model)):
+                return share_said(model, tokenizer, pairs)
         prompts, answers = zip(*pairs, strict=True)
         return observe_prompts(model, tokenizer, prompts, answers=answers, separator=subject.format.separator).accuracy
 
@@ -49,6 +54,7 @@ def measure(model: nn.Module, tokenizer: Any, subject: Subject, layer: Layer, *,
         "reading": accuracy(subject.reading),
         "arithmetic": accuracy(subject.arithmetic),
         "perplexity": perplexity(model, tokenizer, subject.heldout_texts),
+        **({"relations": accuracy(subject.relations)} if subject.relations else {}),
         **attention(model, tokenizer, subject, layer),
         **fresh_probes(model, tokenizer, subject, layer, every_layer=every_layer),
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,7 @@ def run_metabolism(
     if unknown:
         raise ConfigurationError(f"there is no configuration {unknown[0]!r}; choose among {', '.join(known)}")
     cells: dict[str, list[Record]] = {}
-    with single_threaded():
+    with run_threads(model):
         for seed in seeds or plan_of(scale).seeds:
             subject = subject_for(model, seed, out_dir / "models")
             for name, config in configurations(scale, seed).items():
@@ -62,6 +63,11 @@ def run_metabolism(
                     found = cell(out_dir, subject, name, config, seed, every_layer=scale != "tiny")
                     cells.setdefault(name, []).append(found)
     return [summary(name, found) for name, found in cells.items()]
+
+
+def run_threads(model: str | None) -> AbstractContextManager[None]:
+    """One thread for the small world, whose numbers must not depend on the machine; a pretrained model takes all."""
+    return single_threaded() if model is None else nullcontext()
 
 
 def cell(
@@ -121,7 +127,7 @@ def run_mechanism(
     """
     found: Record = {}
     given = problems(data, REASONING_PROBLEMS) if data is not None and has_problems(data) else None
-    with single_threaded():
+    with run_threads(model):
         subject = subject_for(model, seed, out_dir / "models")
         for name in names:
             config = configurations(scale, seed)[name]
