@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from learned_cities import trained
+from torch import nn
 
 from mnemotomy.core.errors import ConfigurationError
 from mnemotomy.forget import cost
@@ -24,3 +26,9 @@ def test_what_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigurationError, match="--layers or --sites"):
         cost_of(model, 20).check()
     Cost(1.0, 1.0, None, 0.0).check()
+
+
+def test_one_slow_pass_does_not_tell_the_speed(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.0, 1.0, 1.0, 41.0, 41.0, 41.1])  # the second of two passes was held up
+    monkeypatch.setattr(cost.time, "perf_counter", lambda: next(clock))
+    assert cost.pass_seconds(nn.Linear(2, 2), torch.zeros(1, 2)) == 1.0

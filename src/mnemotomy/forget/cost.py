@@ -24,6 +24,7 @@ TRIAL = 64
 
 _GIB = 2.0**30
 _EIGH = 25.0  # operations of an eigendecomposition in float64, by the cube of the width
+_PASSES, _PATIENCE = 6, 2.0  # passes to time, and the seconds after which two are enough
 _SQUARE = 512  # of a product that tells a processor's speed
 _READ = 1000.0  # tokens of kept answers and general sentences that a trial reads
 
@@ -85,7 +86,7 @@ def cost_of(
     shape = _Shape.of(model, sites, layers, forget_tokens)
     parameters = sum(one.numel() for one in model.parameters())
     ids = torch.zeros(1, TRIAL, dtype=torch.long, device=device_of(model))
-    speed = 2.0 * parameters * TRIAL / _seconds(model, input_ids=ids)
+    speed = 2.0 * parameters * TRIAL / pass_seconds(model, input_ids=ids)
     tokens = forget_tokens + 2.0 * max(shape.widths)
     # a token's second moments cost about as much as its forward pass; a trial reads what is kept apart
     work = 2.0 * parameters * (2.0 * tokens + trials * (_READ + 3.0 * forget_tokens)) + shape.eigen
@@ -105,7 +106,7 @@ def cost_of_images(
     one = prepared(forget[:1], processor, int(getattr(getattr(model, "config", None), "num_channels", 3)))
     images = min(MOST, len(forget) + len(retain))
     shape = _Shape.of(model, editable(model, sites)[0], layers, ROWS * len(forget))
-    seconds = _seconds(model, one.inputs.to(device_of(model)))
+    seconds = pass_seconds(model, one.inputs.to(device_of(model)))
     square = torch.randn(_SQUARE, _SQUARE)
     start = time.perf_counter()
     torch.mm(square, square)
@@ -143,15 +144,17 @@ class _Shape:
         return cls(widths, moments, factors, 2 * _EIGH * sum(width**3 for width in widths))
 
 
-def _seconds(model: nn.Module, *args: torch.Tensor, **arguments: torch.Tensor) -> float:
-    """The time of one forward pass, after one to warm up."""
+def pass_seconds(model: nn.Module, *args: torch.Tensor, **arguments: torch.Tensor) -> float:
+    """The time of a forward pass: of several, the fastest, as other work slows single ones down many times over."""
+    found = []
     with observing(model):
-        for _ in range(2):
+        while (len(found) < _PASSES and sum(found) < _PATIENCE) or len(found) < 2:
             start = time.perf_counter()
             model(*args, **arguments)
             if device_of(model).type == "cuda":
                 torch.cuda.synchronize()
-    return max(time.perf_counter() - start, 1e-6)
+            found.append(time.perf_counter() - start)
+    return max(min(found), 1e-6)
 
 
 def free_memory(device: torch.device) -> float | None:
