@@ -104,7 +104,7 @@ class Report:
                 trim_blocks=True,
                 lstrip_blocks=True,
             )
-            environment.filters |= {"spread": _spread, "percent": percent}
+            environment.filters |= {"spread": _spread, "percent": percent, "top": _top}
             environment.globals |= {"number": _number, "line": _line}
             text = environment.from_string((source / template).read_text(encoding="utf-8")).render(
                 report=self,
@@ -139,9 +139,13 @@ def _spread(trace: Interval | None) -> str:
     return "" if trace is None else f"{percent(trace.value)} ({percent(trace.low)} to {percent(trace.high)})"
 
 
-def _line(curve: Mapping[str, float], width: float, height: float) -> str:
-    """The points of a curve for an SVG polyline, evenly spaced, from 0 to the larger of 1 and its largest value."""
-    top = max(1.0, *curve.values())
+def _top(curves: Mapping[str, Mapping[str, float]]) -> float:
+    """The height that all curves of a finding share: 1, or their largest value."""
+    return max(1.0, *(value for curve in curves.values() for value in curve.values()))
+
+
+def _line(curve: Mapping[str, float], width: float, height: float, top: float) -> str:
+    """The points of a curve for an SVG polyline, evenly spaced, from 0 to ``top``."""
     step = width / max(1, len(curve) - 1)
     return " ".join(
         f"{place * step:.1f},{height * (1 - value / top):.1f}" for place, value in enumerate(curve.values())

@@ -94,11 +94,11 @@ def _word(
         return "hidden", f"The model does not say it when asked, but it is there. {strongest.sentence}"
     open_ = [one.title for one in decided.values() if not _is_gone(one)]
     missing = [part for part in _SEARCHED if part not in {one.part for one in searched}]
-    why = [f"not run: {', '.join(missing)}"] if missing else []
-    why += [f"not decided: {'; '.join(open_)}"] if open_ else []
-    why += [] if yardstick else ["there is no gold model and no hold-out set to compare with"]
+    why = [f"Not run: {', '.join(missing)}."] if missing else []
+    why += [f"Not decided: {'; '.join(open_)}."] if open_ else []
+    why += [] if yardstick else ["There is no gold model and no hold-out set to compare with."]
     if why:
-        return "forgotten here", f"No attack that was run gets it back ({'. '.join(why)})."
+        return "forgotten here", " ".join(["No attack that was run gets it back.", *why])
     return "as never known", "No attack tells the model from one that never knew it."
 
 

@@ -1,0 +1,47 @@
+"""The page of a report: curves that can be compared, a legend, dark and light."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from mnemotomy.audit.base import Finding, Interval
+from mnemotomy.audit.report import Report
+from mnemotomy.audit.verdict import verdict
+
+RECORD: dict[str, Any] = {
+    "about": {}, "models": {}, "data": {"forget": "a hash"}, "questions": {"forget": 1}, "settings": {"seed": 0},
+    "versions": {},
+}  # fmt: skip
+
+
+def page(folder: Path, *findings: Finding) -> str:
+    Report(verdict(findings, yardstick=False), findings, {}, (), RECORD).save(folder)
+    return (folder / "audit.html").read_text(encoding="utf-8")
+
+
+def finding(**curves: dict[str, float]) -> Finding:
+    means = {"before": Interval(1.0, 0.9, 1.0), "after": Interval(0.0, 0.0, 0.1), "floor": Interval(0.0, 0.0, 0.1)}
+    return Finding("greedy", "Asked plainly", "asking", "paper", "loss", means, Interval(0.0, 0.0, 0.1), "It is gone.",
+                   curves=curves)  # fmt: skip
+
+
+def test_all_lines_of_an_attack_have_one_scale(tmp_path: Path) -> None:
+    text = page(tmp_path, finding(before={"1": 4.0, "2": 2.0}, after={"1": 1.0, "2": 0.0}))
+    assert re.findall(r'points="([^"]+)"', text) == ["0.0,0.0 190.0,30.0", "0.0,45.0 190.0,60.0"]
+    assert '<text x="18" y="10" text-anchor="end">4</text>' in text
+
+
+def test_the_legend_names_the_lines_that_there_are(tmp_path: Path) -> None:
+    two = finding(before={"1": 1.0, "2": 0.5}, after={"1": 0.0, "2": 0.0})
+    assert "gold model</span>" not in (text := page(tmp_path, two))
+    assert "</span> before</span>, " in text
+    assert "prefers-color-scheme: dark" in text
+    three = finding(before={"1": 1.0, "2": 0.5}, after={"1": 0.0, "2": 0.0}, gold={"1": 0.1, "2": 0.1})
+    assert "</span> gold model</span>." in page(tmp_path, three)
+
+
+def test_the_reason_is_made_of_sentences(tmp_path: Path) -> None:
+    text = page(tmp_path, finding())
+    assert "No attack that was run gets it back. Not run: inside, membership, relearn. There is no gold model" in text
