@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from commands import call, fails
+from fuzz_files import JUNK
 from tiny_language import write_lines
 
 import mnemotomy as mt
@@ -202,6 +203,15 @@ def test_malformed_rows_are_named(tmp_path: Path, name: str, rows: list[Any], me
         import_benchmark(name, tmp_path / "rows.json", tmp_path / "out")
     assert message in str(caught.value)
     assert not (tmp_path / "out").exists()
+
+
+def test_junk_is_one_line(tmp_path: Path) -> None:
+    for junk in JUNK:
+        for name, file in (("muse", "knowmem.json"), ("zsre", "zsre.json"), ("muse", "raw.txt")):
+            (tmp_path / file).write_bytes(junk)
+            result = call("data", "import", name, str(tmp_path / file), str(tmp_path / "out"))
+            if result.exit_code:
+                fails(result, "")
 
 
 def test_on_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

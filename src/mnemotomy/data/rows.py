@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -83,10 +82,13 @@ def _loaded(where: str, *what: Any, **options: Any) -> Iterator[tuple[Any, str]]
 
 def _json_rows(text: str, path: Path) -> list[Any]:
     """The rows of a list; also JSON Lines, which the hub's tools write under this ending."""
+    lines = [(line, f"{path} line {at}") for at, line in enumerate(text.split("\n"), start=1) if line.strip()]
     try:
-        rows = json.loads(text)
-    except ValueError:
-        return [parse_line(line, f"{path} line {at}") for at, line in enumerate(text.split("\n"), 1) if line.strip()]
+        rows = parse_line(text, str(path))
+    except DataError:
+        if len(lines) < 2:
+            raise
+        return [parse_line(line, where) for line, where in lines]
     return rows if isinstance(rows, list) else [rows]
 
 
