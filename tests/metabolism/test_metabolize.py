@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 
 import pytest
 import torch
-from helpers import tiny_llama
+from helpers import relative, tiny_llama
 from tiny_metabolism import FACTS, FORMAT, RETAIN, config, run, tokenizer_of_words
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from mnemotomy.core.errors import DataError, ModelError, TrainingError
@@ -19,7 +20,7 @@ from mnemotomy.metabolism import loop
 from mnemotomy.metabolism.metabolize import metabolize
 from mnemotomy.metabolism.objective import Objective
 from mnemotomy.metabolism.rlcp import RLCP, EngramStart, Training
-from mnemotomy.metabolism.terms import Schedule, Unlikelihood
+from mnemotomy.metabolism.terms import Constant, Schedule, Unlikelihood
 from mnemotomy.training.checkpoint import trained_state
 
 
@@ -167,7 +168,15 @@ def test_a_checkpoint_does_not_depend_on_the_place_of_the_facts(tokenizer, tmp_p
     metabolize(tiny_llama(), tokenizer, elsewhere, config(), format=FORMAT, progress=False, out=tmp_path)
 
 
-@pytest.mark.parametrize("protocol", ["published", "unlikelihood", "retaining"])
+CHANGES = {
+    "published": {},
+    "unlikelihood": {"suppression": Unlikelihood()},
+    "retaining": {"kl_on": "prompt", "lambda_retain": 3.0},
+    "watching": {"lambda_adv": 0.0},
+}
+
+
+@pytest.mark.parametrize("protocol", CHANGES)
 def test_accumulated_batches_equal_one_large_batch(tokenizer, protocol: str):
     """With answers of unequal length, and one context each, as contexts are drawn batch by batch."""
     answers = {
@@ -180,16 +189,28 @@ def test_accumulated_batches_equal_one_large_batch(tokenizer, protocol: str):
         Fact(name, answer, (f"{name} is in", f"{name} lies in"), (f"{name} is in {answer}",))
         for name, answer in answers.items()
     ]
-    changes = {"published": {}, "unlikelihood": {"suppression": Unlikelihood()}, "retaining": {"kl_on": "prompt"}}
-    chosen = config(lambda_retain=3.0 * (protocol == "retaining"), **changes[protocol])
+    chosen = config(schedule=Constant(0.7), **CHANGES[protocol])
+    gradients: list[torch.Tensor] = []
+
+    def keep(optimizer: torch.optim.Optimizer, *_) -> None:
+        found = [parameter.grad for group in optimizer.param_groups for parameter in group["params"]]
+        gradients.append(torch.cat([one.flatten() for one in found if one is not None]))
 
     def result(batch_size: int, accumulation: int):
-        training = Training(epochs=3, batch_size=batch_size, learning_rate=1e-3, accumulation=accumulation)
+        training = Training(epochs=3, batch_size=batch_size, learning_rate=1e-3, accumulation=accumulation, clip=1e9)
         how = replace(chosen, training=training)
         retain = RETAIN if protocol == "retaining" else ()
-        return metabolize(tiny_llama(), tokenizer, facts, how, format=FORMAT, progress=False, retain=retain)
+        hook = register_optimizer_step_pre_hook(keep)
+        try:
+            return metabolize(tiny_llama(), tokenizer, facts, how, format=FORMAT, progress=False, retain=retain)
+        finally:
+            hook.remove()
 
     one, *cut = result(4, 1), result(2, 2), result(1, 4)
+    first, *others = gradients[::3]
+    assert float(first.norm()) > 1e-2
+    for other in others:
+        assert relative(other, first) < 1e-6
     for other in cut:
         assert len(one.steps) == len(other.steps) == 3
         assert one.steps[0] == pytest.approx(other.steps[0], rel=1e-6, abs=1e-7)

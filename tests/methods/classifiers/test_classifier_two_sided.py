@@ -118,12 +118,11 @@ def test_more_overshoot_goes_further():
     assert margins == sorted(margins, reverse=True)
 
 
-def test_unrecognised_examples_need_no_edit():
+def test_unrecognised_examples_are_refused():
     problem = digits()
     wrong = Examples(problem.forget.inputs, torch.full_like(problem.forget.labels, 7))
-    found = ClassifierTwoSided(overshoot=0.0)(replace(problem, forget=wrong))
-    assert same_state(found, state_of(problem.model))
-    assert all(parameter.requires_grad for parameter in found.parameters())
+    with pytest.raises(ConfigurationError, match=r"recognises none of the .* examples to forget"):
+        ClassifierTwoSided()(replace(problem, forget=wrong))
 
 
 def test_convolutions_are_edited_and_statistics_are_not():

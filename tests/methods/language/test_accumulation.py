@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 
 import pytest
 import torch
@@ -11,21 +10,24 @@ from helpers import relative
 from learned_cities import TEMPLATE, example, trained
 
 from mnemotomy.methods.language.alt_po import AltPO
+from mnemotomy.methods.language.collecting import Collecting
 from mnemotomy.methods.language.grad_diff import GradDiff, GradientAscent
 from mnemotomy.methods.language.gradient import GradientMethod
 from mnemotomy.methods.language.idk import IdkDPO, IdkNLL
-from mnemotomy.methods.language.loop import DescentRun, steps_of_epoch
+from mnemotomy.methods.language.loop import Descent, DescentRun, steps_of_epoch
 from mnemotomy.methods.language.npo import NPO, SimNPO
 from mnemotomy.methods.language.problem import TextProblem
 from mnemotomy.methods.language.rlcp import RLCPUnlearning
 from mnemotomy.methods.language.rmu import RMU
+from mnemotomy.methods.language.task_arithmetic import TaskArithmetic
 from mnemotomy.methods.language.undial import UNDIAL
 from mnemotomy.methods.registry import methods
+from mnemotomy.text.encoding import Positions
 
-METHODS: tuple[GradientMethod, ...] = (
+METHODS: tuple[GradientMethod | TaskArithmetic, ...] = (
     GradientAscent(), GradDiff(), GradDiff(retain_loss="KL"), NPO(), SimNPO(gamma=1.0), IdkNLL(), IdkDPO(),
     AltPO(max_new_tokens=3), UNDIAL(alpha=1.0), RMU(trains="all"), RLCPUnlearning(layer=0.5),
-    RLCPUnlearning(layer=0.5, kl_on="asked"),
+    RLCPUnlearning(layer=0.5, kl_on="asked"), TaskArithmetic(),
 )  # fmt: skip
 
 
@@ -44,11 +46,11 @@ def unequal() -> TextProblem:
     return TextProblem(model, tokenizer, forget, retain, TEMPLATE)
 
 
-def gradient(method: GradientMethod, problem: TextProblem, parts: int) -> torch.Tensor:
+def gradient(method: GradientMethod | TaskArithmetic, problem: TextProblem, parts: int) -> torch.Tensor:
     """Of the first update, cut into so many parts; a probe's included."""
     loss, model = method.objective(problem), copy.deepcopy(problem.model).eval()
     run = DescentRun("test", len(problem.forget), len(problem.retain))
-    step = next(steps_of_epoch(run, dataclasses.replace(method, batch_size=16), 0))._replace(progress=0.5)
+    step = next(steps_of_epoch(run, Descent(batch_size=16), 0))._replace(progress=0.5)
     cut = step.parts(parts)
     assert len(cut) == parts
     for part in cut:
@@ -58,7 +60,7 @@ def gradient(method: GradientMethod, problem: TextProblem, parts: int) -> torch.
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: f"{method.name}-{getattr(method, 'retain_loss', '')}")
-def test_any_cut_of_a_batch_gives_its_gradient(method: GradientMethod):
+def test_any_cut_of_a_batch_gives_its_gradient(method: GradientMethod | TaskArithmetic):
     problem = unequal()
     whole = gradient(method, problem, 1)
     assert float(whole.norm()) > 1e-3
@@ -66,6 +68,19 @@ def test_any_cut_of_a_batch_gives_its_gradient(method: GradientMethod):
         assert relative(gradient(method, problem, parts), whole) < 1e-6
 
 
-def test_every_gradient_method_is_here():
-    named = {name for name, method in methods("language models").items() if issubclass(method, GradientMethod)}
+def test_every_method_with_a_loss_is_here():
+    named = {name for name, method in methods("language models").items() if hasattr(method, "objective")}
     assert named == {method.name for method in METHODS}
+
+
+@pytest.mark.parametrize("positions", ["answer", "predicting", "all"])
+def test_moments_do_not_depend_on_the_batches(positions: Positions):
+    problem = unequal()
+    whole, *others = (
+        Collecting(batch_size=size, positions=positions).moments(problem.model, problem) for size in (16, 3, 1)
+    )
+    for other in others:
+        for name, statistic in whole.statistics.items():
+            for concept, moment in statistic.items():
+                assert other.statistics[name][concept].count == moment.count
+                assert relative(other.statistics[name][concept].triangle, moment.triangle) < 1e-6

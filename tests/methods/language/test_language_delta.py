@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from tokenizers import processors
 from torch import Tensor
 from transformers import OPTConfig, OPTForCausalLM
 
-from mnemotomy.core.errors import ConfigurationError, SelectionError
+from mnemotomy.core.errors import ConfigurationError, SelectionError, TrainingError
 from mnemotomy.engram.sites import all_sites
 from mnemotomy.methods.language.delta import DeltaWeights
 from mnemotomy.methods.language.delta_sequential import DeltaSequential, PairedMoment
@@ -24,6 +25,7 @@ from mnemotomy.methods.language.problem import TextProblem, sequences
 from mnemotomy.methods.language.task_arithmetic import TaskArithmetic
 from mnemotomy.text.batches import padded
 from mnemotomy.text.records import TextExample
+from mnemotomy.training.checkpoint import CHECKPOINT, State, progress_of
 
 
 @pytest.fixture
@@ -98,6 +100,30 @@ def test_task_arithmetic(problem: TextProblem) -> None:
     expected = all_sites(problem.model)[DOWN].weight() - 2.0 * vector[DOWN]
     assert torch.allclose(all_sites(edited)[DOWN].weight(), expected, atol=1e-6)
     assert float(vector[DOWN].norm()) > 0
+
+
+def test_an_interrupted_task_arithmetic_resumes(
+    problem: TextProblem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    method = TaskArithmetic(2.0, training=Descent(learning_rate=1e-3, epochs=3, batch_size=2))
+    whole, save = method(problem), State.save
+
+    def stopped(*given: Any) -> None:
+        save(*given)
+        raise KeyboardInterrupt
+
+    resumable = replace(problem, folder=tmp_path)
+    monkeypatch.setattr(State, "save", stopped)
+    with pytest.raises(KeyboardInterrupt, match="checkpoint"):
+        method(resumable)
+    monkeypatch.undo()
+    assert progress_of(tmp_path / CHECKPOINT).epochs == 1
+    with pytest.raises(TrainingError, match="another configuration"):
+        TaskArithmetic(2.0)(resumable)
+    with pytest.raises(TrainingError, match="another configuration"):
+        method(replace(resumable, pretrained=problem.model))
+    assert same_state(method(resumable), state_of(whole))
+    assert [path.name for path in tmp_path.iterdir()] == ["steps.jsonl"]
 
 
 @pytest.mark.parametrize("method", [DeltaWeights(), DeltaSequential(), TaskArithmetic()])

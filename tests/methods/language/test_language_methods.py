@@ -19,7 +19,7 @@ from mnemotomy.core.errors import ArtifactError, ConfigurationError, DataError, 
 from mnemotomy.core.integrity import write_sealed
 from mnemotomy.methods.language.alt_po import AltPO, alternate_answers
 from mnemotomy.methods.language.grad_diff import GradDiff, GradientAscent
-from mnemotomy.methods.language.gradient import GradientMethod
+from mnemotomy.methods.language.gradient import GradientMethod, checkpoint_key
 from mnemotomy.methods.language.hybrid import Hybrid
 from mnemotomy.methods.language.idk import IdkDPO, IdkNLL, read_refusals, refused
 from mnemotomy.methods.language.loop import Descent, DescentRun, steps_of_epoch
@@ -269,7 +269,7 @@ def test_the_content_of_files_is_part_of_the_key(tmp_path: Path):
         file.write_text(words)
         for method in (IdkNLL(refusals=str(file)), IdkDPO(refusals=str(file))):
             assert method.material() == (words,)
-            keys.append(method.checkpoint_key(asked, asked.model))
+            keys.append(checkpoint_key(method, asked, asked.model))
     assert len(set(keys)) == 4
     assert IdkNLL().material() == ()
     assert Hybrid(then=IdkNLL(refusals=str(file))).material() == ("No idea.",)

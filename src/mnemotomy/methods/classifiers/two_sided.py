@@ -62,6 +62,7 @@ class ClassifierTwoSided(ClassifierMethod):
         batch_size: of all passes.
 
     Raises:
+        ConfigurationError: the model recognises no example to forget.
         NonFiniteError: the model breaks at every length tried.
     """
 
@@ -96,11 +97,17 @@ class _Run(TwoSidedRun):
         super().__init__(method.steps, method.damping, method.repair)
         self.method, self.model = method, model
         self.forget = problem.forget.drawn(method.read, problem.seed)
+        highest = float(self.margins().max())
+        if highest <= 0.0:
+            raise ConfigurationError(
+                f"two-sided: the model recognises none of the {len(self.forget)} examples to forget, so that nothing "
+                "would change; give it examples that it recognises"
+            )
         kept = problem.retain.drawn(method.read + method.repairing, problem.seed)
         self.factors = kronecker_factors(model, sites, kept[slice(0, method.read)], problem.seed, method.batch_size)
         self.sites = {name: sites[name] for name in self.factors.sites}
         self.retain = kept[slice(-method.repairing, None)]
-        self.level = -method.overshoot * max(0.0, float(self.margins().max()))
+        self.level = -method.overshoot * highest
 
     def pull(self, number: int) -> Pull | None:
         margins = self.margins()

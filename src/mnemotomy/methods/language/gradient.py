@@ -7,7 +7,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast
 
 from torch import Tensor, nn
 
@@ -79,23 +79,29 @@ class GradientMethod(Descent, LanguageMethod):
         """``train`` with an objective made before."""
         if model is problem.model:
             raise ConfigurationError(f"{self.name} would train the problem's own model, its reference; give a copy")
-        path, key = (None, "") if folder is None else (Path(folder), self.checkpoint_key(problem, model))
-        run = DescentRun(self.name, len(problem.forget), len(problem.retain), problem.seed, path, key)
+        run = run_of(self, problem, model, folder)
         return descend(model, loss, self, run, companion=loss if isinstance(loss, nn.Module) else None)
 
     @abstractmethod
     def objective(self, problem: TextProblem) -> Loss:
         """The loss, with all that is fixed computed once; where it is a module, its parameters are trained too."""
 
-    def checkpoint_key(self, problem: TextProblem, model: nn.Module) -> str:
-        """A hash of all that the training depends on, so that it never resumes from another one's checkpoint."""
-        examples = [[[turn.content for turn in one.turns] for one in s] for s in (problem.forget, problem.retain)]
-        prints = [fingerprint(one) for one in (problem.model, model)]
-        return key([
-            self.name, asdict(self), self.material(), problem.seed, asdict(problem.template),
-            tokenizer_digest(problem.tokenizer), prints, device_of(model).type, examples,
-            *([] if problem.ending.counts else ["without end tokens"]),
-        ])  # fmt: skip
+
+def run_of(method: LanguageMethod, problem: TextProblem, model: nn.Module, folder: str | Path | None) -> DescentRun:
+    """The run of a method that trains ``model``; an interrupted one resumes from ``folder``."""
+    path, key = (None, "") if folder is None else (Path(folder), checkpoint_key(method, problem, model))
+    return DescentRun(method.name, len(problem.forget), len(problem.retain), problem.seed, path, key)
+
+
+def checkpoint_key(method: LanguageMethod, problem: TextProblem, model: nn.Module) -> str:
+    """A hash of all that the training depends on, so that it never resumes from another one's checkpoint."""
+    examples = [[[turn.content for turn in one.turns] for one in s] for s in (problem.forget, problem.retain)]
+    prints = [fingerprint(one) for one in (problem.model, model)]
+    return key([
+        method.name, asdict(cast(Any, method)), method.material(), problem.seed, asdict(problem.template),
+        tokenizer_digest(problem.tokenizer), prints, device_of(model).type, examples,
+        *([] if problem.ending.counts else ["without end tokens"]),
+    ])  # fmt: skip
 
 
 @dataclass(frozen=True)

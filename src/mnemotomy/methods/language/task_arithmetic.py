@@ -14,8 +14,8 @@ from mnemotomy.engram.edit import Edit
 from mnemotomy.engram.sites import sites_by_name
 from mnemotomy.methods.language.collecting import Collecting
 from mnemotomy.methods.language.delta import pretrained_of
-from mnemotomy.methods.language.gradient import forgotten, nll, over_tokens
-from mnemotomy.methods.language.loop import Descent, DescentRun, descend
+from mnemotomy.methods.language.gradient import forgotten, nll, over_tokens, run_of
+from mnemotomy.methods.language.loop import Descent, Loss, descend
 from mnemotomy.methods.language.problem import LanguageMethod, TextProblem
 from mnemotomy.methods.registry import register
 
@@ -55,6 +55,11 @@ class TaskArithmetic(LanguageMethod):
     def __call__(self, problem: TextProblem) -> nn.Module:
         return (-self.strength * self.vector(problem)).apply(problem.model, check=False, tied="untie")
 
+    @staticmethod
+    def objective(problem: TextProblem) -> Loss:
+        """The loss that the pretrained model is trained on: of the forget set's answers."""
+        return over_tokens(forgotten(problem), nll(problem))
+
     def vector(self, problem: TextProblem) -> Edit:
         """``W_ft on forget − W_pretrained``; the same for every strength.
 
@@ -71,12 +76,8 @@ class TaskArithmetic(LanguageMethod):
                 raise SelectionError(
                     f"site {name!r} has another shape in the pretrained model; give the one that was fine-tuned"
                 )
-        trained = descend(
-            copy.deepcopy(pretrained),
-            over_tokens(forgotten(problem), nll(problem)),
-            self.training,
-            DescentRun(self.name, len(problem.forget), len(problem.retain), problem.seed),
-        )
+        run = run_of(self, problem, pretrained, problem.folder)
+        trained = descend(copy.deepcopy(pretrained), self.objective(problem), self.training, run)
         after = sites_by_name(trained, names)
         vector = {name: after[name].weight() - before[name].weight() for name in names}
         described = {"method": self.name, "of": fingerprint(pretrained)}
