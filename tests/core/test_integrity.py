@@ -18,9 +18,13 @@ from tiny_language import save_qwen, tokenizer
 import mnemotomy as mt
 from mnemotomy.core.cells import json_cells
 from mnemotomy.core.errors import ArtifactError, MnemotomyError, TrainingError
-from mnemotomy.core.integrity import BLANK, read_sealed, seal, write_sealed
+from mnemotomy.core.integrity import BLANK, read_sealed, seal, write_checksums, write_sealed
+from mnemotomy.core.yaml import write_yaml
+from mnemotomy.data.fact_file import read_format
 from mnemotomy.observe.questions import Asking, Observed, load_questions, observe_questions, save_questions
-from mnemotomy.text.records import TextExample
+from mnemotomy.recipe import load_recipe
+from mnemotomy.recipe.record import earlier_requests
+from mnemotomy.text.records import TextExample, read_examples
 from mnemotomy.training.checkpoint import Checkpoints, Progress, State
 
 
@@ -69,6 +73,40 @@ def model_folder(path: Path) -> Callable[[], Any]:
     return lambda: (mt.load_model(path), mt.load_tokenizer(path))
 
 
+def adapter_folder(path: Path) -> Callable[[], Any]:
+    """One as ``forget --as lora`` saves it."""
+    peft = pytest.importorskip("peft")
+    save_qwen(path.parent / "base")
+    adapted = peft.get_peft_model(mt.load_model(path.parent / "base"), peft.LoraConfig(r=2, target_modules=["q_proj"]))
+    adapted.peft_config["default"].base_model_name_or_path = str(path.parent / "base")
+    adapted.save_pretrained(path)
+    write_checksums(path)
+    (path / "README.md").unlink()
+    return lambda: mt.load_model(path)
+
+
+def beside_folder(path: Path) -> Callable[[], Any]:
+    """What a model folder contains beside the model, and who reads it."""
+    recipe = {"model": "m", "concepts": {"a": "a.jsonl"}, "reference": "retain.jsonl"}
+    last = {"kind": "k", "model": {"fingerprint_before": "a", "fingerprint_after": "b"}}
+    texts = {
+        "mnemotomy.json": json.dumps(last),
+        "recipe.yaml": write_yaml(recipe),
+        "retain.jsonl": json.dumps({"text": "Rome is in Italy."}) + "\n",
+        "prompt_format.json": json.dumps({"in_context": "{context} {prompt}"}),
+    }
+    path.mkdir()
+    for name, text in texts.items():
+        (path / name).write_text(text)
+    write_checksums(path)
+    return lambda: [
+        earlier_requests(path),
+        load_recipe(path / "recipe.yaml"),
+        read_examples(path / "retain.jsonl"),
+        read_format(path),
+    ]
+
+
 def training_folder(path: Path) -> Callable[[], Any]:
     state, checkpoints = training_state(), Checkpoints(path, "key")
     state.save(checkpoints, Progress(1, 2, 3.0))
@@ -85,7 +123,8 @@ def training_state() -> State:
 
 KINDS: dict[str, Callable[[Path], Callable[[], Any]]] = {
     "moments": moments_file, "edit": edit_file, "collection": collection_file, "answers": answers_file,
-    "cell": cell_file, "model": model_folder, "training": training_folder,
+    "cell": cell_file, "model": model_folder, "adapter": adapter_folder, "beside": beside_folder,
+    "training": training_folder,
 }  # fmt: skip
 
 
@@ -187,6 +226,7 @@ def test_a_model_folder_is_what_was_saved(tmp_path: Path):
     (out / "README.md").write_text("somebody's own words")
     assert same_state(mt.load_model(out), state)
     mt.load_tokenizer(out)
+    (out / "README.md").unlink()
     for name, load in (
         ("model.safetensors", mt.load_model),
         ("config.json", mt.load_model),

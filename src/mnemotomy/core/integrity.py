@@ -10,7 +10,7 @@ import json
 import mmap
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +25,8 @@ BLANK = f"xxh3-128:{'0' * 32}"
 
 CHECKSUMS = "checksums.json"
 """The file in a model folder with the hashes of the others."""
+
+CARD = "README.md"
 
 _DIGITS = 32
 _SEAL = re.compile(rb"xxh3-128:([0-9a-f]{32})(?![0-9a-f])")
@@ -112,9 +114,10 @@ def checksum(path: Path) -> str:
         return str(xxhash.xxh3_128(view).hexdigest())
 
 
-def write_checksums(folder: Path, names: Iterable[str]) -> None:
-    """Write the hashes of files in ``folder`` to its ``CHECKSUMS``."""
-    write_sealed(folder / CHECKSUMS, {name: checksum(folder / name) for name in sorted(names)})
+def write_checksums(folder: Path) -> None:
+    """Write the hashes of all files in ``folder`` to its ``CHECKSUMS``, but for the card, which people edit."""
+    names = sorted(path.name for path in folder.iterdir() if path.is_file() and path.name != CARD)
+    write_sealed(folder / CHECKSUMS, {name: checksum(folder / name) for name in names})
 
 
 @contextmanager
@@ -151,6 +154,15 @@ def check_folder(folder: str | Path, concerned: Callable[[str], bool] = lambda n
         return sealed
 
 
+def check_listed(path: Path) -> None:
+    """Check a file against the checksums of its folder, where they list it.
+
+    Raises:
+        ArtifactError: it has changed since it was written, or is missing.
+    """
+    check_folder(path.parent, lambda name: name == path.name)
+
+
 @contextmanager
 def meanwhile(check: Callable[[], object]) -> Iterator[None]:
     """Run ``check`` on a second thread during the block; hashing leaves Python free. Its error replaces the block's."""
@@ -165,8 +177,8 @@ def meanwhile(check: Callable[[], object]) -> Iterator[None]:
 def _is_as_listed(path: Path, expected: str) -> bool:
     if checksum(path) != expected:
         raise ArtifactError(
-            f"{path} has changed since it was written; make the folder again, or remove its {CHECKSUMS} if "
-            "you changed it yourself"
+            f"{path} has changed since it was written; make the folder again, or, if you changed it yourself, copy it "
+            f"elsewhere or remove {path.parent / CHECKSUMS}"
         )
     return True
 

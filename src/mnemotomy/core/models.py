@@ -22,6 +22,8 @@ from mnemotomy.core.integrity import CHECKSUMS, check_folder, checked_folder, wr
 from mnemotomy.core.keys import file_digest
 from mnemotomy.core.loading import check_depth, load_whole
 
+_OF_MODEL = ("config.json", "generation_config.json", "model", "pytorch_model", "adapter_")
+_BESIDE = (".yaml", ".jsonl", "mnemotomy.json", "metabolism.json", "unlearning.json", "prompt_format.json")
 _TRUSTED = ContextVar("trusted", default=False)
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
@@ -276,9 +278,9 @@ def save_model(
         cast(Any, model).save_pretrained(temporary)
         if tokenizer is not None:
             tokenizer.save_pretrained(temporary)
-        write_checksums(temporary, [path.name for path in temporary.iterdir() if path.is_file()])
         for name, content in (extra or {}).items():
             (temporary / name).write_text(content, encoding="utf-8")
+        write_checksums(temporary)
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ from typing import Any
 
 from mnemotomy.core.errors import DataError
 from mnemotomy.core.files import check_input, output_file
+from mnemotomy.core.integrity import check_listed
 from mnemotomy.data.fact import Fact, PromptFormat, check_facts
 from mnemotomy.data.fact_templates import Templates
 from mnemotomy.data.json_lines import json_lines
@@ -100,6 +101,7 @@ def read_format(folder: str | Path) -> PromptFormat | None:
     """
     path = Path(folder) / FILE
     check_input(path)
+    check_listed(path)
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):

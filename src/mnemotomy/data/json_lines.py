@@ -9,6 +9,7 @@ from typing import Any
 
 from mnemotomy.core.errors import DataError
 from mnemotomy.core.files import check_input
+from mnemotomy.core.integrity import check_listed
 from mnemotomy.core.progress import progress_bar
 
 _STEP = 1000  # lines between two moves of the bar
@@ -24,8 +25,10 @@ def json_lines(path: str | Path, what: str = "file", *, bar: str | None = None) 
 
     Raises:
         DataError: the file is missing or unreadable, or a line is not valid JSON; the message names file and line.
+        ArtifactError: it lies in one of our folders, and has changed since it was written.
     """
     check_input(path)
+    check_listed(Path(path))
     try:
         with (
             Path(path).open("rb") as file,

@@ -11,6 +11,7 @@ from typing import Any
 
 from mnemotomy.core.errors import ConfigurationError, DataError
 from mnemotomy.core.files import check_input
+from mnemotomy.core.integrity import check_listed
 from mnemotomy.core.keys import file_digest, key
 from mnemotomy.core.models import locate_model, seen_from
 from mnemotomy.core.yaml import read_yaml, write_yaml
@@ -112,6 +113,7 @@ def load_recipe(path: str | Path) -> RecipeFile:
     """
     path = Path(path)
     check_input(path)
+    check_listed(path)
     try:
         text = path.read_text(encoding="utf-8")
         return RecipeFile(recipe_of(read_yaml(text)), text, path)

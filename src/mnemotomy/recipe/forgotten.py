@@ -161,7 +161,7 @@ def _save_lora(found: Found, model: nn.Module, out: Path, record: dict[str, Any]
         adapted.save_pretrained(temporary)
         for name, text in beside(record).items():
             (temporary / name).write_text(text, encoding="utf-8")
-        write_checksums(temporary, [path.name for path in temporary.iterdir() if path.is_file()])
+        write_checksums(temporary)
     return record
 
 

@@ -13,6 +13,7 @@ from torch import nn
 
 from mnemotomy.core.clock import Clock
 from mnemotomy.core.errors import ConfigurationError, DataError, NonFiniteError
+from mnemotomy.core.integrity import check_listed
 from mnemotomy.core.keys import path_digest
 from mnemotomy.core.models import load_config, save_model
 from mnemotomy.core.version import versions
@@ -41,8 +42,10 @@ def earlier_requests(source: str | Path) -> dict[str, Any]:
 
     Raises:
         DataError: the record in the model's folder is not valid JSON.
+        ArtifactError: it has changed since it was written.
     """
     path = Path(source) / RECORD
+    check_listed(path)
     if not path.is_file():
         return {}
     try:

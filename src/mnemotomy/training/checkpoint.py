@@ -85,7 +85,7 @@ class State:
                 raise TrainingError(f"cannot write {checkpoints.folder}: {one_line(error)[:120]}") from error
             record = {"run": checkpoints.key, "layout": LAYOUT, **vars(progress)}
             (temporary / STATE).write_text(json.dumps(record), encoding="utf-8")
-            write_checksums(temporary, [path.name for path in temporary.iterdir()])
+            write_checksums(temporary)
 
     def load(self, checkpoints: Checkpoints) -> Progress:
         """Restore the checkpoint if there is one, and return its progress.
