@@ -14,6 +14,7 @@ from tiny_language import write_lines
 
 import mnemotomy as mt
 from mnemotomy.core.errors import DataError
+from mnemotomy.core.printable import one_line
 from mnemotomy.data.benchmarks import BENCHMARKS
 from mnemotomy.data.importing import import_benchmark
 from mnemotomy.text.records import read_examples, read_questions
@@ -209,9 +210,10 @@ def test_junk_is_one_line(tmp_path: Path) -> None:
     for junk in JUNK:
         for name, file in (("muse", "knowmem.json"), ("zsre", "zsre.json"), ("muse", "raw.txt")):
             (tmp_path / file).write_bytes(junk)
-            result = call("data", "import", name, str(tmp_path / file), str(tmp_path / "out"))
-            if result.exit_code:
-                fails(result, "")
+            try:
+                import_benchmark(name, tmp_path / file, tmp_path / "out")
+            except mt.MnemotomyError as error:
+                assert "\n" not in one_line(error)
 
 
 def test_on_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -84,9 +84,12 @@ def resolved(path: str | Path) -> Path:
         DataError: its links form a loop, or it contains a null character.
     """
     try:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+            os.stat(path)  # Path.resolve no longer refuses a loop, as of Python 3.13
         return Path(path).resolve()
-    except (RuntimeError, ValueError) as error:
-        raise DataError(f"{path} is not a path that can be followed: {error}; name another") from error
+    except (OSError, RuntimeError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise DataError(f"{path} is not a path that can be followed: {why}; name another") from error
 
 
 def check_input(path: str | Path) -> None:
