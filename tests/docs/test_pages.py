@@ -5,20 +5,17 @@ from __future__ import annotations
 import json
 import re
 import shlex
-import shutil
 import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from commands import call
-from tiny_language import save_llama
+from taught import teach
 from typer.main import get_command
 
 import mnemotomy as mt
 from mnemotomy.cli import app
-from mnemotomy.text.records import TextExample
 
 DOCS = Path(__file__).parents[2] / "docs"
 README = DOCS.parent / "README.md"
@@ -45,7 +42,10 @@ def test_every_block_runs(page: Path, tmp_path: Path, monkeypatch: pytest.Monkey
         if name:
             Path(name).write_text(text, encoding="utf-8")
     if any("MODEL" in text for _, _, text in blocks):
-        make_model([json.loads(line) for kind, _, text in blocks if kind == "json" for line in text.splitlines()])
+        teach(
+            Path("MODEL"),
+            [json.loads(line) for kind, _, text in blocks if kind == "json" for line in text.splitlines()],
+        )
     names: dict[str, object] = {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", mt.SurgeryWarning)
@@ -57,20 +57,6 @@ def test_every_block_runs(page: Path, tmp_path: Path, monkeypatch: pytest.Monkey
                 exec(compile(text, f"{page.name}", "exec"), names)
             else:
                 assert name, f"{page.name}: a block of {kind} that nothing runs"
-
-
-def make_model(rows: list[dict[str, Any]]) -> None:
-    """A model called MODEL that knows the answers of a page."""
-    save_llama(Path("MODEL"), initializer_range=0.1, max_position_embeddings=512)
-    model, tokenizer = mt.load_model("MODEL"), mt.load_tokenizer("MODEL")
-    known = [TextExample.of_question(row["question"], row["answer"]) for row in rows if "question" in row]
-    if known:
-        (lesson,) = mt.batches(tokenizer, known, batch_size=len(known), positions="answer")
-        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2, weight_decay=0.0)
-        mt.fit(model, [lesson] * 60, lambda net, batch: net(**batch).loss, optimizer, clip=1.0, progress=False)
-        mt.save_model(model, "MODEL-learned", tokenizer=tokenizer)
-        shutil.rmtree("MODEL")
-        Path("MODEL-learned").rename("MODEL")
 
 
 def run(line: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator
+from importlib.util import find_spec
 from typing import Protocol, TypeVar
 
 Item = TypeVar("Item")
@@ -22,7 +23,9 @@ def progress_bar(description: str, total: int | None, *, enabled: bool = True) -
     from rich.console import Console
 
     console = Console(stderr=True)
-    if not enabled or not console.is_terminal:
+    # in a notebook without ipywidgets rich would warn at every step
+    notebook = console.is_jupyter and find_spec("ipywidgets") is not None
+    if not enabled or not (console.is_terminal or notebook):
         yield lambda steps, note="": None
         return
     columns = (
