@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mnemotomy.core.errors import MnemotomyError, SurgeryWarning
     from mnemotomy.core.fingerprints import fingerprint
     from mnemotomy.core.models import load_model, load_tokenizer, save_model
+    from mnemotomy.core.precision import autocast
     from mnemotomy.core.version import versions
     from mnemotomy.data.digits import Split, load_digits
     from mnemotomy.data.fact import Fact, PromptFormat
@@ -53,8 +54,8 @@ __all__ = [
     "Criteria", "DenseFactStore", "Edit", "EnergyCut", "Engram", "EngramStart", "Excess", "Fact", "FactStore",
     "FloatEpsCut", "ForgetOptions", "Hard", "Imported", "LoRA", "Metabolized", "MnemotomyError", "Moments", "Power",
     "PromptFormat", "RankCut", "Reader", "RelativeCut", "Ridge", "Soft", "Split", "Steep", "SurgeryWarning",
-    "Table", "Template", "Training", "audit", "batches", "collect", "criteria", "erase", "figures", "fingerprint",
-    "fit", "forget", "import_benchmark", "inject", "load_digits", "load_model", "load_tokenizer",
+    "Table", "Template", "Training", "audit", "autocast", "batches", "collect", "criteria", "erase", "figures",
+    "fingerprint", "fit", "forget", "import_benchmark", "inject", "load_digits", "load_model", "load_tokenizer",
     "mean_hidden_encoder", "metabolize", "necessity", "null_state", "read_facts", "real_facts", "recalibrate_",
     "recalibrated", "save_model", "sufficiency", "versions", "write_facts",
 ]  # fmt: skip
@@ -82,6 +83,7 @@ _HOMES = {
     "metabolism.rlcp": ("RLCP", "EngramStart", "Training"),
     "core.fingerprints": ("fingerprint",),
     "core.models": ("load_model", "load_tokenizer", "save_model"),
+    "core.precision": ("autocast",),
     "store.reader": ("Answer", "Reader"),
     "store.fact_store": ("FactStore",),
     "store.dense": ("DenseFactStore", "mean_hidden_encoder"),

@@ -18,6 +18,7 @@ from mnemotomy.demo import pretrained, real_world, run
 from mnemotomy.demo.pretrained import Pretrained, UnreachableError, load_pretrained, unpacked
 from mnemotomy.demo.real_world import GROUPS, RealConfig, continued, divided, general_texts, perplexity, real_demo, says
 from mnemotomy.demo.show import markdown, write_report
+from mnemotomy.forget.candidates import FIRST
 
 CONFIG = RealConfig(known_in=0, texts=8, text_tokens=6, answer_tokens=2)
 
@@ -38,10 +39,12 @@ def test_it_runs_and_keeps_what_it_found_out(tiny: Pretrained, tmp_path: Path, m
     assert found["after_paper"]["perplexity"] != found["before"]["perplexity"]
     assert sum(map(len, found["known"].values())) == found["asked"] == 89
     assert found["rows"]["reference"] > found["rows"]["Japan"] > 0
-    monkeypatch.setattr(real_world, "known_cities", None)
-    monkeypatch.setattr(real_world, "own_texts", None)
-    assert real_demo(CONFIG, tiny, tmp_path)["before"] == found["before"]
+    for name in ("continued", "own_texts", "collected", "where_stored", "perplexity"):
+        monkeypatch.setattr(real_world, name, None)  # nothing is computed again
+    assert real_demo(CONFIG, tiny, tmp_path) == json.loads(json.dumps(found))
     monkeypatch.undo()
+    (tmp_path / "after.json").write_text("{", encoding="utf-8")
+    assert real_demo(CONFIG, tiny, tmp_path)["after"] == found["after"]
     with pytest.raises(mt.MnemotomyError, match="knows too few cities: 0, 0 in Japan"):
         real_demo(replace(CONFIG, known_in=8), tiny, tmp_path)
     results = {"real": found, "digits": _digits(), "seed": 0, "versions": mt.versions(), "seconds": 1.0}
@@ -58,14 +61,18 @@ def _digits() -> dict[str, Any]:
     return {"before": [1.0] * 10, "after": eye, "after_paper": eye, "strength": 1.2, "subsets": subsets}
 
 
-def test_only_the_upper_third_is_edited_by_ours() -> None:
-    sites = {f"layers.{layer}.{name}": layer for layer in range(30) for name in ("q_proj", "o_proj")}
+def test_ours_edits_the_attention_of_the_upper_third_alone() -> None:
+    names = ("self_attn.q_proj", "self_attn.o_proj", "mlp.up_proj")
+    trace = [{"site": f"layers.{layer}.{name}", "layer": layer} for layer in range(30) for name in names]
+    found = real_world.upper_attention(trace)
+    assert found == [f"layers.{layer}.{name}" for layer in range(20, 30) for name in names[:2]]
 
-    trace = [{"site": name, "layer": layer} for name, layer in sites.items()]
-    found = real_world.upper_third(trace)
-    assert {sites[name] for name in found} == set(range(20, 30))
-    assert set(found.values()) == {1.0}
-    assert len(found) == 20
+
+def test_ours_is_the_first_candidate_of_forget() -> None:
+    config, first = RealConfig(), FIRST[0]
+    assert (first.form, first.outputs, first.kinds, first.blocks) == ("paper", True, "attention", "upper third")
+    assert config.ours == mt.Soft()
+    assert config.strength == first.strength
 
 
 def test_the_cities_are_divided_by_the_seed() -> None:

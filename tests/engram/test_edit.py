@@ -88,6 +88,16 @@ def test_a_site_that_an_edit_leaves_alone_is_not_in_it(atlas: mt.Atlas):
     assert not mt.erase(atlas, "a", 0.0)
 
 
+def test_only_the_sites_that_are_edited_are_computed(atlas: mt.Atlas, monkeypatch: pytest.MonkeyPatch):
+    (first, *_), computed = atlas["a"].sites(), list[str]()
+    factorise = mt.Atlas.spectrum
+    monkeypatch.setattr(mt.Atlas, "spectrum", lambda self, site: computed.append(site) or factorise(self, site))
+    found = dict(mt.erase(atlas, "a", {first: 2.0}).items())
+    assert list(found) == [first]
+    assert set(computed) == {first}
+    assert relative(found[first], -2.0 * atlas["a"][first]) < 1e-6
+
+
 def test_edits_of_different_models_cannot_be_added(atlas: mt.Atlas):
     other = mlp(5, 6, 3, seed=3)
     data = {name: [randn(6, 5)] for name in NAMES}

@@ -9,7 +9,6 @@ import pytest
 from mnemotomy.core.errors import DataError
 from mnemotomy.data.real_facts import real_facts, real_relations
 from mnemotomy_bench.real import world
-from mnemotomy_bench.real.show import tables_of
 
 
 @pytest.fixture
@@ -18,7 +17,8 @@ def knows(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     subjects = {fact.subject for fact in real_facts("country")[::2]}
     answers = {fact.subject: fact.answer for fact in real_facts("country")}
 
-    def write(model: Any, tokenizer: Any, prompts: list[str], tokens: int) -> list[str]:
+    def write(model: Any, tokenizer: Any, prompts: list[str], tokens: int, batch_size: int) -> list[str]:
+        assert len(set(prompts)) == len(prompts)
         return [next((f" {answers[s]}, and" for s in subjects if s in prompt), " nowhere") for prompt in prompts]
 
     monkeypatch.setattr(world, "continue_greedily", write)
@@ -37,30 +37,31 @@ def test_there_are_enough_facts() -> None:
 
 
 def test_only_known_facts_are_used_and_sets_are_disjoint(knows: set[str]) -> None:
-    cities = world.known_facts(None, None, "country")  # type: ignore[arg-type]
-    assert {fact.subject for fact in cities} == knows
-    tasks = world.tasks({"country": cities}, seed=0)
-    assert [len(task.target) for task in tasks][:2] == [1, 3]
-    assert len(tasks[3].target) == 15
-    for task in tasks:
-        parts = [{fact.subject for fact in part} for part in (task.target, task.seen, task.unseen)]
-        assert sum(map(len, parts)) == len(set.union(*parts)) == len(knows)
+    known = {name: world.known_facts(None, None, name) for name in ("country",)}  # type: ignore[arg-type]
+    assert {fact.subject for fact in known["country"]} == knows
+    known |= {name: real_facts(name)[:9] for name in ("capital", "language")}
+    tasks = world.tasks(known, seed=0)
+    assert [len(tasks[name].target) for name in ("city", "fifteen", "relation")] == [1, 15, 9]
+    assert len({fact.answer for fact in tasks["country"].target}) == 1
+    assert len({task.unseen for task in tasks.values()}) == 1
+    for task in tasks.values():
+        parts = [{(fact.relation, fact.subject) for fact in part} for part in (task.target, task.seen, task.unseen)]
+        assert sum(map(len, parts)) == len(set.union(*parts))
+        assert not set(task.others) & set(task.target)
         assert len(task.forget_set()) == 4 * len(task.target)
-    assert world.tasks({"country": cities}, seed=0) == tasks
+    assert len(tasks["city"].seen) + len(tasks["city"].unseen) == len(knows) - 1
+    assert world.tasks(known, seed=0) == tasks
+    assert len({world.tasks(known, seed=seed)["fifteen"].target for seed in range(3)}) == 3
 
 
 def test_a_model_that_knows_too_little_is_refused() -> None:
-    with pytest.raises(DataError, match="at least 20"):
-        world.tasks({"country": real_facts("country")[:9]}, seed=0)
+    with pytest.raises(DataError, match="30 are needed"):
+        world.tasks({"country": real_facts("country")[:29]}, seed=0)
 
 
-def test_the_share_of_answers_said(knows: set[str]) -> None:
+def test_a_prompt_is_asked_once(knows: set[str]) -> None:
     fact = next(one for one in real_facts("country") if one.subject in knows)
-    asked = [(fact.prompts[0], fact.answer), ("Nowhere is in", "Atlantis")]
-    assert world.share_said(None, None, asked) == 0.5  # type: ignore[arg-type]
-
-
-def test_a_table_for_each_request() -> None:
-    numbers = dict.fromkeys(["target", "target_heldout", "unseen", "context"], 0.5)
-    rows = [{"request": name, "seed": 0, "facts": 1, "edit": "before", **numbers} for name in ("1 city", "15 cities")]
-    assert next(table.caption for table in tables_of(rows)) == "1 city, 1 facts, seed 0 (% of prompts)"
+    asked = [fact.prompts[0], "Nowhere is in", fact.prompts[0]]
+    first, nowhere, again = world.written_after(None, None, asked)  # type: ignore[arg-type]
+    assert first == again == f" {fact.answer}, and"
+    assert nowhere == " nowhere"

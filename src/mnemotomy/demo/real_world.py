@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
+import functools
 import random
 import re
-import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -16,11 +15,13 @@ import torch
 from torch import Tensor, nn
 
 import mnemotomy as mt
+from mnemotomy.demo.kept import Kept
 from mnemotomy.demo.pretrained import Pretrained
 from mnemotomy.demo.progress import shown
 from mnemotomy.demo.world_model import equal_lengths
 
 PLAIN = mt.Template(plain=True)
+CPU = torch.device("cpu")
 BATCH = 64
 OPENINGS = (
     "The", "In", "When", "A", "My", "She", "To", "People", "One day,", "This", "Many", "It is", "How", "Last", "We",
@@ -39,6 +40,9 @@ class RealConfig:
         unseen: the share of the other known cities that stay out of the moments.
         texts, text_tokens: the model's own texts in the reference, and their length.
         answer_tokens: that a model writes after a prompt.
+        paper: the paper's filter, on all projections at strength 1.
+        ours, strength: the filter and the strength with outputs, on the attention of the upper third of the blocks: the
+            first candidate of ``mnemotomy forget``.
         seed: of the texts and of the cities that stay unseen.
     """
 
@@ -48,6 +52,9 @@ class RealConfig:
     texts: int = 48
     text_tokens: int = 64
     answer_tokens: int = 5
+    paper: mt.Soft = field(default_factory=mt.Soft)
+    ours: mt.Soft | mt.Hard = field(default_factory=mt.Soft)
+    strength: float = 1.5
     seed: int = 0
 
 
@@ -61,75 +68,116 @@ class Cities:
 
 
 def real_demo(config: RealConfig, pretrained: Pretrained, cache_dir: Path) -> dict[str, Any]:
-    """Find what the model knows, erase the country's cities by two filters, and measure.
+    """Find what the model knows, erase the country's cities by two edits, and measure.
 
     The concept is the known cities of the country in the training phrasings; the reference is the other seen cities in
-    theirs, and texts that the model wrote. The held-out phrasings and the unseen cities are in no moments.
+    theirs, and texts that the model wrote. The held-out phrasings and the unseen cities are in no moments. Every stage
+    is kept in ``cache_dir``: a run that was stopped goes on, and the same run again takes seconds.
     """
     model, tokenizer = pretrained.model, pretrained.tokenizer
-    known = _cached(cache_dir / "known.json", config, model, lambda: known_cities(model, tokenizer, config))
-    texts = _cached(cache_dir / "texts.json", config, model, lambda: own_texts(model, tokenizer, config))
+    kept = Kept(cache_dir, {"model": mt.fingerprint(model), "config": repr(config), "versions": mt.versions()})
+
+    def write(prompts: Sequence[str], what: str) -> dict[str, str]:
+        return dict(zip(prompts, continued(model, tokenizer, prompts, config.answer_tokens, what), strict=True))
+
+    told = kept("told", lambda: write(phrasings(), "what the model knows"))
+    known = known_cities(told, config)
     cities = divided(known, config)
     if not (cities.target and cities.seen and cities.unseen):
         raise mt.MnemotomyError(
             f"the model knows too few cities: {len(known)}, {len(cities.target)} in {config.country}"
         )
-    rows: dict[str, list[Any]] = {
-        config.country: [_line(fact, prompt) for fact in cities.target for prompt in fact.prompts],
-        "reference": [*(_line(fact, prompt) for fact in cities.seen for prompt in fact.prompts), *texts],
-    }
-    moments = mt.collect(
-        model,
-        {name: mt.batches(tokenizer, some, template=PLAIN, positions="all") for name, some in rows.items()},
-        options=mt.CollectOptions(progress=False),
-    )
-    atlas = mt.Atlas(model, moments)
-    trace: Any = atlas.trace_rows([config.country])
-    prompts = examples(cities)
-    found: dict[str, Any] = {
+    texts = kept("texts", lambda: own_texts(model, tokenizer, config))
+    atlas = functools.cache(lambda: mt.Atlas(model, collected(model, tokenizer, cities, texts, config)))
+    stored = kept("stored", lambda: where_stored(atlas(), config))
+    prompts = [prompt for prompt, *_ in examples(cities)]
+
+    def state(told: Mapping[str, str]) -> dict[str, Any]:
+        asked = {name: _asked(name, cities) for name in GROUPS}
+        needed = dict.fromkeys([*(prompt for group in asked.values() for prompt, _ in group), *prompts])
+        new = [prompt for prompt in needed if prompt not in told]
+        texts = {**told, **write(new, "asking")}
+        shares = {
+            name: sum(says(texts[prompt], answer) for prompt, answer in group) / len(group)
+            for name, group in asked.items()
+        }
+        general = perplexity(model, tokenizer, general_texts())
+        return {"shares": shares | {"perplexity": general}, "texts": [texts[prompt] for prompt in prompts]}
+
+    def edited(edit: Callable[[], mt.Edit]) -> dict[str, Any]:
+        with edit().on(model, check=False):
+            return state({})
+
+    states = {"before": kept("before", lambda: state(told))}
+    for name, edit in edits(atlas, stored["trace"], config).items():
+        states[name] = kept(name, functools.partial(edited, edit))
+    return {
         "model": {"origin": pretrained.origin, "parameters": sum(one.numel() for one in model.parameters())},
         "country": config.country,
         "asked": len(mt.real_facts("country")),
         "known": {name: [fact.subject for fact in getattr(cities, name)] for name in ("target", "seen", "unseen")},
-        "rows": {name: moments.count(next(iter(moments.readers)), name) for name in moments.concepts},
-        "before": measured(model, tokenizer, cities, config),
+        "rows": stored["rows"],
+        "strength": config.strength,
+        **{name: one["shares"] for name, one in states.items()},
+        "generations": [
+            {
+                "prompt": prompt,
+                "answer": answer,
+                "kind": kind,
+                **{name: one["texts"][i] for name, one in states.items()},
+            }
+            for i, (prompt, answer, kind) in enumerate(examples(cities))
+        ],
+        "trace": stored["trace"],
     }
-    answers = {"before": continued(model, tokenizer, [prompt for prompt, *_ in prompts], config.answer_tokens)}
-    for name, edit in edits(atlas, config.country, trace).items():
-        with edit.on(model, check=False):
-            found[name] = measured(model, tokenizer, cities, config)
-            answers[name] = continued(model, tokenizer, [prompt for prompt, *_ in prompts], config.answer_tokens)
-    found["generations"] = [
-        {"prompt": prompt, "answer": answer, "kind": kind, **{name: some[i] for name, some in answers.items()}}
-        for i, (prompt, answer, kind) in enumerate(prompts)
-    ]
-    found["trace"] = trace
-    return found
 
 
-def edits(atlas: mt.Atlas, country: str, trace: Sequence[Mapping[str, Any]]) -> dict[str, mt.Edit]:
-    """The paper's filter on every block; the projector with outputs on the upper third of them."""
+def collected(model: nn.Module, tokenizer: Any, cities: Cities, texts: Sequence[str], config: RealConfig) -> mt.Moments:
+    """The moments of the country's cities and of the reference."""
+    rows: dict[str, list[Any]] = {
+        config.country: [_line(fact, prompt) for fact in cities.target for prompt in fact.prompts],
+        "reference": [*(_line(fact, prompt) for fact in cities.seen for prompt in fact.prompts), *texts],
+    }
+    data = {name: mt.batches(tokenizer, some, template=PLAIN, positions="all") for name, some in rows.items()}
+    return mt.collect(model, data)
+
+
+def where_stored(atlas: mt.Atlas, config: RealConfig) -> dict[str, Any]:
+    """The trace of the country, and the tokens in the moments."""
+    trace = atlas.trace_rows([config.country], progress=True)
+    site = next(iter(atlas.sites))
+    return {"trace": trace, "rows": {name: atlas.moments.count(site, name) for name in atlas.concepts}}
+
+
+def edits(
+    atlas: Callable[[], mt.Atlas], trace: Sequence[Mapping[str, Any]], config: RealConfig
+) -> dict[str, Callable[[], mt.Edit]]:
+    """The paper's edit, and the first candidate of ``mnemotomy forget``."""
+    ours = dict.fromkeys(upper_attention(trace), config.strength)
     return {
-        "after_paper": mt.erase(atlas, country, filter=mt.Soft()),
-        "after": mt.erase(atlas, country, strength=upper_third(trace), filter=mt.Hard(0.5), outputs=True),
+        "after_paper": lambda: mt.erase(atlas(), config.country, filter=config.paper),
+        "after": lambda: mt.erase(atlas(), config.country, ours, config.ours, outputs=True),
     }
 
 
-def upper_third(trace: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Strength 1 for the sites of the upper third of the blocks; the other sites are left alone."""
-    first = 2 * (1 + max(int(row["layer"]) for row in trace)) / 3
-    return {str(row["site"]): 1.0 for row in trace if row["layer"] >= first}
+def upper_attention(trace: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The attention projections in the upper third of the blocks."""
+    first = 2 * (1 + max(int(row["layer"]) for row in trace)) // 3
+    return [str(row["site"]) for row in trace if row["layer"] >= first and "attn" in str(row["site"])]
 
 
-def known_cities(model: nn.Module, tokenizer: Any, config: RealConfig) -> list[str]:
+def phrasings() -> list[str]:
+    """Every city in every phrasing."""
+    return [prompt for fact in mt.real_facts("country") for prompt in (*fact.prompts, *fact.heldout_prompts)]
+
+
+def known_cities(told: Mapping[str, str], config: RealConfig) -> list[str]:
     """The cities whose country the model says in at least ``known_in`` of the seven phrasings."""
-    facts = mt.real_facts("country")
-    asked = [(fact, prompt) for fact in facts for prompt in (*fact.prompts, *fact.heldout_prompts)]
-    written = continued(model, tokenizer, [prompt for _, prompt in asked], config.answer_tokens, "what the model knows")
-    count = dict.fromkeys((fact.subject for fact in facts), 0)
-    for (fact, _), text in zip(asked, written, strict=True):
-        count[fact.subject] += says(text, fact.answer)
-    return [name for name, times in count.items() if times >= config.known_in]
+    return [
+        fact.subject
+        for fact in mt.real_facts("country")
+        if sum(says(told[prompt], fact.answer) for prompt in (*fact.prompts, *fact.heldout_prompts)) >= config.known_in
+    ]
 
 
 def divided(known: Sequence[str], config: RealConfig) -> Cities:
@@ -140,17 +188,6 @@ def divided(known: Sequence[str], config: RealConfig) -> Cities:
     random.Random(config.seed).shuffle(others)
     out = round(config.unseen * len(others))
     return Cities(target, tuple(others[out:]), tuple(others[:out]))
-
-
-def measured(model: nn.Module, tokenizer: Any, cities: Cities, config: RealConfig) -> dict[str, float]:
-    """The share of prompts that the model answers, by group, and its perplexity on general texts."""
-    asked = {name: _asked(name, cities) for name in GROUPS}
-    prompts = [prompt for group in asked.values() for prompt, _ in group]
-    written = iter(continued(model, tokenizer, prompts, config.answer_tokens, "asking"))
-    found = {
-        name: sum(says(next(written), answer) for _, answer in group) / len(group) for name, group in asked.items()
-    }
-    return found | {"perplexity": perplexity(model, tokenizer, general_texts())}
 
 
 def _asked(group: str, cities: Cities) -> list[tuple[str, str]]:
@@ -198,15 +235,16 @@ def says(text: str, answer: str) -> bool:
     return re.search(rf"\b{re.escape(answer)}\b", text) is not None
 
 
-def continued(model: nn.Module, tokenizer: Any, prompts: Sequence[str], tokens: int, what: str = "") -> list[str]:
+def continued(model: nn.Module, tokenizer: Any, prompts: Sequence[str], tokens: int, what: str = "asking") -> list[str]:
     """What the model writes after each prompt, greedily; prompts of equal length go together, without padding."""
     encoded = [tokenizer(prompt)["input_ids"] for prompt in prompts]
     answers = [""] * len(prompts)
     groups = list(equal_lengths([len(ids) for ids in encoded], BATCH))
-    for indices in shown(groups, what, len(groups)) if what else groups:
-        rows = _written(model, tokenizer, [encoded[index] for index in indices], tokens)
-        for index, row in zip(indices, rows, strict=True):
-            answers[index] = row
+    with mt.autocast(CPU):
+        for indices in shown(groups, what, len(groups)):
+            rows = _written(model, tokenizer, [encoded[index] for index in indices], tokens)
+            for index, row in zip(indices, rows, strict=True):
+                answers[index] = row
     return answers
 
 
@@ -224,7 +262,7 @@ def own_texts(model: nn.Module, tokenizer: Any, config: RealConfig) -> list[str]
     facts = mt.real_facts("country")
     barred = {fact.subject for fact in facts} | {config.country}
     found: list[str] = []
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), mt.autocast(CPU):
         torch.manual_seed(config.seed)
         for _ in range(3):
             for indices in equal_lengths([len(tokenizer(one)["input_ids"]) for one in OPENINGS], BATCH):
@@ -249,7 +287,7 @@ def perplexity(model: nn.Module, tokenizer: Any, texts: Sequence[str]) -> float:
     total, count = torch.zeros((), dtype=torch.float64), 0
     for text in texts:
         ids: Tensor = torch.tensor([tokenizer(text)["input_ids"]])
-        with torch.no_grad():
+        with torch.no_grad(), mt.autocast(CPU):
             logits = model(input_ids=ids, use_cache=False).logits[0, :-1]
         total += nn.functional.cross_entropy(logits.float(), ids[0, 1:], reduction="sum").double()
         count += ids.shape[1] - 1
@@ -258,20 +296,3 @@ def perplexity(model: nn.Module, tokenizer: Any, texts: Sequence[str]) -> float:
 
 def _line(fact: mt.Fact, prompt: str) -> Mapping[str, str]:
     return {"question": prompt, "answer": fact.answer}
-
-
-def _cached(path: Path, config: RealConfig, model: nn.Module, run: Any) -> list[str]:
-    """What ``run`` gives, kept in a file for as long as model, settings and versions stay the same."""
-    needed = {"model": mt.fingerprint(model), "config": repr(config), "versions": mt.versions()}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            kept = json.loads(path.read_text(encoding="utf-8"))
-            if kept["made with"] == needed:
-                return list(kept["found"])
-        except (OSError, ValueError, KeyError, TypeError):
-            pass  # made again
-    found = list(run())
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"made with": needed, "found": found}, indent=1), encoding="utf-8")
-    return found

@@ -15,6 +15,7 @@ import torch
 
 import mnemotomy as mt
 from mnemotomy.demo.digits import DigitsConfig, digits_demo
+from mnemotomy.demo.kept import Kept
 from mnemotomy.demo.language import LanguageConfig, language_demo
 from mnemotomy.demo.pretrained import UnreachableError, load_pretrained
 from mnemotomy.demo.real_world import RealConfig, real_demo
@@ -24,7 +25,7 @@ def run_demo(out_dir: Path, *, seed: int = 0, report: bool = True, small_world: 
     """Run both parts and write ``demo.json``, ``tables.md`` and, with ``report``, the figures and ``report.html``.
 
     Args:
-        out_dir: for the results; the language model is cached in its ``models`` folder.
+        out_dir: for the results; its ``models`` folder keeps models and finished stages for the next run.
         seed: of both parts.
         report: whether to write the report.
         small_world: train a small language model instead of taking a pretrained one, which is also done where none
@@ -38,9 +39,11 @@ def run_demo(out_dir: Path, *, seed: int = 0, report: bool = True, small_world: 
     start = time.perf_counter()
     digits = DigitsConfig(seed=seed)
     with _single_threaded():
-        results: dict[str, Any] = {
-            "digits": {**digits_demo(digits), "config": asdict(digits)}, "seed": seed, "versions": mt.versions()
-        }  # fmt: skip
+        kept = Kept(out_dir / "models", {"config": asdict(digits), "versions": mt.versions()})
+        found = kept("digits", lambda: digits_demo(digits))
+    results: dict[str, Any] = {
+        "digits": {**found, "config": asdict(digits)}, "seed": seed, "versions": mt.versions()
+    }  # fmt: skip
     results |= _language_part(out_dir / "models", seed, small_world)
     results["seconds"] = round(time.perf_counter() - start, 1)
     out_dir.mkdir(parents=True, exist_ok=True)

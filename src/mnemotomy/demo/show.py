@@ -12,8 +12,16 @@ from rich.console import Console
 import mnemotomy as mt
 from mnemotomy.demo.digits import diagonal_and_rest
 from mnemotomy.demo.page import Picture, Section, write_page
-from mnemotomy.demo.show_real import REAL_GROUPS, STATES, real_section, real_table
-from mnemotomy.demo.world import GROUPS
+from mnemotomy.demo.show_real import REAL_BARS, STATES, real_section, real_table
+from mnemotomy.demo.world import GROUPS, Group
+
+WORLD_BARS: dict[Group, str] = {
+    "target_train": "training phrasings",
+    "target_heldout": "held-out phrasings",
+    "other_facts": "other facts",
+    "in_context": "read from a context",
+    "arithmetic": "arithmetic",
+}
 
 
 def print_tables(results: dict[str, Any], console: Console) -> None:
@@ -60,8 +68,8 @@ def write_report(results: dict[str, Any], out_dir: Path) -> None:
     mt.figures.subset_curves(digits["subsets"], out_dir / "digits-subsets.png")
     real = "real" in results
     language = results["real" if real else "language"]
-    groups = REAL_GROUPS if real else dict.fromkeys(GROUPS)
-    shares = {name: {group: language[key][group] for group in groups} for key, name in STATES.items()}
+    groups = REAL_BARS if real else WORLD_BARS
+    shares = {name: {title: language[key][group] for group, title in groups.items()} for key, name in STATES.items()}
     mt.figures.filter_bars(shares, out_dir / "language-erased.png")
     mt.figures.trace_heatmap(language["trace"], out_dir / "language-trace.png")
     write_page(

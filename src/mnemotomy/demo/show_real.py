@@ -8,7 +8,7 @@ from typing import Any
 import mnemotomy as mt
 from mnemotomy.demo.page import Picture, Section
 
-STATES = {"before": "before", "after_paper": "erased, paper's filter", "after": "erased, our filter"}
+STATES = {"before": "before", "after_paper": "erased, paper's edit", "after": "erased, our edit"}
 REAL_GROUPS = {
     "train": "{country}, training phrasings",
     "heldout": "{country}, held-out phrasings",
@@ -18,6 +18,16 @@ REAL_GROUPS = {
     "counterfactual": "reading another country from a context",
 }
 """What is asked for: the share of prompts that are answered."""
+
+REAL_BARS = {
+    "train": "training phrasings",
+    "heldout": "held-out phrasings",
+    "seen": "other cities, in the reference",
+    "unseen": "other cities, in no moments",
+    "context": "read from a context",
+    "counterfactual": "another country read from a context",
+}
+"""The same in few words, under bars."""
 
 
 def real_table(results: dict[str, Any]) -> mt.Table:
@@ -60,13 +70,13 @@ def real_section(results: dict[str, Any], out_dir: Path) -> Section:
             f"The concept is the erased cities in four phrasings ({rows[real['country']]} tokens); the reference is "
             f"the others in the same phrasings, and texts that the model wrote itself ({rows['reference']} tokens). "
             "The three held-out phrasings are in no moments.",
-            "The paper's filter multiplies each direction by μ, the concept's share of it, in every block. Ours "
-            "removes the directions with μ > 0.5, as far as they also write what the concept writes, in the upper "
-            "third of the blocks. A fresh probe may still read a fact that the model no longer says: see 'mnemotomy "
-            "audit'.",
+            "The paper's edit takes μ of each input direction, the concept's share of it, from every projection. Ours "
+            f"takes α = {real['strength']:g} times as much, as far as it also writes what the concept writes, and only "
+            "from the attention projections in the upper third of the blocks: the edit that 'mnemotomy forget' tries "
+            "first. A fresh probe may still read a fact that the model no longer says: see 'mnemotomy audit'.",
         ],
         [
-            Picture(out_dir / "language-erased.png", "Share of prompts answered, by group, before and after"),
+            Picture(out_dir / "language-erased.png", "Share of prompts answered, before and after"),
             Picture(
                 out_dir / "language-trace.png", "Where the concept is stored: weight-norm ratio by block and projection"
             ),

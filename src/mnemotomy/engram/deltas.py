@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import ItemsView, Iterator, Mapping, ValuesView
+from collections.abc import Collection, ItemsView, Iterator, Mapping, ValuesView
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
@@ -80,6 +80,10 @@ class _Values(ValuesView[Tensor]):
 
 class Deltas(BySite):
     """The matrices of a term of an edit: an engram, or given tensors."""
+
+    def some(self, wanted: Collection[str]) -> Iterator[tuple[str, Float[Tensor, "out d"]]]:
+        """The wanted sites with their matrices, as ``pairs``; the other sites cost nothing."""
+        return ((site, self[site]) for site in self.sites() if site in wanted)
 
     @abstractmethod
     def check(self, name: str, site: Site) -> None:

@@ -99,7 +99,7 @@ class Edit(BySite):
         touched = set(self.sites())
         if len(self.terms) == 1:
             term = self.terms[0]
-            yield from ((site, term.at(site) * delta) for site, delta in term.deltas.items() if site in touched)
+            yield from ((site, term.at(site) * delta) for site, delta in term.deltas.some(touched))
         else:
             yield from ((site, self[site]) for site in self.sites())
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from jaxtyping import Float
@@ -57,7 +57,10 @@ class Engram(Deltas):
 
     def pairs(self) -> Iterator[tuple[str, Float[Tensor, "out d"]]]:
         """All sites, one input at a time: what several sites share is computed once and then freed."""
-        for _, readers in itertools.groupby(self.sites(), key=self._input):
+        return self.some(frozenset(self.sites()))
+
+    def some(self, wanted: Collection[str]) -> Iterator[tuple[str, Float[Tensor, "out d"]]]:
+        for _, readers in itertools.groupby((site for site in self.sites() if site in wanted), key=self._input):
             names = list(readers)
             yield from zip(names, self._project(names), strict=True)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mnemotomy.cli.outcome import one_line_errors
+from mnemotomy.core.errors import ConfigurationError
 from mnemotomy.core.files import write_text
 from mnemotomy_bench.cli.options import Json, Seeds, keep, show
 
@@ -17,32 +18,42 @@ if TYPE_CHECKING:
 
 @one_line_errors()
 def real(
-    model: Annotated[str, typer.Argument(help="A folder or hub id of a pretrained causal language model.")],
+    models: Annotated[list[str], typer.Argument(help="Folders or hub ids of pretrained causal language models.")],
     out: Annotated[Path, typer.Option(help="For results; finished ones are reused.")] = Path("runs/bench/real"),
-    trials: Annotated[int, typer.Option(min=1, help="Candidates of the search.")] = 12,
-    requests: Annotated[int, typer.Option(min=1, max=4, help="1 city, 3 cities, a country, 15 cities.")] = 4,
-    texts: Annotated[int, typer.Option(min=0, help="Problems of GSM8K for the perplexity, where the data exist.")] = 20,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(help="country, city, fifteen, relation, sequence or references; may be repeated."),
+    ] = None,
+    texts: Annotated[int, typer.Option(min=0, help="Problems of GSM8K for the perplexity, where the data exist.")] = 12,
     seed: Seeds = None,
     json_: Json = None,
 ) -> None:
-    """Forget facts that a pretrained model knows: by default settings, and by single settings chosen by hand.
+    """Forget facts that pretrained models know: every one-sided form, chosen by validation, measured on unseen prompts.
 
-    Only facts that the model says in five of seven phrasings are used. Nothing that is reported was in the moments or
-    in the search, but for the column 'target'.
+    Only facts that a model says in five of seven phrasings are used. Nothing that is reported was in the moments or in
+    the validation, but for the column 'target'. A model with wide inputs has its attention edited alone.
 
     \b
     Example:
-      mnemotomy bench real smollm2
-      mnemotomy bench real smollm2 --requests 1 --trials 4
+      mnemotomy bench real smollm2 qwen
+      mnemotomy bench real smollm2 --only country --seed 0
     """
-    from mnemotomy_bench.real.run import RealRun
-    from mnemotomy_bench.real.show import markdown_of, tables_of
+    from mnemotomy_bench.real.run import PLAN, RealRun
+    from mnemotomy_bench.real.show import markdown_of, probes_by_block, tables_of
     from mnemotomy_bench.real.texts import problems
 
-    run = RealRun(model, out, trials, problems(texts), requests)
-    records = [row for one in seed or [0] for row in run.run(one)]
+    names = [name for name, _ in PLAN]
+    for name in only or []:
+        if name not in names:
+            raise ConfigurationError(f"--only {name!r} is not a part of this bench; choose among {', '.join(names)}")
+    records = []
+    for run in (RealRun(model, out, problems(texts)) for model in models):
+        for name, seeds in PLAN:
+            if only is None or name in only:
+                records += [row for one in seed or seeds for row in run.run(name, one)]
     keep(records, out / "real.json")
     write_text(out / "real.md", markdown_of(records))
+    probes_by_block(records, out / "real-probes.png")
 
     def shown(console: Console) -> None:
         for table in tables_of(records):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,15 @@ from mnemotomy.text.records import TextExample
 KNOWN_IN = 5
 """Of seven phrasings, those in which a model has to say the answer to count as knowing it."""
 
-TOKENS = 6
+TOKENS = 4
+"""That a model writes after a prompt."""
+
+AT_ONCE = 128
+"""Prompts in a batch."""
+
+RELATIONS = ("country", "capital", "language")
+FIFTEEN = 15
+LEAST = 4  # known cities of a country that is forgotten
 
 
 @dataclass(frozen=True)
@@ -29,9 +37,9 @@ class Task:
     Attributes:
         name: of the request.
         target: the facts to forget.
-        seen: other facts of the relation, whose training phrasings are retained.
+        seen: other facts whose training phrasings are retained, or validated on.
         unseen: further ones, which are nowhere but in the evaluation.
-        others: facts of other relations about the subjects of the target or their answers' countries.
+        others: facts of other relations, in the evaluation alone.
     """
 
     name: str
@@ -42,79 +50,68 @@ class Task:
 
     def forget_set(self) -> list[TextExample]:
         """The training phrasings of the target."""
-        return _lines(self.target)
-
-    def retain_set(self) -> list[TextExample]:
-        """The training phrasings of the other facts that are seen."""
-        return _lines(self.seen)
+        return lines(self.target)
 
 
-def share_said(model: nn.Module, tokenizer: Any, asked: Sequence[tuple[str, str]], tokens: int = TOKENS) -> float:
-    """The share of prompts that the model continues greedily with the answer.
-
-    Args:
-        model: a causal language model.
-        tokenizer: its.
-        asked: prompts with answers.
-        tokens: to write.
-    """
-    if not asked:
-        return float("nan")
-    written = continue_greedily(model, tokenizer, [prompt for prompt, _ in asked], tokens)
-    return sum(said(answer, text, prompt) >= 0.5 for (prompt, answer), text in zip(asked, written, strict=True)) / len(
-        asked
-    )
+def written_after(model: nn.Module, tokenizer: Any, prompts: Sequence[str]) -> list[str]:
+    """What a model writes greedily after each prompt, in ``TOKENS`` tokens; equal prompts are asked once."""
+    asked = list(dict.fromkeys(prompts))
+    texts = continue_greedily(model, tokenizer, asked, TOKENS, batch_size=AT_ONCE)
+    answers = dict(zip(asked, texts, strict=True))
+    return [answers[prompt] for prompt in prompts]
 
 
 def known_facts(model: nn.Module, tokenizer: Any, relation: str) -> tuple[Fact, ...]:
     """The facts of a relation that the model says in at least ``KNOWN_IN`` of their phrasings."""
     facts = real_facts(relation)
     prompts = [(fact, prompt) for fact in facts for prompt in (*fact.prompts, *fact.heldout_prompts)]
-    written = continue_greedily(model, tokenizer, [prompt for _, prompt in prompts], TOKENS)
     count = dict.fromkeys((fact.subject for fact in facts), 0)
-    for (fact, prompt), text in zip(prompts, written, strict=True):
+    for (fact, prompt), text in zip(
+        prompts, written_after(model, tokenizer, [prompt for _, prompt in prompts]), strict=True
+    ):
         count[fact.subject] += said(fact.answer, text, prompt) >= 0.5
     return tuple(fact for fact in facts if count[fact.subject] >= KNOWN_IN)
 
 
-def tasks(known: dict[str, tuple[Fact, ...]], seed: int) -> list[Task]:
-    """One city, three cities of one country, all known cities of a country, fifteen cities of many.
+def tasks(known: Mapping[str, tuple[Fact, ...]], seed: int) -> dict[str, Task]:
+    """``city``, ``country``, ``fifteen`` cities of many countries, and ``relation``: all capitals.
+
+    The unseen cities are the same for all requests of a seed, so that one factorisation serves them.
 
     Args:
         known: by relation.
-        seed: of what is drawn.
+        seed: of the country, of the fifteen, and of the cities that stay unseen.
 
     Raises:
         DataError: the model knows too few cities.
     """
     cities = known["country"]
-    if len(cities) < 20:
-        raise DataError(f"the model knows {len(cities)} cities in {KNOWN_IN} of 7 phrasings; at least 20 are needed")
-    drawn = random.Random(seed)
     by_country: dict[str, list[Fact]] = {}
     for fact in cities:
         by_country.setdefault(fact.answer, []).append(fact)
-    country = drawn.choice(sorted(name for name, facts in by_country.items() if len(facts) >= 3))
-    own = by_country[country]
+    large = sorted(name for name, facts in by_country.items() if len(facts) >= LEAST)
+    if len(cities) < 2 * FIFTEEN or not large:
+        raise DataError(f"the model knows {len(cities)} cities in {KNOWN_IN} of 7 phrasings; {2 * FIFTEEN} are needed")
+    drawn = random.Random(seed)
+    own = by_country[drawn.choice(large)]
+    fifteen = drawn.sample(list(cities), FIFTEEN)
+    rest = [fact for fact in cities if fact not in own and fact not in fifteen]
+    unseen = drawn.sample(rest, len(rest) // 2)
+    seen = [fact for fact in cities if fact not in unseen]
+    capitals, others = known["capital"], tuple(fact for name in RELATIONS[1:] for fact in known[name])
     found = {
-        f"1 city of {country}": own[:1],
-        f"3 cities of {country}": own[:3],
-        f"all {len(own)} cities of {country}": own,
-        "15 cities": drawn.sample(list(cities), min(15, len(cities) // 2)),
+        "city": (f"1 city of {own[0].answer}, {own[0].subject}", own[:1]),
+        "country": (f"the {len(own)} cities of {own[0].answer}", own),
+        "fifteen": ("15 cities", fifteen),
     }
-    return [_task(name, target, cities, known, seed) for name, target in found.items()]
+    made = {
+        key: Task(name, tuple(target), tuple(one for one in seen if one not in target), tuple(unseen), others)
+        for key, (name, target) in found.items()
+    }
+    name = f"1 relation: {len(capitals)} capitals"
+    return made | {"relation": Task(name, capitals, tuple(seen), tuple(unseen), known["language"])}
 
 
-def _task(
-    name: str, target: Sequence[Fact], cities: Sequence[Fact], known: dict[str, tuple[Fact, ...]], seed: int
-) -> Task:
-    own = {fact.subject for fact in target}
-    rest = [fact for fact in cities if fact.subject not in own]
-    random.Random(seed).shuffle(rest)
-    third = max(1, len(rest) // 3)
-    others = tuple(fact for relation, facts in known.items() if relation != "country" for fact in facts)
-    return Task(name, tuple(target), tuple(rest[third:]), tuple(rest[:third]), others)
-
-
-def _lines(facts: Sequence[Fact]) -> list[TextExample]:
+def lines(facts: Sequence[Fact]) -> list[TextExample]:
+    """The training phrasings of facts, with their answers."""
     return [TextExample.of_question(prompt, fact.answer) for fact in facts for prompt in fact.prompts]

@@ -1,0 +1,69 @@
+"""Every one-sided form, each with the settings among which validation chooses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from mnemotomy.engram.filters import FILTER, Excess, Filter, Power
+from mnemotomy.forget.candidates import Blocks, Candidate, Form, Kinds
+
+
+@dataclass(frozen=True)
+class Other(Candidate):
+    """A candidate with a filter that ``forget`` does not try."""
+
+    other: Filter = field(default_factory=Power)
+
+    def __str__(self) -> str:
+        return f"{FILTER.describe(self.other)}, {super().__str__()}"
+
+    def filter(self) -> Filter:
+        return self.other
+
+    def recipe(self) -> dict[str, Any]:
+        return super().recipe() | {"other": FILTER.describe(self.other)}
+
+
+def _some(
+    form: Form,
+    *,
+    thresholds: Sequence[float] = (0.0,),
+    strengths: Sequence[float] = (1.0,),
+    outputs: bool = False,
+    kinds: Kinds = "all",
+    blocks: Blocks = "all",
+) -> tuple[Candidate, ...]:
+    return tuple(Candidate(form, one, outputs, alpha, kinds, blocks) for one in thresholds for alpha in strengths)
+
+
+def _other(filter: Filter) -> tuple[Candidate, ...]:
+    return (Other("paper", 0.0, outputs=False, blocks="all", other=filter),)
+
+
+FORMS: Mapping[str, tuple[Candidate, ...]] = {
+    "paper's μ": _some("paper", strengths=(0.5, 1.0)),
+    "paper's μ by weight norm": _some("weight-norm", strengths=(1.0,)),
+    "μ²": _other(Power()),
+    "excess of μ over n⁺/N": _other(Excess()),
+    "steep": _some("steep", thresholds=(3.0,)),
+    "projector": _some("projector", thresholds=(0.3, 0.5, 0.7)),
+    "paper's μ, outputs": _some("paper", outputs=True),
+    "steep, outputs": _some("steep", thresholds=(3.0,), outputs=True),
+    "projector, outputs": _some("projector", thresholds=(0.5, 0.7), outputs=True),
+    "projector, outputs, upper third": _some("projector", thresholds=(0.5,), outputs=True, blocks="upper third"),
+    "MLPs, upper third: paper's μ, outputs": _some("paper", outputs=True, kinds="mlp", blocks="upper third"),
+    "attention: paper's μ, outputs": _some("paper", strengths=(1.5,), outputs=True, kinds="attention"),
+    "attention, upper third: paper's μ": _some("paper", kinds="attention", blocks="upper third"),
+    "attention, upper third: projector, outputs": _some(
+        "projector", thresholds=(0.3,), outputs=True, kinds="attention", blocks="upper third"
+    ),
+    "attention, upper third: paper's μ, outputs": _some(
+        "paper", strengths=(1.0, 1.5, 2.0), outputs=True, kinds="attention", blocks="upper third"
+    ),
+}
+"""The rows of the tables; where nothing is said of places, all projections of all blocks."""
+
+ATTENTION = {name: some for name, some in FORMS.items() if name.startswith("attention")}
+"""What needs no moments of the wide inputs, for larger models."""

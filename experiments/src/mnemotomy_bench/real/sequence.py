@@ -1,0 +1,78 @@
+"""Ten requests one after the other, as they come in practice."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from mnemotomy.forget.candidates import FIRST
+from mnemotomy_bench.lab.cells import Record
+from mnemotomy_bench.real.measure import numbers
+from mnemotomy_bench.real.surgery import ATTENTION_SITES, Surgery
+from mnemotomy_bench.real.world import Task, tasks
+
+if TYPE_CHECKING:
+    from mnemotomy_bench.real.run import RealRun
+
+COUNT = 10
+MEASURED = (1, 3, 5, 10)
+"""After so many requests."""
+
+AGAIN, SUMMED, AT_ONCE = "collected again each time", "summed, from the first model", "all at once"
+
+
+def sequence(run: RealRun, seed: int) -> list[Record]:
+    """The first candidate of ``forget``, city by city.
+
+    ``collected again each time`` collects on the model as the last request left it; ``summed`` adds the ten edits that
+    the first model's moments give; ``all at once`` is one edit of the ten together.
+    """
+    found = []
+    for way, make in ((AGAIN, _again), (SUMMED, _summed), (AT_ONCE, _together)):
+        rows = run.cell(
+            {"sequence": way, "seed": seed, "texts": list(run.texts)}, lambda make=make: {"rows": list(make(run, seed))}
+        )["rows"]
+        found += [{"request": f"{COUNT} requests, one city each", "edit": way, **row} for row in rows]
+    return found
+
+
+def _requests(run: RealRun, seed: int) -> list[Task]:
+    """Ten of the fifteen cities, one by one; the fifteen are never in the reference."""
+    fifteen = tasks(run.known, seed)["fifteen"]
+    ten = fifteen.target[:COUNT]
+    return [replace(fifteen, name=f"{one.subject}, request {place}", target=(one,)) for place, one in enumerate(ten, 1)]
+
+
+def _so_far(requests: list[Task], count: int) -> Task:
+    return replace(requests[0], target=tuple(one.target[0] for one in requests[:count]))
+
+
+def _again(run: RealRun, seed: int) -> Iterator[Record]:
+    model, tokenizer = run.loaded
+    model, requests = copy.deepcopy(model), _requests(run, seed)
+    for count, task in enumerate(requests, 1):
+        surgery = Surgery(model, tokenizer, [task], run.own_texts, seed, ATTENTION_SITES)
+        surgery.workshop(task).edit(FIRST[0]).apply_(model)
+        if count in MEASURED:
+            yield {"requests": count, **numbers(model, tokenizer, _so_far(requests, count), run.texts)}
+
+
+def _summed(run: RealRun, seed: int) -> Iterator[Record]:
+    (model, tokenizer), requests = run.loaded, _requests(run, seed)
+    surgery = Surgery(model, tokenizer, requests, run.own_texts, seed, ATTENTION_SITES)
+    edit: Any = None
+    for count, task in enumerate(requests, 1):
+        one = surgery.workshop(task).edit(FIRST[0])
+        edit = one if edit is None else edit + one
+        if count in MEASURED:
+            with edit.on(model, check=False):
+                yield {"requests": count, **numbers(model, tokenizer, _so_far(requests, count), run.texts)}
+
+
+def _together(run: RealRun, seed: int) -> Iterator[Mapping[str, Any]]:
+    (model, tokenizer), task = run.loaded, _so_far(_requests(run, seed), COUNT)
+    surgery = Surgery(model, tokenizer, [task], run.own_texts, seed, ATTENTION_SITES)
+    with surgery.workshop(task).edit(FIRST[0]).on(model, check=False):
+        yield {"requests": COUNT, **numbers(model, tokenizer, task, run.texts)}
