@@ -16,7 +16,7 @@ from mnemotomy_bench.real import run as running
 from mnemotomy_bench.real.forms import ATTENTION, FORMS
 from mnemotomy_bench.real.run import BEFORE, PLAN, RULE, RealRun
 from mnemotomy_bench.real.show import markdown_of, probes_by_block
-from mnemotomy_bench.real.surgery import Surgery
+from mnemotomy_bench.real.surgery import ATTENTION_SITES, Surgery
 from mnemotomy_bench.real.world import tasks
 
 pytestmark = pytest.mark.filterwarnings("ignore::mnemotomy.SurgeryWarning")
@@ -27,7 +27,7 @@ KNOWN = {"country": real_facts("country")[:44], "capital": real_facts("capital")
 
 @pytest.fixture
 def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RealRun:
-    monkeypatch.setattr(running, "known_facts", lambda model, tokenizer, relation: KNOWN[relation])
+    monkeypatch.setattr(running, "known_facts", lambda model, tokenizer, relation, tokens: KNOWN[relation])
     monkeypatch.setattr(running, "FORMS", {name: FORMS[name] for name in SOME})
     monkeypatch.setattr(running, "OWN_TOKENS", 200)
     return RealRun(str(save_llama(tmp_path / "tiny")), tmp_path / "out", ["The bus took the longer way."])
@@ -60,7 +60,7 @@ def _refused(*_: Any) -> Any:
 
 def test_one_request_after_the_other(tiny: RealRun) -> None:
     rows = tiny.run("sequence", 0)
-    assert [row["requests"] for row in rows] == [1, 3, 5, 10, 1, 3, 5, 10, 10]
+    assert [row["requests"] for row in rows] == [1, 5, 10, 1, 5, 10, 10]
     assert [row["facts"] for row in rows] == [row["requests"] for row in rows]
     rows = tiny.run("references", 0)
     assert len({row["edit"] for row in rows}) == len(rows) == 6
@@ -84,7 +84,8 @@ def test_one_factorisation_serves_every_request_of_a_seed(tiny: RealRun) -> None
 
 
 def test_wide_models_have_their_attention_edited_alone(tiny: RealRun, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert tiny.sites == "all-linear"
+    assert tiny.sites(0) == "all-linear"
+    assert tiny.sites(1) == ATTENTION_SITES
     monkeypatch.setattr(running, "WIDEST", 40)
     assert ATTENTION
     rows = replace(tiny).run("city", 0)

@@ -24,7 +24,7 @@ def real(
         list[str] | None,
         typer.Option(help="country, city, fifteen, relation, sequence or references; may be repeated."),
     ] = None,
-    texts: Annotated[int, typer.Option(min=0, help="Problems of GSM8K for the perplexity, where the data exist.")] = 12,
+    texts: Annotated[int, typer.Option(min=0, help="Problems of GSM8K for the perplexity, where the data exist.")] = 6,
     seed: Seeds = None,
     json_: Json = None,
 ) -> None:
@@ -42,7 +42,7 @@ def real(
     from mnemotomy_bench.real.show import markdown_of, probes_by_block, tables_of
     from mnemotomy_bench.real.texts import problems
 
-    names = [name for name, _ in PLAN]
+    names = list(dict.fromkeys(name for name, _ in PLAN))
     for name in only or []:
         if name not in names:
             raise ConfigurationError(f"--only {name!r} is not a part of this bench; choose among {', '.join(names)}")
@@ -50,7 +50,7 @@ def real(
     for run in (RealRun(model, out, problems(texts)) for model in models):
         for name, seeds in PLAN:
             if only is None or name in only:
-                records += [row for one in seed or seeds for row in run.run(name, one)]
+                records += [row for one in seeds if not seed or one in seed for row in run.run(name, one)]
     keep(records, out / "real.json")
     write_text(out / "real.md", markdown_of(records))
     probes_by_block(records, out / "real-probes.png")

@@ -43,25 +43,24 @@ def _other(filter: Filter) -> tuple[Candidate, ...]:
 
 
 FORMS: Mapping[str, tuple[Candidate, ...]] = {
-    "paper's μ": _some("paper", strengths=(0.5, 1.0)),
-    "paper's μ by weight norm": _some("weight-norm", strengths=(1.0,)),
-    "μ²": _other(Power()),
-    "excess of μ over n⁺/N": _other(Excess()),
-    "steep": _some("steep", thresholds=(3.0,)),
-    "projector": _some("projector", thresholds=(0.3, 0.5, 0.7)),
-    "paper's μ, outputs": _some("paper", outputs=True),
-    "steep, outputs": _some("steep", thresholds=(3.0,), outputs=True),
-    "projector, outputs": _some("projector", thresholds=(0.5, 0.7), outputs=True),
-    "projector, outputs, upper third": _some("projector", thresholds=(0.5,), outputs=True, blocks="upper third"),
-    "MLPs, upper third: paper's μ, outputs": _some("paper", outputs=True, kinds="mlp", blocks="upper third"),
-    "attention: paper's μ, outputs": _some("paper", strengths=(1.5,), outputs=True, kinds="attention"),
+    "attention, upper third: paper's μ, outputs": _some(
+        "paper", strengths=(1.0, 1.5, 2.0), outputs=True, kinds="attention", blocks="upper third"
+    ),
     "attention, upper third: paper's μ": _some("paper", kinds="attention", blocks="upper third"),
     "attention, upper third: projector, outputs": _some(
         "projector", thresholds=(0.3,), outputs=True, kinds="attention", blocks="upper third"
     ),
-    "attention, upper third: paper's μ, outputs": _some(
-        "paper", strengths=(1.0, 1.5, 2.0), outputs=True, kinds="attention", blocks="upper third"
-    ),
+    "attention: paper's μ, outputs": _some("paper", strengths=(1.5,), outputs=True, kinds="attention"),
+    "paper's μ": _some("paper"),
+    "paper's μ by weight norm": _some("weight-norm"),
+    "projector": _some("projector", thresholds=(0.5,)),
+    "paper's μ, outputs": _some("paper", outputs=True),
+    "projector, outputs": _some("projector", thresholds=(0.5,), outputs=True),
+    "projector, outputs, upper third": _some("projector", thresholds=(0.5,), outputs=True, blocks="upper third"),
+    "MLPs, upper third: paper's μ, outputs": _some("paper", outputs=True, kinds="mlp", blocks="upper third"),
+    "steep": _some("steep", thresholds=(3.0,)),
+    "μ²": _other(Power()),
+    "excess of μ over n⁺/N": _other(Excess()),
 }
 """The rows of the tables; where nothing is said of places, all projections of all blocks."""
 

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mnemotomy.audit.judging import said
 from mnemotomy.core.modules import observing
 from mnemotomy.core.precision import autocast
 from mnemotomy.data.fact import Fact
@@ -16,10 +15,16 @@ from mnemotomy.metrics.fresh_probe import held_out_hits
 from mnemotomy.observe.fluency import losses_under
 from mnemotomy.text.batches import equal_lengths
 from mnemotomy_bench.lab.cells import Record
-from mnemotomy_bench.real.world import AT_ONCE, Task, written_after
+from mnemotomy_bench.real.world import AT_ONCE, Task, share_said
 
-FACTS, TARGETS = 24, 15
+FACTS, TARGETS = 16, 15
 """The most facts of a group that are asked for, and the most of the target."""
+
+WRITTEN = 4
+"""Tokens after each prompt."""
+
+PROBED = 10
+"""Blocks that a fresh probe reads, evenly spread up to the last."""
 
 CPU = torch.device("cpu")
 
@@ -31,12 +36,7 @@ def numbers(model: nn.Module, tokenizer: Any, task: Task, texts: Sequence[str]) 
     """
     asked = {name: list(pairs) for name, pairs in _groups(task)}
     with autocast(CPU):
-        written = iter(written_after(model, tokenizer, [prompt for pairs in asked.values() for prompt, _ in pairs]))
-        found: Record = {
-            name: sum(said(answer, next(written), prompt) >= 0.5 for prompt, answer in pairs) / len(pairs)
-            for name, pairs in asked.items()
-            if pairs
-        }
+        found: Record = {name: share_said(model, tokenizer, pairs, WRITTEN) for name, pairs in asked.items() if pairs}
         losses = losses_under(model, tokenizer, list(texts)) if texts else []
     if losses:
         found["perplexity"] = float(torch.as_tensor(losses).double().mean().exp())
@@ -45,7 +45,7 @@ def numbers(model: nn.Module, tokenizer: Any, task: Task, texts: Sequence[str]) 
 
 def _groups(task: Task) -> Iterator[tuple[str, Iterator[tuple[str, str]]]]:
     target = task.target[:TARGETS]
-    yield "target", ((one, fact.answer) for fact in target for one in fact.prompts)
+    yield "target", ((one, fact.answer) for fact in target for one in fact.prompts[:2])
     yield "target_heldout", ((one, fact.answer) for fact in target for one in fact.heldout_prompts)
     yield "seen_heldout", _spread(task.seen, 2)
     yield "unseen_heldout", _spread(task.unseen, 2)
@@ -75,19 +75,22 @@ def _wrong(task: Task) -> list[str]:
             for place, fact in enumerate(task.target)]  # fmt: skip
 
 
-def decoded(model: nn.Module, tokenizer: Any, task: Task) -> list[float]:
-    """Per block, the share of the target's held-out phrasings from which a fresh linear probe reads the answer.
+def decoded(model: nn.Module, tokenizer: Any, task: Task) -> dict[str, list[float]]:
+    """By block, the share of the target's held-out phrasings from which a fresh linear probe reads the answer.
 
     The probe is fitted on the states at the last token of prompts about *other* facts: those of the target in other
     folds, and the seen ones.
     """
-    facts = [*task.target[:TARGETS], *task.seen[: 2 * FACTS]]
+    facts = [*task.target[:TARGETS], *(fact for fact in task.seen if fact.relation == task.target[0].relation)]
     rows = [(place, prompt) for place, fact in enumerate(facts) for prompt in fact.heldout_prompts[:2]]
     with autocast(CPU):
         states = _last_states(model, tokenizer, [prompt for _, prompt in rows])
     own = torch.tensor([place < len(task.target[:TARGETS]) for place, _ in rows]).numpy()
     labels, groups = [facts[place].answer for place, _ in rows], [place for place, _ in rows]
-    return [float(held_out_hits(block, labels, groups)[own].mean()) for block in states]
+    count, read = len(states), min(len(states), PROBED)
+    blocks = sorted(count - round(place * count / read) for place in range(read))
+    hits = [held_out_hits(states[block - 1], labels, groups)[own] for block in blocks]
+    return {"blocks": blocks, "probe": [float(one.mean()) for one in hits]}
 
 
 def _last_states(model: nn.Module, tokenizer: Any, prompts: Sequence[str]) -> Tensor:

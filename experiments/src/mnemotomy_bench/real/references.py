@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -30,14 +31,14 @@ def references(run: RealRun, seed: int) -> list[Record]:
     found = []
     for name, (neighbours, texts) in REFERENCES.items():
         surgery = _surgery(run, task, neighbours, texts, seed)
-        row = run.measured(
-            task,
-            {"reference": name, "seed": seed},
-            lambda surgery=surgery: surgery.workshop(surgery.tasks[0]).edit(FIRST[0]),
-            probe=False,
-        )
+        row = run.measured(task, {"reference": name, "seed": seed}, functools.partial(_state, run, surgery, task))
         found.append({"request": f"{task.name}, by reference", "edit": name, **row})
     return found
+
+
+def _state(run: RealRun, surgery: Surgery, task: Task) -> Record:
+    with surgery.workshop(surgery.tasks[0]).edit(FIRST[0]).on(run.loaded[0], check=False):
+        return run.numbers(task)
 
 
 def _surgery(run: RealRun, task: Task, neighbours: float, texts: float, seed: int) -> Surgery:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,21 +11,21 @@ from typing import Any
 
 import torch
 
+from mnemotomy.core.errors import NonFiniteError
 from mnemotomy.core.fingerprints import fingerprint
 from mnemotomy.core.keys import key
 from mnemotomy.core.models import load_model, load_tokenizer, quiet_transformers
 from mnemotomy.core.precision import autocast
 from mnemotomy.data.fact import Fact
 from mnemotomy.data.real_facts import real_facts
-from mnemotomy.engram.edit import Edit
 from mnemotomy.engram.sites import Selector, select_sites
-from mnemotomy.forget.candidates import Candidate, Workshop
-from mnemotomy.forget.measuring import Judge, Scores
+from mnemotomy.forget.candidates import Candidate
 from mnemotomy.forget.reference import written_texts
+from mnemotomy.forget.scores import Scores
 from mnemotomy.forget.search import Tried
 from mnemotomy_bench.lab.cells import Record, cached
 from mnemotomy_bench.real.forms import ATTENTION, FORMS
-from mnemotomy_bench.real.measure import decoded, numbers
+from mnemotomy_bench.real.measure import PROBED, WRITTEN, decoded, numbers
 from mnemotomy_bench.real.surgery import ATTENTION_SITES, PLAIN, Surgery
 from mnemotomy_bench.real.world import RELATIONS, Task, known_facts, tasks
 
@@ -45,6 +46,9 @@ PLAN: Sequence[tuple[str, Sequence[int]]] = (
     ("references", (0,)),
 )
 """What is run, in this order: requests, and what is made of them, with seeds."""
+
+WHOLE = 0
+"""The seed with every form; with the others, only the attention is edited."""
 
 
 @dataclass(frozen=True)
@@ -86,11 +90,10 @@ class RealRun:
         """Of the model."""
         return fingerprint(self.loaded[0])
 
-    @cached_property
-    def sites(self) -> Selector:
-        """All projections, or those of the attention where inputs are wide."""
+    def sites(self, seed: int) -> Selector:
+        """All projections with the first seed, else or where inputs are wide those of the attention."""
         widths = [int(site.weight().shape[-1]) for site in select_sites(self.loaded[0]).values()]
-        return "all-linear" if max(widths) <= WIDEST else ATTENTION_SITES
+        return "all-linear" if seed == WHOLE and max(widths) <= WIDEST else ATTENTION_SITES
 
     @cached_property
     def known(self) -> dict[str, tuple[Fact, ...]]:
@@ -98,11 +101,11 @@ class RealRun:
 
         def subjects(relation: str) -> Mapping[str, Any]:
             with autocast(torch.device("cpu")):
-                return {"subjects": [fact.subject for fact in known_facts(*self.loaded, relation)]}
+                return {"subjects": [fact.subject for fact in known_facts(*self.loaded, relation, WRITTEN)]}
 
         found = {}
         for relation in RELATIONS:
-            names = self.cell({"known": relation}, lambda relation=relation: subjects(relation))["subjects"]
+            names = self.cell({"known": relation}, functools.partial(subjects, relation))["subjects"]
             found[relation] = tuple(fact for fact in real_facts(relation) if fact.subject in set(names))
         return found
 
@@ -120,44 +123,61 @@ class RealRun:
     def surgery(self, names: Sequence[str], seed: int) -> Surgery:
         """Of some requests at once."""
         made = tasks(self.known, seed)
-        return Surgery(*self.loaded, [made[name] for name in names], self.own_texts, seed, self.sites)
+        return Surgery(*self.loaded, [made[name] for name in names], self.own_texts, seed, self.sites(seed))
 
-    def measured(self, task: Task, what: Mapping[str, Any], edit: Callable[[], Edit] | None, *, probe: bool) -> Record:
-        """The numbers of one state of the model, and with ``probe`` what a fresh probe reads at each block."""
-        model, tokenizer = self.loaded
-        about = {"task": key(task.name, [(one.subject, one.answer) for one in (*task.target, *task.unseen)]), **what}
+    def measured(self, task: Task, what: Mapping[str, Any], read: Callable[[], Mapping[str, Any]]) -> Record:
+        """What ``read`` shows of one state of the model, which ``what`` names."""
+        about = key(task.name, [(one.subject, one.answer) for one in (*task.target, *task.unseen)])
+        return self.cell({"task": about, "texts": list(self.texts), **what}, read)
 
-        def within(read: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
-            if edit is None:
-                return read()
-            with edit().on(model, check=False):
-                return read()
-
-        found = self.cell(
-            {**about, "texts": list(self.texts)}, lambda: within(lambda: numbers(model, tokenizer, task, self.texts))
-        )
-        if probe:
-            found |= self.cell(
-                {**about, "probe": "linear"}, lambda: within(lambda: {"probe": decoded(model, tokenizer, task)})
-            )
-        return found
+    def numbers(self, task: Task) -> Record:
+        """The numbers of the model's present state."""
+        return numbers(*self.loaded, task, self.texts)
 
     def _rows(self, name: str, seed: int) -> Iterator[Record]:
-        forms = FORMS if self.sites == "all-linear" else ATTENTION
-        surgery = self._surgeries(name, seed)
-        task = tasks(self.known, seed)[name]
-        tried = _Validation(self, surgery, task, seed)
+        surgery, task = self._surgeries(name, seed), tasks(self.known, seed)[name]
+        forms = FORMS if self.sites(seed) == "all-linear" else ATTENTION
+        judge = functools.cache(lambda: surgery.judge(task))  # first made on the unedited model
+
+        def state(scores: Callable[[], Scores]) -> Mapping[str, Any]:
+            return {"scores": scores().row(), **self.numbers(task)}
+
+        def edited(candidate: Candidate) -> Mapping[str, Any]:
+            scores = judge().scores
+            try:
+                with surgery.workshop(task).edit(candidate).on(self.loaded[0], check=False):
+                    return state(scores)
+            except NonFiniteError:
+                return {"scores": None}
+
+        def probed(candidate: Candidate | None) -> Mapping[str, Any]:
+            if candidate is None:
+                return decoded(*self.loaded, task)
+            with surgery.workshop(task).edit(candidate).on(self.loaded[0], check=False):
+                return decoded(*self.loaded, task)
+
+        first = self.measured(task, {"edit": BEFORE, "seed": seed}, lambda: state(lambda: judge().before))
+        before = Scores(**first["scores"])
+        tried: dict[Candidate, tuple[Tried, Record]] = {}
+        for candidate in (one for some in forms.values() for one in some):
+            what = {"edit": candidate.recipe(), "seed": seed}
+            found = self.measured(task, what, functools.partial(edited, candidate))
+            scores = found["scores"]
+            tried[candidate] = Tried(0, candidate, None if scores is None else Scores(**scores)), found
+        best = {
+            form: max((tried[one][0] for one in some), key=lambda one: one.rank(before)) for form, some in forms.items()
+        }
+        chosen = max(best.values(), key=lambda one: one.rank(before))
         about = {"request": task.name, "facts": len(task.target)}
-        yield {**about, "edit": BEFORE, **self.measured(task, {"edit": BEFORE}, None, probe=True)}
-        best = {form: max(map(tried, candidates), key=tried.rank) for form, candidates in forms.items()}
-        chosen = max(best.values(), key=tried.rank)
+        probe = self.measured(task, {"edit": BEFORE, "probe": PROBED}, lambda: probed(None))
+        yield {**about, "edit": BEFORE, **first, **probe}
         for form, one in [*best.items(), (RULE, chosen)]:
-            what = {"edit": one.candidate.recipe(), "seed": seed}
-            found = self.measured(
-                task, what, lambda one=one: surgery.workshop(task).edit(one.candidate), probe=form == RULE
-            )
-            validation = None if one.scores is None else one.scores.row() | {"works": one.works(tried.before)}
-            yield {**about, "edit": form, "candidate": str(one.candidate), "validation": validation, **found}
+            record = {**about, "edit": form, "candidate": str(one.candidate), **tried[one.candidate][1]}
+            record["works"] = one.works(before)
+            if form == RULE:
+                what = {"edit": chosen.candidate.recipe(), "seed": seed, "probe": PROBED}
+                record |= self.measured(task, what, lambda: probed(chosen.candidate))
+            yield record
 
     def _surgeries(self, name: str, seed: int) -> Surgery:
         """The cities' requests share one; all capitals are in the moments of their own request alone."""
@@ -167,45 +187,3 @@ class RealRun:
             kept.clear()  # the moments of one seed take gigabytes
             kept[names, seed] = self.surgery(names, seed)
         return kept[names, seed]
-
-
-class _Validation:
-    """What ``forget`` measures of candidates, in cells; the judge is made when the first is missing."""
-
-    def __init__(self, run: RealRun, surgery: Surgery, task: Task, seed: int) -> None:
-        self.run, self.surgery, self.task, self.seed = run, surgery, task, seed
-
-    @cached_property
-    def _judge(self) -> Judge:
-        return self.surgery.judge(self.task)
-
-    @cached_property
-    def before(self) -> Scores:
-        """Of the model as it was."""
-        return self._scores({"candidate": BEFORE}, lambda: self._judge.before)  # type: ignore[return-value]
-
-    def rank(self, one: Tried) -> tuple[bool, float]:
-        """The rule of ``forget``."""
-        return one.rank(self.before)
-
-    def __call__(self, candidate: Candidate) -> Tried:
-        scores = self._scores({"candidate": candidate.recipe()}, lambda: self._try(candidate))
-        return Tried(0, candidate, scores)
-
-    def _try(self, candidate: Candidate) -> Scores | None:
-        from mnemotomy.forget.search import Search
-
-        judge, workshop = self._judge, self.surgery.workshop(self.task)  # the judge first, on the unedited model
-        return Search(judge, workshop, 1, progress=False).try_(candidate)
-
-    def _scores(self, what: Mapping[str, Any], run: Callable[[], Scores | None]) -> Scores | None:
-        def row() -> Mapping[str, Any]:
-            found = run()
-            return {"scores": None if found is None else found.row()}
-
-        task = {"validated": self.task.name, "seed": self.seed, "unseen": [one.subject for one in self.task.unseen]}
-        scores = self.run.cell({**task, **what}, row)["scores"]
-        return None if scores is None else Scores(**scores)
-
-
-__all__ = ["BEFORE", "PLAN", "RULE", "RealRun", "Workshop"]

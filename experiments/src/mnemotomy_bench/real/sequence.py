@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+import functools
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +18,8 @@ if TYPE_CHECKING:
     from mnemotomy_bench.real.run import RealRun
 
 COUNT = 10
-MEASURED = (1, 3, 5, 10)
+MEASURED = (1, 5, 10)
 """After so many requests."""
-
-AGAIN, SUMMED, AT_ONCE = "collected again each time", "summed, from the first model", "all at once"
 
 
 def sequence(run: RealRun, seed: int) -> list[Record]:
@@ -30,10 +29,9 @@ def sequence(run: RealRun, seed: int) -> list[Record]:
     the first model's moments give; ``all at once`` is one edit of the ten together.
     """
     found = []
-    for way, make in ((AGAIN, _again), (SUMMED, _summed), (AT_ONCE, _together)):
-        rows = run.cell(
-            {"sequence": way, "seed": seed, "texts": list(run.texts)}, lambda make=make: {"rows": list(make(run, seed))}
-        )["rows"]
+    for way, make in WAYS.items():
+        what = {"sequence": way, "seed": seed, "texts": list(run.texts)}
+        rows = run.cell(what, functools.partial(_rows, make, run, seed))["rows"]
         found += [{"request": f"{COUNT} requests, one city each", "edit": way, **row} for row in rows]
     return found
 
@@ -71,8 +69,19 @@ def _summed(run: RealRun, seed: int) -> Iterator[Record]:
                 yield {"requests": count, **numbers(model, tokenizer, _so_far(requests, count), run.texts)}
 
 
-def _together(run: RealRun, seed: int) -> Iterator[Mapping[str, Any]]:
+def _together(run: RealRun, seed: int) -> Iterator[Record]:
     (model, tokenizer), task = run.loaded, _so_far(_requests(run, seed), COUNT)
     surgery = Surgery(model, tokenizer, [task], run.own_texts, seed, ATTENTION_SITES)
     with surgery.workshop(task).edit(FIRST[0]).on(model, check=False):
         yield {"requests": COUNT, **numbers(model, tokenizer, task, run.texts)}
+
+
+WAYS: Mapping[str, Callable[[RealRun, int], Iterator[Record]]] = {
+    "collected again each time": _again,
+    "summed, from the first model": _summed,
+    "all at once": _together,
+}
+
+
+def _rows(make: Callable[[RealRun, int], Iterator[Record]], run: RealRun, seed: int) -> Record:
+    return {"rows": list(make(run, seed))}

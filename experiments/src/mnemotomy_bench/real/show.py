@@ -79,7 +79,7 @@ def probes_by_block(records: Sequence[Mapping[str, Any]], path: Path) -> None:
                 if (row["model"], row["table"], row["edit"]) == (*panel, edit):
                     shares = [100 * share for share in row["probe"]]
                     label = edit if row["seed"] == 0 else None
-                    axis.plot(range(1, len(shares) + 1), shares, color=colour, label=label, linewidth=1.5)
+                    axis.plot(row["blocks"], shares, color=colour, label=label, linewidth=1.5)
         axis.set(title=", ".join(panel), xlabel="block", ylabel="read by a fresh probe (%)", ylim=(0, 105))
         axis.legend(frameon=False, fontsize=8)
     save(figure, path)

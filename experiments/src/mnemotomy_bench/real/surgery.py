@@ -14,7 +14,7 @@ from mnemotomy.engram.atlas import Atlas
 from mnemotomy.engram.collect import CollectOptions, collect
 from mnemotomy.engram.factored import FactoredConcept
 from mnemotomy.engram.sites import Selector
-from mnemotomy.forget.candidates import Workshop
+from mnemotomy.forget.candidates import TextWorkshop, Workshop
 from mnemotomy.forget.measuring import Judge
 from mnemotomy.forget.request import Request
 from mnemotomy.methods.language.problem import TextProblem
@@ -24,7 +24,7 @@ from mnemotomy.text.template import Template
 from mnemotomy_bench.real.world import Task, lines
 
 PLAIN = Template(plain=True)
-CHECKS, ASKED = 40, 16
+CHECKS, ASKED = 24, 8
 """Lines of the retain set that are validated on, and lines of the forget set that are."""
 
 ATTENTION_SITES = r".*(self_attn|attention)\..*"
@@ -74,8 +74,10 @@ class Surgery:
             self._workshop = None
             own = set(task.target)
             parts = [name for name, facts in self._parts().items() if own.issuperset(facts)]
-            problem = TextProblem(self.model, self.tokenizer, task.forget_set(), self._retain(task), PLAIN, self.seed)
-            self._workshop = (task.name, Workshop(FactoredConcept(self.atlas, parts), problem))
+            retain = [*self._in_moments(task.seen), *self.texts]
+            problem = TextProblem(self.model, self.tokenizer, task.forget_set(), retain, PLAIN, seed=self.seed)
+            factored = FactoredConcept(self.atlas, parts)
+            self._workshop = (task.name, TextWorkshop(factored, problem, two_sided=False))
         return self._workshop[1]
 
     def judge(self, task: Task) -> Judge:
@@ -95,6 +97,3 @@ class Surgery:
 
     def _in_moments(self, facts: Sequence[Fact]) -> list[TextExample]:
         return [one for one in lines(facts) if one not in self.checks]
-
-    def _retain(self, task: Task) -> list[TextExample]:
-        return [*self._in_moments(task.seen), *self.texts]

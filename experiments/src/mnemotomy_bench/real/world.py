@@ -19,7 +19,7 @@ from mnemotomy.text.records import TextExample
 KNOWN_IN = 5
 """Of seven phrasings, those in which a model has to say the answer to count as knowing it."""
 
-TOKENS = 4
+TOKENS = 6
 """That a model writes after a prompt."""
 
 AT_ONCE = 128
@@ -53,22 +53,38 @@ class Task:
         return lines(self.target)
 
 
-def written_after(model: nn.Module, tokenizer: Any, prompts: Sequence[str]) -> list[str]:
-    """What a model writes greedily after each prompt, in ``TOKENS`` tokens; equal prompts are asked once."""
+def written_after(model: nn.Module, tokenizer: Any, prompts: Sequence[str], tokens: int = TOKENS) -> list[str]:
+    """What a model writes greedily after each prompt; equal prompts are asked once."""
     asked = list(dict.fromkeys(prompts))
-    texts = continue_greedily(model, tokenizer, asked, TOKENS, batch_size=AT_ONCE)
+    texts = continue_greedily(model, tokenizer, asked, tokens, batch_size=AT_ONCE)
     answers = dict(zip(asked, texts, strict=True))
     return [answers[prompt] for prompt in prompts]
 
 
-def known_facts(model: nn.Module, tokenizer: Any, relation: str) -> tuple[Fact, ...]:
+def share_said(model: nn.Module, tokenizer: Any, asked: Sequence[tuple[str, str]], tokens: int = TOKENS) -> float:
+    """The share of prompts that the model continues greedily with the answer; NaN without prompts.
+
+    Args:
+        model: a causal language model.
+        tokenizer: its.
+        asked: prompts with answers.
+        tokens: to write.
+    """
+    if not asked:
+        return float("nan")
+    written = written_after(model, tokenizer, [prompt for prompt, _ in asked], tokens)
+    return sum(said(answer, text, prompt) >= 0.5 for (prompt, answer), text in zip(asked, written, strict=True)) / len(
+        asked
+    )
+
+
+def known_facts(model: nn.Module, tokenizer: Any, relation: str, tokens: int = TOKENS) -> tuple[Fact, ...]:
     """The facts of a relation that the model says in at least ``KNOWN_IN`` of their phrasings."""
     facts = real_facts(relation)
     prompts = [(fact, prompt) for fact in facts for prompt in (*fact.prompts, *fact.heldout_prompts)]
     count = dict.fromkeys((fact.subject for fact in facts), 0)
-    for (fact, prompt), text in zip(
-        prompts, written_after(model, tokenizer, [prompt for _, prompt in prompts]), strict=True
-    ):
+    written = written_after(model, tokenizer, [prompt for _, prompt in prompts], tokens)
+    for (fact, prompt), text in zip(prompts, written, strict=True):
         count[fact.subject] += said(fact.answer, text, prompt) >= 0.5
     return tuple(fact for fact in facts if count[fact.subject] >= KNOWN_IN)
 
