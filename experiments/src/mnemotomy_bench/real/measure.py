@@ -75,7 +75,7 @@ def _wrong(task: Task) -> list[str]:
             for place, fact in enumerate(task.target)]  # fmt: skip
 
 
-def decoded(model: nn.Module, tokenizer: Any, task: Task) -> dict[str, list[float]]:
+def decoded(model: nn.Module, tokenizer: Any, task: Task) -> dict[str, Any]:
     """By block, the share of the target's held-out phrasings from which a fresh linear probe reads the answer.
 
     The probe is fitted on the states at the last token of prompts about *other* facts: those of the target in other
