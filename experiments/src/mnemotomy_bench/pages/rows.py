@@ -55,7 +55,7 @@ def theory(mechanism: Record) -> str:
 
 def which(read: Callable[[str], Any]) -> str:
     """Which method when, with the time and the memory that it took here."""
-    searched = [f"{row['seconds']:.0f}" for row in read("real") if row["edit"] == "forget, defaults"]
+    searched = [f"{row['seconds']:.0f}" for row in read("real-search") if row["edit"] == "forget, defaults"]
     tofu = {row["method"]: row for row in read("tofu-tiny")}
     vision = {row["method"]: row for row in read("classwise-cifar10")}
     facts = {row["configuration"]: row for row in read("metabolism")}

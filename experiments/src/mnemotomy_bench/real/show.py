@@ -59,11 +59,11 @@ def markdown_of(records: Sequence[Mapping[str, Any]]) -> str:
     """The tables for a page, each under its caption, with what validation chose."""
     parts = [f"**{one.caption}**\n\n{one.markdown()}\n" for one in tables_of(records)]
     chosen = [
-        f"- {row['model']}, {row['request']}, seed {row['seed']}: {row['candidate']}"
+        f"- {row['model']}, {row['request']}, seed {row['seed']}: {row.get('chosen') or row['candidate']}"
         for row in records
-        if row["edit"] == RULE
+        if row["edit"] == RULE or "chosen" in row
     ]
-    return "\n".join([*parts, "Chosen by validation:", "", *chosen, ""])
+    return "\n".join([*parts, *(["Chosen by validation:", "", *chosen, ""] if chosen else [])])
 
 
 def probes_by_block(records: Sequence[Mapping[str, Any]], path: Path) -> None:
