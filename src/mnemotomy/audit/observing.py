@@ -26,7 +26,6 @@ def answer_scores(model: nn.Module, case: Case, probes: Sequence[Probe], score: 
     """A number of each probe's answer, from one forward pass.
 
     Args:
-        model: a causal language model of transformers.
         case: of the audit.
         probes: each in its own template.
         score: of observed answers, whose end token should not count: ending an answer is no knowledge of it.

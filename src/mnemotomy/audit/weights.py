@@ -48,9 +48,7 @@ def taught(
     """A copy trained on ``rows``, in evaluation mode; in float32 if the model's numbers are too narrow for training.
 
     Args:
-        model: a causal language model of transformers.
         rows: what to teach.
-        tokenizer: the model's.
         teaching: how.
         watch: called with the number of updates and the model after every update.
 

@@ -76,7 +76,6 @@ class KroneckerFactor:
         curvature nor damping are left out: the inverse is then the pseudoinverse.
 
         Args:
-            gradient: of the canonical weight.
             damping: δ, at least 0.
         """
         gradient = gradient.to(self.inputs.moment)

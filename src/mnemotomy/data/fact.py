@@ -92,7 +92,6 @@ def check_facts(facts: Iterable[Fact], *, trainable: bool = True) -> tuple[Fact,
     """Return the facts if they are valid.
 
     Args:
-        facts: to check.
         trainable: whether each needs a prompt and a context, as training does.
 
     Raises:

@@ -30,10 +30,7 @@ def image_sets(
 
     Args:
         sources: by name.
-        names: of the model's classes.
         processor: prepares images in files; None where all are tensors.
-        channels: of the model.
-        seed: of the draw.
 
     Raises:
         DataError: images in files came without a processor, a file or label is not valid, or shapes differ.

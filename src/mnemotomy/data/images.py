@@ -44,10 +44,6 @@ def list_images(source: str | Path, names: Sequence[str]) -> list[Picture]:
     writes them. Classes are found by name. Numbers are taken as the model's own where the data has no names, or names
     that the model does not know.
 
-    Args:
-        source: the folder or file.
-        names: of the model's classes.
-
     Raises:
         DataError: there is no image, a class is not the model's, or a column is missing.
     """
@@ -92,7 +88,6 @@ def prepared(pictures: Sequence[Picture], processor: Any, channels: int) -> Exam
     """The images as the model reads them.
 
     Args:
-        pictures: at least one.
         processor: an image processor of transformers.
         channels: of the model; 1 reads grey images.
 

@@ -19,7 +19,6 @@ def json_lines(path: str | Path, what: str = "file", *, bar: str | None = None) 
     """The value and the place of every line that is not blank, read lazily.
 
     Args:
-        path: of the file.
         what: the kind of file, for error messages, such as ``concept file``.
         bar: the name of a progress bar, for large files.
 

@@ -134,7 +134,6 @@ def subsets(
         engrams: one per class.
         strength: α of each.
         split: the images for the accuracies.
-        sizes: of the subsets.
         recalibrate: images on whose kept classes batch normalisation is recalibrated, if given.
     """
     found, scores = [], {}

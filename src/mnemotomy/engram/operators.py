@@ -106,7 +106,6 @@ class Operators:
         """``P_out delta``, without computing ``P_out`` if the site has more outputs than inputs.
 
         Args:
-            site: the name.
             concept: Σ⁺ of its inputs (``second_moment``).
             delta: canonical, per group.
         """

@@ -90,11 +90,8 @@ def evaluation_of(
     """Every metric that the splits allow; forget quality and rescaled scores need a second model's evaluation.
 
     Args:
-        observed: the model.
         splits: as ``Texts.evaluation``; a metric whose data are missing is left out.
-        asking: how to ask the model.
         fluency: what judges its answers.
-        words: of ROUGE.
         folder: of observations and evaluations, which are reused. Without one nothing is kept.
 
     Raises:
@@ -145,12 +142,7 @@ def left_out(evaluation: Mapping[str, Any], splits: Splits) -> dict[str, str]:
 
 
 def write_evaluation(folder: str | Path, evaluation: Mapping[str, Mapping[str, Any]]) -> None:
-    """Write OpenUnlearning's files: ``TOFU_EVAL.json`` with every row's numbers, ``TOFU_SUMMARY.json`` with aggregates.
-
-    Args:
-        folder: made if it is missing.
-        evaluation: of one model.
-    """
+    """Write OpenUnlearning's files: ``TOFU_EVAL.json`` with every row's numbers, ``TOFU_SUMMARY.json`` with aggregates."""
     _write(evaluation, Path(folder) / EVALUATION)
     write_text(Path(folder) / SUMMARY, json.dumps(summary(evaluation), indent=4) + "\n")
 

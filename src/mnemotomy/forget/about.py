@@ -38,10 +38,7 @@ def asked_about(
     """What the model says of a name: its own answers to many questions about it, for a forget set.
 
     Args:
-        model: before forgetting.
-        tokenizer: the model's.
         name: of a person, a work, a subject.
-        template: what stands around questions.
         max_new_tokens: of an answer.
 
     Raises:

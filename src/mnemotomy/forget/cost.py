@@ -81,7 +81,6 @@ def cost_of(
         model: loaded; it reads ``TRIAL`` tokens to tell its speed.
         forget_tokens: that enter the moments: the rank of the concept, at most.
         sites, layers: as for ``mnemotomy.collect``.
-        trials: candidates.
     """
     shape = _Shape.of(model, sites, layers, forget_tokens)
     parameters = sum(one.numel() for one in model.parameters())

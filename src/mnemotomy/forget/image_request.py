@@ -50,7 +50,6 @@ def image_request(model: nn.Module, processor: Any, forget: Source, retain: Sour
     """The request from images in tensors or files.
 
     Args:
-        model: in evaluation mode.
         processor: the image processor; None where images are tensors.
         forget, retain: labelled by the model's own classes.
         seed: for what is read and kept apart.

@@ -37,14 +37,6 @@ def neighbours(
 
     A question of the forget set, and one whose answer says a forgotten one, is left out: only what should stay is
     retained.
-
-    Args:
-        model: before forgetting.
-        tokenizer: the model's.
-        probes: of the forget set.
-        template: what stands around questions.
-        seed: of the lists and the sampling.
-        count: the most neighbours.
     """
     questions = _questions(model, tokenizer, probes, seed, count) if probes else []
     if not questions:

@@ -50,7 +50,6 @@ def forget_retain_nmi(
 
     Args:
         forget: features of the examples to forget, as the classifier's head reads them.
-        retain: features of the others.
         balanced: draw as many rows from the larger set as the smaller has; else a partition of 1 : 9 has a low NMI with
             any clusters.
         seed: for the draw and for k-means.

@@ -25,7 +25,6 @@ def dimensional_alignment(
 
     Args:
         forget: features ``Z⁺`` of the examples to forget, as the classifier's head reads them.
-        retain: features of the others.
         dimensions: of the principal subspace.
         explained: without ``dimensions``, the fewest with this share of the retain features' energy.
         centred: subtract the retain features' mean from both: a covariance instead of the second moment, which the

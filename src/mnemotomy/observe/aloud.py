@@ -25,9 +25,6 @@ def write_aloud(
     """What the model writes after a prompt, shown word by word; without surrounding space.
 
     Args:
-        model: a causal language model of transformers.
-        tokenizer: the model's, with a padding token.
-        prompt: tokens.
         max_new_tokens: an end token or the model's window stops earlier.
         show: called with each piece of the text.
         temperature: of the softmax, sampled with torch's global generator; 0 takes the likeliest token.

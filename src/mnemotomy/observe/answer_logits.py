@@ -42,8 +42,6 @@ def read_sharing_prompts(model: nn.Module, encoded: Sequence[Encoded], batch_siz
 
     Args:
         model: in evaluation mode; ``shares_prompts`` must be true.
-        encoded: prompts with answers.
-        batch_size: the most answers in a batch.
     """
     found: dict[int, Shown] = {}
     for prompts in _groups(encoded, _BATCHES * batch_size):

@@ -105,12 +105,7 @@ def observe_answers(
     model's cache allows it. The model itself does not change.
 
     Args:
-        model: a causal language model of transformers.
         tokenizer: the model's; its chat template is used if it has one.
-        questions: without any template.
-        answers: one for each.
-        template: what stands around them.
-        batch_size: the most pairs in a batch.
 
     Raises:
         DataError: there are no questions, an answer is missing or has no tokens, or the chat template
@@ -141,12 +136,7 @@ def answer_greedily(
     """The model's greedy answer to each question, without surrounding space.
 
     Args:
-        model: a causal language model of transformers.
-        tokenizer: the model's, with a padding token.
-        questions: without any template.
-        template: what stands around them.
         max_new_tokens: per answer; OpenUnlearning's default.
-        batch_size: the most questions in a batch.
 
     Raises:
         DataError: there are no questions, the chat template refuses them, or the tokenizer has no padding token.

@@ -28,8 +28,6 @@ def probability_clean(classifier: str | Path, texts: Sequence[str], *, batch_siz
 
     Args:
         classifier: a folder or hub id of a sequence classifier with a class ``clean``.
-        texts: to be judged.
-        batch_size: the most texts in a batch.
 
     Raises:
         ModelError: as ``load_classifier``.

@@ -129,11 +129,8 @@ def continue_greedily(
     The sampling and the repetition penalty in the model's folder are off.
 
     Args:
-        model: a causal language model of transformers.
-        tokenizer: the model's, with a padding token.
         prompts: of any length; the batches are padded on the left.
         max_new_tokens: per prompt; an end token or the model's window stops earlier.
-        batch_size: the most prompts in a batch.
         special_tokens: whether the tokenizer adds its own; not after a chat template, which has done so.
 
     Returns:
@@ -266,8 +263,6 @@ def continue_sampled(
     """What the model writes after each prompt, sampled with torch's global generator, without surrounding space.
 
     Args:
-        model: a causal language model of transformers.
-        tokenizer: the model's, with a padding token.
         prompts: tokens, in one batch.
         max_new_tokens: per prompt; fewer if the model's window ends.
         temperature: of the softmax; nothing else changes it.

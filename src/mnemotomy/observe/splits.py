@@ -39,9 +39,7 @@ def observe_splits(
     """Observe every split with teacher forcing, and let the model answer; observations in a file are reused.
 
     Args:
-        observed: the model.
         splits: by name; the model writes no answers to ``holdout``.
-        asking: how to ask the model.
         folder: of the files; without one nothing is kept.
 
     Raises:

@@ -48,9 +48,7 @@ def run_recipe(
 
     Args:
         recipe: its file, or the recipe itself.
-        out: the folder to write.
         as_edit: write only the edit, to the file ``out``; for recipes that describe one.
-        device: where to compute.
         resume: resume from the checkpoint of an interrupted run.
         progress: show a bar on a terminal.
 

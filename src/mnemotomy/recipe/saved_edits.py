@@ -56,13 +56,11 @@ def apply_edit(
     """Add a saved edit to its model and save the folder ``out``, all or nothing, with the record and the card.
 
     Args:
-        path: the edit.
         model: the folder or hub id of its model.
         out: the folder to write; the result of an earlier run is replaced.
         strength: the factor of the edit.
         untie: give a weight that two layers share its own copy.
         dtype: of the model; by default the edit's own, or float32 if unknown.
-        device: where to compute.
         force: save the result even if general sentences are lost (``guarding.Guards``).
 
     Returns:

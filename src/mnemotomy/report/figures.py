@@ -32,7 +32,6 @@ def accuracy_heatmap(
     Args:
         matrices: in [0, 1].
         classes: of rows and columns.
-        path: of the figure.
         before: accuracies of the unedited model, as a first row.
     """
     figure, axes = grid(1, len(matrices), width=4.6 * len(matrices), height=4.6)
@@ -73,7 +72,6 @@ def trace_heatmap(trace: Any, path: str | Path) -> None:
 
     Args:
         trace: of ``Atlas.trace``, or its rows.
-        path: of the figure.
     """
     lines = trace if isinstance(trace, Sequence) else trace.astype(object).where(trace.notna(), None).to_dict("records")
     concepts = list(dict.fromkeys(row["concept"] for row in lines))

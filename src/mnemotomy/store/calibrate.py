@@ -58,7 +58,6 @@ def calibrate(retriever: Retriever, *, sample: int = _SAMPLE, seed: int = 0) -> 
     Args:
         retriever: the store.
         sample: the most facts to ask for, each with at most four prompts.
-        seed: of the draws.
 
     Raises:
         DataError: the store is empty.

@@ -44,7 +44,6 @@ def as_written(query: str, names: Sequence[str]) -> list[int]:
     """An order of the hits in which the query's own spelling precedes similar ones; the rest keeps its place.
 
     Args:
-        query: as it was asked.
         names: the hits' subjects by ``name_of``, best first.
 
     Returns:
@@ -83,8 +82,6 @@ def relevance(
     Args:
         asked: words of the question that some fact contains.
         subject: words of the fact's subject.
-        held: all words of the fact.
-        weight: of a word.
     """
     # Measured as Youden's J between a fact and the best other one, and as the share of absent subjects accepted, on
     # the bundled world (76 facts, 844 prompts, subjects of one word) / on 305 invented places, some names inside

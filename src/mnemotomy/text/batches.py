@@ -80,7 +80,6 @@ def padded(rows: Sequence[Encoded], tokenizer: Any, positions: Positions | None 
     """``input_ids``, ``attention_mask`` and ``labels``, each ``[batch, length]``, padded on the right.
 
     Args:
-        rows: of one batch.
         tokenizer: with a padding or an end token.
         positions: the tokens that ``labels`` mark; by default those to be predicted.
     """
@@ -101,11 +100,9 @@ def pad_rows(
     Padded on the right whatever the tokenizer's side is, so that models that count positions naively count right.
 
     Args:
-        rows: tokens.
         pad: the padding token.
         labels: one for each token.
         left: pad on the left, for texts to be continued.
-        device: of the tensors.
     """
     parts = {"input_ids": (rows, pad), "attention_mask": ([[1] * len(row) for row in rows], 0)}
     if labels is not None:

@@ -93,8 +93,6 @@ def encode(
 
     Args:
         example: a line of a file of texts.
-        tokenizer: of transformers.
-        template: what stands around questions and answers.
         max_length: in tokens; the rest is cut off.
         end_token: whether an end token follows an answer.
 

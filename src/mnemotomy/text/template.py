@@ -189,10 +189,8 @@ def check_template(tokenizer: Any, name: str, tags: bool, template: Template = O
     """Do not choose silently what stands around questions: scores and edits depend on it.
 
     Args:
-        tokenizer: of transformers.
         name: the model's, for the error.
         tags: whether the user asked for ``Question: … Answer: …``.
-        template: what stands around questions and answers.
 
     Raises:
         DataError: the tokenizer has a chat template and ``tags`` is True; or it has none, and ``tags`` is False or a

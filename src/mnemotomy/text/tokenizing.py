@@ -54,7 +54,6 @@ def encode_prompt(tokenizer: Any, prompt: str, *, special_tokens: bool = True) -
     """The tokens of a prompt to be continued, without the end token that some tokenizers append.
 
     Args:
-        tokenizer: of transformers.
         prompt: as the model reads it.
         special_tokens: whether the tokenizer adds its own; not after a chat template, which has done so.
 

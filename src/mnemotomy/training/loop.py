@@ -134,7 +134,6 @@ def train(
         draw: the updates of an epoch.
         loss: of the model on a part of an update.
         optimiser: of the parameters that are trained.
-        run: how long, from which seed, where it is saved.
         accelerator: one of ``processes``; by default one process without accelerate.
         companion: trained and saved with the model, such as the probes of a loss.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -144,11 +145,11 @@ def table(
 
     if which in (TableName.EIGHT, TableName.NINE):
         made, base = subject(), closed_form_of(out, method)
-        records = []
+        records: Sequence[Mapping[str, Any]] = []
         for sweep in ("kinds", "blocks") if which == TableName.EIGHT else ("instantiations",):
             found = run_sweep(made, sweep, base)
             write_sweep(found, out)
-            records += found
+            records = [*records, *found]
     elif which == TableName.REFERENCE:
         records = run_references(subject(), compared(records_of(out / RECORDS), method))
         write_references(records, out)
@@ -181,12 +182,13 @@ def figure(
       mnemotomy bench tofu figure --models ../shared/models/tofu-tiny
       mnemotomy bench tofu figure --full full --gold retain90 --sweep cuts --json -
     """
+    from mnemotomy_bench.tofu.records import Swept
     from mnemotomy_bench.tofu.show import write_figures, write_sweep
     from mnemotomy_bench.tofu.sweeps import run_sweep, weight_norms
 
     made = subject()
     base = closed_form_of(out, method)
-    records: list[dict[str, Any]] = []
+    records: list[Swept] = []
     for name in sweep or ("strengths", "cuts", "filters"):
         found = run_sweep(made, name, base)
         write_sweep(found, out)

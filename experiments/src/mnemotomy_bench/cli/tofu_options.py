@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -14,6 +14,7 @@ from mnemotomy.core.errors import DataError, ModelError
 from mnemotomy_bench.cli.options import Device, Out
 
 if TYPE_CHECKING:
+    from mnemotomy_bench.tofu.records import TofuRecord
     from mnemotomy_bench.tofu.subject import Subject
 
 RECORDS, DEFAULT_OUT = "tofu.json", Path("runs/bench/tofu")
@@ -103,7 +104,7 @@ def _pair_name(full: str) -> str:
     return path.resolve().parent.name if path.is_dir() else full
 
 
-def records_of(path: Path) -> list[dict[str, Any]]:
+def records_of(path: Path) -> list[TofuRecord]:
     """The records that ``run`` wrote.
 
     Raises:
@@ -119,10 +120,10 @@ def records_of(path: Path) -> list[dict[str, Any]]:
         raise DataError(f"{path} is not valid JSON: {error}") from error
     if not isinstance(found, list) or not all(isinstance(one, dict) and _whole(one) for one in found):
         raise DataError(f"{path} does not contain records of 'mnemotomy bench tofu run'")
-    return found
+    return cast("list[TofuRecord]", found)
 
 
-def records_so_far(out: Path) -> list[dict[str, Any]]:
+def records_so_far(out: Path) -> list[TofuRecord]:
     """The records in the folder of ``run``; none if nothing was run.
 
     Raises:
@@ -137,7 +138,7 @@ def _whole(record: dict[str, Any]) -> bool:
     return named and isinstance(record.get("overall"), int | float | None)
 
 
-def check_same_subject(records: list[dict[str, Any]], subject: Subject, out: Path) -> None:
+def check_same_subject(records: list[TofuRecord], subject: Subject, out: Path) -> None:
     """Refuse to mix records of different pairs, forget sets or settings in one folder.
 
     Raises:

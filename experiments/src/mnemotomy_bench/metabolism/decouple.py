@@ -15,9 +15,9 @@ from mnemotomy.metabolism.setup import Retained, start_from_engram
 from mnemotomy.metabolism.streams import Streams
 from mnemotomy.store.fact_store import FactStore
 from mnemotomy.store.reader import Reader
-from mnemotomy_bench.lab.cells import Record
 from mnemotomy_bench.lab.seeds import numbers, over_seeds
 from mnemotomy_bench.metabolism.configurations import ORIGINAL, configurations, plan_of
+from mnemotomy_bench.metabolism.records import Decoupled, DecoupledSeed
 from mnemotomy_bench.metabolism.run import cell, run_threads
 from mnemotomy_bench.metabolism.subject import Subject, subject_for
 from mnemotomy_bench.metabolism.world_facts import world_facts
@@ -35,7 +35,7 @@ def run_decouple(
     model: str | None = None,
     seeds: Sequence[int] | None = None,
     models: Sequence[str] = MODELS,
-) -> list[Record]:
+) -> list[dict[str, Any]]:
     """One record per model: the mean over the seeds, and ``… spread`` for the standard deviation.
 
     Args:
@@ -43,7 +43,7 @@ def run_decouple(
         scale, model, seeds: as for ``run_metabolism``.
         models: the models to test with the store.
     """
-    cells: dict[str, list[Record]] = {}
+    cells: dict[str, list[DecoupledSeed]] = {}
     with run_threads(model):
         for seed in seeds or plan_of(scale).seeds:
             subject = subject_for(model, seed, out_dir / "models")
@@ -56,15 +56,8 @@ def run_decouple(
     return [_summary(name, found) for name, found in cells.items()]
 
 
-def decouple(model: Any, tokenizer: Any, subject: Subject, others: Sequence[Fact], path: Path) -> Record:
-    """Move the facts into a fresh store at ``path``, ask, change every one of them, ask, delete them, ask.
-
-    Returns:
-        Shares of the questions: ``without_store`` and ``with_store`` answered right; after the change,
-        ``follows_change`` and ``stale`` (the old answer, which only the weights can give); after deletion,
-        ``answered_after_deletion`` right, and ``admits_deletion`` (says that it does not know); ``others_with_store``
-        right about other facts in the store; ``admits_absent`` about subjects that the store lacks.
-    """
+def decouple(model: Any, tokenizer: Any, subject: Subject, others: Sequence[Fact], path: Path) -> Decoupled:
+    """Move the facts into a fresh store at ``path``, ask, change every one of them, ask, delete them, ask."""
     path.parent.mkdir(parents=True, exist_ok=True)
     for leftover in path.parent.glob(f"{path.name}*"):
         leftover.unlink()
@@ -73,28 +66,28 @@ def decouple(model: Any, tokenizer: Any, subject: Subject, others: Sequence[Fact
     with FactStore(path) as store:
         store.add([*subject.facts, *others])
         reader = Reader(model, tokenizer, store, format=subject.format, max_new_tokens=4)
-        record = {
-            "without_store": _right(reader.recall_many(asked), [fact.answer for fact, _ in questions]),
-            "with_store": _right(_texts(reader, asked), [fact.answer for fact, _ in questions]),
-        }
+        true = [fact.answer for fact, _ in questions]
+        without_store, with_store = _right(reader.recall_many(asked), true), _right(_texts(reader, asked), true)
         about = [(fact, fact.prompts[0]) for fact in others]
-        record["others_with_store"] = _right(_texts(reader, [p for _, p in about]), [f.answer for f, _ in about])
+        others_with_store = _right(_texts(reader, [p for _, p in about]), [f.answer for f, _ in about])
         changed = _changed(subject.facts)
         for fact in changed.values():
             store.update(fact)
         texts = _texts(reader, asked)
-        record["follows_change"] = _right(texts, [changed[fact.subject].answer for fact, _ in questions])
-        record["stale"] = _right(texts, [fact.answer for fact, _ in questions])
         for fact in subject.facts:
             store.delete(fact.subject, fact.relation or None)
         answers = reader.ask_many(asked)
-        record["answered_after_deletion"] = _right(
-            [answer.text for answer in answers], [fact.answer for fact, _ in questions]
-        )
-        record["admits_deletion"] = sum(not answer.known for answer in answers) / len(answers)
         absent = [prompt.replace(fact.subject, name) for name in ABSENT for fact, prompt in questions[:16]]
-        record["admits_absent"] = sum(not answer.known for answer in reader.ask_many(absent)) / len(absent)
-    return record
+        return {
+            "without_store": without_store,
+            "with_store": with_store,
+            "others_with_store": others_with_store,
+            "follows_change": _right(texts, [changed[fact.subject].answer for fact, _ in questions]),
+            "stale": _right(texts, true),
+            "answered_after_deletion": _right([answer.text for answer in answers], true),
+            "admits_deletion": sum(not answer.known for answer in answers) / len(answers),
+            "admits_absent": sum(not answer.known for answer in reader.ask_many(absent)) / len(absent),
+        }
 
 
 def _texts(reader: Reader, questions: Sequence[str]) -> list[str]:
@@ -136,6 +129,5 @@ def _others(model: str | None, seed: int, subject: Subject) -> list[Fact]:
     return [fact for relation in real_relations() for fact in real_facts(relation) if fact.subject not in targets]
 
 
-def _summary(name: str, cells: Sequence[Record]) -> Record:
-    found: Record = {"model": name, "seeds": [one["seed"] for one in cells]}
-    return found | over_seeds(cells, numbers(cells[0]))
+def _summary(name: str, cells: Sequence[DecoupledSeed]) -> dict[str, Any]:
+    return {"model": name, "seeds": [one["seed"] for one in cells]} | over_seeds(cells, numbers(cells[0]))

@@ -15,15 +15,15 @@ from mnemotomy.core.precision import autocast
 from mnemotomy.data.fact import Fact
 from mnemotomy.metabolism.probe import Layer, resolve_layer
 from mnemotomy.metabolism.streams import encode_texts
-from mnemotomy_bench.lab.cells import Record
 from mnemotomy_bench.metabolism.prompts import observe_prompts, token_positions
+from mnemotomy_bench.metabolism.records import Attention, FreshProbes, Measured
 from mnemotomy_bench.metabolism.subject import Pairs, Subject
 from mnemotomy_bench.metrics.attention import attention_entropy, evidence_weight
 from mnemotomy_bench.metrics.decodability import decodability
 from mnemotomy_bench.real.world import share_said
 
 
-def measure(model: nn.Module, tokenizer: Any, subject: Subject, layer: Layer, *, every_layer: bool = True) -> Record:
+def measure(model: nn.Module, tokenizer: Any, subject: Subject, layer: Layer, *, every_layer: bool = True) -> Measured:
     """Every number of the table for one model.
 
     Args:
@@ -41,15 +41,16 @@ def measure(model: nn.Module, tokenizer: Any, subject: Subject, layer: Layer, *,
         prompts, answers = zip(*pairs, strict=True)
         return observe_prompts(model, tokenizer, prompts, answers=answers, separator=subject.format.separator).accuracy
 
-    record: Record = {
+    def reading(*, heldout: bool, counterfactual: bool = False) -> float:
+        return accuracy([pair for pair, _ in told(subject, heldout=heldout, counterfactual=counterfactual)])
+
+    return {
         "recall_train": accuracy(asked(subject.facts, heldout=False)),
         "recall_heldout": accuracy(asked(subject.facts, heldout=True)),
-    }
-    for name, heldout in (("train", False), ("heldout", True)):
-        record[f"context_{name}"] = accuracy([pair for pair, _ in told(subject, heldout=heldout)])
-        swapped = told(subject, heldout=heldout, counterfactual=True)
-        record[f"counterfactual_{name}"] = accuracy([pair for pair, _ in swapped])
-    record |= {
+        "context_train": reading(heldout=False),
+        "counterfactual_train": reading(heldout=False, counterfactual=True),
+        "context_heldout": reading(heldout=True),
+        "counterfactual_heldout": reading(heldout=True, counterfactual=True),
         "other_facts": accuracy(subject.others),
         "reading": accuracy(subject.reading),
         "arithmetic": accuracy(subject.arithmetic),
@@ -58,7 +59,6 @@ def measure(model: nn.Module, tokenizer: Any, subject: Subject, layer: Layer, *,
         **attention(model, tokenizer, subject, layer),
         **fresh_probes(model, tokenizer, subject, layer, every_layer=every_layer),
     }
-    return record
 
 
 def asked(facts: Sequence[Fact], *, heldout: bool) -> Pairs:
@@ -98,7 +98,7 @@ def perplexity(model: nn.Module, tokenizer: Any, texts: Sequence[str]) -> float:
     return math.exp(min(total / count, 700.0))  # a ruined model may exceed the range of a float
 
 
-def attention(model: nn.Module, tokenizer: Any, subject: Subject, layer: Layer) -> Record:
+def attention(model: nn.Module, tokenizer: Any, subject: Subject, layer: Layer) -> Attention:
     """At l*, at the prediction step, with the true context: entropy in nats and weight on the evidence (Fig. 3, 4).
 
     Means over the held-out prompts and the heads; ``evidence_weight_best_head`` is the highest of any head.
@@ -123,7 +123,7 @@ def attention(model: nn.Module, tokenizer: Any, subject: Subject, layer: Layer) 
 
 def fresh_probes(
     model: nn.Module, tokenizer: Any, subject: Subject, layer: Layer, *, every_layer: bool = True
-) -> Record:
+) -> FreshProbes:
     """Fresh probes for the answer at the prediction step of every layer, cross-validated over the phrasings.
 
     Returns:

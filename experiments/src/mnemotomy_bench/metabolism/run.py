@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from mnemotomy.core import keys
 from mnemotomy.core.cells import json_cells
@@ -19,12 +19,12 @@ from mnemotomy.core.modules import single_threaded
 from mnemotomy.core.version import versions
 from mnemotomy.metabolism.metabolize import metabolize
 from mnemotomy.metabolism.rlcp import RLCP, described
-from mnemotomy_bench.lab.cells import Record
 from mnemotomy_bench.lab.seeds import mean_tree, numbers, over_seeds
 from mnemotomy_bench.metabolism.configurations import configurations, plan_of
 from mnemotomy_bench.metabolism.measure import measure
 from mnemotomy_bench.metabolism.mechanism import attention_map, energy, gradients, magnified, tsne
 from mnemotomy_bench.metabolism.reasoning import has_problems, problems, reasoning
+from mnemotomy_bench.metabolism.records import Cell, Mechanism, Summary
 from mnemotomy_bench.metabolism.subject import Subject, subject_for
 
 REASONING_PROBLEMS = 64
@@ -37,7 +37,7 @@ def run_metabolism(
     model: str | None = None,
     seeds: Sequence[int] | None = None,
     only: Sequence[str] = (),
-) -> list[Record]:
+) -> list[Summary]:
     """The records of every configuration: the mean over the seeds, and ``… spread`` for the standard deviation.
 
     Args:
@@ -54,7 +54,7 @@ def run_metabolism(
     unknown = [name for name in only if name not in known]
     if unknown:
         raise ConfigurationError(f"there is no configuration {unknown[0]!r}; choose among {', '.join(known)}")
-    cells: dict[str, list[Record]] = {}
+    cells: dict[str, list[Cell]] = {}
     with run_threads(model):
         for seed in seeds or plan_of(scale).seeds:
             subject = subject_for(model, seed, out_dir / "models")
@@ -72,10 +72,10 @@ def run_threads(model: str | None) -> AbstractContextManager[None]:
 
 def cell(
     out_dir: Path, subject: Subject, name: str, config: RLCP | None, seed: int, *, every_layer: bool = True
-) -> Record:
+) -> Cell:
     """One configuration with one seed: read from the cache, or treated and measured."""
     model, tokenizer = subject.load()
-    identity: Record = {
+    identity: dict[str, Any] = {
         "name": name,
         "config": described(config) if config else None,
         "model": fingerprint(model),
@@ -86,7 +86,7 @@ def cell(
         identity["layers"] = "from l* on"
     own = keys.key(identity)
 
-    def run() -> Record:
+    def run() -> Cell:
         treated, stopped, probe, start = model, None, None, time.perf_counter()
         if config is not None:
             result = metabolize(
@@ -98,25 +98,31 @@ def cell(
                 result.save(out_dir / "treated" / own)
         seconds = time.perf_counter() - start
         record = measure(treated, tokenizer, subject, (config or RLCP()).layer, every_layer=every_layer)
-        record |= {"adversarial_probe": probe, "seconds": seconds, "stopped": stopped, "seed": seed, "name": name}
-        return record | {"config": identity["config"], "versions": versions(), "key": own}
+        return {
+            **record, "adversarial_probe": probe, "seconds": seconds, "stopped": stopped, "seed": seed, "name": name,
+            "config": identity["config"], "versions": versions(), "key": own,
+        }  # fmt: skip
 
-    return json_cells(out_dir / "cells").kept(own, run)
+    return cast(Cell, json_cells(out_dir / "cells").kept(own, lambda: dict(run())))
 
 
-def summary(name: str, cells: Sequence[Record]) -> Record:
+def summary(name: str, cells: Sequence[Cell]) -> Summary:
     """The mean and the spread of every number over the seeds."""
-    found: Record = {"configuration": name, "seeds": [one["seed"] for one in cells]}
-    found |= over_seeds(cells, [*numbers(cells[0]), "adversarial_probe"])
-    found["layers"] = mean_tree([one["layers"] for one in cells])
-    found["stopped"] = [one["stopped"] for one in cells if one["stopped"]]
-    found |= {"config": cells[0]["config"], "versions": cells[0]["versions"]}
-    return found
+    means = over_seeds(cells, [*numbers(cells[0]), "adversarial_probe"])
+    return cast(Summary, {
+        "configuration": name,
+        "seeds": [one["seed"] for one in cells],
+        **means,
+        "layers": mean_tree([one["layers"] for one in cells]),
+        "stopped": [one["stopped"] for one in cells if one["stopped"]],
+        "config": cells[0]["config"],
+        "versions": cells[0]["versions"],
+    })  # fmt: skip
 
 
 def run_mechanism(
     out_dir: Path, *, names: Sequence[str], scale: str, seed: int, model: str | None = None, data: Path | None = None
-) -> Record:
+) -> dict[str, Mechanism]:
     """For one seed, by configuration: ``tsne``, ``attention``, ``gradients``, ``energy`` and ``reasoning``; cached.
 
     Args:
@@ -125,7 +131,7 @@ def run_mechanism(
         scale, seed, model: as for `run_metabolism`.
         data: the folder with GSM8K; without it, reasoning is skipped.
     """
-    found: Record = {}
+    found: dict[str, Mechanism] = {}
     given = problems(data, REASONING_PROBLEMS) if data is not None and has_problems(data) else None
     with run_threads(model):
         subject = subject_for(model, seed, out_dir / "models")
@@ -133,10 +139,11 @@ def run_mechanism(
             config = configurations(scale, seed)[name]
             key = cell(out_dir, subject, name, config, seed, every_layer=scale != "tiny")["key"]
             explained = _Explained(subject, config, out_dir / "treated" / key)
-            found[name] = json_cells(out_dir / "mechanism").kept(key, explained.mechanism)
+            one = json_cells(out_dir / "mechanism").kept(key, explained.mechanism)
             solved = json_cells(out_dir / "reasoning")
             if given is not None or key in solved:
-                found[name] |= solved.kept(key, functools.partial(explained.reasoning, given or []))
+                one |= solved.kept(key, functools.partial(explained.reasoning, given or []))
+            found[name] = cast(Mechanism, one)
     return found
 
 
@@ -156,7 +163,7 @@ class _Explained:
         with quiet_transformers():
             return load_model(self.folder), load_tokenizer(self.folder)
 
-    def mechanism(self) -> Record:
+    def mechanism(self) -> dict[str, Any]:
         (model, tokenizer), layer = self.treated, (self.config or RLCP()).layer
         return {
             "tsne": tsne(model, tokenizer, self.subject, layer),
@@ -166,5 +173,5 @@ class _Explained:
             "energy": energy(model, tokenizer, self.subject),
         }
 
-    def reasoning(self, given: Sequence[tuple[str, str]]) -> Record:
+    def reasoning(self, given: Sequence[tuple[str, str]]) -> dict[str, Any]:
         return {"reasoning": reasoning(*self.treated, given)}

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from typing import TypedDict
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from mnemotomy.metrics.fresh_probe import Labels, fresh_probe, held_out_hits, numbered
+
+
+class LayerReading(TypedDict):
+    """What fresh probes read at one layer, as shares of the prompts; ``shuffled`` is the linear probe's control."""
+
+    layer: int
+    linear: float
+    two_layer: float
+    chance: float
+    shuffled: float
 
 
 def without_phrasing(features: Float[Tensor, "n d"], groups: Labels) -> Float[Tensor, "n d"]:
@@ -27,17 +39,16 @@ def decodability(
     groups: Labels,
     *,
     seed: int = 0,
-) -> list[dict[str, float]]:
+) -> list[LayerReading]:
     """What fresh probes of both kinds read at every layer.
 
     Returns:
-        One record per layer: ``layer`` (its index in ``hidden``), ``linear``, ``two_layer``, ``chance`` and
-        ``shuffled``, the last for the linear probe. A table with ``pandas.DataFrame(records)``.
+        One record per layer, ``layer`` its index in ``hidden``. A table with ``pandas.DataFrame(records)``.
 
     Raises:
         DataError: as ``fresh_probe``.
     """
-    records = []
+    records: list[LayerReading] = []
     for layer, features in enumerate(hidden):
         linear = fresh_probe(features, labels, groups, seed=seed)
         two_layer = held_out_hits(features, labels, groups, kind="two-layer", seed=seed)

@@ -7,7 +7,6 @@ import json
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -18,6 +17,7 @@ from mnemotomy_bench.lab.cases import at_scale, document, validated
 from mnemotomy_bench.speed.case import Case
 from mnemotomy_bench.speed.contenders import CONTENDERS, Stopwatch
 from mnemotomy_bench.speed.memory import peak_extra_bytes
+from mnemotomy_bench.speed.records import SpeedRecord
 
 
 def cases(scale: str) -> tuple[Case, ...]:
@@ -30,7 +30,7 @@ def cases(scale: str) -> tuple[Case, ...]:
     return found
 
 
-def run_speed(cases: Sequence[Case], *, repeats: int = 3, out: Path | None = None) -> list[dict[str, Any]]:
+def run_speed(cases: Sequence[Case], *, repeats: int = 3, out: Path | None = None) -> list[SpeedRecord]:
     """One record per case: medians of seconds, ratios to the floor and to the peer, peak memory, and the difference.
 
     Args:
@@ -71,9 +71,9 @@ def _time(case: Case, names: Sequence[str], runs: int) -> dict[str, list[Stopwat
     return watches
 
 
-def _record(case: Case, watches: dict[str, list[Stopwatch]], memory: dict[str, int], runs: int) -> dict[str, Any]:
+def _record(case: Case, watches: dict[str, list[Stopwatch]], memory: dict[str, int], runs: int) -> SpeedRecord:
     seconds = {name: statistics.median(sum(w.seconds.values()) for w in done) for name, done in watches.items()}
-    record: dict[str, Any] = {
+    record: SpeedRecord = {
         "case": case.name,
         "repeats": runs,
         "seconds": seconds,

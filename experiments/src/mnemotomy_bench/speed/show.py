@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from rich.console import Console
 
 from mnemotomy.report.table import Table
+from mnemotomy_bench.speed.records import SpeedRecord
 
 COLUMNS = ("case", "floor s", "ours s", "peer s", "ours/floor", "peer/floor", "ours/peer", "memory/peer", "difference")
 
 
-def print_records(records: Sequence[dict[str, Any]], console: Console) -> None:
+def print_records(records: Sequence[SpeedRecord], console: Console) -> None:
     """One row per case."""
     Table(COLUMNS, list(map(cells, records)), "Seconds, ratios of medians, and the largest difference").print(console)
     for record in records:
@@ -21,7 +21,7 @@ def print_records(records: Sequence[dict[str, Any]], console: Console) -> None:
             console.print(f"{record['case']}: one more concept costs {last:.2f} s")
 
 
-def cells(record: dict[str, Any]) -> list[str]:
+def cells(record: SpeedRecord) -> list[str]:
     """The columns of one record, a dash for what was not measured."""
     seconds = record["seconds"]
     return [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
@@ -29,13 +29,14 @@ from mnemotomy.training.checkpoint import CHECKPOINT, progress_of
 from mnemotomy_bench.lab.cells import Record
 from mnemotomy_bench.lab.flops import counted_flops
 from mnemotomy_bench.lab.resources import measured
+from mnemotomy_bench.tofu.records import Evaluated, Named, Scored, Treated, Validated
 from mnemotomy_bench.tofu.sharing import Sharing
 from mnemotomy_bench.tofu.subject import Subject
 
 BROKEN = (TrainingError, NonFiniteError)
 
 
-def treated_cell(subject: Subject, method: LanguageMethod, seed: int) -> Record:
+def treated_cell(subject: Subject, method: LanguageMethod, seed: int) -> Treated:
     """The method run and its model saved: ``seconds``, ``peak_bytes``, ``folder``, and ``failed`` if it diverged.
 
     Seconds cover all sessions of an interrupted run, and writing the reference if there is one.
@@ -57,14 +58,14 @@ def treated_cell(subject: Subject, method: LanguageMethod, seed: int) -> Record:
         seconds = subject.writing_seconds + earlier + usage.seconds
         return {"failed": None, "seconds": seconds, "peak_bytes": usage.peak_bytes, "folder": folder.name}
 
-    record = kept(subject, "cells", name, run, _named(method, seed))
+    record = cast(Treated, kept(subject, "cells", name, run, _named(method, seed)))
     if record["failed"] is None and not folder.is_dir():  # the model was removed after a search
         json_cells(subject.out / "cells").remove(name)
         return treated_cell(subject, method, seed)
     return record
 
 
-def validated_cell(subject: Subject, method: LanguageMethod, seed: int, sharing: Sharing) -> Record:
+def validated_cell(subject: Subject, method: LanguageMethod, seed: int, sharing: Sharing) -> Validated:
     """The validation of a configuration; ``score`` is 0 where it broke the model."""
 
     def run() -> Record:
@@ -81,23 +82,23 @@ def validated_cell(subject: Subject, method: LanguageMethod, seed: int, sharing:
             return {"failed": str(error), "score": 0.0}
         return {"failed": None, "score": found.score, **asdict(found)}
 
-    return kept(subject, "validations", cell_key(subject, method, seed), run, _named(method, seed))
+    return cast(Validated, kept(subject, "validations", cell_key(subject, method, seed), run, _named(method, seed)))
 
 
-def evaluated_cell(subject: Subject, method: LanguageMethod, seed: int) -> Record:
+def evaluated_cell(subject: Subject, method: LanguageMethod, seed: int) -> Evaluated:
     """The row of Table 6, every aggregate, and the cost of the run; ``failed`` says why there is none."""
 
     def run() -> Record:
         done = treated_cell(subject, method, seed)
         if done["failed"]:
-            return done
+            return dict(done)
         observed = subject.pair.observed(str(subject.out / "treated" / done["folder"]))
         try:
-            return done | row(subject, subject.evaluation(observed))
+            return {**done, **row(subject, subject.evaluation(observed))}
         except NonFiniteError as error:
-            return done | {"failed": str(error)}
+            return {**done, "failed": str(error)}
 
-    return kept(subject, "evaluated", row_key(subject, method, seed), run, _named(method, seed))
+    return cast(Evaluated, kept(subject, "evaluated", row_key(subject, method, seed), run, _named(method, seed)))
 
 
 def remove_model(subject: Subject, method: LanguageMethod, seed: int) -> None:
@@ -105,10 +106,10 @@ def remove_model(subject: Subject, method: LanguageMethod, seed: int) -> None:
     shutil.rmtree(subject.out / "treated" / cell_key(subject, method, seed), ignore_errors=True)
 
 
-def row(subject: Subject, evaluation: Evaluation) -> Record:
+def row(subject: Subject, evaluation: Evaluation) -> Scored:
     """Scores rescaled between the pair's models, and all raw aggregates as ``raw``."""
     ends = [subject.evaluation(one) for one in (subject.full, subject.retain)]
-    return {**scores(evaluation, *ends).row(), "raw": summary(evaluation)}
+    return cast(Scored, {**scores(evaluation, *ends).row(), "raw": summary(evaluation)})
 
 
 def flops_cell(subject: Subject, method: LanguageMethod) -> int | None:
@@ -152,18 +153,18 @@ def _measured_by(subject: Subject) -> list[str]:
     return [subject.retain.fingerprint, *asked(subject.full, subject.asking), subject.fluency.digest()]
 
 
-def kept(subject: Subject, kind: str, name: str, run: Callable[[], Record], extra: Record) -> Record:
+def kept(subject: Subject, kind: str, name: str, run: Callable[[], Record], extra: Mapping[str, Any]) -> Record:
     """The result ``name`` of one kind: read from its file, or computed by ``run``, with ``extra``."""
-    return json_cells(subject.out / kind).kept(name, lambda: run() | extra)
+    return json_cells(subject.out / kind).kept(name, lambda: {**run(), **extra})
 
 
-def described(method: LanguageMethod) -> Record:
+def described(method: LanguageMethod) -> dict[str, Any]:
     """The configuration of a method as JSON values."""
     found = json.loads(json.dumps(asdict(cast(Any, method)), default=str))
     return dict(found)
 
 
-def _named(method: LanguageMethod, seed: int) -> Record:
+def _named(method: LanguageMethod, seed: int) -> Named:
     return {"method": method.name, "config": described(method), "configuration": repr(method), "seed": seed,
             "versions": versions()}  # fmt: skip
 

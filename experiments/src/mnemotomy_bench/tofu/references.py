@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import cast
 
 from mnemotomy.core.errors import ConfigurationError
 from mnemotomy.core.modules import single_threaded
 from mnemotomy.core.progress import progress_bar
 from mnemotomy.methods.language.problem import LanguageMethod
 from mnemotomy.methods.language.self_reference import SelfReference
-from mnemotomy_bench.lab.cells import Record
 from mnemotomy_bench.tofu.cells import evaluated_cell
+from mnemotomy_bench.tofu.records import Referred, TofuRecord
 from mnemotomy_bench.tofu.subject import Subject
 from mnemotomy_bench.tofu.sweeps import chosen_configuration
 
@@ -19,7 +20,7 @@ COMPARED = ("engram-uniform", "engram-weight-norm", "engram-projector", "engram-
 """Closed forms that read the retain set; those with a chosen configuration are compared."""
 
 
-def compared(records: Sequence[Record], name: str | None = None) -> list[LanguageMethod]:
+def compared(records: Sequence[TofuRecord], name: str | None = None) -> list[LanguageMethod]:
     """The chosen configurations to compare: of one method, or of ``COMPARED``.
 
     Raises:
@@ -34,7 +35,7 @@ def compared(records: Sequence[Record], name: str | None = None) -> list[Languag
 
 def run_references(
     subject: Subject, methods: Sequence[LanguageMethod], how: SelfReference | None = None
-) -> list[Record]:
+) -> list[Referred]:
     """Two records per method, with the columns of Table 6: with the retain set, and with the model's own texts.
 
     The configuration is the one chosen with the retain set. Models trained on answers only do not write questions, so
@@ -47,12 +48,12 @@ def run_references(
     """
     how = how or SelfReference(opening="answer")
     alone = replace(subject, reference=how)
-    records: list[Record] = []
+    records: list[Referred] = []
     with single_threaded(), progress_bar("references", 2 * len(methods)) as advance:
         for method in methods:
             for one, what in ((subject, "retain set"), (alone, f"self:{how.count}")):
                 cell = evaluated_cell(one, method, 0)
-                records.append({"title": f"{method.title}, {what}", "reference": what, "family": method.family,
-                                "pair": subject.pair.name} | cell)  # fmt: skip
+                about = {"title": f"{method.title}, {what}", "reference": what, "family": method.family}
+                records.append(cast(Referred, {**about, "pair": subject.pair.name, **cell}))
                 advance(1, method.title)
     return records

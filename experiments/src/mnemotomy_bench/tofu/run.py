@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -18,7 +18,6 @@ from mnemotomy.methods.base import Scale
 from mnemotomy.methods.language.problem import LanguageMethod
 from mnemotomy.methods.registry import method_named, methods
 from mnemotomy.observe.questions import Observed
-from mnemotomy_bench.lab.cells import Record
 from mnemotomy_bench.lab.seeds import numbers, over_seeds
 from mnemotomy_bench.tofu.attacks import Attacks, attacked
 from mnemotomy_bench.tofu.cells import (
@@ -31,6 +30,7 @@ from mnemotomy_bench.tofu.cells import (
     validated_cell,
 )
 from mnemotomy_bench.tofu.grids import as_written_now, configurations
+from mnemotomy_bench.tofu.records import Evaluated, Searched, Titled, TofuRecord
 from mnemotomy_bench.tofu.sharing import Sharing
 from mnemotomy_bench.tofu.subject import Subject
 from mnemotomy_bench.tofu.validation import AS_IN_THE_PAPER, SELECTION
@@ -58,7 +58,7 @@ class Plan:
     methods: Mapping[str, Sequence[LanguageMethod]] | Sequence[str] = ()
     scale: Scale = "small"
     seeds: Sequence[int] = (0, 1, 2)
-    chosen: Sequence[Record] = ()
+    chosen: Sequence[TofuRecord] = ()
     attacks: Attacks | None = field(default_factory=Attacks)
     flops: bool = True
     as_in_the_paper: bool = False
@@ -87,7 +87,7 @@ class Plan:
         return grid
 
 
-def run_tofu(subject: Subject, plan: Plan | None = None) -> list[Record]:
+def run_tofu(subject: Subject, plan: Plan | None = None) -> list[TofuRecord]:
     """One record per method, the pair's own models first: the columns of Table 6, cost, and attacks.
 
     Numbers are means over the seeds; ``…_spread`` is the standard deviation. ``selection`` says on what the
@@ -124,11 +124,11 @@ def run_tofu(subject: Subject, plan: Plan | None = None) -> list[Record]:
     return records
 
 
-def method_record(subject: Subject, plan: Plan, some: Sequence[LanguageMethod]) -> Record:
+def method_record(subject: Subject, plan: Plan, some: Sequence[LanguageMethod]) -> TofuRecord:
     """Search ``some`` configurations of a method, and run the chosen one on every seed."""
     first = plan.seeds[0]
     sharing = Sharing(subject.problem(first))
-    searched: list[Record] = []
+    searched: list[Searched] = []
     if len(some) > 1:
         choose = evaluated_cell if plan.as_in_the_paper else validated_cell
         searched = [_searched(subject, one, first, sharing, choose) for one in some]
@@ -138,7 +138,8 @@ def method_record(subject: Subject, plan: Plan, some: Sequence[LanguageMethod]) 
         if one is not method:
             remove_model(subject, one, first)
     cells = [evaluated_cell(subject, method, seed) for seed in (plan.seeds if method.draws else plan.seeds[:1])]
-    record = _titled(subject, method.name, method.title) | {"family": method.family, "paper": method.paper}
+    titled = _titled(subject, method.name, method.title)
+    record: dict[str, Any] = {**titled, "family": method.family, "paper": method.paper}
     whole = [cell for cell in cells if not cell["failed"]]
     record |= summarised(whole)
     if plan.attacks is not None and whole:
@@ -147,7 +148,7 @@ def method_record(subject: Subject, plan: Plan, some: Sequence[LanguageMethod]) 
         record |= attacked(subject, observed, plan.attacks)
     if plan.flops:
         record["flops"] = flops_cell(subject, method)
-    return record | {
+    return cast(TofuRecord, record | {
         "config": cells[0]["config"],
         "configuration": repr(method),
         "selection": _selection(plan, method, some),
@@ -155,10 +156,10 @@ def method_record(subject: Subject, plan: Plan, some: Sequence[LanguageMethod]) 
         "seeds": [cell["seed"] for cell in whole],
         "failed": [{"seed": cell["seed"], "why": cell["failed"]} for cell in cells if cell["failed"]],
         "versions": versions(),
-    }
+    })  # fmt: skip
 
 
-def summarised(cells: Sequence[Record]) -> Record:
+def summarised(cells: Sequence[Evaluated]) -> dict[str, Any]:
     """The mean of every number over the seeds, ``…_spread`` if there are several, and the same for ``raw``."""
     if not cells:
         return {}
@@ -166,20 +167,24 @@ def summarised(cells: Sequence[Record]) -> Record:
     return over_seeds(cells, numbers(cells[0])) | {"raw": {key: over_seeds(raw, [key])[key] for key in raw[0]}}
 
 
-def _baseline(subject: Subject, plan: Plan, name: str, observed: Observed) -> Record:
-    record = _titled(subject, name, BASELINES[name]) | row(subject, subject.evaluation(observed))
+def _baseline(subject: Subject, plan: Plan, name: str, observed: Observed) -> TofuRecord:
+    record: dict[str, Any] = {**_titled(subject, name, BASELINES[name]), **row(subject, subject.evaluation(observed))}
     if plan.attacks is not None:
         record |= attacked(subject, observed, plan.attacks)
-    return record | {"family": "baseline", "selection": "none", "seeds": [], "failed": [], "versions": versions()}
+    rest = {"family": "baseline", "selection": "none", "seeds": [], "failed": [], "versions": versions()}
+    return cast(TofuRecord, record | rest)
 
 
-def _searched(subject: Subject, method: LanguageMethod, seed: int, sharing: Sharing, choose: Any) -> Record:
+def _searched(subject: Subject, method: LanguageMethod, seed: int, sharing: Sharing, choose: Any) -> Searched:
     if choose is validated_cell:
         cell = validated_cell(subject, method, seed, sharing)
-        found = {key: cell.get(key) for key in ("score", "forgetting", "utility", "privacy", "failed")}
-        return {"config": cell["config"], "chosen_by": cell["score"], **found}
-    cell = evaluated_cell(subject, method, seed)
-    return {"config": cell["config"], "chosen_by": cell.get("overall") or 0.0, "failed": cell["failed"]}
+        return {
+            "config": cell["config"], "chosen_by": cell["score"], "score": cell["score"],
+            "forgetting": cell.get("forgetting"), "utility": cell.get("utility"), "privacy": cell.get("privacy"),
+            "failed": cell["failed"],
+        }  # fmt: skip
+    done = evaluated_cell(subject, method, seed)
+    return {"config": done["config"], "chosen_by": done.get("overall") or 0.0, "failed": done["failed"]}
 
 
 def _selection(plan: Plan, method: LanguageMethod, some: Sequence[LanguageMethod]) -> str:
@@ -191,18 +196,14 @@ def _selection(plan: Plan, method: LanguageMethod, some: Sequence[LanguageMethod
     return AS_IN_THE_PAPER if plan.as_in_the_paper else SELECTION
 
 
-def _left_out(subject: Subject, method: LanguageMethod, why: str) -> Record:
+def _left_out(subject: Subject, method: LanguageMethod, why: str) -> TofuRecord:
     """The record of a method that does not fit the pair or its texts."""
-    return _titled(subject, method.name, method.title) | {
-        "family": method.family,
-        "selection": "none",
-        "searched": [],
-        "seeds": [],
-        "failed": [{"seed": None, "why": why}],
-    }
+    rest: dict[str, Any] = {"family": method.family, "selection": "none", "searched": [], "seeds": []}
+    failed = [{"seed": None, "why": why}]
+    return cast(TofuRecord, {**_titled(subject, method.name, method.title), **rest, "failed": failed})
 
 
-def _titled(subject: Subject, name: str, title: str) -> Record:
+def _titled(subject: Subject, name: str, title: str) -> Titled:
     precision = resolved(subject.asking.precision, torch.device(subject.pair.device))
-    told = {"pair": subject.pair.name, "forget": subject.texts.forget, "precision": precision}
-    return {"method": name, "title": title, **told, "subject": subject_key(subject)}
+    return {"method": name, "title": title, "pair": subject.pair.name, "forget": subject.texts.forget,
+            "precision": precision, "subject": subject_key(subject)}  # fmt: skip

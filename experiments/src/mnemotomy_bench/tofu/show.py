@@ -8,9 +8,9 @@ from typing import Any
 
 from mnemotomy.core.files import write_text
 from mnemotomy_bench.figures.tofu import pareto, sweep_curves, weight_norm_heatmap
-from mnemotomy_bench.lab.cells import Record
+from mnemotomy_bench.tofu.records import TofuRecord
 from mnemotomy_bench.tofu.run import BASELINES
-from mnemotomy_bench.tofu.table import TABLES, keys_of, table_of
+from mnemotomy_bench.tofu.table import TABLES, Record, keys_of, table_of
 
 TITLES = {
     "strengths": "strength α",
@@ -25,7 +25,7 @@ OF_RUN = ("3", "4", "6", "7", "attacks")
 OF_SWEEP = {"kinds": "8", "blocks": "8", "instantiations": "9"}
 
 
-def joined(new: Sequence[Record], old: Sequence[Record]) -> list[Record]:
+def joined(new: Sequence[TofuRecord], old: Sequence[TofuRecord]) -> list[TofuRecord]:
     """The records of a run of some methods, and those of others from an earlier run on the same pair.
 
     The pair's own models come first, then methods in the order of the registry.

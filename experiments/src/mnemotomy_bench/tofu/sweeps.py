@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, replace
-from typing import Any
+from typing import Any, cast
 
 from mnemotomy.core.errors import ConfigurationError
 from mnemotomy.core.modules import single_threaded
@@ -27,6 +27,7 @@ from mnemotomy.observe.questions import Observed
 from mnemotomy_bench.lab.cells import Record
 from mnemotomy_bench.tofu.cells import BROKEN, cell_key, described, kept, row, row_key
 from mnemotomy_bench.tofu.grids import PAPER_SITES, as_written_now, configurations
+from mnemotomy_bench.tofu.records import Layer, Swept, TofuRecord
 from mnemotomy_bench.tofu.sharing import Sharing
 from mnemotomy_bench.tofu.subject import Subject
 
@@ -110,7 +111,7 @@ SWEEPS: Mapping[str, Callable[[Subject, ClosedForm], Labelled]] = {
 }
 
 
-def run_sweep(subject: Subject, name: str, method: ClosedForm | None = None) -> list[Record]:
+def run_sweep(subject: Subject, name: str, method: ClosedForm | None = None) -> list[Swept]:
     """One record per setting, with the columns of Table 6; the paper's estimator by weight norm by default.
 
     A sweep shows what a setting does on the test metrics; it does not choose configurations.
@@ -123,16 +124,17 @@ def run_sweep(subject: Subject, name: str, method: ClosedForm | None = None) -> 
     base = method or EngramWeightNorm(sites=PAPER_SITES)
     settings = list(SWEEPS[name](subject, base))
     sharing = Sharing(subject.problem(0))
-    records = []
+    records: list[Swept] = []
     with single_threaded(), progress_bar(name, len(settings)) as advance:
         for label, value, one in settings:
             found = _cell(subject, one, sharing)
-            records.append({"sweep": name, "title": label, "value": value, "pair": subject.pair.name} | found)
+            about = {"sweep": name, "title": label, "value": value, "pair": subject.pair.name}
+            records.append(cast(Swept, about | found))
             advance(1, label)
     return records
 
 
-def weight_norms(subject: Subject, method: ClosedForm | None = None) -> list[Record]:
+def weight_norms(subject: Subject, method: ClosedForm | None = None) -> list[Layer]:
     """Fig. 9: ‖W⁺‖/‖W‖ of every projection as ``layer``, ``kind`` and ``weight_norm``; cached."""
     base = method or EngramWeightNorm(sites=PAPER_SITES)
 
@@ -143,7 +145,7 @@ def weight_norms(subject: Subject, method: ClosedForm | None = None) -> list[Rec
         return {"rows": rows}
 
     found = kept(subject, "norms", cell_key(subject, base, 0), run, {"pair": subject.pair.name})
-    return list(found["rows"])
+    return cast(list[Layer], found["rows"])
 
 
 def _common(method: ClosedForm, without: Sequence[str] = ()) -> dict[str, Any]:
@@ -170,7 +172,7 @@ def _cell(subject: Subject, method: LanguageMethod, sharing: Sharing) -> Record:
     return kept(subject, "sweeps", row_key(subject, method, 0), run, extra)
 
 
-def chosen_configuration(records: Sequence[Record], name: str) -> LanguageMethod | None:
+def chosen_configuration(records: Sequence[TofuRecord], name: str) -> LanguageMethod | None:
     """The configuration that a run chose for a method; None if it was not run."""
     from mnemotomy.methods.registry import methods
 

@@ -63,12 +63,10 @@ def select_sites(
     """The sites that ``selector`` names, in the order of the model.
 
     Args:
-        model: where to look.
         selector: ``"all-linear"`` (as in PEFT, every linear map but the output head; attention and expert projections
             included), ``"output-head"``, ``"input-embedding"``, ``"all"`` (every site, convolutions and other
             embeddings too), a regular expression that must match the full name, or a list of name suffixes and these
             words: ``["all-linear", "output-head"]`` is what the paper edits in language models.
-        layers: keep only sites of these blocks.
 
     Raises:
         SelectionError: a name matches nothing or is not a site (the message lists the sites), or a selected map cannot

@@ -49,9 +49,6 @@ def kronecker_factors(
     Args:
         model: in evaluation mode; the weights of the sites require gradients.
         sites: from ``factored_sites``; a site that does not affect the logits, as an auxiliary head, gets no factors.
-        examples: the retain set.
-        seed: for drawing the labels.
-        batch_size: of the passes.
 
     Raises:
         NonFiniteError: the model overflows.

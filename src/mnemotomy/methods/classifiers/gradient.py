@@ -65,7 +65,6 @@ def train_by_sgd(
         model: every parameter that requires gradients is trained.
         draw: the steps of one epoch; the generator carries over from epoch to epoch.
         loss: of the model on one step.
-        settings: of the optimiser.
         seed: of the generator and of dropout; the global random state is restored.
         name: of the progress bar, and in errors.
         mask: nothing changes where it is False, not even by weight decay.

@@ -222,7 +222,6 @@ class DeltaSequential(Collecting, LanguageMethod):
 
         Args:
             weight: W₂.
-            pretrained: W₁.
             forget: Σ⁺ and C⁺.
             retain: Σ⁻ and C⁻.
         """

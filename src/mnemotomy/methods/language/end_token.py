@@ -57,10 +57,7 @@ def ending(
     to 20 nats on the end token would hide what the model knows of the answer.
 
     Args:
-        model: a causal language model.
-        tokenizer: the model's.
         sets: of examples.
-        template: what stands around questions and answers.
         setting: the user's choice.
         max_length: in tokens; longer examples tell nothing about the end.
     """

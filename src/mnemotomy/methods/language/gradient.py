@@ -62,7 +62,6 @@ class GradientMethod(Descent, LanguageMethod):
         A loss's reference is the problem's own model, which must not change meanwhile.
 
         Args:
-            problem: what to forget.
             model: where to start.
             folder: of checkpoints; an interrupted run resumes from there.
 

@@ -158,7 +158,6 @@ def descend(
     Args:
         model: its parameters that require gradients are trained, or an adapter in their place.
         loss: of the model on one step.
-        settings: of the optimiser.
         run: number of examples, seed, checkpoints.
         companion: a module of the loss, such as a probe, trained at its own ``learning_rate``.
 

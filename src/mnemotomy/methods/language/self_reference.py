@@ -78,12 +78,6 @@ def write_reference(
 ) -> list[TextExample]:
     """Let ``model`` write examples; the model and the global random state are left unchanged.
 
-    Args:
-        model: a causal language model of transformers.
-        tokenizer: the model's, with a padding token.
-        how: the settings.
-        template: the text around questions and answers.
-
     Returns:
         Questions with answers where the tokenizer has a chat template, plain texts otherwise.
 

@@ -70,7 +70,6 @@ def estimated_level(problem: TextProblem, count: int) -> Level:
     and answers alike, and copies a question that it has just read; its level is that of ``answer_levels``.
 
     Args:
-        problem: what to forget.
         count: the most retained questions to read, drawn at random; a difference takes fewer than a level.
 
     Raises:
@@ -92,7 +91,6 @@ def answer_levels(problem: TextProblem, count: int) -> dict[str, float]:
     Questions to which it is the answer do not count.
 
     Args:
-        problem: what to forget.
         count: about how many questions to read in all, drawn at random; at least 8 for each answer.
 
     Raises:
@@ -123,7 +121,6 @@ def questions_level(problem: TextProblem, count: int) -> float:
     style, so its loss on them estimates its loss on unseen answers.
 
     Args:
-        problem: what to forget.
         count: the most questions to read, drawn at random.
 
     Raises:
