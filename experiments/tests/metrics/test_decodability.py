@@ -9,8 +9,7 @@ from helpers import randn
 from torch import Tensor
 
 from mnemotomy.core.errors import DataError
-from mnemotomy.metrics.fresh_probe import fresh_probe
-from mnemotomy_bench.metrics.decodability import decodability, without_phrasing
+from mnemotomy_bench.metrics.decodability import decodability, fresh_probe, without_phrasing
 
 pytest.importorskip("sklearn")
 

@@ -11,7 +11,8 @@ from torch import Tensor
 from mnemotomy.core.errors import DataError
 from mnemotomy.metrics.clustering import clustering_nmi, forget_retain_nmi
 from mnemotomy.metrics.dimensional_alignment import dimensional_alignment
-from mnemotomy.metrics.membership import loss_auc, membership_accuracy, membership_efficacy, privacy_score
+from mnemotomy.metrics.membership import loss_auc, privacy_score
+from mnemotomy_bench.metrics.membership import membership_accuracy, membership_efficacy
 from mnemotomy_bench.metrics.reconstruction import class_reconstruction_errors
 from mnemotomy_bench.metrics.similarity import linear_cka
 from mnemotomy_bench.metrics.tug_of_war import Accuracies, tug_of_war

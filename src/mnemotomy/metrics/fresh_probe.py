@@ -9,7 +9,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -26,52 +25,6 @@ Hits = np.ndarray[Any, np.dtype[np.bool_]]
 MOST_FOLDS = 5
 
 
-@dataclass(frozen=True)
-class ProbeReading:
-    """The readings of one kind of probe on one set of features; all but the folds are shares of the rows.
-
-    Attributes:
-        accuracy: on phrasings that the probe was not fitted to; every row is read once.
-        chance: the share of the most frequent label, which is 1 / labels if all are equally frequent.
-        shuffled: the accuracy with labels permuted over the rows: the control.
-        folds: number of probes, each tested on a part of the rows.
-    """
-
-    accuracy: float
-    chance: float
-    shuffled: float
-    folds: int
-
-
-def fresh_probe(
-    features: Float[Tensor, "n d"],
-    labels: Labels,
-    groups: Labels,
-    *,
-    kind: Kind = "linear",
-    seed: int = 0,
-) -> ProbeReading:
-    """Fit probes on some phrasings and read them on the others.
-
-    Args:
-        features: one row per prompt.
-        labels: what to read: the answer, or the subject.
-        groups: the phrasing of each prompt; the folds are whole phrasings, at most five.
-        kind: a logistic regression, or a network with one hidden layer of 64.
-        seed: of the permutation and of the network.
-
-    Raises:
-        DataError: lengths differ, a feature is not finite, there are fewer than two labels or two phrasings, the kind
-            is unknown, or scikit-learn is not installed.
-    """
-    accuracy, shuffled = (
-        float(held_out_hits(features, labels, groups, kind=kind, seed=seed, shuffled=control).mean())
-        for control in (False, True)
-    )
-    codes, phrasings = numbered(labels), numbered(groups)
-    return ProbeReading(accuracy, float(np.bincount(codes).max() / len(codes)), shuffled, _folds(phrasings))
-
-
 def held_out_hits(
     features: Float[Tensor, "n d"],
     labels: Labels,
@@ -84,11 +37,16 @@ def held_out_hits(
     """Which rows a probe reads correctly that was fitted without their group.
 
     Args:
-        features, labels, groups, kind, seed: as for ``fresh_probe``.
+        features: one row per prompt.
+        labels: what to read: the answer, or the subject.
+        groups: the phrasing of each prompt; the folds are whole phrasings, at most five.
+        kind: a logistic regression, or a network with one hidden layer of 64.
+        seed: of the permutation and of the network.
         shuffled: permute the labels over the rows: the control.
 
     Raises:
-        DataError: as ``fresh_probe``.
+        DataError: lengths differ, a feature is not finite, there are fewer than two labels or two phrasings, the kind
+            is unknown, or scikit-learn is not installed.
     """
     rows, codes, folds = _prepare(features, labels, groups)
     if shuffled:
@@ -113,7 +71,7 @@ def _prepare(features: Tensor, labels: Labels, groups: Labels) -> tuple[Array, A
         raise DataError("a probe needs at least two labels to tell apart")
     if phrasings.max(initial=0) < 1:
         raise DataError("a probe needs at least two phrasings, to be fitted on one and read on another")
-    split = GroupKFold(_folds(phrasings)).split(rows, codes, phrasings)
+    split = GroupKFold(fold_count(phrasings)).split(rows, codes, phrasings)
     return rows, codes, list(split)
 
 
@@ -124,7 +82,8 @@ def numbered(values: Labels) -> Array:
     return np.array([numbers.setdefault(value, len(numbers)) for value in items], dtype=np.int64)
 
 
-def _folds(phrasings: Array) -> int:
+def fold_count(phrasings: Array) -> int:
+    """How many folds there are."""
     return min(MOST_FOLDS, int(phrasings.max()) + 1)
 
 

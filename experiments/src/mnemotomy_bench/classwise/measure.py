@@ -9,11 +9,11 @@ from torch import nn
 from mnemotomy.core.errors import TrainingError
 from mnemotomy.metrics.clustering import separability
 from mnemotomy.metrics.dimensional_alignment import dimensional_alignment
-from mnemotomy.metrics.membership import membership_accuracy, membership_efficacy
 from mnemotomy_bench.classwise.observing import see
 from mnemotomy_bench.classwise.relearning import relearn
 from mnemotomy_bench.classwise.subject import Subject, View
 from mnemotomy_bench.lab.cells import Record
+from mnemotomy_bench.metrics.membership import membership_accuracy, membership_efficacy
 from mnemotomy_bench.metrics.similarity import linear_cka
 from mnemotomy_bench.metrics.tug_of_war import tug_of_war
 

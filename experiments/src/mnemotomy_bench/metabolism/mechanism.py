@@ -12,7 +12,6 @@ from mnemotomy.core.modules import blocks_by_name, device_of
 from mnemotomy.metabolism.probe import Layer
 from mnemotomy.metabolism.streams import encode_answers
 from mnemotomy.metabolism.terms import answer_cross_entropy, spread
-from mnemotomy.metrics.fresh_probe import fresh_probe
 from mnemotomy.text.tokenizing import encode_prompt
 from mnemotomy_bench.lab.cells import Record
 from mnemotomy_bench.metabolism.energy import metabolic_energy
@@ -20,7 +19,7 @@ from mnemotomy_bench.metabolism.measure import asked, layer_number, phrasings, s
 from mnemotomy_bench.metabolism.prompts import observe_prompts, token_positions
 from mnemotomy_bench.metabolism.subject import Pairs, Subject
 from mnemotomy_bench.metabolism.theory import bound_of_corollary, bound_of_proposition, gradient_cosines
-from mnemotomy_bench.metrics.decodability import without_phrasing
+from mnemotomy_bench.metrics.decodability import fresh_probe, without_phrasing
 
 RATE = 1e-4
 """η of the bounds: small enough that the remainder is of second order in float32."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TypedDict
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mnemotomy.metrics.fresh_probe import Labels, fresh_probe, held_out_hits, numbered
+from mnemotomy.metrics.fresh_probe import Kind, Labels, fold_count, held_out_hits, numbered
 
 
 class LayerReading(TypedDict):
@@ -19,6 +21,43 @@ class LayerReading(TypedDict):
     two_layer: float
     chance: float
     shuffled: float
+
+
+@dataclass(frozen=True)
+class ProbeReading:
+    """The readings of one kind of probe on one set of features; all but the folds are shares of the rows.
+
+    Attributes:
+        accuracy: on phrasings that the probe was not fitted to; every row is read once.
+        chance: the share of the most frequent label, which is 1 / labels if all are equally frequent.
+        shuffled: the accuracy with labels permuted over the rows: the control.
+        folds: number of probes, each tested on a part of the rows.
+    """
+
+    accuracy: float
+    chance: float
+    shuffled: float
+    folds: int
+
+
+def fresh_probe(
+    features: Float[Tensor, "n d"],
+    labels: Labels,
+    groups: Labels,
+    *,
+    kind: Kind = "linear",
+    seed: int = 0,
+) -> ProbeReading:
+    """Fit probes on some phrasings and read them on the others.
+
+    Arguments and errors as for ``held_out_hits``.
+    """
+    accuracy, shuffled = (
+        float(held_out_hits(features, labels, groups, kind=kind, seed=seed, shuffled=control).mean())
+        for control in (False, True)
+    )
+    codes, phrasings = numbered(labels), numbered(groups)
+    return ProbeReading(accuracy, float(np.bincount(codes).max() / len(codes)), shuffled, fold_count(phrasings))
 
 
 def without_phrasing(features: Float[Tensor, "n d"], groups: Labels) -> Float[Tensor, "n d"]:
