@@ -142,7 +142,7 @@ def left_out(evaluation: Mapping[str, Any], splits: Splits) -> dict[str, str]:
 
 
 def write_evaluation(folder: str | Path, evaluation: Mapping[str, Mapping[str, Any]]) -> None:
-    """Write OpenUnlearning's files: ``TOFU_EVAL.json`` with every row's numbers, ``TOFU_SUMMARY.json`` with aggregates."""
+    """Write OpenUnlearning's files: ``TOFU_EVAL.json`` with every row, ``TOFU_SUMMARY.json`` with the aggregates."""
     _write(evaluation, Path(folder) / EVALUATION)
     write_text(Path(folder) / SUMMARY, json.dumps(summary(evaluation), indent=4) + "\n")
 

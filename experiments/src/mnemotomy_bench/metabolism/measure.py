@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
@@ -44,7 +44,7 @@ def measure(model: nn.Module, tokenizer: Any, subject: Subject, layer: Layer, *,
     def reading(*, heldout: bool, counterfactual: bool = False) -> float:
         return accuracy([pair for pair, _ in told(subject, heldout=heldout, counterfactual=counterfactual)])
 
-    return {
+    return cast(Measured, {
         "recall_train": accuracy(asked(subject.facts, heldout=False)),
         "recall_heldout": accuracy(asked(subject.facts, heldout=True)),
         "context_train": reading(heldout=False),
@@ -58,7 +58,7 @@ def measure(model: nn.Module, tokenizer: Any, subject: Subject, layer: Layer, *,
         **({"relations": accuracy(subject.relations)} if subject.relations else {}),
         **attention(model, tokenizer, subject, layer),
         **fresh_probes(model, tokenizer, subject, layer, every_layer=every_layer),
-    }
+    })  # fmt: skip
 
 
 def asked(facts: Sequence[Fact], *, heldout: bool) -> Pairs:

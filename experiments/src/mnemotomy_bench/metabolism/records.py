@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 from mnemotomy_bench.metrics.decodability import LayerReading
 
@@ -38,6 +38,7 @@ class Measured(Attention, FreshProbes):
     reading: float
     arithmetic: float
     perplexity: float
+    relations: NotRequired[float]
 
 
 class Cell(Measured):
