@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from mnemotomy.audit.base import Case
-from mnemotomy.audit.general_texts import QUESTIONS, SENTENCES, STEMS
 from mnemotomy.audit.judging import subject_of, telling, words_of
 from mnemotomy.audit.wording import REWRITE, Asked
 from mnemotomy.audit.writing import greedy_answers, tokens_of, write_answers
 from mnemotomy.core.errors import DataError
 from mnemotomy.core.keys import key
+from mnemotomy.core.yaml import read_yaml
 from mnemotomy.text.probes import Probe, probes_of
 from mnemotomy.text.records import TextExample, example_of, read_examples
 from mnemotomy.text.template import Template
@@ -24,6 +26,15 @@ Source = str | Path | Iterable[Probe | TextExample | Mapping[str, Any] | str]
 """A JSON Lines file, or its lines: probes, examples, objects or plain texts."""
 
 _TEXTS = 50  # of the retain set, for the perplexity
+
+
+@functools.cache
+def _general_texts() -> dict[str, list[str]]:
+    """Sentences, questions and stems of our own, for a model about which no retain set was given."""
+    found: dict[str, list[str]] = read_yaml(
+        (resources.files("mnemotomy.audit") / "general_texts.yaml").read_text("utf-8")
+    )
+    return found
 
 
 def probes_from(source: Source | None, template: Template, what: str) -> list[Probe]:
@@ -82,7 +93,9 @@ def completed(case: Case, before: nn.Module, made: Mapping[str, Any]) -> tuple[C
         replace(one, paraphrases=tuple(dict.fromkeys([*one.paraphrases, *own])))
         for one, own in zip(case.forget, made["paraphrases"], strict=True)
     ]
-    return replace(case, forget=forget, reference=before, texts=[*_texts_of(case.retain), *SENTENCES]), notes
+    return replace(
+        case, forget=forget, reference=before, texts=[*_texts_of(case.retain), *_general_texts()["sentences"]]
+    ), notes
 
 
 def digest(case: Case) -> str:
@@ -100,7 +113,7 @@ def _texts_of(probes: Sequence[Probe]) -> list[str]:
 def _general(case: Case, before: nn.Module) -> list[Probe]:
     """General questions with the model's own answers, without those that mention what was forgotten."""
     template = case.forget[0].template
-    asked = [Probe(text, "?", template) for text in (STEMS if template.plain else QUESTIONS)]
+    asked = [Probe(text, "?", template) for text in _general_texts()["stems" if template.plain else "questions"]]
     texts = greedy_answers(before, replace(case, retain=()), asked)
     forgotten = {word for one in case.forget for word in telling(one.answer)}
     lines = [text.splitlines()[0].strip() if text else "" for text in texts]
