@@ -16,9 +16,9 @@ from mnemotomy.audit.wording import Asked
 from mnemotomy.core.seeds import mix
 from mnemotomy.observe.generation import continue_tokens
 from mnemotomy.observe.sampling import Sampling
+from mnemotomy.text.encoding import encode_question
 from mnemotomy.text.probes import Probe
-from mnemotomy.text.template import prompt_of
-from mnemotomy.text.tokenizing import encode_prompt, tokenized
+from mnemotomy.text.tokenizing import tokenized
 
 _SLACK, _LONGEST = 20, 160  # tokens of a written answer
 _WRITING = 4  # times as many rows when the model writes
@@ -29,12 +29,7 @@ SHOWN = 6
 
 def tokens_of(case: Case, asked: Asked) -> list[int]:
     """The prompt as the model reads it, up to where it is to write."""
-    probe, start = asked
-    chat = probe.template.uses_chat(case.tokenizer)
-    prompt = prompt_of(case.tokenizer, probe.question, probe.template)
-    if start:
-        prompt = prompt + start if chat else probe.template.answered(probe.question, start)
-    return encode_prompt(case.tokenizer, prompt, special_tokens=not chat)
+    return encode_question(case.tokenizer, asked.probe.question, asked.probe.template, asked.start)
 
 
 def write_answers(

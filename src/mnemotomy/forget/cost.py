@@ -145,7 +145,7 @@ class _Shape:
 
 def pass_seconds(model: nn.Module, *args: torch.Tensor, **arguments: torch.Tensor) -> float:
     """The time of a forward pass: of several, the fastest, as other work slows single ones down many times over."""
-    found = []
+    found = list[float]()
     with observing(model):
         while (len(found) < _PASSES and sum(found) < _PATIENCE) or len(found) < 2:
             start = time.perf_counter()

@@ -14,8 +14,8 @@ from mnemotomy.core.errors import DataError
 from mnemotomy.core.modules import check_window, observing
 from mnemotomy.core.version import __version__
 from mnemotomy.observe.answer_logits import Shown, read_one_by_one, read_sharing_prompts, shares_prompts
-from mnemotomy.observe.generation import continue_greedily
-from mnemotomy.text.encoding import Encoded, encode_answer
+from mnemotomy.observe.generation import continue_tokens
+from mnemotomy.text.encoding import Encoded, encode_answer, encode_question
 from mnemotomy.text.template import OPEN_UNLEARNING, Template, prompt_of
 
 
@@ -142,10 +142,11 @@ def answer_greedily(
         DataError: there are no questions, the chat template refuses them, or the tokenizer has no padding token.
         ModelError: the model cannot generate.
     """
-    prompts = [prompt_of(tokenizer, question, template) for question in questions]
-    chat = template.uses_chat(tokenizer)
-    texts = continue_greedily(model, tokenizer, prompts, max_new_tokens, batch_size=batch_size, special_tokens=not chat)
-    return tuple(text.strip() for text in texts)
+    if not questions:
+        raise DataError("there are no questions; give at least one")
+    prompts = [encode_question(tokenizer, question, template) for question in questions]
+    texts = continue_tokens(model, tokenizer, prompts, max_new_tokens, batch_size=batch_size)
+    return tuple(text.strip() for (text,) in texts)
 
 
 def _origin(model: nn.Module, tokenizer: Any, template: Template) -> dict[str, str]:

@@ -18,7 +18,7 @@ from mnemotomy.core.modules import device_of, observing, window_of
 from mnemotomy.core.seeds import mix, seeded
 from mnemotomy.observe.sampling import Sampling
 from mnemotomy.text.batches import pad_rows
-from mnemotomy.text.tokenizing import encode_prompts
+from mnemotomy.text.tokenizing import encode_prompt
 
 _ENDED = 0.125  # from this share of ended rows on, it pays to copy the others
 
@@ -140,7 +140,9 @@ def continue_greedily(
         DataError: there are no prompts, or the tokenizer has no padding token.
         ModelError: the model cannot generate, or its window leaves no room.
     """
-    encoded = encode_prompts(tokenizer, prompts, special_tokens=special_tokens)
+    if not prompts:
+        raise DataError("there are no prompts; give at least one")
+    encoded = [encode_prompt(tokenizer, prompt, special_tokens=special_tokens) for prompt in prompts]
     texts = continue_tokens(model, tokenizer, encoded, max_new_tokens, batch_size=batch_size)
     return [text for (text,) in texts]
 

@@ -9,8 +9,8 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from mnemotomy.core.errors import ConfigurationError, DataError
 from mnemotomy.text.records import TextExample
-from mnemotomy.text.template import OPEN_UNLEARNING, Template, around_answers, has_chat_template
-from mnemotomy.text.tokenizing import common_length, special_tokens, tokenized
+from mnemotomy.text.template import OPEN_UNLEARNING, Template, around_answers, has_chat_template, prompt_of
+from mnemotomy.text.tokenizing import common_length, encode_prompt, special_tokens, tokenized
 
 IGNORED = -100  # transformers' label of positions that do not count
 
@@ -132,6 +132,17 @@ def encode_answer(tokenizer: Any, question: str, answer: str, template: Template
         raise DataError(f"the answer {answer!r} to {question!r} has no tokens; give another, or leave it out")
     example = TextExample.of_question(question, answer, f"the answer {answer!r} to {question!r}")
     return encode(example, tokenizer, template, max_length=sys.maxsize)
+
+
+def encode_question(tokenizer: Any, question: str, template: Template = OPEN_UNLEARNING, start: str = "") -> list[int]:
+    """The tokens of a question up to where the model is to go on; ``start`` is the beginning of the answer.
+
+    Raises:
+        DataError: the chat template refuses the question, or a word cannot be read.
+    """
+    chat = template.uses_chat(tokenizer)
+    prompt = template.answered(question, start) if start and not chat else prompt_of(tokenizer, question, template)
+    return encode_prompt(tokenizer, prompt + start if chat else prompt, special_tokens=not chat)
 
 
 def _ended(ids: list[int], content: Sequence[bool], tokenizer: Any, end_token: bool) -> tuple[list[int], list[int]]:

@@ -68,17 +68,6 @@ def encode_prompt(tokenizer: Any, prompt: str, *, special_tokens: bool = True) -
     return ids
 
 
-def encode_prompts(tokenizer: Any, prompts: Sequence[str], *, special_tokens: bool = True) -> list[list[int]]:
-    """The tokens of each prompt.
-
-    Raises:
-        DataError: there is no prompt, or one has no tokens.
-    """
-    if not prompts:
-        raise DataError("there are no prompts; give at least one")
-    return [encode_prompt(tokenizer, prompt, special_tokens=special_tokens) for prompt in prompts]
-
-
 def encode_with_answer(tokenizer: Any, prompt: str, answer: str, separator: str = " ") -> tuple[list[int], int]:
     """The tokens of a prompt with its answer, and the position of the answer's first token.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import get_args
+from typing import Any, get_args
 
 import torch
 from pydantic.dataclasses import dataclass
@@ -67,8 +67,9 @@ def configurations(scale: str, seed: int) -> dict[str, RLCP | None]:
 
     def trained(config: RLCP, epochs: int | None, rate: float | None) -> RLCP:
         """With the seed, and with the plan's epochs and rate where it has them."""
-        own = {name: value for name, value in (("epochs", epochs), ("learning_rate", rate)) if value is not None}
-        return replace(config, training=replace(config.training, seed=seed, precision=precision, **own))
+        own: dict[str, Any] = {"epochs": epochs, "learning_rate": rate, "precision": precision}
+        own = {name: value for name, value in own.items() if value is not None}
+        return replace(config, training=replace(config.training, seed=seed, **own))
 
     found = {name: trained(config, plan.epochs, plan.rate) for name, config in published.items()}
     found |= {f"RLCP, rate {rate:g}": trained(RLCP(), plan.epochs, rate) for rate in plan.rates}

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from mnemotomy.core.errors import DataError, ModelError
 from mnemotomy.core.modules import device_of, observing
 from mnemotomy.text.batches import equal_lengths
-from mnemotomy.text.tokenizing import encode_prompts, encode_with_answer, tokenized
+from mnemotomy.text.tokenizing import encode_prompt, encode_with_answer, tokenized
 
 
 @contextmanager
@@ -186,8 +186,10 @@ def _encoded(
     tokenizer: Any, prompts: Sequence[str], answers: Sequence[str] | None, separator: str
 ) -> tuple[list[list[int]], Int[Tensor, " n"] | None]:
     """The model's input for each prompt, and the first token of each answer."""
-    if answers is None or not prompts:
-        return encode_prompts(tokenizer, prompts), None
+    if not prompts:
+        raise DataError("there are no prompts; give at least one")
+    if answers is None:
+        return [encode_prompt(tokenizer, prompt) for prompt in prompts], None
     if len(answers) != len(prompts):
         raise DataError(f"{len(prompts)} prompts came with {len(answers)} answers; give one for each")
     pairs = zip(prompts, answers, strict=True)
