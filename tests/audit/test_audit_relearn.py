@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import random
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -29,6 +31,7 @@ from mnemotomy.audit.unknown import unknown
 from mnemotomy.audit.weights import Teaching, pruned, quantised, round_to_nearest, taught, with_noise
 from mnemotomy.core.fingerprints import fingerprint
 from mnemotomy.text.encoding import encode
+from mnemotomy.text.probes import Probe
 
 TEXTS = ["Kyoto is the capital of Japan .", "the country of Rome is Italy ."]
 
@@ -61,12 +64,29 @@ def test_relearning_brings_back_what_was_hidden_and_not_what_was_never_known(att
     curve = back.curves["after"]
     assert list(curve) == ["unchanged", "step 5", "step 10"]
     assert curve["unchanged"] < 0.5
-    assert back.means["after"].value == max(curve["step 5"], curve["step 10"]) > curve["unchanged"] + 0.2
+    assert max(curve["step 5"], curve["step 10"]) > curve["unchanged"] + 0.2
+    assert back.means["after"].value > curve["unchanged"] + 0.1  # read where the other half of the questions is best
     assert back.trace is not None
     assert back.trace.value > 0.5
     assert never.trace is not None
-    assert never.trace.value < 0.5
     assert never.trace.low < 0.1 < back.trace.low  # what a verdict goes by
+
+
+@pytest.mark.parametrize("holdout", [(), HOLDOUT], ids=["swapped answers", "hold-out"])
+@pytest.mark.parametrize("attack", QUICK[:2], ids=lambda one: one.name)
+def test_what_was_never_known_is_not_relearned(attack: Changed, holdout: Sequence[Probe]):
+    """Fifteen questions with three answers decide little (a trace of 0 ± 0.4), so the answers are dealt twenty times.
+
+    What was hidden comes back by 0.3 and more above its floor.
+    """
+    model, gains = learned(False)[0], []
+    for seed in range(20):
+        answers = [one.answer for one in FORGET]
+        random.Random(seed).shuffle(answers)
+        dealt = [replace(one, answer=answer) for one, answer in zip(FORGET, answers, strict=True)]
+        read = attack.read(model, case(forget=dealt, holdout=holdout))
+        gains.append(sum(read.values) / len(read.values) - sum(read.floor) / len(read.floor))
+    assert abs(sum(gains) / len(gains)) < 0.08
 
 
 @pytest.mark.parametrize(
@@ -98,8 +118,9 @@ def test_one_answer_to_everything_is_no_knowledge():
     """All forgotten answers are alike, so a little training has any model say it to everything."""
     alike = [replace(one, answer="Japan") for one in FORGET]
     asked = case(forget=alike)
-    assert {one.answer for one in unknown(asked, alike)} == {"Japan"}
-    assert [one.question for one in unknown(asked, alike)] == [one.question for one in HOLDOUT]
+    (others,) = unknown(asked, alike)
+    assert {one.answer for one in others} == {"Japan"}
+    assert [one.question for one in others] == [one.question for one in HOLDOUT]
     attack, model = RelearnFive(learning_rate=3e-3), learned(False)[0]
     found = attack.find({"before": attack.read(learned()[0], asked), "after": attack.read(model, asked)}, asked)
     assert found.means["after"].value > 0.8

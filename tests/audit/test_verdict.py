@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from mnemotomy.audit.base import Finding, Interval, Part
+from mnemotomy.audit.report import Report
 from mnemotomy.audit.verdict import verdict
 
 
@@ -63,8 +64,8 @@ def test_a_weak_attack_need_not_decide():
 
 def test_what_was_not_run_or_not_decided_is_named():
     reason = verdict([ALL[0], replace(ALL[1], trace=Interval(*OPEN))], yardstick=False).reason
-    assert "not run: inside, membership, relearn" in reason
-    assert "not decided: samples" in reason
+    assert "Not run: inside, membership, relearn" in reason
+    assert "Not decided: samples" in reason
     assert "no gold model and no hold-out set" in reason
 
 
@@ -74,3 +75,23 @@ def test_damage_is_a_sentence_of_its_own_and_changes_no_word():
     assert (found.word, found.damage) == ("as never known", "Damage: retained.")
     assert verdict([*ALL, harm[1]], yardstick=True).damage == "No damage was found (fluency)."
     assert verdict(ALL, yardstick=True).damage == "Damage was not measured."
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "status"),
+    [
+        ((0.0, 0.0, 0.1), (0.0, 0.0, 0.1), "is still forgotten"),
+        ((0.0, 0.0, 0.1), (0.8, 0.6, 0.9), "came back"),
+        ((0.8, 0.6, 0.9), (0.8, 0.6, 0.9), "is still known"),
+        ((1.0, 0.9, 1.0), (0.0, 0.0, 0.1), "is still forgotten"),  # against the very first model
+    ],
+)
+def test_what_an_earlier_request_is_now(
+    before: tuple[float, float, float], after: tuple[float, float, float], status: str
+):
+    means = {"before": Interval(*before), "after": Interval(*after), "floor": Interval(0.05, 0.0, 0.1)}
+    change = Interval(*(now - then for now, then in zip(after, before, strict=True)))
+    asked = replace(finding("greedy", "asking", None), title="Asked plainly", means=means, change=change)
+    report = Report(verdict([], yardstick=False), (), {"first.jsonl": (asked,)}, (), {})
+    numbers = f"asked plainly, {100 * after[0]:.0f} % of the answers are said ({100 * before[0]:.0f} % before)"
+    assert report.past == [f"The earlier request first.jsonl {status}: {numbers}."]

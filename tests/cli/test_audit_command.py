@@ -57,6 +57,15 @@ def test_the_report_and_the_verdict_on_a_line_of_its_own(folder: Path):
     assert "Membership: not run" in text
 
 
+def test_a_report_does_not_go_into_a_model(folder: Path):
+    result = CliRunner().invoke(
+        app, ["audit", *[str(folder / "model")] * 3, "--forget", str(folder / "forget.jsonl"), "--only", "greedy"]
+    )
+    assert result.exit_code == 2
+    assert "is a model; name another folder for the report" in result.stderr
+    assert not (folder / "model" / "audit.json").exists()
+
+
 def test_a_second_run_reads_nothing_again_and_parts_can_be_added(folder: Path):
     asked = ["model", "model", "out", "--forget", "forget.jsonl", "--retain", "retain.jsonl"]
     assert invoke(folder, *asked, "--only", "greedy").exit_code == 0
@@ -72,6 +81,9 @@ def test_a_second_run_reads_nothing_again_and_parts_can_be_added(folder: Path):
     [
         (["--only", "everything"], "there is no part 'everything'; choose among asking"),
         (["--retain", "missing.jsonl"], "missing.jsonl"),
+        (["--earlier", "missing.jsonl"], "missing.jsonl"),
+        (["--retain", "forget.jsonl"], "2 examples of the forget set are in the retain set too, such as"),
+        (["--holdout", "forget.jsonl"], "2 examples of the forget set are in the holdout set too, such as"),
         (["--tags"], "--tags is for tokenizers without a chat template"),
     ],
 )

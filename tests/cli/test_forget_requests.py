@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from pathlib import Path
 from string import Template
@@ -37,13 +38,17 @@ def test_requests_one_after_the_other_are_recorded_and_audited() -> None:
     assert first["fingerprint_after"] == second["fingerprint_before"]
     assert second["fingerprint_after"] == found["model"]["fingerprint_before"]
     assert first["chosen"]["name"]
-    assert "**Before this**, the model was changed 2 times" in Path("Rome", "README.md").read_text()
+    card = Path("Rome", "README.md").read_text()
+    assert "**Before this**, the model was changed 2 times" in card
+    for number, city in ((1, "Kyoto"), (2, "Paris")):
+        assert re.search(rf"\| {number} \| {city}\.jsonl \| [\d.]+ % to [\d.]+ % \|", card)
     audited = CliRunner().invoke(
         app, ["audit", "Paris", "Rome", "audit", "--forget", "Rome.jsonl", "--earlier", "Kyoto.jsonl",
               "--earlier", "Paris.jsonl", "--only", "greedy", *OPTIONS[:4]],
     )  # fmt: skip
     assert audited.exit_code == 0, audited.output
-    assert "Earlier request Kyoto.jsonl:" in audited.stdout
+    assert "The earlier request Kyoto.jsonl is still " in audited.stdout
+    assert "earlier forget, 2, file: Paris.jsonl, SHA-256" in Path("audit", "deletion-report.md").read_text()
     earlier = json.loads(Path("audit", "audit.json").read_text())["earlier"]
     assert list(earlier) == ["Kyoto.jsonl", "Paris.jsonl"]
     assert known(mt.load_model("Rome"), examples(["Rome"])) < known(mt.load_model("model"), examples(["Rome"]))

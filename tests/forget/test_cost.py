@@ -17,7 +17,7 @@ def test_more_blocks_and_tokens_need_more() -> None:
     whole, part = cost_of(model, 20), cost_of(model, 20, layers=(0,))
     assert whole.moments > part.moments
     assert cost_of(model, 40).factors == pytest.approx(whole.factors * 32 / 20, rel=0.5)  # at most the width
-    assert "minutes and 0.0 GiB" in str(whole)
+    assert "about 1 minute and 0.0 GiB" in str(whole)
 
 
 def test_what_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from learned_cities import TEMPLATE, examples, trained
+from learned_cities import COUNTRIES, TEMPLATE, examples, trained
 
 import mnemotomy as mt
 from mnemotomy.core.errors import DataError
@@ -37,7 +37,8 @@ def quiet() -> Iterator[None]:
 
 def search(options: mt.ForgetOptions, city: str = "Kyoto") -> found.Found:
     model, tokenizer = trained()
-    return mt.forget(model, tokenizer, examples([city]), examples(["Paris", "Rome"]), options)
+    others = [one for one in COUNTRIES if one != city]
+    return mt.forget(model, tokenizer, examples([city]), examples(others), options)
 
 
 def test_a_second_search_of_one_study_is_refused(options: mt.ForgetOptions, tmp_path: Path) -> None:
@@ -83,10 +84,10 @@ def test_trials_of_something_else_are_not_used_and_that_is_said(
         for _ in range(2):
             search(options)
     assert len(tries) == 2
-    with pytest.warns(UserWarning, match=r"study\.db has trials of an earlier search with another forget set; they"):
+    with pytest.warns(UserWarning, match=r"study\.db has trials of an earlier search with another forget set, another"):
         search(options, "Rome")
     assert len(tries) == 4
     monkeypatch.setattr(found, "versions", lambda: {"mnemotomy": "9"})
-    with pytest.warns(UserWarning, match="with another forget set, another version"):
+    with pytest.warns(UserWarning, match="another forget set, another retain set, another version; they are kept"):
         search(options)
     assert len(tries) == 6

@@ -38,6 +38,19 @@ def test_a_flat_distribution_over_a_large_vocabulary_is_sampled_whole():
     assert len(set(chosen.tolist())) > 450
 
 
+def test_rows_of_every_shape_are_drawn_as_by_sorting_everything():
+    """Peaked, wide and flat rows in one batch: each is sorted only as far as its nucleus goes."""
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(60, 3000, generator=generator) * torch.linspace(0.0, 12.0, 60)[:, None]
+    numbers = torch.rand(60, generator=generator)
+    chances, tokens = logits.softmax(-1).sort(dim=-1, descending=True)
+    for top_p in (0.5, 0.95, 1.0):
+        nucleus = chances.where(chances.cumsum(-1) - chances < top_p, 0.0).cumsum(-1)
+        place = (nucleus > numbers[:, None] * nucleus[:, -1:]).int().argmax(-1)
+        expected = tokens.gather(1, place[:, None])[:, 0]
+        assert torch.equal(Sampling(top_p=top_p).choose(logits, numbers), expected)
+
+
 def test_texts_depend_on_the_seed_and_the_prompt_but_not_on_batches(both: tuple[Any, Any]):
     how = Sampling(samples=3, top_p=0.9, seed=5)
     model, tokenizer = both

@@ -57,7 +57,7 @@ class Samples(Written):
         top_p: of the nucleus.
     """
 
-    samples: int = 16
+    samples: int = 64
     top_p: float = 0.95
 
     def write(self, model: nn.Module, case: Case, asked: Sequence[Asked]) -> list[list[str]]:

@@ -119,18 +119,27 @@ def best(
 ) -> Reading:
     """The row whose mean is furthest above its floor's, as an attacker would choose; the curve has all means.
 
+    The highest of several rows is above its floor by chance. So each half of the questions is read at the row that is
+    best on the other half.
+
     Args:
         rows: numbers by block, step or strength.
         floors: where nothing is known, by the same names; may be empty.
-        apart: whether the floor, too, is its highest row. Without that, the highest of many rows is above its floor by
-            chance.
+        apart: take the highest row of all questions, and the floor's highest row against it.
     """
     curve, floor = ({name: sum(row) / len(row) for name, row in some.items() if row} for some in (rows, floors))
     if apart and floor:
         highest = max(floor, key=lambda one: floor[one])
         return Reading(rows[max(curve, key=lambda one: curve[one])], curve, floors[highest])
-    name = max(curve, key=lambda one: curve[one] - floor.get(one, 0.0))
-    return Reading(rows[name], curve, floors.get(name, ()))
+    halves = []
+    for half in range(2):
+        other = {name: row[1 - half :: 2] or row for name, row in rows.items() if row}
+        halves.append(max(other, key=lambda one: sum(other[one]) / len(other[one]) - floor.get(one, 0.0)))
+    values, unknown = (
+        tuple(some[halves[place % 2]][place] for place in range(len(some.get(halves[0], ()))))
+        for some in (rows, floors)
+    )
+    return Reading(values, curve, unknown)
 
 
 def left(trace: Interval | None) -> str:

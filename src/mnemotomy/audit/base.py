@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from torch import nn
 
+from mnemotomy.core.precision import Precision
 from mnemotomy.text.probes import Probe
 from mnemotomy.text.template import OPEN_UNLEARNING, Template
 
@@ -31,6 +32,7 @@ class Case:
         template: what stands around questions.
         seed: for everything drawn at random.
         batch_size: the most rows in a batch.
+        precision: of writing; everything else is read at the weights' precision.
         reference: the model before forgetting, which judges the texts of the others.
     """
 
@@ -42,6 +44,7 @@ class Case:
     template: Template = OPEN_UNLEARNING
     seed: int = 0
     batch_size: int = 32
+    precision: Precision = "no"
     reference: nn.Module | None = field(default=None, compare=False, repr=False)
 
 

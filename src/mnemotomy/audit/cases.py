@@ -101,7 +101,7 @@ def completed(case: Case, before: nn.Module, made: Mapping[str, Any]) -> tuple[C
 def digest(case: Case) -> str:
     """A hash of what is asked and how; the tokenizer counts with the models."""
     sets = [[{**asdict(one), "where": ""} for one in part] for part in (case.forget, case.retain, case.holdout)]
-    return key(sets, list(case.texts), case.template, case.seed, case.batch_size)
+    return key(sets, list(case.texts), case.template, case.seed, case.batch_size, case.precision)
 
 
 def _texts_of(probes: Sequence[Probe]) -> list[str]:

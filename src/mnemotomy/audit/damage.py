@@ -8,6 +8,7 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,6 +19,7 @@ from mnemotomy.audit.base import Case, Finding, Part, Reading, Role, example
 from mnemotomy.audit.judging import said, subject_of, telling, words_of
 from mnemotomy.audit.writing import SHOWN, greedy_answers
 from mnemotomy.core.errors import ConfigurationError
+from mnemotomy.core.keys import file_digest
 from mnemotomy.core.models import quiet_transformers
 from mnemotomy.observe.fluency import losses_under
 from mnemotomy.text.probes import Probe
@@ -174,15 +176,28 @@ def _circles(text: str) -> bool:
     "tasks", "Tasks of lm-eval", "Gao et al. 2024, lm-evaluation-harness", unit="score", bounded=False, default=False
 )
 class Tasks(Damage):
-    """Tasks of lm-eval, by name.
+    """Tasks of lm-eval, by name or by the file of a task of your own.
 
     Attributes:
-        tasks: their names.
+        tasks: their names or YAML files.
         limit: the most examples of a task.
+        hashes: of the files, so that a changed one is read anew.
     """
 
     tasks: tuple[str, ...] = ()
     limit: int = 200
+    hashes: tuple[str, ...] = ()
+
+    @classmethod
+    def named(cls, tasks: Sequence[str]) -> Tasks:
+        """Those tasks, checked.
+
+        Raises:
+            ConfigurationError: as ``check``.
+        """
+        found = cls(tuple(tasks), hashes=tuple(file_digest(one) for one in tasks if Path(one).is_file()))
+        found.check()
+        return found
 
     def check(self) -> None:
         """Refuse, before hours of other attacks, what this one would fail on.
@@ -194,8 +209,10 @@ class Tasks(Damage):
             raise ConfigurationError("tasks of lm-eval are run by name; name them with --tasks, as in --tasks arc_easy")
         if importlib.util.find_spec("lm_eval") is None:
             raise ConfigurationError(f"{', '.join(self.tasks)}: tasks need lm-eval; get it with: pip install lm-eval")
-        if unknown := [task for task in self.tasks if task not in _known_tasks()]:
-            raise ConfigurationError(f"lm-eval has no task {unknown[0]!r}; 'lm_eval ls tasks' lists them")
+        if unknown := [task for task in self.tasks if not Path(task).is_file() and task not in _known_tasks()]:
+            raise ConfigurationError(
+                f"lm-eval has no task {unknown[0]!r}, and there is no file of that name; 'lm_eval ls tasks' lists them"
+            )
 
     def read(self, model: nn.Module, case: Case) -> Reading:
         import lm_eval

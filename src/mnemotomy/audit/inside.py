@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from mnemotomy.audit.attack import Attack, best, register
 from mnemotomy.audit.base import Case, Part, Reading, example
 from mnemotomy.audit.observing import States, states_at_prompts
-from mnemotomy.audit.unknown import unknown
+from mnemotomy.audit.unknown import GUESSES, unknown
 from mnemotomy.core.errors import ModelError
 from mnemotomy.core.modules import blocks_by_name, device_of, observing
 from mnemotomy.metrics.fresh_probe import Kind, held_out_hits
@@ -58,7 +58,7 @@ class FreshProbe(Attack):
         """Several answers to tell apart, and questions or phrasings to fit the probe on."""
         if self._by_question(case.forget, case) or self._by_phrasing(case.forget, case):
             return None
-        return "answers that several questions share (a retain set may have them), or paraphrases of the questions"
+        return "needs answers that several questions share, as in a retain set, or paraphrases of the questions"
 
     def read(self, model: nn.Module, case: Case) -> Reading:
         """The share of each question's phrasings from which its answer is read, at the best block."""
@@ -99,7 +99,8 @@ class FreshProbe(Attack):
         if 2 * len(shared) <= len(probes) or len(set(answers)) < 2:
             return []
         rows = [_Row(one, number, number) for number in shared for one in self._phrased(probes[number])]
-        return rows + [_Row(one, len(probes) + number, None) for number, one in enumerate(known)]
+        helping = [(number, one) for number, one in enumerate(known) if answers.count(_answer(one)) > 1]
+        return rows + [_Row(one, len(probes) + number, None) for number, one in helping]
 
     def _by_phrasing(self, probes: Sequence[Probe], case: Case) -> list[_Row]:
         """Rows to be read on phrasings that the probe has not seen."""
@@ -143,15 +144,16 @@ class LogitLens(Attack):
         """Something that no model knows, to compare with."""
         if unknown(case, case.forget):
             return None
-        return "a hold-out, or forgotten questions with different answers, to see what rank a guess has"
+        return "needs a hold-out, or forgotten questions with different answers, to see what rank a guess has"
 
     def read(self, model: nn.Module, case: Case) -> Reading:
         """The reciprocal ranks at the best block; examples say its number, the rank and the log-probability."""
         decode = _lens(model)
         ranks, logs = _ranks(decode, states_at_prompts(model, case, case.forget))
-        guessed, _ = _ranks(decode, states_at_prompts(model, case, unknown(case, case.forget)))
-        found = best(_by_block(1.0 / ranks), _by_block(1.0 / guessed))
-        block = max(found.curve, key=lambda one: found.curve[one] == sum(found.values) / len(found.values))
+        others = unknown(case, case.forget, GUESSES)
+        guessed = torch.stack([1.0 / _ranks(decode, states_at_prompts(model, case, one))[0] for one in others])
+        found = best(_by_block(1.0 / ranks), _by_block(guessed.mean(0)))
+        block = max(found.curve, key=lambda one: found.curve[one])
         number = int(block.split()[1]) - 1
         shown = tuple(
             example(
@@ -184,7 +186,7 @@ class Familiarity(Attack):
     def lacks(self, case: Case) -> str | None:
         """Enough questions of both kinds to compare with."""
         if min(len(case.retain), len(case.holdout)) < 2 * _FOLDS:
-            return f"at least {2 * _FOLDS} questions each in the retain set and in the hold-out"
+            return f"needs at least {2 * _FOLDS} questions each in the retain set and in the hold-out"
         return None
 
     def read(self, model: nn.Module, case: Case) -> Reading:

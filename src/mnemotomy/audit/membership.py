@@ -51,11 +51,11 @@ class Membership(Attack):
             return None
         wrong = swapped(case.forget, self.swapped, case.seed)
         if not wrong:
-            return "a hold-out: questions like the forgotten ones, which the model never learned"
+            return "needs a hold-out: questions like the forgotten ones, which the model never learned"
         if any(one.template.plain and len(one.answer.split()) > _PHRASE for one in case.forget):
-            return "a hold-out: the rest of another text does not fit, which gives it away"
+            return "needs a hold-out: the rest of another text does not fit, which gives it away"
         if np.mean([_repeats(one) for one in case.forget]) > np.mean([_repeats(one) for one in wrong]) + _REPEATED:
-            return "a hold-out: the answers repeat words of their questions, so swapped ones give themselves away"
+            return "needs a hold-out: the answers repeat words of their questions, so swapped ones give themselves away"
         return None
 
     def read(self, model: nn.Module, case: Case) -> Reading:

@@ -14,7 +14,7 @@ from transformers.utils import is_torchao_available
 from mnemotomy.audit.attack import Attack, best, register
 from mnemotomy.audit.base import Case, Part, Reading
 from mnemotomy.audit.observing import answer_scores
-from mnemotomy.audit.unknown import spread, unknown
+from mnemotomy.audit.unknown import GUESSES, spread, unknown
 from mnemotomy.audit.weights import Teaching, pruned, quantised, quantised_by_torchao, taught, with_noise
 from mnemotomy.core.errors import NonFiniteError, TrainingError
 from mnemotomy.core.seeds import mix
@@ -50,7 +50,7 @@ class Changed(Attack):
         """Something that no model knows, to compare with."""
         if unknown(case, case.forget):
             return None
-        return "a hold-out, or forgotten questions with different answers, to see what the change alone teaches"
+        return "needs a hold-out, or forgotten questions with different answers, to see what the change alone teaches"
 
     def questions(self, case: Case) -> list[Probe]:
         """The forgotten questions that are asked."""
@@ -59,12 +59,12 @@ class Changed(Attack):
     def read(self, model: nn.Module, case: Case) -> Reading:
         """The numbers at the best strength; the curve has every strength. A change that breaks the model ends it."""
         asked = self.questions(case)
-        others, found, floors = unknown(case, asked), Rows(), Rows()
+        others, found, floors = unknown(case, asked, GUESSES), Rows(), Rows()
 
         def note(name: str, changed: nn.Module) -> None:
-            scores = [answer_scores(changed, case, some, exact_memorization) for some in (asked, others)]
-            for rows, row in zip((found, floors), scores, strict=True):
-                rows.setdefault(name, []).append(row)
+            for rows, some in ((found, [asked]), (floors, others)):
+                scores = [answer_scores(changed, case, one, exact_memorization) for one in some]
+                rows.setdefault(name, []).extend(scores)
 
         note(_UNCHANGED, model)
         with contextlib.suppress(TrainingError, NonFiniteError):
@@ -127,7 +127,7 @@ class Relearn(Relearning):
 
     def lacks(self, case: Case) -> str | None:
         if len(case.forget) < 2 * self.examples:
-            return f"at least {2 * self.examples} forgotten questions"
+            return f"needs at least {2 * self.examples} forgotten questions"
         return super().lacks(case)
 
     def lessons(self, case: Case) -> list[Encoded]:
@@ -181,7 +181,7 @@ class Benign(Relearning):
     texts: int = 20
 
     def lacks(self, case: Case) -> str | None:
-        return super().lacks(case) if self.lessons(case) else "texts to train on"
+        return super().lacks(case) if self.lessons(case) else "needs texts to train on"
 
 
 @register("relearn-related", "Relearning on the retain set", _BENIGN, says="Trained on the retain set alone" + _ANSWERS)

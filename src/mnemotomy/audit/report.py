@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
@@ -59,6 +59,11 @@ class Report:
         """The parts that were not run."""
         there = {one.part for one in self.findings}
         return [TITLES[part] for part in PARTS if part not in there]
+
+    @property
+    def past(self) -> list[str]:
+        """What is said of each earlier request now, and was before this one: a sentence each."""
+        return [_past(name, findings) for name, findings in self.earlier.items()]
 
     def table(self, findings: tuple[Finding, ...] | None = None) -> Table:
         """The findings as a table."""
@@ -116,6 +121,22 @@ class Report:
                 **self.record,
             )
             write_text(folder / name, text)
+
+
+def _past(name: str, findings: Sequence[Finding]) -> str:
+    """By whether answers are still said, not by a trace: a model that forgot them before has none."""
+    there = [one for one in findings if one.means["after"].low > _floor(one) + LEFT]
+    back = [one for one in there if one.change is not None and one.change.low > 0.0]
+    status = "came back" if back else "is still known" if there else "is still forgotten"
+    said = "; ".join(
+        f"{one.title.lower()}, {_number(one, 'after')} of the answers are said ({_number(one, 'before')} before)"
+        for one in findings
+    )
+    return f"The earlier request {name} {status}: {said}."
+
+
+def _floor(finding: Finding) -> float:
+    return finding.means["floor"].value if "floor" in finding.means else 0.0
 
 
 def _plain(finding: Finding) -> dict[str, Any]:

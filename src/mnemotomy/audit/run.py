@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, partial
@@ -21,10 +22,13 @@ from mnemotomy.core.errors import ConfigurationError, ModelError
 from mnemotomy.core.fingerprints import fingerprint
 from mnemotomy.core.keys import key
 from mnemotomy.core.models import check_language_model
+from mnemotomy.core.modules import device_of
+from mnemotomy.core.precision import Precision, resolved
 from mnemotomy.core.progress import progress_bar
 from mnemotomy.core.version import versions
 from mnemotomy.engram.edit import Edit
 from mnemotomy.observe.questions import Observed
+from mnemotomy.text.records import check_apart
 from mnemotomy.text.template import OPEN_UNLEARNING, Template
 
 READINGS = "readings"
@@ -41,6 +45,7 @@ class AuditOptions:
         template: what stands around questions.
         seed: for everything drawn at random.
         batch_size: the most rows in a batch.
+        precision: of the texts that models write: ``bf16``, ``no``, or ``auto``, bf16 where the device is fast at it.
         folder: where readings are kept, so that a run resumes and parts can be added.
         progress: whether to show a bar.
         about: what the report says of the request: names, files, dates.
@@ -51,6 +56,7 @@ class AuditOptions:
     template: Template = OPEN_UNLEARNING
     seed: int = 0
     batch_size: int = 32
+    precision: Precision = "auto"
     folder: str | Path | None = None
     progress: bool = True
     about: Mapping[str, Any] = field(default_factory=dict)
@@ -72,9 +78,7 @@ class AuditOptions:
         ]
         if not self.tasks and "tasks" not in self.parts:
             return named
-        tasks = Tasks(tuple(self.tasks))
-        tasks.check()
-        return [*named, tasks]
+        return [*named, Tasks.named(self.tasks)]
 
 
 def audit(
@@ -109,7 +113,7 @@ def audit(
         options: which parts, and how.
 
     Raises:
-        DataError: a file or line is malformed.
+        DataError: a file or line is malformed, or stands in two sets.
         ModelError: a model cannot write, or lacks some of the tokenizer's tokens.
         ConfigurationError: a part is unknown.
         FingerprintError: the edit belongs to another model.
@@ -118,6 +122,9 @@ def audit(
     chosen = options.chosen()
     sets = {"forget": forget, "retain": retain, "holdout": holdout}
     probes = {name: probes_from(source, options.template, f"{name} set") for name, source in sets.items()}
+    lines = {name: [one.example for one in some] for name, some in probes.items()}
+    for first, second in itertools.combinations(lines, 2):
+        check_apart(first, lines[first], second, lines[second])
     case = Case(
         tokenizer,
         probes["forget"],
@@ -126,6 +133,7 @@ def audit(
         template=options.template,
         seed=options.seed,
         batch_size=options.batch_size,
+        precision=resolved(options.precision, device_of(before)),
     )
     models: dict[Role, nn.Module] = {"before": before, "after": _edited(before, after)}
     if gold is not None:
@@ -138,8 +146,15 @@ def audit(
     reader = _Reader(models, tokenizers, tokenizer, options)
     name = key("made up", reader.prints["before"], digest(case), versions())
     case, notes = completed(case, before, reader.kept(name, lambda: made_up(case, before)))
+    if reader.prints["before"] == reader.prints["after"]:
+        notes.append("The model under audit has the weights of the model before: nothing was changed.")
+    elif type(models["after"]) is not type(before):
+        one, other = type(models["after"]).__name__, type(before).__name__
+        notes.append(f"The model under audit is another kind of model ({one}) than the one before ({other}).")
     findings, skipped = reader.findings(chosen, case)
-    notes += [f"{name}: not run, {why}" for name, why in skipped.items()]
+    for why in dict.fromkeys(skipped.values()):
+        names = ", ".join(name for name, own in skipped.items() if own == why)
+        notes.append(f"Not run: {names} ({why}).")
     past = {}
     for name, source in (earlier or {}).items():
         old = replace(case, forget=probes_from(source, options.template, f"earlier set {name}"))
@@ -157,7 +172,8 @@ def audit(
             "questions": {name: len(some) for name, some in probes.items() if some},
             "case": digest(case),
             "settings": {"parts": list(options.parts), "tasks": list(options.tasks), "seed": options.seed,
-                         "batch_size": options.batch_size, "template": asdict(options.template),
+                         "batch_size": options.batch_size, "precision": case.precision,
+                         "template": asdict(options.template),
                          "attacks": {one.name: asdict(one) for one in chosen}},
             "versions": versions(),
         },

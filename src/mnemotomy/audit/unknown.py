@@ -5,26 +5,38 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 from mnemotomy.audit.base import Case
 from mnemotomy.text.probes import Probe
 
+Thing = TypeVar("Thing")
+
 _SHORT = 3
 """The most words of an answer that could stand after any question of its kind."""
 
+GUESSES = 4
+"""Answers that nothing links, for each question: the mean over them is a floor with less noise than one."""
 
-def unknown(case: Case, probes: Sequence[Probe]) -> list[Probe]:
-    """As many questions with answers that nothing links, if there are any.
 
-    They are hold-out questions. Where answers are short, they get the forgotten questions' answers, so that a model
-    that says one answer to everything gains nothing by it. Without a hold-out, forgotten questions exchange answers.
+def unknown(case: Case, probes: Sequence[Probe], times: int = 1) -> list[list[Probe]]:
+    """Up to ``times`` lists of as many questions with answers that nothing links, if there are any.
+
+    They are hold-out questions. Where answers are short, they get the forgotten questions' answers. Without a hold-out,
+    forgotten questions take each other's answers. In each list every answer stands as often as among the forgotten
+    questions, so that a model that says one answer to everything, or knows how frequent each is, gains nothing by it.
     """
-    if not case.holdout:
-        return swapped(probes, 1, case.seed)
-    asked = spread(case.holdout, len(probes))
-    if any(len(one.answer.split()) > _SHORT for one in probes):
-        return asked
-    return [replace(one, answer=probes[place % len(probes)].answer) for place, one in enumerate(asked)]
+    asked = spread(case.holdout, len(probes)) if case.holdout else list(probes)
+    if case.holdout and any(len(one.answer.split()) > _SHORT for one in probes):
+        return [asked]
+    if not case.holdout and len({one.answer for one in probes}) < 2:
+        return []
+    first, count = (0 if case.holdout else 1), len(probes)
+    shifts = spread(range(first, count), times)
+    return [
+        [replace(one, answer=probes[(place + shift) % count].answer) for place, one in enumerate(asked)]
+        for shift in shifts
+    ]
 
 
 def swapped(probes: Sequence[Probe], count: int, seed: int) -> list[Probe]:
@@ -36,7 +48,7 @@ def swapped(probes: Sequence[Probe], count: int, seed: int) -> list[Probe]:
     return found
 
 
-def spread(probes: Sequence[Probe], count: int) -> list[Probe]:
+def spread(things: Sequence[Thing], count: int) -> list[Thing]:
     """At most ``count``, evenly from the first on."""
-    count = min(count, len(probes))
-    return [probes[place * len(probes) // count] for place in range(count)]
+    count = min(count, len(things))
+    return [things[place * len(things) // count] for place in range(count)]

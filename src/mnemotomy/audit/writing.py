@@ -13,6 +13,8 @@ from mnemotomy.audit.attack import Attack
 from mnemotomy.audit.base import Case, Part, Reading, example
 from mnemotomy.audit.judging import said, telling
 from mnemotomy.audit.wording import Asked
+from mnemotomy.core.modules import device_of
+from mnemotomy.core.precision import autocast
 from mnemotomy.core.seeds import mix
 from mnemotomy.observe.generation import continue_tokens
 from mnemotomy.observe.sampling import Sampling
@@ -33,25 +35,30 @@ def tokens_of(case: Case, asked: Asked) -> list[int]:
 
 
 def write_answers(
-    model: nn.Module, case: Case, prompts: Sequence[Sequence[int]], sampling: Sampling | None = None
+    model: nn.Module,
+    case: Case,
+    prompts: Sequence[Sequence[int]],
+    sampling: Sampling | None = None,
+    asked: Sequence[Probe] = (),
 ) -> list[list[str]]:
-    """What the model writes after each prompt, as long as the longest true answer needs."""
-    answers = [probe.answer for probe in (*case.forget, *case.retain)]
+    """What the model writes after each prompt, as long as the longest true answer to a forgotten or asked one needs."""
+    answers = [probe.answer for probe in (*case.forget, *case.holdout, *asked)]
     longest = max(len(tokenized(case.tokenizer, one, add_special_tokens=False)["input_ids"]) for one in answers)
-    return continue_tokens(
-        model,
-        case.tokenizer,
-        prompts,
-        min(longest + _SLACK, _LONGEST),
-        batch_size=_WRITING * case.batch_size,
-        sampling=sampling,
-    )
+    with autocast(device_of(model), case.precision):
+        return continue_tokens(
+            model,
+            case.tokenizer,
+            prompts,
+            min(longest + _SLACK, _LONGEST),
+            batch_size=_WRITING * case.batch_size,
+            sampling=sampling,
+        )
 
 
 def greedy_answers(model: nn.Module, case: Case, probes: Sequence[Probe]) -> list[str]:
     """The greedy answer to each probe."""
     prompts = [tokens_of(case, Asked(probe)) for probe in probes]
-    return [text.strip() for (text,) in write_answers(model, case, prompts)] if prompts else []
+    return [text.strip() for (text,) in write_answers(model, case, prompts, asked=probes)] if prompts else []
 
 
 @dataclass(frozen=True)

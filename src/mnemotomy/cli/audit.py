@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mnemotomy.cli.options import LARGEST_SEED, Device, TrustCode
+from mnemotomy.cli.options import LARGEST_SEED, Device, Precise, PrecisionName, TrustCode
 from mnemotomy.cli.outcome import console, emit_json, json_option, one_line_errors, say
 from mnemotomy.cli.templates import USUAL, with_template
 from mnemotomy.text.template import TemplateSettings
@@ -38,6 +38,7 @@ def audit(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Of everything drawn at random.")] = 0,
     batch_size: Annotated[int, typer.Option(min=1, help="The most rows in a batch.")] = 32,
+    precision: Precise = PrecisionName.AUTO,
     template: TemplateSettings = USUAL,
     device: Device = "cpu",
     trust_remote_code: TrustCode = False,
@@ -59,23 +60,31 @@ def audit(
     from mnemotomy.audit.run import audit as run
     from mnemotomy.core.errors import DataError
     from mnemotomy.core.files import check_above, check_name
+    from mnemotomy.core.gguf import is_gguf
     from mnemotomy.core.keys import file_digest
     from mnemotomy.core.models import load_model, load_tokenizer, locate_model, quiet_transformers
     from mnemotomy.engram.edit import Edit
+    from mnemotomy.text.records import read_examples
     from mnemotomy.text.template import check_template
 
     check_above(out)
     check_name(out)
     if out.exists() and not out.is_dir():
         raise DataError(f"{out} is a file; name a folder")
+    if (out / "config.json").exists():
+        raise DataError(f"{out} is a model; name another folder for the report")
     files = {"forget": forget, "retain": retain, "holdout": holdout}
+    files |= {f"earlier forget, {number},": file for number, file in enumerate(earlier or (), start=1)}
+    for file in files.values():
+        if file is not None:
+            read_examples(file)  # a wrong file is said before the models load
     about: dict[str, Any] = {"asked on": datetime.now(UTC).date().isoformat(), "before": before, "after": after}
     about |= {
-        f"{name} file": f"{file}, SHA-256 {file_digest(file)}"
-        for name, file in files.items()
-        if file and file.is_file()
+        f"{name} file": f"{file}, SHA-256 {file_digest(file)}" for name, file in files.items() if file is not None
     }
-    options = AuditOptions(only or AuditOptions().parts, tasks or (), template.made, seed, batch_size, out, about=about)
+    options = AuditOptions(
+        only or AuditOptions().parts, tasks or (), template.made, seed, batch_size, precision.value, out, about=about
+    )
     options.chosen()
     source = locate_model(before)
     with quiet_transformers():
@@ -83,7 +92,7 @@ def audit(
         check_template(tokenizer, source, template.tags, template.made)
         model = load_model(source, device=device)
         edited: Any
-        if Path(after).is_file():
+        if Path(after).is_file() and not is_gguf(after):
             edited, own = Edit.load(after), None
         else:
             folder = locate_model(after)
@@ -113,10 +122,8 @@ def shown(report: Report, out: Path) -> None:
     report.table().print(console())
     for finding in report.findings:
         say(finding.sentence)
-    for name, findings in report.earlier.items():
-        say(f"Earlier request {name}:")
-        for finding in findings:
-            say(f"  {finding.sentence}")
+    for sentence in report.past:
+        say(sentence)
     for note in report.notes:
         say(f"mnemotomy: {note}", err=True)
     say(report.verdict.line)

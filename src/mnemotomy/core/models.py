@@ -41,7 +41,8 @@ def locate_model(name: str, folder: Path = Path()) -> str:
     if local.is_dir() or is_gguf(name):
         return str(local)
     if name.startswith((".", "/", "~")) or name.count("/") > 1 or local.exists():
-        raise ModelError(f"there is no model folder {local}")
+        what = ": it is a file" if local.is_file() else ""
+        raise ModelError(f"there is no model folder {local}{what}")
     return name
 
 
@@ -119,7 +120,7 @@ def _loaded(name: str, dtype: torch.dtype, trusted: bool) -> nn.Module:
         check_depth(config.to_dict())
         model, fault = load_whole(config, name, dtype, trusted)
     except Exception as error:  # transformers raises whatever a wrong value in a configuration leads to
-        why = "its weights do not fit its config.json" if "mismatched" in str(error) else _why(error)
+        why = "its weights do not fit its config.json" if "mismatched" in str(error) else _why(error, name)
         raise ModelError(f"cannot load a model from {name!r}: {why}") from error
     if fault is not None:
         raise ModelError(f"{name!r} {fault}")
@@ -204,7 +205,7 @@ def load_tokenizer(name: str | Path, *, verify: bool = True, trust_remote_code: 
         if not isinstance(tokenizer.model_max_length, int | float):
             raise ValueError("model_max_length is not a number")
     except Exception as error:  # as above
-        raise ModelError(f"cannot load a tokenizer from {str(name)!r}: {_why(error)}") from error
+        raise ModelError(f"cannot load a tokenizer from {str(name)!r}: {_why(error, name)}") from error
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
     if tokenizer.pad_token is None:
@@ -316,10 +317,10 @@ def check_device(name: str) -> None:
         raise ModelError(f"cannot use the device {name!r}: {_first_line(error)}") from error
 
 
-def _why(error: Exception) -> str:
+def _why(error: Exception, name: str | Path) -> str:
     if "trust_remote_code" in str(error):
         return "it needs the Python code that comes with it; read that code, and give --trust-remote-code to run it"
-    return _first_line(error)
+    return _first_line(error) if Path(name).exists() else f"there is no folder of that name. {_first_line(error)}"
 
 
 def _first_line(error: Exception) -> str:

@@ -53,7 +53,7 @@ class Cost:
     def __str__(self) -> str:
         left = "" if self.free is None else f" of {self.free / _GIB:.1f} GiB free"
         minutes = max(1, round(self.seconds / 60))
-        return f"about {minutes} minutes and {self.needed / _GIB:.1f} GiB of memory{left}"
+        return f"about {minutes} minute{'s' if minutes > 1 else ''} and {self.needed / _GIB:.1f} GiB of memory{left}"
 
     def check(self) -> None:
         """Refuse what does not fit.

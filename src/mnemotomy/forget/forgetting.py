@@ -30,7 +30,7 @@ from mnemotomy.methods.language.problem import TextProblem
 from mnemotomy.observe.questions import Observed
 from mnemotomy.text.batches import Source, batches, examples_of
 from mnemotomy.text.encoding import MAX_LENGTH
-from mnemotomy.text.records import TextExample
+from mnemotomy.text.records import TextExample, check_apart
 from mnemotomy.text.template import TemplateSettings
 
 FEW = 5
@@ -130,6 +130,7 @@ def prepare(
     request = Request(model, tokenizer, list(forget), [], [], options.template, options.seed)
     notes: list[str] = []
     examples = list(retain or ())
+    check_apart(FORGET, forget, "retain", examples)
     if not examples:
         examples = neighbours(model, tokenizer, request.askable(request.forget), options.template, options.seed)
         notes.append(f"no retain set was given: {len(examples)} neighbours of the forget set, answered by the model")

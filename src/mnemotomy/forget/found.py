@@ -113,6 +113,8 @@ class Found(Generic[R]):
         )
         if not work:
             return f"the highest score; none of {len(self.tried)} candidates stays within the limits, {limits}"
+        if work == 1:
+            return f"the only one of {len(self.tried)} candidates within the limits, {limits}"
         return f"the highest score of the {work} candidates (of {len(self.tried)}) within the limits, {limits}"
 
     def choose(self, tried: Tried) -> Found[R]:
@@ -227,8 +229,8 @@ def _concerns(chosen: Tried, before: Scores, words: Words) -> list[str]:
     lost = before.hits - after.hits
     if lost > LIMIT:
         found.append(
-            f"{words.hits} falls from {100 * before.hits:.0f} to {100 * after.hits:.0f} %: what is to be forgotten "
-            f"shares too much with the rest; {words.retain}"
+            f"{words.hits} went from {100 * before.hits:.0f} to {100 * after.hits:.0f} %: what is to be forgotten "
+            f"shares too much with the rest; try more trials, or {words.retain}"
         )
     if after.left > NOTHING:
         found.append(

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mnemotomy.core.seeds import mix
 
-_LIKELIEST = 1024  # of a large vocabulary, sorting these is usually enough
+_LIKELIEST = (64, 512)  # of a large vocabulary, sorting these is usually enough
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,24 @@ class Sampling:
     def choose(self, logits: Float[Tensor, "rows vocabulary"], numbers: Float[Tensor, " rows"]) -> Int[Tensor, " rows"]:
         """A token for each row: the one at which the nucleus' cumulated probability passes the row's number."""
         chances = (logits / self.temperature).softmax(dim=-1)
-        values, tokens = chances.topk(min(_LIKELIEST, chances.shape[-1]), dim=-1)
-        if bool((values.sum(dim=-1) < self.top_p).any()):
-            values, tokens = chances.sort(dim=-1, descending=True)
+        found = torch.empty(len(chances), dtype=torch.long, device=chances.device)
+        left = torch.arange(len(chances), device=chances.device)
+        for count in (*_LIKELIEST, chances.shape[-1]):  # sorting all of a large vocabulary takes longer than a model
+            if count >= chances.shape[-1]:
+                values, tokens = chances[left].sort(dim=-1, descending=True)
+                enough = torch.ones_like(left, dtype=torch.bool)
+            else:
+                values, tokens = chances[left].topk(count, dim=-1)
+                enough = values.sum(dim=-1) >= self.top_p
+            rows = left[enough]
+            found[rows] = self._drawn(values[enough], tokens[enough], numbers[rows])
+            left = left[~enough]
+            if not len(left):
+                break
+        return found
+
+    def _drawn(self, values: Tensor, tokens: Tensor, numbers: Tensor) -> Int[Tensor, " rows"]:
+        """From the likeliest tokens, which have the nucleus among them."""
         below = values.cumsum(dim=-1) - values
         nucleus = values.where(below < self.top_p, 0.0).cumsum(dim=-1)
         place = torch.searchsorted(nucleus, (numbers.to(nucleus) * nucleus[:, -1])[:, None], right=True)

@@ -38,7 +38,7 @@ def told(record: Mapping[str, Any], clock: Clock) -> dict[str, Any]:
 def earlier_requests(source: str | Path) -> dict[str, Any]:
     """``earlier`` for the record of what is done to a model that was changed before; empty if it was not.
 
-    It lists the requests in their order, each with its files' hashes and its choice.
+    It lists the requests in their order, each with its files' hashes, its choice and its scores.
 
     Raises:
         DataError: the record in the model's folder is not valid JSON.
@@ -50,7 +50,9 @@ def earlier_requests(source: str | Path) -> dict[str, Any]:
         return {}
     try:
         last = json.loads(path.read_text(encoding="utf-8"))
-        own = {name: last[name] for name in ("kind", "files", "asked", "chosen", "recipe_hash") if name in last}
+        own = {
+            name: last[name] for name in ("kind", "files", "asked", "chosen", "scores", "recipe_hash") if name in last
+        }
         prints = {name: last["model"][name] for name in ("fingerprint_before", "fingerprint_after")}
         return {"earlier": [*last.get("earlier", []), own | prints]}
     except (ValueError, KeyError, TypeError, AttributeError) as error:

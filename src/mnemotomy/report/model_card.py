@@ -41,7 +41,7 @@ def model_card(record: Mapping[str, Any]) -> str:
         "recipe_hash": record.get("recipe_hash"),
         "files": record.get("files", {}),
         "guards": record.get("guards", {"losses": {}, "concerns": []}),
-        "earlier": record.get("earlier", []),
+        "earlier": [{"scores": None, **one, "name": named(one)} for one in record.get("earlier", [])],
         "adapter": record.get("adapter"),
         "images": record.get("of") == "image classifier",
         "taken": record.get("taken for", {}),
@@ -52,6 +52,13 @@ def model_card(record: Mapping[str, Any]) -> str:
         "terms": terms_of(record.get("edit", {"terms": []})),
     }
     return environment.from_string(source).render(**{**record, **derived})
+
+
+def named(request: Mapping[str, Any]) -> str:
+    """What an earlier request was about, by its files or names."""
+    files = request.get("files", {}).items()
+    found = [file for role, some in files if role not in ("retain", "reference") for file in some]
+    return ", ".join([*found, *map(str, request.get("asked", {}).values())]) or str(request["kind"])
 
 
 def _forgets(record: Mapping[str, Any]) -> bool:

@@ -89,6 +89,22 @@ class TextExample:
         raise DataError(f"{self.where}: a question with an answer is needed here, but the line has no 'question'")
 
 
+def check_apart(first: str, examples: Iterable[TextExample], second: str, others: Iterable[TextExample]) -> None:
+    """Refuse two sets with a line in common.
+
+    Raises:
+        DataError: it names the sets and the first such line.
+    """
+    there = {one.turns for one in others}
+    shared = [one for one in examples if one.turns in there]
+    if shared:
+        raise DataError(
+            f"{len(shared)} example{'s' if len(shared) > 1 else ''} of the {first} set {'are' if shared[1:] else 'is'} "
+            f"in the {second} set too, such as {shared[0].turns[0].content[:80]!r} ({shared[0].where}); leave them out "
+            "of one of the two"
+        )
+
+
 def read_examples(path: str | Path) -> list[TextExample]:
     """The examples of a JSON Lines file in UTF-8, one object per line; skips blank lines, ignores other keys.
 

@@ -1,0 +1,93 @@
+"""Tasks of lm-eval in an audit, and lm-eval on a saved result; both on a task of our own, without network."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import pytest
+from audited import COUNTRIES, FORGET, RETAIN, case, learned
+from tiny_language import write_lines
+from torch import nn
+from typer.testing import CliRunner
+
+import mnemotomy as mt
+from mnemotomy.audit.damage import Tasks
+from mnemotomy.audit.run import AuditOptions
+from mnemotomy.audit.weights import Teaching, taught
+from mnemotomy.cli import app
+from mnemotomy.core.yaml import write_yaml
+from mnemotomy.text.encoding import Encoded, encode
+
+lm_eval = pytest.importorskip("lm_eval", reason="lm-eval is not installed; it comes with the extra eval")
+
+
+@functools.cache
+def bare(forget: bool = True) -> nn.Module:
+    """Taught once more as lm-eval asks: without a token at the beginning."""
+    model, words = learned(forget)
+    rows = [encode(one.example, words, one.template) for one in [*(FORGET if forget else ()), *RETAIN]]
+    rows = [Encoded(row.input_ids[1:], row.labels[1:]) for row in rows]
+    return taught(model, rows, words, Teaching(60, 3e-3))
+
+
+@pytest.fixture
+def towns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """In which country towns of the forget set lie, as a task: its YAML file."""
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "datasets")
+    rows = [{"stem": one.question, "choices": COUNTRIES, "answer": COUNTRIES.index(one.answer)} for one in FORGET]
+    data = write_lines(tmp_path / "towns.jsonl", rows)
+    task = {
+        "task": "towns", "dataset_path": "json", "dataset_kwargs": {"data_files": {"test": str(data)}},
+        "test_split": "test", "output_type": "multiple_choice", "doc_to_text": "{{stem}}",
+        "doc_to_choice": "{{choices}}", "doc_to_target": "answer", "metric_list": [{"metric": "acc"}],
+    }  # fmt: skip
+    path = tmp_path / "towns.yaml"
+    path.write_text(write_yaml(task))
+    return path
+
+
+def test_a_task_of_ones_own_is_damage_where_its_score_falls(towns: Path) -> None:
+    asked, attack = case(), Tasks.named([str(towns)])
+    readings = {"before": attack.read(bare(), asked), "after": attack.read(bare(False), asked)}
+    before, after = (readings[role].curve["towns"] for role in ("before", "after"))
+    assert before == 1.0
+    assert after < 0.7  # it knows the countries, not the towns
+    found = attack.find(readings, asked)
+    assert found.harm
+    assert found.sentence == f"Tasks of lm-eval: towns {round(100 * after)} % (100 % before)."
+    assert not attack.find({**readings, "after": readings["before"]}, asked).harm
+
+
+def test_an_audit_with_a_task(towns: Path, tmp_path: Path) -> None:
+    attack = Tasks.named([str(towns)])
+    options = AuditOptions(("greedy",), [str(towns)], case().template, folder=tmp_path / "audit", progress=False)
+    model, tokenizer = learned()
+    report = mt.audit(model, learned(False)[0], tokenizer, FORGET, RETAIN, options=options)
+    assert [one.attack for one in report.findings] == ["greedy", "tasks"]
+    assert "towns" in report.verdict.damage
+    report.save(tmp_path / "audit")
+    assert "towns" in (tmp_path / "audit" / "audit.html").read_text()
+    towns.write_text(f"{towns.read_text()}num_fewshot: 0\n")
+    assert options.chosen()[-1] != attack  # a changed file is another task
+
+
+def test_lm_eval_reads_what_forget_saves(towns: Path, tmp_path: Path) -> None:
+    mt.save_model(bare(), tmp_path / "model", tokenizer=learned()[1])
+    for name, probes in (("forget", FORGET[:5]), ("retain", RETAIN)):
+        write_lines(tmp_path / f"{name}.jsonl", [{"question": one.question, "answer": one.answer} for one in probes])
+    names = {name: str(tmp_path / name) for name in ("model", "out", "forget.jsonl", "retain.jsonl")}
+    done = CliRunner().invoke(
+        app, ["forget", names["model"], names["out"], "--forget", names["forget.jsonl"], "--retain",
+              names["retain.jsonl"], "--plain", "--trials", "3", "--no-two-sided", "--force"],
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    scores = {}
+    for name in ("model", "out"):
+        answer: Any = lm_eval.simple_evaluate(
+            "hf", {"pretrained": names[name]}, tasks=[str(towns)], device="cpu", bootstrap_iters=0
+        )
+        scores[name] = answer["results"]["towns"]["acc,none"]
+        assert Tasks.named([str(towns)]).read(mt.load_model(names[name]), case()).curve == {"towns": scores[name]}
+    assert scores["model"] == 1.0
