@@ -22,7 +22,7 @@ from mnemotomy.core.errors import ConfigurationError, DataError, ModelError
 from mnemotomy.core.fingerprints import tokenizer_digest
 from mnemotomy.core.models import load_model, load_tokenizer
 from mnemotomy.evaluation.evaluating import Fluency, evaluation_of, read_evaluation
-from mnemotomy.evaluation.texts import Texts
+from mnemotomy.evaluation.texts import tofu_splits
 from mnemotomy.metrics.tofu.aggregates import FLUENCY, PERPLEXITY, base_perplexity, relative_fluency
 from mnemotomy.metrics.tofu.evaluation import summary
 from mnemotomy.metrics.tofu.meanings import meaning
@@ -170,7 +170,7 @@ def test_every_score_is_explained(folder: Path):
 
 
 def test_the_same_weights_and_data_are_observed_once(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    splits = Texts(folder / "tofu").evaluation
+    splits = tofu_splits(folder / "tofu", "forget10")
     first = evaluation_of(observed(folder), splits, QUICK, folder=tmp_path)
     again = observed(folder)
 
@@ -191,7 +191,7 @@ def test_the_same_weights_and_data_are_observed_once(folder: Path, tmp_path: Pat
 
 
 def test_bfloat16_is_near_and_kept_apart(folder: Path, tmp_path: Path):
-    splits, model = Texts(folder / "tofu").evaluation, observed(folder)
+    splits, model = tofu_splits(folder / "tofu", "forget10"), observed(folder)
     exact = summary(evaluation_of(model, splits, QUICK, folder=tmp_path))
     coarse = summary(evaluation_of(model, splits, replace(QUICK, precision="bf16"), folder=tmp_path))
     assert exact != coarse
@@ -351,7 +351,7 @@ def test_fluency_by_a_classifier(folder: Path, tmp_path: Path):
         assert value == pytest.approx(float(expected), abs=1e-6)
     with pytest.raises(ModelError, match="a class 'clean' is needed"):
         probability_clean(folder / "full", texts)
-    splits = Texts(folder / "tofu").evaluation
+    splits = tofu_splits(folder / "tofu", "forget10")
     rated = evaluation_of(observed(folder), splits, QUICK, fluency=Fluency(str(judge)), folder=tmp_path)
     written = [row["generation"] for row in rated["forget_Q_A_ROUGE"]["value_by_index"].values()]
     assert rated[FLUENCY]["agg_value"] == pytest.approx(sum(probability_clean(judge, written)) / len(written))
@@ -359,7 +359,7 @@ def test_fluency_by_a_classifier(folder: Path, tmp_path: Path):
 
 
 def test_a_judge_is_told_by_its_weights_and_refused_before_anything_is_observed(folder: Path, tmp_path: Path):
-    judge, splits = tmp_path / "judge", Texts(folder / "tofu").evaluation
+    judge, splits = tmp_path / "judge", tofu_splits(folder / "tofu", "forget10")
     shutil.copytree(folder / "base", judge)
     first, alike = Fluency(base=str(judge)).digest(), Fluency(base=str(folder / "base")).digest()
     assert first == alike != ()
@@ -392,7 +392,7 @@ def test_fluency_under_a_base_model_is_named_as_what_it_is(folder: Path):
     assert relative_fluency(20.0, 10.0) == 0.5
     assert relative_fluency(5.0, 10.0) == 1.0
     assert relative_fluency(base_perplexity([None])["agg_value"], 10.0) < 1e-300
-    splits = Texts(folder / "tofu").evaluation
+    splits = tofu_splits(folder / "tofu", "forget10")
     rated = evaluation_of(observed(folder), splits, QUICK, fluency=Fluency(base=str(folder / "base")))
     assert FLUENCY not in rated
     assert scores(rated, rated, rated).utility.keys() == {"mu", "ff_perplexity"}

@@ -17,9 +17,10 @@ from tiny_tofu import save_pair, save_tofu
 
 from mnemotomy.core.models import load_model, load_tokenizer
 from mnemotomy.evaluation.evaluating import evaluation_of
-from mnemotomy.evaluation.texts import Texts
+from mnemotomy.evaluation.texts import tofu_splits
 from mnemotomy.metrics.tofu.evaluation import summary
 from mnemotomy.observe.questions import Asking, Observed
+from mnemotomy.observe.splits import Splits
 
 NEW_TOKENS = 5
 
@@ -98,9 +99,8 @@ MEMBERSHIP = {
 }
 
 
-def by_hand(model: Model, texts: Texts) -> dict[str, float]:
+def by_hand(model: Model, splits: Splits) -> dict[str, float]:
     """Every aggregate by its name."""
-    splits = texts.evaluation
     forget = [model.row(one.question, one.answer) for one in splits["forget"]]
     unseen = [model.row(one.question, one.answer) for one in splits["holdout"]]
     found = {
@@ -147,8 +147,8 @@ def by_hand(model: Model, texts: Texts) -> dict[str, float]:
 def test_every_aggregate_is_what_its_definition_gives(tmp_path: Path, name: str):
     save_tofu(tmp_path / "tofu", count=4)
     save_pair(tmp_path, initializer_range=0.25)
-    texts, model = Texts(tmp_path / "tofu"), Model(tmp_path / name)
+    splits, model = tofu_splits(tmp_path / "tofu", "forget10"), Model(tmp_path / name)
     observed = Observed(load_model(tmp_path / name), load_tokenizer(tmp_path / name))
-    found = summary(evaluation_of(observed, texts.evaluation, Asking(max_new_tokens=NEW_TOKENS, batch_size=3)))
-    assert found == pytest.approx(by_hand(model, texts), rel=1e-4, abs=1e-7)
+    found = summary(evaluation_of(observed, splits, Asking(max_new_tokens=NEW_TOKENS, batch_size=3)))
+    assert found == pytest.approx(by_hand(model, splits), rel=1e-4, abs=1e-7)
     assert sum(0.0 < value < 1.0 for value in found.values()) > 20

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from tiny_tofu import save_pair, save_tofu
 
-from mnemotomy.evaluation.texts import Texts
 from mnemotomy.observe.questions import Asking
 from mnemotomy_bench.tofu.attacks import Attacks, Relearning
 from mnemotomy_bench.tofu.pairs import Pair
 from mnemotomy_bench.tofu.subject import Subject
+from mnemotomy_bench.tofu.texts import Texts
 
 QUICK = Asking(max_new_tokens=3)
 MILD = Attacks(Relearning(examples=2, steps=2), bits=(8,))

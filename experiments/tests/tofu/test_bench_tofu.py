@@ -18,7 +18,6 @@ from toy_methods import ToyLanguageMethod
 from mnemotomy.core.errors import ConfigurationError, ModelError, TrainingError
 from mnemotomy.core.fingerprints import fingerprint
 from mnemotomy.engram.atlas import Atlas
-from mnemotomy.evaluation.texts import Texts
 from mnemotomy.methods.language.closed_form import ClosedForm
 from mnemotomy.methods.language.engram import EngramUniform, EngramWeightNorm
 from mnemotomy.methods.language.engram_automatic import EngramAutomatic
@@ -43,6 +42,7 @@ from mnemotomy_bench.tofu.speed import run_evaluation_speed
 from mnemotomy_bench.tofu.subject import Subject
 from mnemotomy_bench.tofu.sweeps import run_sweep, weight_norms
 from mnemotomy_bench.tofu.table import columns, table_of
+from mnemotomy_bench.tofu.texts import Texts
 from mnemotomy_bench.tofu.validation import AS_IN_THE_PAPER, SELECTION
 
 

@@ -16,10 +16,10 @@ from tiny_subject import save_bench
 from mnemotomy.core.errors import ConfigurationError, ModelError
 from mnemotomy.core.fingerprints import fingerprint
 from mnemotomy.core.models import load_model
-from mnemotomy.evaluation.texts import Texts
 from mnemotomy.text.encoding import Encoded
 from mnemotomy_bench.tofu import prepare
 from mnemotomy_bench.tofu.prepare import FreshBase, Preparation, prepare_pair
+from mnemotomy_bench.tofu.texts import Texts
 
 
 def test_preparing_a_pair_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

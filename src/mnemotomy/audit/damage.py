@@ -153,17 +153,13 @@ class Fluency(Damage):
         usual = [loss for loss in judged[len(texts) :] if loss is not None]
         most = (sum(usual) / len(usual) if usual else 4.0) + _ODDER
         fluent = [
-            bool(words_of(text)) and not _circles(text) and (loss is None or loss <= most or _is_short(text))
+            bool(words_of(text)) and not _circles(text) and (loss is None or loss <= most or len(words_of(text)) < _FEW)
             for text, loss in zip(texts, judged, strict=False)
         ]
         shown = [
             example(one, written=text) for one, text, well in zip(case.forget, texts, fluent, strict=True) if not well
         ]
         return Reading(tuple(map(float, fluent)), shown=tuple(shown[:SHOWN]))
-
-
-def _is_short(text: str) -> bool:
-    return len(words_of(text)) < _FEW
 
 
 def _circles(text: str) -> bool:

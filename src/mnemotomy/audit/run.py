@@ -135,7 +135,8 @@ def audit(
         batch_size=options.batch_size,
         precision=resolved(options.precision, device_of(before)),
     )
-    models: dict[Role, nn.Module] = {"before": before, "after": _edited(before, after)}
+    edited = after.apply(before, tied="untie") if isinstance(after, Edit) else after
+    models: dict[Role, nn.Module] = {"before": before, "after": edited}
     if gold is not None:
         models["gold"] = gold
     for model in models.values():
@@ -178,10 +179,6 @@ def audit(
             "versions": versions(),
         },
     )  # fmt: skip
-
-
-def _edited(before: nn.Module, after: nn.Module | Edit) -> nn.Module:
-    return after.apply(before, tied="untie") if isinstance(after, Edit) else after
 
 
 @dataclass(frozen=True)

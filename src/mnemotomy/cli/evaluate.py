@@ -168,7 +168,7 @@ def _splits(data: str | None, forget: str, retain: Path | None, holdout: Path | 
     Raises:
         DataError: the options contradict each other, or a split is missing or malformed.
     """
-    from mnemotomy.evaluation.texts import Texts
+    from mnemotomy.evaluation.texts import tofu_splits
     from mnemotomy.text.records import read_questions
 
     if data is not None:
@@ -176,7 +176,7 @@ def _splits(data: str | None, forget: str, retain: Path | None, holdout: Path | 
             raise DataError(
                 "--data has a retain and a holdout split of its own; leave out --retain and --holdout, or --data"
             )
-        return Texts(data, forget).evaluation
+        return tofu_splits(data, forget)
     if not Path(forget).exists():
         raise DataError(f"there is no file {forget}; for a split of TOFU give --data DIR as well")
     if retain is None:

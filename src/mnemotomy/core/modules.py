@@ -155,17 +155,6 @@ def _too_long(model: nn.Module) -> ModelError:
     return ModelError(f"a text is longer than the {window_of(model)} tokens that {named} reads; shorten it")
 
 
-@contextlib.contextmanager
-def single_threaded() -> Iterator[None]:
-    """One thread inside: small matrices gain little from more, and lose tenfold if other work shares the cores."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 def _text_config(config: Any) -> Any:
     get = getattr(config, "get_text_config", None)
     return get() if callable(get) else config

@@ -112,7 +112,9 @@ class Choice:
         """The type of a dataclass that is checked as a mapping and then constructed."""
         hints = get_type_hints(kind)
         fields = {field.name: field for field in dataclasses.fields(kind) if field.init}
-        needed = [name for name, field in fields.items() if _is_needed(field)]
+        needed = [
+            name for name, field in fields.items() if field.default is field.default_factory is dataclasses.MISSING
+        ]
         kinds: dict[str, Any] = {
             name: (Required if name in needed else NotRequired)[self._type(hints[name], kind)] for name in fields
         }
@@ -229,7 +231,3 @@ def _long_form(text: str, kinds: Mapping[str, type[Any]], key: str) -> Any:
         return {key: name, settings[0]: read_yaml(value)}
     except DataError as error:
         raise ValueError(str(error)) from error
-
-
-def _is_needed(field: dataclasses.Field[Any]) -> bool:
-    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING

@@ -90,7 +90,7 @@ def evaluation_of(
     """Every metric that the splits allow; forget quality and rescaled scores need a second model's evaluation.
 
     Args:
-        splits: as ``Texts.evaluation``; a metric whose data are missing is left out.
+        splits: as ``tofu_splits`` gives them; a metric whose data are missing is left out.
         fluency: what judges its answers.
         folder: of observations and evaluations, which are reused. Without one nothing is kept.
 

@@ -14,7 +14,6 @@ from torch import nn
 
 from mnemotomy.core.errors import DataError
 from mnemotomy.core.fingerprints import digest, fingerprint
-from mnemotomy.core.modules import single_threaded
 from mnemotomy.core.precision import resolved
 from mnemotomy.data.examples import Examples
 from mnemotomy.methods.classifiers.gradient import ClassifierGradientMethod
@@ -22,7 +21,7 @@ from mnemotomy.methods.classifiers.problem import ClassifierMethod, Problem
 from mnemotomy_bench.classwise.cases import Case
 from mnemotomy_bench.classwise.observing import Seen, see
 from mnemotomy_bench.classwise.training import fresh, load_superclasses, train
-from mnemotomy_bench.lab.resources import Usage
+from mnemotomy_bench.lab.resources import Usage, single_threaded
 from mnemotomy_bench.metrics.tug_of_war import Accuracies
 from mnemotomy_bench.vision.examples import load_examples, some
 

@@ -60,11 +60,11 @@ def _subject(
     """
     from mnemotomy.core.models import locate_model
     from mnemotomy.evaluation.evaluating import Fluency
-    from mnemotomy.evaluation.texts import Texts, default_source
     from mnemotomy.observe.questions import Asking
     from mnemotomy.text.template import check_template
     from mnemotomy_bench.tofu.pairs import Pair
     from mnemotomy_bench.tofu.subject import Subject
+    from mnemotomy_bench.tofu.texts import Texts, default_source
 
     full, gold, pretrained = _models(models, full, gold, pretrained, forget)
     base = None if pretrained is None else locate_model(pretrained)

@@ -46,8 +46,8 @@ def prepare(
       mnemotomy bench tofu prepare pair --base meta-llama/Llama-3.2-1B-Instruct --learning-rate 1e-5 --epochs 5
     """
     from mnemotomy.core.models import load_tokenizer, locate_model
-    from mnemotomy.evaluation.texts import Texts, default_source
     from mnemotomy_bench.tofu.prepare import FreshBase, Preparation, prepare_pair
+    from mnemotomy_bench.tofu.texts import Texts, default_source
 
     fresh = None
     if base is None:
@@ -81,9 +81,9 @@ def speed(
       mnemotomy bench tofu speed ../shared/models/tofu-tiny/full --questions 50
     """
     from mnemotomy.core.models import load_tokenizer, locate_model
-    from mnemotomy.evaluation.texts import Texts, default_source
     from mnemotomy.observe.questions import Asking
     from mnemotomy_bench.tofu.speed import run_evaluation_speed
+    from mnemotomy_bench.tofu.texts import Texts, default_source
 
     folder = locate_model(model)
     check_template(load_tokenizer(folder), folder, tags)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import torch
 
-from mnemotomy.core.modules import single_threaded
 from mnemotomy.core.progress import progress_bar
 from mnemotomy_bench.generative.autoencoder import Subject
 from mnemotomy_bench.generative.baselines import BASELINES, ORIGINAL, RETRAIN
@@ -18,6 +17,7 @@ from mnemotomy_bench.generative.erasing import ERASURES, Erasure
 from mnemotomy_bench.generative.measure import damage, damage_of_all
 from mnemotomy_bench.lab.cells import Record
 from mnemotomy_bench.lab.pool import Plan, Task
+from mnemotomy_bench.lab.resources import single_threaded
 from mnemotomy_bench.lab.seeds import over_seeds
 
 METHODS: dict[str, Method] = {**BASELINES, **ERASURES}

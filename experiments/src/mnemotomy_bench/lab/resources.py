@@ -76,3 +76,14 @@ def _reset_resident() -> int | None:
 def _resident(field: str) -> int:
     line = next(line for line in _STATUS.read_text().splitlines() if line.startswith(field))
     return 1024 * int(line.split()[1])
+
+
+@contextlib.contextmanager
+def single_threaded() -> Iterator[None]:
+    """One thread inside: small matrices gain little from more, and lose tenfold if other work shares the cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -15,10 +15,10 @@ from mnemotomy.core.cells import json_cells
 from mnemotomy.core.errors import ConfigurationError
 from mnemotomy.core.fingerprints import fingerprint
 from mnemotomy.core.models import load_model, load_tokenizer, quiet_transformers
-from mnemotomy.core.modules import single_threaded
 from mnemotomy.core.version import versions
 from mnemotomy.metabolism.metabolize import metabolize
 from mnemotomy.metabolism.rlcp import RLCP, described
+from mnemotomy_bench.lab.resources import single_threaded
 from mnemotomy_bench.lab.seeds import mean_tree, numbers, over_seeds
 from mnemotomy_bench.metabolism.configurations import configurations, plan_of
 from mnemotomy_bench.metabolism.measure import measure

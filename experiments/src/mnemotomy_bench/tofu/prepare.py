@@ -30,7 +30,7 @@ from mnemotomy.core.models import (
 from mnemotomy.core.precision import Precision, autocast, check_precision, resolved
 from mnemotomy.core.version import versions
 from mnemotomy.data.tofu import retained_split
-from mnemotomy.evaluation.texts import VARIABLE, Texts, load_tofu
+from mnemotomy.evaluation.texts import load_tofu
 from mnemotomy.methods.language.predictions import predict
 from mnemotomy.text.encoding import Encoded, encode
 from mnemotomy.text.records import TextExample, read_examples
@@ -39,6 +39,7 @@ from mnemotomy.training.checkpoint import Checkpoints
 from mnemotomy.training.loop import Run, Update, train
 from mnemotomy.training.optimiser import Optimiser, linear
 from mnemotomy_bench.lab.resources import measured
+from mnemotomy_bench.tofu.texts import VARIABLE, Texts
 
 BASE, FULL, RECORD = "base", "full", "preparation.json"
 GENERAL = ("real_authors", "world_facts")

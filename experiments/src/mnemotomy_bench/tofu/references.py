@@ -7,10 +7,10 @@ from dataclasses import replace
 from typing import cast
 
 from mnemotomy.core.errors import ConfigurationError
-from mnemotomy.core.modules import single_threaded
 from mnemotomy.core.progress import progress_bar
 from mnemotomy.methods.language.problem import LanguageMethod
 from mnemotomy.methods.language.self_reference import SelfReference
+from mnemotomy_bench.lab.resources import single_threaded
 from mnemotomy_bench.tofu.cells import evaluated_cell
 from mnemotomy_bench.tofu.records import Referred, TofuRecord
 from mnemotomy_bench.tofu.subject import Subject

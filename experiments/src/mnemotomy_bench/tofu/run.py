@@ -10,7 +10,6 @@ from typing import Any, cast
 import torch
 
 from mnemotomy.core.errors import ConfigurationError, DataError, MnemotomyError, ModelError, SelectionError
-from mnemotomy.core.modules import single_threaded
 from mnemotomy.core.precision import resolved
 from mnemotomy.core.progress import progress_bar
 from mnemotomy.core.version import versions
@@ -18,6 +17,7 @@ from mnemotomy.methods.base import Scale
 from mnemotomy.methods.language.problem import LanguageMethod
 from mnemotomy.methods.registry import method_named, methods
 from mnemotomy.observe.questions import Observed
+from mnemotomy_bench.lab.resources import single_threaded
 from mnemotomy_bench.lab.seeds import numbers, over_seeds
 from mnemotomy_bench.tofu.attacks import Attacks, attacked
 from mnemotomy_bench.tofu.cells import (

@@ -13,10 +13,9 @@ from torch import Tensor
 
 from mnemotomy.core.errors import TrainingError
 from mnemotomy.core.models import load_model, load_tokenizer, quiet_transformers
-from mnemotomy.core.modules import observing, single_threaded
+from mnemotomy.core.modules import observing
 from mnemotomy.core.version import versions
 from mnemotomy.evaluation.evaluating import evaluation_of
-from mnemotomy.evaluation.texts import Texts
 from mnemotomy.metrics.membership import loss_auc
 from mnemotomy.metrics.tofu.aggregates import PARTS, model_utility
 from mnemotomy.metrics.tofu.answers import (
@@ -40,6 +39,8 @@ from mnemotomy.text.records import TextExample
 from mnemotomy.text.template import has_chat_template, prompt_of
 from mnemotomy.text.tokenizing import encode_prompt
 from mnemotomy_bench.lab.cells import Record
+from mnemotomy_bench.lab.resources import single_threaded
+from mnemotomy_bench.tofu.texts import Texts
 
 TOLERANCE = 2e-3
 """Between the two: padding and summation order change a logit's last digits, and so sometimes the top token."""

@@ -12,7 +12,6 @@ import torch
 from torch import nn
 
 from mnemotomy.evaluation.evaluating import OBSERVATIONS, Fluency, evaluation_of
-from mnemotomy.evaluation.texts import Texts
 from mnemotomy.methods.language.problem import TextProblem
 from mnemotomy.methods.language.self_reference import SelfReference, write_reference
 from mnemotomy.metrics.tofu.evaluation import Evaluation
@@ -21,6 +20,7 @@ from mnemotomy.observe.splits import Splits, observe_splits
 from mnemotomy.text.records import TextExample
 from mnemotomy_bench.lab.resources import measured
 from mnemotomy_bench.tofu.pairs import Pair
+from mnemotomy_bench.tofu.texts import Texts
 from mnemotomy_bench.tofu.validation import Validation, validation
 
 

@@ -7,7 +7,6 @@ from dataclasses import fields, replace
 from typing import Any, cast
 
 from mnemotomy.core.errors import ConfigurationError
-from mnemotomy.core.modules import single_threaded
 from mnemotomy.core.progress import progress_bar
 from mnemotomy.core.version import versions
 from mnemotomy.engram.sites import select_sites
@@ -25,6 +24,7 @@ from mnemotomy.methods.language.engram import (
 from mnemotomy.methods.language.problem import LanguageMethod
 from mnemotomy.observe.questions import Observed
 from mnemotomy_bench.lab.cells import Record
+from mnemotomy_bench.lab.resources import single_threaded
 from mnemotomy_bench.tofu.cells import BROKEN, cell_key, described, kept, row, row_key
 from mnemotomy_bench.tofu.grids import PAPER_SITES, as_written_now, configurations
 from mnemotomy_bench.tofu.records import Layer, Swept, TofuRecord

@@ -58,7 +58,10 @@ class AttentionOutputSite(Site):
 
 def _attended(attention: nn.MultiheadAttention, call: dict[str, Any]) -> Float[Tensor, "batch length d"]:
     """The concatenated heads, before the output projection."""
-    query, key, value = (_sequence_first(attention, call[name]) for name in ("query", "key", "value"))
+    query, key, value = (
+        x.transpose(0, 1) if attention.batch_first and x.dim() == 3 else x
+        for x in (call["query"], call["key"], call["value"])
+    )
     identity = torch.eye(attention.embed_dim, dtype=query.dtype, device=query.device)
     separate = not _is_packed(attention)
     heads, _ = F.multi_head_attention_forward(
@@ -97,7 +100,3 @@ def _bind(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
     """The arguments of ``nn.MultiheadAttention.forward`` by name."""
     names = "query key value key_padding_mask need_weights attn_mask average_attn_weights is_causal"
     return {**dict(zip(names.split(), args, strict=False)), **kwargs}
-
-
-def _sequence_first(attention: nn.MultiheadAttention, x: Tensor) -> Tensor:
-    return x.transpose(0, 1) if attention.batch_first and x.dim() == 3 else x

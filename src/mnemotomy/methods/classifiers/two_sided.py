@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from jaxtyping import Float, Int
@@ -124,7 +125,7 @@ class _Run(TwoSidedRun):
         return Pull(self._gradient(self.forget, self._log_odds), aim)
 
     def retaining(self) -> Matrices:
-        return self._gradient(self.retain, _cross_entropy)
+        return self._gradient(self.retain, partial(nn.functional.cross_entropy, reduction="sum"))
 
     def value(self) -> float:
         """How far the margins have fallen, with the step's weights."""
@@ -166,7 +167,3 @@ def _own(found: Float[Tensor, "n classes"], labels: Int[Tensor, " n"]) -> Float[
 def _margins(found: Float[Tensor, "n classes"], labels: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
     """The logit of each example's class minus the highest other logit."""
     return _own(found, labels).float() - found.scatter(1, labels[:, None].long(), -torch.inf).amax(1).float()
-
-
-def _cross_entropy(found: Tensor, labels: Tensor) -> Tensor:
-    return nn.functional.cross_entropy(found, labels, reduction="sum")

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 
-from mnemotomy.core.modules import single_threaded
 from mnemotomy.core.progress import progress_bar
 from mnemotomy_bench.generative.faces.arithmetic import arithmetic
 from mnemotomy_bench.generative.faces.cases import FaceCase, face_cases
@@ -23,6 +22,7 @@ from mnemotomy_bench.generative.faces.subject import FaceSubject
 from mnemotomy_bench.generative.faces.summary import TRUTH, summary
 from mnemotomy_bench.lab.cells import Record, cached
 from mnemotomy_bench.lab.pool import Plan, Task
+from mnemotomy_bench.lab.resources import single_threaded
 
 
 def run_faces(
