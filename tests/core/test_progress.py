@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.machinery
 import sys
 import types
-from typing import Any
 
 import pytest
 import rich.console
@@ -13,48 +11,45 @@ import rich.console
 from mnemotomy.core.progress import progress_bar
 
 
-class Output:
-    """What rich shows a bar in, in a notebook."""
-
-    made = 0
+class Display:
+    """What a notebook shows in one place; a new display replaces the old one."""
 
     def __init__(self) -> None:
-        type(self).made += 1
+        self.shown: list[str] = []
 
-    def __enter__(self) -> None: ...
+    def __call__(self, text: str, display_id: bool) -> Display:
+        assert display_id
+        self.update(text)
+        return self
 
-    def __exit__(self, *_: object) -> None: ...
-
-    def clear_output(self, **_: Any) -> None: ...
-
-    def close(self) -> None: ...
+    def update(self, text: str) -> None:
+        self.shown.append(text)
 
 
 @pytest.fixture
-def notebook(monkeypatch: pytest.MonkeyPatch) -> None:
+def display(monkeypatch: pytest.MonkeyPatch) -> Display:
+    made, module = Display(), types.ModuleType("IPython.display")
+    vars(module).update(display=made, HTML=str)
     monkeypatch.setattr(rich.console, "_is_jupyter", lambda: True)
-    Output.made = 0
-    display = {"display": lambda *_: None, "HTML": str}
-    for name, content in {"IPython": {}, "IPython.display": display, "ipywidgets": {"Output": Output}}.items():
-        module = types.ModuleType(name)
-        module.__spec__ = importlib.machinery.ModuleSpec(name, None)
-        vars(module).update(content)
-        monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setitem(sys.modules, "IPython", types.ModuleType("IPython"))
+    monkeypatch.setitem(sys.modules, "IPython.display", module)
+    return made
 
 
-def test_a_bar_shows_in_a_notebook(notebook: None) -> None:
-    with progress_bar("collecting", 2) as advance:
-        advance(1)
-    assert Output.made == 1
+def test_a_bar_shows_in_a_notebook_and_goes_away(display: Display) -> None:
+    with progress_bar("a <b>", 2) as advance:
+        advance(1, "a note")
+        advance(1)  # at once: not shown
+    before, after, gone = display.shown
+    assert before == 'a &lt;b&gt; <progress value="0" max="2"></progress> 0/2 '
+    assert after == 'a &lt;b&gt; <progress value="1" max="2"></progress> 1/2 a note'
+    assert gone == ""
 
 
-@pytest.mark.filterwarnings("error")
-def test_without_widgets_there_is_no_bar_and_no_warning(notebook: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "ipywidgets", None)
-    monkeypatch.setattr("mnemotomy.core.progress.find_spec", lambda name: None)
-    with progress_bar("collecting", 2) as advance:
-        advance(1)
-    assert Output.made == 0
+def test_work_of_unknown_length_is_counted(display: Display) -> None:
+    with progress_bar("reading", None) as advance:
+        advance(3)
+    assert display.shown[1] == "reading  3 "
 
 
 def test_elsewhere_there_is_none(capsys: pytest.CaptureFixture[str]) -> None:

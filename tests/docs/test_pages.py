@@ -100,3 +100,9 @@ def test_every_command_that_a_page_names_exists(page: Path) -> None:
         assert not hasattr(command, "commands") or not words or words[0].startswith("-"), line
         options = {word.partition("=")[0] for word in words if word.startswith("-")}
         assert options <= known, line
+
+
+def test_no_snippet_imports_the_experiments() -> None:
+    examples = [path for path in (DOCS.parent / "examples").rglob("*") if path.is_file()]
+    for path in [README, *DOCS.rglob("*.md"), *examples]:
+        assert not re.search(r"(import|from) mnemotomy_bench", path.read_text(encoding="utf-8")), path

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import html
+import time
 from collections.abc import Iterable, Iterator
-from importlib.util import find_spec
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 Item = TypeVar("Item")
 
@@ -23,9 +24,11 @@ def progress_bar(description: str, total: int | None, *, enabled: bool = True) -
     from rich.console import Console
 
     console = Console(stderr=True)
-    # in a notebook without ipywidgets rich would warn at every step
-    notebook = console.is_jupyter and find_spec("ipywidgets") is not None
-    if not enabled or not (console.is_terminal or notebook):
+    if enabled and console.is_jupyter:
+        with _notebook_bar(description, total) as advance:
+            yield advance
+        return
+    if not enabled or not console.is_terminal:
         yield lambda steps, note="": None
         return
     columns = (
@@ -39,6 +42,31 @@ def progress_bar(description: str, total: int | None, *, enabled: bool = True) -
     with bar.Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(description, total=total, note="")
         yield lambda steps, note="": progress.update(task, advance=steps, note=note)
+
+
+@contextlib.contextmanager
+def _notebook_bar(description: str, total: int | None) -> Iterator[Advance]:
+    """One line of HTML that is replaced: rich's bar prints from a thread, into a widget that need not be installed."""
+    from IPython.display import HTML, display
+
+    done, last = 0, 0.0
+
+    def line(note: str = "") -> Any:
+        bar = f'<progress value="{done}" max="{total}"></progress>' if total else ""
+        return HTML(f"{html.escape(description)} {bar} {done}{f'/{total}' if total else ''} {html.escape(note)}")
+
+    def advance(steps: int, note: str = "") -> None:
+        nonlocal done, last
+        done += steps
+        if time.monotonic() - last > 0.5:
+            last = time.monotonic()
+            handle.update(line(note))
+
+    handle = display(line(), display_id=True)
+    try:
+        yield advance
+    finally:
+        handle.update(HTML(""))
 
 
 def shown(
