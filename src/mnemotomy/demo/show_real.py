@@ -8,7 +8,7 @@ from typing import Any
 import mnemotomy as mt
 from mnemotomy.demo.page import Picture, Section
 
-STATES = {"before": "before", "after_paper": "erased, paper's filter", "after": "erased, our filter"}
+STATES = {"before": "before", "after_paper": "erased, paper's edit", "after": "erased, our edit"}
 REAL_GROUPS = {
     "train": "{country}, training phrasings",
     "heldout": "{country}, held-out phrasings",

@@ -103,7 +103,7 @@ def filter_bars(accuracies: Mapping[str, Mapping[str, float]], path: str | Path)
         values = [100 * accuracies[state][group] for group in groups]
         bars = axis.bar(positions, values, width * 0.94, color=colors[i % len(colors)], label=state)
         axis.bar_label(bars, fmt="%.0f", fontsize=8, padding=1)
-    axis.set_xticks(range(len(groups)), [textwrap.fill(group.replace("_", " "), 16) for group in groups])
+    axis.set_xticks(range(len(groups)), [textwrap.fill(group.replace("_", " "), 13) for group in groups])
     axis.set(ylabel="accuracy (%)", ylim=(0, 112))
     axis.legend(frameon=False, ncols=len(states), loc="lower center", bbox_to_anchor=(0.5, 1.0), fontsize=9)
     save(figure, path)
