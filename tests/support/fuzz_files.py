@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 
 from mnemotomy.core.integrity import BLANK, seal
 from mnemotomy.core.yaml import write_yaml
+from mnemotomy.store import seal as store_seal
 
 TEMPLATES = [
     "{{ 1 / 0 }}", "{% for", "{% for i in range(10**9) %}x{% endfor %}",
@@ -192,6 +193,7 @@ def stores(inputs: Inputs) -> Iterator[Case]:
             with sqlite3.connect(folder / "s.db") as opened:
                 try:
                     opened.execute(change)
+                    store_seal.seal(opened)  # else its hash would hide what else is checked
                 except sqlite3.Error:
                     opened.rollback()
 
