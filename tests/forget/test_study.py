@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import warnings
@@ -91,3 +94,27 @@ def test_trials_of_something_else_are_not_used_and_that_is_said(
     with pytest.warns(UserWarning, match="another forget set, another retain set, another version; they are kept"):
         search(options)
     assert len(tries) == 6
+
+
+def test_damaged_trials_are_refused(options: mt.ForgetOptions, tmp_path: Path) -> None:
+    path = tmp_path / "study.db"
+    first = search(options)
+    content, draw = path.read_bytes(), random.Random(0)
+    for table, change in (
+        ("trial_user_attributes", "value_json = replace(value_json, '0.', '1.') WHERE key = 'scores'"),
+        ("trial_values", "value = value + 0.25"),
+        ("trial_params", "param_value = param_value / 2"),
+        ("trial_user_attributes", "value_json = '{'"),
+    ):
+        with contextlib.closing(sqlite3.connect(path)) as database:
+            assert database.execute(f"UPDATE {table} SET {change}").rowcount
+            database.commit()
+        with pytest.raises(DataError, match=r"study\.db: the trials of an earlier search are damaged .*; remove the"):
+            search(options)
+        path.write_bytes(content)
+    for _ in range(20):
+        damaged = bytearray(content)
+        damaged[draw.randrange(len(content))] ^= 0x41
+        path.write_bytes(damaged)
+        with contextlib.suppress(DataError):
+            assert [one.scores for one in search(options).tried] == [one.scores for one in first.tried]

@@ -11,8 +11,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from mnemotomy.core.errors import ConfigurationError, NonFiniteError
+from mnemotomy.core.errors import ConfigurationError, DataError, NonFiniteError
 from mnemotomy.core.keys import key
+from mnemotomy.core.printable import one_line
 from mnemotomy.core.progress import progress_bar
 from mnemotomy.core.seeds import mix
 from mnemotomy.forget.candidates import Candidate, Workshop
@@ -28,6 +29,7 @@ FORGOTTEN = 0.1
 """Of what was known, the share that may be left for such a candidate."""
 
 _DEPENDS = "depends"  # an attribute of a study
+_CONTENT = "content"  # an attribute of a trial: the hash of all others
 
 
 @dataclass(frozen=True)
@@ -109,10 +111,10 @@ class Search:
 
         Raises:
             KeyboardInterrupt: it says that the trials are kept.
+            DataError: the trials of an earlier run are damaged.
         """
-        study = self._study()
+        study, done = self._opened()
         fixed = self.workshop.first
-        done = self._finished(study)
         with progress_bar("searching", self.trials, enabled=self.progress) as advance:
             advance(min(len(done), self.trials))
             with self._keeping(study):
@@ -138,7 +140,9 @@ class Search:
         trial.set_user_attr("scores", None if scores is None else scores.row())
         before = self.judge.before
         values = [1.0, 1.0, RUINED] if scores is None else [scores.left, 1.0 - kept(scores, before), scores.kl]
-        study.tell(trial, [min(value, RUINED) for value in values])
+        values = [min(value, RUINED) for value in values]
+        trial.set_user_attr(_CONTENT, key(trial.params, trial.user_attrs, values))
+        study.tell(trial, values)
         return Tried(number, candidate, scores)
 
     def try_(self, candidate: Candidate) -> Scores | None:
@@ -150,15 +154,31 @@ class Search:
             return None
         return scores if all(map(math.isfinite, scores.row().values())) else None
 
+    def _opened(self) -> tuple[Any, list[Tried]]:
+        from optuna.exceptions import OptunaError
+        from sqlalchemy.exc import SQLAlchemyError
+
+        try:
+            study = self._study()
+            return study, self._finished(study)
+        except (OptunaError, SQLAlchemyError, LookupError, TypeError, ValueError, AttributeError) as error:
+            raise DataError(
+                f"{self.storage}: the trials of an earlier search are damaged ({one_line(error)[:100]}); remove the "
+                "file"
+            ) from error
+
     def _finished(self, study: Any) -> list[Tried]:
         import optuna
 
         found: list[Tried] = []
         for trial in study.trials:
             if trial.state == optuna.trial.TrialState.COMPLETE:
-                about = dict(trial.user_attrs["candidate"])
+                attributes = dict(trial.user_attrs)
+                if attributes.pop(_CONTENT, None) != key(trial.params, attributes, trial.values):
+                    raise ValueError(f"trial {trial.number} has changed since it was written")
+                about = dict(attributes["candidate"])
                 about.pop("name")
-                scores = trial.user_attrs["scores"]
+                scores = attributes["scores"]
                 found.append(Tried(len(found), Candidate(**about), None if scores is None else Scores(**scores)))
         return found
 
