@@ -18,7 +18,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausa
 from typer.testing import CliRunner
 
 from mnemotomy.cli import app
-from mnemotomy.core.errors import ConfigurationError, DataError, ModelError
+from mnemotomy.core.errors import ArtifactError, ConfigurationError, DataError, ModelError
 from mnemotomy.core.fingerprints import tokenizer_digest
 from mnemotomy.core.models import load_model, load_tokenizer
 from mnemotomy.evaluation.evaluating import Fluency, evaluation_of, read_evaluation
@@ -179,6 +179,12 @@ def test_the_same_weights_and_data_are_observed_once(folder: Path, tmp_path: Pat
 
     monkeypatch.setattr(splits_module, "observe_questions", refuse)
     assert evaluation_of(again, splits, QUICK, folder=tmp_path) == first
+    [cell] = (tmp_path / "evaluations").iterdir()
+    whole = cell.read_text()
+    cell.write_text(whole.replace("0.", "1.", 1))
+    with pytest.raises(ArtifactError, match="damaged"):
+        evaluation_of(again, splits, QUICK, folder=tmp_path)
+    cell.write_text(whole)
     kept = observe_splits(again, splits, QUICK, tmp_path / "observations")
     assert kept["holdout"].generated is None
     assert kept["forget"].generated is not None

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mnemotomy.core.cells import Cells
+from mnemotomy.core.cells import json_cells
 from mnemotomy.core.errors import ArtifactError, DataError
 from mnemotomy.core.files import write_text
 from mnemotomy.core.fingerprints import fingerprint, tokenizer_digest
@@ -102,12 +102,13 @@ def evaluation_of(
     if folder is None:
         return fluency.rated(evaluate(observe_splits(observed, splits, asking), words=words))
     how = [*asked(observed, asking), judged_by, *([] if words == "ascii" else [words])]
-    name = key(observed.fingerprint, splits_digest(splits), *how, observing_versions())
+    name = key("sealed", observed.fingerprint, splits_digest(splits), *how, observing_versions())
 
     def run() -> Evaluation:
-        return fluency.rated(evaluate(observe_splits(observed, splits, asking, folder / OBSERVATIONS), words=words))
+        found = fluency.rated(evaluate(observe_splits(observed, splits, asking, folder / OBSERVATIONS), words=words))
+        return dict(sorted(found.items()))
 
-    return Cells(folder / EVALUATIONS, ".json", read_evaluation, _write).kept(name, run)
+    return json_cells(folder / EVALUATIONS).kept(name, run)
 
 
 def earlier_evaluation(path: str | Path, questions: int) -> Evaluation:
@@ -143,12 +144,8 @@ def left_out(evaluation: Mapping[str, Any], splits: Splits) -> dict[str, str]:
 
 def write_evaluation(folder: str | Path, evaluation: Mapping[str, Mapping[str, Any]]) -> None:
     """Write OpenUnlearning's files: ``TOFU_EVAL.json`` with every row, ``TOFU_SUMMARY.json`` with the aggregates."""
-    _write(evaluation, Path(folder) / EVALUATION)
+    write_text(Path(folder) / EVALUATION, json.dumps(dict(sorted(evaluation.items())), indent=4) + "\n")
     write_text(Path(folder) / SUMMARY, json.dumps(summary(evaluation), indent=4) + "\n")
-
-
-def _write(evaluation: Mapping[str, Mapping[str, Any]], path: Path) -> None:
-    write_text(path, json.dumps(dict(sorted(evaluation.items())), indent=4) + "\n")
 
 
 def read_evaluation(path: str | Path) -> Evaluation:
