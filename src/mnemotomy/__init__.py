@@ -13,7 +13,8 @@ TYPE_CHECKING = False  # importing typing takes longer than all else here: time 
 if TYPE_CHECKING:
     from typing import Any
 
-    from mnemotomy.audit.run import AuditOptions, audit
+    from mnemotomy.audit.options import AuditOptions
+    from mnemotomy.audit.run import audit
     from mnemotomy.core.errors import MnemotomyError, SurgeryWarning
     from mnemotomy.core.fingerprints import fingerprint
     from mnemotomy.core.models import load_model, load_tokenizer, save_model
@@ -63,7 +64,8 @@ __all__ = [
 _HOMES = {
     "forget.forgetting": ("forget",),
     "forget.options": ("ForgetOptions",),
-    "audit.run": ("AuditOptions", "audit"),
+    "audit.options": ("AuditOptions",),
+    "audit.run": ("audit",),
     "engram.atlas": ("Atlas",),
     "engram.collect": ("CollectOptions", "collect"),
     "engram.criteria": ("Criteria", "criteria", "necessity", "null_state", "sufficiency"),

@@ -105,7 +105,7 @@ def test_the_menu_goes_on_searching(menu: Callable[..., str], monkeypatch: pytes
 
 
 def test_the_menu_audits_what_it_saved_and_pushes_it(menu: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
-    from mnemotomy.audit.run import AuditOptions
+    from mnemotomy.audit.options import AuditOptions
 
     monkeypatch.setattr("huggingface_hub.HfApi", Hub)
     monkeypatch.setattr(Hub, "calls", [], raising=False)

@@ -77,3 +77,41 @@ def test_a_class_is_forgotten(asked: list[str]) -> None:
 def test_bad_options_are_one_line(arguments: list[str], message: str) -> None:
     fails(call("forget", "model", "out", *arguments), message)
     assert not Path("out").exists()
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_result_is_audited_as_a_folder_or_as_an_edit() -> None:
+    done = call("forget", "model", "e.safetensors", "--forget-label", "three", "--retain", "train", "--as", "edit",
+                "--trials", "4")  # fmt: skip
+    assert done.exit_code == 0, done.output
+    sets = ["--forget", "train/three", "--retain", "test"]
+    for after, word in (("e.safetensors", "forgotten here"), ("model", "not forgotten")):
+        done = call(
+            "audit", "model", after, "audit", *sets, "--holdout", "test/three", "--only", "asking", "--only", "damage"
+        )
+        assert done.exit_code == 0, done.output
+        assert word in done.stdout.splitlines()
+    report = json.loads(Path("audit", "audit.json").read_text())
+    assert report["record"]["asked"] == "images"
+    assert "SHA-256" in report["record"]["about"]["forget file"]
+    done = call(
+        "audit", "model", "model", "again", "--forget-label", "three", "--retain", "train", "--only", "image-plain"
+    )
+    assert "not forgotten" in done.stdout.splitlines()
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--forget", "train/three"], "a classifier needs --retain, and one of"),
+        (["--retain", "rest"], "a classifier needs --retain, and one of"),
+        (["--forget", "train/three", "--retain", "rest", "--tasks", "x"], "--tasks is for language models"),
+        (
+            ["--forget", "train/three", "--retain", "rest", "--only", "greedy"],
+            "there is no part 'greedy'; choose among",
+        ),
+    ],
+)
+def test_bad_options_of_an_audit_are_one_line(arguments: list[str], message: str) -> None:
+    fails(call("audit", "model", "model", "audit", *arguments), message)

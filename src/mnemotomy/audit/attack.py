@@ -9,10 +9,11 @@ from typing import Any, ClassVar, TypeVar, dataclass_transform
 
 from torch import nn
 
-from mnemotomy.audit.base import PARTS, Case, Finding, Interval, Part, Reading, Role
+from mnemotomy.audit.base import PARTS, Finding, Interval, Part, Reading, Role
 from mnemotomy.audit.statistics import Compared, compare
 from mnemotomy.core.errors import ConfigurationError
 from mnemotomy.core.packages import declared, import_modules
+from mnemotomy.methods.base import Models
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class Attack(ABC):
     It reads one number per question; each model is compared with its own floor.
 
     Attributes:
+        models: the kind that it attacks; it gets a case of that kind.
         name: in the registry, on the command line and in reports.
         title: in a table.
         part: of the audit.
@@ -34,6 +36,7 @@ class Attack(ABC):
         percent: whether to write them as percentages.
     """
 
+    models: ClassVar[Models] = "language models"
     name: ClassVar[str]
     title: ClassVar[str]
     part: ClassVar[Part]
@@ -45,19 +48,19 @@ class Attack(ABC):
     bounded: ClassVar[bool] = True
     percent: ClassVar[bool] = True
 
-    def lacks(self, case: Case) -> str | None:
+    def lacks(self, case: Any) -> str | None:
         """What the case lacks for this attack, in words for the report; None if it can run."""
         return None
 
     @abstractmethod
-    def read(self, model: nn.Module, case: Case) -> Reading:
+    def read(self, model: nn.Module, case: Any) -> Reading:
         """Attack one model, which is left as it was."""
 
     def compared(self, readings: Mapping[Role, Reading], seed: int) -> Compared:
         """Means, trace and change."""
         return compare(readings, seed, bounded=self.bounded)
 
-    def find(self, readings: Mapping[Role, Reading], case: Case) -> Finding:
+    def find(self, readings: Mapping[Role, Reading], case: Any) -> Finding:
         """Compare the models' readings; ``before`` and ``after`` are always there, ``gold`` may be."""
         means, trace, change = self.compared(readings, case.seed)
         yardstick = means.get("gold") or means.get("floor")
@@ -108,10 +111,11 @@ def register(name: str, title: str, paper: str, **traits: Any) -> Callable[[A], 
     return enter
 
 
-def attacks() -> dict[str, type[Attack]]:
-    """The attacks by name, in the order of ``PARTS``, of the modules of this package, and of their definition."""
+def attacks(models: Models = "language models") -> dict[str, type[Attack]]:
+    """The attacks on a kind of model, in the order of ``PARTS``, of the modules of this package, and as defined."""
     import_modules("mnemotomy.audit")
-    return dict(sorted(_found.items(), key=lambda one: (PARTS.index(one[1].part), one[1].__module__)))
+    found = {name: kind for name, kind in _found.items() if kind.models == models}
+    return dict(sorted(found.items(), key=lambda one: (PARTS.index(one[1].part), one[1].__module__)))
 
 
 def best(

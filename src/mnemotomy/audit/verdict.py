@@ -36,7 +36,7 @@ from mnemotomy.audit.base import Finding
 Word = Literal["not forgotten", "hidden", "forgotten here", "as never known"]
 
 LEFT, GONE, FAINT, WEAK = 0.1, 0.25, 0.5, 0.45
-DIRECT = "greedy"
+DIRECT = ("greedy", "image-plain")
 SIGNS = ("familiarity",)
 _SEARCHED = ("asking", "inside", "membership", "relearn")
 
@@ -61,24 +61,27 @@ class Verdict:
         return self.word or "no verdict"
 
 
-def verdict(findings: Sequence[Finding], *, yardstick: bool) -> Verdict:
+def verdict(
+    findings: Sequence[Finding], *, yardstick: bool, needs: str = "no gold model and no hold-out set"
+) -> Verdict:
     """The verdict on findings.
 
     Args:
         findings: of all attacks that were run.
         yardstick: whether there is a gold model or a hold-out set.
+        needs: what there is not otherwise.
     """
     searched = [one for one in findings if one.part != "damage"]
     decided = {one.attack: one for one in searched if one.trace is not None}
     remains = [one for one in decided.values() if one.trace is not None and one.trace.low > LEFT and not _is_sign(one)]
-    word, reason = _word(searched, decided, remains, yardstick)
+    word, reason = _word(searched, decided, remains, None if yardstick else needs)
     return Verdict(word, reason, damage_of(findings))
 
 
 def _word(
-    searched: Sequence[Finding], decided: Mapping[str, Finding], remains: Sequence[Finding], yardstick: bool
+    searched: Sequence[Finding], decided: Mapping[str, Finding], remains: Sequence[Finding], lacking: str | None
 ) -> tuple[Word | None, str]:
-    plain = [one for one in searched if one.attack == DIRECT]
+    plain = [one for one in searched if one.attack in DIRECT]
     if not plain:
         return None, "The model was not asked plainly; run the part 'asking'."
     if not any(one.attack in decided for one in plain):
@@ -86,7 +89,7 @@ def _word(
             None,
             "The model before forgetting does not answer these questions, so nothing can be said of forgetting.",
         )
-    direct = [one for one in remains if one.attack == DIRECT]
+    direct = [one for one in remains if one.attack in DIRECT]
     if direct:
         return "not forgotten", f"The model still says it. {direct[0].sentence}"
     if remains:
@@ -96,7 +99,7 @@ def _word(
     missing = [part for part in _SEARCHED if part not in {one.part for one in searched}]
     why = [f"Not run: {', '.join(missing)}."] if missing else []
     why += [f"Not decided: {'; '.join(open_)}."] if open_ else []
-    why += [] if yardstick else ["There is no gold model and no hold-out set to compare with."]
+    why += [] if lacking is None else [f"There is {lacking} to compare with."]
     if why:
         return "forgotten here", " ".join(["No attack that was run gets it back.", *why])
     return "as never known", "No attack tells the model from one that never knew it."

@@ -133,13 +133,15 @@ def round_to_nearest(weight: Float[Tensor, "out d"], bits: int) -> Float[Tensor,
 
 
 def _changed(model: nn.Module, change: Callable[[Float[Tensor, "out d"]], Float[Tensor, "out d"]]) -> nn.Module:
-    """A copy with other matrices; embedding and output head are the same."""
+    """A copy with other matrices, convolutions among them; embedding and output head of a text model are the same."""
     found = copy.deepcopy(model)
-    head = cast(Any, found).get_output_embeddings()
+    head = cast(Any, found).get_output_embeddings() if hasattr(found, "get_output_embeddings") else None
     with torch.no_grad():
         for module in found.modules():
             if isinstance(module, nn.Linear) and module is not head:
                 module.weight.copy_(change(module.weight))
+            elif isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d):
+                module.weight.copy_(change(module.weight.flatten(1)).view_as(module.weight))
             elif isinstance(module, Conv1D):  # GPT-2's linear layer, which keeps its weight transposed
                 module.weight.copy_(change(module.weight.T).T)
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,7 +23,12 @@ def audit(
     before: Annotated[str, typer.Argument(help="The model before forgetting: a folder, a .gguf file, or a hub id.")],
     after: Annotated[str, typer.Argument(help="The model under audit, or an edit file of the first.")],
     out: Annotated[Path, typer.Argument(help="The folder for the report and all readings; a later run resumes.")],
-    forget: Annotated[Path, typer.Option(help="What was to be forgotten: questions with answers, or texts.")],
+    forget: Annotated[
+        Path | None, typer.Option(help="What was to be forgotten: questions with answers, or texts; or images.")
+    ] = None,
+    forget_label: Annotated[
+        list[str] | None, typer.Option(metavar="CLASS", help="A classifier's class, with its images in --retain.")
+    ] = None,
     retain: Annotated[
         Path | None, typer.Option(help="What was to be kept, best of what the edit has not read.")
     ] = None,
@@ -47,22 +53,26 @@ def audit(
     """Attack a claim of forgetting, and say what is left and what was damaged.
 
     The verdict is one of: not forgotten, hidden, forgotten here, as never known. OUT gets audit.html, audit.json and
-    deletion-report.md.
+    deletion-report.md. For image classifiers, the sets are folders of images by class, or parquet files.
 
     \b
     Example:
       mnemotomy audit MODEL edit.safetensors audit --forget forget.jsonl --retain retain.jsonl
       mnemotomy audit MODEL FORGOTTEN audit --forget forget.jsonl --holdout unseen.jsonl --only asking --only damage
+      mnemotomy audit CLASSIFIER FORGOTTEN audit --forget photos/tabby --retain photos/rest --holdout unseen
     """
     from datetime import UTC, datetime
 
-    from mnemotomy.audit.run import AuditOptions
+    from mnemotomy.audit.options import AuditOptions
     from mnemotomy.audit.run import audit as run
+    from mnemotomy.cli.images import check_no_text_options, pictures_to_forget
     from mnemotomy.core.errors import DataError
     from mnemotomy.core.files import check_above, check_name
     from mnemotomy.core.gguf import is_gguf
-    from mnemotomy.core.keys import file_digest
+    from mnemotomy.core.image_models import is_image_classifier, load_image_processor
+    from mnemotomy.core.keys import path_digest
     from mnemotomy.core.models import load_model, load_tokenizer, locate_model, quiet_transformers
+    from mnemotomy.data.images import check_source
     from mnemotomy.engram.edit import Edit
     from mnemotomy.text.records import read_examples
     from mnemotomy.text.template import check_template
@@ -75,34 +85,52 @@ def audit(
         raise DataError(f"{out} is a model; name another folder for the report")
     files = {"forget": forget, "retain": retain, "holdout": holdout}
     files |= {f"earlier forget, {number},": file for number, file in enumerate(earlier or (), start=1)}
+    source = locate_model(before)
+    images = is_image_classifier(source)
     for file in files.values():
-        if file is not None:
+        if file is not None and not images:
             read_examples(file)  # a wrong file is said before the models load
+        elif file is not None:
+            check_source(file)
     about: dict[str, Any] = {"asked on": datetime.now(UTC).date().isoformat(), "before": before, "after": after}
     about |= {
-        f"{name} file": f"{file}, SHA-256 {file_digest(file)}" for name, file in files.items() if file is not None
+        f"{name} file": f"{file}, SHA-256 {path_digest(file)}" for name, file in files.items() if file is not None
     }
+    if images:
+        texts = {f"--{name}": value for name, value in asdict(template).items()}
+        check_no_text_options({**texts, "--tasks": tasks}, source)
+        if retain is None or bool(forget) == bool(forget_label):
+            raise DataError("a classifier needs --retain, and one of --forget FOLDER and --forget-label CLASS")
+        about |= {} if forget_label is None else {"classes": ", ".join(forget_label)}
+    elif forget_label:
+        raise DataError(f"--forget-label is for image classifiers, and {source} is not one; give --forget FILE")
+    elif forget is None:
+        raise DataError("say what was to be forgotten: --forget FILE")
     options = AuditOptions(
         only or AuditOptions().parts, tasks or (), template.made, seed, batch_size, precision.value, out, about=about
     )
-    options.chosen()
-    source = locate_model(before)
+    options.chosen("classifiers" if images else "language models")
+    asked: Any = forget
+    kept: Any = retain
     with quiet_transformers():
-        tokenizer = load_tokenizer(source)
-        check_template(tokenizer, source, template.tags, template.made)
+        tokenizer = load_image_processor(source) if images else load_tokenizer(source)
+        if not images:
+            check_template(tokenizer, source, template.tags, template.made)
         model = load_model(source, device=device)
         edited: Any
         if Path(after).is_file() and not is_gguf(after):
             edited, own = Edit.load(after), None
         else:
             folder = locate_model(after)
-            edited, own = load_model(folder, device=device), load_tokenizer(folder)
+            edited, own = load_model(folder, device=device), None if images else load_tokenizer(folder)
+        if images and retain is not None:
+            asked, kept = pictures_to_forget(model, [forget] if forget else None, forget_label, [retain])
         report = run(
             model,
             edited,
             tokenizer,
-            forget,
-            retain,
+            asked,
+            kept,
             holdout,
             None if gold is None else load_model(locate_model(gold), device=device),
             earlier={str(file): file for file in earlier or ()},

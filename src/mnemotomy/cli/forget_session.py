@@ -193,13 +193,12 @@ class Session:
         """Attack the saved result; the report lies beside it."""
         from datetime import UTC, datetime
 
-        from mnemotomy.audit.run import AuditOptions, audit
+        from mnemotomy.audit.options import AuditOptions
+        from mnemotomy.audit.run import audit
         from mnemotomy.cli.audit import shown
         from mnemotomy.core.models import load_model
         from mnemotomy.core.modules import device_of
 
-        if self.found.details:
-            raise ConfigurationError("only language models are audited from this menu")
         if not self._confirmed():
             return
         request, template = self.found.request, self.found.options.template
@@ -215,8 +214,7 @@ class Session:
         after: Any = self.found.edit
         if self.as_ == "model":
             after = load_model(self.out, device=str(device_of(self.model)))
-        probes = request.askable(request.forget)
-        report = audit(self.model, after, self.tokenizer, probes, request.kept(), options=options)
+        report = audit(self.model, after, self.tokenizer, *request.audited(), options=options)
         report.save(folder)
         shown(report, folder)
 

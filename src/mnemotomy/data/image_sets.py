@@ -66,6 +66,30 @@ def image_sets(
     return sets
 
 
+def check_labels(examples: Examples, count: int, name: str) -> None:
+    """Refuse labels that the model does not have.
+
+    Raises:
+        DataError: it names one.
+    """
+    low, high = int(examples.labels.min()), int(examples.labels.max())
+    if low < 0 or high >= count:
+        wrong = low if low < 0 else high
+        raise DataError(f"the {name} set has the label {wrong}, but the model has the classes 0 to {count - 1}")
+
+
+def apart_from(examples: Examples, forgotten: Examples) -> Examples:
+    """The images of other classes.
+
+    Raises:
+        DataError: there are none.
+    """
+    other = torch.nonzero(~torch.isin(examples.labels, forgotten.labels.unique()))[:, 0]
+    if not len(other):
+        raise DataError("the retain set has no images of other classes than those to forget; give some")
+    return examples[other]
+
+
 def _listed(source: Source, names: Sequence[str], name: str) -> Examples | list[Picture]:
     if isinstance(source, Examples):
         return source

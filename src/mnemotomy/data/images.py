@@ -47,7 +47,7 @@ def list_images(source: str | Path, names: Sequence[str]) -> list[Picture]:
     Raises:
         DataError: there is no image, a class is not the model's, or a column is missing.
     """
-    source = Path(source)
+    source = check_source(source)
     if source.is_file():
         return _of_parquet(source, names)
     files = sorted(one for one in source.rglob("*") if one.suffix.lower() in SUFFIXES and one.is_file())
@@ -58,6 +58,18 @@ def list_images(source: str | Path, names: Sequence[str]) -> list[Picture]:
     if not found:
         raise DataError(f"{source}: there are no images; give a folder of images by class, or a .parquet file")
     return found
+
+
+def check_source(source: str | Path) -> Path:
+    """The folder or file of images.
+
+    Raises:
+        DataError: there is none, or the file is not a parquet file.
+    """
+    path = Path(source)
+    if not path.exists() or (path.is_file() and path.suffix != ".parquet"):
+        raise DataError(f"{path}: there are no images; give a folder of images by class, or a .parquet file")
+    return path
 
 
 def class_number(name: str, names: Sequence[str], where: str) -> int:

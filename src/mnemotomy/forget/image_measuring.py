@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -13,7 +14,7 @@ from mnemotomy.data.examples import Examples
 from mnemotomy.engram.edit import Edit
 from mnemotomy.forget.image_request import ImageRequest
 from mnemotomy.forget.scores import Measure, Scores
-from mnemotomy.methods.classifiers.classifier import HeadReading, head_of, read_head
+from mnemotomy.methods.classifiers.classifier import HeadReading, head_of, read_head, reciprocal_ranks
 
 _GOES = 5  # classes that the record names
 
@@ -21,9 +22,10 @@ _GOES = 5  # classes that the record names
 class ImageJudge(Measure):
     """Compares any state of a classifier with the one before.
 
-    ``left`` is the most that remains by any of three readings of the forget set: the accuracy, the mean probability
-    of its class, and the accuracy of the head as it was before on the features as they are. By the last, an edit of the
-    head alone forgets nothing.
+    ``left`` is the most that remains by any of four readings of the forget set: the accuracy; the mean probability of
+    its class; its mean reciprocal rank above that on retained images, so that it is not the second choice; and the
+    accuracy of the head as it was before on the features as they are. By the last, an edit of the head alone forgets
+    nothing.
 
     Args:
         request: its model must not be edited yet.
@@ -37,9 +39,9 @@ class ImageJudge(Measure):
         self.model, self.request = request.model, request
         self.head = head_of(self.model, request.unseen)
         self.old = _copy(self.head)
-        self._kept = self._read(request.checks).logits.double().log_softmax(-1)
-        forgotten = self._read(request.unseen)
-        self._before = self._readings(forgotten)
+        checks = self._read(request.checks)
+        self._kept = checks.logits.double().log_softmax(-1)
+        self._before = self._readings(checks)
         if self._before[0] == 0.0:
             raise DataError(
                 "the model recognises none of the images to forget, so there is nothing to forget; check their labels"
@@ -47,11 +49,11 @@ class ImageJudge(Measure):
         self.before = self.scores()
 
     def scores(self) -> Scores:
-        now, checks = self._readings(self._read(self.request.unseen)), self.request.checks
+        checks = self._read(self.request.checks)
+        now, labels = self._readings(checks), self.request.checks.labels.cpu()
         left = max(min(1.0, one / before) for one, before in zip(now, self._before, strict=True) if before > 0.0)
-        logs = self._read(checks).logits.double().log_softmax(-1)
+        logs = checks.logits.double().log_softmax(-1)
         kl = float((self._kept.exp() * (self._kept - logs)).sum(-1).mean())
-        labels = checks.labels.cpu()
         kept, hits = _probability(logs, labels), _accuracy(logs, labels)
         return Scores(left, now[1], kept, hits, kl if math.isfinite(kl) else math.inf)
 
@@ -73,10 +75,15 @@ class ImageJudge(Measure):
     def _read(self, examples: Examples) -> HeadReading:
         return read_head(self.model, self.head, examples)
 
-    def _readings(self, read: HeadReading) -> tuple[float, float, float]:
-        labels = self.request.unseen.labels.cpu()
+    def _readings(self, checks: HeadReading) -> tuple[float, float, float, float]:
+        read, labels = self._read(self.request.unseen), self.request.unseen.labels.cpu()
         logs = read.logits.double().log_softmax(-1)
-        return _accuracy(logs, labels), _probability(logs, labels), _accuracy(self.old(read.inputs), labels)
+        others = checks.logits[~torch.isin(self.request.checks.labels.cpu(), labels)]
+        elsewhere = labels[torch.arange(len(others)) % len(labels)]  # the same classes, asked of other images
+        ranks = float(reciprocal_ranks(logs, labels).mean())
+        if len(others):
+            ranks -= float(reciprocal_ranks(others, elsewhere).mean())
+        return _accuracy(logs, labels), _probability(logs, labels), ranks, _accuracy(self.old(read.inputs), labels)
 
 
 def _copy(head: nn.Linear) -> nn.Linear:

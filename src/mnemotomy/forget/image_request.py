@@ -11,11 +11,10 @@ from torch import nn
 
 from mnemotomy.core.errors import ConceptError, DataError
 from mnemotomy.core.image_models import check_image_classifier, class_names
-from mnemotomy.core.modules import device_of, observing
 from mnemotomy.data.examples import Examples
-from mnemotomy.data.image_sets import Source, image_sets
+from mnemotomy.data.image_sets import Source, apart_from, check_labels, image_sets
 from mnemotomy.forget.scores import IMAGES, Words
-from mnemotomy.methods.classifiers.classifier import logits
+from mnemotomy.methods.classifiers.classifier import class_count
 
 KEPT_APART = 0.2
 """The share of both sets that is measured on and stays out of the moments."""
@@ -45,6 +44,10 @@ class ImageRequest:
     notes: tuple[str, ...] = ()
     words: ClassVar[Words] = IMAGES
 
+    def audited(self) -> tuple[Examples, Examples]:
+        """What an audit shows: the forget set, and the retained images kept apart."""
+        return self.forget, self.checks
+
 
 def image_request(model: nn.Module, processor: Any, forget: Source, retain: Source | None, seed: int) -> ImageRequest:
     """The request from images in tensors or files.
@@ -68,29 +71,12 @@ def image_request(model: nn.Module, processor: Any, forget: Source, retain: Sour
         if len(examples) < 2:
             raise ConceptError(f"the {name} set needs at least two images, one of them to measure on; give more")
         check_labels(examples, count, name)
+    apart_from(sets["retain"], sets["forget"])
     (forgotten, unseen), (kept, checks) = (_split(examples, seed) for examples in sets.values())
     names = class_names(model) or tuple(map(str, range(count)))
     return ImageRequest(
         model, forgotten, kept, unseen, checks, names, seed, _notes(sets["forget"], sets["retain"], names)
     )
-
-
-def class_count(model: nn.Module, examples: Examples) -> int:
-    """How many classes the model tells apart, from the logits of one image."""
-    with observing(model):
-        return int(logits(model, examples[:1].inputs.to(device_of(model))).shape[-1])
-
-
-def check_labels(examples: Examples, count: int, name: str) -> None:
-    """Refuse labels that the model does not have.
-
-    Raises:
-        DataError: it names one.
-    """
-    low, high = int(examples.labels.min()), int(examples.labels.max())
-    if low < 0 or high >= count:
-        wrong = low if low < 0 else high
-        raise DataError(f"the {name} set has the label {wrong}, but the model has the classes 0 to {count - 1}")
 
 
 def _split(examples: Examples, seed: int) -> tuple[Examples, Examples]:

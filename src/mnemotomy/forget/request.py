@@ -68,6 +68,10 @@ class Request:
         """The examples kept apart, as questions."""
         return self.askable(self.checks)
 
+    def audited(self) -> tuple[list[Probe], list[Probe]]:
+        """What an audit asks about: the forget set, and the examples kept apart."""
+        return self.askable(self.forget), self.kept()
+
     def askable(self, examples: Sequence[TextExample]) -> list[Probe]:
         """The lines that can be asked, as questions."""
         return [probe for example in examples for probe in _asked(example, self.template)]

@@ -6,7 +6,7 @@ import contextlib
 from typing import Any, NamedTuple, cast
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from mnemotomy.core.errors import ModelError
@@ -37,6 +37,18 @@ def accuracy(model: nn.Module, examples: Examples, batch_size: int = BATCH_SIZE)
             predicted = logits(model, batch.inputs.to(device)).argmax(-1)
             hits += int((predicted == batch.labels.to(device)).sum())
     return hits / len(examples)
+
+
+def class_count(model: nn.Module, examples: Examples) -> int:
+    """How many classes the model tells apart, from the logits of one image."""
+    with observing(model):
+        return int(logits(model, examples[:1].inputs.to(device_of(model))).shape[-1])
+
+
+def reciprocal_ranks(found: Float[Tensor, "n classes"], labels: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
+    """1 over the place of each label's logit, from the largest."""
+    own = found.gather(1, labels.cpu().long()[:, None])
+    return 1.0 / (1 + (found > own).sum(-1)).double()
 
 
 class HeadReading(NamedTuple):

@@ -1,0 +1,90 @@
+"""Every attack on every model, read once for the same weights, attack, data and versions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from mnemotomy.audit.attack import Attack
+from mnemotomy.audit.base import Finding, Reading, Role
+from mnemotomy.audit.options import AuditOptions
+from mnemotomy.core.cells import json_cells
+from mnemotomy.core.keys import key
+from mnemotomy.core.progress import progress_bar
+from mnemotomy.core.version import versions
+from mnemotomy.engram.edit import Edit
+
+READINGS = "readings"
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Reads models, and keeps what it read in the folder of the options.
+
+    Attributes:
+        models: by role.
+        prints: what identifies each model, by role.
+        options: of the audit.
+        digest: a hash of a case.
+        own: a case as a model of a role takes it.
+    """
+
+    models: Mapping[Role, nn.Module]
+    prints: Mapping[Role, str]
+    options: AuditOptions
+    digest: Callable[[Any], str]
+    own: Callable[[Role, Any], Any] = lambda role, case: case
+
+    def findings(self, chosen: Sequence[Attack], case: Any) -> tuple[list[Finding], dict[str, str]]:
+        """What the attacks find, and what was skipped with the reason."""
+        skipped = {one.name: why for one in chosen if (why := one.lacks(case)) is not None}
+        usable = [one for one in chosen if one.name not in skipped]
+        asked, found = self.digest(case), []
+        with progress_bar("auditing", len(usable) * len(self.models), enabled=self.options.progress) as advance:
+            for attack in usable:
+                readings: dict[Role, Reading] = {}
+                for role, model in self.models.items():
+                    advance(0, f"{attack.name}, {role}")
+                    name = key(attack.name, attack, self.prints[role], self.prints["before"], asked, versions())
+                    readings[role] = _reading(self.kept(name, partial(_read, attack, model, self.own(role, case))))
+                    advance(1)
+                found.append(attack.find(readings, case))
+        return found, skipped
+
+    def notes(self, skipped: Mapping[str, str]) -> list[str]:
+        """What the report says of the models, and of attacks that were skipped."""
+        found, before, after = list[str](), self.models["before"], self.models["after"]
+        if self.prints["before"] == self.prints["after"]:
+            found.append("The model under audit has the weights of the model before: nothing was changed.")
+        elif type(after) is not type(before):
+            one, other = type(after).__name__, type(before).__name__
+            found.append(f"The model under audit is another kind of model ({one}) than the one before ({other}).")
+        for why in dict.fromkeys(skipped.values()):
+            names = ", ".join(name for name, own in skipped.items() if own == why)
+            found.append(f"Not run: {names} ({why}).")
+        return found
+
+    def kept(self, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """A result from the folder, if there is one; made and written there first if need be."""
+        if self.options.folder is None:
+            return make()
+        return json_cells(Path(self.options.folder) / READINGS).kept(name, make)
+
+
+def models_by_role(before: nn.Module, after: nn.Module | Edit, gold: nn.Module | None) -> dict[Role, nn.Module]:
+    """The models, an edit applied to a copy."""
+    edited = after.apply(before, tied="untie") if isinstance(after, Edit) else after
+    return {"before": before, "after": edited, **({} if gold is None else {"gold": gold})}
+
+
+def _read(attack: Attack, model: nn.Module, case: Any) -> dict[str, Any]:
+    return asdict(attack.read(model, case))
+
+
+def _reading(row: Mapping[str, Any]) -> Reading:
+    return Reading(tuple(row["values"]), row["curve"], tuple(row["floor"]), tuple(row["shown"]))
