@@ -177,7 +177,7 @@ class Edit(BySite):
 
     @classmethod
     def load(cls, path: str | Path, *, verify: bool = True) -> Edit:
-        """Read what ``save`` wrote; ``verify`` checks it against the hash of its content, which reads it twice.
+        """Read what ``save`` wrote; ``verify`` checks it against the hash of its content, which reads all of it.
 
         Raises:
             ArtifactError: the file is missing, damaged, or not an edit.

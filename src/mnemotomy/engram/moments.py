@@ -197,7 +197,7 @@ class Moments:
 
     @classmethod
     def load(cls, path: str | Path, *, verify: bool = True) -> Moments:
-        """Read what ``save`` wrote; ``verify`` checks it against the hash of its content, which reads it twice.
+        """Read what ``save`` wrote; ``verify`` checks it against the hash of its content, which reads all of it.
 
         Raises:
             ArtifactError: the file is missing, damaged, not a moments file, or the checkpoint of an unfinished

@@ -52,7 +52,7 @@ class _Connection(sqlite3.Connection):
 def connect(path: str | Path, *, create: bool = True, verify: bool = True) -> sqlite3.Connection:
     """Open the store at ``path``; create it if the file is missing or empty.
 
-    ``verify`` checks it against the hash of its content, which costs 25 ms for 100,000 facts; without it, the store can
+    ``verify`` checks it against the hash of its content, which costs 55 ms for 100,000 facts; without it, the store can
     only be read. A store of more than 1 GiB has no hash.
 
     SQLite's rollback journal keeps the store in one file, so that deleted text does not survive in a write-ahead log.
