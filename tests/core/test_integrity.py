@@ -202,6 +202,15 @@ def test_a_file_without_a_hash_is_read_with_a_warning(tmp_path: Path):
         assert torch.equal(mt.Edit.load(tmp_path / "old")["0"], torch.ones(2, 3))
 
 
+@pytest.mark.parametrize("kind", ["F4", "F6_E2M3", "F8_E8M0", "C64", "U64"])
+def test_numbers_of_unusual_kinds_are_refused_in_words(kind: str, tmp_path: Path):
+    bits = {"F4": 4, "F6_E2M3": 6, "F8_E8M0": 8, "C64": 64, "U64": 64}[kind]
+    header = json.dumps({"a": {"dtype": kind, "shape": [8], "data_offsets": [0, bits]}}).encode()
+    (tmp_path / "f").write_bytes(len(header).to_bytes(8, "little") + header + bytes(bits))
+    with pytest.raises(ArtifactError, match=r"is not an edit|is damaged"):
+        mt.Edit.load(tmp_path / "f")
+
+
 def test_a_hash_need_not_be_checked(tmp_path: Path):
     load = moments_file(tmp_path / "m")
     content = bytearray((tmp_path / "m").read_bytes())

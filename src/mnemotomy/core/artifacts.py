@@ -64,10 +64,9 @@ class Artifact:
         except (OSError, safetensors.SafetensorError) as error:
             raise ArtifactError(f"{path} is damaged or not a safetensors file: {error}") from error
         with opened as file:
-            sealed = _is_sealed(path, file) if verify else None
-            header = self._header(file.metadata() or {}, path, sealed)
             try:
-                yield file, header
+                sealed = _is_sealed(path, file) if verify else None
+                yield file, self._header(file.metadata() or {}, path, sealed)
             except _READ_ERRORS as error:
                 raise ArtifactError(f"{path} is damaged: {error}") from error
 
