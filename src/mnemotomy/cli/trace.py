@@ -54,15 +54,15 @@ def trace(
     from mnemotomy.report.table import Table
     from mnemotomy.text.records import REFERENCE
 
-    if csv is not None:
-        check_file(csv)
-    if png is not None:
-        form_of(png)
     outputs = [str(one) for one in (csv, png, json_) if one is not None]
     for written in outputs:
         check_no_input(written, [moments, locate_model(model)])
         if outputs.count(written) > 1:
             raise ConfigurationError(f"{written} is given for two outputs; name a file for each")
+    if csv is not None:
+        check_file(csv)
+    if png is not None:
+        form_of(png)
     chosen_cut, chosen_filter = choice(cut, CUT), choice(filter, FILTER)
     loaded = Moments.load(moments)
     with quiet_transformers():
