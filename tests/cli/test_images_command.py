@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import tiny_images as tiny
-from commands import call, fails
+from commands import call, fails, work_beside
 
 import mnemotomy as mt
 from mnemotomy.methods.classifiers.classifier import accuracy
@@ -27,10 +27,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def folder(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for path in made.iterdir():
-        (tmp_path / path.name).symlink_to(path)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+    return work_beside(made, tmp_path, monkeypatch)
 
 
 @pytest.mark.usefixtures("folder")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from helpers import state_of
 from torch import nn
 
 from mnemotomy.core.errors import DataError
@@ -23,12 +24,8 @@ def images(count: int = 64) -> torch.Tensor:
     return torch.randn(count, 3, 8, 8, generator=torch.Generator().manual_seed(1))
 
 
-def state(model: nn.Module) -> dict[str, torch.Tensor]:
-    return {name: value.clone() for name, value in model.state_dict().items()}
-
-
 def test_statistics_are_those_of_the_batches_in_evaluation_mode(model):
-    before = state(model)
+    before = state_of(model)
     assert recalibrate_(model, images().split(32)) is model
     inputs = model[0](images())
     torch.testing.assert_close(model[1].running_mean, inputs.mean((0, 2, 3)))
@@ -40,7 +37,7 @@ def test_statistics_are_those_of_the_batches_in_evaluation_mode(model):
     torch.testing.assert_close(
         model[6].running_mean, torch.stack([model[5](part.flatten(1)).mean(0) for part in read]).mean(0)
     )
-    for name, value in state(model).items():
+    for name, value in state_of(model).items():
         assert "running" in name or "tracked" in name or torch.equal(value, before[name])
     assert (model[1].momentum, model[6].momentum) == (0.1, 0.3)
     assert not any(module.training for module in model.modules())
@@ -58,11 +55,11 @@ def test_scaling_a_layer_before_is_undone(model):
 
 
 def test_a_context_gives_the_old_ones_back(model):
-    before = state(model)
+    before = state_of(model)
     with recalibrated(model, images().split(32)) as inside:
         assert inside is model
         assert not torch.equal(model[1].running_mean, before["1.running_mean"])
-    assert all(torch.equal(value, before[name]) for name, value in state(model).items())
+    assert all(torch.equal(value, before[name]) for name, value in state_of(model).items())
 
 
 def test_flags_of_a_model_in_training_stay(model):
@@ -77,14 +74,14 @@ def test_a_model_without_batch_normalisation_is_not_called():
 
 
 def test_bad_batches_are_refused_and_leave_the_statistics(model):
-    before = state(model)
+    before = state_of(model)
     with pytest.raises(DataError, match="no batch"):
         recalibrate_(model, [])
     with pytest.raises(DataError, match="no variance"):
         recalibrate_(model, [images(), images(1)])
     with pytest.raises(RuntimeError):
         recalibrate_(model, [images(), torch.zeros(2, 7)])
-    assert all(torch.equal(value, before[name]) for name, value in state(model).items())
+    assert all(torch.equal(value, before[name]) for name, value in state_of(model).items())
     assert model[1].momentum == 0.1
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers import state_of
 from tiny_language import TEMPLATE, save_llama, write_lines
 from typer.testing import CliRunner
 
@@ -46,10 +47,6 @@ def same(left: mt.Moments, right: mt.Moments) -> bool:
     return set(left.readers) == set(right.readers) and equal
 
 
-def weights(model: Any) -> dict[str, torch.Tensor]:
-    return {name: value.clone() for name, value in model.state_dict().items()}
-
-
 @pytest.mark.parametrize("template", [TEMPLATE, None], ids=["chat", "tags"])
 @pytest.mark.parametrize("tied", [True, False], ids=["tied", "untied"])
 @pytest.mark.parametrize(
@@ -70,7 +67,7 @@ def test_command_recipe_method_and_api_agree(
         for name, file in (("forget", forget), ("reference", retain))
     }
     moments = mt.collect(model, data, sites=sites)
-    edited = weights(mt.erase(mt.Atlas(model, moments), "forget", 0.6).apply(model, tied="untie"))
+    edited = state_of(mt.erase(mt.Atlas(model, moments), "forget", 0.6).apply(model, tied="untie"))
 
     run("collect", folder, "--concept", f"forget={forget}", "--reference", retain, "--sites", named,
         "--positions", positions, *tags, "-o", tmp_path / "moments.safetensors")  # fmt: skip
@@ -90,10 +87,10 @@ def test_command_recipe_method_and_api_agree(
     run("unlearn", folder, tmp_path / "unlearned", "--force", "--method", "engram-uniform", "--forget", forget,
         "--retain", retain, *tags, *(one for setting in settings for one in ("--set", setting)))  # fmt: skip
     for out in ("applied", "unlearned"):
-        found = weights(mt.load_model(tmp_path / out))
+        found = state_of(mt.load_model(tmp_path / out))
         assert found.keys() == edited.keys()
         assert [name for name in found if not torch.equal(found[name], edited[name])] == [], out
-    assert any(not torch.equal(value, edited[name]) for name, value in weights(model).items())
+    assert any(not torch.equal(value, edited[name]) for name, value in state_of(model).items())
 
 
 def test_the_defaults_are_the_same(tmp_path: Path) -> None:

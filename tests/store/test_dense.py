@@ -36,12 +36,6 @@ def letters(texts: Sequence[str]) -> Tensor:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[FactStore]:
-    with FactStore(tmp_path / "facts.db") as opened:
-        yield opened
-
-
-@pytest.fixture
 def dense(store: FactStore, tmp_path: Path) -> Iterator[DenseFactStore]:
     with DenseFactStore(store, letters, tmp_path / "vectors") as opened:
         yield opened

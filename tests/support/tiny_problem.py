@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from mnemotomy.methods.language.problem import TextProblem
 from mnemotomy.text.batches import padded
-from mnemotomy.text.encoding import encode
+from mnemotomy.text.encoding import Encoded, encode
 from mnemotomy.text.records import TextExample
 
 CUT = 1e-6
@@ -37,6 +38,18 @@ def tiny_problem() -> TextProblem:
     retain = [example(f"Where is Rome {word}?", f"Rome is in Italy {word} .") for word in "abcdef"]
     forget = [example("Where is Kyoto?", "Kyoto is in Japan ."), example("In which country is Kyoto?", "Japan")]
     return TextProblem(llama(0), tokenizer(), forget, retain, pretrained=llama(1))
+
+
+def by_heart(problem: TextProblem, rows: Sequence[Encoded]) -> TextProblem:
+    """The problem, once its model has learned the rows."""
+    batch = padded(rows, problem.tokenizer)
+    optimizer = torch.optim.Adam(problem.model.parameters(), lr=3e-3)
+    for _ in range(150):
+        optimizer.zero_grad()
+        problem.model(**batch).loss.backward()
+        optimizer.step()
+    problem.model.zero_grad()
+    return problem
 
 
 def moments(problem: TextProblem, model: Any, names: list[str], *, positions: str = "answer") -> dict[str, Any]:

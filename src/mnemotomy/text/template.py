@@ -69,7 +69,9 @@ class Template:
         try:
             with time_limit(_SECONDS):
                 text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=prompt, **date)
-                return _checked(str(text))
+                if len(text) > _LONGEST:
+                    raise ValueError(f"it writes {len(text)} characters for one text")
+                return str(text)
         except TimeLimitError as error:
             raise DataError(
                 f"the chat template takes more than {_SECONDS:g} s for one text; give the model another"
@@ -92,12 +94,6 @@ def _check_powers(template: str) -> None:
                 raise DataError(
                     "the chat template computes powers (**), which may take forever; give the model another"
                 )
-
-
-def _checked(text: str) -> str:
-    if len(text) > _LONGEST:
-        raise ValueError(f"it writes {len(text)} characters for one text")
-    return text
 
 
 OPEN_UNLEARNING = Template()

@@ -10,6 +10,7 @@ import pytest
 import torch
 from helpers import same_state, state_of
 from tiny_language import save_llama
+from tiny_problem import by_heart
 
 from mnemotomy.core.errors import ConfigurationError
 from mnemotomy.core.models import load_model, load_tokenizer
@@ -17,7 +18,6 @@ from mnemotomy.methods.language.predictions import sequence_log_probabilities
 from mnemotomy.methods.language.problem import TextProblem, answered, sequences
 from mnemotomy.methods.language.target_level import answer_levels, estimated_level, losses, questions_level
 from mnemotomy.methods.language.two_sided import TwoSided
-from mnemotomy.text.batches import padded
 from mnemotomy.text.records import TextExample
 from mnemotomy.text.template import Template
 
@@ -36,14 +36,7 @@ def learned(folder: Path, *, ends: bool) -> TextProblem:
     problem = TextProblem(load_model(folder), load_tokenizer(folder), FACTS[:2], FACTS[2:], Template(plain=True))
     texts = [TextExample.of_question(one.question, one.answer + ("" if ends else " and so on .")) for one in FACTS]
     rows = sequences(replace(problem, end_token=ends), texts)
-    batch = padded(rows, problem.tokenizer)
-    optimizer = torch.optim.Adam(problem.model.parameters(), lr=3e-3)
-    for _ in range(150):
-        optimizer.zero_grad()
-        problem.model(**batch).loss.backward()
-        optimizer.step()
-    problem.model.zero_grad()
-    return problem
+    return by_heart(problem, rows)
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ import pytest
 import torch
 from helpers import relative, same_state, state_of
 from tiny_language import save_llama, save_qwen
+from tiny_problem import by_heart
 from torch import Tensor
 
 from mnemotomy.core.errors import ConceptError, ConfigurationError, NonFiniteError, SelectionError
@@ -26,7 +27,6 @@ from mnemotomy.methods.language.forgetting import WeightedForgetLoss
 from mnemotomy.methods.language.problem import TextProblem, sequences
 from mnemotomy.methods.language.target_level import estimated_level, losses, questions_level
 from mnemotomy.methods.language.two_sided import TwoSided
-from mnemotomy.text.batches import padded
 from mnemotomy.text.records import TextExample
 
 
@@ -54,14 +54,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> TextProblem:
     """A model that knows both sets by heart."""
     problem = problem_of(tmp_path_factory.mktemp("trained"), end_token=True)
     rows = sequences(problem, [*FORGET, *RETAIN])
-    batch = padded(rows, problem.tokenizer)
-    optimizer = torch.optim.Adam(problem.model.parameters(), lr=3e-3)
-    for _ in range(150):
-        optimizer.zero_grad()
-        problem.model(**batch).loss.backward()
-        optimizer.step()
-    problem.model.zero_grad()
-    return problem
+    return by_heart(problem, rows)
 
 
 def mean_loss(problem: TextProblem, model: Any, examples: list[TextExample]) -> float:

@@ -22,6 +22,7 @@ from mnemotomy_bench.classwise.matrices import (
     matrices,
     two_sided_matrix,
 )
+from mnemotomy_bench.classwise.records import CaseRecord
 from mnemotomy_bench.classwise.spectrum import spectra
 from mnemotomy_bench.classwise.subject import Subject
 from mnemotomy_bench.classwise.sufficiency import sufficiency
@@ -31,7 +32,7 @@ from mnemotomy_bench.lab.seeds import over_seeds
 Analyses = dict[str, Any]
 
 
-def analyse(out_dir: Path, subjects: Iterable[Subject], records: Sequence[Record]) -> Analyses:
+def analyse(out_dir: Path, subjects: Iterable[Subject], records: Sequence[CaseRecord]) -> Analyses:
     """Matrices, degradation, sufficiency and cost of every seed; groups, subsets and spectra of the first.
 
     Without a table: nothing that needs the retrained model, and no subsets.

@@ -14,6 +14,7 @@ from mnemotomy.methods.classifiers.problem import ClassifierMethod
 from mnemotomy_bench.classwise.flops import method_flops, training_flops
 from mnemotomy_bench.classwise.grids import ORIGINAL, RETRAIN
 from mnemotomy_bench.classwise.measure import References, measure, references
+from mnemotomy_bench.classwise.records import Cell
 from mnemotomy_bench.classwise.subject import Subject
 from mnemotomy_bench.classwise.training import recipe
 from mnemotomy_bench.lab.cells import Record
@@ -21,7 +22,7 @@ from mnemotomy_bench.lab.cells import cached as by_content
 from mnemotomy_bench.lab.resources import measured
 
 
-def method_cell(folder: Path, subject: Subject, method: ClassifierMethod) -> Record:
+def method_cell(folder: Path, subject: Subject, method: ClassifierMethod) -> Cell:
     """The record of one configuration; ``failed`` says why there are no numbers if training diverged."""
 
     def run() -> Record:
@@ -37,11 +38,11 @@ def method_cell(folder: Path, subject: Subject, method: ClassifierMethod) -> Rec
             record = measure(model, subject, references(subject))
         except TrainingError as error:
             return {"failed": str(error)}
-        return record | {
-            "failed": None, "bfloat16": halved, "seconds": usage.seconds, "peak_bytes": usage.peak_bytes,
+        return {
+            **record, "failed": None, "bfloat16": halved, "seconds": usage.seconds, "peak_bytes": usage.peak_bytes,
         }  # fmt: skip
 
-    return cached(folder, subject, {"method": method.name, "config": asdict(cast(Any, method))}, run)
+    return cast(Cell, cached(folder, subject, {"method": method.name, "config": asdict(cast(Any, method))}, run))
 
 
 def flops_cell(folder: Path, subject: Subject, method: ClassifierMethod) -> int:
@@ -52,7 +53,7 @@ def flops_cell(folder: Path, subject: Subject, method: ClassifierMethod) -> int:
     )
 
 
-def baseline_cell(folder: Path, subject: Subject, name: str) -> Record:
+def baseline_cell(folder: Path, subject: Subject, name: str) -> Cell:
     """The original or the retrained model.
 
     Both are compared with the next seed's models, as in the paper: a model resembles itself perfectly. Only the
@@ -66,22 +67,19 @@ def baseline_cell(folder: Path, subject: Subject, name: str) -> Record:
         if name == ORIGINAL:
             against = References(partner.original_view, subject.retrained_view)
             record = measure(subject.original, subject, against)
-            return record | {"failed": None, "seconds": 0.0, "peak_bytes": 0, "flops": 0}
+            return {**record, "failed": None, "seconds": 0.0, "peak_bytes": 0, "flops": 0}
         against = References(subject.original_view, partner.retrained_view)
         flops = training_flops(
             subject.retrained, subject.problem.retain, recipe(subject.case).whole_epochs(subject.train.inputs.shape[-1])
         )
-        return measure(subject.retrained, subject, against) | {
-            "failed": None,
-            **vars(subject.retraining),
-            "flops": flops,
-        }
+        record = measure(subject.retrained, subject, against)
+        return {**record, "failed": None, **vars(subject.retraining), "flops": flops}
 
     assert name in (ORIGINAL, RETRAIN)
-    return cached(folder, subject, {"method": name, "partner": partner.seed}, run)
+    return cast(Cell, cached(folder, subject, {"method": name, "partner": partner.seed}, run))
 
 
-def best_place(cells: Sequence[Record]) -> int:
+def best_place(cells: Sequence[Cell]) -> int:
     """The configuration with the highest Tug-of-War among those that did not diverge; the first if all did."""
     return max(range(len(cells)), key=lambda place: -1.0 if cells[place]["failed"] else cells[place]["tow"])
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from typing import TypedDict
+from collections.abc import Mapping, Sequence
+from typing import Any, TypedDict
 
 from mnemotomy_bench.classwise.class_engrams import Anatomy, class_atlas, class_engrams
 from mnemotomy_bench.classwise.flops import THINNED
@@ -57,7 +57,7 @@ def extraction(anatomy: Anatomy) -> Extraction:
     }
 
 
-def cost(extracted: Extraction, records: Sequence[Record]) -> Record:
+def cost(extracted: Extraction, records: Sequence[Mapping[str, Any]]) -> Record:
     """How many times cheaper extraction is than each gradient method run once per class.
 
     ``times_cheaper`` compares wall time as run, ``…_flops`` operations; ``…_published`` uses Table 5's epochs on the

@@ -14,6 +14,7 @@ from mnemotomy.core.models import load_model
 from mnemotomy.core.modules import device_of, observing
 from mnemotomy.methods.classifiers.classifier import logits
 from mnemotomy_bench.metrics.accuracy import class_accuracies
+from mnemotomy_bench.vision.image_files import first_line
 from mnemotomy_bench.vision.images import Images, centres, load_images, normalise
 
 
@@ -46,7 +47,7 @@ class Classifier:
         try:
             processor = AutoImageProcessor.from_pretrained(name, trust_remote_code=False)
         except (OSError, ValueError, ImportError) as error:
-            raise ModelError(f"cannot load an image processor from {name!r}: {_first_line(error)}") from error
+            raise ModelError(f"cannot load an image processor from {name!r}: {first_line(error)}") from error
         self.side, self.crop = _sides(processor, name)
         self.mean, self.std = _normalisation(processor, int(getattr(self.model.config, "num_channels", 3)))
         self._check_alike(processor, name)
@@ -87,7 +88,7 @@ class Classifier:
         try:
             theirs = processor(images=picture, input_data_format="channels_first", return_tensors="pt")["pixel_values"]
         except (ValueError, TypeError, KeyError, RuntimeError) as error:
-            raise ModelError(f"the image processor of {name!r} cannot read an image: {_first_line(error)}") from error
+            raise ModelError(f"the image processor of {name!r} cannot read an image: {first_line(error)}") from error
         if ours.shape != theirs.shape or not torch.allclose(ours, theirs.float(), atol=1e-3):
             raise ModelError(
                 f"the {type(processor).__name__} of {name!r} does more than scale, crop and normalise; "
@@ -104,7 +105,7 @@ class Classifier:
             wanted = getattr(self.model.config, "image_size", None)
             raise ModelError(
                 f"{name!r} does not take the {self.crop}×{self.crop} pixels that its image processor gives "
-                f"({_first_line(error)}); in its preprocessor_config.json, set size, or do_center_crop and crop_size, "
+                f"({first_line(error)}); in its preprocessor_config.json, set size, or do_center_crop and crop_size, "
                 f"to the model's image_size, {wanted}"
             ) from error
 
@@ -141,7 +142,3 @@ def _normalisation(processor: Any, channels: int) -> tuple[list[float], list[flo
         for value in ((processor.image_mean, processor.image_std) if normalises else (0.0, 1.0))
     )
     return mean, std
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

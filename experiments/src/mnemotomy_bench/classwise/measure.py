@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 from torch import nn
 
@@ -10,9 +11,9 @@ from mnemotomy.core.errors import TrainingError
 from mnemotomy.metrics.clustering import separability
 from mnemotomy.metrics.dimensional_alignment import dimensional_alignment
 from mnemotomy_bench.classwise.observing import see
+from mnemotomy_bench.classwise.records import Measured
 from mnemotomy_bench.classwise.relearning import relearn
 from mnemotomy_bench.classwise.subject import Subject, View
-from mnemotomy_bench.lab.cells import Record
 from mnemotomy_bench.metrics.membership import membership_accuracy, membership_efficacy
 from mnemotomy_bench.metrics.similarity import linear_cka
 from mnemotomy_bench.metrics.tug_of_war import tug_of_war
@@ -33,7 +34,7 @@ def references(subject: Subject) -> References:
     return References(subject.original_view, subject.retrained_view)
 
 
-def measure(model: nn.Module, subject: Subject, against: References) -> Record:
+def measure(model: nn.Module, subject: Subject, against: References) -> Measured:
     """Accuracies, Tug-of-War, what is left in the features, membership inference and relearning.
 
     DA and NMI compare features of training examples to forget and retained; CKA those of the test set. Membership is
@@ -48,7 +49,7 @@ def measure(model: nn.Module, subject: Subject, against: References) -> Record:
         raise TrainingError("the outputs are no longer finite; use a smaller learning rate or strength")
     forgotten = view.test.labels == case.forget
     own, others = view.test[forgotten], view.test[~forgotten]
-    record: Record = {
+    found = {
         "forget": view.accuracies.forget,
         "retain": view.accuracies.retain,
         "test": view.accuracies.test,
@@ -63,6 +64,5 @@ def measure(model: nn.Module, subject: Subject, against: References) -> Record:
         "membership_efficacy": membership_efficacy(view.retain.losses, others.losses, view.forget.losses),
     }
     taught = see(relearn(model, subject.problem.forget, case.relearning), subject.test)
-    record["relearned_forget"] = taught[forgotten].accuracy
-    record["relearned_retain"] = taught[~forgotten].accuracy
-    return record
+    found |= {"relearned_forget": taught[forgotten].accuracy, "relearned_retain": taught[~forgotten].accuracy}
+    return cast(Measured, found)

@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import cast
 
 import torch
 
@@ -19,6 +20,7 @@ from mnemotomy.engram.collect import CollectOptions, collect
 from mnemotomy.engram.filters import Filter, Hard, Soft
 from mnemotomy_bench.classwise.image_classifier import Classifier
 from mnemotomy_bench.classwise.matrices import CHOSEN, PAPER, judged, smallest_strength
+from mnemotomy_bench.classwise.records import GroupRecord
 from mnemotomy_bench.lab.cells import Record, cached
 from mnemotomy_bench.vision.images import Images
 
@@ -54,7 +56,7 @@ class Plan:
             raise ConfigurationError(f"group and batch size must be 1 or more, not {self.group} and {self.batch_size}")
 
 
-def run_pretrained(out_dir: Path, name: str, plan: Plan, *, device: str = "cpu") -> Record:
+def run_pretrained(out_dir: Path, name: str, plan: Plan, *, device: str = "cpu") -> GroupRecord:
     """Each group of classes erased alone: the accuracy on each group afterwards.
 
     By the paper's estimator at α = 1 and at the α that ``smallest_strength`` chooses on the group's training images,
@@ -80,7 +82,7 @@ def run_pretrained(out_dir: Path, name: str, plan: Plan, *, device: str = "cpu")
             advance(1, group)
     matrices = {title: [row["found"][title] for row in rows] for title in (PAPER, CHOSEN, PROJECTOR)}
     judgements = {title: judged(torch.tensor(before), torch.tensor(found)) for title, found in matrices.items()}
-    return {
+    return cast(GroupRecord, {
         "model": name,
         **asdict(plan),
         "images": {"train": len(run.train), "test": len(run.test)},
@@ -90,7 +92,7 @@ def run_pretrained(out_dir: Path, name: str, plan: Plan, *, device: str = "cpu")
         "matrices": matrices,
         "summary": judgements,
         "versions": versions(),
-    }
+    })  # fmt: skip
 
 
 class GroupRows:

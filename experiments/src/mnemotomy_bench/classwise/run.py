@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 from mnemotomy.core.errors import ConfigurationError
 from mnemotomy.core.progress import progress_bar
@@ -13,9 +14,9 @@ from mnemotomy_bench.classwise.cases import Case, cases
 from mnemotomy_bench.classwise.cells import baseline_cell, best_place, flops_cell, method_cell
 from mnemotomy_bench.classwise.grids import ORIGINAL, RETRAIN, Row
 from mnemotomy_bench.classwise.parallel import Place, case_plan
+from mnemotomy_bench.classwise.records import CaseRecord, Cell
 from mnemotomy_bench.classwise.subject import Subject, threads
 from mnemotomy_bench.classwise.summary import summary
-from mnemotomy_bench.lab.cells import Record
 from mnemotomy_bench.lab.pool import Workers
 
 BASELINES = {ORIGINAL: "Original", RETRAIN: "Retrain"}
@@ -28,7 +29,7 @@ def run_classwise(
     seeds: Sequence[int] | None = None,
     only: Sequence[str] = (),
     data: Path | None = None,
-) -> list[Record]:
+) -> list[CaseRecord]:
     """One record per case and method: means over the seeds, ``…_spread`` and ``…_gap`` (to the retrained models).
 
     The configuration of a method is searched on the first seed and run on all of them (Appendix B.4.1).
@@ -44,7 +45,7 @@ def run_classwise(
         ConfigurationError: there is no such case or method.
         DataError: the data is missing.
     """
-    records: list[Record] = []
+    records: list[CaseRecord] = []
     for case in chosen_cases(scale, seeds, only, data):
         if case.matrices_only:
             continue
@@ -89,11 +90,11 @@ def chosen_rows(case: Case, only: Sequence[str]) -> dict[str, Row]:
 
 def run_case(
     out_dir: Path, case: Case, rows: Mapping[str, Row], shown: Sequence[str], data: Path | None = None
-) -> list[Record]:
+) -> list[CaseRecord]:
     """The records of one case; the baselines are always measured, because gaps refer to them."""
-    found: dict[str, list[Record]] = {name: [] for name in (*BASELINES, *rows)}
+    found: dict[str, list[Cell]] = {name: [] for name in (*BASELINES, *rows)}
     best: dict[str, ClassifierMethod] = {}
-    searched: dict[str, list[Record]] = {}
+    searched: dict[str, list[Cell]] = {}
     flops: dict[str, int] = {}
     runs = sum(len(row.methods) for row in rows.values()) + len(case.seeds) * len(found)
     with threads(case), progress_bar(case.name, runs) as advance:
@@ -111,7 +112,7 @@ def run_case(
                 found[name].append(method_cell(out_dir, subject, best[name]))
                 advance(1, name)
     return [
-        _record(case, name, rows.get(name), cells, searched.get(name, []), found[RETRAIN]) | _counted(flops, name)
+        _record(case, name, rows.get(name), cells, searched.get(name, []), found[RETRAIN], flops.get(name))
         for name, cells in found.items()
         if name in shown
     ]
@@ -119,7 +120,7 @@ def run_case(
 
 def run_analyses(
     out_dir: Path,
-    records: Sequence[Record],
+    records: Sequence[CaseRecord],
     *,
     scale: str,
     seeds: Sequence[int] | None = None,
@@ -156,11 +157,12 @@ def _record(
     case: Case,
     name: str,
     row: Row | None,
-    cells: Sequence[Record],
-    searched: Sequence[Record],
-    retrained: Sequence[Record],
-) -> Record:
-    return {
+    cells: Sequence[Cell],
+    searched: Sequence[Cell],
+    retrained: Sequence[Cell],
+    flops: int | None,
+) -> CaseRecord:
+    found = {
         "case": case.name,
         "method": name,
         "title": BASELINES[name] if row is None else row.title,
@@ -169,7 +171,4 @@ def _record(
         "searched": len(searched),
         "failed": [{"config": cell["config"], "why": cell["failed"]} for cell in searched if cell["failed"]],
     }
-
-
-def _counted(flops: Mapping[str, int], name: str) -> Record:
-    return {"flops": flops[name]} if name in flops else {}
+    return cast(CaseRecord, found if flops is None else found | {"flops": flops})

@@ -9,9 +9,8 @@ from mnemotomy.core.files import write_text
 from mnemotomy.report.figures import accuracy_heatmap, subset_curves
 from mnemotomy_bench.classwise.analyses import Analyses
 from mnemotomy_bench.classwise.matrices import CHOSEN, PAPER, RECALIBRATED
-from mnemotomy_bench.classwise.table import table_of
+from mnemotomy_bench.classwise.table import Record, table_of
 from mnemotomy_bench.figures.classwise import cka_scatter, cost_bars, degradation_scatter, spectra_panels
-from mnemotomy_bench.lab.cells import Record
 
 _SUBSETS = {PAPER: "subsets-paper", CHOSEN: "subsets", RECALIBRATED: "subsets-recalibrated"}
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import cast
 
 from mnemotomy_bench.classwise.cases import Case
 from mnemotomy_bench.classwise.measure import NMI_DRAWS
+from mnemotomy_bench.classwise.records import Cell
 from mnemotomy_bench.classwise.training import recipe
 from mnemotomy_bench.lab.cells import Record
 from mnemotomy_bench.lab.seeds import over_seeds
@@ -21,18 +23,19 @@ MEASURED = (
 WITHOUT_GAP = {"seconds", "flops", "peak_bytes", "cka_original", "cka_retrained"}
 
 
-def summary(case: Case, cells: Sequence[Record], retrained: Sequence[Record]) -> Record:
+def summary(case: Case, cells: Sequence[Cell], retrained: Sequence[Cell]) -> Record:
     """The mean of every number over the seeds that did not diverge, None if all did.
 
     ``…_spread`` is the standard deviation, if there are several seeds, and ``…_gap`` the distance of the mean to the
     retrained models' mean.
     """
     whole = [cell for cell in cells if not cell["failed"]]
+    others = cast("Sequence[Record]", retrained)
     record: Record = {"seeds": [cell["seed"] for cell in whole]}
     record |= over_seeds(whole, MEASURED)
     for key in MEASURED:
         if record[key] is not None and key not in WITHOUT_GAP:
-            record[f"{key}_gap"] = abs(record[key] - sum(cell[key] for cell in retrained) / len(retrained))
+            record[f"{key}_gap"] = abs(record[key] - sum(cell[key] for cell in others) / len(others))
     record["config"] = cells[0].get("config")
     record["diverged_seeds"] = [cell["seed"] for cell in cells if cell["failed"]]
     record["settings"] = settings(case) | {"bfloat16": cells[0].get("bfloat16", False)}

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-_STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+_STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 @dataclass
@@ -51,7 +51,7 @@ def measured(device: torch.device) -> Iterator[Usage]:
             torch.cuda.synchronize(device)
         usage.seconds = time.perf_counter() - start
         if before is not None:
-            peak = torch.cuda.max_memory_allocated(device) if on_gpu else _resident("VmHWM")
+            peak = torch.cuda.max_memory_allocated(device) if on_gpu else resident("VmHWM")
             usage.peak_bytes = max(0, peak - before)
 
 
@@ -67,13 +67,14 @@ def _reset_resident() -> int | None:
     try:
         # memory that glibc keeps after a free would be reused unseen
         ctypes.CDLL("libc.so.6").malloc_trim(0)
-        _RESET.write_text("5")
+        RESET.write_text("5")
     except (OSError, AttributeError):
         return None
-    return _resident("VmRSS")
+    return resident("VmRSS")
 
 
-def _resident(field: str) -> int:
+def resident(field: str) -> int:
+    """A field of the process's status, such as ``VmRSS``, in bytes (Linux)."""
     line = next(line for line in _STATUS.read_text().splitlines() if line.startswith(field))
     return 1024 * int(line.split()[1])
 

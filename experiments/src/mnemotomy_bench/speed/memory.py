@@ -7,9 +7,9 @@ import os
 import subprocess
 import sys
 from dataclasses import asdict
-from pathlib import Path
 
 from mnemotomy.core.errors import MnemotomyError
+from mnemotomy_bench.lab.resources import RESET, resident
 from mnemotomy_bench.speed.case import Case
 
 # glibc keeps freed memory on its heap, hundreds of MiB of it in some runs and none in others; with these, what is freed
@@ -19,7 +19,6 @@ _RETURNED_AT_ONCE = {
     "MALLOC_TRIM_THRESHOLD_": "262144",
     "MALLOC_ARENA_MAX": "1",
 }
-_STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 def peak_extra_bytes(case: Case, contender: str) -> int:
@@ -29,11 +28,6 @@ def peak_extra_bytes(case: Case, contender: str) -> int:
     if done.returncode != 0:
         raise MnemotomyError(f"measuring the memory of {contender} failed: {done.stderr.strip().splitlines()[-1]}")
     return int(done.stdout.strip().splitlines()[-1])
-
-
-def _resident(field: str) -> int:
-    line = next(line for line in _STATUS.read_text().splitlines() if line.startswith(field))
-    return 1024 * int(line.split()[1])
 
 
 def _main() -> None:
@@ -46,10 +40,10 @@ def _main() -> None:
     model, data = case.model(), case.data()
     with torch.no_grad():
         model(**data["rest"][0], use_cache=False)
-    _RESET.write_text("5")  # resets the high-water mark
-    before = _resident("VmRSS")
+    RESET.write_text("5")  # resets the high-water mark
+    before = resident("VmRSS")
     CONTENDERS[sys.argv[2]](case, model, data)
-    print(_resident("VmHWM") - before)
+    print(resident("VmHWM") - before)
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ def open_rows(name_or_path: str | Path, split: str) -> list[Any]:
         return [datasets.load_dataset(str(name_or_path), split=split)]
     # offline, unknown, private, without that split: a class of its own for each, from three libraries
     except Exception as error:
-        raise DataError(f"cannot load {str(name_or_path)!r}, split {split!r}: {_first_line(error)}") from error
+        raise DataError(f"cannot load {str(name_or_path)!r}, split {split!r}: {first_line(error)}") from error
 
 
 def split_files(folder: str | Path, split: str) -> list[Path]:
@@ -131,7 +131,7 @@ def _whole(file: Path) -> Iterator[None]:
     try:
         yield
     except (pyarrow.ArrowException, OSError) as error:
-        raise DataError(f"{file} is not a complete parquet file ({_first_line(error)}); fetch it again") from error
+        raise DataError(f"{file} is not a complete parquet file ({first_line(error)}); fetch it again") from error
 
 
 def _bounds(split: str, rows: int) -> tuple[int, int]:
@@ -149,5 +149,6 @@ def _is_path(name: str | Path) -> bool:
     return isinstance(name, Path) or name.startswith(("/", ".", "~")) or name.count("/") > 1
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What an error says in one line; its class if it says nothing."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

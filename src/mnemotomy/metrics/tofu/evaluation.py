@@ -19,7 +19,6 @@ from mnemotomy.metrics.tofu.answers import (
     forget_truth_ratio,
     grouped,
     normalised_probability,
-    probability,
     retain_truth_ratio,
     truth_ratio,
 )
@@ -113,7 +112,8 @@ def _split(name: str, observed: QuestionObservations, words: Words) -> Evaluatio
 
 def _probabilities(answers: AnswerObservations, questions: int) -> dict[str, Any]:
     """A row of the entry lists all answers of a question."""
-    values, losses = probability(answers), average_loss(answers)
+    losses = average_loss(answers)
+    values = (-losses).exp()  # ``probability``
     mean = float(values.mean())
     if len(answers) > questions:
         values, losses = grouped(values, questions), grouped(losses, questions)
