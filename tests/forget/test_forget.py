@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +48,14 @@ def test_the_choice_is_the_best_of_what_was_tried(found: Found) -> None:
     assert found.chosen.number in {one.number for one in found.pareto}
 
 
-def test_a_longer_search_repeats_a_shorter_one_and_resumes(tmp_path: Path) -> None:
-    from dataclasses import replace
+def test_what_costs_least_is_tried_first_and_at_two_strengths() -> None:
+    least = replace(FIRST[0], strength=1.0)
+    assert least == Candidate("paper", 0.0, kinds="attention", blocks="upper third")
+    assert [replace(one, strength=1.0) == least for one in FIRST[:3]] == [True, True, False]
+    assert [one.strength for one in FIRST[:2]] == [1.5, 2.0]
 
+
+def test_a_longer_search_repeats_a_shorter_one_and_resumes(tmp_path: Path) -> None:
     model, tokenizer = trained()
     forget, retain = examples(["Kyoto"]), examples(["Paris", "Rome"])
     kept = replace(OPTIONS, trials=14, study=tmp_path / "study.db")

@@ -13,7 +13,7 @@ from mnemotomy.core.models import load_model, load_tokenizer
 from mnemotomy.data.real_facts import real_facts
 from mnemotomy.engram.filters import Power
 from mnemotomy_bench.real import run as running
-from mnemotomy_bench.real.forms import ATTENTION, FORMS
+from mnemotomy_bench.real.forms import ATTENTION, FORMS, STRONGER
 from mnemotomy_bench.real.run import BEFORE, PLAN, RULE, RealRun
 from mnemotomy_bench.real.show import markdown_of, probes_by_block
 from mnemotomy_bench.real.surgery import ATTENTION_SITES, Surgery
@@ -44,7 +44,7 @@ def test_a_request_is_measured_once(tiny: RealRun, tmp_path: Path, monkeypatch: 
     assert chosen["perplexity"] != rows[0]["perplexity"]
     for name in ("numbers", "decoded", "Surgery"):
         monkeypatch.setattr(running, name, _refused)
-    monkeypatch.setattr(RealRun, "surgery", lambda *_: None)
+    monkeypatch.setattr(RealRun, "_surgery", lambda *_: None)
     again = RealRun(tiny.model, tiny.out, tiny.texts).run("country", 0)
     assert again == rows
     text = markdown_of(rows)
@@ -67,6 +67,13 @@ def test_one_request_after_the_other(tiny: RealRun) -> None:
     assert "after 10" in markdown_of(tiny.run("sequence", 0))
 
 
+def test_fewer_projections_cost_less(tiny: RealRun) -> None:
+    rows = tiny.run("costs", 0)
+    operations = [row["operations"] for row in rows]
+    assert 0 < operations[0] < operations[1] < operations[2]
+    assert "operations, 10¹²" in markdown_of(rows)
+
+
 def test_one_factorisation_serves_every_request_of_a_seed(tiny: RealRun) -> None:
     model, tokenizer = load_model(tiny.model), load_tokenizer(tiny.model)
     made = tasks(KNOWN, 1)
@@ -84,12 +91,14 @@ def test_one_factorisation_serves_every_request_of_a_seed(tiny: RealRun) -> None
 
 
 def test_wide_models_have_their_attention_edited_alone(tiny: RealRun, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert tiny.sites(0) == "all-linear"
-    assert tiny.sites(1) == ATTENTION_SITES
+    assert tiny.sites("country", 0) == "all-linear"
+    assert tiny.sites("country", 1) == ATTENTION_SITES
     monkeypatch.setattr(running, "WIDEST", 40)
     assert ATTENTION
-    rows = replace(tiny).run("city", 0)
+    rows = replace(tiny).run("country", 0)
     assert [row["edit"] for row in rows] == [BEFORE, *ATTENTION, RULE]
+    rows = tiny.run("city", 0)
+    assert [row["edit"] for row in rows] == [BEFORE, *ATTENTION, *STRONGER, RULE]
 
 
 def test_every_part_of_the_plan_has_a_seed_and_every_form_a_candidate() -> None:

@@ -91,6 +91,7 @@ THRESHOLDS: Mapping[str, tuple[float, float]] = {
 
 FIRST = (
     Candidate("paper", 0.0, strength=1.5, kinds="attention", blocks="upper third"),
+    Candidate("paper", 0.0, strength=2.0, kinds="attention", blocks="upper third"),
     Candidate("paper", 0.0, strength=1.5, kinds="attention", blocks="all"),
     Candidate("projector", 0.5),
     Candidate("paper", 0.0, blocks="upper third"),

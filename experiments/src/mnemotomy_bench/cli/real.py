@@ -22,7 +22,7 @@ def real(
     out: Annotated[Path, typer.Option(help="For results; finished ones are reused.")] = Path("runs/bench/real"),
     only: Annotated[
         list[str] | None,
-        typer.Option(help="country, city, fifteen, relation, sequence or references; may be repeated."),
+        typer.Option(help="country, city, fifteen, relation, sequence, references or costs; may be repeated."),
     ] = None,
     texts: Annotated[int, typer.Option(min=0, help="Problems of GSM8K for the perplexity, where the data exist.")] = 6,
     seed: Seeds = None,

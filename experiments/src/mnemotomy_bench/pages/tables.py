@@ -76,6 +76,7 @@ def tables(results: Path) -> dict[str, Callable[[], str]]:
         "decouple": lambda: decouple_show.table_of(read("decouple")).markdown(),
         "theory": lambda: theory(read("mechanism")),
         "classwise": lambda: _classwise(read("classwise-cifar10")),
+        "real": lambda: markdown_of(read("real")),
         "real-search": lambda: markdown_of(read("real-search")),
         "tofu": lambda: _tofu(read("tofu-tiny"), read("tofu-384")),
         "tofu-tiny-chosen": lambda: _chosen(read("tofu-tiny")),

@@ -66,3 +66,10 @@ FORMS: Mapping[str, tuple[Candidate, ...]] = {
 
 ATTENTION = {name: some for name, some in FORMS.items() if name.startswith("attention")}
 """What needs no moments of the wide inputs, for larger models."""
+
+STRONGER = {
+    "attention, upper third: paper's μ, outputs, α = 3": _some(
+        "paper", strengths=(3.0,), outputs=True, kinds="attention", blocks="upper third"
+    )
+}
+"""For a single fact: its share of the rows is small, and μ with it."""

@@ -24,7 +24,7 @@ from mnemotomy.forget.reference import written_texts
 from mnemotomy.forget.scores import Scores
 from mnemotomy.forget.search import Tried
 from mnemotomy_bench.lab.cells import Record, cached
-from mnemotomy_bench.real.forms import ATTENTION, FORMS
+from mnemotomy_bench.real.forms import ATTENTION, FORMS, STRONGER
 from mnemotomy_bench.real.measure import PROBED, WRITTEN, decoded, numbers
 from mnemotomy_bench.real.surgery import ATTENTION_SITES, PLAIN, Surgery
 from mnemotomy_bench.real.world import RELATIONS, Task, known_facts, tasks
@@ -44,11 +44,12 @@ PLAN: Sequence[tuple[str, Sequence[int]]] = (
     ("relation", (0,)),
     ("sequence", (0,)),
     ("references", (0,)),
+    ("costs", (0,)),
 )
 """What is run, in this order: requests, and what is made of them, with seeds."""
 
-WHOLE = 0
-"""The seed with every form; with the others, only the attention is edited."""
+WHOLE = (("country", 0), ("fifteen", 0), ("relation", 0))
+"""What is run with every form; elsewhere, only the attention is edited."""
 
 
 @dataclass(frozen=True)
@@ -67,10 +68,11 @@ class RealRun:
 
     def run(self, name: str, seed: int) -> list[Record]:
         """The records of one entry of the plan."""
+        from mnemotomy_bench.real.costs import costs
         from mnemotomy_bench.real.references import references
         from mnemotomy_bench.real.sequence import sequence
 
-        made = {"sequence": sequence, "references": references}.get(name)
+        made = {"sequence": sequence, "references": references, "costs": costs}.get(name)
         found = made(self, seed) if made else list(self._rows(name, seed))
         about = {"model": Path(self.model).name, "table": name, "seed": seed}
         return [about | record for record in found]
@@ -90,10 +92,10 @@ class RealRun:
         """Of the model."""
         return fingerprint(self.loaded[0])
 
-    def sites(self, seed: int) -> Selector:
-        """All projections with the first seed, else or where inputs are wide those of the attention."""
+    def sites(self, name: str, seed: int) -> Selector:
+        """All projections, or those of the attention: outside of ``WHOLE``, and where inputs are wide."""
         widths = [int(site.weight().shape[-1]) for site in select_sites(self.loaded[0]).values()]
-        return "all-linear" if seed == WHOLE and max(widths) <= WIDEST else ATTENTION_SITES
+        return "all-linear" if (name, seed) in WHOLE and max(widths) <= WIDEST else ATTENTION_SITES
 
     @cached_property
     def known(self) -> dict[str, tuple[Fact, ...]]:
@@ -120,11 +122,6 @@ class RealRun:
 
         return list(self.cell({"own texts": OWN_TOKENS}, write)["texts"])
 
-    def surgery(self, names: Sequence[str], seed: int) -> Surgery:
-        """Of some requests at once."""
-        made = tasks(self.known, seed)
-        return Surgery(*self.loaded, [made[name] for name in names], self.own_texts, seed, self.sites(seed))
-
     def measured(self, task: Task, what: Mapping[str, Any], read: Callable[[], Mapping[str, Any]]) -> Record:
         """What ``read`` shows of one state of the model, which ``what`` names."""
         about = key(task.name, [(one.subject, one.answer) for one in (*task.target, *task.unseen)])
@@ -135,8 +132,9 @@ class RealRun:
         return numbers(*self.loaded, task, self.texts)
 
     def _rows(self, name: str, seed: int) -> Iterator[Record]:
-        surgery, task = self._surgeries(name, seed), tasks(self.known, seed)[name]
-        forms = FORMS if self.sites(seed) == "all-linear" else ATTENTION
+        surgery, task = self._surgery(name, seed), tasks(self.known, seed)[name]
+        forms = dict(FORMS if self.sites(name, seed) == "all-linear" else ATTENTION)
+        forms |= STRONGER if name == "city" else {}
         judge = functools.cache(lambda: surgery.judge(task))  # first made on the unedited model
 
         def state(scores: Callable[[], Scores]) -> Mapping[str, Any]:
@@ -179,11 +177,12 @@ class RealRun:
                 record |= self.measured(task, what, lambda: probed(chosen.candidate))
             yield record
 
-    def _surgeries(self, name: str, seed: int) -> Surgery:
+    def _surgery(self, name: str, seed: int) -> Surgery:
         """The cities' requests share one; all capitals are in the moments of their own request alone."""
-        kept = self.__dict__.setdefault("_kept", {})
-        names = ("relation",) if name == "relation" else ("city", "country", "fifteen")
-        if (names, seed) not in kept:
+        names, made = ("relation",) if name == "relation" else ("city", "country", "fifteen"), tasks(self.known, seed)
+        kept: dict[Any, Surgery] = self.__dict__.setdefault("_kept", {})
+        what = names, seed, self.sites(name, seed)
+        if what not in kept:
             kept.clear()  # the moments of one seed take gigabytes
-            kept[names, seed] = self.surgery(names, seed)
-        return kept[names, seed]
+            kept[what] = Surgery(*self.loaded, [made[one] for one in names], self.own_texts, seed, what[2])
+        return kept[what]

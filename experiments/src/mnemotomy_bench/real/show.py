@@ -9,7 +9,7 @@ from typing import Any
 from mnemotomy.report.figures import grid, save
 from mnemotomy.report.table import Table
 from mnemotomy_bench.lab.seeds import over_seeds
-from mnemotomy_bench.lab.table import Column, percent, table
+from mnemotomy_bench.lab.table import Column, in_units_of, percent, table
 from mnemotomy_bench.real.run import BEFORE, RULE
 
 COLUMNS = {
@@ -23,7 +23,12 @@ COLUMNS = {
     "perplexity": Column("perplexity", "{:.2f}".format, "↓"),
     "probe_best": Column("fresh probe, best block", percent, "↓"),
     "probe_last": Column("last block", percent, "↓"),
+    "seconds": Column("processor seconds", "{:.0f}".format, "↓"),
+    "operations": Column("operations, 10¹²", in_units_of(1e12), "↓"),
+    "peak_bytes": Column("memory, MiB", in_units_of(2**20), "↓"),
 }
+
+_PROBED = ("probe_best", "probe_last")
 
 
 def tables_of(records: Sequence[Mapping[str, Any]]) -> list[Table]:
@@ -51,8 +56,8 @@ def _averaged(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, Column]:
-    probed = any("probe" in row for row in rows)
-    return {key: one for key, one in COLUMNS.items() if probed or not key.startswith("probe")}
+    known = {key for row in rows for key in (*row, *(_PROBED if "probe" in row else ()))}
+    return {key: one for key, one in COLUMNS.items() if key in known}
 
 
 def markdown_of(records: Sequence[Mapping[str, Any]]) -> str:
@@ -75,11 +80,10 @@ def probes_by_block(records: Sequence[Mapping[str, Any]], path: Path) -> None:
     figure, axes = grid(1, len(panels), width=3.6 * len(panels), height=2.8)
     for axis, panel in zip(axes, panels, strict=True):
         for edit, colour in ((BEFORE, "#b9bcc4"), (RULE, "#0b6e6e")):
-            for row in probed:
-                if (row["model"], row["table"], row["edit"]) == (*panel, edit):
-                    shares = [100 * share for share in row["probe"]]
-                    label = edit if row["seed"] == 0 else None
-                    axis.plot(row["blocks"], shares, color=colour, label=label, linewidth=1.5)
+            own = [row for row in probed if (row["model"], row["table"], row["edit"]) == (*panel, edit)]
+            for number, row in enumerate(own):
+                shares = [100 * share for share in row["probe"]]
+                axis.plot(row["blocks"], shares, color=colour, label=None if number else edit, linewidth=1.5)
         axis.set(title=", ".join(panel), xlabel="block", ylabel="read by a fresh probe (%)", ylim=(0, 105))
         axis.legend(frameon=False, fontsize=8)
     save(figure, path)

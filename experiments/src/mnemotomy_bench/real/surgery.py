@@ -40,7 +40,7 @@ class Surgery:
         tasks: requests with the same unseen facts.
         texts: that the model wrote itself, for the reference.
         seed: of the lines that are validated on.
-        sites: which projections.
+        sites, layers: which projections of which blocks.
     """
 
     def __init__(
@@ -51,8 +51,10 @@ class Surgery:
         texts: Sequence[str],
         seed: int,
         sites: Selector = "all-linear",
+        layers: Sequence[int] | None = None,
     ) -> None:
-        self.model, self.tokenizer, self.tasks, self.sites, self.seed = model, tokenizer, tasks, sites, seed
+        self.model, self.tokenizer, self.tasks, self.seed = model, tokenizer, tasks, seed
+        self.sites, self.layers = sites, layers
         self.texts = [TextExample.of_text(text) for text in texts]
         targets = {fact for task in tasks for fact in task.target}
         untouched = lines([fact for fact in tasks[0].seen if fact not in targets])
@@ -66,7 +68,9 @@ class Surgery:
         made = {
             name: batches(self.tokenizer, some, template=PLAIN, positions="all") for name, some in data.items() if some
         }
-        return Atlas(self.model, collect(self.model, made, sites=self.sites, options=CollectOptions(progress=False)))
+        options = CollectOptions(progress=False)
+        moments = collect(self.model, made, sites=self.sites, layers=self.layers, options=options)
+        return Atlas(self.model, moments)
 
     def workshop(self, task: Task) -> Workshop:
         """The decomposition of one request, kept until another is asked for."""
