@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -43,6 +45,22 @@ def test_the_untouched_model_betrays_its_training_and_the_ignorant_one_does_not(
         assert found.trace.value < 0.6
         same = attack.find(readings | {"after": readings["before"]}, asked)
         assert same.trace == pytest.approx((1.0, 1.0, 1.0), abs=1e-4)
+
+
+@pytest.mark.parametrize("attack", ATTACKS, ids=lambda one: one.name)
+@pytest.mark.parametrize("holdout", [True, False], ids=["hold-out", "swapped answers"])
+def test_an_ignorant_model_has_an_auc_of_a_half(attack: Membership, holdout: bool):
+    """Twenty questions give it ± 0.08, so their answers are dealt twenty times."""
+    found = []
+    for seed in range(20):
+        sets = []
+        for number, part in enumerate((FORGET, HOLDOUT)):
+            answers = random.Random(2 * seed + number).sample([one.answer for one in part], len(part))
+            sets.append([replace(one, answer=answer) for one, answer in zip(part, answers, strict=True)])
+        asked = case(forget=sets[0], holdout=sets[1] if holdout else ())
+        reading = attack.read(learned(False)[0], asked)
+        found.append(attack.find({"before": reading, "after": reading}, asked).means["after"].value)
+    assert sum(found) / len(found) == pytest.approx(0.5, abs=0.06)
 
 
 def test_the_gold_model_is_the_yardstick():

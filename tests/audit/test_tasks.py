@@ -24,11 +24,11 @@ lm_eval = pytest.importorskip("lm_eval", reason="lm-eval is not installed; it co
 
 
 @functools.cache
-def bare(forget: bool = True) -> nn.Module:
-    """Taught once more as lm-eval asks: without a token at the beginning."""
+def asked_by_lm_eval(forget: bool = True) -> nn.Module:
+    """Taught once more as lm-eval asks: this tokenizer ends every prompt with its end token."""
     model, words = learned(forget)
     rows = [encode(one.example, words, one.template) for one in [*(FORGET if forget else ()), *RETAIN]]
-    rows = [Encoded(row.input_ids[1:], row.labels[1:]) for row in rows]
+    rows = [Encoded([*row.input_ids[:-3], words.eos_token_id, *row.input_ids[-2:]], row.labels) for row in rows]
     return taught(model, rows, words, Teaching(60, 3e-3))
 
 
@@ -50,7 +50,7 @@ def towns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_task_of_ones_own_is_damage_where_its_score_falls(towns: Path) -> None:
     asked, attack = case(), Tasks.named([str(towns)])
-    readings = {"before": attack.read(bare(), asked), "after": attack.read(bare(False), asked)}
+    readings = {"before": attack.read(asked_by_lm_eval(), asked), "after": attack.read(asked_by_lm_eval(False), asked)}
     before, after = (readings[role].curve["towns"] for role in ("before", "after"))
     assert before == 1.0
     assert after < 0.7  # it knows the countries, not the towns
@@ -74,7 +74,7 @@ def test_an_audit_with_a_task(towns: Path, tmp_path: Path) -> None:
 
 
 def test_lm_eval_reads_what_forget_saves(towns: Path, tmp_path: Path) -> None:
-    mt.save_model(bare(), tmp_path / "model", tokenizer=learned()[1])
+    mt.save_model(asked_by_lm_eval(), tmp_path / "model", tokenizer=learned()[1])
     for name, probes in (("forget", FORGET[:5]), ("retain", RETAIN)):
         write_lines(tmp_path / f"{name}.jsonl", [{"question": one.question, "answer": one.answer} for one in probes])
     names = {name: str(tmp_path / name) for name in ("model", "out", "forget.jsonl", "retain.jsonl")}
@@ -83,11 +83,14 @@ def test_lm_eval_reads_what_forget_saves(towns: Path, tmp_path: Path) -> None:
               names["retain.jsonl"], "--plain", "--trials", "3", "--no-two-sided", "--force"],
     )  # fmt: skip
     assert done.exit_code == 0, done.output
+    from lm_eval.tasks import TaskManager  # with lm-eval alone
+
     scores = {}
     for name in ("model", "out"):
         answer: Any = lm_eval.simple_evaluate(
-            "hf", {"pretrained": names[name]}, tasks=[str(towns)], device="cpu", bootstrap_iters=0
-        )
+            "hf", {"pretrained": names[name]}, tasks=[str(towns)], device="cpu", bootstrap_iters=0,
+            task_manager=TaskManager(include_defaults=False),
+        )  # fmt: skip
         scores[name] = answer["results"]["towns"]["acc,none"]
         assert Tasks.named([str(towns)]).read(mt.load_model(names[name]), case()).curve == {"towns": scores[name]}
     assert scores["model"] == 1.0

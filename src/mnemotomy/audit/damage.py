@@ -205,7 +205,9 @@ class Tasks(Damage):
             raise ConfigurationError("tasks of lm-eval are run by name; name them with --tasks, as in --tasks arc_easy")
         if importlib.util.find_spec("lm_eval") is None:
             raise ConfigurationError(f"{', '.join(self.tasks)}: tasks need lm-eval; get it with: pip install lm-eval")
-        if unknown := [task for task in self.tasks if not Path(task).is_file() and task not in _known_tasks()]:
+        if unknown := [
+            task for task in self.tasks if not Path(task).is_file() and task not in _manager(False).all_tasks
+        ]:
             raise ConfigurationError(
                 f"lm-eval has no task {unknown[0]!r}, and there is no file of that name; 'lm_eval ls tasks' lists them"
             )
@@ -217,7 +219,12 @@ class Tasks(Damage):
         with quiet_transformers():
             wrapped = HFLM(pretrained=model, tokenizer=case.tokenizer, batch_size=case.batch_size)
             answer: Any = lm_eval.simple_evaluate(
-                wrapped, tasks=list(self.tasks), limit=self.limit, log_samples=False, random_seed=case.seed
+                wrapped,
+                tasks=list(self.tasks),
+                limit=self.limit,
+                log_samples=False,
+                random_seed=case.seed,
+                task_manager=_manager(all(Path(task).is_file() for task in self.tasks)),
             )
         scores = {name: _score(row) for name, row in answer["results"].items()}
         return Reading(tuple(scores.values()), curve=scores)
@@ -231,11 +238,11 @@ class Tasks(Damage):
 
 
 @functools.cache
-def _known_tasks() -> frozenset[str]:
-    """The tasks of lm-eval; listing them takes seconds."""
+def _manager(files: bool) -> Any:
+    """What loads tasks; without ``files`` alone, it lists all of lm-eval's, which takes seconds."""
     from lm_eval.tasks import TaskManager
 
-    return frozenset(TaskManager().all_tasks)
+    return TaskManager(include_defaults=not files)
 
 
 def _score(row: Mapping[str, Any]) -> float:

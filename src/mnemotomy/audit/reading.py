@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -51,10 +52,20 @@ class Reader:
                 for role, model in self.models.items():
                     advance(0, f"{attack.name}, {role}")
                     name = key(attack.name, attack, self.prints[role], self.prints["before"], asked, versions())
-                    readings[role] = _reading(self.kept(name, partial(_read, attack, model, self.own(role, case))))
+                    with self._resumable():
+                        readings[role] = _reading(self.kept(name, partial(_read, attack, model, self.own(role, case))))
                     advance(1)
                 found.append(attack.find(readings, case))
         return found, skipped
+
+    @contextlib.contextmanager
+    def _resumable(self) -> Iterator[None]:
+        try:
+            yield
+        except KeyboardInterrupt:
+            if self.options.folder is None:
+                raise
+            raise KeyboardInterrupt(f"the same command goes on from {self.options.folder}") from None
 
     def notes(self, skipped: Mapping[str, str]) -> list[str]:
         """What the report says of the models, and of attacks that were skipped."""

@@ -61,20 +61,22 @@ class Changed(Attack):
         asked = self.questions(case)
         others, found, floors = unknown(case, asked, GUESSES), Rows(), Rows()
 
-        def note(name: str, changed: nn.Module) -> None:
-            for rows, some in ((found, [asked]), (floors, others)):
-                scores = [answer_scores(changed, case, one, exact_memorization) for one in some]
-                rows.setdefault(name, []).extend(scores)
+        def read(changed: nn.Module, some: Sequence[Sequence[Probe]]) -> list[tuple[float, ...]]:
+            return [answer_scores(changed, case, one, exact_memorization) for one in some]
 
-        note(_UNCHANGED, model)
+        def note(name: str, changed: nn.Module) -> None:
+            found.setdefault(name, []).extend(read(changed, [asked]))
+            floors.setdefault(name, []).extend(read(changed, others))
+
+        before = _mean(read(model, [asked]))
         with contextlib.suppress(TrainingError, NonFiniteError):
             self.change(model, case, note)
-        curves = [{name: _mean(some) for name, some in rows.items()} for rows in (found, floors)]
-        whole = best(*curves)
-        for rows in curves:
-            if len(rows) > 1:
-                del rows[_UNCHANGED]
-        return replace(best(*curves), curve=whole.curve)
+        curve = {_UNCHANGED: sum(before) / len(before)}
+        if not found:
+            return Reading(before, curve, _mean(read(model, others)))
+        rows, unknowns = ({name: _mean(some) for name, some in each.items()} for each in (found, floors))
+        reading = best(rows, unknowns)
+        return replace(reading, curve={**curve, **reading.curve})
 
     @abstractmethod
     def change(self, model: nn.Module, case: Case, note: Note) -> None:

@@ -1,0 +1,79 @@
+"""Ctrl-C at each stage of ``forget`` and ``audit`` is one line, and the same command then goes on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from forget_command import forget, record
+from typer.testing import CliRunner
+
+from mnemotomy.cli import app
+
+ASKED = ("--forget", "Kyoto.jsonl", "--retain", "Rome.jsonl", "--force")
+
+
+def interrupt(*_: Any, **__: Any) -> Any:
+    raise KeyboardInterrupt
+
+
+def check(result: Any, *, resumes: str = "") -> None:
+    assert result.exit_code == 130
+    last = result.stderr.splitlines()[-1]
+    assert last == f"mnemotomy: interrupted; the same command goes on from {resumes}" if resumes else last
+
+
+@pytest.mark.usefixtures("cities")
+@pytest.mark.parametrize(
+    ("stage", "resumes"),
+    [
+        ("core.models.load_model", ""),
+        ("forget.forgetting.prepare", ""),
+        ("forget.forgetting.collect", ""),
+        ("forget.found.FactoredConcept", ""),
+        ("forget.forgetting.Judge", ""),
+        ("forget.search.Search.try_", ".out.study.db"),
+        ("recipe.forgotten.save_with_record", ""),
+    ],
+)
+def test_forget(stage: str, resumes: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    there = set(Path().iterdir())
+    with monkeypatch.context() as patch:
+        patch.setattr(f"mnemotomy.{stage}", interrupt)
+        check(forget(*ASKED, trials=2), resumes=resumes)
+    assert {one.name for one in set(Path().iterdir()) - there} <= {".out.study.db"}
+    assert forget(*ASKED, trials=2).exit_code == 0
+    assert len(record()["tried"]) == 2
+
+
+@pytest.mark.usefixtures("cities")
+@pytest.mark.parametrize(
+    ("stage", "resumes"),
+    [
+        ("core.models.load_model", ""),
+        ("audit.run.made_up", ""),
+        ("audit.reading._read", "out"),
+        ("audit.report.Report.save", ""),
+    ],
+)
+def test_audit(stage: str, resumes: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    command = [
+        "audit",
+        "model",
+        "model",
+        "out",
+        "--forget",
+        "Kyoto.jsonl",
+        "--only",
+        "greedy",
+        "--system",
+        "",
+        "--date",
+        "",
+    ]
+    with monkeypatch.context() as patch:
+        patch.setattr(f"mnemotomy.{stage}", interrupt)
+        check(CliRunner().invoke(app, command, catch_exceptions=False), resumes=resumes)
+    assert not Path("out", "audit.json").exists()
+    assert CliRunner().invoke(app, command, catch_exceptions=False).exit_code == 0
