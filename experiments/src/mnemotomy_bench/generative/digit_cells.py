@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import cast
 
 from mnemotomy.core.errors import TrainingError
 from mnemotomy_bench.generative.autoencoder import Subject
@@ -11,6 +12,7 @@ from mnemotomy_bench.generative.baselines import ORIGINAL, RETRAIN, Ascent, Fine
 from mnemotomy_bench.generative.erasing import Erasure
 from mnemotomy_bench.generative.measure import measure
 from mnemotomy_bench.generative.observing import packed
+from mnemotomy_bench.generative.records import Cell
 from mnemotomy_bench.lab.cells import Record, cached
 
 Method = Ascent | FineTune | Erasure
@@ -22,9 +24,12 @@ def baseline_cell(out_dir: Path, subject: Subject) -> Record:
     def run() -> Record:
         digit = subject.case.forget
         return {
-            ORIGINAL: measure(subject.original, subject, digit) | {"failed": None, "seconds": 0.0},
-            RETRAIN: measure(subject.retrained, subject, digit)
-            | {"failed": None, "seconds": subject.retraining.seconds},
+            ORIGINAL: {**measure(subject.original, subject, digit), "failed": None, "seconds": 0.0},
+            RETRAIN: {
+                **measure(subject.retrained, subject, digit),
+                "failed": None,
+                "seconds": subject.retraining.seconds,
+            },
             "erased_at": subject.erased_at.tolist(),
             "images": packed(subject.samples),
             "classes": list(subject.class_names),
@@ -44,7 +49,7 @@ def extraction_cell(out_dir: Path, subject: Subject) -> Record:
     return cached(out_dir, subject.identity | {"measured": "extraction"}, run)
 
 
-def method_cell(out_dir: Path, subject: Subject, method: Method, digit: int) -> Record:
+def method_cell(out_dir: Path, subject: Subject, method: Method, digit: int) -> Cell:
     """One digit forgotten by one method; ``failed`` says why there are no numbers if training diverged."""
 
     def run() -> Record:
@@ -53,7 +58,7 @@ def method_cell(out_dir: Path, subject: Subject, method: Method, digit: int) -> 
         except TrainingError as error:
             return {"failed": str(error), "digit": digit}
         numbers = measure(outcome.model, subject, digit)
-        return numbers | {"failed": None, "seconds": outcome.seconds, "config": outcome.config}
+        return {**numbers, "failed": None, "seconds": outcome.seconds, "config": outcome.config}
 
     identity = {"method": method.name, "config": method.config(subject.case), "digit": digit}
-    return cached(out_dir, subject.identity | identity, run)
+    return cast(Cell, cached(out_dir, subject.identity | identity, run))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import cast
 
 import torch
 
@@ -15,6 +16,7 @@ from mnemotomy_bench.generative.cases import Case
 from mnemotomy_bench.generative.digit_cells import Method, baseline_cell, extraction_cell, method_cell
 from mnemotomy_bench.generative.erasing import ERASURES, Erasure
 from mnemotomy_bench.generative.measure import damage, damage_of_all
+from mnemotomy_bench.generative.records import Cell, DigitsRecord
 from mnemotomy_bench.lab.cells import Record
 from mnemotomy_bench.lab.pool import Plan, Task
 from mnemotomy_bench.lab.resources import single_threaded
@@ -34,7 +36,7 @@ AVERAGED = (*DAMAGE, *SIMILARITY, *ALL, "seconds", "seconds_all")
 
 def run_digits(
     out_dir: Path, case: Case, methods: Sequence[str] = tuple(TITLES), data: Path | None = None
-) -> list[Record]:
+) -> list[DigitsRecord]:
     """One record per method: means over the seeds with ``…_spread``, and what the figures show.
 
     Args:
@@ -76,9 +78,9 @@ def _of_seed(out_dir: Path, subject: Subject, name: str) -> Record:
     whole = [cell for cell in cells if not cell["failed"]]
     for cell in whole:
         if cell["digit"] == subject.case.forget:
-            numbers = damage(before, cell["by_class"], cell["digit"])
+            numbers: Record = {**damage(before, cell["by_class"], cell["digit"])}
             shown = ("own", "others") if name == ORIGINAL else DAMAGE
-            record |= {key: numbers[key] for key in shown} | {key: cell[key] for key in SIMILARITY}
+            record |= {key: numbers[key] for key in shown} | {key: dict(cell)[key] for key in SIMILARITY}
             record["seconds"] = shared + cell["seconds"]
             record["seconds_all"] = subject.classes * record["seconds"]
     if len(whole) == subject.classes:
@@ -87,7 +89,7 @@ def _of_seed(out_dir: Path, subject: Subject, name: str) -> Record:
     return record
 
 
-def _record(case: Case, name: str, seeds: Sequence[Record]) -> Record:
+def _record(case: Case, name: str, seeds: Sequence[Record]) -> DigitsRecord:
     """The means over the seeds that have a number, and what was chosen and what failed on each."""
     record: Record = {"case": case.name, "method": name, "title": TITLES[name]}
     record["seeds"] = [one["seed"] for one in seeds]
@@ -103,10 +105,10 @@ def _record(case: Case, name: str, seeds: Sequence[Record]) -> Record:
     ]
     method = METHODS.get(name)
     record["settings"] = asdict(case) | {"method": {} if method is None else method.config(case)}
-    return record
+    return cast(DigitsRecord, record)
 
 
-def _mean_rows(seeds: Sequence[Sequence[Record]]) -> list[list[float]]:
+def _mean_rows(seeds: Sequence[Sequence[Cell]]) -> list[list[float]]:
     """A row per digit forgotten: the error on each digit, the mean over the seeds; none if one of them failed."""
     rows = [[cell["by_class"] for cell in cells] for cells in seeds if not any(cell["failed"] for cell in cells)]
     return torch.tensor(rows).mean(0).tolist() if rows else []

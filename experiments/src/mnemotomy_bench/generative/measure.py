@@ -8,12 +8,13 @@ import torch
 
 from mnemotomy_bench.generative.autoencoder import Subject
 from mnemotomy_bench.generative.observing import drawn_pixels, see
+from mnemotomy_bench.generative.records import Cell, Damage, Measured
 from mnemotomy_bench.lab.cells import Record
 from mnemotomy_bench.metrics.similarity import linear_cka
 from mnemotomy_bench.vision.networks.conv_autoencoder import ConvAutoencoder
 
 
-def measure(model: ConvAutoencoder, subject: Subject, digit: int) -> Record:
+def measure(model: ConvAutoencoder, subject: Subject, digit: int) -> Measured:
     """Errors by digit on the test images, similarity of the codes, and one reconstruction of each digit.
 
     ``cka_own`` and ``cka_others`` compare the codes of the digit and of the others with the original's;
@@ -30,7 +31,7 @@ def measure(model: ConvAutoencoder, subject: Subject, digit: int) -> Record:
     }
 
 
-def damage(before: Sequence[float], after: Sequence[float], digit: int) -> Record:
+def damage(before: Sequence[float], after: Sequence[float], digit: int) -> Damage:
     """How much worse the digit is drawn, and how much the others: mean squared errors per pixel, and their increase.
 
     ``selectivity`` is the digit's increase over the mean of the others'; None if the others did not get worse.
@@ -56,9 +57,9 @@ def damage(before: Sequence[float], after: Sequence[float], digit: int) -> Recor
     }
 
 
-def damage_of_all(before: Sequence[float], cells: Sequence[Record]) -> Record:
+def damage_of_all(before: Sequence[float], cells: Sequence[Cell]) -> Record:
     """Over all erased digits: the mean rises and factors, their ratio, and the selectivity of the worst digit."""
-    found = [damage(before, cell["by_class"], cell["digit"]) for cell in cells]
+    found: list[Record] = [{**damage(before, cell["by_class"], cell["digit"])} for cell in cells]
     means = {
         key: sum(one[key] for one in found) / len(found)
         for key in ("own_rise", "others_rise", "own_factor", "others_factor")

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from mnemotomy.core.errors import ConfigurationError
 from mnemotomy_bench.generative.cases import CASES
 from mnemotomy_bench.generative.digits import TITLES, digits_plan, run_digits
 from mnemotomy_bench.generative.faces.cases import face_cases
 from mnemotomy_bench.generative.faces.run import case_plan, run_faces, write_face_figures
+from mnemotomy_bench.generative.records import GenerativeRecord
 from mnemotomy_bench.generative.show import write_digit_figures
-from mnemotomy_bench.lab.cells import Record
 from mnemotomy_bench.lab.pool import Plan, Workers
 
 FACES = "faces"
@@ -25,7 +26,7 @@ def run_generative(
     seeds: Sequence[int] | None = None,
     only: Sequence[str] = (),
     data: Path | None = None,
-) -> list[Record]:
+) -> list[GenerativeRecord]:
     """One record per case and method: means over the seeds, and ``…_spread``.
 
     Args:
@@ -40,7 +41,7 @@ def run_generative(
         DataError: the data is missing.
     """
     parts = chosen_parts(only)
-    records: list[Record] = []
+    records: list[GenerativeRecord] = []
     if "digits" in parts:
         for case in CASES.at(scale, seeds):
             records += run_digits(out_dir, case, chosen_methods(only), data)
@@ -70,7 +71,7 @@ def fill(
 
 
 def draw_generative(
-    records: Sequence[Record],
+    records: Sequence[Mapping[str, Any]],
     out_dir: Path,
     *,
     scale: str,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -16,7 +17,6 @@ from mnemotomy_bench.generative.digit_cells import baseline_cell, method_cell
 from mnemotomy_bench.generative.erasing import ERASURES
 from mnemotomy_bench.generative.observing import unpacked
 from mnemotomy_bench.generative.table import markdown
-from mnemotomy_bench.lab.cells import Record
 
 SHOWN = ("engram", "engram-automatic")
 """Methods whose reconstructions are drawn."""
@@ -24,14 +24,16 @@ ERASED = 4
 """How many digits are erased in the grid of reconstructions, the one to forget first."""
 
 
-def write_tables(records: Sequence[Record], out_dir: Path) -> None:
+def write_tables(records: Sequence[Mapping[str, Any]], out_dir: Path) -> None:
     """``<case>.md`` for every case."""
     for name in dict.fromkeys(record["case"] for record in records):
         some = [record for record in records if record["case"] == name]
         write_text(out_dir / f"{name}.md", markdown(some) + "\n")
 
 
-def write_digit_figures(records: Sequence[Record], out_dir: Path, case: Case, data: Path | None = None) -> list[Path]:
+def write_digit_figures(
+    records: Sequence[Mapping[str, Any]], out_dir: Path, case: Case, data: Path | None = None
+) -> list[Path]:
     """``<case>-reconstructions.png`` of the first seed, ``-matrices.png`` and ``-errors.png`` of the mean over seeds.
 
     Args:
@@ -74,7 +76,7 @@ def _shown_digits(forget: int, classes: int) -> list[int]:
     return [(forget + step * number) % classes for number in range(min(ERASED, classes))]
 
 
-def _bars(by_name: dict[str, Record], digit: int) -> list[Record]:
+def _bars(by_name: Mapping[str, Mapping[str, Any]], digit: int) -> list[Mapping[str, Any]]:
     """The errors on every class of the methods compared with the engram, if they have them."""
     shown = [by_name[name] for name in (ORIGINAL, RETRAIN, "neggrad-plus", *SHOWN) if name in by_name]
     return [

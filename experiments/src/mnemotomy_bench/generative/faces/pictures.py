@@ -17,13 +17,13 @@ from mnemotomy_bench.generative.faces.engrams import Setting, Shift
 from mnemotomy_bench.generative.faces.methods import AUTOMATIC, ENGRAM, METHODS, RARE, engrams_of
 from mnemotomy_bench.generative.faces.portraits import Portraits
 from mnemotomy_bench.generative.faces.subject import FaceSubject
-from mnemotomy_bench.lab.cells import Record
+from mnemotomy_bench.generative.records import FacesRecord
 
 _FIGURES = {AUTOMATIC: "sliders", RARE: "sliders-rare", ENGRAM: "sliders-paper"}
 
 
 def write_case_figures(
-    subject: FaceSubject, chosen: Sequence[Setting | Shift], records: Sequence[Record], out_dir: Path
+    subject: FaceSubject, chosen: Sequence[Setting | Shift], records: Sequence[FacesRecord], out_dir: Path
 ) -> list[Path]:
     """PNG files ``<case>-<what>.png``; they show the first test faces of one seed, unselected."""
     name = subject.case.name

@@ -20,6 +20,7 @@ from mnemotomy_bench.generative.faces.methods import METHODS, FaceMethod, descri
 from mnemotomy_bench.generative.faces.pictures import write_case_figures
 from mnemotomy_bench.generative.faces.subject import FaceSubject
 from mnemotomy_bench.generative.faces.summary import TRUTH, summary
+from mnemotomy_bench.generative.records import FacesRecord
 from mnemotomy_bench.lab.cells import Record, cached
 from mnemotomy_bench.lab.pool import Plan, Task
 from mnemotomy_bench.lab.resources import single_threaded
@@ -27,7 +28,7 @@ from mnemotomy_bench.lab.resources import single_threaded
 
 def run_faces(
     out_dir: Path, *, scale: str, seeds: Sequence[int] | None = None, data: Path | None = None
-) -> list[Record]:
+) -> list[FacesRecord]:
     """One record per case and method: means over attributes and seeds, ``…_spread`` over seeds.
 
     The settings of ``engram-automatic`` are chosen on validation faces of the first seed and used for all seeds.
@@ -43,7 +44,7 @@ def run_faces(
         ConfigurationError: there is no such scale.
         DataError: Pillow is missing, or photographs are damaged.
     """
-    records: list[Record] = []
+    records: list[FacesRecord] = []
     for case in face_cases(scale, seeds, data):
         records += run_case(out_dir, case)
     return records
@@ -66,7 +67,7 @@ def write_face_figures(
     return found
 
 
-def run_case(out_dir: Path, case: FaceCase) -> list[Record]:
+def run_case(out_dir: Path, case: FaceCase) -> list[FacesRecord]:
     """The records of one case."""
     cells: dict[str, list[Record]] = {name: [] for name in (TRUTH, *METHODS)}
     chosen: list[Setting | Shift] = []

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import cast
 
 from mnemotomy_bench.generative.faces.cases import ALPHAS, FaceCase
 from mnemotomy_bench.generative.faces.methods import METHODS
+from mnemotomy_bench.generative.records import FacesRecord
 from mnemotomy_bench.lab.cells import Record
 from mnemotomy_bench.lab.seeds import mean_tree, over_seeds
 
@@ -22,7 +24,7 @@ MEASURED = (
 """Numbers that are averaged over attributes and seeds."""
 
 
-def summary(case: FaceCase, name: str, cells: Sequence[Record], settings: Record | None) -> Record:
+def summary(case: FaceCase, name: str, cells: Sequence[Record], settings: Record | None) -> FacesRecord:
     """Means over the seeds, ``…_spread`` if there are several; ``…_<attribute>`` for what is left of each.
 
     Args:
@@ -42,7 +44,7 @@ def summary(case: FaceCase, name: str, cells: Sequence[Record], settings: Record
     record |= over_seeds(joint, ("both_left", "both_others", "crosstalk"))
     quality = [cell["redrawn_read"]["accuracy"] for cell in cells]
     record |= over_seeds([{"classifier_accuracy": sum(one) / len(one)} for one in quality], ["classifier_accuracy"])
-    return record | {
+    rest = {
         "seeds": [cell["seed"] for cell in cells],
         "selection": method.selection if method else "none",
         "settings": settings,
@@ -53,3 +55,4 @@ def summary(case: FaceCase, name: str, cells: Sequence[Record], settings: Record
         "alphas": list(ALPHAS),
         "config": asdict(case),
     }
+    return cast(FacesRecord, record | rest)
