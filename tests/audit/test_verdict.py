@@ -83,6 +83,7 @@ def test_damage_is_a_sentence_of_its_own_and_changes_no_word():
         ((0.0, 0.0, 0.1), (0.0, 0.0, 0.1), "is still forgotten"),
         ((0.0, 0.0, 0.1), (0.8, 0.6, 0.9), "came back"),
         ((0.8, 0.6, 0.9), (0.8, 0.6, 0.9), "is still known"),
+        ((1.0, 0.9, 1.0), (0.25, 0.02, 0.6), "may be known"),  # too few questions to tell
         ((1.0, 0.9, 1.0), (0.0, 0.0, 0.1), "is still forgotten"),  # against the very first model
     ],
 )
@@ -95,3 +96,10 @@ def test_what_an_earlier_request_is_now(
     report = Report(verdict([], yardstick=False), (), {"first.jsonl": (asked,)}, (), {})
     numbers = f"asked plainly, {100 * after[0]:.0f} % of the answers are said ({100 * before[0]:.0f} % before)"
     assert report.past == [f"The earlier request first.jsonl {status}: {numbers}."]
+
+
+def test_a_perplexity_stands_in_the_table_as_in_its_sentence():
+    means = {"before": Interval(2.0, 1.9, 2.1), "after": Interval(3.0, 2.9, 3.1)}
+    text = replace(finding("perplexity", "damage", None), unit="nats per token", means=means)
+    table = Report(verdict([], yardstick=False), (text,), {}, (), {}).table()
+    assert table.rows[0][1:3] == ["7.39", "20.1"]

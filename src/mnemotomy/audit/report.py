@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import resources
@@ -127,7 +128,8 @@ def _past(name: str, findings: Sequence[Finding]) -> str:
     """By whether answers are still said, not by a trace: a model that forgot them before has none."""
     there = [one for one in findings if one.means["after"].low > _floor(one) + LEFT]
     back = [one for one in there if one.change is not None and one.change.low > 0.0]
-    status = "came back" if back else "is still known" if there else "is still forgotten"
+    some = any(one.means["after"].value > _floor(one) + LEFT for one in findings)
+    status = "came back" if back else "is still known" if there else "may be known" if some else "is still forgotten"
     said = "; ".join(
         f"{one.title.lower()}, {_number(one, 'after')} of the answers are said ({_number(one, 'before')} before)"
         for one in findings
@@ -153,6 +155,8 @@ def _number(finding: Finding, role: str) -> str:
     found = finding.means.get(role)
     if found is None:
         return ""
+    if finding.unit == "nats per token":  # told as a perplexity
+        return f"{math.exp(min(found.value, 50.0)):.3g}"
     return percent(found.value) if finding.unit.startswith("share") else f"{found.value:.3g}"
 
 
