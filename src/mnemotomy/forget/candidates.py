@@ -92,6 +92,7 @@ THRESHOLDS: Mapping[str, tuple[float, float]] = {
 FIRST = (
     Candidate("paper", 0.0, strength=1.5, kinds="attention", blocks="upper third"),
     Candidate("paper", 0.0, strength=2.0, kinds="attention", blocks="upper third"),
+    Candidate("paper", 0.0, strength=3.0, kinds="attention", blocks="upper third"),  # one fact: μ is small with n⁺/N
     Candidate("paper", 0.0, strength=1.5, kinds="attention", blocks="all"),
     Candidate("projector", 0.5),
     Candidate("paper", 0.0, blocks="upper third"),
@@ -165,7 +166,7 @@ class TextWorkshop(Workshop):
             form,
             threshold,
             trial.suggest_categorical("outputs", [True, False]),
-            round(trial.suggest_float("strength", 0.4, 2.5), 2),
+            round(trial.suggest_float("strength", 0.4, 5.0), 2),
             trial.suggest_categorical("kinds", list(get_args(Kinds))),
             trial.suggest_categorical("blocks", list(get_args(Blocks))),
         )
