@@ -32,8 +32,10 @@ def test_requests_one_after_the_other_are_recorded_and_audited() -> None:
             len(one["files"]["forget"][f"{name[0]}"]) == 64
             for one, name in zip(found.get("earlier", []), asked, strict=True)
         )
+        assert ("requests before this one: " in done.stderr) == bool(asked)
         asked.append([f"{city}.jsonl"])
         source = city
+    assert "requests before this one: Kyoto.jsonl; Paris.jsonl. Costs add up" in done.stderr
     first, second = found["earlier"]
     assert first["fingerprint_after"] == second["fingerprint_before"]
     assert second["fingerprint_after"] == found["model"]["fingerprint_before"]

@@ -91,7 +91,8 @@ def forget(
     from mnemotomy.forget.found import FORGET, RETAIN
     from mnemotomy.forget.options import ForgetOptions
     from mnemotomy.recipe.collecting import check_writable
-    from mnemotomy.recipe.record import RECORDS, digests_of
+    from mnemotomy.recipe.record import RECORDS, digests_of, earlier_requests
+    from mnemotomy.report.model_card import request_name
     from mnemotomy.text.template import check_template
 
     folder, only = locate_model(model), blocks(layers)
@@ -141,6 +142,12 @@ def forget(
     else:
         tokens = sum(len(tokenizer(turn.content)["input_ids"]) for one in examples for turn in one.turns)
         cost = cost_of(loaded, tokens, "all-linear" if chosen is None else chosen, only, trials)
+    if before := earlier_requests(folder).get("earlier"):
+        say(
+            f"requests before this one: {'; '.join(map(request_name, before))}. Costs add up: audit the result against "
+            "the first model, with --earlier FILE for each",
+            err=True,
+        )
     say(f"{len(examples)} examples to forget; the search takes {cost}", err=True)
     cost.check()
     named = {"about": about, "subjects": subject, "labels": forget_label}

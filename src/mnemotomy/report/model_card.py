@@ -41,7 +41,7 @@ def model_card(record: Mapping[str, Any]) -> str:
         "recipe_hash": record.get("recipe_hash"),
         "files": record.get("files", {}),
         "guards": record.get("guards", {"losses": {}, "concerns": []}),
-        "earlier": [{"scores": None, **one, "name": named(one)} for one in record.get("earlier", [])],
+        "earlier": [{"scores": None, **one, "name": request_name(one)} for one in record.get("earlier", [])],
         "adapter": record.get("adapter"),
         "images": record.get("of") == "image classifier",
         "taken": record.get("taken for", {}),
@@ -54,7 +54,7 @@ def model_card(record: Mapping[str, Any]) -> str:
     return environment.from_string(source).render(**{**record, **derived})
 
 
-def named(request: Mapping[str, Any]) -> str:
+def request_name(request: Mapping[str, Any]) -> str:
     """What an earlier request was about, by its files or names."""
     files = request.get("files", {}).items()
     found = [file for role, some in files if role not in ("retain", "reference") for file in some]
