@@ -122,6 +122,9 @@ def test_another_seed_gives_another_model():
 @pytest.mark.parametrize("name", methods("classifiers"))
 def test_batch_normalisation_stays_valid(name: str):
     problem = images()
+    if name == "two-sided":  # it refuses a model that recognises nothing of the forget set
+        with torch.no_grad():
+            problem.model.head.bias[1] += 10.0  # type: ignore[union-attr, operator, index]
     found = WORKING[name](problem)
     assert not found.training
     assert bool(torch.isfinite(logits(found, problem.forget.inputs)).all())
