@@ -34,7 +34,7 @@ def folder(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize(
     "asked",
     [
-        ["--forget", "train/three", "--retain", "rest"],
+        ["--forget", "train/three", "--retain", "train"],
         ["--forget-label", "three", "--retain", "train.parquet"],
     ],
 )
@@ -43,6 +43,7 @@ def test_a_class_is_forgotten(asked: list[str]) -> None:
     assert done.exit_code == 0, done.output
     assert "accuracy on retained images" in done.stdout
     assert "taken for: " in done.stdout
+    assert ("images of --retain are those of --forget" in done.stderr) == ("--forget" in asked)
     own, others = tiny.split(tiny.sets()[1])
     edited = mt.load_model("out")
     assert accuracy(edited, own) < 0.05
@@ -88,6 +89,8 @@ def test_a_result_is_audited_as_a_folder_or_as_an_edit() -> None:
         )
         assert done.exit_code == 0, done.output
         assert word in done.stdout.splitlines()
+        assert "No damage was found" in done.stdout  # although the test images have threes, too
+        assert "images of --retain are those of --holdout" in done.stderr
     report = json.loads(Path("audit", "audit.json").read_text())
     assert report["record"]["asked"] == "images"
     assert "SHA-256" in report["record"]["about"]["forget file"]

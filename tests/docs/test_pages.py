@@ -16,6 +16,7 @@ from typer.main import get_command
 
 import mnemotomy as mt
 from mnemotomy.cli import app
+from mnemotomy.core.image_models import is_image_classifier
 
 DOCS = Path(__file__).parents[2] / "docs"
 README = DOCS.parent / "README.md"
@@ -24,7 +25,7 @@ PAGES = [README, *TAUGHT]
 BLOCK = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 SLOW = {
     "README", "person", "subset", "class", "deletion", "large-models", "adapters", "ci", "where", "facts", "benchmarks",
-    "trainer", "open-unlearning",
+    "trainer", "open-unlearning", "images",
 }  # fmt: skip
 QUICKER = {  # what a page leaves at its default, made small; the words of the command stay those of the page
     "forget": ["--trials", "1", "--no-two-sided", "--force"],
@@ -69,6 +70,8 @@ def run(line: str) -> None:
         return
     assert program == "mnemotomy"
     extra = QUICKER.get(command, [])
+    if command == "audit" and is_image_classifier(rest[0]):
+        extra = ["--only", "image-plain"]
     result = call(command, *rest, *(extra if "--only" not in rest else []))
     assert result.exit_code == 0, f"{line}\n{result.output}"
 

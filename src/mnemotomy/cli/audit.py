@@ -65,7 +65,7 @@ def audit(
 
     from mnemotomy.audit.options import AuditOptions
     from mnemotomy.audit.run import audit as run
-    from mnemotomy.cli.images import check_no_text_options, pictures_to_forget
+    from mnemotomy.cli.images import check_no_text_options, pictures, pictures_to_forget, without
     from mnemotomy.core.errors import DataError
     from mnemotomy.core.files import check_above, check_name
     from mnemotomy.core.gguf import is_gguf
@@ -112,6 +112,7 @@ def audit(
     options.chosen("classifiers" if images else "language models")
     asked: Any = forget
     kept: Any = retain
+    unseen: Any = holdout
     with quiet_transformers():
         tokenizer = load_image_processor(source) if images else load_tokenizer(source)
         if not images:
@@ -125,13 +126,16 @@ def audit(
             edited, own = load_model(folder, device=device), None if images else load_tokenizer(folder)
         if images and retain is not None:
             asked, kept = pictures_to_forget(model, [forget] if forget else None, forget_label, [retain])
+            if holdout is not None:
+                unseen = pictures(model, [holdout])
+                kept = without(kept, unseen, "--holdout")
         report = run(
             model,
             edited,
             tokenizer,
             asked,
             kept,
-            holdout,
+            unseen,
             None if gold is None else load_model(locate_model(gold), device=device),
             earlier={str(file): file for file in earlier or ()},
             after_tokenizer=own,

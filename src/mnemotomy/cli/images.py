@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mnemotomy.cli.outcome import say
 from mnemotomy.core.errors import ConfigurationError, DataError
 
 if TYPE_CHECKING:
@@ -33,6 +34,19 @@ def pictures(model: nn.Module, sources: Sequence[Path]) -> list[Picture]:
     return [one for source in sources for one in list_images(source, class_names(model))]
 
 
+def without(kept: Sequence[Picture], others: Sequence[Picture], option: str) -> list[Picture]:
+    """The retain set without the images of another set, which may lie in the same folder."""
+
+    def content(one: Picture) -> bytes | Path:
+        return one.content if isinstance(one.content, bytes) else one.content.resolve()
+
+    own = set(map(content, others))
+    left = [one for one in kept if content(one) not in own]
+    if len(left) < len(kept):
+        say(f"{len(kept) - len(left)} images of --retain are those of {option} and are not retained", err=True)
+    return left
+
+
 def pictures_to_forget(
     model: nn.Module, forget: Sequence[Path] | None, labels: Sequence[str] | None, retain: Sequence[Path]
 ) -> tuple[list[Picture], list[Picture]]:
@@ -46,7 +60,8 @@ def pictures_to_forget(
 
     kept = pictures(model, retain)
     if not labels:
-        return pictures(model, forget or []), kept
+        forgotten = pictures(model, forget or [])
+        return forgotten, without(kept, forgotten, "--forget")
     numbers = {class_number(label, class_names(model), "--forget-label") for label in labels}
     forgotten, others = ([one for one in kept if (one.label in numbers) == own] for own in (True, False))
     if not forgotten or not others:
