@@ -84,6 +84,12 @@ def probes_by_block(records: Sequence[Mapping[str, Any]], path: Path) -> None:
             for number, row in enumerate(own):
                 shares = [100 * share for share in row["probe"]]
                 axis.plot(row["blocks"], shares, color=colour, label=None if number else edit, linewidth=1.5)
-        axis.set(title=", ".join(panel), xlabel="block", ylabel="read by a fresh probe (%)", ylim=(0, 105))
-        axis.legend(frameon=False, fontsize=8)
+        axis.set(
+            title=", ".join(panel),
+            xlabel="block",
+            ylabel="read by a fresh probe (%)",
+            ylim=(0, 125),
+            yticks=range(0, 101, 20),
+        )
+        axis.legend(frameon=False, fontsize=8, loc="upper center", ncols=2)
     save(figure, path)
