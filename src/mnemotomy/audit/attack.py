@@ -149,7 +149,7 @@ def best(
 def left(trace: Interval | None) -> str:
     """What is left of what a model knew, in words."""
     if trace is None:
-        return "By this measure, it did not know them before either."
+        return "By this measure, it is not beyond doubt that it knew them before."
     return f"Left of what it knew: {percent(trace.value)} ({percent(trace.low)} to {percent(trace.high)})."
 
 

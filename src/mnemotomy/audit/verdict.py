@@ -87,7 +87,8 @@ def _word(
     if not any(one.attack in decided for one in plain):
         return (
             None,
-            "The model before forgetting does not answer these questions, so nothing can be said of forgetting.",
+            "It is not beyond doubt that the model before forgetting answers these questions, so nothing can be said "
+            "of forgetting; ask more of what it knows.",
         )
     direct = [one for one in remains if one.attack in DIRECT]
     if direct:
