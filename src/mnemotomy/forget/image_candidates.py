@@ -56,10 +56,10 @@ def first(share: float) -> tuple[Candidate, ...]:
         Candidate("projector", at(0.3), strength=1.0, blocks="all", head=1.4),
         Candidate("two-sided", 0.05),
         Candidate("paper", 0.0, outputs=False, strength=1.0, blocks="all", head=1.0),
-        Candidate("paper", 0.0, strength=0.8, blocks="all", head=3.0),
+        Candidate("projector", at(0.3), outputs=False, strength=1.5, blocks="upper third", head=1.5),
         Candidate("projector", at(0.5), strength=1.4, blocks="all", head=2.0),
         Candidate("projector", at(0.3), outputs=False, strength=1.0, blocks="upper third", head=1.0),
-        Candidate("paper", 0.0, strength=1.2, blocks="upper third", head=2.0),
+        Candidate("projector", at(0.3), outputs=False, strength=1.2, blocks="upper third", head=1.2),
         Candidate("steep", 3.0, outputs=False, strength=1.0, blocks="all", head=1.0),
         Candidate("weight-norm", 0.0, outputs=False, strength=1.5, blocks="all", head=1.5),
     )
