@@ -17,7 +17,8 @@ from mnemotomy.core.errors import ConfigurationError, DataError
 from mnemotomy.forget.candidates import FIRST, Candidate
 from mnemotomy.forget.forgetting import prepare
 from mnemotomy.forget.found import Found
-from mnemotomy.forget.request import split
+from mnemotomy.forget.measuring import Judge
+from mnemotomy.forget.request import Request, split
 from mnemotomy.recipe.forgotten import save_found
 from mnemotomy.text.records import TextExample
 
@@ -174,3 +175,16 @@ def test_only_telling_words_of_an_answer_show_knowledge() -> None:
     (probe,) = probes_of(examples(["Kyoto"])[:1], TEMPLATE)
     row = telling_row(probe, tokenizer)
     assert tokenizer.decode([label for label in row.labels if label >= 0]).strip() == "Japan"
+
+
+def test_what_is_kept_is_asked_in_other_words_too() -> None:
+    """An edit may spare the retained words alone: the wording that loses most counts."""
+    model, tokenizer = trained()
+    kept = examples(["Rome", "Paris"])
+    judge = Judge(Request(model, tokenizer, examples(["Kyoto"]), kept, kept, TEMPLATE))
+    assert len(judge.kept_wordings) == 3
+    assert judge.scores() == judge.before
+    first = judge.kept_wordings[0]
+    judge.kept_wordings[0] = first._replace(before=first.before._replace(hits=4 * first.before.hits))
+    assert judge.scores().hits == pytest.approx(judge.before.hits / 4)
+    assert judge.scores().kept == judge.before.kept

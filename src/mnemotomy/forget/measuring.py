@@ -15,7 +15,7 @@ from torch import Tensor
 from mnemotomy.audit.judging import telling, words_of
 from mnemotomy.core.modules import device_of, observing
 from mnemotomy.core.precision import Precision, autocast
-from mnemotomy.forget.request import Request
+from mnemotomy.forget.request import Request, reworded
 from mnemotomy.forget.scores import Measure, Scores
 from mnemotomy.methods.language.predictions import ROWS_AT_ONCE, Predictions, predict
 from mnemotomy.text.encoding import IGNORED, MAX_LENGTH, Encoded, encode
@@ -67,7 +67,7 @@ class _Floor(NamedTuple):
 
 
 class _Wording(NamedTuple):
-    """The forgotten questions in one wording, as the model answered them before."""
+    """Questions in one wording, as the model answered them before."""
 
     rows: Sequence[Encoded]
     before: _Read
@@ -80,12 +80,18 @@ class _Wording(NamedTuple):
         whole = (now.exact - floor.exact) / said if said > 0 else 0.0
         return min(1.0, max(likely, whole))
 
+    def shares(self, now: _Read) -> tuple[float, float]:
+        """The shares of the probability and of the hits before that are left."""
+        before = self.before
+        return float(now.probability.mean() / before.probability.mean()), now.hits / before.hits
+
 
 class Judge(Measure):
     """Compares any state of a language model with the model before, by questions in other words.
 
     ``left`` is the most that any wording leaves, in probability of the answers' telling words or in answers whose
     tokens are all the likeliest; 0 is the level of answers to other questions, and overshooting counts against it.
+    ``kept`` and ``hits`` are those of the wording that loses most: an edit may spare the retained words alone.
 
     Args:
         request: what to measure on; its model must not be edited yet.
@@ -104,6 +110,7 @@ class Judge(Measure):
             self.general = []
         self.wordings, self._floor = self._known_wordings(request.asked(), request.seed)
         self._before = [self._read(rows, keep=True) for rows in (self.kept_rows, self.general) if rows]
+        self.kept_wordings = self._known_rewordings()
         self.before = self.scores()
 
     def scores(self) -> Scores:
@@ -120,7 +127,22 @@ class Judge(Measure):
                 tokens += len(old)
         assert kept is not None
         kl = total / max(1, tokens)
-        return Scores(left, known, float(kept.probability.mean()), kept.hits, kl if math.isfinite(kl) else math.inf)
+        before, others = self._before[0], [one.shares(self._read(one.rows)) for one in self.kept_wordings]
+        probability = min(
+            [float(kept.probability.mean()), *(float(before.probability.mean()) * share for share, _ in others)]
+        )
+        hits = min([kept.hits, *(before.hits * share for _, share in others)])
+        return Scores(left, known, probability, hits, kl if math.isfinite(kl) else math.inf)
+
+    def _known_rewordings(self) -> list[_Wording]:
+        """The kept questions by each rewording under which the model knows them nearly as well."""
+        forms = [
+            [_row(probe, self.tokenizer) for probe in form]
+            for form in reworded(self.kept_probes[: len(self.kept_rows)])
+        ]
+        found = [_Wording(rows, self._read(rows)) for rows in forms]
+        least = KNOWN_AT_LEAST * self._before[0].hits
+        return [one for one in found if one.before.hits >= max(least, 1e-9)]
 
     def _known_wordings(self, forms: Sequence[Sequence[Probe]], seed: int) -> tuple[list[_Wording], _Floor]:
         """The original words, and the rewordings under which the model knows the answers nearly as well."""

@@ -62,7 +62,7 @@ class Request:
         if not probes:
             raise DataError("nothing of the forget set can be asked: give questions with answers, or longer texts")
         drawn = random.Random(self.seed).sample(probes, MOST_FORGET) if len(probes) > MOST_FORGET else probes
-        return [drawn, *([_reworded(probe, number) for probe in drawn] for number in range(len(QUESTIONS)))]
+        return [drawn, *reworded(drawn)]
 
     def kept(self) -> list[Probe]:
         """The examples kept apart, as questions."""
@@ -103,6 +103,11 @@ def _asked(example: TextExample, template: Template) -> list[Probe]:
         return probes_of([example], template)
     except DataError:
         return []
+
+
+def reworded(probes: Sequence[Probe]) -> list[list[Probe]]:
+    """The probes by each rewording."""
+    return [[_reworded(probe, number) for probe in probes] for number in range(len(QUESTIONS))]
 
 
 def _reworded(probe: Probe, number: int) -> Probe:
