@@ -12,7 +12,7 @@ from mnemotomy.audit.verdict import verdict
 
 RECORD: dict[str, Any] = {
     "about": {}, "models": {}, "data": {"forget": "a hash"}, "questions": {"forget": 1}, "settings": {"seed": 0},
-    "versions": {},
+    "versions": {}, "asked": "questions",
 }  # fmt: skip
 
 

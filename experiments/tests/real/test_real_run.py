@@ -14,7 +14,8 @@ from mnemotomy.data.real_facts import real_facts
 from mnemotomy.engram.filters import Power
 from mnemotomy_bench.real import run as running
 from mnemotomy_bench.real.forms import ATTENTION, FORMS, STRONGER
-from mnemotomy_bench.real.run import BEFORE, PLAN, RULE, RealRun
+from mnemotomy_bench.real.plan import PLAN, records
+from mnemotomy_bench.real.run import BEFORE, RULE, RealRun
 from mnemotomy_bench.real.show import markdown_of, probes_by_block
 from mnemotomy_bench.real.surgery import ATTENTION_SITES, Surgery
 from mnemotomy_bench.real.world import tasks
@@ -34,7 +35,7 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RealRun:
 
 
 def test_a_request_is_measured_once(tiny: RealRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = tiny.run("country", 0)
+    rows = records(tiny, "country", 0)
     assert [row["edit"] for row in rows] == [BEFORE, *SOME, RULE]
     assert {row["seed"] for row in rows} == {0}
     chosen = next(row for row in rows if row["edit"] == RULE)
@@ -45,7 +46,7 @@ def test_a_request_is_measured_once(tiny: RealRun, tmp_path: Path, monkeypatch: 
     for name in ("numbers", "decoded", "Surgery"):
         monkeypatch.setattr(running, name, _refused)
     monkeypatch.setattr(RealRun, "_surgery", lambda *_: None)
-    again = RealRun(tiny.model, tiny.out, tiny.texts).run("country", 0)
+    again = records(RealRun(tiny.model, tiny.out, tiny.texts), "country", 0)
     assert again == rows
     text = markdown_of(rows)
     assert "tiny: the " in text
@@ -59,16 +60,16 @@ def _refused(*_: Any) -> Any:
 
 
 def test_one_request_after_the_other(tiny: RealRun) -> None:
-    rows = tiny.run("sequence", 0)
+    rows = records(tiny, "sequence", 0)
     assert [row["requests"] for row in rows] == [1, 5, 10, 1, 5, 10, 10]
     assert [row["facts"] for row in rows] == [row["requests"] for row in rows]
-    rows = tiny.run("references", 0)
+    rows = records(tiny, "references", 0)
     assert len({row["edit"] for row in rows}) == len(rows) == 6
-    assert "after 10" in markdown_of(tiny.run("sequence", 0))
+    assert "after 10" in markdown_of(records(tiny, "sequence", 0))
 
 
 def test_fewer_projections_cost_less(tiny: RealRun) -> None:
-    rows = tiny.run("costs", 0)
+    rows = records(tiny, "costs", 0)
     operations = [row["operations"] for row in rows]
     assert 0 < operations[0] < operations[1] < operations[2]
     assert "operations, 10¹²" in markdown_of(rows)
@@ -95,9 +96,9 @@ def test_wide_models_have_their_attention_edited_alone(tiny: RealRun, monkeypatc
     assert tiny.sites("country", 1) == ATTENTION_SITES
     monkeypatch.setattr(running, "WIDEST", 40)
     assert ATTENTION
-    rows = replace(tiny).run("country", 0)
+    rows = records(replace(tiny), "country", 0)
     assert [row["edit"] for row in rows] == [BEFORE, *ATTENTION, RULE]
-    rows = tiny.run("city", 0)
+    rows = records(tiny, "city", 0)
     assert [row["edit"] for row in rows] == [BEFORE, *ATTENTION, *STRONGER, RULE]
 
 

@@ -38,19 +38,20 @@ def real(
       mnemotomy bench real smollm2 qwen
       mnemotomy bench real smollm2 --only country --seed 0
     """
-    from mnemotomy_bench.real.run import PLAN, RealRun
+    from mnemotomy_bench.real import plan
+    from mnemotomy_bench.real.run import RealRun
     from mnemotomy_bench.real.show import markdown_of, probes_by_block, tables_of
     from mnemotomy_bench.real.texts import problems
 
-    names = list(dict.fromkeys(name for name, _ in PLAN))
+    names = list(dict.fromkeys(name for name, _ in plan.PLAN))
     for name in only or []:
         if name not in names:
             raise ConfigurationError(f"--only {name!r} is not a part of this bench; choose among {', '.join(names)}")
     records = []
     for run in (RealRun(model, out, problems(texts)) for model in models):
-        for name, seeds in PLAN:
+        for name, seeds in plan.PLAN:
             if only is None or name in only:
-                records += [row for one in seeds if not seed or one in seed for row in run.run(name, one)]
+                records += [row for one in seeds if not seed or one in seed for row in plan.records(run, name, one)]
     keep(records, out / "real.json")
     write_text(out / "real.md", markdown_of(records))
     probes_by_block(records, out / "real-probes.png")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import time
-from typing import TYPE_CHECKING
 
 import torch
 
@@ -13,11 +12,9 @@ from mnemotomy.forget.candidates import FIRST, Candidate, first_of
 from mnemotomy_bench.lab.cells import Record
 from mnemotomy_bench.lab.flops import counted_flops
 from mnemotomy_bench.lab.resources import measured
+from mnemotomy_bench.real.run import RealRun
 from mnemotomy_bench.real.surgery import ATTENTION_SITES, Surgery
 from mnemotomy_bench.real.world import tasks
-
-if TYPE_CHECKING:
-    from mnemotomy_bench.real.run import RealRun
 
 COSTED: dict[str, tuple[Selector, Candidate]] = {
     "attention, upper third": (ATTENTION_SITES, FIRST[0]),

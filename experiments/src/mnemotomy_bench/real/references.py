@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import functools
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from mnemotomy.forget.candidates import FIRST
 from mnemotomy_bench.lab.cells import Record
+from mnemotomy_bench.real.run import RealRun
 from mnemotomy_bench.real.surgery import ATTENTION_SITES, Surgery
 from mnemotomy_bench.real.world import Task, tasks
-
-if TYPE_CHECKING:
-    from mnemotomy_bench.real.run import RealRun
 
 REFERENCES = {
     "neighbours and own texts": (1.0, 1.0),

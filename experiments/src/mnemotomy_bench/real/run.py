@@ -37,17 +37,6 @@ OWN_TOKENS = 2000
 
 BEFORE, RULE = "before", "chosen by validation"
 
-PLAN: Sequence[tuple[str, Sequence[int]]] = (
-    ("country", (0, 1, 2)),
-    ("city", (0, 1, 2)),
-    ("fifteen", (0,)),
-    ("relation", (0,)),
-    ("sequence", (0,)),
-    ("references", (0,)),
-    ("costs", (0,)),
-)
-"""What is run, in this order: requests, and what is made of them, with seeds."""
-
 WHOLE = (("country", 0), ("fifteen", 0), ("relation", 0))
 """What is run with every form; elsewhere, only the attention is edited."""
 
@@ -65,17 +54,6 @@ class RealRun:
     model: str
     out: Path
     texts: Sequence[str] = ()
-
-    def run(self, name: str, seed: int) -> list[Record]:
-        """The records of one entry of the plan."""
-        from mnemotomy_bench.real.costs import costs
-        from mnemotomy_bench.real.references import references
-        from mnemotomy_bench.real.sequence import sequence
-
-        made = {"sequence": sequence, "references": references, "costs": costs}.get(name)
-        found = made(self, seed) if made else list(self._rows(name, seed))
-        about = {"model": Path(self.model).name, "table": name, "seed": seed}
-        return [about | record for record in found]
 
     def cell(self, what: Mapping[str, Any], run: Callable[[], Mapping[str, Any]]) -> Record:
         """A record of this model, computed once."""
@@ -131,7 +109,7 @@ class RealRun:
         """The numbers of the model's present state."""
         return numbers(*self.loaded, task, self.texts)
 
-    def _rows(self, name: str, seed: int) -> Iterator[Record]:
+    def rows(self, name: str, seed: int) -> Iterator[Record]:
         surgery, task = self._surgery(name, seed), tasks(self.known, seed)[name]
         forms = dict(FORMS if self.sites(name, seed) == "all-linear" else ATTENTION)
         forms |= STRONGER if name == "city" else {}

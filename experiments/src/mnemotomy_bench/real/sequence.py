@@ -6,16 +6,14 @@ import copy
 import functools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mnemotomy.forget.candidates import FIRST
 from mnemotomy_bench.lab.cells import Record
 from mnemotomy_bench.real.measure import numbers
+from mnemotomy_bench.real.run import RealRun
 from mnemotomy_bench.real.surgery import ATTENTION_SITES, Surgery
 from mnemotomy_bench.real.world import Task, tasks
-
-if TYPE_CHECKING:
-    from mnemotomy_bench.real.run import RealRun
 
 COUNT = 10
 MEASURED = (1, 5, 10)
