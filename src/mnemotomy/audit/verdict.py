@@ -19,10 +19,11 @@ In this order:
    knowledge, even one that other words get around. Signs of having learned do not count here.
 3. **as never known**: every attack says that it is gone, all parts but damage were run, and a gold model or a hold-out
    set says what not knowing looks like.
-4. **forgotten here**: nothing is left by any attack that was run; what was not run, or did not decide, is named.
+4. **forgotten here**: it is gone when the model is asked the questions as they are, and nothing is left by any other
+   attack that was run; what was not run, or did not decide, is named.
 
-There is no verdict if the model did not answer the questions before, or nobody asked it plainly. Damage is a separate
-sentence.
+There is no verdict if the model did not answer the questions before, if nobody asked it plainly, or if too few
+questions were asked to say that it is gone. Damage is a separate sentence.
 """
 
 from __future__ import annotations
@@ -96,6 +97,11 @@ def _word(
     if remains:
         strongest = max(remains, key=lambda one: one.trace.low if one.trace else 0.0)
         return "hidden", f"The model does not say it when asked, but it is there. {strongest.sentence}"
+    unsure = [one for one in plain if one.attack in decided and not _is_gone(one)]
+    if unsure:
+        return None, (
+            f"So few questions leave open whether the model still says it. {unsure[0].sentence} Ask more, ten at least."
+        )
     open_ = [one.title for one in decided.values() if not _is_gone(one)]
     missing = [part for part in _SEARCHED if part not in {one.part for one in searched}]
     why = [f"Not run: {', '.join(missing)}."] if missing else []
