@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import warnings
@@ -109,3 +110,17 @@ def test_the_package_imports_nothing_before_the_command_begins() -> None:
     )
     done = subprocess.run([sys.executable, "-Ic", code], capture_output=True, check=True)
     assert int(done.stdout) <= 8
+
+
+@pytest.mark.parametrize("own", [None, "7"])
+def test_threads_that_wait_leave_the_cores_to_others(own: str | None) -> None:
+    script = (
+        "import os, sys; sys.argv = ['mnemotomy', 'methods', 'two-sided']\n"
+        "from mnemotomy.__main__ import main\n"
+        "try: main()\n"
+        "except SystemExit: print(os.environ['GOMP_SPINCOUNT'])"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "GOMP_SPINCOUNT"}
+    given = environment if own is None else environment | {"GOMP_SPINCOUNT": own}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=given)
+    assert done.stdout.splitlines()[-1] == (own or "1000")
