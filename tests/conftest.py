@@ -8,10 +8,20 @@ from pathlib import Path
 import pytest
 from drawn import figures
 from surroundings import quiet, seeded
+from tiny_tofu import save_pair, save_tofu
 
 from mnemotomy.store.fact_store import FactStore
 
 __all__ = ["figures", "quiet", "seeded"]
+
+
+@pytest.fixture(scope="session")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of TOFU's splits (``tofu``) and three tiny models (``full``, ``retain90``, ``base``)."""
+    folder = tmp_path_factory.mktemp("pair")
+    save_tofu(folder / "tofu")
+    save_pair(folder)
+    return folder
 
 
 @pytest.fixture

@@ -18,6 +18,11 @@ def call(*arguments: str) -> Result:
     return CliRunner().invoke(app, list(arguments), catch_exceptions=False)
 
 
+def evaluate(*arguments: str | Path) -> Result:
+    """``mnemotomy evaluate`` with these arguments."""
+    return call("evaluate", *map(str, arguments))
+
+
 def work_beside(source: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Make ``folder`` the current one, with links to all that is in ``source``."""
     for path in source.iterdir():

@@ -189,6 +189,12 @@ def moments_of(model: nn.Module, **concepts: Tensor) -> mt.Moments:
     return mt.collect(model, {name: [batch] for name, batch in concepts.items()}, sites="all", options=QUIET)
 
 
+def text_atlas(model: nn.Module, sites: Any) -> mt.Atlas:
+    """Of two concepts of token ids."""
+    data = {"a": [text_batch(2)], "b": [text_batch(2, seed=1)]}
+    return mt.Atlas(model, mt.collect(model, data, sites=sites, options=QUIET))
+
+
 def close(left: mt.Moments, right: mt.Moments) -> bool:
     return set(left.concepts) == set(right.concepts) and all(
         left.count(site, concept) == right.count(site, concept)

@@ -8,6 +8,9 @@ from typing import Any
 
 from tiny_language import save_llama, write_lines
 
+from mnemotomy.core.models import load_model, load_tokenizer
+from mnemotomy.observe.questions import Observed
+
 CHAT = (
     "{% for m in messages %}{% if m['role'] == 'user' %}<|im_start|>{{ m['content'] }}<|im_end|>"
     "{% elif m['role'] == 'assistant' %}{{ m['content'] }}<eos>{% endif %}{% endfor %}"
@@ -66,6 +69,11 @@ def save_pair(folder: Path, **config: Any) -> dict[str, str]:
         name: str(save_llama(folder / name, seed=seed, template=CHAT, **sizes))
         for seed, name in enumerate(("full", "retain90", "base"))
     }
+
+
+def observed(folder: Path, name: str = "full") -> Observed:
+    """A model of :func:`save_pair`, loaded."""
+    return Observed(load_model(folder / name), load_tokenizer(folder / name))
 
 
 def write_sets(folder: Path) -> None:
