@@ -212,7 +212,7 @@ def test_a_store_without_a_hash_gets_one_with_the_next_change(tmp_path: Path) ->
         store.add([KYOTO])
         change(store, "DELETE FROM notes")
         change(store, "PRAGMA user_version = 1")
-    with pytest.warns(UserWarning, match="without a hash of its content"):
+    with pytest.warns(UserWarning, match="an older version wrote it without a hash of its content"):
         old = FactStore(store.path)
     with old:
         assert old.get("Kyoto") == [KYOTO]
@@ -221,6 +221,58 @@ def test_a_store_without_a_hash_gets_one_with_the_next_change(tmp_path: Path) ->
     change(old, "DELETE FROM notes")
     with pytest.raises(StoreError, match="is damaged"):
         FactStore(store.path)
+
+
+def test_a_writer_killed_before_the_hash_leaves_a_store_that_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def kill(connection: sqlite3.Connection) -> None:
+        raise Killed
+
+    with FactStore(tmp_path / "facts.db") as store, monkeypatch.context() as patch:
+        patch.setattr(schema, "seal", kill)
+        with pytest.raises(Killed):
+            store.add([KYOTO])
+    with pytest.warns(UserWarning, match="cannot be checked, as the process that changed it last was stopped"):
+        opened = FactStore(store.path)
+    with opened:
+        assert list(opened) == [KYOTO]
+        opened.add([ROME])
+    assert len(_everything(store.path)[0]) == 2
+
+
+def test_a_change_is_stored_even_if_its_hash_cannot_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(connection: sqlite3.Connection, value: str) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    with FactStore(tmp_path / "facts.db") as store:
+        with monkeypatch.context() as patch:
+            patch.setattr(seal, "_hash", full)
+            assert store.add([KYOTO]) == 1
+        with pytest.warns(UserWarning, match="cannot be checked"), FactStore(store.path) as other:
+            assert list(other) == [KYOTO]
+        store.set_note("threshold", {})
+    assert _everything(store.path)[0] == [KYOTO]
+
+
+def test_the_hash_is_the_same_without_a_descriptor_to_read_by(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with FactStore(tmp_path / "facts.db") as store:
+        store.add(places(3000))
+        store.set_note("long", "x" * 10_000)  # the notes no longer fit on one page
+    content, before = store.path.read_bytes(), _everything(store.path)
+    monkeypatch.setattr(seal, "_OPEN_FILES", tmp_path / "none")
+    assert _everything(store.path) == before
+    with FactStore(store.path) as store:
+        store.set_note("long", "y" * 10_000)
+    monkeypatch.undo()
+    assert _everything(store.path) == before
+    for changed in (content[:-9000] + b"\1" + content[-8999:], content[:-1]):
+        store.path.write_bytes(changed)
+        with pytest.raises(StoreError, match="is damaged"):
+            FactStore(store.path)
 
 
 def test_a_very_large_store_has_no_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
