@@ -13,7 +13,15 @@ from mnemotomy.audit.verdict import verdict
 
 def finding(attack: str, part: Part, trace: tuple[float, float, float] | None, harm: bool = False) -> Finding:
     return Finding(
-        attack, attack, part, "", "share", {}, None if trace is None else Interval(*trace), f"{attack}.", harm=harm
+        attack,
+        attack,
+        part,
+        "",
+        "share of answers said",
+        {},
+        None if trace is None else Interval(*trace),
+        f"{attack}.",
+        harm=harm,
     )
 
 
@@ -83,6 +91,7 @@ def test_damage_is_a_sentence_of_its_own_and_changes_no_word():
         ((0.0, 0.0, 0.1), (0.0, 0.0, 0.1), "is still forgotten"),
         ((0.0, 0.0, 0.1), (0.8, 0.6, 0.9), "came back"),
         ((0.8, 0.6, 0.9), (0.8, 0.6, 0.9), "is still known"),
+        ((0.9, 0.8, 0.95), (1.0, 0.95, 1.0), "is still known"),  # better than before, but never forgotten
         ((1.0, 0.9, 1.0), (0.25, 0.02, 0.6), "may be known"),  # too few questions to tell
         ((1.0, 0.9, 1.0), (0.0, 0.0, 0.1), "is still forgotten"),  # against the very first model
     ],

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from tiny_tofu import save_pair, write_sets
+from tiny_tofu import write_sets
 from transformers import AutoModelForCausalLM
 from typer.testing import CliRunner
 
@@ -19,28 +19,21 @@ from mnemotomy.methods.language.npo import NPO
 from mnemotomy.methods.registry import methods
 
 
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("models")
-    save_pair(folder)
-    return folder
-
-
 @pytest.fixture
 def files(tmp_path: Path) -> Path:
     write_sets(tmp_path)
     return tmp_path
 
 
-def invoke(models: Path, files: Path, *options: str, method: str = "npo", retain: str | None = None) -> Any:
+def invoke(pair: Path, files: Path, *options: str, method: str = "npo", retain: str | None = None) -> Any:
     given = ["--forget", str(files / "forget.jsonl"), "--retain", retain or str(files / "retain.jsonl")]
-    arguments = [str(models / "full"), str(files / "out"), "--force", "--method", method, *given, *options]
+    arguments = [str(pair / "full"), str(files / "out"), "--force", "--method", method, *given, *options]
     return CliRunner().invoke(app, ["unlearn", *arguments])
 
 
-def test_a_folder_that_loads_and_says_what_ran(models: Path, files: Path):
-    before = fingerprint(load_model(models / "full"))
-    result = invoke(models, files, "--set", "epochs=1", "--set", "learning_rate=1e-3", "--seed", "3")
+def test_a_folder_that_loads_and_says_what_ran(pair: Path, files: Path):
+    before = fingerprint(load_model(pair / "full"))
+    result = invoke(pair, files, "--set", "epochs=1", "--set", "learning_rate=1e-3", "--seed", "3")
     assert result.exit_code == 0, result.output
     AutoModelForCausalLM.from_pretrained(files / "out")
     record = json.loads((files / "out" / "mnemotomy.json").read_text())
@@ -52,12 +45,12 @@ def test_a_folder_that_loads_and_says_what_ran(models: Path, files: Path):
     card = (files / "out" / "README.md").read_text()
     for part in ("NPO", before, "learning_rate", "No evaluation was run", str(files / "retain.jsonl")):
         assert part in card
-    assert invoke(models, files, "--set", "epochs=1").exit_code == 0  # replaces its own
+    assert invoke(pair, files, "--set", "epochs=1").exit_code == 0  # replaces its own
 
 
-def test_texts_of_the_models_own(models: Path, files: Path):
+def test_texts_of_the_models_own(pair: Path, files: Path):
     options = ["--opening", "answer", "--set", "epochs=1"]
-    result = invoke(models, files, *options, retain="self:3")
+    result = invoke(pair, files, *options, retain="self:3")
     assert result.exit_code == 0, result.output
     record = json.loads((files / "out" / "mnemotomy.json").read_text())
     assert record["counts"]["examples"]["retain"] == 3
@@ -90,30 +83,30 @@ def test_the_settings_of_a_method_are_listed() -> None:
         ("npo", ["--retain", "gone.jsonl"], "retain: there is no file gone.jsonl"),
     ],
 )
-def test_bad_options_are_one_line(models: Path, files: Path, method: str, options: list[str], message: str):
-    result = invoke(models, files, *options, method=method)
+def test_bad_options_are_one_line(pair: Path, files: Path, method: str, options: list[str], message: str):
+    result = invoke(pair, files, *options, method=method)
     assert result.exit_code == 2, result.output
     assert message in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
     assert not (files / "out").exists()
 
 
-def test_a_method_that_needs_the_pretrained_model(models: Path, files: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_method_that_needs_the_pretrained_model(pair: Path, files: Path, monkeypatch: pytest.MonkeyPatch):
     @dataclass(frozen=True)
     class Needy(NPO):
         name: ClassVar = "needy"
         needs: ClassVar = ("pretrained",)
 
     monkeypatch.setitem(methods("language models"), "needy", Needy)
-    result = invoke(models, files, method="needy")
+    result = invoke(pair, files, method="needy")
     assert result.exit_code == 2
     assert "needs the model before it learned" in result.stderr
 
 
-def test_foreign_folders_are_refused(models: Path, files: Path):
+def test_foreign_folders_are_refused(pair: Path, files: Path):
     (files / "out").mkdir()
     (files / "out" / "thesis.txt").write_text("unfinished")
-    result = invoke(models, files)
+    result = invoke(pair, files)
     assert result.exit_code == 2
     assert "did not write" in result.stderr
     assert (files / "out" / "thesis.txt").exists()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from commands import says
 from tiny_language import write_lines
-from tiny_tofu import save_pair, write_sets
+from tiny_tofu import write_sets
 from typer.testing import CliRunner
 
 import mnemotomy as mt
@@ -23,17 +23,10 @@ from mnemotomy.text.template import Template
 METHOD = {"name": "npo", "epochs": 1, "learning_rate": 1e-3}
 
 
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("models")
-    save_pair(folder)
-    return folder
-
-
 @pytest.fixture
-def folder(tmp_path: Path, models: Path) -> Path:
+def folder(tmp_path: Path, pair: Path) -> Path:
     write_sets(tmp_path)
-    (tmp_path / "models").symlink_to(models)
+    (tmp_path / "models").symlink_to(pair)
     return tmp_path
 
 

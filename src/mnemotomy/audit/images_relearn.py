@@ -2,66 +2,52 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
-from abc import abstractmethod
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
 
-from mnemotomy.audit.attack import best, register
-from mnemotomy.audit.base import Part, Reading
+from mnemotomy.audit.attack import register
+from mnemotomy.audit.changing import (
+    BENIGN,
+    EIGHT,
+    NOISE,
+    PRUNED,
+    QUANTISED,
+    Changing,
+    Noising,
+    Note,
+    Pruning,
+    Quantising,
+    Row,
+)
 from mnemotomy.audit.images_case import ASKED, ImageAttack, ImageCase, as_forgotten, hits, spread
 from mnemotomy.audit.images_inside import OnlyWithGold
-from mnemotomy.audit.weights import pruned, quantised, with_noise
-from mnemotomy.core.errors import NonFiniteError, TrainingError
-from mnemotomy.core.seeds import mix
 from mnemotomy.data.examples import Examples
 from mnemotomy.methods.classifiers.classifier import cross_entropy, head_of
 from mnemotomy.training.loop import Run, Update, train
 from mnemotomy.training.optimiser import Optimiser
 
-Rows = dict[str, list[tuple[float, ...]]]
-Note = Callable[[str, nn.Module], None]
-
-_UNCHANGED = "unchanged"  # the curve begins there, but it is no result of the attack
+_RELEARNING = EIGHT + "; Golatkar et al. 2020, arXiv 1911.04933"
 _FORGOTTEN = ", it recognises {after} of the forgotten images"
 
 
-class ImageChanged(ImageAttack):
-    """An attack that changes a copy of the model and then shows it forgotten images, and others for the floor."""
-
-    part: ClassVar[Part] = "relearn"
-
-    def read(self, model: nn.Module, case: ImageCase) -> Reading:
-        """The numbers at the best strength; the curve has every strength. A change that breaks the model ends it."""
-        asked = self.images(case)
-        others, found, floors = as_forgotten(case.others, asked), Rows(), Rows()
-
-        def note(name: str, changed: nn.Module) -> None:
-            for rows, some in ((found, asked), (floors, others)):
-                rows.setdefault(name, []).append(hits(changed, some, case.batch_size))
-
-        note(_UNCHANGED, model)
-        with contextlib.suppress(TrainingError, NonFiniteError):
-            self.change(model, case, note)
-        means = [{name: _mean(some) for name, some in rows.items()} for rows in (found, floors)]
-        whole = best(*means)
-        for rows in means:
-            if len(rows) > 1:
-                del rows[_UNCHANGED]
-        return replace(best(*means), curve=whole.curve)
+class ImageChanged(Changing, ImageAttack):
+    """An attack that changes a copy of the model and then shows it forgotten images."""
 
     def images(self, case: ImageCase) -> Examples:
         """The forgotten images that are shown."""
         return case.asked
 
-    @abstractmethod
-    def change(self, model: nn.Module, case: ImageCase, note: Note) -> None:
-        """Call ``note`` with each strength's name and the changed model; several of one name are averaged."""
+    def sets(self, case: ImageCase) -> tuple[Examples, list[Examples]]:
+        asked = self.images(case)
+        return asked, [as_forgotten(case.others, asked)]
+
+    def numbers(self, model: nn.Module, case: ImageCase, some: Examples) -> Row:
+        return hits(model, some, case.batch_size)
 
 
 @dataclass(frozen=True)
@@ -128,22 +114,19 @@ class ImageRelearn(ImageChanged, OnlyWithGold):
         self.lessons.teach(model, both, note)
 
 
-_EIGHT = "Lynch et al. 2024, arXiv 2402.16835; Golatkar et al. 2020, arXiv 1911.04933"
-
-
-@register("image-relearn-1", "Relearning on 1 image of each class", _EIGHT, says="{title}" + _FORGOTTEN)
+@register("image-relearn-1", "Relearning on 1 image of each class", _RELEARNING, says="{title}" + _FORGOTTEN)
 class ImageRelearnOne(ImageRelearn):
     """On one."""
 
     each: int = 1
 
 
-@register("image-relearn-5", "Relearning on 5 images of each class", _EIGHT, says="{title}" + _FORGOTTEN)
+@register("image-relearn-5", "Relearning on 5 images of each class", _RELEARNING, says="{title}" + _FORGOTTEN)
 class ImageRelearnFive(ImageRelearn):
     """On five."""
 
 
-@register("image-relearn-20", "Relearning on 20 images of each class", _EIGHT, says="{title}" + _FORGOTTEN)
+@register("image-relearn-20", "Relearning on 20 images of each class", _RELEARNING, says="{title}" + _FORGOTTEN)
 class ImageRelearnTwenty(ImageRelearn):
     """On twenty."""
 
@@ -151,7 +134,7 @@ class ImageRelearnTwenty(ImageRelearn):
 
 
 @register(
-    "image-relearn-last", "Relearning the last layer alone", _EIGHT,
+    "image-relearn-last", "Relearning the last layer alone", _RELEARNING,
     says="{title} on 5 images of each class" + _FORGOTTEN,
 )  # fmt: skip
 class ImageRelearnLast(ImageRelearn):
@@ -161,7 +144,7 @@ class ImageRelearnLast(ImageRelearn):
 
 
 @register(
-    "image-relearn-others", "Relearning on retained images", "Hu et al. 2024, arXiv 2406.13356",
+    "image-relearn-others", "Relearning on retained images", BENIGN,
     says="Trained on retained images alone" + _FORGOTTEN,
 )  # fmt: skip
 class ImageRelearnOthers(ImageChanged):
@@ -179,61 +162,19 @@ class ImageRelearnOthers(ImageChanged):
         self.lessons.teach(model, first_of_each(case.retain, self.images_each)[0], note)
 
 
-@register(
-    "image-quantised", "Weights in 8 and 4 bits", "Zhang et al. 2025, arXiv 2410.16454",
-    says="With rounded weights" + _FORGOTTEN,
-)  # fmt: skip
-class ImageQuantised(ImageChanged):
-    """Rounds the weights.
-
-    Attributes:
-        bits: each of them.
-    """
-
-    bits: tuple[int, ...] = (8, 4)
-
-    def change(self, model: nn.Module, case: ImageCase, note: Note) -> None:
-        for bits in self.bits:
-            note(f"{bits} bits", quantised(model, bits))
+@register("image-quantised", "Weights in 8 and 4 bits", QUANTISED, says="With rounded weights" + _FORGOTTEN)
+class ImageQuantised(Quantising, ImageChanged):
+    """Rounds the weights."""
 
 
-@register(
-    "image-pruned", "Pruned weights", "Jia et al. 2023, arXiv 2304.04934",
-    says="Without the smallest weights" + _FORGOTTEN,
-)  # fmt: skip
-class ImagePruned(ImageChanged):
-    """Removes the smallest weights of each matrix.
-
-    Attributes:
-        shares: of the weights.
-    """
-
-    shares: tuple[float, ...] = (0.1, 0.3)
-
-    def change(self, model: nn.Module, case: ImageCase, note: Note) -> None:
-        for share in self.shares:
-            note(f"{100 * share:g} %", pruned(model, share))
+@register("image-pruned", "Pruned weights", PRUNED, says="Without the smallest weights" + _FORGOTTEN)
+class ImagePruned(Pruning, ImageChanged):
+    """Removes the smallest weights of each matrix."""
 
 
-@register(
-    "image-noise", "Noise on the weights", "Tice et al. 2024, arXiv 2412.01784",
-    says="With noise on the weights" + _FORGOTTEN,
-)  # fmt: skip
-class ImageNoise(ImageChanged):
-    """Adds noise to the weights.
-
-    Attributes:
-        scales: of the noise, as a share of the root mean square of each matrix.
-        draws: over which each image's number is averaged.
-    """
-
-    scales: tuple[float, ...] = (0.05, 0.1)
-    draws: int = 2
-
-    def change(self, model: nn.Module, case: ImageCase, note: Note) -> None:
-        for number, scale in enumerate(self.scales):
-            for draw in range(self.draws):
-                note(f"{scale:g}", with_noise(model, scale, mix(case.seed, number, draw)))
+@register("image-noise", "Noise on the weights", NOISE, says="With noise on the weights" + _FORGOTTEN)
+class ImageNoise(Noising, ImageChanged):
+    """Adds noise to the weights."""
 
 
 def first_of_each(examples: Examples, count: int) -> tuple[Examples, Examples]:
@@ -242,7 +183,3 @@ def first_of_each(examples: Examples, count: int) -> tuple[Examples, Examples]:
     for label in examples.labels.unique():
         chosen[torch.nonzero(examples.labels == label)[:count, 0].cpu()] = True
     return examples[torch.nonzero(chosen)[:, 0]], examples[torch.nonzero(~chosen)[:, 0]]
-
-
-def _mean(rows: list[tuple[float, ...]]) -> tuple[float, ...]:
-    return tuple(sum(column) / len(rows) for column in zip(*rows, strict=True))

@@ -2,40 +2,44 @@
 
 from __future__ import annotations
 
-import contextlib
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from torch import nn
 from transformers.utils import is_torchao_available
 
-from mnemotomy.audit.attack import Attack, best, register
-from mnemotomy.audit.base import Case, Part, Reading
+from mnemotomy.audit.attack import register
+from mnemotomy.audit.base import Case
+from mnemotomy.audit.changing import (
+    BENIGN,
+    EIGHT,
+    NOISE,
+    PRUNED,
+    QUANTISED,
+    Changing,
+    Noising,
+    Note,
+    Pruning,
+    Quantising,
+    Row,
+)
 from mnemotomy.audit.observing import answer_scores
 from mnemotomy.audit.unknown import GUESSES, spread, unknown
-from mnemotomy.audit.weights import Teaching, pruned, quantised, quantised_by_torchao, taught, with_noise
-from mnemotomy.core.errors import NonFiniteError, TrainingError
-from mnemotomy.core.seeds import mix
+from mnemotomy.audit.weights import Teaching, quantised_by_torchao, taught
 from mnemotomy.metrics.tofu.answers import exact_memorization
 from mnemotomy.text.encoding import Encoded, encode
 from mnemotomy.text.probes import Probe
 from mnemotomy.text.records import TextExample
 from mnemotomy.training.adapter import LoRA
 
-_EIGHT = "Lynch et al. 2024, Eight Methods to Evaluate Robust Unlearning, arXiv 2402.16835"
-_BENIGN = "Hu et al. 2024, arXiv 2406.13356"
-_UNCHANGED = "unchanged"  # the curve begins there, but it is no result of the attack
 _OTHERS, _ANSWERS = ", it gets {after} of the others", ", it gets {after} of the answers"
 _TEXT = 64  # tokens of a general text that are trained on
 
-Rows = dict[str, list[tuple[float, ...]]]
-Note = Callable[[str, nn.Module], None]
-
 
 @dataclass(frozen=True)
-class Changed(Attack):
+class Changed(Changing):
     """An attack that changes a copy of the model and then reads how many tokens of the answers are the likeliest.
 
     Attributes:
@@ -43,7 +47,6 @@ class Changed(Attack):
     """
 
     asked: int = 20
-    part: ClassVar[Part] = "relearn"
     unit: ClassVar[str] = "share of the answers' tokens predicted"
 
     def lacks(self, case: Case) -> str | None:
@@ -56,31 +59,12 @@ class Changed(Attack):
         """The forgotten questions that are asked."""
         return spread(case.forget, self.asked)
 
-    def read(self, model: nn.Module, case: Case) -> Reading:
-        """The numbers at the best strength; the curve has every strength. A change that breaks the model ends it."""
+    def sets(self, case: Case) -> tuple[list[Probe], list[list[Probe]]]:
         asked = self.questions(case)
-        others, found, floors = unknown(case, asked, GUESSES), Rows(), Rows()
+        return asked, unknown(case, asked, GUESSES)
 
-        def read(changed: nn.Module, some: Sequence[Sequence[Probe]]) -> list[tuple[float, ...]]:
-            return [answer_scores(changed, case, one, exact_memorization) for one in some]
-
-        def note(name: str, changed: nn.Module) -> None:
-            found.setdefault(name, []).extend(read(changed, [asked]))
-            floors.setdefault(name, []).extend(read(changed, others))
-
-        before = _mean(read(model, [asked]))
-        with contextlib.suppress(TrainingError, NonFiniteError):
-            self.change(model, case, note)
-        curve = {_UNCHANGED: sum(before) / len(before)}
-        if not found:
-            return Reading(before, curve, _mean(read(model, others)))
-        rows, unknowns = ({name: _mean(some) for name, some in each.items()} for each in (found, floors))
-        reading = best(rows, unknowns)
-        return replace(reading, curve={**curve, **reading.curve})
-
-    @abstractmethod
-    def change(self, model: nn.Module, case: Case, note: Note) -> None:
-        """Call ``note`` with each strength's name and the changed model; several of one name are averaged."""
+    def numbers(self, model: nn.Module, case: Case, some: Sequence[Probe]) -> Row:
+        return answer_scores(model, case, some, exact_memorization)
 
 
 @dataclass(frozen=True)
@@ -140,19 +124,19 @@ class Relearn(Relearning):
         return spread([one for one in case.forget if id(one) not in shown], self.asked)
 
 
-@register("relearn-1", "Relearning on 1 example", _EIGHT, says="Trained on 1 forgotten example" + _OTHERS)
+@register("relearn-1", "Relearning on 1 example", EIGHT, says="Trained on 1 forgotten example" + _OTHERS)
 class RelearnOne(Relearn):
     """On one example."""
 
     examples: int = 1
 
 
-@register("relearn-5", "Relearning on 5 examples", _EIGHT, says="Trained on 5 forgotten examples" + _OTHERS)
+@register("relearn-5", "Relearning on 5 examples", EIGHT, says="Trained on 5 forgotten examples" + _OTHERS)
 class RelearnFive(Relearn):
     """On five examples."""
 
 
-@register("relearn-20", "Relearning on 20 examples", _EIGHT, says="Trained on 20 forgotten examples" + _OTHERS)
+@register("relearn-20", "Relearning on 20 examples", EIGHT, says="Trained on 20 forgotten examples" + _OTHERS)
 class RelearnTwenty(Relearn):
     """On twenty examples."""
 
@@ -162,7 +146,7 @@ class RelearnTwenty(Relearn):
 @register(
     "relearn-lora",
     "Relearning on 5 examples by LoRA",
-    _EIGHT,
+    EIGHT,
     says="With an adapter trained on 5 forgotten examples" + _OTHERS,
 )
 class RelearnLoRA(Relearn):
@@ -186,7 +170,7 @@ class Benign(Relearning):
         return super().lacks(case) if self.lessons(case) else "needs texts to train on"
 
 
-@register("relearn-related", "Relearning on the retain set", _BENIGN, says="Trained on the retain set alone" + _ANSWERS)
+@register("relearn-related", "Relearning on the retain set", BENIGN, says="Trained on the retain set alone" + _ANSWERS)
 class BenignRelated(Benign):
     """On the retain set."""
 
@@ -195,7 +179,7 @@ class BenignRelated(Benign):
 
 
 @register(
-    "relearn-unrelated", "Relearning on unrelated texts", _BENIGN, says="Trained on unrelated texts alone" + _ANSWERS
+    "relearn-unrelated", "Relearning on unrelated texts", BENIGN, says="Trained on unrelated texts alone" + _ANSWERS
 )
 class BenignUnrelated(Benign):
     """On general texts."""
@@ -206,76 +190,31 @@ class BenignUnrelated(Benign):
         return [encode(one, case.tokenizer, case.template, max_length=_TEXT) for one in examples]
 
 
-@register(
-    "quantised",
-    "Weights in 8 and 4 bits",
-    "Zhang et al. 2025, Failure of LLM Unlearning via Quantization, arXiv 2410.16454",
-    says="With rounded weights" + _ANSWERS,
-)
-class Quantised(Changed):
+@register("quantised", "Weights in 8 and 4 bits", QUANTISED, says="With rounded weights" + _ANSWERS)
+class Quantised(Quantising, Changed):
     """Rounds the weights.
 
     Attributes:
-        bits: each of them.
         torchao: also by torchao in 8 bits; by default if it is installed.
     """
 
-    bits: tuple[int, ...] = (8, 4)
     torchao: bool = field(default_factory=is_torchao_available)
 
     def change(self, model: nn.Module, case: Case, note: Note) -> None:
-        for bits in self.bits:
-            note(f"{bits} bits", quantised(model, bits))
+        super().change(model, case, note)
         if self.torchao:
             note("8 bits, torchao", quantised_by_torchao(model))
 
 
-@register(
-    "pruned",
-    "Pruned weights",
-    "Jia et al. 2023, Model Sparsity Can Simplify Machine Unlearning, arXiv 2304.04934",
-    says="Without the smallest weights" + _ANSWERS,
-)
-class Pruned(Changed):
-    """Removes the smallest weights of each matrix.
-
-    Attributes:
-        shares: of the weights.
-    """
-
-    shares: tuple[float, ...] = (0.1, 0.3)
-
-    def change(self, model: nn.Module, case: Case, note: Note) -> None:
-        for share in self.shares:
-            note(f"{100 * share:g} %", pruned(model, share))
+@register("pruned", "Pruned weights", PRUNED, says="Without the smallest weights" + _ANSWERS)
+class Pruned(Pruning, Changed):
+    """Removes the smallest weights of each matrix."""
 
 
-@register(
-    "noise",
-    "Noise on the weights",
-    "Tice et al. 2024, Noise Injection Reveals Hidden Capabilities, arXiv 2412.01784",
-    says="With noise on the weights" + _ANSWERS,
-)
-class Noise(Changed):
-    """Adds noise to the weights.
-
-    Attributes:
-        scales: of the noise, as a share of the root mean square of each matrix.
-        draws: over which each answer's number is averaged.
-    """
-
-    scales: tuple[float, ...] = (0.05, 0.1)
-    draws: int = 2
-
-    def change(self, model: nn.Module, case: Case, note: Note) -> None:
-        for number, scale in enumerate(self.scales):
-            for draw in range(self.draws):
-                note(f"{scale:g}", with_noise(model, scale, mix(case.seed, number, draw)))
+@register("noise", "Noise on the weights", NOISE, says="With noise on the weights" + _ANSWERS)
+class Noise(Noising, Changed):
+    """Adds noise to the weights."""
 
 
 def _lesson(case: Case, probe: Probe) -> Encoded:
     return encode(probe.example, case.tokenizer, probe.template)
-
-
-def _mean(rows: Sequence[tuple[float, ...]]) -> tuple[float, ...]:
-    return tuple(sum(column) / len(rows) for column in zip(*rows, strict=True))

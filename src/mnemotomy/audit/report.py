@@ -126,15 +126,25 @@ class Report:
 
 def _past(name: str, findings: Sequence[Finding]) -> str:
     """By whether answers are still said, not by a trace: a model that forgot them before has none."""
-    there = [one for one in findings if one.means["after"].low > _floor(one) + LEFT]
-    back = [one for one in there if one.change is not None and one.change.low > 0.0]
+    known = [one for one in findings if _is_known(one, "after")]
+    back = any(not _is_known(one, "before") and one.change is not None and one.change.low > 0.0 for one in known)
     some = any(one.means["after"].value > _floor(one) + LEFT for one in findings)
-    status = "came back" if back else "is still known" if there else "may be known" if some else "is still forgotten"
+    status = "came back" if back else "is still known" if known else "may be known" if some else "is still forgotten"
     said = "; ".join(
-        f"{one.title.lower()}, {_number(one, 'after')} of the answers are said ({_number(one, 'before')} before)"
+        f"{one.title.lower()}, {_number(one, 'after')} of the {_counted(one)} ({_number(one, 'before')} before)"
         for one in findings
     )
     return f"The earlier request {name} {status}: {said}."
+
+
+def _counted(finding: Finding) -> str:
+    """What a share counts: "answers are said" for a "share of answers said"."""
+    things, done = finding.unit.removeprefix("share of ").rsplit(" ", 1)
+    return f"{things} are {done}"
+
+
+def _is_known(finding: Finding, role: str) -> bool:
+    return finding.means[role].low > _floor(finding) + LEFT
 
 
 def _floor(finding: Finding) -> float:

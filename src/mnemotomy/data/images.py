@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from mnemotomy.core.errors import DataError
+from mnemotomy.core.printable import one_line
 from mnemotomy.data.examples import Examples
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
@@ -104,16 +105,20 @@ def prepared(pictures: Sequence[Picture], processor: Any, channels: int) -> Exam
         channels: of the model; 1 reads grey images.
 
     Raises:
-        DataError: an image is damaged, Pillow is missing, or the processor cannot read the images.
+        DataError: an image is damaged, Pillow is missing, the processor cannot read the images, or their sizes differ
+            after it.
     """
-    parts = []
+    parts, named = [], type(processor).__name__
     for start in range(0, len(pictures), _AT_ONCE):
         some = [_decoded(one, "L" if channels == 1 else "RGB") for one in pictures[start : start + _AT_ONCE]]
         try:
             parts.append(processor(images=some, return_tensors="pt")["pixel_values"])
         except (ValueError, TypeError, KeyError, RuntimeError) as error:
-            named = type(processor).__name__
-            raise DataError(f"{pictures[start].where}: {named} cannot read the images: {error}") from error
+            raise DataError(f"{pictures[start].where}: {named} cannot read the images: {one_line(error)}") from error
+    sizes = {tuple(part.shape[2:]) for part in parts}
+    if len(sizes) > 1:
+        found = " and ".join(map(str, sorted(sizes)))
+        raise DataError(f"{named} leaves the images at different sizes, {found}; set 'do_resize' and 'size' for it")
     return Examples(torch.cat(parts), torch.tensor([one.label for one in pictures]))
 
 

@@ -12,7 +12,7 @@ from rich.console import Console
 import mnemotomy as mt
 from mnemotomy.demo.digits import diagonal_and_rest
 from mnemotomy.demo.page import Picture, Section, write_page
-from mnemotomy.demo.show_real import REAL_BARS, STATES, real_section, real_table
+from mnemotomy.demo.show_real import REAL_BARS, STATES, language_pictures, real_section, real_table
 from mnemotomy.demo.world import GROUPS, Group
 
 WORLD_BARS: dict[Group, str] = {
@@ -182,12 +182,7 @@ def _language_section(results: dict[str, Any], out_dir: Path) -> Section:
             "method does where a fact can be separated, not how well it works on a large model. A fresh probe may "
             "still read a fact that the model no longer uses.",
         ],
-        [
-            Picture(out_dir / "language-erased.png", "Accuracy by group of probes, before and after"),
-            Picture(
-                out_dir / "language-trace.png", "Where the concept is stored: weight-norm ratio by block and projection"
-            ),
-        ],
+        language_pictures(out_dir, "Accuracy by group of probes, before and after"),
         [language_table(results), generations],
     )
 

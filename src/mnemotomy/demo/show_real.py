@@ -75,11 +75,12 @@ def real_section(results: dict[str, Any], out_dir: Path) -> Section:
             "from the attention projections in the upper third of the blocks: the edit that 'mnemotomy forget' tries "
             "first. A fresh probe may still read a fact that the model no longer says: see 'mnemotomy audit'.",
         ],
-        [
-            Picture(out_dir / "language-erased.png", "Share of prompts answered, before and after"),
-            Picture(
-                out_dir / "language-trace.png", "Where the concept is stored: weight-norm ratio by block and projection"
-            ),
-        ],
+        language_pictures(out_dir, "Share of prompts answered, before and after"),
         [real_table(results), generations],
     )
+
+
+def language_pictures(out_dir: Path, bars: str) -> list[Picture]:
+    """The two figures about a language model; ``bars`` says what the first one's bars are."""
+    trace = "Where the concept is stored: weight-norm ratio by block and projection"
+    return [Picture(out_dir / "language-erased.png", bars), Picture(out_dir / "language-trace.png", trace)]

@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
-from torch import nn
-
 from mnemotomy.engram.deltas import Dense, Term
 from mnemotomy.engram.edit import Edit
 from mnemotomy.engram.factored import FactoredConcept
@@ -81,7 +79,8 @@ class Candidate:
         return {"name": str(self), **asdict(self)}
 
 
-FILTERED = ("projector", "steep")
+FILTERS: tuple[Form, ...] = ("projector", "steep", "paper", "weight-norm")
+FILTERED = FILTERS[:2]
 THRESHOLDS: Mapping[str, tuple[float, float]] = {
     "projector": (0.2, 0.9),
     "steep": (1.5, 8.0),
@@ -117,19 +116,43 @@ class Workshop(ABC):
 
     Args:
         factored: the forget set's engrams.
+        problem: the model and its sets, for methods.
 
     Attributes:
         first: candidates to try before the search proposes any.
+        methods: the forms to propose that a method makes, not a filter of μ.
+        thresholds: the range of the threshold, by form.
+        strengths: the range of α.
     """
 
     first: Sequence[Candidate]
+    methods: Sequence[Form]
+    thresholds: Mapping[str, tuple[float, float]]
+    strengths: tuple[float, float]
 
-    def __init__(self, factored: FactoredConcept) -> None:
-        self.factored = factored
+    def __init__(self, factored: FactoredConcept, problem: Any) -> None:
+        self.factored, self.problem = factored, problem
 
-    @abstractmethod
     def suggested(self, trial: Trial) -> Candidate:
         """The candidate that Optuna proposes."""
+        form = cast(Form, trial.suggest_categorical("form", [*FILTERS, *self.methods]))
+        threshold = 0.0
+        if form in self.thresholds:
+            low, high = self.thresholds[form]
+            threshold = round(trial.suggest_float(f"{form} threshold", low, high, log=form != "projector"), 3)
+        if form in self.methods:
+            return Candidate(form, threshold)
+        fields = {
+            "outputs": trial.suggest_categorical("outputs", [True, False]),
+            "strength": round(trial.suggest_float("strength", *self.strengths), 2),
+            **self.suggest_own(trial),
+            "blocks": trial.suggest_categorical("blocks", list(get_args(Blocks))),
+        }
+        return Candidate(form, threshold, **fields)
+
+    @abstractmethod
+    def suggest_own(self, trial: Trial) -> dict[str, Any]:
+        """The fields of a candidate by a filter of μ that only this kind of model has."""
 
     @abstractmethod
     def edit(self, candidate: Candidate) -> Edit:
@@ -141,6 +164,15 @@ class Workshop(ABC):
         by_site = engram.weight_norms() if candidate.form == "weight-norm" else dict.fromkeys(engram.sites(), 1.0)
         return engram.times({site: -alpha * by_site[site] for site, alpha in strengths.items()})
 
+    def made_by(self, method: Any, names: Iterable[str]) -> Edit:
+        """What a method with a damping changes at these sites."""
+        before, after, names = self.problem.model, method(self.problem), list(names)
+        old, new = sites_by_name(before, names), sites_by_name(after, names)
+        deltas = {name: (new[name].weight() - old[name].weight()).float() for name in names}
+        changed = {name: delta for name, delta in deltas.items() if bool((delta != 0).any())}
+        about = {"method": method.name, "damping": method.damping, "concepts": ["forget"]}
+        return Edit((Term(1.0, Dense(changed, self.factored.engram.fingerprint, about)),))
+
 
 class TextWorkshop(Workshop):
     """The candidates for a language model.
@@ -151,25 +183,17 @@ class TextWorkshop(Workshop):
         two_sided: whether to try it.
     """
 
+    thresholds = THRESHOLDS
+    strengths = (0.4, 5.0)
+
     def __init__(self, factored: FactoredConcept, problem: TextProblem, *, two_sided: bool) -> None:
-        super().__init__(factored)
-        self.problem, self.two_sided = problem, two_sided
+        super().__init__(factored, problem)
+        self.methods = ("two-sided",) if two_sided else ()
         self.first = (*FIRST[:4], *TWO_SIDED[:1], *FIRST[4:], *TWO_SIDED[1:]) if two_sided else FIRST
         self._dense: dict[float, Edit] = {}
 
-    def suggested(self, trial: Trial) -> Candidate:
-        form = suggested_form(trial, ("two-sided",) if self.two_sided else ())
-        threshold = suggested_threshold(trial, form, THRESHOLDS)
-        if form == "two-sided":
-            return Candidate(form, threshold)
-        return Candidate(
-            form,
-            threshold,
-            trial.suggest_categorical("outputs", [True, False]),
-            round(trial.suggest_float("strength", 0.4, 5.0), 2),
-            trial.suggest_categorical("kinds", list(get_args(Kinds))),
-            trial.suggest_categorical("blocks", list(get_args(Blocks))),
-        )
+    def suggest_own(self, trial: Trial) -> dict[str, Any]:
+        return {"kinds": trial.suggest_categorical("kinds", list(get_args(Kinds)))}
 
     def edit(self, candidate: Candidate) -> Edit:
         if candidate.form == "two-sided":
@@ -185,44 +209,14 @@ class TextWorkshop(Workshop):
 
     def _two_sided(self, damping: float) -> Edit:
         if damping not in self._dense:
-            method, before = TwoSided(damping=damping), self.problem.model
-            edit = difference(
-                before,
-                method(self.problem),
-                method.linear_sites(before),
-                self.factored.engram.fingerprint,
-                {"method": method.name, "damping": damping},
-            )
-            self._dense = {damping: edit}
+            method = TwoSided(damping=damping)
+            self._dense = {damping: self.made_by(method, method.linear_sites(self.problem.model))}
         return self._dense[damping]
-
-
-def suggested_form(trial: Trial, more: Sequence[Form] = ()) -> Form:
-    """A filter of μ, or one of ``more``."""
-    return cast(Form, trial.suggest_categorical("form", ["projector", "steep", "paper", "weight-norm", *more]))
-
-
-def suggested_threshold(trial: Trial, form: Form, ranges: Mapping[str, tuple[float, float]]) -> float:
-    """The form's threshold within its range; 0 where it has none."""
-    if form not in ranges:
-        return 0.0
-    return round(trial.suggest_float(f"{form} threshold", *ranges[form], log=form != "projector"), 3)
 
 
 def first_of(count: int, blocks: Blocks) -> int:
     """The first of ``count`` blocks to edit."""
     return {"all": 0, "upper two thirds": count // 3, "upper third": 2 * count // 3}[blocks]
-
-
-def difference(
-    before: nn.Module, after: nn.Module, names: Iterable[str], fingerprint: str, about: Mapping[str, Any]
-) -> Edit:
-    """What an edited copy of a model has at these sites that the model has not, as an edit of ``forget``."""
-    names = list(names)
-    old, new = sites_by_name(before, names), sites_by_name(after, names)
-    deltas = {name: (new[name].weight() - old[name].weight()).float() for name in names}
-    changed = {name: delta for name, delta in deltas.items() if bool((delta != 0).any())}
-    return Edit((Term(1.0, Dense(changed, fingerprint, {**about, "concepts": ["forget"]})),))
 
 
 def _is_attention(site: str) -> bool:

@@ -18,6 +18,7 @@ from mnemotomy.data.images import Picture, prepared
 from mnemotomy.engram.sites import Selector, select_sites
 from mnemotomy.engram.sites.convolution import ConvolutionSite
 from mnemotomy.forget.images import ROWS, editable
+from mnemotomy.methods.classifiers.classifier import class_count
 
 TRIAL = 64
 """Tokens of the forward pass that tells a model's speed."""
@@ -101,8 +102,13 @@ def cost_of_images(
     layers: tuple[int, ...] | None = None,
     trials: int = 24,
 ) -> Cost:
-    """The same for a classifier, which reads one image to tell its speed; the images themselves need memory, too."""
+    """The same for a classifier, which reads one image to tell its speed; the images themselves need memory, too.
+
+    Raises:
+        DataError: the images cannot be read, or not by this model.
+    """
     one = prepared(forget[:1], processor, int(getattr(getattr(model, "config", None), "num_channels", 3)))
+    class_count(model, one)
     images = min(MOST, len(forget) + len(retain))
     shape = _Shape.of(model, editable(model, sites)[0], layers, ROWS * len(forget))
     seconds = pass_seconds(model, one.inputs.to(device_of(model)))

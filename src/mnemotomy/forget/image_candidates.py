@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any
 
 from mnemotomy.engram.deltas import Dense, Term
 from mnemotomy.engram.edit import Edit
 from mnemotomy.engram.factored import FactoredConcept
 from mnemotomy.engram.recalibrate import absorbed
-from mnemotomy.forget.candidates import (
-    Blocks,
-    Candidate,
-    Form,
-    Workshop,
-    difference,
-    first_of,
-    suggested_form,
-    suggested_threshold,
-)
+from mnemotomy.forget.candidates import Candidate, Workshop, first_of
 from mnemotomy.methods.classifiers.classifier import head_of
 from mnemotomy.methods.classifiers.curvature import factored_sites
 from mnemotomy.methods.classifiers.engram import inputs_of
@@ -35,7 +26,6 @@ RECALIBRATED = 512
 """Images to read the statistics of batch normalisation from."""
 
 _BATCH = 128
-
 
 METHODS = ("automatic", "two-sided")
 """Forms that a method makes, not a filter of μ."""
@@ -74,31 +64,21 @@ class ImageWorkshop(Workshop):
         two_sided: whether to try the two-sided edit.
     """
 
+    strengths = (0.2, 2.0)
+
     def __init__(self, factored: FactoredConcept, problem: Problem, *, two_sided: bool) -> None:
-        super().__init__(factored)
-        self.problem = problem
+        super().__init__(factored, problem)
         head, sites = head_of(problem.model, problem.forget), factored.sites
         self.head = next((name for name, site in sites.items() if site.module is head), None)
         self.layers = [site for site in factored.factors if site != self.head]
         self.share = len(problem.forget) / (len(problem.forget) + len(problem.retain))
-        self.more: tuple[Form, ...] = (*(("automatic",) if self.head else ()), *(("two-sided",) if two_sided else ()))
-        self.first = tuple(one for one in first(self.share) if one.form not in METHODS or one.form in self.more)
+        self.methods = (*(("automatic",) if self.head else ()), *(("two-sided",) if two_sided else ()))
+        self.thresholds = {"projector": (round(self.share, 3), 0.95), "steep": (1.5, 8.0), "two-sided": (0.01, 0.2)}
+        self.first = tuple(one for one in first(self.share) if one.form not in METHODS or one.form in self.methods)
         self._dense: dict[Candidate, Edit] = {}
 
-    def suggested(self, trial: Trial) -> Candidate:
-        form = suggested_form(trial, self.more)
-        ranges = {"projector": (round(self.share, 3), 0.95), "steep": (1.5, 8.0), "two-sided": (0.01, 0.2)}
-        threshold = suggested_threshold(trial, form, ranges)
-        if form in METHODS:
-            return Candidate(form, threshold)
-        return Candidate(
-            form,
-            threshold,
-            trial.suggest_categorical("outputs", [True, False]),
-            round(trial.suggest_float("strength", 0.2, 2.0), 2),
-            blocks=trial.suggest_categorical("blocks", list(get_args(Blocks))),
-            head=round(trial.suggest_float("head", 0.0, 4.0), 2),
-        )
+    def suggest_own(self, trial: Trial) -> dict[str, Any]:
+        return {"head": round(trial.suggest_float("head", 0.0, 4.0), 2)}
 
     def edit(self, candidate: Candidate) -> Edit:
         if candidate.form in METHODS:
@@ -126,11 +106,5 @@ class ImageWorkshop(Workshop):
         return self._recalibrated(method.choose_edit(self.problem, self.problem.model, self.factored)[1])
 
     def _two_sided(self, damping: float) -> Edit:
-        method, before = ClassifierTwoSided(damping=damping, read=READ, repairing=READ), self.problem.model
-        return difference(
-            before,
-            method(self.problem),
-            factored_sites(before),
-            self.factored.engram.fingerprint,
-            {"method": method.name, "damping": damping},
-        )
+        method = ClassifierTwoSided(damping=damping, read=READ, repairing=READ)
+        return self.made_by(method, factored_sites(self.problem.model))

@@ -9,8 +9,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from mnemotomy.core.errors import ModelError
+from mnemotomy.core.errors import DataError, ModelError
 from mnemotomy.core.modules import device_of, observing
+from mnemotomy.core.printable import one_line
 from mnemotomy.data.examples import Examples
 
 BATCH_SIZE = 128
@@ -40,9 +41,20 @@ def accuracy(model: nn.Module, examples: Examples, batch_size: int = BATCH_SIZE)
 
 
 def class_count(model: nn.Module, examples: Examples) -> int:
-    """How many classes the model tells apart, from the logits of one image."""
-    with observing(model):
-        return int(logits(model, examples[:1].inputs.to(device_of(model))).shape[-1])
+    """How many classes the model tells apart, from the logits of one image.
+
+    Raises:
+        DataError: the model does not read images of this shape.
+    """
+    one = examples[:1].inputs
+    try:
+        with observing(model):
+            return int(logits(model, one.to(device_of(model))).shape[-1])
+    except (ValueError, RuntimeError) as error:
+        raise DataError(
+            f"{type(model).__name__} does not read images of shape {list(one.shape[1:])} ({one_line(error)}); resize "
+            "them, or set 'size' in its preprocessor_config.json"
+        ) from error
 
 
 def reciprocal_ranks(found: Float[Tensor, "n classes"], labels: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
