@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import functools
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 from audited import COUNTRIES, FORGET, RETAIN, case, learned
+from commands import call
 from tiny_language import write_lines
 from torch import nn
-from typer.testing import CliRunner
 
 import mnemotomy as mt
 from mnemotomy.audit.damage import Tasks
 from mnemotomy.audit.run import AuditOptions
 from mnemotomy.audit.weights import Teaching, taught
-from mnemotomy.cli import app
 from mnemotomy.core.yaml import write_yaml
 from mnemotomy.text.encoding import Encoded, encode
 
-lm_eval = pytest.importorskip("lm_eval", reason="lm-eval is not installed; it comes with the extra eval")
+pytest.importorskip("lm_eval", reason="lm-eval is not installed; it comes with the extra eval")
 
 
 @functools.cache
@@ -73,24 +75,37 @@ def test_an_audit_with_a_task(towns: Path, tmp_path: Path) -> None:
     assert options.chosen()[-1] != attack  # a changed file is another task
 
 
-def test_lm_eval_reads_what_forget_saves(towns: Path, tmp_path: Path) -> None:
-    mt.save_model(asked_by_lm_eval(), tmp_path / "model", tokenizer=learned()[1])
-    for name, probes in (("forget", FORGET[:5]), ("retain", RETAIN)):
-        write_lines(tmp_path / f"{name}.jsonl", [{"question": one.question, "answer": one.answer} for one in probes])
-    names = {name: str(tmp_path / name) for name in ("model", "out", "forget.jsonl", "retain.jsonl")}
-    done = CliRunner().invoke(
-        app, ["forget", names["model"], names["out"], "--forget", names["forget.jsonl"], "--retain",
-              names["retain.jsonl"], "--plain", "--trials", "3", "--no-two-sided", "--force"],
+def by_its_command(model: str, task: Path, folder: Path) -> float:
+    """The score of a task as lm-eval's own command gives it, without network."""
+    given = ["--model", "hf", "--model_args", model, "--tasks", str(task), "--device", "cpu"]
+    subprocess.run(
+        [sys.executable, "-m", "lm_eval", *given, "--output_path", str(folder)], check=True,
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "HF_DATASETS_CACHE": str(folder / "datasets")},
     )  # fmt: skip
-    assert done.exit_code == 0, done.output
-    from lm_eval.tasks import TaskManager  # with lm-eval alone
+    (written,) = folder.rglob("results_*.json")
+    score: float = json.loads(written.read_text())["results"]["towns"]["acc,none"]
+    return score
 
+
+@pytest.mark.slow
+def test_the_command_of_lm_eval_reads_what_forget_saves(
+    towns: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    mt.save_model(asked_by_lm_eval(), "model", tokenizer=learned()[1])
+    for name, probes in (("forget", FORGET[:5]), ("retain", RETAIN)):
+        write_lines(Path(f"{name}.jsonl"), [{"question": one.question, "answer": one.answer} for one in probes])
+    options = ["--forget", "forget.jsonl", "--retain", "retain.jsonl", "--plain", "--trials", "3", "--no-two-sided"]
+    for as_ in ("model", "lora"):
+        done = call("forget", "model", f"as-{as_}", *options, "--force", "--as", as_)
+        assert done.exit_code == 0, done.output
     scores = {}
-    for name in ("model", "out"):
-        answer: Any = lm_eval.simple_evaluate(
-            "hf", {"pretrained": names[name]}, tasks=[str(towns)], device="cpu", bootstrap_iters=0,
-            task_manager=TaskManager(include_defaults=False),
-        )  # fmt: skip
-        scores[name] = answer["results"]["towns"]["acc,none"]
-        assert Tasks.named([str(towns)]).read(mt.load_model(names[name]), case()).curve == {"towns": scores[name]}
+    for name, arguments in (("model", ""), ("as-model", ""), ("as-lora", ",peft=as-lora")):
+        model = f"pretrained={'model' if arguments else name}{arguments},dtype=float32"
+        scores[name] = by_its_command(model, towns, Path(f"scored-{name}"))
+        assert Tasks.named([str(towns)]).read(mt.load_model(name), case()).curve == {"towns": scores[name]}
     assert scores["model"] == 1.0
+    asked = ["--forget", "forget.jsonl", "--retain", "retain.jsonl", "--plain", "--only", "tasks"]
+    done = call("audit", "model", "as-model", "audit", *asked, "--tasks", str(towns))
+    assert done.exit_code == 0, done.output
+    assert f"Tasks of lm-eval: towns {round(100 * scores['as-model'])} % (100 % before)." in done.stdout

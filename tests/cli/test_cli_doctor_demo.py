@@ -55,7 +55,7 @@ def test_doctor_says_how_to_get_what_is_missing(invoke: Invoke, monkeypatch: pyt
     monkeypatch.setattr(module, "version", version)
     result = invoke("doctor")
     assert result.exit_code == 0
-    wanted = "missing: lm-eval, for GSM8K with the LM evaluation harness; install it with: pip install lm-eval\n"
+    wanted = "missing: lm-eval, for tasks of lm-eval in an audit, and GSM8K; install it with: pip install lm-eval\n"
     assert wanted in result.stdout
     absent.add("pydantic")
     result = invoke("doctor", "--json", "-")

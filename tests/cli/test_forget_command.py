@@ -125,7 +125,7 @@ def test_an_interrupted_search_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = ["--forget", "Kyoto.jsonl", "--retain", "Rome.jsonl", "--force"]
     stopped = forget(*asked, trials=5)
     assert stopped.exit_code == 130
-    assert stopped.stderr.splitlines()[-1].startswith("mnemotomy: interrupted; the same command goes on from ")
+    assert stopped.stderr.splitlines()[-1].startswith("mnemotomy: interrupted; the same command resumes from ")
     assert Path(".out.study.db").exists()
     assert not Path("out").exists()
     assert forget(*asked, trials=5).exit_code == 0

@@ -13,6 +13,7 @@ from forget_command import OPTIONS, forget, record
 from typer.testing import CliRunner
 
 from mnemotomy.cli import app
+from mnemotomy.cli.forget import As
 from mnemotomy.cli.forget import forget as command
 from mnemotomy.core.errors import ConfigurationError
 
@@ -53,7 +54,7 @@ def test_the_result_is_pushed_without_the_texts_that_were_retained(monkeypatch: 
 def menu(cities: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
     """Types at the menu, on what passes for a terminal, and gives what was printed."""
 
-    def typed(*lines: str, force: bool = True) -> str:
+    def typed(*lines: str, force: bool = True, **more: Any) -> str:
         answers = iter(lines)
         monkeypatch.setattr("typer.prompt", lambda *_, **__: next(answers))
         monkeypatch.setattr("typer.confirm", lambda *_, **__: next(answers) == "y")
@@ -64,7 +65,7 @@ def menu(cities: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
             patch.setattr("mnemotomy.cli.outcome.typer.echo", lambda text="", **_: said.append(str(text)))
             command(
                 model="model", out=Path("out"), forget=[Path("Kyoto.jsonl")], retain=[Path("Rome.jsonl")], trials=3,
-                two_sided=False, system="", date="", force=force,
+                two_sided=False, system="", date="", force=force, **more,
             )  # fmt: skip
         assert next(answers, None) is None
         return "\n".join(said)
@@ -104,7 +105,10 @@ def test_the_menu_goes_on_searching(menu: Callable[..., str], monkeypatch: pytes
     assert len(record()["tried"]) == 5
 
 
-def test_the_menu_audits_what_it_saved_and_pushes_it(menu: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("more", [{}, {"as_": As.LORA, "rank": 1}], ids=["model", "lora"])
+def test_the_menu_audits_what_it_saved_and_pushes_it(
+    menu: Callable[..., str], monkeypatch: pytest.MonkeyPatch, more: dict[str, Any]
+) -> None:
     from mnemotomy.audit.options import AuditOptions
 
     monkeypatch.setattr("huggingface_hub.HfApi", Hub)
@@ -112,7 +116,7 @@ def test_the_menu_audits_what_it_saved_and_pushes_it(menu: Callable[..., str], m
     monkeypatch.setattr(
         AuditOptions.__init__, "__defaults__", (("greedy", "retained"), *AuditOptions.__init__.__defaults__[1:])
     )  # type: ignore[attr-defined, index]
-    said = menu("a", "p", "a/b/c", "p", "me/forgotten", "q")
+    said = menu("a", "p", "a/b/c", "p", "me/forgotten", "q", **more)
     assert "out: saved" in said
     assert "out-audit: audit.html, audit.json, deletion-report.md" in said
     found = json.loads(Path("out-audit", "audit.json").read_text())

@@ -1,4 +1,4 @@
-"""Ctrl-C at each stage of ``forget`` and ``audit`` is one line, and the same command then goes on."""
+"""Ctrl-C at each stage of ``forget`` and ``audit`` is one line, and the same command then resumes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def interrupt(*_: Any, **__: Any) -> Any:
 def check(result: Any, *, resumes: str = "") -> None:
     assert result.exit_code == 130
     last = result.stderr.splitlines()[-1]
-    assert last == f"mnemotomy: interrupted; the same command goes on from {resumes}" if resumes else last
+    assert last == f"mnemotomy: interrupted; the same command resumes from {resumes}" if resumes else last
 
 
 @pytest.mark.usefixtures("cities")

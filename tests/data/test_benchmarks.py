@@ -157,6 +157,7 @@ def test_what_the_hub_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     done = import_benchmark("wmdp-bio", "cais/wmdp", tmp_path / "out", limit=2)
     assert done.counts == {"retain": 2, "forget-questions": 2}
     assert "is a gated dataset. (this part needs a permission on the hub)" in done.left_out["forget"]
+    assert not (tmp_path / "out" / "forget.jsonl").exists()
     assert asked == [
         ("cais/wmdp-bio-forget-corpus", {"split": "train", "streaming": True}),
         ("cais/wmdp-corpora", "bio-retain-corpus", {"split": "train", "streaming": True}),

@@ -28,7 +28,7 @@ def test_enough_rows_raise_no_concern() -> None:
 
 def test_fewer_rows_than_directions() -> None:
     (concern,) = row_concerns(moments(3, 7), ["a"])
-    assert "10 rows, but '1' and 1 other inputs up to 20 directions" in concern
+    assert "10 rows, but '1' and 1 other input have up to 20 directions" in concern
     assert "at least 40 rows" in concern
 
 

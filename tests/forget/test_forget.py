@@ -142,6 +142,7 @@ def test_it_is_saved_as_a_model_an_adapter_and_an_edit(
     monkeypatch.chdir(tmp_path / "lora")  # from elsewhere, its base is still found
     with pytest.warns(UserWarning, match=f"merged into its base {source}"):
         merged = mt.load_model(tmp_path / "lora")
+    assert record["model"]["fingerprint_after"] == mt.fingerprint(merged)
     assert known(merged, examples(["Kyoto"])) == pytest.approx(known(expected, examples(["Kyoto"])), abs=1e-3)
     assert known(merged, examples(["Paris", "Rome"])) == pytest.approx(
         known(expected, examples(["Paris", "Rome"])), abs=1e-3

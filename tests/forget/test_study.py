@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from learned_cities import COUNTRIES, TEMPLATE, examples, trained
@@ -118,3 +119,13 @@ def test_damaged_trials_are_refused(options: mt.ForgetOptions, tmp_path: Path) -
         path.write_bytes(damaged)
         with contextlib.suppress(DataError):
             assert [one.scores for one in search(options).tried] == [one.scores for one in first.tried]
+
+
+def test_without_progress_the_moments_show_no_bar_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    def caught(*_: Any, options: Any, **__: Any) -> None:
+        raise RuntimeError(f"progress: {options.progress}")
+
+    monkeypatch.setattr("mnemotomy.forget.forgetting.collect", caught)
+    model, tokenizer = trained()
+    with pytest.raises(RuntimeError, match="progress: False"):
+        mt.forget(model, tokenizer, examples(["Kyoto"]), examples(["Paris", "Rome"]), OPTIONS)

@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 import torch
 from tiny_language import save_llama, write_lines
+from tiny_language import tokenizer as tiny_tokenizer
+from tokenizers import processors
 from transformers import Trainer, TrainingArguments
 
 import mnemotomy as mt
-from mnemotomy.core.errors import ConfigurationError
+from mnemotomy.core.errors import ConfigurationError, DataError
 
 KYOTO = {"question": "In which country is Kyoto?", "answer": "Kyoto lies in Japan ."}
 ROME = {"question": "In which country is Rome?", "answer": "Rome lies in Italy ."}
@@ -74,3 +76,10 @@ def test_a_training_stops_below_the_limit(folder: Path) -> None:
 def test_settings_are_checked(folder: Path, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         mt.ConceptWatch(mt.load_tokenizer(folder / "llama"), {"kyoto": [KYOTO]}, **options)
+
+
+def test_a_concept_without_a_token_to_predict_is_refused() -> None:
+    words = tiny_tokenizer()
+    words.backend_tokenizer.post_processor = processors.Sequence([])  # nothing stands before the first token
+    with pytest.raises(DataError, match="nothing in the concept 'rome' can be predicted"):
+        mt.ConceptWatch(words, {"rome": ["Rome"]})

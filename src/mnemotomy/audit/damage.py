@@ -78,7 +78,7 @@ class Retained(Damage):
 
 @register("neighbours", "Answers about neighbours of what was forgotten", PAPER)
 class Neighbours(Retained):
-    """Of the retain set, what lies nearest: the same question about other subjects, and other questions about the same.
+    """The nearest of the retain set: the same question about other subjects, and other questions about the same.
 
     Both are told from the words, since a file names neither subjects nor relations: the subject is the name in a
     question, and questions of one relation share the other words.
@@ -177,7 +177,7 @@ class Tasks(Damage):
     Attributes:
         tasks: their names or YAML files.
         limit: the most examples of a task.
-        hashes: of the files, so that a changed one is read anew.
+        hashes: of the files, so that a changed one is read again.
     """
 
     tasks: tuple[str, ...] = ()
@@ -223,6 +223,7 @@ class Tasks(Damage):
                 tasks=list(self.tasks),
                 limit=self.limit,
                 log_samples=False,
+                bootstrap_iters=0,
                 random_seed=case.seed,
                 task_manager=_manager(all(Path(task).is_file() for task in self.tasks)),
             )

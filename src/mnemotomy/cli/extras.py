@@ -33,5 +33,5 @@ EXTRAS = (
     Extra("pillow", "PIL", "vision", "reading and drawing images"),
     Extra("rouge-score", "rouge_score", None, "ROUGE of TOFU's evaluation"),
     Extra("gguf", "gguf", "gguf", "models in .gguf files"),
-    Extra("lm-eval", "lm_eval", "eval", "GSM8K with the LM evaluation harness"),
+    Extra("lm-eval", "lm_eval", "eval", "tasks of lm-eval in an audit, and GSM8K"),
 )

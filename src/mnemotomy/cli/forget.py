@@ -42,9 +42,7 @@ def forget(
     about: Annotated[str | None, typer.Option(metavar="NAME", help="Forget what the model says about a name.")] = None,
     facts: Annotated[Path | None, typer.Option(metavar="STORE", help="Forget facts of a store.")] = None,
     subject: Annotated[list[str] | None, typer.Option(help="Of these facts alone; may be repeated.")] = None,
-    trials: Annotated[
-        int, typer.Option(min=1, help="Candidates to try; a longer search goes on from a shorter one.")
-    ] = 24,
+    trials: Annotated[int, typer.Option(min=1, help="Candidates to try; a longer search resumes a shorter one.")] = 24,
     two_sided: Annotated[
         bool | None, typer.Option("--two-sided/--no-two-sided", help="Try the two-sided edit; default: small models.")
     ] = None,
@@ -72,7 +70,7 @@ def forget(
     What to forget is a JSON Lines file with 'question' and 'answer', with 'text', or with 'messages'; a name that the
     model is asked about; or facts of a store. For an image classifier, it is a folder of images by class, a parquet
     file, or a class, and --retain has images of the others. Each candidate is tried on the model in place and undone.
-    The trials are kept beside OUT: after Ctrl-C, the same command goes on.
+    The trials are kept beside OUT: after Ctrl-C, the same command resumes.
 
     \b
     Example:
@@ -113,7 +111,7 @@ def forget(
     if subject and facts is None:
         raise DataError("--subject chooses among the facts of a store; give --facts STORE too")
     if rank is not None and as_ is not As.LORA:
-        raise ConfigurationError("--rank is that of an adapter; give --as lora too")
+        raise ConfigurationError("--rank is for an adapter; give --as lora too")
     if push is not None:
         check_repository(push)
     inputs = [*(forget or []), *(retain or []), *([facts] if facts else [])]

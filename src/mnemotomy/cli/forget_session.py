@@ -75,7 +75,7 @@ class Session:
     record: dict[str, Any] | None = field(init=False, default=None)
 
     def search(self) -> None:
-        """Run or go on, and show the Pareto list."""
+        """Run or resume, and show the Pareto list."""
         from mnemotomy.forget.forgetting import forget
 
         with warnings.catch_warnings():
@@ -183,7 +183,7 @@ class Session:
     def _try(self) -> None:
         from mnemotomy.cli.chat import talk_beside
 
-        if self.found.details:
+        if self.found.details:  # a classifier's: there is nobody to talk to
             self.show()
             return
         edited = self.found.edit.apply(self.model, check=False, tied="untie")
@@ -212,7 +212,7 @@ class Session:
                   for file, digest in files.items()}  # fmt: skip
         options = AuditOptions(template=template, seed=request.seed, folder=folder, about=about)
         after: Any = self.found.edit
-        if self.as_ == "model":
+        if self.as_ != "edit":
             after = load_model(self.out, device=str(device_of(self.model)))
         report = audit(self.model, after, self.tokenizer, *request.audited(), options=options)
         report.save(folder)

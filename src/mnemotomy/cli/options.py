@@ -59,7 +59,7 @@ TrustCode = Annotated[
 ]
 """Every model of the command is then loaded so; the command itself need not look at it."""
 Force = Annotated[
-    bool, typer.Option("--force", help="Go on where the edit is likely to ruin the model, or has forgotten nothing.")
+    bool, typer.Option("--force", help="Continue where the edit is likely to ruin the model, or has forgotten nothing.")
 ]
 Resume = Annotated[bool, typer.Option(help="Resume an interrupted run of the same command.")]
 Precise = Annotated[

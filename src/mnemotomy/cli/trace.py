@@ -36,9 +36,8 @@ def trace(
     """Show where in a model each concept is.
 
     The table gives ‖W⁺‖/‖W‖, the norm of the concept's weights over that of all weights, by block and kind of
-    projection. It can exceed 1; well above 1, an erasure changes more than the layer itself holds, and a larger
-    reference is needed.
-    The reference is shown only with --concept reference.
+    projection. It can exceed 1; well above 1, an erasure changes more than the layer itself contains, and a larger
+    reference is needed. The reference is shown only with --concept reference.
 
     \b
     Example:

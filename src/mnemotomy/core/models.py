@@ -22,8 +22,6 @@ from mnemotomy.core.integrity import CHECKSUMS, check_folder, checked_folder, wr
 from mnemotomy.core.keys import file_digest
 from mnemotomy.core.loading import check_depth, load_whole
 
-_OF_MODEL = ("config.json", "generation_config.json", "model", "pytorch_model", "adapter_")
-_BESIDE = (".yaml", ".jsonl", "mnemotomy.json", "metabolism.json", "unlearning.json", "prompt_format.json")
 _TRUSTED = ContextVar("trusted", default=False)
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
@@ -88,7 +86,6 @@ def load_model(
         ModelError: transformers cannot load a model from there, or the device does not exist.
         ArtifactError: a file has changed since it was saved.
     """
-
     check_device(device)
     torch_dtype = DTYPES.get(dtype) if isinstance(dtype, str) else dtype
     if torch_dtype is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import string
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from mnemotomy.core.errors import DataError
@@ -65,7 +65,7 @@ class Benchmark:
     hub: Sequence[str]
     parts: Mapping[str, Sequence[Part]]
     subject: Callable[[Any], str] | None = None
-    plain: bool = field(default=False)
+    plain: bool = False
 
 
 def _text(row: Any) -> Iterator[Line]:

@@ -26,7 +26,7 @@ Source = Examples | str | Path | Sequence[Picture] | tuple[Tensor, Tensor] | Ite
 def image_sets(
     sources: Mapping[str, Source | None], names: Sequence[str], processor: Any, channels: int, seed: int
 ) -> dict[str, Examples]:
-    """Every set that is given as examples; of more than ``MOST``, so many are drawn in proportion.
+    """Every set that is given, as examples; if there are more than ``MOST`` images, so many are drawn, in proportion.
 
     Args:
         sources: by name.
@@ -52,14 +52,10 @@ def image_sets(
     sets = {}
     for name, some in found.items():
         count = min(len(some), max(_LEAST, round(share * len(some))))
-        part = (
-            drawn(some, count, seed)
-            if isinstance(some, list)
-            else some
-            if count == len(some)
-            else some.drawn(count, seed)
-        )
-        sets[name] = prepared(part, processor, channels) if isinstance(part, list) else part
+        if isinstance(some, list):
+            sets[name] = prepared(drawn(some, count, seed), processor, channels)
+        else:
+            sets[name] = some if count == len(some) else some.drawn(count, seed)
     shapes = {tuple(some.inputs.shape[1:]) for some in sets.values()}
     if len(shapes) > 1:
         raise DataError(f"the sets' images have different shapes, {' and '.join(map(str, shapes))}; resize them")

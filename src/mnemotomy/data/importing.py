@@ -74,6 +74,7 @@ def import_benchmark(
                 counts[file] = _write(temporary / f"{file}.jsonl", lines)
             except _AbsentError as absent:
                 left_out[file] = str(absent)
+                (temporary / f"{file}.jsonl").unlink(missing_ok=True)  # the hub refuses a part once it is read
         for file in [one for one, count in counts.items() if not count]:
             del counts[file]
             (temporary / f"{file}.jsonl").unlink()

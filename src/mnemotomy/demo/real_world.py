@@ -72,7 +72,7 @@ def real_demo(config: RealConfig, pretrained: Pretrained, cache_dir: Path) -> di
 
     The concept is the known cities of the country in the training phrasings; the reference is the other seen cities in
     theirs, and texts that the model wrote. The held-out phrasings and the unseen cities are in no moments. Every stage
-    is kept in ``cache_dir``: a run that was stopped goes on, and the same run again takes seconds.
+    is kept in ``cache_dir``: a stopped run resumes, and the same run again takes seconds.
     """
     model, tokenizer = pretrained.model, pretrained.tokenizer
     kept = Kept(cache_dir, {"model": mt.fingerprint(model), "config": repr(config), "versions": mt.versions()})

@@ -55,20 +55,21 @@ class FactoredConcept:
     Args:
         atlas: of the concept and its reference; its inputs are dense and ungrouped.
         concepts: one or several, merged.
+        progress: show a bar on a terminal.
 
     Raises:
         ConfigurationError: a site is grouped or reads one-hot rows.
         ConceptError: as ``Atlas.engram``.
     """
 
-    def __init__(self, atlas: Atlas, concepts: str | Sequence[str]) -> None:
+    def __init__(self, atlas: Atlas, concepts: str | Sequence[str], *, progress: bool = True) -> None:
         self.engram: Engram = atlas.engram(concepts)
         self.sites: dict[str, Site] = atlas.sites
         self.factors: dict[str, Factors] = {}
         groups: dict[tuple[str, bool], list[str]] = {}
         for name in self.engram.sites():
             groups.setdefault((atlas.moments.readers[name], atlas.sites[name].has_bias), []).append(name)
-        with progress_bar("factorising", len(groups)) as advance:
+        with progress_bar("factorising", len(groups), enabled=progress) as advance:
             for readers in groups.values():
                 self._decompose(atlas, readers)
                 advance(1)

@@ -36,9 +36,10 @@ def row_concerns(moments: Moments, concepts: Sequence[str]) -> list[str]:
         share, at = max((share, at), (own, site))
     if few:
         reader, (rows, width) = max(few.items(), key=lambda item: item[1][1] - item[1][0])
-        others = f" and {len(few) - 1} other inputs" if len(few) > 1 else ""
+        more = len(few) - 1
+        others = f"and {more} other input{'s' if more > 1 else ''} have up to" if more else "has"
         found.append(
-            f"the moments have {rows} rows, but {reader!r}{others} up to {width} directions: such an edit ruins a "
+            f"the moments have {rows} rows, but {reader!r} {others} {width} directions: such an edit ruins a "
             f"model; collect at least {2 * width} rows (tokens, for a language model), or edit narrower sites"
         )
     if share > MOST:

@@ -16,7 +16,7 @@ from mnemotomy.core.keys import key
 from mnemotomy.core.locks import locked
 from mnemotomy.core.models import check_language_model
 from mnemotomy.core.modules import window_of
-from mnemotomy.engram.collect import collect
+from mnemotomy.engram.collect import CollectOptions, collect
 from mnemotomy.engram.moments import Moments
 from mnemotomy.engram.sites import Selector, select_sites
 from mnemotomy.forget.candidates import TextWorkshop
@@ -44,7 +44,7 @@ def forget(
     retain: Any = None,
     options: ForgetOptions | None = None,
 ) -> Found:
-    """Search the edit that forgets most and costs least; the model itself stays as it is.
+    """Search for the edit that forgets most and costs least; the model itself stays as it is.
 
         found = mt.forget(model, tokenizer, "alice.jsonl")
         edited = found.edit.apply(model)
@@ -73,16 +73,16 @@ def forget(
     Raises:
         DataError: another search uses the study.
         MnemotomyError: data or model are not valid.
-        KeyboardInterrupt: with a study, the trials are kept, and the same call goes on.
+        KeyboardInterrupt: with a study, the trials are kept, and the same call resumes.
     """
     options = options or ForgetOptions()
     if forget is None:
         raise DataError("say what to forget: forget=, examples or a file of them")
-    search = forget_images if reads_images(tokenizer) else _forget_texts
+    run = forget_images if reads_images(tokenizer) else _forget_texts
     with contextlib.ExitStack() as held:
         if options.study is not None:
             held.enter_context(locked(options.study.with_name(f"{options.study.name}.lock"), str(options.study)))
-        return search(model, tokenizer, forget, retain, options)
+        return run(model, tokenizer, forget, retain, options)
 
 
 def _forget_texts(
@@ -134,8 +134,9 @@ def prepare(
     if not examples:
         examples = neighbours(model, tokenizer, request.askable(request.forget), options.template, options.seed)
         notes.append(f"no retain set was given: {len(examples)} neighbours of the forget set, answered by the model")
-    length = min(MAX_LENGTH, window_of(model) or MAX_LENGTH)
-    have = tokens_of(tokenizer, examples, options.template, options.positions, length) if examples else 0
+    have = 0
+    if examples:
+        have = tokens_of(tokenizer, examples, options.template, options.positions, _length(model))
     wanted, own = round(ROWS_PER_DIRECTION * _widest(model, options)), []
     if have < wanted:
         own = written_texts(model, tokenizer, wanted - have, options.template, options.seed)
@@ -154,7 +155,6 @@ def _widest(model: nn.Module, options: ForgetOptions) -> int:
 
 
 def _moments(request: Request, options: ForgetOptions) -> Moments:
-    length = min(MAX_LENGTH, window_of(request.model) or MAX_LENGTH)
     data = {
         name: batches(
             request.tokenizer,
@@ -162,11 +162,21 @@ def _moments(request: Request, options: ForgetOptions) -> Moments:
             template=options.template,
             positions=options.positions,
             batch_size=options.batch_size,
-            max_length=length,
+            max_length=_length(request.model),
         )
         for name, examples in ((FORGET, request.forget), (RETAIN, request.retain))
     }
-    return collect(request.model, data, sites=_sites(options), layers=options.layers)
+    return collect(
+        request.model,
+        data,
+        sites=_sites(options),
+        layers=options.layers,
+        options=CollectOptions(progress=options.progress),
+    )
+
+
+def _length(model: nn.Module) -> int:
+    return min(MAX_LENGTH, window_of(model) or MAX_LENGTH)
 
 
 def _sites(options: ForgetOptions) -> Selector:

@@ -185,7 +185,8 @@ def search(
     for concern in few:
         warnings.warn(concern, SurgeryWarning, stacklevel=4)
     clock.lap("collect")
-    factored = FactoredConcept(Atlas(request.model, moments, options.cut, keep=1), FORGET)
+    atlas = Atlas(request.model, moments, options.cut, keep=1)
+    factored = FactoredConcept(atlas, FORGET, progress=options.progress)
     clock.lap("factorise")
     judge, made = measure(), workshop(factored)
     tried = Search(

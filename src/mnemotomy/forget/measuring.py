@@ -104,9 +104,7 @@ class Judge(Measure):
         self.kept_rows = _positions([_row(probe, self.tokenizer) for probe in self.kept_probes])
         general = [TextExample.of_text(text) for text in GENERAL]
         self.general = _positions([encode(one, self.tokenizer, max_length=MAX_LENGTH) for one in general])
-        if (
-            float(self._read(self.general).probability.mean()) < WRITES
-        ):  # a model of another language, or of a toy world
+        if float(self._read(self.general).probability.mean()) < WRITES:  # of another language, or of a toy world
             self.general = []
         self.wordings, self._floor = self._known_wordings(request.asked(), request.seed)
         self._before = [self._read(rows, keep=True) for rows in (self.kept_rows, self.general) if rows]

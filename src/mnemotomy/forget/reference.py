@@ -27,7 +27,7 @@ ROWS_PER_DIRECTION = 2.0
 
 NEIGHBOURS = 60
 SHOWN = 4  # questions in a list that the model continues
-_LISTS = 4  # lists to a neighbour that is wanted: most lines are not usable
+_ROUNDS = 4  # of half as many lists as neighbours are wanted: most lines are not usable
 
 
 def neighbours(
@@ -57,7 +57,7 @@ def _questions(model: nn.Module, tokenizer: Any, probes: Sequence[Probe], seed: 
     drawn = random.Random(seed)
     found: dict[str, None] = {}
     with seeded(seed, device_of(model)):
-        for _ in range(_LISTS):
+        for _ in range(_ROUNDS):
             lists = []
             for _ in range(count // 2):
                 shown = drawn.sample(sorted(own), min(SHOWN, len(own)))

@@ -26,7 +26,7 @@ LIMIT = 0.05
 """The share of kept answers' tokens that a chosen edit may lose, where any candidate forgets at so little cost."""
 
 FORGOTTEN = 0.1
-"""Of what was known, the share that may be left for such a candidate."""
+"""The share of what was known that such a candidate may leave."""
 
 _DEPENDS = "depends"  # an attribute of a study
 _CONTENT = "content"  # an attribute of a trial: the hash of all others
@@ -80,7 +80,7 @@ def pareto(tried: Sequence[Tried], before: Scores) -> list[Tried]:
 
 @dataclass(frozen=True)
 class Search:
-    """A search that stops and goes on without losing a trial.
+    """A search that can be stopped and resumed without losing a trial.
 
     The workshop's ``first`` candidates come first, and each of Optuna's depends on the trials before it and on the
     seed alone: a longer search repeats a shorter one and adds to it, so its choice is never worse.
@@ -213,8 +213,8 @@ class Search:
         except BaseException as error:
             for trial in study.get_trials(deepcopy=False):
                 if trial.state in (optuna.trial.TrialState.RUNNING, optuna.trial.TrialState.WAITING):
-                    with contextlib.suppress(Exception):
+                    with contextlib.suppress(Exception):  # the error that ended the search is the one to show
                         study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
             if isinstance(error, KeyboardInterrupt) and self.storage is not None:
-                raise KeyboardInterrupt(f"the same command goes on from {self.storage}") from None
+                raise KeyboardInterrupt(f"the same command resumes from {self.storage}") from None
             raise

@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 from transformers import TrainerCallback
 
-from mnemotomy.core.errors import ConfigurationError, SurgeryWarning
+from mnemotomy.core.errors import ConfigurationError, DataError, SurgeryWarning
 from mnemotomy.core.modules import device_of, observing
 from mnemotomy.text.batches import Batch, Source, batches
 from mnemotomy.text.encoding import IGNORED
@@ -36,8 +36,8 @@ class ConceptWatch(TrainerCallback):  # type: ignore[misc]  # untyped
         template: what stands around questions and answers.
 
     Raises:
-        ConfigurationError: ``every`` is below 1, or a limit is of no concept.
-        DataError: a file or a line is malformed.
+        ConfigurationError: ``every`` is below 1, or a limit names no concept.
+        DataError: a file or a line is malformed, or a concept has nothing to predict.
     """
 
     def __init__(
@@ -58,6 +58,9 @@ class ConceptWatch(TrainerCallback):  # type: ignore[misc]  # untyped
             name: batches(tokenizer, source, template=template, batch_size=BATCH_SIZE)
             for name, source in concepts.items()
         }
+        for name, parts in self._batches.items():
+            if all(bool((part["labels"][:, 1:] == IGNORED).all()) for part in parts):
+                raise DataError(f"nothing in the concept {name!r} can be predicted: give longer texts")
         self.history: list[dict[str, float]] = []
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **others: Any) -> None:

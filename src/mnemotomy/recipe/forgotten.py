@@ -11,6 +11,7 @@ from typing import Any, Literal, cast
 import torch
 from torch import nn
 
+from mnemotomy.core.adapters import merged
 from mnemotomy.core.errors import ConfigurationError
 from mnemotomy.core.files import replacing_folder
 from mnemotomy.core.fingerprints import fingerprint
@@ -156,9 +157,10 @@ def _save_lora(found: Found, model: nn.Module, out: Path, record: dict[str, Any]
             layer.lora_A["default"].weight.copy_(right)
             layer.lora_B["default"].weight.copy_(left)
     record["adapter"] = {"rank": max(ranks.values()), "error": error, "modules": len(ranks)}
-    record["model"]["fingerprint_after"] = fingerprint(found.edit.apply(model, check=False, tied="untie"))
     with replacing_folder(out) as temporary:
         adapted.save_pretrained(temporary)
+        del adapted, base
+        record["model"]["fingerprint_after"] = fingerprint(merged(copy.deepcopy(model), temporary))
         for name, text in beside(record).items():
             (temporary / name).write_text(text, encoding="utf-8")
         write_checksums(temporary)

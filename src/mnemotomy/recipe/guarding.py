@@ -39,7 +39,7 @@ class Guards:
     """What speaks against one edit, or against what training did.
 
     Attributes:
-        forced: note every concern and go on.
+        forced: note every concern and continue.
         concerns: found so far.
         sets: the examples that are read before and after the edit.
         losses: their mean loss, in nats per token.

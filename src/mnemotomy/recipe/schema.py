@@ -49,7 +49,7 @@ class _Base(BaseModel):
         dtype: of the model, in memory and as saved.
         template: what stands around questions and answers.
         trust_remote_code: run the Python code that comes with the models; it can do anything that you can.
-        force: go on where a guard speaks against the edit (``guarding.Guards``); the result is the same.
+        force: continue where a guard speaks against the edit (``guarding.Guards``); the result is the same.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)

@@ -135,7 +135,7 @@ def encode_answer(tokenizer: Any, question: str, answer: str, template: Template
 
 
 def encode_question(tokenizer: Any, question: str, template: Template = OPEN_UNLEARNING, start: str = "") -> list[int]:
-    """The tokens of a question up to where the model is to go on; ``start`` is the beginning of the answer.
+    """The tokens of a question up to where the model continues; ``start`` is the beginning of the answer.
 
     Raises:
         DataError: the chat template refuses the question, or a word cannot be read.

@@ -10,12 +10,12 @@ from mnemotomy.report.table import Table
 
 
 def before_after(results: dict[str, Any]) -> str:
-    """One erased and one kept city as the pretrained model goes on, and what the edit costs."""
+    """How the pretrained model continues one phrasing, which no moments contain, and what the edit costs."""
     found = results["real"]
     first = {row["kind"]: row for row in reversed(found["generations"])}
     rows = [
         [f"{row['prompt']} …", *(f"… {' '.join(row[state].split())}" for state in ("before", "after"))]
-        for row in (first["erased, training phrasing"], first["another city, in no moments"])
+        for row in (first["erased, held-out phrasing"], first["another city, in no moments"])
     ]
     states = [found["before"], found["after"]]
     rows.append(

@@ -55,18 +55,18 @@ def theory(mechanism: Record) -> str:
 
 def which(read: Callable[[str], Any]) -> str:
     """Which method when, with the time and the memory that it took here."""
-    searched = [f"{row['seconds']:.0f}" for row in read("real-search") if row["edit"] == "forget, defaults"]
+    searches = [row for row in read("real-search") if row["edit"] == "forget, defaults"]
     tofu = {row["method"]: row for row in read("tofu-tiny")}
     vision = {row["method"]: row for row in read("classwise-cifar10")}
     facts = {row["configuration"]: row for row in read("metabolism")}
 
-    def cost(row: Record) -> list[str]:
-        return [f"{row['seconds']:.0f} s", f"{row['peak_bytes'] / 2**20:,.0f} MiB"]
+    def cost(*rows: Record) -> list[str]:
+        seconds = " and ".join(f"{row['seconds']:.0f}" for row in rows)
+        return [f"{seconds} s", " and ".join(f"{row['peak_bytes'] / 2**20:,.0f}" for row in rows) + " MiB"]
 
     small, resnet = "6 M parameters, 20 authors", "ResNet-18, a quarter of its width"
     rows = [
-        ["facts or a person, a pretrained model", "forget", "135 M parameters, 1 and 3 facts",
-         f"{' and '.join(searched)} s", "estimated before the start"],
+        ["facts or a person, a pretrained model", "forget", "135 M parameters, 1 and 3 facts", *cost(*searches)],
         ["long answers, with a retain set", "unlearn --method two-sided", small, *cost(tofu["two-sided"])],
         ["the same, more fluent", "unlearn --method hybrid", small, *cost(tofu["hybrid"])],
         ["training, as in the literature", "unlearn --method npo", small, *cost(tofu["npo"])],
