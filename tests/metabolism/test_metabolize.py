@@ -21,6 +21,7 @@ from mnemotomy.metabolism.metabolize import metabolize
 from mnemotomy.metabolism.objective import Objective
 from mnemotomy.metabolism.rlcp import RLCP, EngramStart, Training
 from mnemotomy.metabolism.terms import Constant, Schedule, Unlikelihood
+from mnemotomy.training.adapter import LoRA
 from mnemotomy.training.checkpoint import trained_state
 
 
@@ -160,6 +161,15 @@ def test_a_copy_and_precomputed_logits_agree(tokenizer):
     assert min(copied.steps[-1]["L_KL"], copied.steps[-1]["L_retain"]) > 1e-4  # training has left the reference
     for left, right in zip(copied.steps, computed.steps, strict=True):
         assert left == pytest.approx(right, rel=1e-4, abs=1e-7)
+
+
+@pytest.mark.parametrize("reference", ["copy", "precomputed", "adapter"])
+def test_the_reference_has_the_precision_of_training(tokenizer, reference: str):
+    """Otherwise rounding alone would be a divergence, which training would repair."""
+    lora = LoRA(rank=2) if reference == "adapter" else None
+    training = Training(epochs=1, batch_size=3, precision="bf16", reference=reference, lora=lora)
+    result = run(tokenizer, RLCP.stable(layer=1, lambda_kl=5.0, training=training), retain=RETAIN)
+    assert result.steps[0]["L_KL"] == result.steps[0]["L_retain"] == 0.0
 
 
 def test_a_checkpoint_does_not_depend_on_the_place_of_the_facts(tokenizer, tmp_path):

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mnemotomy.core.modules import device_of, observing
+from mnemotomy.core.precision import Precision, autocast
 from mnemotomy.core.progress import progress_bar
 from mnemotomy.metabolism.streams import Sequences
 
@@ -22,17 +23,31 @@ Encode = Callable[[Sequence[int]], Sequences]
 
 
 class Reference(ABC):
-    """The model before training."""
+    """The model before training, run at the precision of training, so that only training moves the model away.
+
+    Args:
+        precision: of its forward passes.
+    """
+
+    def __init__(self, precision: Precision) -> None:
+        self._precision = precision
 
     @abstractmethod
     def logits(self, stream: str, indices: Sequence[int], texts: Sequences) -> Float[Tensor, "n length vocabulary"]:
         """The logits of ``texts``, which have these indices in ``stream``."""
 
+    def _forward(self, model: Any, texts: Sequences) -> Tensor:
+        device = device_of(model)
+        ids, mask = texts.input_ids.to(device), texts.attention_mask.to(device)
+        with autocast(device, self._precision):
+            return model(input_ids=ids, attention_mask=mask, use_cache=False).logits
+
 
 class Precomputed(Reference):
     """Logits computed once for every text and kept on the CPU."""
 
-    def __init__(self) -> None:
+    def __init__(self, precision: Precision) -> None:
+        super().__init__(precision)
         self._rows: dict[tuple[str, int], Tensor] = {}
 
     def add(self, model: nn.Module, stream: str, count: int, encode: Encode, batch_size: int = 32) -> None:
@@ -41,7 +56,7 @@ class Precomputed(Reference):
             for start in range(0, count, batch_size):
                 indices = range(start, min(start + batch_size, count))
                 texts = encode(indices)
-                found = _forward(model, texts).float().cpu()
+                found = self._forward(model, texts).float().cpu()
                 for row, index in enumerate(indices):
                     length = int(texts.attention_mask[row].sum())
                     self._rows[stream, index] = found[row, :length].clone()
@@ -58,28 +73,23 @@ class Precomputed(Reference):
 class FrozenCopy(Reference):
     """A second copy of the weights, for streams too long to precompute."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, precision: Precision) -> None:
+        super().__init__(precision)
         self._model = copy.deepcopy(model).requires_grad_(False).eval()
 
     def logits(self, stream: str, indices: Sequence[int], texts: Sequences) -> Tensor:
         self._model.to(texts.input_ids.device)  # the copy was made before training chose a device
         with torch.no_grad():
-            return _forward(self._model, texts)
+            return self._forward(self._model, texts)
 
 
 class AdapterOff(Reference):
     """The trained model with its peft adapter switched off: no second copy, one more forward pass."""
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, precision: Precision) -> None:
+        super().__init__(precision)
         self._model = model
 
     def logits(self, stream: str, indices: Sequence[int], texts: Sequences) -> Tensor:
         with observing(self._model), self._model.disable_adapter():
-            return _forward(self._model, texts)
-
-
-def _forward(model: Any, texts: Sequences) -> Tensor:
-    device = device_of(model)
-    return model(
-        input_ids=texts.input_ids.to(device), attention_mask=texts.attention_mask.to(device), use_cache=False
-    ).logits
+            return self._forward(self._model, texts)

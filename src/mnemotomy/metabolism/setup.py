@@ -38,7 +38,7 @@ def reference_for(model: Any, config: RLCP, streams: Streams, retained: Retained
     asked, kept = config.lambda_kl > 0, config.lambda_retain > 0
     if not (asked or kept):
         return None
-    kind = config.training.reference
+    kind, precision = config.training.reference, config.training.precision
     if kind == "auto":
         kind = "adapter" if config.training.lora is not None and config.engram is None else "precomputed"
         if kind == "precomputed" and _bytes(model, config, streams, retained) > PRECOMPUTED_AT_MOST:
@@ -49,10 +49,10 @@ def reference_for(model: Any, config: RLCP, streams: Streams, retained: Retained
                 "after an engram edit, the model without its adapter is the edited model, not the reference; set "
                 "reference='precomputed' or 'copy'"
             )
-        return AdapterOff(model)
+        return AdapterOff(model, precision)
     if kind == "copy":
-        return FrozenCopy(model)
-    found = Precomputed()
+        return FrozenCopy(model, precision)
+    found = Precomputed(precision)
     if asked:
         found.add(model, "asked", len(streams.examples), streams.without_context)
     if kept:
