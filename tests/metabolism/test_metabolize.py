@@ -16,10 +16,15 @@ from mnemotomy.core.errors import DataError, ModelError, TrainingError
 from mnemotomy.core.fingerprints import fingerprint
 from mnemotomy.data.fact import Fact
 from mnemotomy.data.fact_file import read_format
+from mnemotomy.engram.atlas import Atlas
+from mnemotomy.engram.collect import collect
+from mnemotomy.engram.filters import Soft
+from mnemotomy.engram.strength import erase
 from mnemotomy.metabolism import loop
 from mnemotomy.metabolism.metabolize import metabolize
 from mnemotomy.metabolism.objective import Objective
 from mnemotomy.metabolism.rlcp import RLCP, EngramStart, Training
+from mnemotomy.metabolism.streams import Sequences, Streams, encode_texts
 from mnemotomy.metabolism.terms import Constant, Schedule, Unlikelihood
 from mnemotomy.training.adapter import LoRA
 from mnemotomy.training.checkpoint import trained_state
@@ -170,6 +175,56 @@ def test_the_reference_has_the_precision_of_training(tokenizer, reference: str):
     training = Training(epochs=1, batch_size=3, precision="bf16", reference=reference, lora=lora)
     result = run(tokenizer, RLCP.stable(layer=1, lambda_kl=5.0, training=training), retain=RETAIN)
     assert result.steps[0]["L_KL"] == result.steps[0]["L_retain"] == 0.0
+
+
+@pytest.mark.parametrize("lora", [None, LoRA(rank=2)])
+def test_only_the_chosen_blocks_are_trained(tokenizer, lora: LoRA | None):
+    model = tiny_llama()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    run(
+        tokenizer,
+        config(training=Training(epochs=2, batch_size=3, learning_rate=1e-2, first_block=2, lora=lora)),
+        model,
+    )
+    changed = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed
+    assert all(name.startswith("model.layers.1.") for name in changed)
+    assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_a_block_that_is_not_there_is_refused_before_the_model_is_changed(tokenizer):
+    model = tiny_llama()
+    before = fingerprint(model)
+    with pytest.raises(ModelError, match="layer 9 is out of range"):
+        run(tokenizer, RLCP.from_engram(layer=1, training=Training(first_block=9)), model, retain=RETAIN)
+    assert fingerprint(model) == before
+
+
+@pytest.mark.parametrize(("wanted", "read"), [(None, 2), (1, 1)])
+def test_a_step_reads_as_many_retained_texts_as_were_asked_for(tokenizer, monkeypatch, wanted, read: int):
+    sizes, forward = [], Objective.forward
+    monkeypatch.setattr(
+        Objective, "forward", lambda self, step: sizes.append(len(step.retained.last)) or forward(self, step)
+    )
+    run(tokenizer, RLCP.stable(layer=1, training=Training(epochs=1, batch_size=3, retained=wanted)), retain=RETAIN)
+    assert set(sizes) == {read}
+
+
+def test_an_engram_start_may_weigh_directions_and_keep_other_outputs(tokenizer):
+    start = EngramStart(threshold=None, strength=0.5, outputs=True)
+    expected, found = tiny_llama(), tiny_llama()
+    training = Training(epochs=1, batch_size=3, learning_rate=1e-30)
+    run(tokenizer, RLCP.from_engram(layer=1, engram=start, training=training), found, retain=RETAIN)
+    streams = Streams(FACTS, tokenizer, format=FORMAT, counterfactuals=0.0, seed=0)
+
+    def batch(texts: Sequences) -> list[dict[str, torch.Tensor]]:
+        return [{"input_ids": texts.input_ids, "attention_mask": texts.attention_mask}]
+
+    asked, kept = streams.without_context(range(len(streams.examples))), encode_texts(RETAIN, tokenizer)
+    moments = collect(expected, {"facts": batch(asked), "retained": batch(kept)})
+    erase(Atlas(expected, moments), "facts", 0.5, Soft(), outputs=True).apply_(expected)
+    for name, value in expected.state_dict().items():
+        torch.testing.assert_close(found.state_dict()[name], value, atol=1e-6, rtol=1e-5)
 
 
 def test_a_checkpoint_does_not_depend_on_the_place_of_the_facts(tokenizer, tmp_path):

@@ -129,7 +129,7 @@ class Steps:
         chosen: list[int] = []
         if config.lambda_retain > 0:
             generator = torch.Generator().manual_seed(mix(config.training.seed, draw))
-            size = min(len(retained), RETAINED_PER_EXAMPLE * self.batch_size)
+            size = min(len(retained), config.training.retained or RETAINED_PER_EXAMPLE * self.batch_size)
             chosen = torch.randperm(len(retained), generator=generator)[:size].tolist()
         kept = retained.encode(chosen) if chosen else None
         asked, told, kept = (_to(texts, device) for texts in (asked, told, kept))
@@ -150,7 +150,7 @@ class Steps:
 
 
 RETAINED_PER_EXAMPLE = 2
-"""Retained texts per example in each step."""
+"""Retained texts per example in each step, unless ``Training.retained`` says otherwise."""
 
 
 def _optimiser(objective: Objective, training: Training, total: int) -> Optimiser:

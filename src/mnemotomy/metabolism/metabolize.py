@@ -25,9 +25,9 @@ from mnemotomy.metabolism.loop import Material, SavedRun, train
 from mnemotomy.metabolism.objective import Objective
 from mnemotomy.metabolism.probe import resolve_layer
 from mnemotomy.metabolism.rlcp import RLCP, described
-from mnemotomy.metabolism.setup import Retained, reference_for, start_from_engram
+from mnemotomy.metabolism.setup import Retained, freeze_below, reference_for, start_from_engram
 from mnemotomy.metabolism.streams import LONGEST, Streams
-from mnemotomy.training.adapter import with_adapter
+from mnemotomy.training.adapter import unwrapped, with_adapter
 from mnemotomy.training.checkpoint import CHECKPOINT, check_checkpoint
 from mnemotomy.training.loop import Outcome
 from mnemotomy.training.processes import check_accelerate
@@ -123,7 +123,9 @@ def metabolize(
     contents = [{name: value for name, value in fact.items() if name != "where"} for fact in record["facts"]]
     run = SavedRun(None if out is None else Path(out), key(record | {"facts": contents}), progress=progress)
     # check everything before changing the model
-    resolve_layer(model, config.layer)
+    for layer in (config.layer, config.training.first_block):
+        if layer is not None:
+            resolve_layer(model, layer)
     if run.folder is not None:
         check_checkpoint(run.folder / CHECKPOINT, run.key)
     check_window(model, streams.longest())
@@ -146,6 +148,8 @@ def _trained(model: nn.Module, config: RLCP, streams: Streams, kept: Retained, r
     try:
         if config.engram is None:
             reference = reference_for(adapted, config, streams, kept)
+        if config.training.first_block is not None:
+            freeze_below(unwrapped(adapted), config.training.first_block)
         if not any(parameter.requires_grad for parameter in adapted.parameters()):
             raise ConfigurationError("no parameter of the model is trained; call model.requires_grad_(True) first")
         with _seeded(seed):

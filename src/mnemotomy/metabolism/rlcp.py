@@ -35,6 +35,7 @@ class Training:
     Attributes:
         epochs: passes over the facts, each with a different prompt per fact.
         batch_size: examples per step and process.
+        retained: texts of the retain set per step and process; by default two per example.
         learning_rate: of AdamW.
         probe_learning_rate: of the probes; by default ``learning_rate``.
         warmup: share of the steps in which the rate rises.
@@ -44,6 +45,7 @@ class Training:
         accumulation: batches per update; each term is a mean over all of them, but `Collapse` compares facts only
             within one batch.
         precision: ``no`` or ``bf16`` (autocast; the weights keep their dtype).
+        first_block: train only this block and later ones: a number, a share of the depth, or a name; None trains all.
         lora: train an adapter instead of the weights.
         reference: where the teacher's logits come from: ``precomputed`` once, a frozen ``copy``, or the model with its
             ``adapter`` off; ``auto`` uses the adapter if there is one, else precomputes up to 2 GiB, else copies.
@@ -53,6 +55,7 @@ class Training:
 
     epochs: int = 50
     batch_size: int = 4
+    retained: int | None = None
     learning_rate: float = 1e-4
     probe_learning_rate: float | None = None
     warmup: float = 0.0
@@ -61,6 +64,7 @@ class Training:
     clip: float = 1.0
     accumulation: int = 1
     precision: Literal["no", "bf16"] = "no"
+    first_block: Layer | None = None
     lora: LoRA | None = None
     reference: Teacher = "auto"
     save_every: int = 10
@@ -69,6 +73,8 @@ class Training:
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "accumulation", "save_every"):
             check_count(name, getattr(self, name))
+        if self.retained is not None:
+            check_count("retained", self.retained)
         if not 0 <= self.seed < 2**63:
             raise ConfigurationError(f"seed is from 0 to {2**63 - 1}; this one has {self.seed.bit_length()} bits")
         rates = (self.learning_rate, 1.0 if self.probe_learning_rate is None else self.probe_learning_rate)
@@ -91,14 +97,16 @@ class EngramStart:
     """An engram edit before training: remove the facts' directions with μ above ``threshold``, in closed form.
 
     Attributes:
-        threshold: of the projector ``mnemotomy.Hard``.
+        threshold: of the projector ``mnemotomy.Hard``; None weighs each direction by its μ, as the paper does.
         strength: of the erasure.
         sites: by the PEFT convention.
+        outputs: erase only what also writes in the facts' directions, which costs a pretrained model less.
     """
 
-    threshold: float = 0.5
+    threshold: float | None = 0.5
     strength: float = 1.0
     sites: str | tuple[str, ...] = "all-linear"
+    outputs: bool = False
 
 
 @dataclass(frozen=True)

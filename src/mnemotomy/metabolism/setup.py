@@ -11,8 +11,9 @@ from torch import nn
 from mnemotomy.core.errors import ConfigurationError, ModelError
 from mnemotomy.engram.atlas import Atlas
 from mnemotomy.engram.collect import CollectOptions, collect
-from mnemotomy.engram.filters import Hard
+from mnemotomy.engram.filters import Hard, Soft
 from mnemotomy.engram.strength import erase
+from mnemotomy.metabolism.probe import Layer, layers_from
 from mnemotomy.metabolism.reference import PRECOMPUTED_AT_MOST, AdapterOff, FrozenCopy, Precomputed, Reference
 from mnemotomy.metabolism.rlcp import RLCP, EngramStart
 from mnemotomy.metabolism.streams import LONGEST, Sequences, Streams, encode_texts
@@ -80,7 +81,16 @@ def start_from_engram(model: nn.Module, start: EngramStart, streams: Streams, re
     base = unwrapped(model)
     moments = collect(base, concepts, sites=start.sites, options=CollectOptions(progress=False))
     atlas = Atlas(base, moments)
-    erase(atlas, "facts", strength=start.strength, filter=Hard(start.threshold)).apply_(base)
+    filter = Soft() if start.threshold is None else Hard(start.threshold)
+    erase(atlas, "facts", strength=start.strength, filter=filter, outputs=start.outputs).apply_(base)
+
+
+def freeze_below(model: nn.Module, first: Layer) -> None:
+    """Freeze all weights but those of block ``first`` and of later blocks."""
+    trained = tuple(f"{name}." for name in layers_from(model, first))
+    for name, parameter in model.named_parameters():
+        if not name.startswith(trained):
+            parameter.requires_grad_(False)
 
 
 def _bytes(model: Any, config: RLCP, streams: Streams, retained: Retained) -> int:

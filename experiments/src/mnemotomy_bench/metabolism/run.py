@@ -60,7 +60,7 @@ def run_metabolism(
             subject = subject_for(model, seed, out_dir / "models")
             for name, config in configurations(scale, seed).items():
                 if not only or name in only:
-                    found = cell(out_dir, subject, name, config, seed, every_layer=scale != "tiny")
+                    found = cell(out_dir, subject, name, config, seed, every_layer=every_layer(scale, model))
                     cells.setdefault(name, []).append(found)
     return [summary(name, found) for name, found in cells.items()]
 
@@ -68,6 +68,11 @@ def run_metabolism(
 def run_threads(model: str | None) -> AbstractContextManager[None]:
     """One thread for the small world, whose numbers must not depend on the machine; a pretrained model takes all."""
     return single_threaded() if model is None else nullcontext()
+
+
+def every_layer(scale: str, model: str | None) -> bool:
+    """Whether fresh probes read the layers before l* too: on thirty wide blocks they take longer than training."""
+    return scale != "tiny" and model is None
 
 
 def cell(
@@ -137,7 +142,7 @@ def run_mechanism(
         subject = subject_for(model, seed, out_dir / "models")
         for name in names:
             config = configurations(scale, seed)[name]
-            key = cell(out_dir, subject, name, config, seed, every_layer=scale != "tiny")["key"]
+            key = cell(out_dir, subject, name, config, seed, every_layer=every_layer(scale, model))["key"]
             explained = _Explained(subject, config, out_dir / "treated" / key)
             one = json_cells(out_dir / "mechanism").kept(key, explained.mechanism)
             solved = json_cells(out_dir / "reasoning")
