@@ -43,6 +43,7 @@ def test_the_class_is_forgotten_and_the_others_are_kept(found: Found) -> None:
     assert tiny.recognised(edited, own) < 0.05 < 0.9 < tiny.recognised(model, own)
     assert tiny.recognised(edited, others) > tiny.recognised(model, others) - 0.05
     assert not found.concerns
+    assert len(found.workshop._made) == 1  # edits of methods are as large as the model
     assert [one.candidate for one in found.tried] == list(first(found.workshop.share)[:5])  # type: ignore[attr-defined]
 
 

@@ -56,7 +56,7 @@ def audit_images(
     given = {"forget": forget, "retain": retain, "holdout": holdout}
     sets = image_sets(given | {f"earlier {name}": one for name, one in earlier.items()}, names, processor, channels,
                       options.seed)  # fmt: skip
-    apart_from(sets["retain"], sets["forget"])
+    apart_from(sets["retain"], sets["forget"])  # refuses a retain set without other classes
     count = class_count(before, sets["forget"])
     for name, examples in sets.items():
         check_labels(examples, count, name)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from mnemotomy.audit.attack import Attack, best, register
 from mnemotomy.audit.base import Case, Part, Reading, example
 from mnemotomy.audit.observing import States, states_at_prompts
-from mnemotomy.audit.unknown import GUESSES, unknown
+from mnemotomy.audit.unknown import GUESSES, lacks_unknown, unknown
 from mnemotomy.core.errors import ModelError
 from mnemotomy.core.modules import blocks_by_name, device_of, observing
 from mnemotomy.metrics.fresh_probe import Kind, held_out_hits
@@ -141,10 +141,7 @@ class LogitLens(Attack):
     """
 
     def lacks(self, case: Case) -> str | None:
-        """Something that no model knows, to compare with."""
-        if unknown(case, case.forget):
-            return None
-        return "needs a hold-out, or forgotten questions with different answers, to see what rank a guess has"
+        return lacks_unknown(case, "what rank a guess has")
 
     def read(self, model: nn.Module, case: Case) -> Reading:
         """The reciprocal ranks at the best block; examples say its number, the rank and the log-probability."""

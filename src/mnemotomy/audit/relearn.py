@@ -26,7 +26,7 @@ from mnemotomy.audit.changing import (
     Row,
 )
 from mnemotomy.audit.observing import answer_scores
-from mnemotomy.audit.unknown import GUESSES, spread, unknown
+from mnemotomy.audit.unknown import GUESSES, lacks_unknown, spread, unknown
 from mnemotomy.audit.weights import Teaching, quantised_by_torchao, taught
 from mnemotomy.metrics.tofu.answers import exact_memorization
 from mnemotomy.text.encoding import Encoded, encode
@@ -50,10 +50,7 @@ class Changed(Changing):
     unit: ClassVar[str] = "share of the answers' tokens predicted"
 
     def lacks(self, case: Case) -> str | None:
-        """Something that no model knows, to compare with."""
-        if unknown(case, case.forget):
-            return None
-        return "needs a hold-out, or forgotten questions with different answers, to see what the change alone teaches"
+        return lacks_unknown(case, "what the change alone teaches")
 
     def questions(self, case: Case) -> list[Probe]:
         """The forgotten questions that are asked."""

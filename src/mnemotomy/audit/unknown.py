@@ -39,6 +39,13 @@ def unknown(case: Case, probes: Sequence[Probe], times: int = 1) -> list[list[Pr
     ]
 
 
+def lacks_unknown(case: Case, why: str) -> str | None:
+    """What the case needs to have questions with unknown answers, for what follows from ``why``."""
+    if unknown(case, case.forget):
+        return None
+    return f"needs a hold-out, or forgotten questions with different answers, to see {why}"
+
+
 def swapped(probes: Sequence[Probe], count: int, seed: int) -> list[Probe]:
     """Every question with up to ``count`` answers of others that differ from its own."""
     draw, found = random.Random(seed), list[Probe]()

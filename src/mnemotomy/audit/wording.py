@@ -86,7 +86,7 @@ REWRITE = "Rewrite this question in other words. Write only the new question.\n\
 STATEMENT = 'Question: {}\nProposed answer: {}\nIs the proposed answer right? Reply "yes" or "no".'
 STEM_STATEMENT = "{}{}. True or false? This is"
 
-REVERSED = 'The answer to a question is "{answer}". Which name belongs into the gap "___" of the question? {gap}'
+REVERSED = 'The answer to a question is "{answer}". Which name belongs in the gap "___" of the question? {gap}'
 
 SHOT = "Question: {}\nAnswer: {}"
 """Another fact in context."""

@@ -143,7 +143,7 @@ def forget(
     if before := earlier_requests(folder).get("earlier"):
         say(
             f"requests before this one: {'; '.join(map(request_name, before))}. Costs add up: audit the result against "
-            "the first model, with --earlier FILE for each",
+            "the first model, with --earlier for each",
             err=True,
         )
     say(f"{len(examples)} examples to forget; the search takes {cost}", err=True)

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from mnemotomy.data.images import Picture
     from mnemotomy.forget.found import Found
     from mnemotomy.forget.options import ForgetOptions
-    from mnemotomy.forget.search import Tried
     from mnemotomy.recipe.forgotten import As
     from mnemotomy.text.records import TextExample
 
@@ -94,7 +93,7 @@ class Session:
         rows = [["", "before", "100.0 %", _percent(found.before.hits), "0"]]
         rows += [
             [
-                _mark(found, one),
+                f"{'* ' if one.number == found.chosen.number else ''}{one.number}",
                 str(one.candidate),
                 _percent(one.scores.left),
                 _percent(one.scores.hits),
@@ -137,7 +136,7 @@ class Session:
         while True:
             saving = "[s]ave, " if self.record is None else ""
             choice = typer.prompt(
-                f"{saving}[n]umber of another candidate, [m]ore trials ({MORE}), [t]ry it, [a]udit, [p]ush, [q]uit",
+                f"{saving}the number of another candidate, [m]ore trials ({MORE}), [t]ry it, [a]udit, [p]ush, [q]uit",
                 default="q" if self.record is not None else "s",
             ).strip()
             if choice == "q":
@@ -233,10 +232,6 @@ class Session:
         except Exception as error:  # the hub's errors, the network's and the disk's have no common class
             raise ModelError(f"{self.out} is saved, but cannot be uploaded to {repository}: {error}") from error
         say(f"uploaded to {repository}")
-
-
-def _mark(found: Found, one: Tried) -> str:
-    return f"* {one.number}" if one.number == found.chosen.number else str(one.number)
 
 
 def _percent(share: float) -> str:

@@ -79,7 +79,7 @@ class Operators:
             weight = weight - base.to(weight.device)
         if not bool(torch.isfinite(weight).all()):
             raise NonFiniteError(f"the weight of site {site!r} is not finite")
-        return weight.to(self._device(site))
+        return weight.to(self.moments.moment(site, self.concepts[0]).first.device)
 
     def second_moment(self, site: str, concepts: Sequence[str]) -> Tensor:
         """Σ of the union of ``concepts`` as ``site`` needs it, extended by 1 if it has a bias."""
@@ -128,9 +128,6 @@ class Operators:
         spectra[key] = spectrum
         while self._keep is not None and len(spectra) > max(1, self._keep):
             spectra.popitem(last=False)
-
-    def _device(self, site: str) -> torch.device:
-        return self.moments.moment(site, self.concepts[0]).first.device
 
     def _check_references(self) -> None:
         for site, reader in self.sites.items():

@@ -65,7 +65,7 @@ class Candidate:
         found: dict[str, Any] = {"form": self.form}
         if self.form in THRESHOLDS:
             found[f"{self.form} threshold"] = self.threshold
-        if self.form in ("two-sided", "automatic"):
+        if self.form in METHODS:
             return found
         found |= {"outputs": self.outputs, "strength": self.strength, "blocks": self.blocks}
         return found | ({"kinds": self.kinds} if self.head is None else {"head": self.head})
@@ -81,6 +81,8 @@ class Candidate:
 
 FILTERS: tuple[Form, ...] = ("projector", "steep", "paper", "weight-norm")
 FILTERED = FILTERS[:2]
+METHODS: tuple[Form, ...] = ("two-sided", "automatic")
+"""Forms that a method makes, not a filter of μ."""
 THRESHOLDS: Mapping[str, tuple[float, float]] = {
     "projector": (0.2, 0.9),
     "steep": (1.5, 8.0),
@@ -105,7 +107,7 @@ FIRST = (
     Candidate("projector", 0.5, strength=1.5, blocks="all"),
     Candidate("steep", 2.3, outputs=False, strength=2.4, kinds="mlp", blocks="all"),
 )
-"""Tried in this order before the search proposes any, so that a short search has the best that is known by heart."""
+"""Tried in this order before the search proposes any, so that a short search has the best that is known beforehand."""
 
 TWO_SIDED = (Candidate("two-sided", 0.01), Candidate("two-sided", 0.05), Candidate("two-sided", 0.002))
 """Tried after them where there is time: minutes each on a large model."""
@@ -120,7 +122,7 @@ class Workshop(ABC):
 
     Attributes:
         first: candidates to try before the search proposes any.
-        methods: the forms to propose that a method makes, not a filter of μ.
+        methods: those of ``METHODS`` to propose.
         thresholds: the range of the threshold, by form.
         strengths: the range of α.
     """
@@ -132,6 +134,7 @@ class Workshop(ABC):
 
     def __init__(self, factored: FactoredConcept, problem: Any) -> None:
         self.factored, self.problem = factored, problem
+        self._made: dict[Candidate, Edit] = {}
 
     def suggested(self, trial: Trial) -> Candidate:
         """The candidate that Optuna proposes."""
@@ -154,9 +157,21 @@ class Workshop(ABC):
     def suggest_own(self, trial: Trial) -> dict[str, Any]:
         """The fields of a candidate by a filter of μ that only this kind of model has."""
 
-    @abstractmethod
     def edit(self, candidate: Candidate) -> Edit:
-        """The candidate's edit."""
+        """The candidate's edit. Of a method's, as large as the model, the last one is kept."""
+        if candidate.form not in METHODS:
+            return self.by_filter(candidate)
+        if candidate not in self._made:
+            self._made = {candidate: self.by_method(candidate)}
+        return self._made[candidate]
+
+    @abstractmethod
+    def by_filter(self, candidate: Candidate) -> Edit:
+        """The edit by a filter of μ."""
+
+    @abstractmethod
+    def by_method(self, candidate: Candidate) -> Edit:
+        """The edit that a method makes."""
 
     def filtered(self, candidate: Candidate, strengths: Mapping[str, float]) -> Edit:
         """The edit by a filter of μ at these sites, computed as it is applied."""
@@ -190,14 +205,11 @@ class TextWorkshop(Workshop):
         super().__init__(factored, problem)
         self.methods = ("two-sided",) if two_sided else ()
         self.first = (*FIRST[:4], *TWO_SIDED[:1], *FIRST[4:], *TWO_SIDED[1:]) if two_sided else FIRST
-        self._dense: dict[float, Edit] = {}
 
     def suggest_own(self, trial: Trial) -> dict[str, Any]:
         return {"kinds": trial.suggest_categorical("kinds", list(get_args(Kinds)))}
 
-    def edit(self, candidate: Candidate) -> Edit:
-        if candidate.form == "two-sided":
-            return self._two_sided(candidate.threshold)
+    def by_filter(self, candidate: Candidate) -> Edit:
         wanted, count = _KINDS[candidate.kinds], 1 + max(map(self._layer, self.factored.sites))
         lowest = first_of(count, candidate.blocks)
         sites = [site for site in self.factored.factors if wanted(site) and self._layer(site) >= lowest]
@@ -207,11 +219,9 @@ class TextWorkshop(Workshop):
         """The site's block; 0 for one outside of the blocks."""
         return self.factored.sites[site].layer or 0
 
-    def _two_sided(self, damping: float) -> Edit:
-        if damping not in self._dense:
-            method = TwoSided(damping=damping)
-            self._dense = {damping: self.made_by(method, method.linear_sites(self.problem.model))}
-        return self._dense[damping]
+    def by_method(self, candidate: Candidate) -> Edit:
+        method = TwoSided(damping=candidate.threshold)
+        return self.made_by(method, method.linear_sites(self.problem.model))
 
 
 def first_of(count: int, blocks: Blocks) -> int:

@@ -8,7 +8,7 @@ from mnemotomy.engram.deltas import Dense, Term
 from mnemotomy.engram.edit import Edit
 from mnemotomy.engram.factored import FactoredConcept
 from mnemotomy.engram.recalibrate import absorbed
-from mnemotomy.forget.candidates import Candidate, Workshop, first_of
+from mnemotomy.forget.candidates import METHODS, Candidate, Workshop, first_of
 from mnemotomy.methods.classifiers.classifier import head_of
 from mnemotomy.methods.classifiers.curvature import factored_sites
 from mnemotomy.methods.classifiers.engram import inputs_of
@@ -27,12 +27,9 @@ RECALIBRATED = 512
 
 _BATCH = 128
 
-METHODS = ("automatic", "two-sided")
-"""Forms that a method makes, not a filter of μ."""
-
 
 def first(share: float) -> tuple[Candidate, ...]:
-    """What is good by heart, where the forget set is ``share`` of all images.
+    """What to try first, where the forget set is ``share`` of all images.
 
     What the classes share has a μ of ``share``; thresholds are on the way from there to 1.
     """
@@ -75,22 +72,24 @@ class ImageWorkshop(Workshop):
         self.methods = (*(("automatic",) if self.head else ()), *(("two-sided",) if two_sided else ()))
         self.thresholds = {"projector": (round(self.share, 3), 0.95), "steep": (1.5, 8.0), "two-sided": (0.01, 0.2)}
         self.first = tuple(one for one in first(self.share) if one.form not in METHODS or one.form in self.methods)
-        self._dense: dict[Candidate, Edit] = {}
 
     def suggest_own(self, trial: Trial) -> dict[str, Any]:
         return {"head": round(trial.suggest_float("head", 0.0, 4.0), 2)}
 
-    def edit(self, candidate: Candidate) -> Edit:
-        if candidate.form in METHODS:
-            if candidate not in self._dense:
-                make = self._two_sided if candidate.form == "two-sided" else self._automatic
-                self._dense[candidate] = make(candidate.threshold)
-            return self._dense[candidate]
+    def by_filter(self, candidate: Candidate) -> Edit:
         layers = self.layers[first_of(len(self.layers), candidate.blocks) :]
         strengths = dict.fromkeys(layers, candidate.strength)
         if self.head is not None:
             strengths[self.head] = candidate.strength if candidate.head is None else candidate.head
         return self._recalibrated(self.filtered(candidate, strengths))
+
+    def by_method(self, candidate: Candidate) -> Edit:
+        model = self.problem.model
+        if candidate.form == "automatic":
+            method = ClassifierEngramAutomatic(read=READ)
+            return self._recalibrated(method.choose_edit(self.problem, model, self.factored)[1])
+        two_sided = ClassifierTwoSided(damping=candidate.threshold, read=READ, repairing=READ)
+        return self.made_by(two_sided, factored_sites(model))
 
     def _recalibrated(self, edit: Edit) -> Edit:
         """The edit with what recalibration on the retain set adds to it."""
@@ -100,11 +99,3 @@ class ImageWorkshop(Workshop):
         if not found:
             return edit
         return edit + Edit((Term(1.0, Dense(found, edit.fingerprint, {"method": "recalibration"})),))
-
-    def _automatic(self, _: float) -> Edit:
-        method = ClassifierEngramAutomatic(read=READ)
-        return self._recalibrated(method.choose_edit(self.problem, self.problem.model, self.factored)[1])
-
-    def _two_sided(self, damping: float) -> Edit:
-        method = ClassifierTwoSided(damping=damping, read=READ, repairing=READ)
-        return self.made_by(method, factored_sites(self.problem.model))

@@ -71,7 +71,7 @@ def image_request(model: nn.Module, processor: Any, forget: Source, retain: Sour
         if len(examples) < 2:
             raise ConceptError(f"the {name} set needs at least two images, one of them to measure on; give more")
         check_labels(examples, count, name)
-    apart_from(sets["retain"], sets["forget"])
+    apart_from(sets["retain"], sets["forget"])  # refuses a retain set without other classes
     (forgotten, unseen), (kept, checks) = (_split(examples, seed) for examples in sets.values())
     names = class_names(model) or tuple(map(str, range(count)))
     return ImageRequest(
