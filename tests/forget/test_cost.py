@@ -20,6 +20,20 @@ def test_more_blocks_and_tokens_need_more() -> None:
     assert "about 1 minute and 0.0 GiB" in str(whole)
 
 
+def test_of_many_examples_a_trial_asks_about_some(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time once grew with all of them: seven hours were named for a search of twelve minutes."""
+    monkeypatch.setattr(cost, "pass_seconds", lambda *args, **more: 0.01)
+    model, _ = trained()
+    seconds = [
+        cost_of(model, 60 * count, examples=count, two_sided=two).seconds
+        for count in (48, 480)
+        for two in (False, True)
+    ]
+    assert seconds[2] < 2.0 * seconds[0]
+    assert seconds[1] > seconds[0]
+    assert seconds[3] - seconds[2] > seconds[1] - seconds[0]
+
+
 def test_what_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     model, _ = trained()
     monkeypatch.setattr(cost, "free_memory", lambda device: 10.0)

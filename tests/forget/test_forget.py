@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from learned_cities import TEMPLATE, examples, known, trained
 
 import mnemotomy as mt
@@ -19,6 +20,9 @@ from mnemotomy.forget.forgetting import prepare
 from mnemotomy.forget.found import Found
 from mnemotomy.forget.measuring import Judge
 from mnemotomy.forget.request import Request, split
+from mnemotomy.forget.search import Tried
+from mnemotomy.methods.language.problem import TextProblem
+from mnemotomy.methods.language.two_sided import TwoSided
 from mnemotomy.recipe.forgotten import save_found
 from mnemotomy.text.records import TextExample
 
@@ -162,10 +166,27 @@ def test_it_is_saved_as_a_model_an_adapter_and_an_edit(
         (Candidate(), "projector on μ > 0.5, with outputs, α = 1, upper two thirds of the blocks"),
         (Candidate("paper", 0.0, False, 1.5, "mlp", "all"), "the paper's μ, α = 1.5, mlp only, all blocks"),
         (Candidate("two-sided", 0.01), "two-sided, damping 0.01"),
+        (Candidate("two-sided", 0.01, strength=1.4), "two-sided, damping 0.01, repairs times 1.4"),
     ],
 )
 def test_a_candidate_says_what_it_is(candidate: Candidate, text: str) -> None:
     assert str(candidate) == text
+
+
+def test_the_two_sided_edit_is_the_one_that_its_recipe_names(found: Found, tmp_path: Path) -> None:
+    model, tokenizer = trained()
+    chosen = found.choose(Tried(99, Candidate("two-sided", 0.05, strength=1.3), found.before))
+    mt.save_model(model, tmp_path / "source", tokenizer=tokenizer)
+    about = {"source": str(tmp_path / "source"), "files": {"forget": {"forget.jsonl": "0" * 64}}}
+    save_found(chosen, model, tokenizer, tmp_path / "out", about)
+    named = yaml.safe_load((tmp_path / "out" / "recipe.yaml").read_text())["method"]
+    assert named.pop("name") == "two-sided"
+    assert named["repair"] == 1.3
+    assert named["read"] > TwoSided.read
+    assert named["repairing"] > TwoSided.repairing
+    problem = TextProblem(model, tokenizer, found.request.forget, found.request.retain, TEMPLATE)
+    expected, edited = TwoSided(**named)(problem), chosen.edit.apply(model, tied="untie")
+    torch.testing.assert_close(dict(edited.named_parameters()), dict(expected.named_parameters()))
 
 
 def test_only_telling_words_of_an_answer_show_knowledge() -> None:

@@ -86,6 +86,7 @@ def forget(
     from mnemotomy.core.image_models import is_image_classifier, load_image_processor
     from mnemotomy.core.models import load_model, load_tokenizer, locate_model, quiet_transformers, trusting_code
     from mnemotomy.forget.cost import cost_of, cost_of_images
+    from mnemotomy.forget.forgetting import tries_two_sided
     from mnemotomy.forget.found import FORGET, RETAIN
     from mnemotomy.forget.options import ForgetOptions
     from mnemotomy.recipe.collecting import check_writable
@@ -139,7 +140,15 @@ def forget(
         cost = cost_of_images(loaded, tokenizer, examples, kept, chosen, only, trials)
     else:
         tokens = sum(len(tokenizer(turn.content)["input_ids"]) for one in examples for turn in one.turns)
-        cost = cost_of(loaded, tokens, "all-linear" if chosen is None else chosen, only, trials)
+        cost = cost_of(
+            loaded,
+            tokens,
+            "all-linear" if chosen is None else chosen,
+            only,
+            trials,
+            examples=len(examples),
+            two_sided=tries_two_sided(loaded, options),
+        )
     if before := earlier_requests(folder).get("earlier"):
         say(
             f"requests before this one: {'; '.join(map(request_name, before))}. Costs add up: audit the result against "

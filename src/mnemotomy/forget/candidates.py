@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 from mnemotomy.engram.deltas import Dense, Term
@@ -33,7 +33,7 @@ class Candidate:
             classifiers, the filter and strengths that ``engram-automatic`` chooses.
         threshold: of the form; 0 where it has none.
         outputs: take only what also writes in the concept's directions.
-        strength: α.
+        strength: α; of the two-sided edit, the weight of its repairs.
         kinds: which projections.
         blocks: of which blocks. Thirty blocks multiply what each takes from neighbours: on SmolLM2 the upper third
             alone forgets as fully as all, at a tenth of the KL.
@@ -52,7 +52,8 @@ class Candidate:
         if self.form == "automatic":
             return "automatic"
         if self.form == "two-sided":
-            return f"two-sided, damping {self.threshold:g}"
+            repairs = "" if self.strength == 1.0 else f", repairs times {self.strength:g}"
+            return f"two-sided, damping {self.threshold:g}{repairs}"
         at = {"projector": f" on μ > {self.threshold:g}", "steep": f" at {self.threshold:g} n⁺/N"}.get(self.form, "")
         name = {"paper": "the paper's μ", "weight-norm": "the paper's μ by weight norm"}.get(self.form, self.form)
         parts = [name + at, *(["with outputs"] if self.outputs else []), f"α = {self.strength:g}"]
@@ -66,13 +67,17 @@ class Candidate:
         if self.form in THRESHOLDS:
             found[f"{self.form} threshold"] = self.threshold
         if self.form in METHODS:
-            return found
+            return found | ({"repair": self.strength} if self.form == "two-sided" else {})
         found |= {"outputs": self.outputs, "strength": self.strength, "blocks": self.blocks}
         return found | ({"kinds": self.kinds} if self.head is None else {"head": self.head})
 
     def filter(self) -> Filter:
         """The function of μ."""
         return {"projector": Hard, "steep": Steep}[self.form](self.threshold) if self.form in FILTERED else Soft()
+
+    def two_sided(self) -> dict[str, Any]:
+        """The settings of the two-sided edit that are not its defaults."""
+        return {"damping": self.threshold, "repair": self.strength, "read": READ, "repairing": READ}
 
     def recipe(self) -> dict[str, Any]:
         """The candidate in a recipe's words, and by name."""
@@ -109,8 +114,19 @@ FIRST = (
 )
 """Tried in this order before the search proposes any, so that a short search has the best that is known beforehand."""
 
-TWO_SIDED = (Candidate("two-sided", 0.01), Candidate("two-sided", 0.05), Candidate("two-sided", 0.002))
+TWO_SIDED = (
+    Candidate("two-sided", 0.01, strength=1.4),
+    Candidate("two-sided", 0.01),
+    Candidate("two-sided", 0.002, strength=1.4),
+)
 """Tried after them where there is time: minutes each on a large model."""
+
+READ = 400
+"""Retained examples that the two-sided edit reads for its factors, and as many others for its repairs, at most. Its
+own defaults cost half as much and lose more of what is retained, and only with so many may repairs weigh more."""
+
+REPAIRS = (0.8, 1.6)
+"""The range of their weight; beyond it, they break a model."""
 
 
 class Workshop(ABC):
@@ -206,6 +222,12 @@ class TextWorkshop(Workshop):
         self.methods = ("two-sided",) if two_sided else ()
         self.first = (*FIRST[:4], *TWO_SIDED[:1], *FIRST[4:], *TWO_SIDED[1:]) if two_sided else FIRST
 
+    def suggested(self, trial: Trial) -> Candidate:
+        found = super().suggested(trial)
+        if found.form != "two-sided":
+            return found
+        return replace(found, strength=round(trial.suggest_float("repair", *REPAIRS), 2))
+
     def suggest_own(self, trial: Trial) -> dict[str, Any]:
         return {"kinds": trial.suggest_categorical("kinds", list(get_args(Kinds)))}
 
@@ -220,7 +242,7 @@ class TextWorkshop(Workshop):
         return self.factored.sites[site].layer or 0
 
     def by_method(self, candidate: Candidate) -> Edit:
-        method = TwoSided(damping=candidate.threshold)
+        method = TwoSided(**candidate.two_sided())
         return self.made_by(method, method.linear_sites(self.problem.model))
 
 

@@ -17,7 +17,9 @@ from mnemotomy.data.image_sets import MOST
 from mnemotomy.data.images import Picture, prepared
 from mnemotomy.engram.sites import Selector, select_sites
 from mnemotomy.engram.sites.convolution import ConvolutionSite
+from mnemotomy.forget.candidates import READ
 from mnemotomy.forget.images import ROWS, editable
+from mnemotomy.forget.request import MOST_FORGET
 from mnemotomy.methods.classifiers.classifier import class_count
 
 TRIAL = 64
@@ -28,6 +30,7 @@ _EIGH = 25.0  # operations of an eigendecomposition in float64, by the cube of t
 _PASSES, _PATIENCE = 6, 2.0  # passes to time, and the seconds after which two are enough
 _SQUARE = 512  # of a product that tells a processor's speed
 _READ = 1000.0  # tokens of kept answers and general sentences that a trial reads
+_TWO_SIDED = 0.25  # the share of trials that are two-sided edits, where these are tried
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,9 @@ def cost_of(
     sites: Selector = "all-linear",
     layers: tuple[int, ...] | None = None,
     trials: int = 24,
+    *,
+    examples: int = 1,
+    two_sided: bool = False,
 ) -> Cost:
     """The memory of moments and factors, and the time of a search.
 
@@ -82,14 +88,21 @@ def cost_of(
         model: loaded; it reads ``TRIAL`` tokens to tell its speed.
         forget_tokens: that enter the moments: the rank of the concept, at most.
         sites, layers: as for ``mnemotomy.collect``.
+        trials: candidates to try.
+        examples: that the tokens are of; each trial asks about ``MOST_FORGET`` at most.
+        two_sided: whether the two-sided edit is tried.
     """
     shape = _Shape.of(model, sites, layers, forget_tokens)
     parameters = sum(one.numel() for one in model.parameters())
     ids = torch.zeros(1, TRIAL, dtype=torch.long, device=device_of(model))
     speed = 2.0 * parameters * TRIAL / pass_seconds(model, input_ids=ids)
     tokens = forget_tokens + 2.0 * max(shape.widths)
+    mean = forget_tokens / examples
     # a token's second moments cost about as much as its forward pass; a trial reads what is kept apart
-    work = 2.0 * parameters * (2.0 * tokens + trials * (_READ + 3.0 * forget_tokens)) + shape.eigen
+    read = 2.0 * tokens + trials * (_READ + 3.0 * mean * min(examples, MOST_FORGET))
+    if two_sided:  # forwards and backwards: both steps read the forget set; factors and repairs, what is retained
+        read += _TWO_SIDED * trials * 3.0 * mean * (2.0 * examples + 2.0 * READ)
+    work = 2.0 * parameters * read + shape.eigen
     return Cost(shape.moments, shape.factors, free_memory(device_of(model)), work / speed)
 
 

@@ -90,7 +90,7 @@ def _forget_texts(
 ) -> Found[Request]:
     check_language_model(model, tokenizer)
     model.eval()
-    clock, two_sided = Clock(), _tries_two_sided(model, options)
+    clock, two_sided = Clock(), tries_two_sided(model, options)
     request = prepare(model, tokenizer, examples_of(forget), None if retain is None else examples_of(retain), options)
     clock.lap("prepare")
     problem = TextProblem(
@@ -183,7 +183,8 @@ def _sites(options: ForgetOptions) -> Selector:
     return "all-linear" if options.sites is None else options.sites
 
 
-def _tries_two_sided(model: nn.Module, options: ForgetOptions) -> bool:
+def tries_two_sided(model: nn.Module, options: ForgetOptions) -> bool:
+    """Whether the two-sided edit is among the candidates for a language model."""
     if options.two_sided is not None:
         return options.two_sided
     return _sites(options) == "all-linear" and sum(one.numel() for one in model.parameters()) <= SMALL

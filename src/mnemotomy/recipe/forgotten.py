@@ -111,7 +111,7 @@ def _recipe(found: Found, record: Mapping[str, Any], out: Path) -> str | None:
         **({"force": True} if found.concerns else {}),
     }
     if chosen.form == "two-sided":
-        method = {"name": "two-sided", "damping": chosen.threshold}
+        method = {"name": "two-sided", **chosen.two_sided()}
         return write_yaml({**common, "method": method, "forget": files, "retain": RETAINED, "seed": settings["seed"]})
     return write_yaml(
         {
