@@ -110,3 +110,13 @@ def test_states_are_those_of_one_prompt_at_a_time():
     words = GPT2LMHeadModel(GPT2Config(vocab_size=len(asked.tokenizer), n_embd=8, n_layer=2, n_head=1, n_positions=64))
     assert LogitLens().read(words, asked).curve.keys() == {"block 1", "block 2"}
     assert states_at_prompts(words, asked, probes).blocks.shape == (2, len(probes), 8)
+
+
+def test_a_prompt_is_read_once_however_many_answers_it_has():
+    model, rows = copy.deepcopy(learned()[0]), list[int]()
+    model.get_submodule("model.layers.0").register_forward_hook(lambda _module, inputs, _: rows.append(len(inputs[0])))
+    several = [replace(one, answer=answer) for answer in ("Japan", "Italy") for one in FORGET[:3]]
+    found = states_at_prompts(model, case(), several)
+    assert sum(rows) == 3
+    assert torch.equal(found.blocks[:, :3], found.blocks[:, 3:])
+    assert not torch.equal(found.first[:3], found.first[3:])

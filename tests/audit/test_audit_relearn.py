@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import random
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from audited import FORGET, HOLDOUT, case, learned
+from audited import FORGET, HOLDOUT, TEMPLATE, case, learned
 from torch import nn
 from transformers import GPT2Config, GPT2LMHeadModel
 
@@ -182,3 +183,15 @@ def test_torchao_rounds_as_much_where_it_is_installed():
     pytest.importorskip("torchao")
     found = finding(Quantised(torchao=True), learned()[0], holdout=())
     assert found.curves["after"]["8 bits, torchao"] == found.curves["after"]["8 bits"]
+
+
+def test_training_reads_in_bfloat16_and_keeps_its_weights():
+    model, tokenizer = learned()
+    model, seen = copy.deepcopy(model), set()
+    model.get_submodule("model.layers.0.mlp.down_proj").register_forward_hook(
+        lambda _module, _inputs, output: seen.add(output.dtype)
+    )
+    rows = [encode(one.example, tokenizer, TEMPLATE) for one in FORGET[:4]]
+    found = taught(model, rows, tokenizer, Teaching(1, precision="bf16"))
+    assert seen == {torch.bfloat16}
+    assert {one.dtype for one in found.parameters()} == {torch.float32}

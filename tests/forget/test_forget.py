@@ -86,6 +86,20 @@ def test_a_small_retain_set_is_topped_up_and_said() -> None:
     assert len(request.retain) + len(request.checks) >= 10
 
 
+def test_sentences_of_one_form_are_topped_up_where_a_model_writes_more_than_its_facts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model, tokenizer = trained()
+    retain = [f"{town} lies in Italy ." for town in ("Rome", "Milan", "Turin")] * 60
+    notes = []
+    for general in ([], ["a sentence"]):
+        monkeypatch.setattr("mnemotomy.forget.forgetting.general_rows", lambda *_, general=general: general)
+        lines = [TextExample.of_text(one) for one in retain]
+        notes.append(prepare(model, tokenizer, examples(["Kyoto"]), lines, OPTIONS).notes)
+    assert notes[0] == ()
+    assert "different pairs of tokens for inputs of up to" in notes[1][0]
+
+
 CONVERSATION = {"messages": [{"role": role, "content": "Rome ?"} for role in ("user", "assistant") * 2]}
 
 

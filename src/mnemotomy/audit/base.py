@@ -32,7 +32,7 @@ class Case:
         template: what stands around questions.
         seed: for everything drawn at random.
         batch_size: the most rows in a batch.
-        precision: of writing; everything else is read at the weights' precision.
+        precision: of writing, and of copies that are trained or changed; else models are read at the weights' own.
         reference: the model before forgetting, which judges the texts of the others.
     """
 

@@ -38,8 +38,8 @@ class Changing(Attack):
         """What was forgotten, and sets of which nothing is known; the floor is the mean over these."""
 
     @abstractmethod
-    def numbers(self, model: nn.Module, case: Any, some: Any) -> Row:
-        """One number for each question or image of a set."""
+    def numbers(self, model: nn.Module, case: Any, sets: Sequence[Any]) -> list[Row]:
+        """For each set, one number for each of its questions or images."""
 
     @abstractmethod
     def change(self, model: nn.Module, case: Any, note: Note) -> None:
@@ -50,19 +50,17 @@ class Changing(Attack):
         forgotten, others = self.sets(case)
         found, floors = dict[str, list[Row]](), dict[str, list[Row]]()
 
-        def floor_of(changed: nn.Module) -> list[Row]:
-            return [self.numbers(changed, case, some) for some in others]
-
         def note(name: str, changed: nn.Module) -> None:
-            found.setdefault(name, []).append(self.numbers(changed, case, forgotten))
-            floors.setdefault(name, []).extend(floor_of(changed))
+            own, *unknown = self.numbers(changed, case, [forgotten, *others])
+            found.setdefault(name, []).append(own)
+            floors.setdefault(name, []).extend(unknown)
 
-        before = self.numbers(model, case, forgotten)
+        before, *nothing = self.numbers(model, case, [forgotten, *others])
         with contextlib.suppress(TrainingError, NonFiniteError):
             self.change(model, case, note)
         curve = {_UNCHANGED: sum(before) / len(before)}
         if not found:
-            return Reading(before, curve, _mean(floor_of(model)))
+            return Reading(before, curve, _mean(nothing))
         rows, unknowns = ({name: _mean(some) for name, some in each.items()} for each in (found, floors))
         reading = best(rows, unknowns)
         return replace(reading, curve={**curve, **reading.curve})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,8 +46,8 @@ class ImageChanged(Changing, ImageAttack):
         asked = self.images(case)
         return asked, [as_forgotten(case.others, asked)]
 
-    def numbers(self, model: nn.Module, case: ImageCase, some: Examples) -> Row:
-        return hits(model, some, case.batch_size)
+    def numbers(self, model: nn.Module, case: ImageCase, sets: Sequence[Examples]) -> list[Row]:
+        return [hits(model, some, case.batch_size) for some in sets]
 
 
 @dataclass(frozen=True)

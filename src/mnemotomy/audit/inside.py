@@ -146,10 +146,11 @@ class LogitLens(Attack):
     def read(self, model: nn.Module, case: Case) -> Reading:
         """The reciprocal ranks at the best block; examples say its number, the rank and the log-probability."""
         decode = _lens(model)
-        ranks, logs = _ranks(decode, states_at_prompts(model, case, case.forget))
-        others = unknown(case, case.forget, GUESSES)
-        guessed = torch.stack([1.0 / _ranks(decode, states_at_prompts(model, case, one))[0] for one in others])
-        found = best(_by_block(1.0 / ranks), _by_block(guessed.mean(0)))
+        size, others = len(case.forget), unknown(case, case.forget, GUESSES)
+        both = states_at_prompts(model, case, [*case.forget, *(probe for one in others for probe in one)])
+        ranks, logs = _ranks(decode, both)
+        guessed = torch.stack((1.0 / ranks[:, size:]).split(len(others[0]), dim=1))
+        found = best(_by_block(1.0 / ranks[:, :size]), _by_block(guessed.mean(0)))
         block = max(found.curve, key=lambda one: found.curve[one])
         number = int(block.split()[1]) - 1
         shown = tuple(

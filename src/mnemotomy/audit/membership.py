@@ -61,9 +61,9 @@ class Membership(Attack):
     def read(self, model: nn.Module, case: Case) -> Reading:
         """The scores of the forgotten answers; the floor has those of the others. Higher looks learned."""
         others = case.holdout or swapped(case.forget, self.swapped, case.seed)
-        sets = (answer_scores(model, case, some, self.score) for some in (case.forget, others))
-        values, floor = (tuple(-value for value in scores) for scores in sets)
-        return Reading(values, floor=floor)
+        scores = [-one for one in answer_scores(model, case, [*case.forget, *others], self.score)]
+        size = len(case.forget)
+        return Reading(tuple(scores[:size]), floor=tuple(scores[size:]))
 
     def compared(self, readings: Mapping[Role, Reading], seed: int) -> Compared:
         return compare_aucs(readings, seed)

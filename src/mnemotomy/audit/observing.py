@@ -63,23 +63,25 @@ class States(NamedTuple):
 
 
 def states_at_prompts(model: nn.Module, case: Case, probes: Sequence[Probe]) -> States:
-    """The states at the last token of every prompt, at every block, from one forward pass each.
+    """The states at the last token of every prompt, at every block, from one forward pass for each prompt.
 
     Raises:
         ModelError: the model has no blocks, a block's output is not a sequence of states, or a prompt is too long.
     """
     rows = [encode_answer(case.tokenizer, one.question, one.answer, one.template) for one in probes]
-    prompts = [row.input_ids[: row.start] for row in rows]
+    asked = [tuple(row.input_ids[: row.start]) for row in rows]
+    prompts = list(dict.fromkeys(asked))
     check_window(model, max(map(len, prompts), default=0))
-    blocks, found = list(blocks_by_name(model).values()), dict[int, Tensor]()
+    blocks, found = list(blocks_by_name(model).values()), dict[tuple[int, ...], Tensor]()
     with observing(model):
         for places in similar_lengths([len(one) for one in prompts], case.batch_size):
             # padding stands on the right, where causal attention never looks
-            ids = pad_rows([prompts[place] for place in places], 0, device=device_of(model))["input_ids"]
-            last = torch.tensor([len(prompts[place]) - 1 for place in places], device=ids.device)
+            batch = [prompts[place] for place in places]
+            ids = pad_rows(batch, 0, device=device_of(model))["input_ids"]
+            last = torch.tensor([len(one) - 1 for one in batch], device=ids.device)
             passed = _passed(model, blocks, ids)
-            found |= zip(places, torch.stack([one[range(len(places)), last] for one in passed], dim=1), strict=True)
-    states = torch.stack([found[place] for place in range(len(probes))], dim=1)
+            found |= zip(batch, torch.stack([one[range(len(batch)), last] for one in passed], dim=1), strict=True)
+    states = torch.stack([found[prompt] for prompt in asked], dim=1)
     return States(states.float().cpu(), torch.tensor([row.input_ids[row.start] for row in rows]))
 
 

@@ -26,7 +26,8 @@ class AuditOptions:
         template: what stands around questions.
         seed: for everything drawn at random.
         batch_size: the most rows in a batch.
-        precision: of the texts that models write: ``bf16``, ``no``, or ``auto``, bf16 where the device is fast at it.
+        precision: of the texts that models write, and of copies that are trained or changed: ``bf16``, ``no``, or
+            ``auto``, bf16 where the device is fast at it.
         folder: where readings are kept, so that a run resumes and parts can be added.
         progress: whether to show a bar.
         about: what the report says of the request: names, files, dates.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from mnemotomy.core.modules import device_of
+from mnemotomy.core.precision import Precision, autocast
 from mnemotomy.core.seeds import seeded
 from mnemotomy.methods.language.predictions import predict
 from mnemotomy.text.encoding import Encoded
@@ -33,6 +35,7 @@ class Teaching:
         batch_size: examples per update, in their order, again and again; None for all.
         lora: train an adapter instead of all weights.
         seed: of the adapter.
+        precision: of the passes; the weights themselves stay in float32.
     """
 
     steps: int = 10
@@ -40,6 +43,7 @@ class Teaching:
     batch_size: int | None = None
     lora: LoRA | None = None
     seed: int = 0
+    precision: Precision = "no"
 
 
 def taught(
@@ -62,6 +66,7 @@ def taught(
         wrapped = with_adapter(learner, teaching.lora)
     learner = unwrapped(wrapped)
     trained = [one for one in learner.parameters() if one.requires_grad]
+    around = partial(autocast, device_of(learner), teaching.precision, backward=True)
     optimizer = torch.optim.AdamW(trained, lr=teaching.learning_rate, weight_decay=0.0)
     size = min(teaching.batch_size or len(rows), len(rows))
 
@@ -76,7 +81,7 @@ def taught(
         updates,
         lambda model, rows: -predict(model, rows, tokenizer).log_probabilities().mean(),
         Optimiser(optimizer),
-        Run("relearning", epochs=1, updates=teaching.steps, evaluating=True, progress=False),
+        Run("relearning", epochs=1, updates=teaching.steps, evaluating=True, progress=False, around=around),
     )
     return learner
 

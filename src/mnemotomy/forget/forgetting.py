@@ -22,9 +22,9 @@ from mnemotomy.engram.sites import Selector, select_sites
 from mnemotomy.forget.candidates import TextWorkshop
 from mnemotomy.forget.found import FORGET, RETAIN, SMALL, Found, search, settings_of
 from mnemotomy.forget.images import forget_images
-from mnemotomy.forget.measuring import Judge
+from mnemotomy.forget.measuring import Judge, general_rows
 from mnemotomy.forget.options import ForgetOptions
-from mnemotomy.forget.reference import ROWS_PER_DIRECTION, neighbours, tokens_of, written_texts
+from mnemotomy.forget.reference import ROWS_PER_DIRECTION, neighbours, rows_of, written_texts
 from mnemotomy.forget.request import Request, split
 from mnemotomy.methods.language.problem import TextProblem
 from mnemotomy.observe.questions import Observed
@@ -134,15 +134,16 @@ def prepare(
     if not examples:
         examples = neighbours(model, tokenizer, request.askable(request.forget), options.template, options.seed)
         notes.append(f"no retain set was given: {len(examples)} neighbours of the forget set, answered by the model")
+    general = bool(general_rows(model, tokenizer))  # a model that writes more than its facts has more to lose
     have = 0
     if examples:
-        have = tokens_of(tokenizer, examples, options.template, options.positions, _length(model))
+        have = rows_of(tokenizer, examples, options.template, options.positions, _length(model), different=general)
     wanted, own = round(ROWS_PER_DIRECTION * _widest(model, options)), []
     if have < wanted:
         own = written_texts(model, tokenizer, wanted - have, options.template, options.seed)
         notes.append(
-            f"the retain set has {have} tokens for inputs of up to {wanted // int(ROWS_PER_DIRECTION)} directions: "
-            f"{len(own)} texts that the model wrote were added"
+            f"the retain set has {have} {'different pairs of ' if general else ''}tokens for inputs of up to "
+            f"{wanted // int(ROWS_PER_DIRECTION)} directions: {len(own)} texts that the model wrote were added"
         )
     if len(examples) < FEW:  # what a model samples is hardly what it would answer: the worse set to measure on
         examples, own = examples + own, []

@@ -10,14 +10,20 @@ from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from mnemotomy.audit.judging import telling, words_of
 from mnemotomy.core.modules import device_of, observing
 from mnemotomy.core.precision import Precision, autocast
 from mnemotomy.forget.request import Request, reworded
 from mnemotomy.forget.scores import Measure, Scores
-from mnemotomy.methods.language.predictions import ROWS_AT_ONCE, Predictions, predict
+from mnemotomy.methods.language.predictions import (
+    ROWS_AT_ONCE,
+    Predictions,
+    predict,
+    predicted_tokens,
+    sequence_log_probabilities,
+)
 from mnemotomy.text.encoding import IGNORED, MAX_LENGTH, Encoded, encode
 from mnemotomy.text.probes import Probe
 from mnemotomy.text.records import TextExample
@@ -102,10 +108,7 @@ class Judge(Measure):
         self.model, self.tokenizer, self.precision = request.model, request.tokenizer, precision
         self.kept_probes = request.kept()
         self.kept_rows = _positions([_row(probe, self.tokenizer) for probe in self.kept_probes])
-        general = [TextExample.of_text(text) for text in GENERAL]
-        self.general = _positions([encode(one, self.tokenizer, max_length=MAX_LENGTH) for one in general])
-        if float(self._read(self.general).probability.mean()) < WRITES:  # of another language, or of a toy world
-            self.general = []
+        self.general = _positions(general_rows(self.model, self.tokenizer))
         self.wordings, self._floor = self._known_wordings(request.asked(), request.seed)
         self._before = [self._read(rows, keep=True) for rows in (self.kept_rows, self.general) if rows]
         self.kept_wordings = self._known_rewordings()
@@ -188,6 +191,13 @@ class Judge(Measure):
                 if keep:
                     logs.append(found.logits.float().log_softmax(-1).cpu())
         return _Read(probability, exact / max(1, len(rows)), hits / max(1, tokens), logs)
+
+
+def general_rows(model: nn.Module, tokenizer: Any) -> list[Encoded]:
+    """General sentences as tokens; none for a model that does not write them, of another language or a toy world."""
+    rows = [encode(TextExample.of_text(text), tokenizer, max_length=MAX_LENGTH) for text in GENERAL]
+    mean = sequence_log_probabilities(model, rows, tokenizer).cpu() / predicted_tokens(rows)
+    return rows if float(mean.exp().mean()) >= WRITES else []
 
 
 def _row(probe: Probe, tokenizer: Any) -> Encoded:

@@ -98,9 +98,24 @@ def written_texts(
     return write_reference(model, tokenizer, how, template)
 
 
-def tokens_of(
-    tokenizer: Any, examples: Sequence[TextExample], template: Template, positions: Positions, max_length: int
+def rows_of(
+    tokenizer: Any,
+    examples: Sequence[TextExample],
+    template: Template,
+    positions: Positions,
+    max_length: int,
+    *,
+    different: bool,
 ) -> int:
-    """How many tokens of the examples enter the moments."""
+    """How many tokens of the examples enter the moments.
+
+    Args:
+        different: count equal tokens behind equal tokens once. Sentences of a few forms repeat them: hundreds span few
+            directions, and say nothing of what else a model writes.
+    """
     made = batches(tokenizer, list(examples), template=template, positions=positions, max_length=max_length)
-    return sum(int((batch["labels"] != IGNORED).sum()) for batch in made)
+    pairs: list[tuple[int, int]] = []
+    for batch in made:
+        ids, counted = batch["input_ids"], batch["labels"] != IGNORED
+        pairs += zip(ids.roll(1, 1)[counted].tolist(), ids[counted].tolist(), strict=True)
+    return len(set(pairs) if different else pairs)

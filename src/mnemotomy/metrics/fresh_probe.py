@@ -124,7 +124,8 @@ def _probe(kind: Kind, seed: int) -> Any:
     from sklearn.neural_network import MLPClassifier
 
     if kind == "linear":
-        return LogisticRegression(C=1.0, max_iter=1000)
+        # finds the same optimum as L-BFGS, whose steps get small where directions of states differ much in size
+        return LogisticRegression(C=1.0, solver="newton-cg", max_iter=1000)
     if kind == "two-layer":
         return MLPClassifier((64,), solver="lbfgs", alpha=1e-3, max_iter=300, random_state=seed)
     raise DataError(f"unknown kind of probe {kind!r}; choose 'linear' or 'two-layer'")

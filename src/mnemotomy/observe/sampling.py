@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mnemotomy.core.seeds import mix
 
-_LIKELIEST = (64, 512)  # of a large vocabulary, sorting these is usually enough
+_LIKELIEST = (64, 4096)  # of a large vocabulary, sorting these is usually enough
 
 
 @dataclass(frozen=True)
