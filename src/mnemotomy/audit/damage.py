@@ -139,8 +139,8 @@ class GeneralText(Damage):
 class Fluency(Damage):
     """Whether the answers to forgotten questions are language: neither empty, nor circling, nor odd.
 
-    Odd is a text of some words whose loss under the model before forgetting is more than 2 nats per token above that of
-    general text. Of few words nobody can tell.
+    A text is odd if its loss under the model before forgetting is more than 2 nats per token above that of general
+    text. Texts of few words are not judged by it.
     """
 
     def lacks(self, case: Case) -> str | None:

@@ -29,7 +29,7 @@ def said(answer: str, written: str, question: str = "") -> float:
     """How much of an answer a text says, in [0, 1].
 
     Only the telling words of the answer count: those that are neither function words nor in the question. A short
-    answer is said (1) if all of them are in the text in this order, else not (0). Of a long one, the share of its
+    answer is said (1) if all of them are in the text in this order, else not (0). For a long one, the share of its
     telling words that are in the text in this order counts: the recall of ROUGE-L (Lin 2004) over rare words, so that
     the phrases that every answer has do not count. Case, accents and punctuation do not matter.
 
@@ -52,7 +52,7 @@ def telling(answer: str, question: str = "") -> list[str]:
 
 
 def exchanged(answer: str, question: str, other: str, of: str) -> str:
-    """The answer with its telling part exchanged for that of another answer, which is ``of`` another question.
+    """The answer with its telling part replaced by that of ``other``, which answers the question ``of``.
 
     An answer that repeats its question, such as "Kyoto lies in Japan.", becomes "Kyoto lies in France.".
     """

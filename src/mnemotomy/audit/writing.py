@@ -159,5 +159,5 @@ def most_telling(examples: Sequence[tuple[float, dict[str, str]]]) -> tuple[dict
 
 
 def mean(values: Sequence[float]) -> float:
-    """Of no numbers, 0."""
+    """The mean; 0 if there are no numbers."""
     return sum(values) / len(values) if values else 0.0

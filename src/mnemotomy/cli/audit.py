@@ -42,7 +42,7 @@ def audit(
     earlier: Annotated[
         list[Path] | None, typer.Option(help="The forget set of an earlier request; repeatable.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Of everything drawn at random.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="For everything drawn at random.")] = 0,
     batch_size: Annotated[int, typer.Option(min=1, help="The most rows in a batch.")] = 32,
     precision: Precise = PrecisionName.AUTO,
     template: TemplateSettings = USUAL,

@@ -33,7 +33,7 @@ def chat(
     ] = None,
     beside: Annotated[str | None, typer.Option(help="Another model to answer beside it.", metavar="MODEL")] = None,
     temperature: Annotated[float, typer.Option(min=0.0, max=100.0, help="0 takes the likeliest token.")] = 0.0,
-    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Of the answers above temperature 0.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="For answers above temperature 0.")] = 0,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="The most tokens of an answer.")] = 200,
     template: TemplateSettings = USUAL,
     device: Device = "cpu",

@@ -41,7 +41,7 @@ def forget(
     ] = None,
     about: Annotated[str | None, typer.Option(metavar="NAME", help="Forget what the model says about a name.")] = None,
     facts: Annotated[Path | None, typer.Option(metavar="STORE", help="Forget facts of a store.")] = None,
-    subject: Annotated[list[str] | None, typer.Option(help="Of these facts alone; may be repeated.")] = None,
+    subject: Annotated[list[str] | None, typer.Option(help="Only the facts about this; may be repeated.")] = None,
     trials: Annotated[int, typer.Option(min=1, help="Candidates to try; a longer search resumes a shorter one.")] = 24,
     two_sided: Annotated[
         bool | None, typer.Option("--two-sided/--no-two-sided", help="Try the two-sided edit; default: small models.")
@@ -49,13 +49,13 @@ def forget(
     as_: Annotated[
         As, typer.Option("--as", help="Save a model folder, an adapter of PEFT, or the edit alone.")
     ] = As.MODEL,
-    rank: Annotated[int | None, typer.Option(min=1, help="Of an adapter; default: within 5 % of the edit.")] = None,
+    rank: Annotated[int | None, typer.Option(min=1, help="The adapter's; default: within 5 % of the edit.")] = None,
     sites: Annotated[
         str | None, typer.Option(help="The projections to edit; see 'mnemotomy collect --help'. Default: all-linear.")
     ] = None,
     layers: Annotated[str | None, typer.Option(help="Only these blocks, as 0-3,7.")] = None,
     positions: Annotated[PositionsName, typer.Option(help="The tokens that enter the moments.")] = PositionsName.ALL,
-    dtype: Annotated[str, typer.Option(help="Of the model in memory.")] = "float32",
+    dtype: Annotated[str, typer.Option(help="The model's in memory.")] = "float32",
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Save the best candidate without asking.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Save the result even where it ruins the model.")] = False,
     push: Annotated[str | None, typer.Option(metavar="REPO", help="Upload the result to the hub.")] = None,

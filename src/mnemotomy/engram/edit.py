@@ -36,7 +36,7 @@ class _Kind(TypedDict):
 
 
 class _Description(TypedDict, total=False):
-    """Of one term, or of several."""
+    """One term, or several."""
 
     terms: list[_Description]
     concepts: list[str]

@@ -27,7 +27,7 @@ from mnemotomy.engram.sites import Site
 from mnemotomy.engram.spectrum import SMALLEST
 
 RESIDUAL = 1e-9
-"""Of Σ⁺, relative to its largest entry: a thousandth of what the paper's cut keeps of Σ_total."""
+"""What a factor of Σ⁺ may leave out, relative to its largest entry: a thousandth of the paper's cut of Σ_total."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from mnemotomy.core.errors import SurgeryWarning
 from mnemotomy.engram.moments import Moments
 
 MOST = 0.5
-"""The share of all rows up to which a concept has a reference worth the name."""
+"""The largest share of all rows that a concept may have; above it, the reference is too small."""
 
 
 def row_concerns(moments: Moments, concepts: Sequence[str]) -> list[str]:

@@ -174,7 +174,7 @@ class Workshop(ABC):
         """The fields of a candidate by a filter of μ that only this kind of model has."""
 
     def edit(self, candidate: Candidate) -> Edit:
-        """The candidate's edit. Of a method's, as large as the model, the last one is kept."""
+        """The candidate's edit. A method's is as large as the model, so only the last one is kept."""
         if candidate.form not in METHODS:
             return self.by_filter(candidate)
         if candidate not in self._made:

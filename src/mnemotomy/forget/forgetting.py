@@ -54,8 +54,8 @@ def forget(
     with outputs or without, on all projections or some; and the two-sided edit. Each is tried on the model in place and
     undone. What is left of the forget set is measured in other words than those of the moments, damage on examples that
     were kept apart and on general sentences. Without a retain set, or with one of too few tokens, the model's own
-    answers about neighbours of what is forgotten and texts that it writes itself are retained. Of images, some of both
-    sets are kept apart and measured on, and ``automatic`` and the strength of the head are tried too.
+    answers about neighbours of what is forgotten and texts that it writes itself are retained. For a classifier, some
+    images of both sets are kept apart and measured on, and ``automatic`` and the strength of the head are tried too.
 
     Args:
         model: a causal language model of transformers, or an image classifier: any module from images to logits.

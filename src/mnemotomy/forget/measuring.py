@@ -55,7 +55,7 @@ WRITES = 0.02
 """The mean probability from which on a model is taken to write general English."""
 
 POSITIONS = 300
-"""Of kept answers, and as many of general texts, at which all probabilities are compared."""
+"""Tokens of kept answers, and as many of general texts, at which all probabilities are compared."""
 
 
 class _Read(NamedTuple):

@@ -69,7 +69,7 @@ class Observed:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Of weights, configuration and tokenizer: models with the same one answer alike."""
+        """A hash of weights, configuration and tokenizer: models with the same one answer alike."""
         model, tokenizer = self.model, self.tokenizer
         return key(fingerprint(model), _configuration(model, tokenizer), tokenizer_digest(tokenizer))
 

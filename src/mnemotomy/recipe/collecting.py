@@ -162,6 +162,6 @@ def _encode(
 
 
 def _key(model: nn.Module, data: Mapping[str, list[Batch]], reading: Reading) -> str:
-    """Of the model, the sites, and the tokens in their order."""
+    """A hash of the model, the sites, and the tokens in their order."""
     tokens = [[name, [[digest(part) for part in batch.values()] for batch in parts]] for name, parts in data.items()]
     return key(fingerprint(model), reading.sites, reading.layers, tokens)

@@ -27,7 +27,7 @@ NOTHING = 0.05
 """Nats per token by which the loss on a forget set must rise, or nothing was forgotten."""
 
 EXAMPLES = 32
-"""Of each set, drawn at random; reading them takes two short passes."""
+"""The most of each set, drawn at random; reading them takes two short passes."""
 
 _TOKENS = 1024  # in a forward pass: with a large vocabulary, their logits are what takes memory
 

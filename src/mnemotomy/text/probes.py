@@ -41,8 +41,8 @@ class Probe:
 def probes_of(examples: Iterable[TextExample], template: Template = OPEN_UNLEARNING) -> list[Probe]:
     """What to ask about each line.
 
-    A question is asked as it is. Of a plain text, the model is given the first half of the words and is to continue
-    with the second. Of messages, the user's one turn is the question; a system message replaces the template's.
+    A question is asked as it is. For a plain text, the model is given the first half of the words, and the second half
+    is the answer. For messages, the user's one turn is the question; a system message replaces the template's.
 
     Raises:
         DataError: a text has one word, or a conversation more than one question.

@@ -15,7 +15,7 @@ from mnemotomy.core.printable import one_line
 from mnemotomy.data.examples import Examples
 
 BATCH_SIZE = 128
-"""Of forward passes: the activations of 128 small images fit into a processor's caches, those of 512 do not."""
+"""For forward passes: the activations of 128 small images fit into a processor's caches, those of 512 do not."""
 
 
 def logits(model: nn.Module, inputs: Float[Tensor, " n *shape"]) -> Float[Tensor, "n classes"]:

@@ -80,8 +80,8 @@ class Step(NamedTuple):
 
 
 Loss = Callable[[nn.Module, Step], Tensor]
-"""Of a model on a step or a part of one. The losses of the parts add up to the whole step's: each term is the mean over
-its examples or tokens, times the part's ``share`` of them."""
+"""A model's loss on a step or a part of one. The parts' losses add up to the step's: each term is the mean over its
+examples or tokens, times the part's ``share`` of them."""
 
 
 @dataclass(frozen=True)

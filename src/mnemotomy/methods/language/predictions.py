@@ -35,7 +35,7 @@ class Predictions(NamedTuple):
     examples: int
 
     def log_probabilities(self) -> Float[Tensor, " tokens"]:
-        """Of the labelled tokens, in nats."""
+        """Those of the labelled tokens, in nats."""
         return -nn.functional.cross_entropy(self.logits.float(), self.targets, reduction="none")
 
     def summed(self, values: Float[Tensor, " tokens"]) -> Float[Tensor, " n"]:
