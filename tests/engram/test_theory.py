@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from helpers import QUIET, gram, randn, relative
 from torch import Tensor, nn
 
 import mnemotomy as mt
-from mnemotomy.core.errors import ConfigurationError, DataError
+from mnemotomy.core.errors import ConfigurationError, DataError, NonFiniteError
+from mnemotomy.engram import factorise as factorise_module
 from mnemotomy.engram.cut import CUT
+from mnemotomy.engram.factorise import factorise
 from mnemotomy.engram.filters import FILTER, FILTERS
-from mnemotomy.engram.spectrum import CholeskySpectrum, EigenSpectrum, LivingSpectrum, factorise
+from mnemotomy.engram.spectrum import CholeskySpectrum, DeflatedSpectrum, EigenSpectrum, LivingSpectrum
 
 D, OUT = 6, 4
 FILTER_CASES = [mt.Soft(), mt.Power(2.0), mt.Power(0.5), mt.Hard(0.4), mt.Excess(), mt.Balanced()]
@@ -225,7 +228,7 @@ def test_cholesky_and_eigendecomposition_agree(filter: Any, condition: float):
     concept = 0.5 * total + 0.01 * torch.eye(12)
     concept = concept - 0.3 * with_spectrum(total.diagonal() * 0.1, seed=3)
     concept = concept @ torch.linalg.inv(total) @ concept  # positive, and not a multiple of the total
-    cholesky, eigen = factorise(total, mt.RelativeCut()), EigenSpectrum(total, mt.RelativeCut())
+    cholesky, eigen = factorise(total, mt.RelativeCut()), EigenSpectrum.of(total, mt.RelativeCut())
     assert isinstance(cholesky, CholeskySpectrum)
     assert cholesky.rank == eigen.rank == 12
     tolerance = 1e-4 if cholesky.dtype == torch.float32 else 1e-9
@@ -248,7 +251,7 @@ def test_inputs_that_are_always_zero_are_left_out(cut: Any, rank: int, filter: A
     for seed, part in enumerate(parts):
         part[living] = randn(4, rank, seed=8).double() @ randn(rank, 20, seed=seed).double()
     concept, total = gram(parts[0].T), gram(parts[0].T) + gram(parts[1].T)
-    found, whole = factorise(total, cut), EigenSpectrum(total, cut)
+    found, whole = factorise(total, cut), EigenSpectrum.of(total, cut)
     assert isinstance(found, LivingSpectrum)
     assert found.rank == whole.rank == rank
     assert relative(found.operator(concept, filter, 0.4), whole.operator(concept, filter, 0.4)) < 1e-4
@@ -265,6 +268,47 @@ def test_inputs_that_are_always_zero_are_left_out(cut: Any, rank: int, filter: A
         torch.linalg.eigvalsh(found.whitened(concept)).double(), whole.mu(concept), atol=1e-4, rtol=1e-4
     )
     assert found.degrees_of_freedom(concept) == pytest.approx(whole.degrees_of_freedom(concept), rel=1e-4)
+
+
+@pytest.mark.parametrize("filter", [*FILTER_CASES, mt.Ridge(0.3)], ids=repr)
+@pytest.mark.parametrize("cut", [mt.RelativeCut(1e-4), mt.RankCut(70), mt.RankCut(20), mt.EnergyCut(0.9)], ids=repr)
+def test_eigenvectors_on_one_side_of_the_cut_suffice(cut: Any, filter: Any):
+    total = with_spectrum(torch.logspace(0, -6, 80).double())
+    rows = torch.linalg.cholesky(total) @ torch.linalg.qr(randn(80, 80, seed=2).double()).Q
+    concept = rows[:, :30] @ rows[:, :30].T
+    found, whole = factorise(total, cut), EigenSpectrum.of(total, cut)
+    assert isinstance(found, DeflatedSpectrum if whole.rank > 40 else EigenSpectrum)
+    assert found.rank == whole.rank
+    assert found.mu(concept).shape == whole.mu(concept).shape
+    torch.testing.assert_close(found.mu(concept), whole.mu(concept), atol=1e-8, rtol=0)
+    assert found.degrees_of_freedom(concept) == pytest.approx(whole.degrees_of_freedom(concept))
+    root, inverse_root = found.roots()
+    assert relative(root @ root.mT, whole.vectors * whole.values @ whole.vectors.mT) < 1e-8
+    assert relative(root @ inverse_root, whole.vectors @ whole.vectors.mT) < 1e-8
+    for weights in ([randn(3, 80).double()], [randn(90, 80, seed=1).double()]):
+        for left, right in zip(
+            found.project(weights, concept, filter, 0.4), whole.project(weights, concept, filter, 0.4), strict=True
+        ):
+            assert relative(left, right) < 1e-8
+
+
+def test_a_total_that_lapack_cannot_take_apart_is_left_to_torch(monkeypatch: pytest.MonkeyPatch):
+    def fail(matrix: Tensor) -> None:
+        raise np.linalg.LinAlgError("no convergence")
+
+    total = with_spectrum(torch.logspace(0, -6, 80).double())
+    expected = factorise(total, mt.RelativeCut(1e-4))
+    monkeypatch.setattr(factorise_module, "Tridiagonal", fail)
+    found = factorise(total, mt.RelativeCut(1e-4))
+    assert isinstance(found, EigenSpectrum)
+    assert found.rank == expected.rank
+
+
+@pytest.mark.parametrize("shape", [(80,), (80, 80), (2, 3, 3)])
+@pytest.mark.parametrize("cut", [mt.RelativeCut(), mt.RankCut(2)], ids=repr)
+def test_a_total_that_is_not_finite_is_refused(shape: tuple[int, ...], cut: Any):
+    with pytest.raises(NonFiniteError, match="collect them again"):
+        factorise(torch.full(shape, torch.nan), cut)
 
 
 def test_a_rank_is_of_all_inputs():
@@ -305,11 +349,11 @@ def test_grouped_and_diagonal_spectra_are_blocks_of_the_plain_one(filter: Any):
     total = concept + torch.stack([gram(minus.T) for _, _, minus in parts])
     found = factorise(total, mt.RelativeCut()).operator(concept, filter, 0.4)
     for i in range(2):
-        alone = EigenSpectrum(total[i], mt.RelativeCut()).operator(concept[i], filter, 0.4)
+        alone = EigenSpectrum.of(total[i], mt.RelativeCut()).operator(concept[i], filter, 0.4)
         assert relative(found[i], alone) < 1e-6
     counts, some = torch.tensor([4.0, 0.0, 9.0, 1.0]), torch.tensor([1.0, 0.0, 9.0, 0.0])
     diagonal = factorise(counts, mt.RelativeCut())
-    full = EigenSpectrum(counts.diag(), mt.RelativeCut())
+    full = EigenSpectrum.of(counts.diag(), mt.RelativeCut())
     torch.testing.assert_close(diagonal.operator(some, filter, 0.4).diag(), full.operator(some.diag(), filter, 0.4))
     assert diagonal.rank == full.rank == 3
     assert diagonal.degrees_of_freedom(some) == pytest.approx(full.degrees_of_freedom(some.diag()))

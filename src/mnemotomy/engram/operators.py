@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from mnemotomy.core.errors import ConceptError, FingerprintError, NonFiniteError, SelectionError
 from mnemotomy.core.fingerprints import digest, digests, fingerprint_of
 from mnemotomy.engram.cut import Cut, RelativeCut
+from mnemotomy.engram.factorise import factorise
 from mnemotomy.engram.moments import Moments
 from mnemotomy.engram.outputs import WeightBasis
 from mnemotomy.engram.products import full_precision
 from mnemotomy.engram.sites import Site, module_names, parameter_names, sites_by_name
-from mnemotomy.engram.spectrum import Spectrum, factorise
+from mnemotomy.engram.spectrum import Spectrum
 
 Key = TypeVar("Key")
 

@@ -1,8 +1,4 @@
-"""Σ_total factorised once, ``Σ_total = S Sᵀ`` on the directions that the cut keeps, and what engrams need from it.
-
-If no direction falls below the cut, the pseudoinverse is an inverse and a Cholesky factor suffices, at a twentieth of
-the cost of an eigendecomposition; otherwise ``S = U Λ^½`` from one ``eigh``.
-"""
+"""Σ_total as factors, ``Σ_total = S Sᵀ`` on the directions that the cut keeps, and what engrams need from them."""
 
 from __future__ import annotations
 
@@ -15,11 +11,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from mnemotomy.core.errors import NonFiniteError
-from mnemotomy.engram.cut import Cut, RelativeCut
+from mnemotomy.engram.cut import Cut
 from mnemotomy.engram.filters import Filter, Linear
-
-WELL_CONDITIONED = 1e2
-"""Up to this condition number float32 keeps an engram to 1e-4; beyond, the solve is in float64."""
 
 SMALLEST = 2.0**-20
 """A smaller μ counts as 0: float32 sums cannot tell it from 0, and a filter may amplify it."""
@@ -91,20 +84,26 @@ class Spectrum(ABC):
 class EigenSpectrum(Spectrum):
     """``Σ_total = U Λ Uᵀ`` on the kept directions; ``λ = 0`` marks what one group cuts and another keeps."""
 
-    def __init__(self, total: Float[Tensor, "*groups d d"], cut: Cut) -> None:
-        self.dtype = total.dtype
+    def __init__(self, values: Float[Tensor, "*groups k"], vectors: Float[Tensor, "*groups d k"]) -> None:
+        self.dtype = values.dtype
+        self.values = values
+        self.vectors = vectors
+
+    @classmethod
+    def of(cls, total: Float[Tensor, "*groups d d"], cut: Cut) -> EigenSpectrum:
+        """From an eigendecomposition."""
         values, vectors = torch.linalg.eigh(total)
         kept = cut.keep(values)
         rank = int(kept.sum(-1).max())
-        self.values = torch.where(kept, values, 0)[..., values.shape[-1] - rank :]
-        self.vectors = vectors[..., vectors.shape[-1] - rank :]
+        first = values.shape[-1] - rank
+        return cls(torch.where(kept, values, 0)[..., first:], vectors[..., first:])
 
     @property
     def rank(self) -> int:
         return int((self.values > 0).sum())
 
     def times_inverse(self, matrix: Tensor, damping: float) -> Tensor:
-        if damping == 0.0:
+        if damping == 0.0 and 2 * self.vectors.shape[-1] > self.vectors.shape[-2]:
             return matrix @ self._pseudoinverse
         return (matrix @ self.vectors) * _reciprocal(self.values, damping)[..., None, :] @ self.vectors.mT
 
@@ -132,15 +131,53 @@ class CholeskySpectrum(Spectrum):
     def times_inverse(self, matrix: Tensor, damping: float) -> Tensor:
         factor = self.factor
         if damping != 0.0:
-            damped = factor @ factor.mT + damping * torch.eye(self.rank).to(factor)
+            damped = factor @ factor.mT + damping * torch.eye(len(factor)).to(factor)
             factor, failed = torch.linalg.cholesky_ex(damped)
             if failed:
                 raise NonFiniteError(f"a damping of {damping:g} is too large for {self.dtype}; choose a smaller one")
         return torch.cholesky_solve(matrix.mT, factor).mT
 
     def roots(self) -> tuple[Tensor, Tensor]:
-        identity = torch.eye(self.rank).to(self.factor)
+        identity = torch.eye(len(self.factor)).to(self.factor)
         return self.factor, torch.linalg.solve_triangular(self.factor, identity, upper=False)
+
+
+class DeflatedSpectrum(CholeskySpectrum):
+    """Σ_total with few directions below the cut, ``C``.
+
+    ``Σ' = Σ_total + C (λ I − Λ) Cᵀ`` has the kept eigenvalues and λ in place of the others, so that ``Σ' = L Lᵀ``, and
+    with ``Q = I − C Cᵀ``, which commutes with it, ``Σ_total† = Q Σ'⁻¹``.
+
+    Args:
+        total: Σ_total in float64.
+        values: of the directions below the cut, Λ.
+        cut: these directions, ``C``.
+        smallest: the smallest kept eigenvalue, λ.
+    """
+
+    def __init__(
+        self, total: Float[Tensor, "d d"], values: Float[Tensor, " c"], cut: Float[Tensor, "d c"], smallest: float
+    ) -> None:
+        super().__init__(torch.linalg.cholesky(total + (cut * (smallest - values)) @ cut.mT))
+        self.cut = cut
+
+    @property
+    def rank(self) -> int:
+        return super().rank - self.cut.shape[-1]
+
+    def times_inverse(self, matrix: Tensor, damping: float) -> Tensor:
+        return super().times_inverse(self._kept(matrix), damping)
+
+    def roots(self) -> tuple[Tensor, Tensor]:
+        """``Q L`` and ``L⁻¹ Q``, ``[d, d]``: μ = 0 for each direction below the cut."""
+        root, inverse_root = super().roots()
+        return self._kept(root.mT).mT, self._kept(inverse_root)
+
+    def mu(self, concept: Tensor) -> Tensor:
+        return super().mu(concept)[self.cut.shape[-1] :]
+
+    def _kept(self, matrix: Float[Tensor, "rows d"]) -> Float[Tensor, "rows d"]:
+        return matrix - (matrix @ self.cut) @ self.cut.mT
 
 
 class LivingSpectrum(Spectrum):
@@ -220,58 +257,6 @@ class DiagonalSpectrum(Spectrum):
 
     def degrees_of_freedom(self, concept: Tensor) -> float:
         return float((concept.to(self.dtype) * _reciprocal(self.values)).sum())
-
-
-def factorise(total: Tensor, cut: Cut, precision: torch.dtype | None = None) -> Spectrum:
-    """Factorise Σ_total.
-
-    Args:
-        total: ``[d, d]``, ``[groups, d, d]`` or a diagonal ``[d]``.
-        cut: which eigendirections to keep; decided on the same matrix whatever the precision.
-        precision: of the factorisation and the products; by default float32 if the condition number allows, else
-            float64, as float32's error of 1e-7 λ_max is not small next to eigenvalues near the cut.
-    """
-    if total.dim() == 1:
-        return DiagonalSpectrum(total if precision is None else total.to(precision), cut)
-    ratio = cut.ratio_at(total.shape[-1])
-    if total.dim() == 2 and ratio is not None:
-        living = total.diagonal().nonzero()[:, 0]
-        if 0 < len(living) < len(total):
-            whole = total.index_select(0, living).index_select(1, living)
-            return LivingSpectrum(factorise(whole, RelativeCut(ratio), precision), living, len(total))
-        largest = _largest_eigenvalue(total)
-        fits = 1e-15 < largest < 1e15  # beyond, squares leave the range of float32
-        for dtype in (*((torch.float32,) if fits else ()), torch.float64) if precision is None else (precision,):
-            floor = max(2 * ratio, 1 / WELL_CONDITIONED) if dtype == torch.float32 else 2 * ratio
-            if _exceeds(total, floor * largest, dtype):
-                return CholeskySpectrum(torch.linalg.cholesky(total.to(dtype)))
-    return EigenSpectrum(total.to(precision or torch.float64), cut)
-
-
-def _exceeds(total: Float[Tensor, "d d"], floor: float, dtype: torch.dtype) -> bool:
-    """Whether every eigenvalue is above ``floor``: Cholesky then succeeds on ``Σ − floor · I``."""
-    if bool((total.diagonal() <= floor).any()):  # the smallest eigenvalue is at most the smallest diagonal entry
-        return False
-    shifted = total.to(dtype, copy=True)
-    shifted.diagonal().sub_(floor)
-    return int(torch.linalg.cholesky_ex(shifted).info) == 0
-
-
-def _largest_eigenvalue(total: Float[Tensor, "d d"], steps: int = 20) -> float:
-    """By power iteration; never above λ_max, and within a factor of 2 of it.
-
-    Several starts, drawn at random from a fixed seed: one may be orthogonal to the leading eigenvector.
-    """
-    scale = total.abs().max()  # squares of entries above 2e19 would overflow, of small ones vanish
-    if not 0.0 < float(scale) < torch.inf:
-        return float(scale)
-    start = torch.randn(total.shape[-1], 4, generator=torch.Generator().manual_seed(0))
-    vectors, scaled = start.to(total), total / scale
-    norms = vectors.norm(dim=0)
-    for _ in range(steps):
-        vectors = scaled @ (vectors / norms.clamp_min(torch.finfo(total.dtype).tiny))
-        norms = vectors.norm(dim=0)
-    return float(norms.max()) * float(scale)
 
 
 def _reciprocal(values: Tensor, damping: float = 0.0) -> Tensor:

@@ -17,9 +17,9 @@ from mnemotomy.core.modules import blocks_by_name, device_of, observing, tied_pa
 from mnemotomy.core.progress import progress_bar
 from mnemotomy.engram.cut import RelativeCut
 from mnemotomy.engram.edit import check_finite
+from mnemotomy.engram.factorise import factorise
 from mnemotomy.engram.forward import default_forward, move
 from mnemotomy.engram.sites import Site, parameter_names, sites_by_name
-from mnemotomy.engram.spectrum import factorise
 from mnemotomy.methods.base import OURS
 from mnemotomy.methods.language.collecting import FORGET, RETAIN, Collecting
 from mnemotomy.methods.language.delta import pretrained_of
