@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
 from helpers import relative
+from tiny_language import save_llama, write_lines
 
 from mnemotomy.core.errors import DataError
 from mnemotomy.core.files import write_text
 from mnemotomy.engram import products
 from mnemotomy.engram.accumulator import add_input_, nothing_yet
+from mnemotomy.engram.collect import CollectOptions, collect
 from mnemotomy.engram.products import add_gram_, full_precision, mirror_, products_of
 from mnemotomy.engram.sites.layout import LastDimension, Patches
 from mnemotomy_bench.speed import run_speed
-from mnemotomy_bench.speed.case import Case
+from mnemotomy_bench.speed.case import SITES, Case, Pretrained
 from mnemotomy_bench.speed.show import cells
 
 TINY = Case(64, 1, 512, batch=(2, 64))
@@ -86,6 +89,21 @@ def test_a_record_has_times_memory_and_agreement(tmp_path):
     assert record["peak_extra_bytes"]["ours"] > 0
     assert (tmp_path / "speed.json").is_file()
     assert "–" not in cells(record)
+
+
+def test_a_pretrained_model_reads_problems(tmp_path, monkeypatch):
+    case = Pretrained(str(save_llama(tmp_path / "model")), tokens=128, concepts=2, batch=(2, 16))
+    monkeypatch.setenv("MNEMOTOMY_DATA", str(tmp_path))
+    with pytest.raises(DataError, match="set MNEMOTOMY_DATA"):
+        case.data()
+    (tmp_path / "gsm8k").mkdir()
+    write_lines(tmp_path / "gsm8k" / "test.jsonl", [{"question": "Kyoto is a city", "answer": "in Japan"}] * 40)
+    data, model = case.data(), case.model()
+    assert {name: len(batches) for name, batches in data.items()} == {"c0": 1, "c1": 1, "rest": 2}
+    moments = collect(model, data, sites=list(SITES), options=CollectOptions(progress=False))
+    assert case.distinct_inputs == [statistic["c0"].shape[-1] for statistic in moments.statistics.values()]
+    with pytest.raises(DataError, match="too few for 2 concepts"):
+        replace(case, tokens=64).data()
 
 
 @pytest.mark.slow

@@ -54,6 +54,9 @@ def speed(
     scale: Annotated[
         list[Shapes] | None, typer.Option(help="Shapes to measure; may be given more than once. Default: all but tiny.")
     ] = None,
+    model: Annotated[
+        Path | None, typer.Option(help="A pretrained model to measure instead: one concept, and ten.")
+    ] = None,
     repeats: Annotated[int, typer.Option(min=1, help="Interleaved repetitions; medians are reported.")] = 3,
     out: Annotated[Path | None, typer.Option(help="A JSON file, updated after each case.")] = None,
     json_: Json = None,
@@ -64,10 +67,12 @@ def speed(
     Example:
       mnemotomy bench speed --out runs/bench/speed.json
       mnemotomy bench speed --scale tiny --repeats 1 --json -
+      mnemotomy bench speed --model ./SmolLM2-135M-Instruct
     """
-    from mnemotomy_bench.speed import cases, run_speed
+    from mnemotomy_bench.speed import cases, pretrained_cases, run_speed
     from mnemotomy_bench.speed.show import print_records
 
-    scales = scale or [one for one in Shapes if one != Shapes.TINY]
-    records = run_speed([case for one in scales for case in cases(one.value)], repeats=repeats, out=out)
+    scales = scale or ([] if model else [one for one in Shapes if one != Shapes.TINY])
+    chosen = [case for one in scales for case in cases(one.value)] + (pretrained_cases(model) if model else [])
+    records = run_speed(chosen, repeats=repeats, out=out)
     show(records, json_, lambda console: print_records(records, console))

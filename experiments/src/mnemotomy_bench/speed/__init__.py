@@ -1,5 +1,5 @@
 """Time and memory of collecting and solving, against the floor and the reference implementation."""
 
-from mnemotomy_bench.speed.run import cases, run_speed
+from mnemotomy_bench.speed.run import cases, pretrained_cases, run_speed
 
-__all__ = ["cases", "run_speed"]
+__all__ = ["cases", "pretrained_cases", "run_speed"]

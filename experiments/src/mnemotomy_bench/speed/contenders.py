@@ -10,15 +10,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import LlamaForCausalLM
+from transformers import PreTrainedModel
 
 from mnemotomy.engram.atlas import Atlas
 from mnemotomy.engram.collect import CollectOptions, collect
 from mnemotomy.engram.cut import FloatEpsCut
 from mnemotomy.engram.strength import erase
-from mnemotomy_bench.speed.case import SITES, Case
-
-Data = dict[str, list[dict[str, Tensor]]]
+from mnemotomy_bench.speed.case import SITES, Case, Data, Pretrained
 
 
 class Stopwatch:
@@ -42,7 +40,7 @@ class Stopwatch:
 
 
 @torch.no_grad()
-def floor(case: Case, model: LlamaForCausalLM, data: Data, *, compare: bool = False) -> Stopwatch:
+def floor(case: Case | Pretrained, model: PreTrainedModel, data: Data, *, compare: bool = False) -> Stopwatch:
     """The floor: work that every implementation of the formula must do.
 
     The plain forward pass over all tokens, one product per distinct second moment and batch, and one float32 ``eigh``
@@ -66,7 +64,7 @@ def floor(case: Case, model: LlamaForCausalLM, data: Data, *, compare: bool = Fa
     return watch
 
 
-def ours(case: Case, model: LlamaForCausalLM, data: Data, *, compare: bool = False) -> Stopwatch:
+def ours(case: Case | Pretrained, model: PreTrainedModel, data: Data, *, compare: bool = False) -> Stopwatch:
     """Collect once, factorise once per distinct input, and edit the model in place for every concept.
 
     The engrams for comparison are computed again, outside the timing: the edit does not keep them.
@@ -89,7 +87,7 @@ def ours(case: Case, model: LlamaForCausalLM, data: Data, *, compare: bool = Fal
     return watch
 
 
-def peer(case: Case, model: LlamaForCausalLM, data: Data, *, compare: bool = False) -> Stopwatch:
+def peer(case: Case | Pretrained, model: PreTrainedModel, data: Data, *, compare: bool = False) -> Stopwatch:
     """``ai-engram`` called for each concept as its documentation says: target set, total set, solve, apply."""
     from engram import EngramEditor
 

@@ -10,7 +10,7 @@ from dataclasses import asdict
 
 from mnemotomy.core.errors import MnemotomyError
 from mnemotomy_bench.lab.resources import RESET, resident
-from mnemotomy_bench.speed.case import Case
+from mnemotomy_bench.speed.case import Case, Pretrained
 
 # glibc keeps freed memory on its heap, hundreds of MiB of it in some runs and none in others; with these, what is freed
 # goes back at once, and the resident set is what a contender uses
@@ -21,7 +21,7 @@ _RETURNED_AT_ONCE = {
 }
 
 
-def peak_extra_bytes(case: Case, contender: str) -> int:
+def peak_extra_bytes(case: Case | Pretrained, contender: str) -> int:
     """The rise of the resident set after the model and data were loaded and one batch was forwarded."""
     command = [sys.executable, "-m", "mnemotomy_bench.speed.memory", json.dumps(asdict(case)), contender]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, **_RETURNED_AT_ONCE})
@@ -36,7 +36,8 @@ def _main() -> None:
     from mnemotomy_bench.speed.contenders import CONTENDERS
 
     values = json.loads(sys.argv[1])
-    case = Case(**{**values, "batch": tuple(values["batch"])})
+    values["batch"] = tuple(values["batch"])
+    case = Pretrained(**values) if "path" in values else Case(**values)
     model, data = case.model(), case.data()
     with torch.no_grad():
         model(**data["rest"][0], use_cache=False)

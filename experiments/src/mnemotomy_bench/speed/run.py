@@ -14,7 +14,7 @@ from mnemotomy.core.files import check_file, write_text
 from mnemotomy.core.progress import progress_bar
 from mnemotomy.core.version import versions
 from mnemotomy_bench.lab.cases import at_scale, document, validated
-from mnemotomy_bench.speed.case import Case
+from mnemotomy_bench.speed.case import Case, Pretrained
 from mnemotomy_bench.speed.contenders import CONTENDERS, Stopwatch
 from mnemotomy_bench.speed.memory import peak_extra_bytes
 from mnemotomy_bench.speed.records import SpeedRecord
@@ -30,7 +30,12 @@ def cases(scale: str) -> tuple[Case, ...]:
     return found
 
 
-def run_speed(cases: Sequence[Case], *, repeats: int = 3, out: Path | None = None) -> list[SpeedRecord]:
+def pretrained_cases(model: Path) -> list[Case | Pretrained]:
+    """One and ten concepts of a pretrained model."""
+    return [Pretrained(str(model)), Pretrained(str(model), tokens=11 * 2048, concepts=10)]
+
+
+def run_speed(cases: Sequence[Case | Pretrained], *, repeats: int = 3, out: Path | None = None) -> list[SpeedRecord]:
     """One record per case: medians of seconds, ratios to the floor and to the peer, peak memory, and the difference.
 
     Args:
@@ -56,7 +61,7 @@ def run_speed(cases: Sequence[Case], *, repeats: int = 3, out: Path | None = Non
     return records
 
 
-def _time(case: Case, names: Sequence[str], runs: int) -> dict[str, list[Stopwatch]]:
+def _time(case: Case | Pretrained, names: Sequence[str], runs: int) -> dict[str, list[Stopwatch]]:
     model, data = case.model(), case.data()
     state = {name: value.clone() for name, value in model.state_dict().items()}
     watches: dict[str, list[Stopwatch]] = {name: [] for name in names}
@@ -71,7 +76,9 @@ def _time(case: Case, names: Sequence[str], runs: int) -> dict[str, list[Stopwat
     return watches
 
 
-def _record(case: Case, watches: dict[str, list[Stopwatch]], memory: dict[str, int], runs: int) -> SpeedRecord:
+def _record(
+    case: Case | Pretrained, watches: dict[str, list[Stopwatch]], memory: dict[str, int], runs: int
+) -> SpeedRecord:
     seconds = {name: statistics.median(sum(w.seconds.values()) for w in done) for name, done in watches.items()}
     record: SpeedRecord = {
         "case": case.name,
@@ -83,6 +90,7 @@ def _record(case: Case, watches: dict[str, list[Stopwatch]], memory: dict[str, i
             for name, done in watches.items()
         },
         "ours_to_floor": seconds["ours"] / seconds["floor"],
+        "ours_to_forward": seconds["ours"] / statistics.median(w.seconds["forward"] for w in watches["floor"]),
     }
     if "peer" in seconds:
         record["peer_to_floor"] = seconds["peer"] / seconds["floor"]

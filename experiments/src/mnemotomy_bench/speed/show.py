@@ -9,7 +9,10 @@ from rich.console import Console
 from mnemotomy.report.table import Table
 from mnemotomy_bench.speed.records import SpeedRecord
 
-COLUMNS = ("case", "floor s", "ours s", "peer s", "ours/floor", "peer/floor", "ours/peer", "memory/peer", "difference")
+COLUMNS = (
+    *("case", "floor s", "ours s", "peer s"),
+    *("ours/forward", "ours/floor", "peer/floor", "ours/peer", "memory/peer", "difference"),
+)
 
 
 def print_records(records: Sequence[SpeedRecord], console: Console) -> None:
@@ -29,7 +32,7 @@ def cells(record: SpeedRecord) -> list[str]:
         *(f"{seconds[name]:.2f}" if name in seconds else "–" for name in ("floor", "ours", "peer")),
         *(
             f"{record[key]:.2f}" if key in record else "–"
-            for key in ("ours_to_floor", "peer_to_floor", "ours_to_peer", "memory_to_peer")
+            for key in ("ours_to_forward", "ours_to_floor", "peer_to_floor", "ours_to_peer", "memory_to_peer")
         ),
         f"{record['largest_difference']:.0e}" if "largest_difference" in record else "–",
     ]
