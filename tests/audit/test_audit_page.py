@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,3 +46,8 @@ def test_the_legend_names_the_lines_that_there_are(tmp_path: Path) -> None:
 def test_the_reason_is_made_of_sentences(tmp_path: Path) -> None:
     text = page(tmp_path, finding())
     assert "No attack that was run gets it back. Not run: inside, membership, relearn. There is no gold model" in text
+
+
+def test_the_page_says_what_each_part_took(tmp_path: Path) -> None:
+    text = page(tmp_path, replace(finding(), seconds=12.4), replace(finding(), seconds=3.0, part="damage"))
+    assert "<dt>seconds</dt><dd>Asking 12, Damage 3</dd>" in text

@@ -53,11 +53,11 @@ def test_the_choice_is_the_best_of_what_was_tried(found: Found) -> None:
     assert found.chosen.number in {one.number for one in found.pareto}
 
 
-def test_what_costs_least_is_tried_first_and_at_three_strengths() -> None:
+def test_what_costs_least_is_tried_first_and_at_four_strengths() -> None:
     least = replace(FIRST[0], strength=1.0)
     assert least == Candidate("paper", 0.0, kinds="attention", blocks="upper third")
-    assert [replace(one, strength=1.0) == least for one in FIRST[:4]] == [True, True, True, False]
-    assert [one.strength for one in FIRST[:3]] == [1.5, 2.0, 3.0]
+    assert [replace(one, strength=1.0) == least for one in FIRST[:5]] == [True, True, True, True, False]
+    assert [one.strength for one in FIRST[:4]] == [1.5, 2.0, 3.0, 4.0]
 
 
 def test_a_longer_search_repeats_a_shorter_one_and_resumes(tmp_path: Path) -> None:

@@ -57,12 +57,14 @@ class Reading:
         curve: the mean by k, block, step or bits, if the attack has such a scale.
         floor: the same numbers where nothing is known (hold-out questions, chance), if the attack reads them.
         shown: examples for the report: question, answer, what the model wrote.
+        seconds: that reading took.
     """
 
     values: tuple[float, ...]
     curve: Mapping[str, float] = field(default_factory=dict)
     floor: tuple[float, ...] = ()
     shown: tuple[Mapping[str, str], ...] = ()
+    seconds: float = 0.0
 
 
 class Interval(NamedTuple):
@@ -88,6 +90,7 @@ class Finding:
         harm: whether the finding is damage.
         curves: by role.
         shown: examples from the model under audit.
+        seconds: that reading the models took.
     """
 
     attack: str
@@ -102,6 +105,7 @@ class Finding:
     harm: bool = False
     curves: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     shown: tuple[Mapping[str, str], ...] = ()
+    seconds: float = 0.0
 
 
 def example(probe: Probe, **what: str) -> dict[str, str]:

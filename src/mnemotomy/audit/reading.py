@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from mnemotomy.audit.attack import Attack
 from mnemotomy.audit.base import Finding, Reading, Role
 from mnemotomy.audit.options import AuditOptions
 from mnemotomy.core.cells import json_cells
+from mnemotomy.core.clock import Clock
 from mnemotomy.core.keys import key
 from mnemotomy.core.progress import progress_bar
 from mnemotomy.core.version import versions
@@ -55,7 +56,8 @@ class Reader:
                     with self._resumable():
                         readings[role] = _reading(self.kept(name, partial(_read, attack, model, self.own(role, case))))
                     advance(1)
-                found.append(attack.find(readings, case))
+                taken = sum(one.seconds for one in readings.values())
+                found.append(replace(attack.find(readings, case), seconds=round(taken, 1)))
         return found, skipped
 
     @contextlib.contextmanager
@@ -94,8 +96,12 @@ def models_by_role(before: nn.Module, after: nn.Module | Edit, gold: nn.Module |
 
 
 def _read(attack: Attack, model: nn.Module, case: Any) -> dict[str, Any]:
-    return asdict(attack.read(model, case))
+    clock = Clock()
+    found = asdict(attack.read(model, case))
+    clock.lap("seconds")
+    return found | clock.seconds
 
 
 def _reading(row: Mapping[str, Any]) -> Reading:
-    return Reading(tuple(row["values"]), row["curve"], tuple(row["floor"]), tuple(row["shown"]))
+    seconds = row.get("seconds", 0.0)  # which version 0.2.0 did not keep
+    return Reading(tuple(row["values"]), row["curve"], tuple(row["floor"]), tuple(row["shown"]), seconds)

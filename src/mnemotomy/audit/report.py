@@ -66,6 +66,15 @@ class Report:
         """What is said of each earlier request now, and was before this one: a sentence each."""
         return [_past(name, findings) for name, findings in self.earlier.items()]
 
+    @property
+    def seconds(self) -> dict[str, float]:
+        """What each part took, in all models and in whichever runs, by its title."""
+        return {
+            TITLES[part]: round(sum(one.seconds for one in self.findings if one.part == part))
+            for part in PARTS
+            if TITLES[part] not in self.untested
+        }
+
     def table(self, findings: tuple[Finding, ...] | None = None) -> Table:
         """The findings as a table."""
         rows = [

@@ -99,6 +99,7 @@ FIRST = (
     Candidate("paper", 0.0, strength=1.5, kinds="attention", blocks="upper third"),
     Candidate("paper", 0.0, strength=2.0, kinds="attention", blocks="upper third"),
     Candidate("paper", 0.0, strength=3.0, kinds="attention", blocks="upper third"),  # one fact: μ is small with n⁺/N
+    Candidate("paper", 0.0, strength=4.0, kinds="attention", blocks="upper third"),
     Candidate("paper", 0.0, strength=1.5, kinds="attention", blocks="all"),
     Candidate("projector", 0.5),
     Candidate("paper", 0.0, blocks="upper third"),
