@@ -33,6 +33,8 @@ def test_a_plain_question_is_continued_by_its_answer(chat: str | None) -> None:
         ("in ", "Japan", "in Japan"),
         ("in", " Japan", "in Japan"),
         ("京都は", "日本", "京都は日本"),
+        ("เกียวโตอยู่ใน", "ญี่ปุ่น", "เกียวโตอยู่ในญี่ปุ่น"),
+        ("교토는", "일본", "교토는 일본"),
     ],
 )
 def test_a_space_stands_between_words(question: str, answer: str, text: str) -> None:

@@ -6,6 +6,10 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
+import regex
+
+from mnemotomy.core.scripts import JOINED
+
 _FUNCTION = frozenset(
     re.findall(
         r"\w+",
@@ -20,6 +24,10 @@ _FUNCTION = frozenset(
     )
 )
 """English words that say nothing by themselves."""
+
+_JOINERS = "\u200c\u200d"  # inside words, and without a look of their own
+WORD = regex.compile(rf"[\w{_JOINERS}]+")
+"""A word with its vowel signs, which ``re`` would split off."""
 
 SHORT = 4
 """The most telling words of a short answer, which is said in full or not at all."""
@@ -38,7 +46,7 @@ def said(answer: str, written: str, question: str = "") -> float:
         written: by the model, without the prompt.
         question: that was asked.
     """
-    if _is_unspaced(answer):
+    if JOINED.search(answer):
         return float("".join(words_of(answer)) in "".join(words_of(written)))
     told = telling(answer, question)
     shared = common_words(told, words_of(written))
@@ -63,7 +71,7 @@ def exchanged(answer: str, question: str, other: str, of: str) -> str:
 def _telling_span(answer: str, question: str) -> tuple[int, int]:
     """Where the telling part of an answer begins and ends; the whole answer if no word stands out."""
     told = set(telling(answer, question))
-    places = [word.span() for word in re.finditer(r"\w+", answer) if told & set(words_of(word[0]))]
+    places = [word.span() for word in WORD.finditer(answer) if told & set(words_of(word[0]))]
     return (places[0][0], places[-1][1]) if places else (0, len(answer))
 
 
@@ -80,9 +88,9 @@ def subject_of(question: str) -> str | None:
 
 
 def words_of(text: str) -> list[str]:
-    """The words of a text without case, accents and punctuation."""
+    """The words of a text without case, accents and punctuation; vowel signs belong to their words."""
     plain = unicodedata.normalize("NFKD", text.casefold())
-    return re.findall(r"\w+", "".join(letter for letter in plain if not unicodedata.combining(letter)))
+    return WORD.findall("".join(one for one in plain if not unicodedata.combining(one) and one not in _JOINERS))
 
 
 def common_words(left: Sequence[str], right: Sequence[str]) -> int:
@@ -93,8 +101,3 @@ def common_words(left: Sequence[str], right: Sequence[str]) -> int:
         for place, other in enumerate(right, start=1):
             row[place] = above[place - 1] + 1 if one == other else max(above[place], row[place - 1])
     return row[-1]
-
-
-def _is_unspaced(text: str) -> bool:
-    """Whether the text is of a script that writes no spaces."""
-    return any(unicodedata.east_asian_width(letter) == "W" for letter in text)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from mnemotomy.core.errors import DataError, refuse_one_text
+from mnemotomy.core.scripts import JOINED
 
 
 @dataclass(frozen=True)
@@ -136,17 +137,9 @@ def _check_texts(fact: Fact, where: str, trainable: bool) -> None:
             raise DataError(f"{where}: the answer {fact.answer!r} is not in its context {text!r}")
 
 
-_UNSPACED = ("CJK", "HIRAGANA", "KATAKANA", "HANGUL", "THAI", "LAO", "KHMER", "MYANMAR", "TIBETAN")
-"""Scripts without spaces between words or before particles, by their names in Unicode."""
-
-
 def _is_word(text: str, start: int, end: int) -> bool:
     """Whether a span is not part of a longer word."""
     return not any(
-        0 < place < len(text) and re.fullmatch(r"\w\w", pair := text[place - 1 : place + 1]) and not _unspaced(pair)
+        0 < place < len(text) and re.fullmatch(r"\w\w", pair := text[place - 1 : place + 1]) and not JOINED.search(pair)
         for place in (start, end)
     )
-
-
-def _unspaced(text: str) -> bool:
-    return any(unicodedata.name(letter, "").startswith(_UNSPACED) for letter in text)

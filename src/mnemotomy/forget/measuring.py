@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import random
-import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -12,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mnemotomy.audit.judging import telling, words_of
+from mnemotomy.audit.judging import WORD, telling, words_of
 from mnemotomy.core.modules import device_of, observing
 from mnemotomy.core.precision import Precision, autocast
 from mnemotomy.forget.request import Request, reworded
@@ -213,7 +212,7 @@ def telling_row(probe: Probe, tokenizer: Any) -> Encoded:
     ends = [len(tokenizer.decode([row.labels[place] for place in places[:count]])) for count in range(len(places) + 1)]
     text = tokenizer.decode([row.labels[place] for place in places])
     words = set(telling(probe.answer, probe.question))
-    spans = [match.span() for match in re.finditer(r"\w+", text) if set(words_of(match[0])) & words]
+    spans = [match.span() for match in WORD.finditer(text) if set(words_of(match[0])) & words]
     kept = {
         place
         for place, start, end in zip(places, ends, ends[1:], strict=False)

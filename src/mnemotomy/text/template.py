@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from mnemotomy.core.bounded import TimeLimitError, time_limit
 from mnemotomy.core.errors import DataError
+from mnemotomy.core.scripts import UNSPACED
 from mnemotomy.text.records import Turn
 
 DATE = "10 Apr 2025"
@@ -222,4 +222,4 @@ def check_template(tokenizer: Any, name: str, tags: bool, template: Template = O
 def _space(before: str, after: str) -> str:
     """What stands between two parts of a text: nothing in scripts that are written without spaces."""
     borders = (before[-1:], after[:1])
-    return "" if any(not c or c.isspace() or unicodedata.east_asian_width(c) == "W" for c in borders) else " "
+    return "" if any(not c or c.isspace() or UNSPACED.match(c) for c in borders) else " "

@@ -9,15 +9,11 @@ from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
 from mnemotomy.core.errors import ConfigurationError, DataError
+from mnemotomy.core.scripts import UNSPACED
 
 Words = Literal["ascii", "unicode"]
 """What counts as a word. ``ascii``: a to z and digits, as in OpenUnlearning; other letters are dropped. ``unicode``:
 letters and digits of every script with their combining marks; single characters where words are not spaced."""
-
-_UNSPACED = re.compile(
-    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
-    "\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff]"
-)  # Thai, Lao, Burmese, Khmer, Japanese, Chinese
 
 
 def check_words(words: str) -> None:
@@ -71,11 +67,11 @@ def unicode_words(text: str) -> list[str]:
         category = unicodedata.category(character)
         if category == "Cf":  # joiners inside words, which change only their look
             continue
-        if (category[0] == "M" and found) or (joins and character.isalnum() and not _UNSPACED.match(character)):
+        if (category[0] == "M" and found) or (joins and character.isalnum() and not UNSPACED.match(character)):
             found[-1] += character
         elif character.isalnum():
             found.append(character)
-            joins = not _UNSPACED.match(character)
+            joins = not UNSPACED.match(character)
         else:
             joins = False
     return found
