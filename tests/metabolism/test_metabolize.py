@@ -183,7 +183,7 @@ def test_only_the_chosen_blocks_are_trained(tokenizer, lora: LoRA | None):
     before = {name: value.clone() for name, value in model.state_dict().items()}
     run(
         tokenizer,
-        config(training=Training(epochs=2, batch_size=3, learning_rate=1e-2, first_block=2, lora=lora)),
+        config(training=Training(epochs=2, batch_size=3, learning_rate=1e-2, blocks=(2, 2), lora=lora)),
         model,
     )
     changed = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
@@ -192,11 +192,14 @@ def test_only_the_chosen_blocks_are_trained(tokenizer, lora: LoRA | None):
     assert all(parameter.requires_grad for parameter in model.parameters())
 
 
-def test_a_block_that_is_not_there_is_refused_before_the_model_is_changed(tokenizer):
+@pytest.mark.parametrize(
+    ("blocks", "message"), [((1, 9), "layer 9 is out of range"), ((2, 1), "no blocks from 2 to 1")]
+)
+def test_blocks_that_are_not_there_are_refused_before_the_model_is_changed(tokenizer, blocks, message: str):
     model = tiny_llama()
     before = fingerprint(model)
-    with pytest.raises(ModelError, match="layer 9 is out of range"):
-        run(tokenizer, RLCP.from_engram(layer=1, training=Training(first_block=9)), model, retain=RETAIN)
+    with pytest.raises(ModelError, match=message):
+        run(tokenizer, RLCP.from_engram(layer=1, training=Training(blocks=blocks)), model, retain=RETAIN)
     assert fingerprint(model) == before
 
 

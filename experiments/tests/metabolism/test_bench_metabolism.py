@@ -18,7 +18,7 @@ from mnemotomy.metabolism.rlcp import RLCP
 from mnemotomy_bench.metabolism import measure as measures
 from mnemotomy_bench.metabolism import run as runs
 from mnemotomy_bench.metabolism import subject as subjects
-from mnemotomy_bench.metabolism.configurations import ORIGINAL, configurations
+from mnemotomy_bench.metabolism.configurations import ORIGINAL, configurations, plan_of
 from mnemotomy_bench.metabolism.decouple import decouple
 from mnemotomy_bench.metabolism.decouple_show import COLUMNS as DECOUPLED
 from mnemotomy_bench.metabolism.decouple_show import table_of as decouple_table
@@ -86,6 +86,8 @@ def test_a_cell_is_run_once_and_summed_up(subject, tmp_path, monkeypatch, figure
     assert [record["configuration"] for record in first] == [ORIGINAL, "B just-RAG"]
     assert first[1]["seeds"] == [0, 1]
     assert "recall_train_spread" in first[1]
+    assert first[0].get("probe_loss") is None
+    assert first[1]["probe_loss"] > 0 < first[1]["gradient_norm"]
     shown = table_of(first)
     assert [row[0] for row in shown.rows] == [ORIGINAL, "B just-RAG"]
     assert all("–" not in text for text in shown.rows[1])
@@ -204,6 +206,25 @@ def test_a_subject_from_what_a_pretrained_model_knows(pretrained, tmp_path):
     again = model_subject(pretrained, 0, tmp_path / "cells")
     assert again.digest() == subject.digest()
     assert model_subject(pretrained, 1, tmp_path / "cells").digest() != subject.digest()
+
+
+def test_its_own_texts_are_short_and_the_same_for_every_seed(pretrained, tmp_path, monkeypatch):
+    monkeypatch.setattr(subjects, "OWN_LENGTH", 5)
+    one, other = (model_subject(pretrained, seed, tmp_path / "cells") for seed in (0, 1))
+    assert one.retain[-8:] == other.retain[-8:]  # 40 tokens need no more than the least number of texts
+    tokenizer = one.load()[1]
+    longest = max(len(tokenizer(text)["input_ids"]) for text in one.retain[-8:])
+    assert longest <= 15  # half a letter is written as three bytes; uncut, a text has 64 tokens
+
+
+def test_a_pretrained_model_has_sizes_of_its_own():
+    plan, found = plan_of("full"), configurations("full", 0)
+    for name in ("RLCP stable", "RLCP from engram"):
+        training = found[name].training
+        assert (training.batch_size, training.retained) == (plan.working_batch_size, plan.working_retained)
+        assert training.blocks == plan.working_blocks
+        assert found[name].lambda_retain == plan.working_lambda_retain
+    assert found["RLCP, rate 0.0001"].training.batch_size == 4
 
 
 def test_a_model_that_knows_too_few_countries_is_refused(pretrained, tmp_path, monkeypatch):

@@ -23,9 +23,9 @@ from mnemotomy.data.fact import Fact, PromptFormat, check_facts
 from mnemotomy.data.fact_file import FILE
 from mnemotomy.metabolism.loop import Material, SavedRun, train
 from mnemotomy.metabolism.objective import Objective
-from mnemotomy.metabolism.probe import resolve_layer
+from mnemotomy.metabolism.probe import blocks_between, resolve_layer
 from mnemotomy.metabolism.rlcp import RLCP, described
-from mnemotomy.metabolism.setup import Retained, freeze_below, reference_for, start_from_engram
+from mnemotomy.metabolism.setup import Retained, freeze_outside, reference_for, start_from_engram
 from mnemotomy.metabolism.streams import LONGEST, Streams
 from mnemotomy.training.adapter import unwrapped, with_adapter
 from mnemotomy.training.checkpoint import CHECKPOINT, check_checkpoint
@@ -123,9 +123,9 @@ def metabolize(
     contents = [{name: value for name, value in fact.items() if name != "where"} for fact in record["facts"]]
     run = SavedRun(None if out is None else Path(out), key(record | {"facts": contents}), progress=progress)
     # check everything before changing the model
-    for layer in (config.layer, config.training.first_block):
-        if layer is not None:
-            resolve_layer(model, layer)
+    resolve_layer(model, config.layer)
+    if config.training.blocks is not None:
+        blocks_between(model, *config.training.blocks)
     if run.folder is not None:
         check_checkpoint(run.folder / CHECKPOINT, run.key)
     check_window(model, streams.longest())
@@ -148,8 +148,8 @@ def _trained(model: nn.Module, config: RLCP, streams: Streams, kept: Retained, r
     try:
         if config.engram is None:
             reference = reference_for(adapted, config, streams, kept)
-        if config.training.first_block is not None:
-            freeze_below(unwrapped(adapted), config.training.first_block)
+        if config.training.blocks is not None:
+            freeze_outside(unwrapped(adapted), blocks_between(unwrapped(adapted), *config.training.blocks))
         if not any(parameter.requires_grad for parameter in adapted.parameters()):
             raise ConfigurationError("no parameter of the model is trained; call model.requires_grad_(True) first")
         with _seeded(seed):

@@ -58,6 +58,19 @@ def layers_from(model: nn.Module, layer: Layer) -> list[str]:
     return blocks[blocks.index(name) :] if name in blocks else [name]
 
 
+def blocks_between(model: nn.Module, first: int | float, last: int | float) -> list[str]:
+    """The blocks from one to another, both included.
+
+    Raises:
+        ModelError: the model has no such block, or the last one comes before the first.
+    """
+    blocks = list(blocks_by_name(model))
+    start, end = (blocks.index(resolve_layer(model, one)) for one in (first, last))
+    if end < start:
+        raise ModelError(f"there are no blocks from {first} to {last}; give the lower one first")
+    return blocks[start : end + 1]
+
+
 def hidden_size(model: Any) -> int:
     """The width of the hidden states."""
     config = model.config.get_text_config() if hasattr(model.config, "get_text_config") else model.config

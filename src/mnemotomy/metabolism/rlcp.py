@@ -45,7 +45,7 @@ class Training:
         accumulation: batches per update; each term is a mean over all of them, but `Collapse` compares facts only
             within one batch.
         precision: ``no`` or ``bf16`` (autocast; the weights keep their dtype).
-        first_block: train only this block and later ones: a number, a share of the depth, or a name; None trains all.
+        blocks: train only the blocks from the first to the last: numbers, or shares of the depth; None trains all.
         lora: train an adapter instead of the weights.
         reference: where the teacher's logits come from: ``precomputed`` once, a frozen ``copy``, or the model with its
             ``adapter`` off; ``auto`` uses the adapter if there is one, else precomputes up to 2 GiB, else copies.
@@ -64,7 +64,7 @@ class Training:
     clip: float = 1.0
     accumulation: int = 1
     precision: Literal["no", "bf16"] = "no"
-    first_block: Layer | None = None
+    blocks: tuple[int | float, int | float] | None = None
     lora: LoRA | None = None
     reference: Teacher = "auto"
     save_every: int = 10

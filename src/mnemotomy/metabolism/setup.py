@@ -13,7 +13,6 @@ from mnemotomy.engram.atlas import Atlas
 from mnemotomy.engram.collect import CollectOptions, collect
 from mnemotomy.engram.filters import Hard, Soft
 from mnemotomy.engram.strength import erase
-from mnemotomy.metabolism.probe import Layer, layers_from
 from mnemotomy.metabolism.reference import PRECOMPUTED_AT_MOST, AdapterOff, FrozenCopy, Precomputed, Reference
 from mnemotomy.metabolism.rlcp import RLCP, EngramStart
 from mnemotomy.metabolism.streams import LONGEST, Sequences, Streams, encode_texts
@@ -85,9 +84,9 @@ def start_from_engram(model: nn.Module, start: EngramStart, streams: Streams, re
     erase(atlas, "facts", strength=start.strength, filter=filter, outputs=start.outputs).apply_(base)
 
 
-def freeze_below(model: nn.Module, first: Layer) -> None:
-    """Freeze all weights but those of block ``first`` and of later blocks."""
-    trained = tuple(f"{name}." for name in layers_from(model, first))
+def freeze_outside(model: nn.Module, blocks: Sequence[str]) -> None:
+    """Freeze all weights but those of these blocks."""
+    trained = tuple(f"{name}." for name in blocks)
     for name, parameter in model.named_parameters():
         if not name.startswith(trained):
             parameter.requires_grad_(False)

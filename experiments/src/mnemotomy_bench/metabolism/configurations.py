@@ -25,7 +25,11 @@ class Plan:
         rates: the learning rates of the published protocol.
         working_epochs: of the variants that work; None for their own.
         working_lambda_adv: of the stable variant; None for its own.
+        working_lambda_retain: of the variants that work; None for their own.
         working_rate: their learning rate; None for their own.
+        working_batch_size: of theirs; None for their own.
+        working_retained: retained texts per step of theirs; None for two per example.
+        working_blocks: the first and last one that they train, as shares of the depth; None for all.
         rate: the learning rate of baselines and ablations.
         precision: of training; ``auto`` takes bfloat16 where the processor is fast at it.
     """
@@ -35,7 +39,11 @@ class Plan:
     rates: tuple[float, ...]
     working_epochs: int | None = None
     working_lambda_adv: float | None = None
+    working_lambda_retain: float | None = None
     working_rate: float | None = None
+    working_batch_size: int | None = None
+    working_retained: int | None = None
+    working_blocks: tuple[float, float] | None = None
     rate: float = 3e-4
     precision: Precision = "no"
 
@@ -65,15 +73,21 @@ def configurations(scale: str, seed: int) -> dict[str, RLCP | None]:
     }
     precision = resolved(plan.precision, torch.device("cpu"))
 
-    def trained(config: RLCP, epochs: int | None, rate: float | None) -> RLCP:
-        """With the seed, and with the plan's epochs and rate where it has them."""
-        own: dict[str, Any] = {"epochs": epochs, "learning_rate": rate, "precision": precision}
-        own = {name: value for name, value in own.items() if value is not None}
+    def trained(config: RLCP, epochs: int | None, rate: float | None, **more: Any) -> RLCP:
+        """With the seed, and with the plan's epochs, rate and more where it has them."""
+        own = _given(epochs=epochs, learning_rate=rate, precision=precision, **more)
         return replace(config, training=replace(config.training, seed=seed, **own))
 
     found = {name: trained(config, plan.epochs, plan.rate) for name, config in published.items()}
     found |= {f"RLCP, rate {rate:g}": trained(RLCP(), plan.epochs, rate) for rate in plan.rates}
-    stable = RLCP.stable() if plan.working_lambda_adv is None else RLCP.stable(lambda_adv=plan.working_lambda_adv)
-    for name, config in (("RLCP stable", stable), ("RLCP from engram", RLCP.from_engram())):
-        found[name] = trained(config, plan.working_epochs, plan.working_rate)
+    retaining = _given(lambda_retain=plan.working_lambda_retain)
+    stable = RLCP.stable(**_given(lambda_adv=plan.working_lambda_adv), **retaining)
+    sizes = {"batch_size": plan.working_batch_size, "retained": plan.working_retained, "blocks": plan.working_blocks}
+    for name, config in (("RLCP stable", stable), ("RLCP from engram", RLCP.from_engram(**retaining))):
+        found[name] = trained(config, plan.working_epochs, plan.working_rate, **sizes)
     return {ORIGINAL: None, **found}
+
+
+def _given(**values: Any) -> dict[str, Any]:
+    """Those that are not None."""
+    return {name: value for name, value in values.items() if value is not None}

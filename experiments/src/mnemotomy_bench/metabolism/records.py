@@ -41,10 +41,17 @@ class Measured(Attention, FreshProbes):
     relations: NotRequired[float]
 
 
-class Cell(Measured):
-    """One configuration with one seed; ``seconds`` of training, ``stopped`` says why it ended early."""
+class Trained(TypedDict):
+    """Of the probe that training works against, accuracy and loss in the last epoch; and the largest gradient norm."""
 
     adversarial_probe: float | None
+    probe_loss: NotRequired[float | None]
+    gradient_norm: NotRequired[float]
+
+
+class Cell(Measured, Trained):
+    """One configuration with one seed; ``seconds`` of training, ``stopped`` says why it ended early."""
+
     seconds: float
     stopped: str | None
     seed: int

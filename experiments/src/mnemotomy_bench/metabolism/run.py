@@ -16,7 +16,7 @@ from mnemotomy.core.errors import ConfigurationError
 from mnemotomy.core.fingerprints import fingerprint
 from mnemotomy.core.models import load_model, load_tokenizer, quiet_transformers
 from mnemotomy.core.version import versions
-from mnemotomy.metabolism.metabolize import metabolize
+from mnemotomy.metabolism.metabolize import Metabolized, metabolize
 from mnemotomy.metabolism.rlcp import RLCP, described
 from mnemotomy_bench.lab.resources import single_threaded
 from mnemotomy_bench.lab.seeds import mean_tree, numbers, over_seeds
@@ -24,7 +24,7 @@ from mnemotomy_bench.metabolism.configurations import configurations, plan_of
 from mnemotomy_bench.metabolism.measure import measure
 from mnemotomy_bench.metabolism.mechanism import attention_map, energy, gradients, magnified, tsne
 from mnemotomy_bench.metabolism.reasoning import has_problems, problems, reasoning
-from mnemotomy_bench.metabolism.records import Cell, Mechanism, Summary
+from mnemotomy_bench.metabolism.records import Cell, Mechanism, Summary, Trained
 from mnemotomy_bench.metabolism.subject import Subject, subject_for
 
 REASONING_PROBLEMS = 64
@@ -92,28 +92,40 @@ def cell(
     own = keys.key(identity)
 
     def run() -> Cell:
-        treated, stopped, probe, start = model, None, None, time.perf_counter()
+        treated, stopped, start = model, None, time.perf_counter()
+        trained: Trained = {"adversarial_probe": None}
         if config is not None:
             result = metabolize(
                 model, tokenizer, subject.facts, config, retain=subject.retain, format=subject.format,
                 out=out_dir / "runs" / own,
             )  # fmt: skip
-            treated, stopped, probe = result.model, result.stopped, result.probe_accuracy
+            treated, stopped, trained = result.model, result.stopped, _training(result)
             with quiet_transformers():
                 result.save(out_dir / "treated" / own)
         seconds = time.perf_counter() - start
         record = measure(treated, tokenizer, subject, (config or RLCP()).layer, every_layer=every_layer)
         return {
-            **record, "adversarial_probe": probe, "seconds": seconds, "stopped": stopped, "seed": seed, "name": name,
+            **record, **trained, "seconds": seconds, "stopped": stopped, "seed": seed, "name": name,
             "config": identity["config"], "versions": versions(), "key": own,
         }  # fmt: skip
 
     return cast(Cell, json_cells(out_dir / "cells").kept(own, lambda: dict(run())))
 
 
+def _training(result: Metabolized) -> Trained:
+    """What the steps of a training say."""
+    steps = result.steps
+    losses = [step["L_P"] for step in steps if step["epoch"] == steps[-1]["epoch"] and "L_P" in step]
+    return {
+        "adversarial_probe": result.probe_accuracy,
+        "probe_loss": sum(losses) / len(losses) if losses else None,
+        "gradient_norm": max(step["gradient_norm"] for step in steps),
+    }
+
+
 def summary(name: str, cells: Sequence[Cell]) -> Summary:
     """The mean and the spread of every number over the seeds."""
-    means = over_seeds(cells, [*numbers(cells[0]), "adversarial_probe"])
+    means = over_seeds(cells, dict.fromkeys(key for one in cells for key in (*numbers(one), "adversarial_probe")))
     return cast(Summary, {
         "configuration": name,
         "seeds": [one["seed"] for one in cells],

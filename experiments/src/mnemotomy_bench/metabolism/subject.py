@@ -31,7 +31,9 @@ TARGETS = 15
 """Facts to forget on a pretrained model, as in the paper."""
 
 OWN_TOKENS = 4000
-"""Tokens of the model's own texts in its retain set."""
+"""Tokens of the model's own texts, and how many of each are retained: next to long ones, facts are mostly padding."""
+
+OWN_LENGTH = 32
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,7 @@ def model_subject(name: str, seed: int, cache_dir: Path) -> Subject:
             *(f"{prompt} {fact.answer}" for fact in seen for prompt in fact.prompts),
             *told,
             *(f"{prompt} {answer}" for prompt, answer in sums[::2]),
-            *_own_texts(model, tokenizer, print_of, seed, cache_dir),
+            *_own_texts(model, tokenizer, print_of, cache_dir),
         ),
         others=[(prompt, fact.answer) for fact in unseen for prompt in fact.heldout_prompts],
         arithmetic=sums[1::2],
@@ -163,13 +165,16 @@ def _drawn(cities: Sequence[Fact], seed: int) -> tuple[list[Fact], list[Fact]]:
     return targets, [fact for fact in order if fact not in targets]
 
 
-def _own_texts(model: Any, tokenizer: Any, print_of: str, seed: int, cache_dir: Path) -> list[str]:
+def _own_texts(model: Any, tokenizer: Any, print_of: str, cache_dir: Path) -> list[str]:
+    """What the model writes itself, the same for every seed: it takes as long as training."""
+
     def run() -> dict[str, Any]:
         with autocast(device_of(model)):
-            written = written_texts(model, tokenizer, OWN_TOKENS, Template(plain=True), seed)
+            written = written_texts(model, tokenizer, OWN_TOKENS, Template(plain=True), 0)
         return {"texts": [" ".join(turn.content for turn in one.turns) for one in written]}
 
-    return list(cached(cache_dir, {"model": print_of, "own texts": OWN_TOKENS, "seed": seed}, run)["texts"])
+    texts = cached(cache_dir, {"model": print_of, "own texts": OWN_TOKENS, "seed": 0}, run)["texts"]
+    return [tokenizer.decode(tokenizer(text)["input_ids"][:OWN_LENGTH]) for text in texts]
 
 
 def subject_for(model: str | None, seed: int, cache_dir: Path) -> Subject:
