@@ -5,10 +5,12 @@ from __future__ import annotations
 import importlib.util
 import itertools
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import tiny_language
+from torch import nn
 
 import mnemotomy as mt
 from mnemotomy.audit.asking import (
@@ -137,6 +139,23 @@ def test_the_package_and_the_function_share_a_name():
 
 def test_without_a_judge_there_is_no_fluency():
     assert Fluency().lacks(case(KYOTO)) == "there is no model to judge the texts"
+
+
+@pytest.mark.parametrize(
+    ("text", "fluent"),
+    [
+        ("Kyoto lies in Japan, on the island of Honshu.", 1.0),
+        ("in the in the in the in the", 0.0),
+        ("京都は日本の本州にある古い都です。", 1.0),
+        ("日本は日本は日本は日本は日本は", 0.0),
+        ("", 0.0),
+    ],
+)
+def test_texts_that_circle_are_not_fluent(monkeypatch: pytest.MonkeyPatch, text: str, fluent: float):
+    monkeypatch.setattr("mnemotomy.audit.damage.greedy_answers", lambda *_: [text])
+    monkeypatch.setattr("mnemotomy.audit.damage.losses_under", lambda *_, **__: [1.0])
+    asked = replace(case(KYOTO), reference=nn.Module())
+    assert Fluency().read(nn.Module(), asked).values == (fluent,)
 
 
 def test_tasks_of_lm_eval_are_checked_before_the_audit(monkeypatch: pytest.MonkeyPatch):

@@ -21,6 +21,7 @@ from mnemotomy.audit.writing import SHOWN, greedy_answers
 from mnemotomy.core.errors import ConfigurationError
 from mnemotomy.core.keys import file_digest
 from mnemotomy.core.models import quiet_transformers
+from mnemotomy.core.scripts import UNSPACED, word_ends
 from mnemotomy.observe.fluency import losses_under
 from mnemotomy.text.probes import Probe
 
@@ -164,6 +165,8 @@ class Fluency(Damage):
 
 def _circles(text: str) -> bool:
     words = words_of(text)
+    if UNSPACED.search(text):
+        words = [text[start:end] for start, end in itertools.pairwise([0, *word_ends(text)])]
     pairs = list(itertools.pairwise(words))
     return len(pairs) >= 4 and len(set(pairs)) < _REPEATED * len(pairs)
 

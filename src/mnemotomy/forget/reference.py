@@ -11,6 +11,7 @@ from torch import nn
 
 from mnemotomy.audit.judging import said
 from mnemotomy.core.modules import device_of
+from mnemotomy.core.scripts import word_ends
 from mnemotomy.core.seeds import seeded
 from mnemotomy.methods.language.self_reference import SelfReference, write_reference
 from mnemotomy.observe.answers import answer_greedily
@@ -78,15 +79,15 @@ def _is_like(question: str, own: set[str]) -> bool:
     if not question or question in own or len(question) > 2 * max(map(len, own)):
         return False
     asks = sum(one.endswith("?") for one in own) * 2 > len(own)
-    return question.endswith("?") if asks else len(question.split()) >= 3
+    return question.endswith("?") if asks else len(word_ends(question)) >= 3
 
 
 def _answer(text: str, probes: Sequence[Probe], template: Template) -> str:
     """What the model wrote, as long as the forgotten answers are where nothing ends it."""
     if not template.plain:
         return text.split("\n", maxsplit=1)[0].strip()
-    words = max(len(probe.answer.split()) for probe in probes)
-    return " ".join(re.split(r"[\n]", text)[0].split()[: words + 1]).strip(" ,.;:")
+    line, most = text.split("\n", maxsplit=1)[0], max(len(word_ends(probe.answer)) for probe in probes)
+    return line[: max(word_ends(line)[: most + 1], default=0)].strip(" ,.;:")
 
 
 def written_texts(

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from torch import nn
 
 from mnemotomy.core.errors import ConceptError, DataError
+from mnemotomy.core.scripts import word_ends
 from mnemotomy.forget.scores import TEXTS, Words
 from mnemotomy.text.probes import Probe, probes_of
 from mnemotomy.text.records import TextExample
@@ -112,7 +113,7 @@ def reworded(probes: Sequence[Probe]) -> list[list[Probe]]:
 
 def _reworded(probe: Probe, number: int) -> Probe:
     """The probe in other words; a plain text is cut elsewhere."""
-    if probe.template.plain and len(probe.answer.split()) > len(probe.question.split()) // 2:
+    if probe.template.plain and len(word_ends(probe.answer)) > len(word_ends(probe.question)) // 2:
         return _cut(probe, (number + 2) / 6)
     forms = STEMS if probe.template.plain else QUESTIONS
     return probe.asked(forms[number].replace("{}", probe.question))
@@ -120,9 +121,6 @@ def _reworded(probe: Probe, number: int) -> Probe:
 
 def _cut(probe: Probe, share: float) -> Probe:
     text = probe.template.answered(probe.question, probe.answer)
-    words = text.split()
-    count = min(max(1, round(share * len(words))), len(words) - 1)
-    at = 0
-    for word in words[:count]:
-        at = text.index(word, at) + len(word)
+    ends = word_ends(text)
+    at = ends[min(max(1, round(share * len(ends))), len(ends) - 1) - 1]
     return replace(probe, question=text[:at], answer=text[at:])

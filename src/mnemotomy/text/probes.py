@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from mnemotomy.core.errors import DataError
+from mnemotomy.core.scripts import word_ends
 from mnemotomy.text.records import TextExample, Turn
 from mnemotomy.text.template import OPEN_UNLEARNING, Template
 
@@ -61,15 +62,13 @@ def _probe(example: TextExample, template: Template) -> Probe:
 
 def _continued(example: TextExample, template: Template) -> Probe:
     text = example.turns[0].content.strip()
-    words = text.split()
-    if len(words) < 2:
+    ends = word_ends(text)
+    if len(ends) < 2:
         raise DataError(
             f"{example.where}: {text[:40]!r} is one word, so nothing can be asked about it; give a longer text, or "
             "'question' and 'answer'"
         )
-    half, at = len(words) // 2, 0
-    for word in words[:half]:
-        at = text.index(word, at) + len(word)
+    at = ends[len(ends) // 2 - 1]
     return Probe(text[:at], text[at:], replace(template, plain=True), where=example.where)
 
 
