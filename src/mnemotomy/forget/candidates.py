@@ -116,9 +116,9 @@ FIRST = (
 """Tried in this order before the search proposes any, so that a short search has the best that is known beforehand."""
 
 TWO_SIDED = (
-    Candidate("two-sided", 0.01, strength=1.4),
     Candidate("two-sided", 0.01),
-    Candidate("two-sided", 0.002, strength=1.4),
+    Candidate("two-sided", 0.01, strength=1.2),
+    Candidate("two-sided", 0.002, strength=1.2),
 )
 """Tried after them where there is time: minutes each on a large model."""
 
@@ -126,8 +126,8 @@ READ = 400
 """Retained examples that the two-sided edit reads for its factors, and as many others for its repairs, at most. Its
 own defaults cost half as much and lose more of what is retained, and only with so many may repairs weigh more."""
 
-REPAIRS = (0.8, 1.6)
-"""The range of their weight; beyond it, they break a model."""
+REPAIRS = (0.8, 1.5)
+"""The range of their weight; far beyond 1, they may break a model."""
 
 
 class Workshop(ABC):
