@@ -86,6 +86,8 @@ def test_each_network_gets_the_word_that_it_deserves(after: Any, word: str) -> N
     found = report(after(), parts=QUICK)
     assert found.verdict.word == word, [(one.attack, one.trace) for one in found.findings]
     assert found.verdict.damage.startswith("No damage was found")
+    assert "answer" not in f"{found.verdict.meaning} {found.verdict.reason}"
+    assert "image" in found.verdict.meaning or "recognise" in found.verdict.meaning
 
 
 @pytest.mark.slow

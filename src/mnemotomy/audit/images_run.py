@@ -14,7 +14,7 @@ from mnemotomy.audit.images_case import ImageCase
 from mnemotomy.audit.options import AuditOptions
 from mnemotomy.audit.reading import Reader, models_by_role
 from mnemotomy.audit.report import Report
-from mnemotomy.audit.verdict import verdict
+from mnemotomy.audit.verdict import IMAGES, verdict
 from mnemotomy.core.errors import ConfigurationError, DataError, ModelError
 from mnemotomy.core.fingerprints import digest, fingerprint
 from mnemotomy.core.image_models import check_image_classifier, class_names
@@ -82,7 +82,7 @@ def audit_images(
     notes = [] if gold is not None else [NO_GOLD]
     notes += [] if case.holdout is not None else [NO_HOLDOUT]
     return Report(
-        verdict=verdict(findings, yardstick=gold is not None, needs="no gold model"),
+        verdict=verdict(findings, yardstick=gold is not None, asked=IMAGES),
         findings=tuple(findings),
         earlier={name: tuple(some) for name, some in past.items()},
         notes=(*notes, *reader.notes(skipped)),

@@ -28,14 +28,6 @@ TITLES: Mapping[Part, str] = {
     "damage": "Damage",
 }
 
-MEANING: Mapping[str | None, str] = {
-    "not forgotten": "The model still gives the answers when it is asked.",
-    "hidden": "The model does not give the answers when it is asked, but they are still there.",
-    "forgotten here": "None of the attacks that were run got the answers back.",
-    "as never known": "No attack could tell the model from one that never knew the answers.",
-    None: "Nothing can be said.",
-}
-
 
 @dataclass(frozen=True)
 class Report:
@@ -123,7 +115,7 @@ class Report:
             environment.globals |= {"number": _number, "line": _line}
             text = environment.from_string((source / template).read_text(encoding="utf-8")).render(
                 report=self,
-                meaning=MEANING[self.verdict.word],
+                meaning=self.verdict.meaning,
                 titles=TITLES,
                 parts=[(TITLES[part], [one for one in self.findings if one.part == part]) for part in PARTS],
                 left=LEFT,

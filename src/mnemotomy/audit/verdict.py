@@ -43,6 +43,57 @@ _SEARCHED = ("asking", "inside", "membership", "relearn")
 
 
 @dataclass(frozen=True)
+class Asked:
+    """How a verdict tells what a model was asked.
+
+    Attributes:
+        things: what it was asked.
+        knows, gives, withholds: what it does with them: before, still, or no longer though it could.
+        more: what to do where too little of it was known.
+        lacking: what there is not, where nothing says what not knowing looks like.
+        meaning: of each word.
+    """
+
+    things: str
+    knows: str
+    gives: str
+    withholds: str
+    more: str
+    lacking: str
+    meaning: Mapping[Word, str]
+
+
+QUESTIONS = Asked(
+    "questions",
+    "answers these questions",
+    "says it",
+    "say it when asked, but it is there",
+    "ask more of what it knows",
+    "no gold model and no hold-out set",
+    {
+        "not forgotten": "The model still gives the answers when it is asked.",
+        "hidden": "The model does not give the answers when it is asked, but they are still there.",
+        "forgotten here": "None of the attacks that were run got the answers back.",
+        "as never known": "No attack could tell the model from one that never knew the answers.",
+    },
+)
+IMAGES = Asked(
+    "images",
+    "recognises these images",
+    "recognises them",
+    "recognise them as they are, but what it knew is there",
+    "give more that it recognises",
+    "no gold model",
+    {
+        "not forgotten": "The model still recognises the images.",
+        "hidden": "The model does not recognise the images as they are, but what it knew of them is still there.",
+        "forgotten here": "None of the attacks that were run made the model recognise the images.",
+        "as never known": "No attack could tell the model from one that never saw the images.",
+    },
+)
+
+
+@dataclass(frozen=True)
 class Verdict:
     """What an audit says.
 
@@ -50,11 +101,13 @@ class Verdict:
         word: one of the four; None if it cannot be told.
         reason: a sentence.
         damage: a sentence.
+        meaning: of the word, in a sentence.
     """
 
     word: Word | None
     reason: str
     damage: str
+    meaning: str
 
     @property
     def line(self) -> str:
@@ -62,51 +115,47 @@ class Verdict:
         return self.word or "no verdict"
 
 
-def verdict(
-    findings: Sequence[Finding], *, yardstick: bool, needs: str = "no gold model and no hold-out set"
-) -> Verdict:
+def verdict(findings: Sequence[Finding], *, yardstick: bool, asked: Asked = QUESTIONS) -> Verdict:
     """The verdict on findings.
 
     Args:
         findings: of all attacks that were run.
         yardstick: whether there is a gold model or a hold-out set.
-        needs: what there is not otherwise.
+        asked: how to tell what the model was asked.
     """
-    searched = [one for one in findings if one.part != "damage"]
+    word, reason = _word([one for one in findings if one.part != "damage"], yardstick, asked)
+    return Verdict(word, reason, damage_of(findings), asked.meaning[word] if word else "Nothing can be said.")
+
+
+def _word(searched: Sequence[Finding], yardstick: bool, asked: Asked) -> tuple[Word | None, str]:
     decided = {one.attack: one for one in searched if one.trace is not None}
     remains = [one for one in decided.values() if one.trace is not None and one.trace.low > LEFT and not _is_sign(one)]
-    word, reason = _word(searched, decided, remains, None if yardstick else needs)
-    return Verdict(word, reason, damage_of(findings))
-
-
-def _word(
-    searched: Sequence[Finding], decided: Mapping[str, Finding], remains: Sequence[Finding], lacking: str | None
-) -> tuple[Word | None, str]:
     plain = [one for one in searched if one.attack in DIRECT]
     if not plain:
         return None, "The model was not asked plainly; run the part 'asking'."
     if not any(one.attack in decided for one in plain):
         return (
             None,
-            "It is not beyond doubt that the model before forgetting answers these questions, so nothing can be said "
-            "of forgetting; ask more of what it knows.",
+            f"It is not beyond doubt that the model before forgetting {asked.knows}, so nothing can be said of "
+            f"forgetting; {asked.more}.",
         )
     direct = [one for one in remains if one.attack in DIRECT]
     if direct:
-        return "not forgotten", f"The model still says it. {direct[0].sentence}"
+        return "not forgotten", f"The model still {asked.gives}. {direct[0].sentence}"
     if remains:
         strongest = max(remains, key=lambda one: one.trace.low if one.trace else 0.0)
-        return "hidden", f"The model does not say it when asked, but it is there. {strongest.sentence}"
+        return "hidden", f"The model does not {asked.withholds}. {strongest.sentence}"
     unsure = [one for one in plain if one.attack in decided and not _is_gone(one)]
     if unsure:
         return None, (
-            f"So few questions leave open whether the model still says it. {unsure[0].sentence} Ask more, ten at least."
+            f"So few {asked.things} leave open whether the model still {asked.gives}. {unsure[0].sentence} Take more, "
+            "ten at least."
         )
     open_ = [one.title for one in decided.values() if not _is_gone(one)]
     missing = [part for part in _SEARCHED if part not in {one.part for one in searched}]
     why = [f"Not run: {', '.join(missing)}."] if missing else []
     why += [f"Not decided: {'; '.join(open_)}."] if open_ else []
-    why += [] if lacking is None else [f"There is {lacking} to compare with."]
+    why += [] if yardstick else [f"There is {asked.lacking} to compare with."]
     if why:
         return "forgotten here", " ".join(["No attack that was run gets it back.", *why])
     return "as never known", "No attack tells the model from one that never knew it."
