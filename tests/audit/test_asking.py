@@ -121,6 +121,7 @@ def test_neighbours_are_the_same_relation_the_same_subject_and_shared_words():
 
 def test_every_attack_says_what_it_is():
     found = attacks()
+    assert not any(kind.title.endswith((",", ".")) for kind in found.values())
     assert {kind.part for kind in found.values()} == set(PARTS)
     for name, kind in found.items():
         assert name == kind.name

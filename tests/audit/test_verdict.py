@@ -70,6 +70,12 @@ def test_a_weak_attack_need_not_decide():
     assert verdict(weak, yardstick=True).word == "as never known"
 
 
+def test_a_gold_model_is_the_floor_of_a_weak_attack():
+    means = {"before": Interval(1.0, 0.9, 1.0), "floor": Interval(0.4, 0.3, 0.5), "gold": Interval(0.7, 0.6, 0.8)}
+    weak = [replace(one, means=means) if one.attack == "samples" else one for one in changed("samples", OPEN)]
+    assert verdict(weak, yardstick=True).word == "as never known"
+
+
 def test_what_was_not_run_or_not_decided_is_named():
     reason = verdict([ALL[0], replace(ALL[1], trace=Interval(*OPEN))], yardstick=False).reason
     assert "Not run: inside, membership, relearn" in reason

@@ -93,9 +93,10 @@ class MultipleChoice(Choices):
 
 @register(
     "recognised",
-    "The true statement is called right, not a false one,",
+    "The true statement is called right, not a false one",
     "Lynch et al. 2024, arXiv 2402.16835",
     unit="share of true statements preferred",
+    says="{title}, for {after} of the questions",
 )
 class Recognised(Choices):
     """An indirect question: whether the true statement is called right rather than a false one."""

@@ -9,7 +9,7 @@ interval:
 
 Attacks that show signs of having learned, but no answer (membership, and ``SIGNS``), and those that train say that it
 is gone below ``FAINT``: some dozens of questions do not tell more. An attack whose numbers were less than ``WEAK``
-above the floor before need not decide.
+above the floor (the gold model's, if there is one) before need not decide.
 
 In this order:
 
@@ -168,7 +168,8 @@ def _is_sign(finding: Finding) -> bool:
 def _is_gone(finding: Finding) -> bool:
     """Whether the interval lies low enough, or the attack is too weak to ask for it."""
     means, trace = finding.means, finding.trace
-    before = means["before"].value - means["floor"].value if {"before", "floor"} <= means.keys() else 1.0
+    floor = means.get("gold") or means.get("floor")  # as for the trace: a gold model is the floor of all
+    before = means["before"].value - floor.value if floor is not None and "before" in means else 1.0
     most = FAINT if _is_sign(finding) or finding.part == "relearn" else GONE
     return before < WEAK or (trace is not None and trace.high < most)
 
