@@ -118,7 +118,7 @@ FIRST = (
 TWO_SIDED = (
     Candidate("two-sided", 0.01),
     Candidate("two-sided", 0.01, strength=1.2),
-    Candidate("two-sided", 0.002, strength=1.2),
+    Candidate("two-sided", 0.002),
 )
 """Tried after them where there is time: minutes each on a large model."""
 
