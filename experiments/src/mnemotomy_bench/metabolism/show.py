@@ -43,6 +43,14 @@ COLUMNS: Columns = {
     "seconds": Column("seconds", _plain),
 }
 
+MORE: Columns = {
+    "relations": Column("other relations", percent),
+    "probe_loss": Column("its loss", _plain),
+    "gradient_norm": Column("largest gradient", _plain),
+    "evidence_weight_best_head": Column("evidence, best head", _plain),
+}
+"""What only pretrained models or only trained ones have."""
+
 
 def table_of(records: Sequence[Record]) -> Table:
     """One row per configuration."""

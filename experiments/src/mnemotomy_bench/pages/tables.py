@@ -38,6 +38,12 @@ _METABOLISM = {
                 "evidence_weight", "attention_entropy"),
     "keeping": ("other_facts", "reading", "arithmetic", "perplexity", "seconds"),
 }  # fmt: skip
+_RLCP = {
+    "real-rlcp": ("recall_train", "recall_heldout", "context_heldout", "counterfactual_heldout", "other_facts",
+                  "relations", "arithmetic", "perplexity", "fresh_linear"),
+    "real-rlcp-probes": ("adversarial_probe", "probe_loss", "gradient_norm", "fresh_linear", "fresh_two_layer",
+                         "fresh_shuffled", "evidence_weight_best_head", "attention_entropy"),
+}  # fmt: skip
 _CLASSWISE = {
     "tow": Column("ToW", classwise.COLUMNS["tow"].form, "↑"),
     "da": Column("alignment", classwise.COLUMNS["da"].form, "↑"),
@@ -83,6 +89,8 @@ def tables(results: Path) -> dict[str, Callable[[], str]]:
     }
     for name, keys in _METABOLISM.items():
         found[name] = partial(_metabolism, partial(read, "metabolism"), name, keys)
+    for name, keys in _RLCP.items():
+        found[name] = partial(_metabolism, partial(read, "real-rlcp"), name, keys)
     for name in ("classwise-cifar10", "classwise-mnist"):
         found[name] = partial(_of_file, partial(read, name), classwise.table_of)
     for number in range(len(generative.DIGITS)):
@@ -105,7 +113,8 @@ def _metabolism(read: Callable[[], Records], name: str, keys: Sequence[str]) -> 
     records = read()
     if name == "metabolism":
         records = [one for one in records if one["configuration"] in ("A original", *_MAIN)]
-    columns = {key: show.COLUMNS[key] for key in keys}
+    known = {**show.COLUMNS, **show.MORE}
+    columns = {key: known[key] for key in keys}
     return table(records, columns, name="configuration", head="configuration").markdown()
 
 
