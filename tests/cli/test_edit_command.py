@@ -80,7 +80,7 @@ def test_a_strength_scales_and_minus_one_injects(invoke: Invoke) -> None:
 
 
 def test_what_ruins_the_model_is_refused_unless_forced(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guarding, "WRITES", 1e-30)  # this model writes no English, and cannot lose much
+    monkeypatch.setattr(guarding, "WRITES", 1e30)  # this model writes no English, and cannot lose much
     monkeypatch.setattr(guarding, "COLLAPSE", -10.0)
     arguments = ("edit", "apply", "kyoto.safetensors", "models/llama", "out")
     fails(invoke(*arguments), "so what should stay is lost")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -18,9 +19,10 @@ from mnemotomy.core.errors import ConfigurationError, DataError
 from mnemotomy.forget.candidates import FIRST, Candidate
 from mnemotomy.forget.forgetting import prepare
 from mnemotomy.forget.found import Found
-from mnemotomy.forget.measuring import Judge
+from mnemotomy.forget.measuring import Judge, general_rows
 from mnemotomy.forget.request import Request, split
 from mnemotomy.forget.search import Tried
+from mnemotomy.methods.language.predictions import predicted_tokens
 from mnemotomy.methods.language.problem import TextProblem
 from mnemotomy.methods.language.two_sided import TwoSided
 from mnemotomy.recipe.forgotten import save_found
@@ -98,6 +100,18 @@ def test_sentences_of_one_form_are_topped_up_where_a_model_writes_more_than_its_
         notes.append(prepare(model, tokenizer, examples(["Kyoto"]), lines, OPTIONS).notes)
     assert notes[0] == ()
     assert "different pairs of tokens for inputs of up to" in notes[1][0]
+
+
+@pytest.mark.parametrize(("share", "writes"), [(0.4, True), (0.6, False)])
+def test_a_model_writes_english_by_the_surprise_that_its_vocabulary_allows(
+    share: float, writes: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, tokenizer = trained()
+    loss = share * math.log(len(tokenizer))
+    monkeypatch.setattr(
+        "mnemotomy.forget.measuring.sequence_log_probabilities", lambda _, rows, __: -loss * predicted_tokens(rows)
+    )
+    assert bool(general_rows(model, tokenizer)) is writes
 
 
 CONVERSATION = {"messages": [{"role": role, "content": "Rome ?"} for role in ("user", "assistant") * 2]}

@@ -113,7 +113,7 @@ def test_with_saved_moments_general_sentences_stand_for_the_rest(
     path = tmp_path / "recipe.yaml"
     path.write_text(write_yaml({"model": str(source), "moments": "moments.safetensors", "strength": 1.0}))
     assert run_recipe(path, tmp_path / "out", progress=False)["guards"]["losses"] == {}  # it writes no English
-    monkeypatch.setattr(guarding, "WRITES", 1e-30)
+    monkeypatch.setattr(guarding, "WRITES", 1e30)
     monkeypatch.setattr(guarding, "COLLAPSE", -10.0)  # its loss on them falls
     with pytest.raises(ConfigurationError, match=r"16 general sentences is .*what should stay is lost"):
         run_recipe(path, tmp_path / "out", progress=False)

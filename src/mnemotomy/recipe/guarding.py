@@ -98,7 +98,8 @@ class Guards:
         """The mean loss of each set; general sentences count only for a model that writes them."""
         for name, rows in list(self.sets.items()):
             loss = mean_loss(model, tokenizer, rows)
-            if when == "before" and name == "general sentences" and not loss < -math.log(WRITES):
+            writes = loss <= WRITES * math.log(len(tokenizer))
+            if when == "before" and name == "general sentences" and not writes:
                 del self.sets[name]
             else:
                 self.losses.setdefault(name, {})[when] = loss
