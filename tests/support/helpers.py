@@ -20,6 +20,8 @@ from mnemotomy.engram.sites import Reading, Site, all_sites
 
 QUIET = mt.CollectOptions(progress=False)
 
+FILTER_CASES = [mt.Soft(), mt.Power(2.0), mt.Power(0.5), mt.Hard(0.4), mt.Excess(), mt.Balanced()]
+
 
 def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
