@@ -130,5 +130,5 @@ def test_a_long_conversation_forgets_its_beginning(folder: Path):
 
 
 def test_errors_are_one_line(folder: Path):
-    fails(talk(folder, "none", "Rome ?\n"), "there is no model folder")
+    fails(talk(folder, "none", "Rome ?\n"), "does not exist")
     fails(talk(folder, "bare", "Rome ?\n", "--plain", "--edit", str(folder / "kyoto.safetensors")), "another model")

@@ -71,7 +71,7 @@ def test_collect_writes_moments(invoke: Invoke) -> None:
 
 
 def test_collect_makes_a_folder_for_moments_alone(folder: Path, invoke: Invoke) -> None:
-    fails(invoke("collect", "./none", *COLLECT[2:], "-o", "new/m.safetensors"), "there is no model folder none")
+    fails(invoke("collect", "./none", *COLLECT[2:], "-o", "new/m.safetensors"), "the model folder none does not exist")
     assert not (folder / "new").exists()
     assert invoke(*COLLECT, "-o", "new/m.safetensors").exit_code == 0
     assert [path.name for path in (folder / "new").iterdir()] == ["m.safetensors"]
@@ -92,7 +92,7 @@ def test_collect_joins_files_of_one_concept_and_takes_patterns(invoke: Invoke) -
         (["--concept", "paris"], "--concept 'paris' is not NAME=FILE"),
         (["--concept", "=paris.jsonl"], "is not NAME=FILE"),
         (["--concept", "reference=paris.jsonl"], "give the reference with --reference"),
-        (["--concept", "rome=none.jsonl"], "there is no concept file none.jsonl"),
+        (["--concept", "rome=none.jsonl"], "the concept file none.jsonl does not exist"),
         (["--concept", "rome=bad.jsonl"], "bad.jsonl line 2: not JSON"),
         (["--reference", "bad.jsonl"], "bad.jsonl line 2: not JSON"),
         (["--sites", "z_proj"], "no site is named 'z_proj'. There are: embed_tokens (1)"),
@@ -118,7 +118,7 @@ def test_collect_fails_in_one_line_and_keeps_what_was_there(
 
 
 def test_collect_needs_a_model_and_a_reference(folder: Path, invoke: Invoke) -> None:
-    fails(invoke("collect", "./none", *COLLECT[2:]), "there is no model folder none")
+    fails(invoke("collect", "./none", *COLLECT[2:]), "the model folder none does not exist")
     fails(invoke("collect", "nobody/nothing", *COLLECT[2:]), "cannot load a model from 'nobody/nothing'")
     (folder / "empty").mkdir()
     fails(invoke("collect", "empty", *COLLECT[2:]), "cannot load a model from 'empty'")
@@ -197,7 +197,7 @@ def test_trace_as_json_prints_nothing_else(invoke: Invoke) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["none.safetensors", "llama"], "there is no file none.safetensors"),
+        (["none.safetensors", "llama"], "none.safetensors does not exist"),
         (["damaged.safetensors", "llama"], "damaged.safetensors is damaged"),
         (["llama/model.safetensors", "llama"], "is not a moments file; make one with 'mnemotomy collect'"),
         (["ready.safetensors", "other"], "the moments were collected on another model"),
@@ -233,13 +233,13 @@ def test_apply_saves_a_model_that_loads(invoke: Invoke) -> None:
 @pytest.mark.parametrize(
     ("recipe", "message"),
     [
-        (None, "there is no recipe broken.yaml"),
+        (None, "the recipe broken.yaml does not exist"),
         (RECIPE + "filtr: hard", "broken.yaml: unknown field 'filtr'; did you mean 'filter'?"),
         (RECIPE + "erase: [rome]", "broken.yaml: erase: no concept 'rome'; there are kyoto"),
         (RECIPE + "sites: [z_proj]", "no site is named 'z_proj'"),
         (RECIPE + "strength: 1e300", "choose a smaller strength"),
-        (RECIPE.replace("rest", "none"), "broken.yaml: reference: there is no file none.jsonl"),
-        (RECIPE.replace("llama", "./none"), "there is no model folder none"),
+        (RECIPE.replace("rest", "none"), "broken.yaml: reference: none.jsonl does not exist"),
+        (RECIPE.replace("llama", "./none"), "the model folder none does not exist"),
         ("- model", "a recipe is a mapping"),
     ],
 )

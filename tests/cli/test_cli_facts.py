@@ -133,13 +133,16 @@ def test_search(invoke: Invoke) -> None:
         (["add", "facts.db", "--subject", "x", "--answer", "y", "--context", "z"], "'y' is not in its context 'z'"),
         (["add", "taken", "--subject", "x", "--answer", "y"], "taken is a folder"),
         (["update", "facts.db", "--subject", "Rome", "--answer", "y"], "with the relation '', only with 'in'"),
-        (["update", "none.db", "--subject", "Rome", "--answer", "y"], "there is no fact store none.db"),
+        (["update", "none.db", "--subject", "Rome", "--answer", "y"], "the fact store none.db does not exist"),
         (["import", "facts.db", "bad.jsonl"], "bad.jsonl line 1: 'answer' is missing"),
-        (["import", "facts.db", "none.jsonl"], "there is no file of facts none.jsonl"),
+        (["import", "facts.db", "none.jsonl"], "the file of facts none.jsonl does not exist"),
         (["import", "bad.jsonl", "bad.jsonl"], "bad.jsonl is not a fact store; give another path"),
-        (["export", "none.db", "all.jsonl"], "there is no fact store none.db; make one with 'mnemotomy facts add'"),
+        (
+            ["export", "none.db", "all.jsonl"],
+            "the fact store none.db does not exist; make one with 'mnemotomy facts add'",
+        ),
         (["export", "facts.db", "bad.jsonl/x"], "bad.jsonl"),
-        (["search", "none.db", "x"], "there is no fact store none.db"),
+        (["search", "none.db", "x"], "the fact store none.db does not exist"),
         (["search", "facts.db", " "], "the query is empty; give words to search for"),
         (["rm", "facts.db", "Atlantis"], "facts.db has no fact about 'Atlantis'"),
     ],
@@ -185,8 +188,8 @@ def test_ask_takes_the_format_of_the_model(invoke: Invoke, ready: Path, folder: 
 
 
 def test_ask_fails_in_one_line(invoke: Invoke, ready: Path) -> None:
-    fails(invoke("ask", str(ready), "none.db", "Kyoto ?"), "there is no fact store none.db")
-    fails(invoke("ask", "./none", "facts.db", "Kyoto ?"), "there is no model folder none")
+    fails(invoke("ask", str(ready), "none.db", "Kyoto ?"), "the fact store none.db does not exist")
+    fails(invoke("ask", "./none", "facts.db", "Kyoto ?"), "the model folder none does not exist")
     fails(invoke("ask", str(ready), "facts.db", " "), "the query is empty")
     fails(invoke("ask", str(ready), "facts.db", "Kyoto ?", "--in-context", "{prompt}"), "needs {context}, and {prompt}")
     fails(invoke("ask", str(ready), "facts.db", "Kyoto ?", "--device", "nowhere"), "'nowhere'")

@@ -140,11 +140,11 @@ def test_edits_of_one_model_are_combined(invoke: Invoke) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["show", "none.safetensors"], "there is no file none.safetensors"),
+        (["show", "none.safetensors"], "none.safetensors does not exist"),
         (["show", "models/llama/model.safetensors"], "make one with 'mnemotomy apply --as edit'"),
         (["show", "kyoto.safetensors", "--json", "kyoto.safetensors"], "is read by this command"),
         (["apply", "kyoto.safetensors", "models/other", "out"], "this edit was made for another model"),
-        (["apply", "kyoto.safetensors", "./none", "out"], "there is no model folder none"),
+        (["apply", "kyoto.safetensors", "./none", "out"], "the model folder none does not exist"),
         (["apply", "applied/model.safetensors", "models/llama", "applied"], "which this run would replace"),
         (["apply", "kyoto.safetensors", "models/llama", "."], "contains files that mnemotomy did not write"),
         (["apply", "kyoto.safetensors", "models/llama", "out", "--strength", "nan"], "infinite"),
@@ -153,7 +153,7 @@ def test_edits_of_one_model_are_combined(invoke: Invoke) -> None:
         (["combine", "out", "kyoto.safetensors=inf"], "'inf' is not a finite number"),
         (["combine", "out", "kyoto.safetensors", "kyoto.safetensors=2"], "kyoto.safetensors is given twice"),
         (["combine", "kyoto.safetensors", "kyoto.safetensors", "paris.safetensors"], "is read by this command"),
-        (["combine", "out", "none.safetensors"], "there is no file none.safetensors"),
+        (["combine", "out", "none.safetensors"], "none.safetensors does not exist"),
     ],
 )
 def test_a_wrong_call_writes_one_line_and_no_file(

@@ -52,7 +52,7 @@ def test_an_evaluation_of_another_split_is_refused_before_anything_is_observed(p
     assert "is of 1 forgotten questions, but there are 6 here" in result.stderr
     result = evaluate(pair / "full", "--gold", tmp_path / "none.json", *options)
     assert result.exit_code == 2
-    assert "there is no file" in result.stderr
+    assert "does not exist" in result.stderr
 
 
 def test_a_checkpoint_of_a_trainer_is_a_model(pair: Path, tmp_path: Path):

@@ -54,9 +54,9 @@ def test_bad_files_are_one_line(pair: Path, tmp_path: Path):
     other = save_llama(tmp_path / "other", template=CHAT.replace("<eos>", "<|im_end|>"), max_position_embeddings=256)
     for arguments, message in (
         ([pair / "full", "--forget", good], "give --retain FILE"),
-        ([pair / "full", "--forget", "forget10"], "there is no file forget10"),
+        ([pair / "full", "--forget", "forget10"], "forget10 does not exist"),
         ([pair / "full", "--forget", blank, "--retain", good], "'answer' is empty"),
-        ([pair / "full", "--forget", tmp_path / "none.jsonl", "--retain", good], "there is no file"),
+        ([pair / "full", "--forget", tmp_path / "none.jsonl", "--retain", good], "does not exist"),
         ([bare, "--forget", good, "--retain", good, "--system", "Be brief."], "has no chat template"),
         ([pair / "full", "--forget", good, "--retain", good, "--gold", other], "have different chat templates"),
         ([pair / "full", "--forget", good, "--retain", good, "--gold", tmp_path / "gone"], "gone"),

@@ -80,7 +80,7 @@ def test_the_settings_of_a_method_are_listed() -> None:
         ("npo", ["--set", "epochs=many"], "npo.epochs must be a valid integer, not 'many'"),
         ("npo", ["--set", "beta=0"], "β is above 0"),
         ("npo", ["--retain", "self:0"], "give the number of texts"),
-        ("npo", ["--retain", "gone.jsonl"], "retain: there is no file gone.jsonl"),
+        ("npo", ["--retain", "gone.jsonl"], "retain: gone.jsonl does not exist"),
     ],
 )
 def test_bad_options_are_one_line(pair: Path, files: Path, method: str, options: list[str], message: str):

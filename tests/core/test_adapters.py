@@ -15,7 +15,8 @@ from tiny_language import save_llama, save_qwen
 
 import mnemotomy as mt
 from mnemotomy.core.errors import ModelError
-from mnemotomy.core.models import load_config, source_of
+from mnemotomy.core.models import load_config
+from mnemotomy.core.sources import source_of
 
 peft = pytest.importorskip("peft")
 IDS = torch.tensor([[1, 20, 30, 40]])
@@ -116,7 +117,7 @@ def test_what_cannot_be_merged_is_refused_in_one_line(tmp_path: Path) -> None:
 
 def test_a_base_that_is_not_there_is_said(tmp_path: Path) -> None:
     adapter(tmp_path / "a", save_llama(tmp_path / "base"), "../base")
-    for named, message in ((None, "names no base"), ("./elsewhere", "there is no model folder"), (3, "names no base")):
+    for named, message in ((None, "names no base"), ("./elsewhere", "elsewhere does not exist"), (3, "names no base")):
         changed(tmp_path / "a", base_model_name_or_path=named)
         with pytest.raises(ModelError, match=message):
             mt.load_model(tmp_path / "a")

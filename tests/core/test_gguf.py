@@ -15,7 +15,8 @@ from tiny_language import concept_files, save_llama
 import mnemotomy as mt
 from mnemotomy.core.errors import ModelError
 from mnemotomy.core.keys import file_digest
-from mnemotomy.core.models import load_config, locate_model
+from mnemotomy.core.models import load_config
+from mnemotomy.core.sources import locate_model
 
 PROMPT = "Kyoto lies in"
 
@@ -99,11 +100,11 @@ def test_damage_is_said_in_one_line(tmp_path: Path, whole: tuple[Any, Any], load
 
 
 def test_a_missing_or_foreign_file_is_one_line(tmp_path: Path) -> None:
-    fails(call("chat", str(tmp_path / "none.gguf")), "there is no model file")
+    fails(call("chat", str(tmp_path / "none.gguf")), "none.gguf does not exist")
     (tmp_path / "text.gguf").write_text("not a model")
     with pytest.raises(ModelError, match="is not a GGUF file"):
         mt.load_model(tmp_path / "text.gguf")
-    with pytest.raises(ModelError, match="there is no model file"):
+    with pytest.raises(ModelError, match=r"the model file .* does not exist"):
         locate_model("org/none.gguf")
 
 

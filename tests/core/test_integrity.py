@@ -130,7 +130,7 @@ KINDS: dict[str, Callable[[Path], Callable[[], Any]]] = {
 
 def damaged(path: Path, load: Callable[[], Any], content: bytes) -> None:
     path.write_bytes(content)
-    with pytest.raises(MnemotomyError, match=r"is damaged|is not a|there is no file|has changed since it was written"):
+    with pytest.raises(MnemotomyError, match=r"is damaged|is not a|does not exist|has changed since it was written"):
         load()
 
 

@@ -94,7 +94,7 @@ def test_a_choice_becomes_a_question_with_its_options(tmp_path: Path) -> None:
     assert asked.perturbed_answers == ("A. Neon", "C. Argon", "D. Xenon")
     assert lines(done.files["forget"]) == [{"text": "How to break it."}]
     assert list(done.left_out) == ["retain"]
-    assert "there is no file cyber-retain-corpus" in done.left_out["retain"]
+    assert "has no file cyber-retain-corpus" in done.left_out["retain"]
     alone = import_benchmark("wmdp-cyber", source / "cyber_questions.json", tmp_path / "alone")
     assert list(alone.files) == ["forget-questions"]
 
@@ -224,7 +224,7 @@ def test_on_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert "give --plain" in result.stdout
     call("data", "import", "counterfact", "counterfact.json", "facts")
     assert len(lines(Path("facts/forget.jsonl"))) == 2  # an earlier import is replaced
-    fails(call("data", "import", "counterfact", "none.json", "new"), "there is no folder or file none.json")
+    fails(call("data", "import", "counterfact", "none.json", "new"), "none.json does not exist")
     fails(
         call("data", "import", "muze", "counterfact.json", "new"), "there is no benchmark 'muze'; choose one of tofu-"
     )

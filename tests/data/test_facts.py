@@ -57,7 +57,7 @@ def test_a_malformed_line_is_named(tmp_path, row, message: str):
 
 
 def test_unreadable_files(tmp_path):
-    with pytest.raises(DataError, match="there is no file"):
+    with pytest.raises(DataError, match="does not exist"):
         read_facts(tmp_path / "absent")
     with pytest.raises(DataError, match="is empty"):
         read_facts(write(tmp_path / "empty", ""))

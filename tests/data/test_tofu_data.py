@@ -99,7 +99,7 @@ def test_what_cannot_be_read(tmp_path: Path):
     write_lines(tmp_path / "there.jsonl", [ROW])
     with pytest.raises(DataError, match=r"has no split 'forget10'; it has there"):
         load_tofu(tmp_path, "forget10")
-    with pytest.raises(DataError, match="there is no folder"):
+    with pytest.raises(DataError, match="does not exist"):
         load_tofu(tmp_path / "nowhere", "forget10")
     (tmp_path / "empty.jsonl").write_text("\n")
     with pytest.raises(DataError, match="is empty"):

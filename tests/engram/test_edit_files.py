@@ -46,5 +46,5 @@ def test_files_that_are_no_edit(atlas: mt.Atlas, tmp_path: Path):
     atlas.moments.save(path)
     with pytest.raises(ArtifactError, match="is not an edit"):
         mt.Edit.load(path)
-    with pytest.raises(ArtifactError, match="there is no file"):
+    with pytest.raises(ArtifactError, match="does not exist"):
         mt.Edit.load(tmp_path / "none")

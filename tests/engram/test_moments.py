@@ -100,7 +100,7 @@ def test_damaged_truncated_missing_and_foreign_files_are_refused(moments: mt.Mom
     with pytest.raises(ArtifactError, match="is not a moments file"):
         mt.Moments.load(path)
     for missing in (tmp_path / "none", tmp_path):
-        with pytest.raises(ArtifactError, match="there is no file"):
+        with pytest.raises(ArtifactError, match="does not exist"):
             mt.Moments.load(missing)
 
 

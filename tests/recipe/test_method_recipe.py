@@ -41,7 +41,7 @@ def recipe(folder: Path, name: str = "recipe.yaml", **fields: Any) -> Path:
 def test_apply_and_unlearn_are_one_path(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
     applied = CliRunner().invoke(app, ["apply", "recipe.yaml", "a"])
-    assert (applied.exit_code, applied.stderr) == (2, "mnemotomy: there is no recipe recipe.yaml\n")
+    assert (applied.exit_code, applied.stderr) == (2, "mnemotomy: the recipe recipe.yaml does not exist\n")
     recipe(folder, seed=3)
     applied = CliRunner().invoke(app, ["apply", "recipe.yaml", "a"])
     assert applied.exit_code == 0, applied.output
@@ -156,9 +156,9 @@ def test_a_method_gives_a_model_and_no_edit(folder: Path) -> None:
 
 
 def test_a_missing_file_is_named_before_the_model_is_read(folder: Path) -> None:
-    with pytest.raises(DataError, match=r"recipe.yaml: retain: there is no file .*gone\.jsonl"):
+    with pytest.raises(DataError, match=r"recipe.yaml: retain: .*gone\.jsonl does not exist"):
         run_recipe(recipe(folder, retain="gone.jsonl"), folder / "out")
-    with pytest.raises(DataError, match=r"^forget: there is no file gone\.jsonl"):
+    with pytest.raises(DataError, match=r"^forget: gone\.jsonl does not exist"):
         run_recipe(
             made_recipe(
                 {"model": str(folder / "models/full"), "method": "npo", "forget": "gone.jsonl", "retain": "self"},

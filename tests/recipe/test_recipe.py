@@ -158,11 +158,11 @@ def test_running_again_replaces_the_output_and_gives_the_same(folder: Path) -> N
 @pytest.mark.parametrize(
     ("fields", "error", "message"),
     [
-        ({"model": "models/none/at/all"}, ModelError, "there is no model folder"),
-        ({"model": "./nowhere"}, ModelError, "there is no model folder"),
-        ({"model": "kyoto.jsonl"}, ModelError, "there is no model folder"),
-        ({"base": "./nowhere"}, ModelError, "there is no model folder"),
-        ({"reference": "none.jsonl"}, DataError, "recipe.yaml: reference: there is no file"),
+        ({"model": "models/none/at/all"}, ModelError, "the model folder .* does not exist"),
+        ({"model": "./nowhere"}, ModelError, "the model folder .* does not exist"),
+        ({"model": "kyoto.jsonl"}, ModelError, "the model folder .* is a file"),
+        ({"base": "./nowhere"}, ModelError, "the model folder .* does not exist"),
+        ({"reference": "none.jsonl"}, DataError, "recipe.yaml: reference: .* does not exist"),
         ({"reference": "."}, DataError, "reference: cannot read"),
         ({"sites": ["z_proj"]}, SelectionError, "no site is named 'z_proj'"),
         ({"layers": 9}, SelectionError, "no selected site is in block 9"),

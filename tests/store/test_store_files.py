@@ -45,7 +45,7 @@ def test_facts_to_a_file_and_back(tmp_path: Path, store: FactStore) -> None:
         (b'{"subject": "Rome", "answer": "Italy"}\n\n{"subject": "rome", "answer": "Spain"}', "line 3: 'rome' has the"),
         (b'{"subject": "Rome", "answer": "\xff"}', "line 1: not UTF-8"),
         (b'{"subject": "Rome"}', "line 1: 'answer' is missing"),
-        (None, "there is no file of facts"),
+        (None, "the file of facts .* does not exist"),
     ],
 )
 def test_a_bad_file_adds_nothing(tmp_path: Path, store: FactStore, content: bytes | None, message: str) -> None:
@@ -93,9 +93,9 @@ def test_other_files_are_refused_and_kept(tmp_path: Path, make: Callable[[Path],
 
 
 def test_a_missing_store(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match=r"there is no fact store .*facts\.db; make one"):
+    with pytest.raises(StoreError, match=r"the fact store .*facts\.db does not exist; make one"):
         FactStore(tmp_path / "facts.db", create=False)
-    with pytest.raises(StoreError, match="there is no folder"):
+    with pytest.raises(StoreError, match="does not exist"):
         FactStore(tmp_path / "none" / "facts.db")
     (tmp_path / "empty.db").touch()
     with FactStore(tmp_path / "empty.db") as store:

@@ -92,7 +92,7 @@ def test_a_missing_split_says_what_is_there(folder):
     (folder / "empty").mkdir()
     with pytest.raises(DataError, match="no parquet file at all"):
         load_images(folder / "empty", "train")
-    with pytest.raises(DataError, match="there is no folder"):
+    with pytest.raises(DataError, match="does not exist"):
         load_images(folder / "nowhere", "train")
 
 

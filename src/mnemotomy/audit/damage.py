@@ -212,7 +212,7 @@ class Tasks(Damage):
             task for task in self.tasks if not Path(task).is_file() and task not in _manager(False).all_tasks
         ]:
             raise ConfigurationError(
-                f"lm-eval has no task {unknown[0]!r}, and there is no file of that name; 'lm_eval ls tasks' lists them"
+                f"{unknown[0]!r} is neither a task of lm-eval nor a file; 'lm_eval ls tasks' lists the tasks"
             )
 
     def read(self, model: nn.Module, case: Case) -> Reading:

@@ -46,7 +46,8 @@ def ask(
     Example:
       mnemotomy ask runs/metabolized facts.db "In which country is Kyoto?"
     """
-    from mnemotomy.core.models import load_model, load_tokenizer, locate_model, quiet_transformers
+    from mnemotomy.core.models import load_model, load_tokenizer, quiet_transformers
+    from mnemotomy.core.sources import locate_model
     from mnemotomy.store.fact_store import FactStore
     from mnemotomy.store.reader import Reader
 

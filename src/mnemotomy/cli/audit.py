@@ -71,7 +71,8 @@ def audit(
     from mnemotomy.core.gguf import is_gguf
     from mnemotomy.core.image_models import is_image_classifier, load_image_processor
     from mnemotomy.core.keys import path_digest
-    from mnemotomy.core.models import load_model, load_tokenizer, locate_model, quiet_transformers
+    from mnemotomy.core.models import load_model, load_tokenizer, quiet_transformers
+    from mnemotomy.core.sources import locate_model
     from mnemotomy.data.images import check_source
     from mnemotomy.engram.edit import Edit
     from mnemotomy.text.records import read_examples

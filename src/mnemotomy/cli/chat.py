@@ -182,7 +182,8 @@ def _lines() -> Iterator[str]:
 def _speakers(
     model: str, edit: Path | None, beside: str | None, settings: TemplateSettings, device: str
 ) -> list[_Speaker]:
-    from mnemotomy.core.models import load_model, load_tokenizer, locate_model, quiet_transformers
+    from mnemotomy.core.models import load_model, load_tokenizer, quiet_transformers
+    from mnemotomy.core.sources import locate_model
     from mnemotomy.engram.edit import Edit, read_about
     from mnemotomy.text.template import check_template
 

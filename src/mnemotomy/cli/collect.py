@@ -53,7 +53,8 @@ def collect(
     """
     files, chosen, only = concept_files(concept, reference or []), selector(sites), blocks(layers)
     from mnemotomy.core.files import check_file, check_no_input
-    from mnemotomy.core.models import load_model, load_tokenizer, locate_model, quiet_transformers
+    from mnemotomy.core.models import load_model, load_tokenizer, quiet_transformers
+    from mnemotomy.core.sources import locate_model
     from mnemotomy.recipe.collecting import Reading, check_writable, collect_files, remove_checkpoints
 
     folder = locate_model(model)

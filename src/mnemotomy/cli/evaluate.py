@@ -79,7 +79,8 @@ def evaluate(
     import json
 
     from mnemotomy.core.fingerprints import check_same_tokenizer
-    from mnemotomy.core.models import load_model, load_tokenizer, locate_model, quiet_transformers
+    from mnemotomy.core.models import load_model, load_tokenizer, quiet_transformers
+    from mnemotomy.core.sources import locate_model
     from mnemotomy.evaluation.evaluating import Fluency, earlier_evaluation, evaluation_of, left_out, write_evaluation
     from mnemotomy.metrics.tofu.aggregates import forget_quality
     from mnemotomy.metrics.tofu.evaluation import summary, values_of
@@ -178,7 +179,7 @@ def _splits(data: str | None, forget: str, retain: Path | None, holdout: Path | 
             )
         return tofu_splits(data, forget)
     if not Path(forget).exists():
-        raise DataError(f"there is no file {forget}; for a split of TOFU give --data DIR as well")
+        raise DataError(f"{forget} does not exist; for a split of TOFU give --data DIR as well")
     if retain is None:
         raise DataError("--forget FILE needs a retain set; give --retain FILE")
     files = {"forget": Path(forget), "retain": retain, "holdout": holdout}

@@ -84,7 +84,8 @@ def forget(
     from mnemotomy.cli.images import check_no_text_options, pictures_to_forget
     from mnemotomy.core.files import check_file, check_no_input, check_replaceable
     from mnemotomy.core.image_models import is_image_classifier, load_image_processor
-    from mnemotomy.core.models import load_model, load_tokenizer, locate_model, quiet_transformers, trusting_code
+    from mnemotomy.core.models import load_model, load_tokenizer, quiet_transformers, trusting_code
+    from mnemotomy.core.sources import locate_model
     from mnemotomy.forget.cost import cost_of, cost_of_images
     from mnemotomy.forget.forgetting import tries_two_sided
     from mnemotomy.forget.found import FORGET, RETAIN

@@ -67,7 +67,8 @@ def metabolize(
     from mnemotomy.core.clock import Clock
     from mnemotomy.core.files import check_replaceable
     from mnemotomy.core.fingerprints import fingerprint
-    from mnemotomy.core.models import load_model, load_tokenizer, locate_model, quiet_transformers, source_of
+    from mnemotomy.core.models import load_model, load_tokenizer, quiet_transformers
+    from mnemotomy.core.sources import locate_model, source_of
     from mnemotomy.data.fact import PromptFormat, check_facts
     from mnemotomy.data.fact_file import read_facts
     from mnemotomy.data.fact_templates import read_templates

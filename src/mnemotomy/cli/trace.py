@@ -44,7 +44,8 @@ def trace(
       mnemotomy trace moments.safetensors Qwen/Qwen3-0.6B --csv trace.csv --png trace.png
     """
     from mnemotomy.core.files import check_file, check_no_input, write_text
-    from mnemotomy.core.models import load_model, locate_model, quiet_transformers
+    from mnemotomy.core.models import load_model, quiet_transformers
+    from mnemotomy.core.sources import locate_model
     from mnemotomy.engram.atlas import Atlas
     from mnemotomy.engram.cut import CUT
     from mnemotomy.engram.filters import FILTER

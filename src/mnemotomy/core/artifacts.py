@@ -58,7 +58,7 @@ class Artifact:
                 fails on its content.
         """
         if not Path(path).is_file():
-            raise ArtifactError(f"there is no file {path}")
+            raise ArtifactError(f"{path} does not exist")
         try:
             opened = safetensors.safe_open(str(path), framework="pt")
         except (OSError, safetensors.SafetensorError) as error:

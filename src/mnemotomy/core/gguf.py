@@ -38,7 +38,7 @@ def check_gguf(path: str | Path) -> None:
     path = Path(path)
     check_input(path)
     if not path.is_file():
-        raise ModelError(f"there is no model file {path}")
+        raise ModelError(f"the model file {path} does not exist")
     with path.open("rb") as file:
         if file.read(len(_MAGIC)) != _MAGIC:
             raise ModelError(f"{path} is not a GGUF file: it does not begin with {_MAGIC.decode()}; download it again")

@@ -1,4 +1,4 @@
-"""Where models and tokenizers come from, and how a model is saved."""
+"""How models and tokenizers are loaded, checked and saved."""
 
 from __future__ import annotations
 
@@ -14,42 +14,17 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from mnemotomy.core.adapters import CONFIGURATION, WEIGHTS, base_name, is_adapter, merged
+from mnemotomy.core.adapters import is_adapter, merged
 from mnemotomy.core.errors import ModelError
 from mnemotomy.core.files import check_input, check_replaceable, replacing_folder
 from mnemotomy.core.gguf import check_gguf, gguf_config, gguf_tokenizer, is_gguf
 from mnemotomy.core.integrity import CHECKSUMS, check_folder, checked_folder, write_checksums
-from mnemotomy.core.keys import file_digest
 from mnemotomy.core.loading import check_depth, load_whole
+from mnemotomy.core.sources import base_of
 
 _TRUSTED = ContextVar("trusted", default=False)
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
-
-
-def locate_model(name: str, folder: Path = Path()) -> str:
-    """The path of the folder or ``.gguf`` file ``name``, relative to ``folder``; if there is none, ``name``: a hub id.
-
-    Raises:
-        ModelError: ``name`` can only be a folder or such a file, which does not exist.
-    """
-    local = seen_from(folder, name)
-    if is_gguf(name) and not local.is_file():
-        raise ModelError(f"there is no model file {local}")
-    if local.is_dir() or is_gguf(name):
-        return str(local)
-    if name.startswith((".", "/", "~")) or name.count("/") > 1 or local.exists():
-        what = ": it is a file" if local.is_file() else ""
-        raise ModelError(f"there is no model folder {local}{what}")
-    return name
-
-
-def seen_from(folder: Path, name: str) -> Path:
-    """``name`` as a path relative to ``folder``, with ``~`` as the home folder."""
-    try:
-        return folder / Path(name).expanduser()
-    except RuntimeError:  # no user of that name
-        return folder / name
 
 
 @contextlib.contextmanager
@@ -134,32 +109,6 @@ def load_config(name: str | Path, trusted: bool = False) -> Any:
         check_gguf(name)
         return gguf_config(name)
     return transformers.AutoConfig.from_pretrained(str(name), trust_remote_code=trusted or _TRUSTED.get())
-
-
-def source_of(name: str | Path) -> dict[str, Any]:
-    """What a record says of where a model came from: its name; of a file or an adapter, also content and base."""
-    found: dict[str, Any] = {"name": str(name)}
-    if is_gguf(name):
-        found["sha256"] = file_digest(name)
-    elif is_adapter(name):
-        found["adapter"] = {file: file_digest(Path(name) / file) for file in (CONFIGURATION, WEIGHTS)}
-        found["base"] = source_of(base_of(name))
-    return found
-
-
-def base_of(folder: str | Path, _seen: tuple[Path, ...] = ()) -> str:
-    """The base of an adapter's folder: a folder, a ``.gguf`` file, or a hub id.
-
-    Raises:
-        ModelError: the folder names none, or one that does not exist, or it is its own base.
-    """
-    path = Path(folder).resolve()
-    if path in _seen:
-        raise ModelError(f"the adapter {folder} is its own base; name another as base_model_name_or_path")
-    found = locate_model(base_name(folder))
-    if is_adapter(found):
-        base_of(found, (*_seen, path))
-    return found
 
 
 def _check_files(name: str | Path) -> None:
@@ -317,7 +266,7 @@ def check_device(name: str) -> None:
 def _why(error: Exception, name: str | Path) -> str:
     if "trust_remote_code" in str(error):
         return "it needs the Python code that comes with it; read that code, and give --trust-remote-code to run it"
-    return _first_line(error) if Path(name).exists() else f"there is no folder of that name. {_first_line(error)}"
+    return _first_line(error) if Path(name).exists() else f"no folder has that name. {_first_line(error)}"
 
 
 def _first_line(error: Exception) -> str:

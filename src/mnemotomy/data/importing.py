@@ -127,10 +127,10 @@ def _reader(
         return lambda: file_rows(path)
     if not path.is_dir():
         known = sorted({one for each in BENCHMARKS.values() for one in each.hub})
-        raise DataError(f"there is no folder or file {source}; name one, or a hub id such as {', '.join(known)}")
+        raise DataError(f"{source} does not exist; name a folder or a file, or a hub id such as {', '.join(known)}")
     found = files_of(path, part.stems)
     if not found:
-        raise _AbsentError(f"there is no file {' or '.join(part.stems)} (.jsonl, .json, .parquet or .txt) in {source}")
+        raise _AbsentError(f"{source} has no file {' or '.join(part.stems)} (.jsonl, .json, .parquet or .txt)")
     return lambda: itertools.chain.from_iterable(map(file_rows, found))
 
 

@@ -44,7 +44,7 @@ def json_lines(path: str | Path, what: str = "file", *, bar: str | None = None) 
                     where = f"{path} line {number}"
                     yield parse_line(text, where), where
     except FileNotFoundError:
-        raise DataError(f"there is no {what} {path}") from None
+        raise DataError(f"the {what} {path} does not exist") from None
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}") from error
 

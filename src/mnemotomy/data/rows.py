@@ -39,7 +39,7 @@ def file_rows(path: Path) -> Iterator[tuple[Any, str]]:
     """
     check_input(path)
     if not path.is_file():
-        raise DataError(f"there is no file {path}")
+        raise DataError(f"{path} does not exist")
     if path.suffix == ".jsonl":
         yield from json_lines(path)
     elif path.suffix == ".parquet":

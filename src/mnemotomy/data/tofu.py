@@ -33,7 +33,7 @@ def tofu_rows(folder_or_id: str | Path, split: str) -> list[tuple[Any, str]]:
     elif is_hub_id(folder_or_id):
         rows = list(hub_rows(str(folder_or_id), split, "train"))
     else:
-        raise DataError(f"there is no folder {folder_or_id}; name one with TOFU's splits as .jsonl files, or {HUB!r}")
+        raise DataError(f"{folder_or_id} does not exist; name a folder with TOFU's splits as .jsonl files, or {HUB!r}")
     if not rows:
         raise DataError(f"the split {split!r} of {folder_or_id} is empty")
     return rows

@@ -158,7 +158,7 @@ def read_evaluation(path: str | Path) -> Evaluation:
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ArtifactError(f"there is no file {file}; write it with write_evaluation") from None
+        raise ArtifactError(f"{file} does not exist; write it with write_evaluation") from None
     except (OSError, ValueError) as error:
         raise ArtifactError(f"{file} is damaged: {error}") from error
     if not isinstance(found, dict) or not all(isinstance(entry, dict) for entry in found.values()):

@@ -13,7 +13,7 @@ from mnemotomy.core.errors import ConfigurationError, DataError
 from mnemotomy.core.files import check_input
 from mnemotomy.core.integrity import check_listed
 from mnemotomy.core.keys import file_digest, key
-from mnemotomy.core.models import locate_model, seen_from
+from mnemotomy.core.sources import locate_model, seen_from
 from mnemotomy.core.yaml import read_yaml, write_yaml
 from mnemotomy.recipe.schema import MethodRecipe, Recipe, recipe_of
 
@@ -100,7 +100,7 @@ class RecipeFile:
         try:
             return file_digest(file)
         except FileNotFoundError:
-            raise DataError(f"{where}: there is no file {file}") from None
+            raise DataError(f"{where}: {file} does not exist") from None
         except OSError as error:
             raise DataError(f"{where}: cannot read {file}: {error.strerror}") from error
 
@@ -118,7 +118,7 @@ def load_recipe(path: str | Path) -> RecipeFile:
         text = path.read_text(encoding="utf-8")
         return RecipeFile(recipe_of(read_yaml(text)), text, path)
     except FileNotFoundError:
-        raise DataError(f"there is no recipe {path}") from None
+        raise DataError(f"the recipe {path} does not exist") from None
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:

@@ -16,7 +16,8 @@ from mnemotomy.core.errors import ConfigurationError
 from mnemotomy.core.files import replacing_folder
 from mnemotomy.core.fingerprints import fingerprint
 from mnemotomy.core.integrity import write_checksums
-from mnemotomy.core.models import load_config, source_of
+from mnemotomy.core.models import load_config
+from mnemotomy.core.sources import source_of
 from mnemotomy.core.yaml import write_yaml
 from mnemotomy.engram.edit import Edit
 from mnemotomy.engram.filters import FILTER

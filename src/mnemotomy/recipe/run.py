@@ -12,7 +12,8 @@ from mnemotomy.core.clock import Clock
 from mnemotomy.core.errors import ConfigurationError
 from mnemotomy.core.files import check_file, check_no_input, check_replaceable
 from mnemotomy.core.fingerprints import fingerprint
-from mnemotomy.core.models import quiet_transformers, source_of, trusting_code
+from mnemotomy.core.models import quiet_transformers, trusting_code
+from mnemotomy.core.sources import source_of
 from mnemotomy.engram.edit import Tied
 from mnemotomy.methods.language.problem import sequences
 from mnemotomy.recipe.collecting import check_writable, checkpoint_for, remove_checkpoints

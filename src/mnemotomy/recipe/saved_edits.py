@@ -14,15 +14,9 @@ from mnemotomy.core.errors import DataError, FingerprintError, TiedWeightsError
 from mnemotomy.core.files import check_file, check_no_input, check_replaceable
 from mnemotomy.core.fingerprints import fingerprint
 from mnemotomy.core.keys import file_digest
-from mnemotomy.core.models import (
-    check_language_model,
-    load_model,
-    load_tokenizer,
-    locate_model,
-    quiet_transformers,
-    source_of,
-)
+from mnemotomy.core.models import check_language_model, load_model, load_tokenizer, quiet_transformers
 from mnemotomy.core.modules import tied_parameters as tied
+from mnemotomy.core.sources import locate_model, source_of
 from mnemotomy.engram.edit import Edit, check_finite, read_about
 from mnemotomy.engram.sites import parameter_names, sites_by_name
 from mnemotomy.recipe.collecting import check_writable

@@ -65,9 +65,9 @@ def connect(path: str | Path, *, create: bool = True, verify: bool = True) -> sq
     if path.is_dir():
         raise StoreError(f"{path} is a folder; name the file of the store")
     if not path.parent.is_dir():
-        raise StoreError(f"there is no folder {path.parent} for the store {path.name}; make it first")
+        raise StoreError(f"the folder {path.parent} of the store {path.name} does not exist; make it first")
     if not create and not path.exists():
-        raise StoreError(f"there is no fact store {path}; make one with 'mnemotomy facts add' or 'facts import'")
+        raise StoreError(f"the fact store {path} does not exist; make one with 'mnemotomy facts add' or 'facts import'")
     with explaining(path):
         connection = sqlite3.connect(
             path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False, factory=_Connection

@@ -58,7 +58,7 @@ def _subject(
         DataError: no models are named, or the data is missing.
         ModelError: a folder is missing, or the tokenizers differ.
     """
-    from mnemotomy.core.models import locate_model
+    from mnemotomy.core.sources import locate_model
     from mnemotomy.evaluation.evaluating import Fluency
     from mnemotomy.observe.questions import Asking
     from mnemotomy.text.template import check_template
@@ -88,7 +88,7 @@ def _models(
     if models is not None:
         for option, given, part in (("--full", full, "full"), ("--gold", gold, retained_split(forget))):
             if given is None and not (models / part).is_dir():  # else the hub would be asked for it
-                raise ModelError(f"there is no folder {models / part}; name another with --models, or give {option}")
+                raise ModelError(f"{models / part} does not exist; name another with --models, or give {option}")
         full = full or str(models / "full")
         gold = gold or str(models / retained_split(forget))
         if pretrained is None and (models / "base").is_dir():

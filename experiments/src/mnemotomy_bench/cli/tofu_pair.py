@@ -45,7 +45,8 @@ def prepare(
       mnemotomy bench tofu prepare pair --hidden 512 --layers 3 --tokenizer tofu-tiny/base --seed 1
       mnemotomy bench tofu prepare pair --base meta-llama/Llama-3.2-1B-Instruct --learning-rate 1e-5 --epochs 5
     """
-    from mnemotomy.core.models import load_tokenizer, locate_model
+    from mnemotomy.core.models import load_tokenizer
+    from mnemotomy.core.sources import locate_model
     from mnemotomy_bench.tofu.prepare import FreshBase, Preparation, prepare_pair
     from mnemotomy_bench.tofu.texts import Texts, default_source
 
@@ -80,7 +81,8 @@ def speed(
     Example:
       mnemotomy bench tofu speed ../shared/models/tofu-tiny/full --questions 50
     """
-    from mnemotomy.core.models import load_tokenizer, locate_model
+    from mnemotomy.core.models import load_tokenizer
+    from mnemotomy.core.sources import locate_model
     from mnemotomy.observe.questions import Asking
     from mnemotomy_bench.tofu.speed import run_evaluation_speed
     from mnemotomy_bench.tofu.texts import Texts, default_source

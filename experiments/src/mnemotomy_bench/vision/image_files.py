@@ -36,7 +36,7 @@ def open_rows(name_or_path: str | Path, split: str) -> list[Any]:
     if folder.is_dir():
         return _local_parts(folder, split)
     if _is_path(name_or_path):
-        raise DataError(f"there is no folder {name_or_path}; give a folder of parquet files or a hub id")
+        raise DataError(f"{name_or_path} does not exist; give a folder of parquet files or a hub id")
     try:
         return [datasets.load_dataset(str(name_or_path), split=split)]
     # offline, unknown, private, without that split: a class of its own for each, from three libraries
