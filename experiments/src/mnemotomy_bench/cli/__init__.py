@@ -76,3 +76,28 @@ def speed(
     chosen = [case for one in scales for case in cases(one.value)] + (pretrained_cases(model) if model else [])
     records = run_speed(chosen, repeats=repeats, out=out)
     show(records, json_, lambda console: print_records(records, console))
+
+
+@bench.command()
+@one_line_errors()
+def integrity(
+    model: Annotated[
+        Path | None, typer.Option(help="A pretrained model to load; default: a Llama with random weights.")
+    ] = None,
+    width: Annotated[int, typer.Option(min=16, help="Width of that Llama.")] = 1024,
+    facts: Annotated[int, typer.Option(min=1, help="Facts in the store.")] = 100_000,
+    repeats: Annotated[int, typer.Option(min=1, help="Interleaved repetitions; medians are reported.")] = 15,
+    cold: Annotated[bool, typer.Option(help="Read from the disk; default: from the system's cache.")] = False,
+    json_: Json = None,
+) -> None:
+    """Measure what checking an artifact against the hash of its content adds to loading it.
+
+    \b
+    Example:
+      mnemotomy bench integrity --json runs/bench/integrity.json
+      mnemotomy bench integrity --width 64 --facts 100 --repeats 1
+    """
+    from mnemotomy_bench.speed.integrity import print_integrity, run_integrity
+
+    records = run_integrity(width=width, facts=facts, repeats=repeats, model=model, cold=cold)
+    show(records, json_, lambda console: print_integrity(records, console))

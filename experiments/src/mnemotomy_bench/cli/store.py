@@ -26,7 +26,7 @@ def store(
       mnemotomy bench store --json runs/bench/store.json
       mnemotomy bench store --facts 10000 --json -
     """
-    from mnemotomy_bench.metabolism.store import run_store
+    from mnemotomy_bench.speed.store import run_store
 
     record = run_store(facts=facts, queries=queries, seed=seed, folder=folder)
     lines = [

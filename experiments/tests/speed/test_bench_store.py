@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from mnemotomy.cli import app
-from mnemotomy_bench.metabolism.store import places, run_store
+from mnemotomy_bench.speed.store import places, run_store
 
 
 def test_the_bench_measures(tmp_path: Path) -> None:
