@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from tiny_language import save_qwen, write_lines
 from transformers import AutoModelForCausalLM
 from typer.testing import CliRunner
@@ -107,6 +108,24 @@ def test_an_adapter_and_another_layer(folder: Path):
     assert record["config"]["training"]["lora"]["rank"] == 2
 
 
+def test_only_the_chosen_blocks_are_trained(folder: Path):
+    rest = str(folder / "rest.jsonl")
+    result = invoke(folder, "--epochs", "1", "--blocks", "2-2", "--retained", "1", "--retain", rest)
+    assert result.exit_code == 0, result.output
+    training = json.loads((folder / "out" / "metabolism.json").read_text())["config"]["training"]
+    assert (training["blocks"], training["retained"]) == ([2, 2], 1)
+    before, after = (AutoModelForCausalLM.from_pretrained(folder / name).state_dict() for name in ("model", "out"))
+    changed = [name for name in before if not torch.equal(before[name], after[name])]
+    assert changed
+    assert all(name.startswith("model.layers.1.") for name in changed)
+
+
+def test_an_unknown_precision_is_refused(folder: Path):
+    result = invoke(folder, "--precision", "fp8")
+    assert result.exit_code == 2
+    assert "'fp8' is not one of 'auto', 'no', 'bf16'" in result.stderr
+
+
 def test_foreign_folders_are_refused(folder: Path):
     (folder / "out").mkdir()
     (folder / "out" / "thesis.txt").write_text("unfinished")
@@ -129,7 +148,8 @@ def test_foreign_folders_are_refused(folder: Path):
         ([ROW, OTHER], ["--protocol", "rlcp", "--layer", "9"], "layer 9 is out of range"),
         ([ROW, OTHER], ["--protocol", "rlcp", "--layer", "model.nothing"], "no module 'model.nothing'"),
         ([ROW, OTHER], [], "give retain="),
-        ([ROW, OTHER], ["--protocol", "rlcp", "--precision", "fp8"], "choose no or bf16"),
+        ([ROW, OTHER], ["--protocol", "rlcp", "--blocks", "lower"], "as in 7-22 or 0.25-0.75"),
+        ([ROW, OTHER], ["--protocol", "rlcp", "--blocks", "2-1"], "give the lower one first"),
         ([ROW, OTHER], ["--protocol", "rlcp", "--in-context", "{prompt}"], "needs {context}"),
     ],
 )

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mnemotomy.cli.options import Force, Model, OutDir, TrustCode
+from mnemotomy.cli.options import Force, Model, OutDir, Precise, PrecisionName, TrustCode
 from mnemotomy.cli.outcome import one_line_errors, say
 from mnemotomy.core.errors import DataError
 
@@ -45,7 +45,17 @@ def metabolize(
     batch_size: Annotated[int | None, typer.Option(min=1, help="Default: the protocol's.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Default: the protocol's.")] = None,
     lora: Annotated[int | None, typer.Option(min=1, metavar="RANK", help="Train an adapter of this rank.")] = None,
-    precision: Annotated[str, typer.Option(help="no or bf16.")] = "no",
+    blocks: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FIRST-LAST",
+            help="Train only these, as 7-22 (counted from 1), or by shares of the depth, as 0.25-0.75.",
+        ),
+    ] = None,
+    retained: Annotated[
+        int | None, typer.Option(min=1, help="Texts of the retain set per step. Default: two per example.")
+    ] = None,
+    precision: Precise = PrecisionName.AUTO,
     seed: Annotated[int, typer.Option(help="For probes, order and contexts.")] = 0,
     trust_remote_code: TrustCode = False,
     force: Force = False,
@@ -64,10 +74,13 @@ def metabolize(
     """
     from dataclasses import replace
 
+    import torch
+
     from mnemotomy.core.clock import Clock
     from mnemotomy.core.files import check_replaceable
     from mnemotomy.core.fingerprints import fingerprint
     from mnemotomy.core.models import load_model, load_tokenizer, quiet_transformers
+    from mnemotomy.core.precision import resolved
     from mnemotomy.core.sources import locate_model, source_of
     from mnemotomy.data.fact import PromptFormat, check_facts
     from mnemotomy.data.fact_file import read_facts
@@ -83,12 +96,12 @@ def metabolize(
     from mnemotomy.training.adapter import LoRA
     from mnemotomy.training.checkpoint import remove_checkpoint
 
-    if precision not in ("no", "bf16"):
-        raise DataError(f"--precision {precision!r}: choose no or bf16")
     made: RLCP = RLCP() if protocol is Protocol.RLCP else getattr(RLCP, protocol.value.replace("-", "_"))()
     given: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
+    given |= {"blocks": None if blocks is None else _between(blocks), "retained": retained}
     changes = {name: value for name, value in given.items() if value is not None}
-    changes |= {"lora": None if lora is None else LoRA(rank=lora), "precision": precision, "seed": seed}
+    changes |= {"lora": None if lora is None else LoRA(rank=lora), "seed": seed}
+    changes["precision"] = resolved(precision.value, torch.device("cpu"))
     training = replace(made.training, **changes)
     config = replace(made, training=training, layer=made.layer if layer is None else _layer(layer))
     listed = check_facts(read_facts(facts, templates=None if templates is None else read_templates(templates)))
@@ -153,3 +166,12 @@ def _layer(text: str) -> int | float | str:
         except ValueError:
             continue
     return text
+
+
+def _between(text: str) -> tuple[int | float, int | float]:
+    """The first and the last block of ``7-22``, or their places by shares of the depth."""
+    match [_layer(part.strip()) for part in text.split("-")]:
+        case [int() | float() as first, int() | float() as last]:
+            return first, last
+        case _:
+            raise DataError(f"--blocks {text!r}: give the first and the last block, as in 7-22 or 0.25-0.75")

@@ -45,7 +45,8 @@ class Training:
         accumulation: batches per update; each term is a mean over all of them, but `Collapse` compares facts only
             within one batch.
         precision: ``no`` or ``bf16`` (autocast; the weights keep their dtype).
-        blocks: train only the blocks from the first to the last: numbers, or shares of the depth; None trains all.
+        blocks: train only the blocks from the first to the last: numbers counted from 1, or shares of the depth; None
+            trains all.
         lora: train an adapter instead of the weights.
         reference: where the teacher's logits come from: ``precomputed`` once, a frozen ``copy``, or the model with its
             ``adapter`` off; ``auto`` uses the adapter if there is one, else precomputes up to 2 GiB, else copies.
