@@ -1,4 +1,4 @@
-"""Bars: on a terminal, in a notebook, and nowhere else."""
+"""Bars: on a terminal and in a notebook; lines in a log, where the work is long."""
 
 from __future__ import annotations
 
@@ -52,7 +52,38 @@ def test_work_of_unknown_length_is_counted(display: Display) -> None:
     assert display.shown[1] == "reading  3 "
 
 
-def test_elsewhere_there_is_none(capsys: pytest.CaptureFixture[str]) -> None:
+def test_short_work_writes_nothing_to_a_log(capsys: pytest.CaptureFixture[str]) -> None:
     with progress_bar("collecting", 2) as advance:
+        advance(1)
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """A list whose last number is the time."""
+    times = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: times[-1])
+    return times
+
+
+@pytest.mark.parametrize(
+    ("total", "lines"),
+    [
+        (10, ["trials: 1/10, about 5 min left (projector)", "trials: 4/10, about 2 min left"]),
+        (None, ["trials: 1 (projector)", "trials: 4"]),
+    ],
+)
+def test_long_work_writes_a_line_a_minute_to_a_log(clock, capsys, total, lines) -> None:
+    with progress_bar("trials", total) as advance:
+        for seconds, steps, note in ((31.0, 1, "projector"), (60.0, 2, "soon"), (92.0, 1, "")):
+            clock.append(seconds)
+            advance(steps, note)
+    shown = capsys.readouterr()
+    assert (shown.out, shown.err.splitlines()) == ("", lines)
+
+
+def test_a_log_is_empty_where_no_bar_is_wanted(clock, capsys) -> None:
+    with progress_bar("trials", 2, enabled=False) as advance:
+        clock.append(100.0)
         advance(1)
     assert capsys.readouterr() == ("", "")

@@ -1,14 +1,20 @@
-"""One progress bar for long work, on standard error: standard output stays machine-readable."""
+"""One progress bar for long work, on standard error: standard output stays machine-readable.
+
+A log file gets a line a minute in place of the bar.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import html
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from typing import Any, Protocol, TypeVar
 
 Item = TypeVar("Item")
+
+_FIRST, _EVERY = 30.0, 60.0  # seconds to the first line in a log, and from each to the next
 
 
 class Advance(Protocol):
@@ -28,8 +34,11 @@ def progress_bar(description: str, total: int | None, *, enabled: bool = True) -
         with _notebook_bar(description, total) as advance:
             yield advance
         return
-    if not enabled or not console.is_terminal:
+    if not enabled:
         yield lambda steps, note="": None
+        return
+    if not console.is_terminal:
+        yield _lines(description, total)
         return
     columns = (
         bar.TextColumn("{task.description}", markup=False),
@@ -42,6 +51,24 @@ def progress_bar(description: str, total: int | None, *, enabled: bool = True) -
     with bar.Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(description, total=total, note="")
         yield lambda steps, note="": progress.update(task, advance=steps, note=note)
+
+
+def _lines(description: str, total: int | None) -> Advance:
+    """Lines for a log; short work writes none."""
+    started, done, due = time.monotonic(), 0, _FIRST
+
+    def advance(steps: int, note: str = "") -> None:
+        nonlocal done, due
+        done += steps
+        if (passed := time.monotonic() - started) < due:
+            return
+        due = passed + _EVERY
+        share = f"{done}/{total}" if total else f"{done}"
+        if total and done:
+            share += f", about {max(1, round(passed * (total - done) / done / 60))} min left"
+        print(f"{description}: {share}{note and f' ({note})'}", file=sys.stderr, flush=True)
+
+    return advance
 
 
 @contextlib.contextmanager
