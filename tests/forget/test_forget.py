@@ -16,12 +16,14 @@ from learned_cities import TEMPLATE, examples, known, trained
 
 import mnemotomy as mt
 from mnemotomy.core.errors import ConfigurationError, DataError
+from mnemotomy.forget import candidates
 from mnemotomy.forget.candidates import FIRST, Candidate
 from mnemotomy.forget.forgetting import prepare
 from mnemotomy.forget.found import Found
 from mnemotomy.forget.measuring import Judge, general_rows
 from mnemotomy.forget.request import Request, split
 from mnemotomy.forget.search import Tried
+from mnemotomy.methods.language.curvature import Curvature
 from mnemotomy.methods.language.predictions import predicted_tokens
 from mnemotomy.methods.language.problem import TextProblem
 from mnemotomy.methods.language.two_sided import TwoSided
@@ -215,6 +217,23 @@ def test_the_two_sided_edit_is_the_one_that_its_recipe_names(found: Found, tmp_p
     problem = TextProblem(model, tokenizer, found.request.forget, found.request.retain, TEMPLATE)
     expected, edited = TwoSided(**named)(problem), chosen.edit.apply(model, tied="untie")
     torch.testing.assert_close(dict(edited.named_parameters()), dict(expected.named_parameters()))
+
+
+def test_a_search_reads_the_factors_once_and_frees_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    reads: list[str] = []
+    collect = Curvature.collect
+    monkeypatch.setattr(Curvature, "collect", lambda *args: (reads.append("factors"), collect(*args))[1])
+    first = (Candidate("two-sided", 0.05), Candidate("two-sided", 0.05, strength=1.3), Candidate("two-sided", 0.1))
+    monkeypatch.setattr(candidates, "TWO_SIDED", first)
+    monkeypatch.setattr(candidates, "FIRST", ())
+    model, tokenizer = trained()
+    options = replace(OPTIONS, trials=3, two_sided=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", mt.SurgeryWarning)
+        searched = mt.forget(model, tokenizer, examples(["Kyoto"]), examples(["Paris", "Rome"]), options)
+    assert [one.candidate for one in searched.tried] == list(first)
+    assert len(reads) == 1
+    assert not any(vars(searched.workshop._shared).values())
 
 
 def test_only_telling_words_of_an_answer_show_knowledge() -> None:

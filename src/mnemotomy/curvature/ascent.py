@@ -7,7 +7,7 @@ import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar, cast
 
 import torch
 from torch import nn
@@ -17,6 +17,8 @@ from mnemotomy.curvature.kronecker import KroneckerFactors
 from mnemotomy.curvature.line_search import reach
 from mnemotomy.curvature.weight_gradients import Matrices, inner, train_as, train_only
 from mnemotomy.engram.sites.base import WeightAndBias
+
+S = TypeVar("S")
 
 
 class Ascent(NamedTuple):
@@ -99,6 +101,30 @@ def climb(sites: Mapping[str, WeightAndBias], ascent: Ascent, aim: Aim, value: C
         raise NonFiniteError("two-sided: the model breaks at every length tried; choose a larger damping")
     go(found.length)
     return found.value
+
+
+class SharedStart:
+    """What two-sided edits of one problem start from: factors, and whatever else damping and repairs do not change.
+
+    The last start is kept, until another problem or other settings replace it.
+    """
+
+    def __init__(self) -> None:
+        self._problem: Any = None
+        self._settings: Any = None
+        self._start: Any = None
+
+    def of(self, problem: Any, settings: Any, compute: Callable[[], S]) -> S:
+        """The start of a problem with these settings, computed unless it is the one that was kept."""
+        if self._problem is not problem or self._settings != settings:
+            self.release()  # before another one takes as much memory
+            self._start = compute()
+            self._problem, self._settings = problem, settings
+        return cast(S, self._start)
+
+    def release(self) -> None:
+        """Free the memory."""
+        self._problem = self._settings = self._start = None
 
 
 class Pull(NamedTuple):

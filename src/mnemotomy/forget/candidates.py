@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
+from mnemotomy.curvature.ascent import SharedStart
 from mnemotomy.engram.deltas import Dense, Term
 from mnemotomy.engram.edit import Edit
 from mnemotomy.engram.factored import FactoredConcept
@@ -152,6 +153,7 @@ class Workshop(ABC):
     def __init__(self, factored: FactoredConcept, problem: Any) -> None:
         self.factored, self.problem = factored, problem
         self._made: dict[Candidate, Edit] = {}
+        self._shared = SharedStart()
 
     def suggested(self, trial: Trial) -> Candidate:
         """The candidate that Optuna proposes."""
@@ -190,6 +192,10 @@ class Workshop(ABC):
     def by_method(self, candidate: Candidate) -> Edit:
         """The edit that a method makes."""
 
+    def release(self) -> None:
+        """Free what the two-sided edits share; another one is slower again."""
+        self._shared.release()
+
     def filtered(self, candidate: Candidate, strengths: Mapping[str, float]) -> Edit:
         """The edit by a filter of μ at these sites, computed as it is applied."""
         engram = self.factored.filtered(candidate.filter(), outputs=candidate.outputs)
@@ -198,7 +204,7 @@ class Workshop(ABC):
 
     def made_by(self, method: Any, names: Iterable[str]) -> Edit:
         """What a method with a damping changes at these sites."""
-        before, after, names = self.problem.model, method(self.problem), list(names)
+        before, after, names = self.problem.model, method(self.problem, self._shared), list(names)
         old, new = sites_by_name(before, names), sites_by_name(after, names)
         deltas = {name: (new[name].weight() - old[name].weight()).float() for name in names}
         changed = {name: delta for name, delta in deltas.items() if bool((delta != 0).any())}

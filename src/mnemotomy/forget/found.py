@@ -204,6 +204,7 @@ def search(
     for concern in concerns:
         warnings.warn(concern, SurgeryWarning, stacklevel=4)
     edit = made.edit(chosen.candidate)
+    made.release()
     return Found(
         edit, chosen, judge.before, tried, [*few, *concerns], request, options, settings, clock.seconds, counts, made,
         judge, judge.details(edit),

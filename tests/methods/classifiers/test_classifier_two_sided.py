@@ -10,8 +10,10 @@ from helpers import randn, relative, same_state, state_of
 from torch import nn
 
 from mnemotomy.core.errors import ConfigurationError, SelectionError
+from mnemotomy.curvature.ascent import SharedStart
 from mnemotomy.curvature.weight_gradients import taken, train_only
 from mnemotomy.data.examples import Examples
+from mnemotomy.methods.classifiers import two_sided
 from mnemotomy.methods.classifiers.classifier import accuracy, logits
 from mnemotomy.methods.classifiers.curvature import factored_sites, kronecker_factors
 from mnemotomy.methods.classifiers.two_sided import ClassifierTwoSided
@@ -107,6 +109,20 @@ def test_the_margins_come_to_their_level(steps: int):
     assert float(margins.mean()) < 0.0
     assert accuracy(found, problem.forget) < 0.02
     assert accuracy(found, problem.retain) > 0.98
+
+
+def test_edits_that_share_a_start_are_the_same_and_read_the_factors_once(monkeypatch: pytest.MonkeyPatch):
+    problem = digits()
+    methods = [ClassifierTwoSided(damping=damping, steps=2, read=100) for damping in (0.05, 0.2)]
+    alone = [state_of(method(problem)) for method in methods]
+    reads: list[str] = []
+    monkeypatch.setattr(
+        two_sided, "kronecker_factors", lambda *args: (reads.append("factors"), kronecker_factors(*args))[1]
+    )
+    shared = SharedStart()
+    for method, state in zip(methods, alone, strict=True):
+        assert same_state(method(problem, shared), state)
+    assert len(reads) == 1
 
 
 def test_more_overshoot_goes_further():

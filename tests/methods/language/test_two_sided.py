@@ -165,6 +165,27 @@ def test_more_is_retained_than_by_the_plain_gradient_to_the_same_level(trained: 
     assert mean_loss(trained, two_sided, RETAIN) < mean_loss(trained, plain, RETAIN) - 0.1
 
 
+@pytest.mark.parametrize("factors", ["kfac", "ekfac"])
+def test_edits_that_share_a_start_are_the_same_and_read_the_factors_once(
+    trained: TextProblem, monkeypatch: pytest.MonkeyPatch, factors: Any
+):
+    base = TwoSided(level=3.0, factors=factors)
+    methods = [replace(base, damping=damping, repair=repair) for damping, repair in ((0.01, 1.0), (0.05, 1.4))]
+    alone = [state_of(method(trained)) for method in methods]
+    reads: list[str] = []
+    collect = Curvature.collect
+    monkeypatch.setattr(Curvature, "collect", lambda *args: (reads.append("factors"), collect(*args))[1])
+    shared = ascent.SharedStart()
+    for method, state in zip([*methods, methods[0]], [*alone, alone[0]], strict=True):
+        assert same_state(method(trained, shared), state)
+    assert len(reads) == 1
+    replace(base, smoothing=0.2)(trained, shared)  # other factors
+    base(replace(trained, seed=1), shared)
+    assert len(reads) == 3
+    shared.release()
+    assert not any(vars(shared).values())
+
+
 def test_the_same_seed_gives_the_same_edit(trained: TextProblem):
     first, second = (TwoSided(level=3.0)(trained) for _ in range(2))
     assert same_state(first, state_of(second))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -11,8 +12,8 @@ from torch import Tensor, nn
 
 from mnemotomy.core.errors import ConfigurationError
 from mnemotomy.core.modules import device_of, observing
-from mnemotomy.curvature.ascent import Aim, Pull, TwoSidedRun, edited_copy
-from mnemotomy.curvature.kronecker import check_damping
+from mnemotomy.curvature.ascent import Aim, Pull, SharedStart, TwoSidedRun, edited_copy
+from mnemotomy.curvature.kronecker import KroneckerFactors, check_damping
 from mnemotomy.curvature.weight_gradients import Matrices, taken
 from mnemotomy.data.examples import Examples
 from mnemotomy.engram.sites.base import WeightAndBias
@@ -83,32 +84,61 @@ class ClassifierTwoSided(ClassifierMethod):
         if not self.repair >= 0.0 or not self.overshoot >= 0.0:
             raise ConfigurationError(f"repair and overshoot are at least 0, not {self.repair} and {self.overshoot}")
 
-    def __call__(self, problem: Problem) -> nn.Module:
+    def __call__(self, problem: Problem, shared: SharedStart | None = None) -> nn.Module:
+        """As for every method; edits that differ in damping and repair alone are faster with a start they share."""
+        settings = replace(self, damping=0.0, repair=0.0)
         with edited_copy(problem.model, factored_sites) as (model, sites):
-            _Run(self, problem, model, sites).run()
+            start = (shared or SharedStart()).of(problem, settings, lambda: _Start.of(self, problem, model, sites))
+            _Run(self, model, sites, start).run()
         return model
+
+
+@dataclass(frozen=True)
+class _Start:
+    """The unedited model's side of an edit, which neither damping nor repairs change.
+
+    Attributes:
+        forget, retain: what forgetting and repairing read.
+        factors: of the retain set.
+        level: of the margins, to reach.
+    """
+
+    forget: Examples
+    retain: Examples
+    factors: KroneckerFactors
+    level: float
+
+    @classmethod
+    def of(
+        cls, method: ClassifierTwoSided, problem: Problem, model: nn.Module, sites: Mapping[str, WeightAndBias]
+    ) -> _Start:
+        """Read both sets.
+
+        Raises:
+            ConfigurationError: the model recognises no example to forget.
+        """
+        forget = problem.forget.drawn(method.read, problem.seed)
+        highest = float(_all_margins(model, forget, method.batch_size).max())
+        if highest <= 0.0:
+            raise ConfigurationError(
+                f"two-sided: the model recognises none of the {len(forget)} examples to forget, so that nothing would "
+                "change; give it examples that it recognises"
+            )
+        kept = problem.retain.drawn(method.read + method.repairing, problem.seed)
+        factors = kronecker_factors(model, sites, kept[slice(0, method.read)], problem.seed, method.batch_size)
+        return cls(forget, kept[slice(-method.repairing, None)], factors, -method.overshoot * highest)
 
 
 class _Run(TwoSidedRun):
     """One edit in progress."""
 
     def __init__(
-        self, method: ClassifierTwoSided, problem: Problem, model: nn.Module, sites: dict[str, WeightAndBias]
+        self, method: ClassifierTwoSided, model: nn.Module, sites: Mapping[str, WeightAndBias], start: _Start
     ) -> None:
         super().__init__(method.steps, method.damping, method.repair)
-        self.method, self.model = method, model
-        self.forget = problem.forget.drawn(method.read, problem.seed)
-        highest = float(self.margins().max())
-        if highest <= 0.0:
-            raise ConfigurationError(
-                f"two-sided: the model recognises none of the {len(self.forget)} examples to forget, so that nothing "
-                "would change; give it examples that it recognises"
-            )
-        kept = problem.retain.drawn(method.read + method.repairing, problem.seed)
-        self.factors = kronecker_factors(model, sites, kept[slice(0, method.read)], problem.seed, method.batch_size)
+        self.method, self.model, self.factors, self.level = method, model, start.factors, start.level
+        self.forget, self.retain = start.forget, start.retain
         self.sites = {name: sites[name] for name in self.factors.sites}
-        self.retain = kept[slice(-method.repairing, None)]
-        self.level = -method.overshoot * highest
 
     def pull(self, number: int) -> Pull | None:
         margins = self.margins()
@@ -136,12 +166,7 @@ class _Run(TwoSidedRun):
 
     def margins(self) -> Float[Tensor, " n"]:
         """The forget set's current margins."""
-        device = device_of(self.model)
-        with observing(self.model):
-            return torch.cat([
-                _margins(logits(self.model, batch.inputs.to(device)), batch.labels.to(device)).cpu()
-                for batch in self.forget.batches(self.method.batch_size)
-            ])  # fmt: skip
+        return _all_margins(self.model, self.forget, self.method.batch_size)
 
     def _weights(self, margins: Tensor) -> Tensor:
         return (margins - self.level).clamp_min(0.0) ** EMPHASIS
@@ -158,6 +183,15 @@ class _Run(TwoSidedRun):
         for batch in examples.batches(self.method.batch_size):
             loss(logits(self.model, batch.inputs.to(device)).float(), batch.labels.to(device).long()).backward()
         return taken(self.model, self.sites)
+
+
+def _all_margins(model: nn.Module, examples: Examples, batch_size: int) -> Float[Tensor, " n"]:
+    device = device_of(model)
+    with observing(model):
+        return torch.cat([
+            _margins(logits(model, batch.inputs.to(device)), batch.labels.to(device)).cpu()
+            for batch in examples.batches(batch_size)
+        ])  # fmt: skip
 
 
 def _own(found: Float[Tensor, "n classes"], labels: Int[Tensor, " n"]) -> Float[Tensor, " n"]:

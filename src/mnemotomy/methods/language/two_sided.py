@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 
 from torch import nn
 
 from mnemotomy.core.bounded import check_count
 from mnemotomy.core.errors import ConfigurationError, SelectionError
-from mnemotomy.curvature.ascent import Aim, Pull, TwoSidedRun, edited_copy
-from mnemotomy.curvature.kronecker import check_damping
+from mnemotomy.curvature.ascent import Aim, Pull, SharedStart, TwoSidedRun, edited_copy
+from mnemotomy.curvature.kronecker import KroneckerFactors, check_damping
 from mnemotomy.curvature.weight_gradients import Matrices
 from mnemotomy.engram.sites import Selector, select_sites
 from mnemotomy.engram.sites.base import WeightAndBias
 from mnemotomy.methods.base import OURS
 from mnemotomy.methods.language.collecting import some
 from mnemotomy.methods.language.curvature import Curvature, Labels, linear
-from mnemotomy.methods.language.forgetting import WeightedForgetLoss, loss_gradient
+from mnemotomy.methods.language.forgetting import Forgetting, WeightedForgetLoss, loss_gradient
 from mnemotomy.methods.language.lower_blocks import cached_lower_blocks
 from mnemotomy.methods.language.problem import LanguageMethod, TextProblem, sequences
 from mnemotomy.methods.language.target_level import Level, estimated_level, losses
 from mnemotomy.methods.registry import register
+from mnemotomy.text.encoding import Encoded
 
 TOLERANCE, WAYPOINT_TOLERANCE = 0.02, 0.1
 """How close to its aim the last step and the steps before it must come, as a share of the level."""
@@ -101,17 +103,19 @@ class TwoSided(LanguageMethod):
         if self.level is not None and not self.level > 0.0:
             raise ConfigurationError(f"level is a loss above 0, not {self.level}")
 
-    def __call__(self, problem: TextProblem) -> nn.Module:
-        level = estimated_level(problem, self.search) if self.level is None else Level(self.level, problem)
+    def __call__(self, problem: TextProblem, shared: SharedStart | None = None) -> nn.Module:
+        """As for every method; edits that differ in damping and repair alone are faster with a start they share."""
+        settings = replace(self, damping=0.0, repair=0.0)
         with (
             edited_copy(problem.model, self.linear_sites) as (model, sites),
             cached_lower_blocks(model, sites),
         ):
-            run = _Run(self, problem, model, sites, level)
+            start = (shared or SharedStart()).of(problem, settings, lambda: _Start.of(self, problem, model, sites))
+            run = _Run(self, problem, model, sites, start)
             run.run()
-            if run.now < run.goal * (1.0 - WAYPOINT_TOLERANCE):
+            if run.now < start.goal * (1.0 - WAYPOINT_TOLERANCE):
                 warnings.warn(
-                    f"two-sided: the loss on the forget set has reached {run.now:.2f} of {run.goal:.2f} nats; lower "
+                    f"two-sided: the loss on the forget set has reached {run.now:.2f} of {start.goal:.2f} nats; lower "
                     "damping, or raise steps or evaluations",
                     stacklevel=2,
                 )
@@ -135,44 +139,85 @@ class TwoSided(LanguageMethod):
         return found
 
 
+@dataclass(frozen=True)
+class _Start:
+    """The unedited model's side of an edit, which neither damping nor repairs change.
+
+    Attributes:
+        level: to reach.
+        forget, retain: the rows that forgetting and repairing read.
+        tried: the rows that lengths are found on.
+        goal: the mean level of these, in nats.
+        now: their mean loss.
+        factors: of the retain set.
+        first: the gradient of the first step.
+    """
+
+    level: Level
+    forget: Sequence[Encoded]
+    retain: Sequence[Encoded]
+    tried: Sequence[Encoded]
+    goal: float
+    now: float
+    factors: KroneckerFactors
+    first: Forgetting
+
+    @classmethod
+    def of(cls, method: TwoSided, problem: TextProblem, model: nn.Module, sites: Mapping[str, WeightAndBias]) -> _Start:
+        """Read both sets.
+
+        Raises:
+            ConfigurationError: the loss has passed the level already.
+        """
+        level = estimated_level(problem, method.search) if method.level is None else Level(method.level, problem)
+        tried = some(problem.forget, method.search, problem.seed)
+        rows = sequences(problem, tried)
+        goal = float(level.of(tried).mean()) if level.answers else level.start
+        now = float(losses(model, rows, problem).mean())
+        if now >= goal:  # before the factors, which take minutes
+            raise ConfigurationError(
+                f"two-sided: the loss on the forget set, {now:.2f} nats, has passed the level of {goal:.2f} already, "
+                "so that nothing would change; give a higher level"
+            )
+        forget = sequences(problem, problem.forget)
+        drawn = some(problem.retain, method.read + method.repairing, problem.seed)
+        read, retain = (sequences(problem, part) for part in (drawn[: method.read], drawn[-method.repairing :]))
+        settings = Curvature(method.labels, method.factors, problem.seed, method.smoothing)
+        factors = settings.collect(model, sites, read, problem.tokenizer)
+        below = WeightedForgetLoss(level.of(problem.forget), log_odds=method.log_odds)
+        first = below.gradient(model, {name: sites[name] for name in factors.sites}, forget, problem.tokenizer)
+        return cls(level, forget, retain, rows, goal, now, factors, first)
+
+
 class _Run(TwoSidedRun):
     """One edit in progress."""
 
     def __init__(
-        self, method: TwoSided, problem: TextProblem, model: nn.Module, sites: dict[str, WeightAndBias], level: Level
+        self,
+        method: TwoSided,
+        problem: TextProblem,
+        model: nn.Module,
+        sites: Mapping[str, WeightAndBias],
+        start: _Start,
     ) -> None:
         super().__init__(method.steps, method.damping, method.repair)
-        self.method, self.problem, self.model, self.level = method, problem, model, level
-        self.forget = sequences(problem, problem.forget)
-        tried = some(problem.forget, method.search, problem.seed)
-        self.tried = sequences(problem, tried)
-        self.goal = float(level.of(tried).mean()) if level.answers else level.start
-        drawn = some(problem.retain, method.read + method.repairing, problem.seed)
-        read, self.retain = (sequences(problem, part) for part in (drawn[: method.read], drawn[-method.repairing :]))
-        self.now = self._loss()
-        if self.now >= self.goal:  # before the factors, which take minutes
-            raise ConfigurationError(
-                f"two-sided: the loss on the forget set, {self.now:.2f} nats, has passed the level of "
-                f"{self.goal:.2f} already, so that nothing would change; give a higher level"
-            )
-        self.rises = {self.now: 0.0}  # the level has not risen before the edit
-        settings = Curvature(method.labels, method.factors, problem.seed, method.smoothing)
-        self.factors = settings.collect(model, sites, read, problem.tokenizer)
+        self.method, self.problem, self.model, self.start = method, problem, model, start
+        self.now, self.rises = start.now, {start.now: 0.0}  # the level has not risen before the edit
+        self.factors = start.factors
         self.sites = {name: sites[name] for name in self.factors.sites}  # drops sites that no text reaches
 
     def pull(self, number: int) -> Pull | None:
-        if self.now >= self.goal:
+        start = self.start
+        if self.now >= start.goal:
             return None
-        level = self.level.of(self.problem.forget) + self.rises[self.now]
-        below = WeightedForgetLoss(level, log_odds=self.method.log_odds and number == 0)
-        forgetting = below.gradient(self.model, self.sites, self.forget, self.problem.tokenizer)
+        forgetting = self._forgetting() if number else start.first
         share = 1.0 / (self.steps - number)
         last = number + 1 == self.steps
 
         def aim(slope: float) -> Aim:
             return Aim(
-                self.now + share * (self.goal - self.now),
-                self.goal * (TOLERANCE if last else WAYPOINT_TOLERANCE),
+                self.now + share * (start.goal - self.now),
+                start.goal * (TOLERANCE if last else WAYPOINT_TOLERANCE),
                 self.method.evaluations,
                 share * forgetting.gap * forgetting.tokens / slope,
             )
@@ -180,17 +225,20 @@ class _Run(TwoSidedRun):
         return Pull(forgetting.gradients, aim)
 
     def retaining(self) -> Matrices:
-        return loss_gradient(self.model, self.sites, self.retain, self.problem.tokenizer)
+        return loss_gradient(self.model, self.sites, self.start.retain, self.problem.tokenizer)
 
     def value(self) -> float:
         """The current mean loss of the forget set, minus the level's rise."""
-        rise = self.level.rise(self.model)
-        found = self._loss() - rise
+        rise = self.start.level.rise(self.model)
+        found = float(losses(self.model, self.start.tried, self.problem).mean()) - rise
         self.rises[found] = rise
         return found
 
     def reached(self, value: float) -> None:
         self.now = value
 
-    def _loss(self) -> float:
-        return float(losses(self.model, self.tried, self.problem).mean())
+    def _forgetting(self) -> Forgetting:
+        """The present ``∇L_forget`` after the first step."""
+        level = self.start.level.of(self.problem.forget) + self.rises[self.now]
+        below = WeightedForgetLoss(level, log_odds=False)
+        return below.gradient(self.model, self.sites, self.start.forget, self.problem.tokenizer)
