@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
-from learned_cities import trained
+from learned_cities import problem, trained
 from torch import nn
 
 from mnemotomy.core.errors import ConfigurationError
+from mnemotomy.curvature.ascent import SharedStart
 from mnemotomy.forget import cost
 from mnemotomy.forget.cost import Cost, cost_of
+from mnemotomy.methods.language.two_sided import TwoSided
 
 
 def test_more_blocks_and_tokens_need_more() -> None:
@@ -32,6 +36,27 @@ def test_of_many_examples_a_trial_asks_about_some(monkeypatch: pytest.MonkeyPatc
     assert seconds[2] < 2.0 * seconds[0]
     assert seconds[1] > seconds[0]
     assert seconds[3] - seconds[2] > seconds[1] - seconds[0]
+
+
+def test_the_two_sided_edit_needs_what_it_keeps_and_a_copy_of_the_model() -> None:
+    model, _ = trained()
+    start: Any = None
+
+    class Kept(SharedStart):
+        def of(self, *args: Any) -> Any:
+            nonlocal start
+            start = super().of(*args)
+            return start
+
+    TwoSided()(problem(), Kept())
+    sides = {id(side): side for one in start.factors.sites.values() for side in (one.inputs, one.outputs)}.values()
+    kept = sum(matrix.nbytes for side in sides for matrix in (side.moment, side.inverse(TwoSided.damping)))
+    kept += sum(matrix.nbytes for matrix in start.first.gradients.values())
+    copied = sum(one.nbytes for one in model.parameters())
+    named = cost_of(model, 20, two_sided=True)
+    assert named.needed == named.moments + named.factors + named.two_sided
+    assert kept + copied <= named.two_sided <= 3 * (kept + copied)
+    assert cost_of(model, 20).two_sided == 0.0
 
 
 def test_what_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -87,7 +87,6 @@ def forget(
     from mnemotomy.core.models import load_model, load_tokenizer, quiet_transformers, trusting_code
     from mnemotomy.core.sources import locate_model
     from mnemotomy.forget.cost import cost_of, cost_of_images
-    from mnemotomy.forget.forgetting import tries_two_sided
     from mnemotomy.forget.found import FORGET, RETAIN
     from mnemotomy.forget.options import ForgetOptions
     from mnemotomy.recipe.collecting import check_writable
@@ -138,7 +137,8 @@ def forget(
         trials, chosen, only, positions.value, around, two_sided=two_sided, seed=seed, study=_study(out)
     )
     if images:
-        cost = cost_of_images(loaded, tokenizer, examples, kept, chosen, only, trials)
+        also = options.tries_two_sided(loaded, images=True)
+        cost = cost_of_images(loaded, tokenizer, examples, kept, chosen, only, trials, two_sided=also)
     else:
         tokens = sum(len(tokenizer(turn.content)["input_ids"]) for one in examples for turn in one.turns)
         cost = cost_of(
@@ -148,7 +148,7 @@ def forget(
             only,
             trials,
             examples=len(examples),
-            two_sided=tries_two_sided(loaded, options),
+            two_sided=options.tries_two_sided(loaded),
         )
     if before := earlier_requests(folder).get("earlier"):
         say(

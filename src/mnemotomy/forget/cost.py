@@ -15,12 +15,14 @@ from mnemotomy.core.errors import ConfigurationError
 from mnemotomy.core.modules import device_of, observing
 from mnemotomy.data.image_sets import MOST
 from mnemotomy.data.images import Picture, prepared
-from mnemotomy.engram.sites import Selector, select_sites
+from mnemotomy.engram.sites import Selector, Site, select_sites
 from mnemotomy.engram.sites.convolution import ConvolutionSite
 from mnemotomy.forget.candidates import READ
 from mnemotomy.forget.images import ROWS, editable
 from mnemotomy.forget.request import MOST_FORGET
 from mnemotomy.methods.classifiers.classifier import class_count
+from mnemotomy.methods.classifiers.curvature import factored_sites
+from mnemotomy.methods.language.two_sided import TwoSided
 
 TRIAL = 64
 """Tokens of the forward pass that tells a model's speed."""
@@ -30,6 +32,7 @@ _EIGH = 25.0  # operations of an eigendecomposition in float64, by the cube of t
 _PASSES, _PATIENCE = 6, 2.0  # passes to time, and the seconds after which two are enough
 _SQUARE = 512  # of a product that tells a processor's speed
 _READ = 1000.0  # tokens of kept answers and general sentences that a trial reads
+_MATRICES = 5.0  # of the shape of a weight: three gradients, of the first step too, and two directions
 _TWO_SIDED = 0.25  # the share of trials that are two-sided edits, where these are tried
 
 
@@ -40,6 +43,7 @@ class Cost:
     Attributes:
         moments: bytes for the second moments of both sets, and one factorisation in float64.
         factors: bytes for the thin factors of every site.
+        two_sided: bytes for what two-sided edits share, and for one in progress.
         free: bytes that the device has left; None if unknown.
         seconds: in all, at the speed of a trial forward pass.
     """
@@ -48,11 +52,12 @@ class Cost:
     factors: float
     free: float | None
     seconds: float
+    two_sided: float = 0.0
 
     @property
     def needed(self) -> float:
         """In all."""
-        return self.moments + self.factors
+        return self.moments + self.factors + self.two_sided
 
     def __str__(self) -> str:
         left = "" if self.free is None else f" of {self.free / _GIB:.1f} GiB free"
@@ -103,7 +108,8 @@ def cost_of(
     if two_sided:  # forwards and backwards: both steps read the forget set; factors and repairs, what is retained
         read += _TWO_SIDED * trials * 3.0 * mean * (2.0 * examples + 2.0 * READ)
     work = 2.0 * parameters * read + shape.eigen
-    return Cost(shape.moments, shape.factors, free_memory(device_of(model)), work / speed)
+    memory = two_sided_bytes(model, TwoSided().linear_sites(model)) if two_sided else 0.0
+    return Cost(shape.moments, shape.factors, free_memory(device_of(model)), work / speed, memory)
 
 
 def cost_of_images(
@@ -114,6 +120,8 @@ def cost_of_images(
     sites: Selector | None = None,
     layers: tuple[int, ...] | None = None,
     trials: int = 24,
+    *,
+    two_sided: bool = False,
 ) -> Cost:
     """The same for a classifier, which reads one image to tell its speed; the images themselves need memory, too.
 
@@ -133,7 +141,20 @@ def cost_of_images(
     # a trial reads what is kept apart, and statistics of batch normalisation
     in_all = (products + shape.eigen) / speed + seconds * (2.0 + 0.4 * trials) * images
     pixels = images * one.inputs.numel() * one.inputs.element_size()
-    return Cost(shape.moments + pixels, shape.factors, free_memory(device_of(model)), in_all)
+    memory = two_sided_bytes(model, factored_sites(model)) if two_sided else 0.0
+    return Cost(shape.moments + pixels, shape.factors, free_memory(device_of(model)), in_all, memory)
+
+
+def two_sided_bytes(model: nn.Module, sites: Mapping[str, Site]) -> float:
+    """Both Kronecker factors of the sites with their inverses, gradients and directions, and a copy of the model.
+
+    Layers that share an input count its factor each: it cannot be told from shapes that they share it.
+    """
+    shapes = [tuple(map(float, site.weight().shape)) for site in sites.values()]
+    factors = sum(out**2 + width**2 for out, width in shapes)
+    matrices = sum(out * width for out, width in shapes)
+    copy = sum(one.numel() * one.element_size() for one in model.parameters())
+    return 4.0 * (2.0 * factors + _MATRICES * matrices) + copy
 
 
 @dataclass(frozen=True)

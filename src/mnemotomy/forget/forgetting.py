@@ -20,7 +20,7 @@ from mnemotomy.engram.collect import CollectOptions, collect
 from mnemotomy.engram.moments import Moments
 from mnemotomy.engram.sites import Selector, select_sites
 from mnemotomy.forget.candidates import TextWorkshop
-from mnemotomy.forget.found import FORGET, RETAIN, SMALL, Found, search, settings_of
+from mnemotomy.forget.found import FORGET, RETAIN, Found, search, settings_of
 from mnemotomy.forget.images import forget_images
 from mnemotomy.forget.measuring import Judge, general_rows
 from mnemotomy.forget.options import ForgetOptions
@@ -90,7 +90,7 @@ def _forget_texts(
 ) -> Found[Request]:
     check_language_model(model, tokenizer)
     model.eval()
-    clock, two_sided = Clock(), tries_two_sided(model, options)
+    clock, two_sided = Clock(), options.tries_two_sided(model)
     request = prepare(model, tokenizer, examples_of(forget), None if retain is None else examples_of(retain), options)
     clock.lap("prepare")
     problem = TextProblem(
@@ -182,13 +182,6 @@ def _length(model: nn.Module) -> int:
 
 def _sites(options: ForgetOptions) -> Selector:
     return "all-linear" if options.sites is None else options.sites
-
-
-def tries_two_sided(model: nn.Module, options: ForgetOptions) -> bool:
-    """Whether the two-sided edit is among the candidates for a language model."""
-    if options.two_sided is not None:
-        return options.two_sided
-    return _sites(options) == "all-linear" and sum(one.numel() for one in model.parameters()) <= SMALL
 
 
 def _digest(examples: Sequence[TextExample]) -> str:

@@ -31,9 +31,6 @@ from mnemotomy.forget.search import FORGOTTEN, LIMIT, Search, Tried, pareto
 
 FORGET, RETAIN = "forget", "reference"
 
-SMALL = 3e7
-"""Parameters up to which the two-sided edit is tried by default: it takes minutes on larger models."""
-
 NOTHING = 0.25
 """Where at least this share of what was known of the forget set is left, little was forgotten."""
 

@@ -17,7 +17,7 @@ from mnemotomy.data.image_sets import Source
 from mnemotomy.engram.collect import CollectOptions, collect
 from mnemotomy.engram.sites import Selector, select_sites
 from mnemotomy.engram.sites.linear import EmbeddingSite
-from mnemotomy.forget.found import FORGET, RETAIN, SMALL, Found, search, settings_of
+from mnemotomy.forget.found import FORGET, RETAIN, Found, search, settings_of
 from mnemotomy.forget.image_candidates import ImageWorkshop
 from mnemotomy.forget.image_measuring import ImageJudge
 from mnemotomy.forget.image_request import ImageRequest, image_request
@@ -41,9 +41,7 @@ def forget_images(
         what = f"{len(left_out)} grouped layers or embeddings, {left_out[0]} first"
         request = replace(request, notes=(*request.notes, f"{what}, are not edited"))
     clock.lap("prepare")
-    two_sided = options.two_sided
-    if two_sided is None:
-        two_sided = options.sites is None and sum(one.numel() for one in model.parameters()) <= SMALL
+    two_sided = options.tries_two_sided(model, images=True)
     batches = {
         name: inputs_of(examples, options.batch_size)
         for name, examples in ((FORGET, request.forget), (RETAIN, request.retain))

@@ -5,12 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from torch import nn
+
 from mnemotomy.core.precision import Precision
 from mnemotomy.engram.cut import Cut, RelativeCut
 from mnemotomy.engram.sites import Selector
 from mnemotomy.text.batches import BATCH_SIZE
 from mnemotomy.text.encoding import Positions
 from mnemotomy.text.template import OPEN_UNLEARNING, Template
+
+SMALL = 30_000_000
+"""Parameters up to which the two-sided edit is tried by default: it takes minutes on larger models."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +30,7 @@ class ForgetOptions:
             answer, and what a template repeats everywhere has a μ of n⁺/N, which the filters spare.
         template: what stands around questions and answers.
         cut: of Σ_total.
-        two_sided: whether to try the two-sided edit; None for models of at most 30 million parameters.
+        two_sided: whether to try the two-sided edit; None for models of at most ``SMALL`` parameters.
         precision: of measuring.
         batch_size: of the collecting passes.
         study: an SQLite file that keeps the trials, for one search at a time; None to keep nothing.
@@ -45,3 +50,10 @@ class ForgetOptions:
     study: Path | None = None
     seed: int = 0
     progress: bool = True
+
+    def tries_two_sided(self, model: nn.Module, *, images: bool = False) -> bool:
+        """Whether the two-sided edit is among the candidates; by default, if the sites are not chosen either."""
+        if self.two_sided is not None:
+            return self.two_sided
+        every = self.sites is None or (self.sites == "all-linear" and not images)
+        return every and sum(one.numel() for one in model.parameters()) <= SMALL
