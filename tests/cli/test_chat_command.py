@@ -55,14 +55,9 @@ def test_a_pipe_gives_one_answer_per_line_and_the_history_counts(folder: Path):
     first = answer(folder, "models/llama", one)
     two = f"{one}{first}<|im_end|>\n{template.fill(words, template.asked('Rome ?'), prompt=True)}"
     alone = answer(folder, "models/llama", template.fill(words, template.asked("Rome ?"), prompt=True))
-    expected = [first, answer(folder, "models/llama", two), alone]
-    assert [line.strip() for line in printed(result, 3)] == [shown(one) for one in expected]
-
-
-def printed(result: Result, answers: int) -> list[str]:
-    lines = result.stdout.split("\n")
-    assert len(lines) >= answers + 1
-    return lines[:-1] if len(lines) == answers + 1 else [result.stdout]
+    told = [("Kyoto ?", first), ("Rome ?", answer(folder, "models/llama", two)), ("Rome ?", alone)]
+    expected = "".join(f"> {question}\n{shown(one)}\n" for question, one in told)
+    assert result.stdout.replace(" ", "") == expected.replace(" ", "")
 
 
 def shown(text: str) -> str:
@@ -75,12 +70,12 @@ def test_before_and_after_an_edit_and_another_model(folder: Path):
     edit = str(folder / "kyoto.safetensors")
     result = talk(folder, "models/llama", "In which country is Kyoto?\n", "--edit", edit)
     assert result.exit_code == 0, result.output
-    assert result.stdout.startswith("before: ")
+    assert result.stdout.startswith("> In which country is Kyoto?\nbefore: ")
     assert "\nafter: " in result.stdout
     name = str(folder / "models" / "llama")
     both = talk(folder, "models/llama", "Rome ?\n", "--beside", name)
-    left, right = both.stdout.strip().split(f"\n{name}: ")
-    assert left.removeprefix(f"{name}: ").strip() == right.strip()
+    question, left, right = both.stdout.strip().split(f"\n{name}: ")
+    assert (question, left.strip()) == ("> Rome ?", right.strip())
 
 
 def test_tags_and_plain(folder: Path):
@@ -89,7 +84,7 @@ def test_tags_and_plain(folder: Path):
     second = answer(
         folder, "bare", f"Question: Rome ?\nAnswer: {first}\nQuestion: Paris ?\nAnswer: ", special_tokens=True
     )
-    assert tagged.stdout.replace("\n", " ").split() == shown(f"{first} {second}").split()
+    assert tagged.stdout.replace("\n", " ").split() == shown(f"> Rome ? {first} > Paris ? {second}").split()
     plain = talk(folder, "bare", "Rome is\nRome is\n", "--plain")
     half = len(plain.stdout) // 2
     assert plain.stdout[:half] == plain.stdout[half:]  # every line stands alone

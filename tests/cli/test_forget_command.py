@@ -16,6 +16,7 @@ import mnemotomy as mt
 from mnemotomy.cli import app
 from mnemotomy.forget import cost
 from mnemotomy.forget.search import Search
+from mnemotomy.text.records import read_examples
 
 Scores = Any
 
@@ -39,8 +40,9 @@ def test_each_way_to_say_what_to_forget(asked: list[str], count: int) -> None:
     found = record()
     assert found["counts"]["examples"]["forget"] == count
     named = [file for files in found["files"].values() for file in files]
-    assert named == [*(one for one in asked if "." in one), "Paris.jsonl", "Rome.jsonl"]
-    assert Path("out", "recipe.yaml").exists() == ("--forget" in asked)
+    written = [] if "--forget" in asked else ["out.forget.jsonl"]
+    assert named == [*written, *(one for one in asked if "." in one), "Paris.jsonl", "Rome.jsonl"]
+    assert Path("out", "recipe.yaml").exists()
     assert mt.fingerprint(mt.load_model("out")) == found["model"]["fingerprint_after"]
 
 
@@ -52,8 +54,14 @@ def test_a_name_is_asked_about_and_its_answers_are_shown() -> None:
     found = record()
     assert found["asked"] == {"about": "Kyoto"}
     assert any("no retain set was given" in note for note in found["notes"])
-    card = Path("out", "README.md").read_text()
-    assert "mnemotomy forget model OUT --forget FILE" in card  # there is no recipe
+    assert "this forget set is in out.forget.jsonl" in done.stderr
+    assert len(read_examples("out.forget.jsonl")) == found["counts"]["examples"]["forget"]
+    assert not Path("out", "out.forget.jsonl").exists()
+    repeated = CliRunner().invoke(app, ["apply", "out/recipe.yaml", "again", "--force"])
+    assert repeated.exit_code == 0, repeated.output
+    other = forget("--about", "Paris", "--force")
+    assert other.exit_code == 2
+    assert "out.forget.jsonl has the forget set of another run; remove it, or name another OUT" in other.stderr
     fails(forget("--about", " "), "--about needs a name")
 
 

@@ -50,7 +50,7 @@ def audit(
     trust_remote_code: TrustCode = False,
     json_: Annotated[str | None, json_option("the report")] = None,
 ) -> None:
-    """Attack a claim of forgetting, and say what is left and what was damaged.
+    """Attack a claim of forgetting, and measure the damage.
 
     The verdict is one of: not forgotten, hidden, forgotten here, as never known. OUT gets audit.html, audit.json and
     deletion-report.md. For image classifiers, the sets are folders of images by class, or parquet files.

@@ -41,8 +41,8 @@ def chat(
 ) -> None:
     """Talk to a model; with --edit or --beside, to two side by side.
 
-    /new starts over; /quit, Ctrl-C or Ctrl-D ends. From a pipe, every line is a question. Each model remembers its own
-    answers; with --plain, every line stands alone.
+    /new starts over; /quit, Ctrl-C or Ctrl-D ends. From a pipe, every line is a question, shown before its answer. Each
+    model remembers its own answers; with --plain, every line stands alone.
 
     \b
     Example:
@@ -175,8 +175,10 @@ def _lines() -> Iterator[str]:
     reconfigure = getattr(sys.stdin, "reconfigure", None)
     if reconfigure is not None:
         reconfigure(encoding="utf-8", errors="replace")
-    for line in sys.stdin:
-        yield line.strip()
+    for line in map(str.strip, sys.stdin):
+        if line not in ("", NEW, QUIT):
+            typer.echo(printable(f"> {line}"))
+        yield line
 
 
 def _speakers(

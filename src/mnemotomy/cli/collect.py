@@ -41,10 +41,11 @@ def collect(
     trust_remote_code: TrustCode = False,
     resume: Resume = True,
 ) -> None:
-    """Collect the second moments of each concept.
+    """Read the examples of each concept, for 'trace' and for edits.
 
-    Each example takes one forward pass. A line of a concept file is a JSON object with 'text', with 'question' and
-    'answer', or with 'messages'. By default only the text, the answer, and the assistant's turns count.
+    Their second moments at each site are saved. Each example takes one forward pass. A line of a concept file is a JSON
+    object with 'text', with 'question' and 'answer', or with 'messages'. By default only the text, the answer, and the
+    assistant's turns count.
 
     \b
     Example:

@@ -14,7 +14,7 @@ data = typer.Typer(no_args_is_help=True)
 
 @data.callback()
 def _data() -> None:
-    """Get public benchmarks of unlearning as files that 'forget' and 'audit' take.
+    """Get public benchmarks as files for 'forget' and 'audit'.
 
     \b
     Example:

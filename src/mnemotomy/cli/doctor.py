@@ -122,8 +122,9 @@ def _print(findings: dict[str, Any]) -> None:
         how = "as OMP_NUM_THREADS says" if "OMP_NUM_THREADS" in os.environ else "one for each core"
         say(f"chosen: {threads} thread{'' if threads == 1 else 's'} ({how}); passes in {passes} (--precision)")
     for name, found in findings["versions"].items():
-        say(f"{name} {found or 'missing'}")
+        say(f"{name} {found or 'not installed'}")
     for missing in findings["missing"]:
-        say(f"missing: {missing['package']}, for {missing['for']}; install it with: {missing['get']}")
-    if not findings["missing"]:
-        say("nothing is missing")
+        what = "missing" if missing["required"] else "optional, not installed"
+        say(f"{what}: {missing['package']}, for {missing['for']}; install it with: {missing['get']}")
+    if not any(missing["required"] for missing in findings["missing"]):
+        say("all that forget, audit, chat, trace and facts need for language models is installed")

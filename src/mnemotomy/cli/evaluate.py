@@ -62,7 +62,7 @@ def evaluate(
     trust_remote_code: TrustCode = False,
     json_: Annotated[str | None, json_option("the metrics")] = None,
 ) -> None:
-    """Compute the metrics of TOFU and OpenUnlearning, and say what each means.
+    """Compute the metrics of TOFU and OpenUnlearning.
 
     --before shows the model before forgetting beside it. --gold adds forget quality and the scores of the paper's
     Table 6. Either may be an earlier evaluation instead, ours or OpenUnlearning's. A metric whose data are missing is

@@ -65,12 +65,12 @@ def forget(
     trust_remote_code: TrustCode = False,
     json_: Annotated[str | None, json_option("the record")] = None,
 ) -> None:
-    """Make a language model or an image classifier forget something, by the best of many edits.
+    """Make a model forget something, by the best of many edits.
 
-    What to forget is a JSON Lines file with 'question' and 'answer', with 'text', or with 'messages'; a name that the
-    model is asked about; or facts of a store. For an image classifier, it is a folder of images by class, a parquet
-    file, or a class, and --retain has images of the others. Each candidate is tried on the model in place and undone.
-    The trials are kept beside OUT: after Ctrl-C, the same command resumes.
+    The model writes text or classifies images. What to forget is a JSON Lines file with 'question' and 'answer', with
+    'text', or with 'messages'; a name that the model is asked about; or facts of a store. For an image classifier, it
+    is a folder of images by class, a parquet file, or a class, and --retain has images of the others. Each candidate is
+    tried on the model in place and undone. The trials are kept beside OUT: after Ctrl-C, the same command resumes.
 
     \b
     Example:
@@ -133,6 +133,8 @@ def forget(
     else:
         check_template(tokenizer, folder, template.tags, around)
         examples = _what(forget, about, facts, subject, loaded, tokenizer, around)
+        if not forget:
+            forget = [_write_beside(out, examples)]
     options = ForgetOptions(
         trials, chosen, only, positions.value, around, two_sided=two_sided, seed=seed, study=_study(out)
     )
@@ -205,6 +207,23 @@ def _study(out: Path) -> Path:
             raise DataError(
                 f"{path}: the trials of an earlier search are damaged ({error}); remove the file"
             ) from error
+    return path
+
+
+def _write_beside(out: Path, examples: Any) -> Path:
+    """Write the forget set to a file, for the audit and the recipe; not into the result, which is given away.
+
+    Raises:
+        DataError: there is a file with other examples.
+    """
+    from mnemotomy.core.files import write_text
+    from mnemotomy.text.records import json_lines_of
+
+    path, lines = out.with_name(f"{out.name}.forget.jsonl"), json_lines_of(examples)
+    if path.exists() and path.read_text(encoding="utf-8", errors="replace") != lines:
+        raise DataError(f"{path} has the forget set of another run; remove it, or name another OUT")
+    write_text(path, lines)
+    say(f"this forget set is in {path}, for 'mnemotomy audit'", err=True)
     return path
 
 

@@ -17,7 +17,8 @@ USUAL = TemplateSettings()
 
 def _settings(
     system: Annotated[
-        str | None, typer.Option(help="The chat template's system message, '' for none; default: OpenUnlearning's.")
+        str | None,
+        typer.Option(help="The chat template's system message, '' for none; default: 'You are a helpful assistant.'"),
     ] = None,
     date: Annotated[
         str | None, typer.Option(help="Today's date in a chat template, '' for none; default: OpenUnlearning's.")

@@ -57,8 +57,9 @@ def unlearn(
     force: Force = False,
     resume: Resume = True,
 ) -> None:
-    """Make a language model forget one file and retain another.
+    """Forget by one method of your choice, as in a paper.
 
+    'mnemotomy forget' chooses among edits by itself; this runs the method that you name, to compare or repeat it.
     The files are JSON Lines with 'text', with 'question' and 'answer' (as TOFU's), or with 'messages'. from_pretrained
     loads the folder; README.md says what was done, and 'mnemotomy apply' repeats it from recipe.yaml.
 

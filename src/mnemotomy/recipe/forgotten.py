@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -25,7 +24,7 @@ from mnemotomy.engram.sites import Site, sites_by_name
 from mnemotomy.forget.found import FORGET, Found
 from mnemotomy.forget.request import Request
 from mnemotomy.recipe.record import beside, check_changed, earlier_requests, save_with_record
-from mnemotomy.text.records import TextExample
+from mnemotomy.text.records import json_lines_of
 
 As = Literal["model", "lora", "edit"]
 RETAINED = "retain.jsonl"
@@ -81,21 +80,11 @@ def save_found(
         edited = edited.to(stored)
     record["model"]["fingerprint_after"] = fingerprint(edited)
     record["model"]["dtype"] = str(next(edited.parameters()).dtype).removeprefix("torch.")
-    recipe, extra = (_recipe(found, record, out), {RETAINED: _lines(found.request)}) if texts else (None, {})
+    recipe, extra = (
+        (_recipe(found, record, out), {RETAINED: json_lines_of(found.request.retain)}) if texts else (None, {})
+    )
     save_with_record(edited, tokenizer, out, record, recipe, extra)
     return record
-
-
-def _lines(request: Request) -> str:
-    return "".join(json.dumps(_row(one), ensure_ascii=False) + "\n" for one in request.retain)
-
-
-def _row(one: TextExample) -> dict[str, Any]:
-    if one.form == "question":
-        return {"question": one.question, "answer": one.answer}
-    if one.form == "text":
-        return {"text": one.turns[0].content}
-    return {"messages": [{"role": turn.role, "content": turn.content} for turn in one.turns]}
 
 
 def _recipe(found: Found, record: Mapping[str, Any], out: Path) -> str | None:

@@ -56,9 +56,10 @@ def model_card(record: Mapping[str, Any]) -> str:
 
 def request_name(request: Mapping[str, Any]) -> str:
     """What an earlier request was about, by its files or names."""
-    files = request.get("files", {}).items()
+    asked = [str(value) for value in request.get("asked", {}).values()]  # its file was written by us
+    files = [] if "about" in request.get("asked", {}) else request.get("files", {}).items()
     found = [file for role, some in files if role not in ("retain", "reference") for file in some]
-    return ", ".join([*found, *map(str, request.get("asked", {}).values())]) or str(request["kind"])
+    return ", ".join([*found, *asked]) or str(request["kind"])
 
 
 def _forgets(record: Mapping[str, Any]) -> bool:

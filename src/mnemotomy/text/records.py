@@ -117,6 +117,19 @@ def read_examples(path: str | Path) -> list[TextExample]:
     return examples
 
 
+def json_lines_of(examples: Iterable[TextExample]) -> str:
+    """What ``read_examples`` reads, but for what only an evaluation needs."""
+
+    def line(one: TextExample) -> dict[str, Any]:
+        if one.form == "question":
+            return {"question": one.question, "answer": one.answer}
+        if one.form == "text":
+            return {"text": one.turns[0].content}
+        return {"messages": [{"role": turn.role, "content": turn.content} for turn in one.turns]}
+
+    return "".join(json.dumps(line(one), ensure_ascii=False) + "\n" for one in examples)
+
+
 def read_questions(path: str | Path) -> tuple[TextExample, ...]:
     """The questions of a JSON Lines file: ``question`` and ``answer`` on each line, and what an evaluation adds.
 
