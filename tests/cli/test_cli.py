@@ -61,7 +61,8 @@ def invoke(folder: Path) -> Invoke:
 
 
 def test_collect_writes_moments(invoke: Invoke) -> None:
-    result = invoke(*COLLECT, "--concept", "paris=paris.jsonl", "--sites", "q_proj,down_proj", "--layers", "1")
+    with pytest.warns(mt.SurgeryWarning, match="engrams are mostly noise there"):
+        result = invoke(*COLLECT, "--concept", "paris=paris.jsonl", "--sites", "q_proj,down_proj", "--layers", "1")
     assert (result.exit_code, result.stderr) == (0, "")
     assert "kyoto: 2 examples, 3 tokens\n" in result.stdout
     moments = mt.Moments.load("m.safetensors")
@@ -150,7 +151,8 @@ def test_no_input_is_overwritten(folder: Path, invoke: Invoke) -> None:
 
 
 def test_trace_prints_a_grid_and_writes_all_sites(invoke: Invoke, figures: list[Any]) -> None:
-    result = invoke("trace", "ready.safetensors", "llama", "--csv", "t.csv", "--json", "t.json", "--png", "t.png")
+    with pytest.warns(mt.SurgeryWarning, match="engrams are mostly noise there"):
+        result = invoke("trace", "ready.safetensors", "llama", "--csv", "t.csv", "--json", "t.json", "--png", "t.png")
     assert (result.exit_code, result.stderr) == (0, "")
     assert "kyoto: ‖W⁺‖/‖W‖" in result.stdout
     assert "reference: ‖W⁺‖/‖W‖" not in result.stdout

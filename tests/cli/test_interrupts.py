@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import pytest
 from forget_command import forget, record
 from typer.testing import CliRunner
 
+from mnemotomy import __main__ as command
 from mnemotomy.cli import app
 
 ASKED = ("--forget", "Kyoto.jsonl", "--retain", "Rome.jsonl", "--force")
@@ -77,3 +80,17 @@ def test_audit(stage: str, resumes: str, monkeypatch: pytest.MonkeyPatch) -> Non
         check(CliRunner().invoke(app, command, catch_exceptions=False), resumes=resumes)
     assert not Path("out", "audit.json").exists()
     assert CliRunner().invoke(app, command, catch_exceptions=False).exit_code == 0
+
+
+def test_sigterm_is_as_ctrl_c(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr("mnemotomy.cli.main", lambda: os.kill(os.getpid(), signal.SIGTERM))
+    try:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        with pytest.raises(SystemExit) as ended:
+            command.main()
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL  # a second one ends the process
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "mnemotomy: interrupted\n"

@@ -56,6 +56,7 @@ def collect(
     from mnemotomy.core.files import check_file, check_no_input
     from mnemotomy.core.models import load_model, load_tokenizer, quiet_transformers
     from mnemotomy.core.sources import locate_model
+    from mnemotomy.engram.guards import warn_of_rows
     from mnemotomy.recipe.collecting import Reading, check_writable, collect_files, remove_checkpoints
 
     folder = locate_model(model)
@@ -72,3 +73,4 @@ def collect(
     for name, examples in moments.origin.examples.items():
         say(f"{name}: {examples} examples, {tokens[name]} tokens")
     say(f"{output}: {len(moments.readers)} sites, {len(moments.statistics)} distinct inputs")
+    warn_of_rows(moments, ())

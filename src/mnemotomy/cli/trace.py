@@ -49,6 +49,7 @@ def trace(
     from mnemotomy.engram.atlas import Atlas
     from mnemotomy.engram.cut import CUT
     from mnemotomy.engram.filters import FILTER
+    from mnemotomy.engram.guards import warn_of_rows
     from mnemotomy.engram.moments import Moments
     from mnemotomy.report.figures import form_of, trace_heatmap
     from mnemotomy.report.table import Table
@@ -65,6 +66,7 @@ def trace(
         form_of(png)
     chosen_cut, chosen_filter = choice(cut, CUT), choice(filter, FILTER)
     loaded = Moments.load(moments)
+    warn_of_rows(loaded, ())
     with quiet_transformers():
         network = load_model(locate_model(model), dtype=loaded.origin.model_dtype)
     atlas = Atlas(network, loaded, chosen_cut)

@@ -39,8 +39,9 @@ def row_concerns(moments: Moments, concepts: Sequence[str]) -> list[str]:
         more = len(few) - 1
         others = f"and {more} other input{'s' if more > 1 else ''} have up to" if more else "has"
         found.append(
-            f"the moments have {rows} rows, but {reader!r} {others} {width} directions: such an edit ruins a "
-            f"model; collect at least {2 * width} rows (tokens, for a language model), or edit narrower sites"
+            f"the moments have {rows} rows, but {reader!r} {others} {width} directions: engrams are mostly "
+            f"noise there, and an edit by them ruins a model; collect at least {2 * width} rows (tokens, for a "
+            "language model), or take narrower sites"
         )
     if share > MOST:
         found.append(
