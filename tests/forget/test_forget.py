@@ -85,7 +85,7 @@ def test_a_small_retain_set_is_topped_up_and_said() -> None:
     options = replace(OPTIONS, positions="answer")
     request = prepare(model, tokenizer, examples(["Kyoto"]), examples(["Rome"]), options)
     (note,) = request.notes
-    assert "tokens for inputs of up to" in note
+    assert " tokens, where 96 are wanted" in note
     assert "texts that the model wrote were added" in note
     assert len(request.retain) + len(request.checks) >= 10
 
@@ -101,7 +101,7 @@ def test_sentences_of_one_form_are_topped_up_where_a_model_writes_more_than_its_
         lines = [TextExample.of_text(one) for one in retain]
         notes.append(prepare(model, tokenizer, examples(["Kyoto"]), lines, OPTIONS).notes)
     assert notes[0] == ()
-    assert "different pairs of tokens for inputs of up to" in notes[1][0]
+    assert "different pairs of tokens, where" in notes[1][0]
 
 
 @pytest.mark.parametrize(("share", "writes"), [(0.4, True), (0.6, False)])

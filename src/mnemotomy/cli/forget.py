@@ -185,6 +185,8 @@ def forget(
         if not yes and sys.stdin.isatty() and sys.stdout.isatty() and json_ != "-":
             session.ask()
         else:
+            if force:  # else the error says it
+                session.warn()
             session.save()
     if json_ is not None and session.record is not None:
         emit_json(session.record, json_)

@@ -103,10 +103,15 @@ class Session:
             if one.scores is not None
         ]
         Table(heads, rows, "Candidates that no other beats").print(console())
-        say(f"chosen: {found.chosen.candidate}: {found.reason}")
+        if beaten := len(found.tried) - len(found.pareto):
+            say(f"{beaten} of {len(found.tried)} candidates are not shown: one of these is better in every column")
+        say(f"best: {found.chosen.candidate}: {found.reason}")
         for name, shares in found.details.items():
             say(f"{name}: " + ", ".join(f"{one} {_percent(share)}" for one, share in shares.items()))
-        for concern in found.concerns:
+
+    def warn(self) -> None:
+        """What speaks against the chosen candidate."""
+        for concern in self.found.concerns:
             say(f"warning: {concern}", err=True)
 
     def save(self) -> None:
@@ -133,6 +138,7 @@ class Session:
 
     def ask(self) -> None:
         """The menu at the end; an error of a choice leaves the others."""
+        self.warn()
         while True:
             saving = "[s]ave, " if self.record is None else ""
             choice = typer.prompt(
@@ -153,6 +159,7 @@ class Session:
         elif choice == "m":
             self.options = replace(self.options, trials=self.options.trials + MORE)
             self.search()
+            self.warn()
             self.record = None
         elif choice == "t":
             self._try()
@@ -166,6 +173,7 @@ class Session:
         elif choice.isdecimal() and int(choice) in numbers:
             self.found, self.record = self.found.choose(numbers[int(choice)]), None
             self.show()
+            self.warn()
         else:
             say("give one of these letters, or the number of a candidate", err=True)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mnemotomy.cli.options import TrustCode, choice
-from mnemotomy.cli.outcome import console, emit_json, json_option, one_line_errors
+from mnemotomy.cli.outcome import console, emit_json, json_option, one_line_errors, say
 from mnemotomy.core.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -81,7 +81,12 @@ def trace(
     if json_ != "-":
         out = console()
         for name in names:
-            _grid(name, [row for row in rows if row["concept"] == name]).print(out)
+            own = [row for row in rows if row["concept"] == name]
+            _grid(name, own).print(out)
+            most = sorted(own, key=lambda row: -row["weight_norm"])[:3]
+            sites = ", ".join(f"{row['site']} ({row['weight_norm']:.3f})" for row in most)
+            say(f"{name}: most at {sites}")
+        say("each number is the part of a site's weights that carries the concept; compare them with one another")
 
 
 def _grid(concept: str, rows: list[dict[str, Any]]) -> Table:

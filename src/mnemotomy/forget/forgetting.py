@@ -142,8 +142,8 @@ def prepare(
     if have < wanted:
         own = written_texts(model, tokenizer, wanted - have, options.template, options.seed)
         notes.append(
-            f"the retain set has {have} {'different pairs of ' if general else ''}tokens for inputs of up to "
-            f"{wanted // int(ROWS_PER_DIRECTION)} directions: {len(own)} texts that the model wrote were added"
+            f"the retain set is small for this model ({have} {'different pairs of ' if general else ''}tokens, where "
+            f"{wanted} are wanted), so {len(own)} texts that the model wrote were added to it"
         )
     if len(examples) < FEW:  # what a model samples is hardly what it would answer: the worse set to measure on
         examples, own = examples + own, []

@@ -229,12 +229,13 @@ def _concerns(chosen: Tried, before: Scores, words: Words) -> list[str]:
     if lost > LIMIT:
         found.append(
             f"{words.hits} went from {100 * before.hits:.0f} to {100 * after.hits:.0f} %: what is to be forgotten "
-            f"shares too much with the rest; try more trials, or {words.retain}"
+            f"shares too much with the rest; {words.retain}, or try more trials"
         )
     if after.left > NOTHING:
         found.append(
-            f"{100 * after.left:.0f} % of what was known of the forget set is left (mean probability "
-            f"{before.known:.2f} before, {after.known:.2f} after): try more trials, or {words.forget}"
+            f"{100 * after.left:.0f} % of what was known of the forget set is left, read in the way that finds most "
+            f"(the mean probability over all ways went from {before.known:.2f} to {after.known:.2f}); {words.forget}, "
+            "or try more trials"
         )
     return found
 
