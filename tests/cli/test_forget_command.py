@@ -47,6 +47,17 @@ def test_each_way_to_say_what_to_forget(asked: list[str], count: int) -> None:
 
 
 @pytest.mark.usefixtures("cities")
+def test_a_forget_set_that_the_model_hardly_knows_is_refused_before_the_search() -> None:
+    Path("oslo.jsonl").write_text('{"question": "In which country is Oslo?", "answer": "Norway"}')
+    refused = forget("--forget", "oslo.jsonl", "--retain", "Paris.jsonl", "--yes")
+    fails(refused, "the model hardly knows what it is to forget: the mean probability of the answers is 0.0")
+    assert not list(Path().glob(".out*"))
+    done = forget("--forget", "oslo.jsonl", "--retain", "Paris.jsonl", "--yes", "--force", trials=1)
+    assert done.exit_code == 0, done.output
+    assert "warning: the model hardly knows" in done.stderr
+
+
+@pytest.mark.usefixtures("cities")
 def test_a_name_is_asked_about_and_its_answers_are_shown() -> None:
     done = forget("--about", "Kyoto", "--force")
     assert done.exit_code == 0, done.output

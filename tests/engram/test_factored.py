@@ -34,6 +34,22 @@ def test_factored_engrams_equal_the_atlas(rows: int, outputs: bool, filter: obje
     assert found.describe() == expected.describe()
 
 
+def test_only_the_sites_of_an_edit_are_decomposed(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+    decompose = FactoredConcept._decompose
+    monkeypatch.setattr(
+        FactoredConcept, "_decompose", lambda self, a, readers: (made.extend(readers), decompose(self, a, readers))[1]
+    )
+    concept = FactoredConcept(atlas(3), "a")
+    assert made == []
+    edit = concept.filtered().times({"2": -1.0})
+    assert list(edit) == ["2"]
+    edit["2"], concept.filtered(Hard(0.5))["2"]
+    assert made == ["2"]
+    concept.decompose(concept.names)
+    assert sorted(made) == ["0", "2"]
+
+
 def test_few_rows_give_few_directions() -> None:
     found = FactoredConcept(atlas(3), "a").filtered()
     assert found.thin("0")[0].shape == (16, 4) or found.thin("0")[0].shape == (16, 3)  # a bias adds no direction

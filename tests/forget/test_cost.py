@@ -6,13 +6,17 @@ from typing import Any
 
 import pytest
 import torch
-from learned_cities import problem, trained
+from learned_cities import COUNTRIES, TEMPLATE, examples, problem, trained
 from torch import nn
 
+import mnemotomy as mt
 from mnemotomy.core.errors import ConfigurationError
 from mnemotomy.curvature.ascent import SharedStart
+from mnemotomy.engram.sites import select_sites
 from mnemotomy.forget import cost
+from mnemotomy.forget.candidates import FIRST
 from mnemotomy.forget.cost import Cost, cost_of
+from mnemotomy.forget.forgetting import tokens_to_write
 from mnemotomy.methods.language.two_sided import TwoSided
 
 
@@ -57,6 +61,38 @@ def test_the_two_sided_edit_needs_what_it_keeps_and_a_copy_of_the_model() -> Non
     assert named.needed == named.moments + named.factors + named.two_sided
     assert kept + copied <= named.two_sided <= 3 * (kept + copied)
     assert cost_of(model, 20).two_sided == 0.0
+
+
+def test_a_short_search_decomposes_the_sites_of_its_candidates_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cost, "pass_seconds", lambda *args, **more: 0.01)
+    model, _ = trained()
+    short, fixed, proposing = (cost_of(model, 20, trials=count) for count in (4, len(FIRST), len(FIRST) + 1))
+    upper = [name for name, site in select_sites(model, "all-linear").items() if site.layer and "attn" in name]
+    width = model.config.hidden_size
+    assert short.factors == sum(4.0 * 20 * (2 * len(dict(model.named_modules())[one].weight) + width) for one in upper)
+    assert fixed.factors == proposing.factors > 2 * short.factors
+    assert short.moments == fixed.moments
+    per_trial = proposing.seconds - fixed.seconds
+    assert fixed.seconds - short.seconds > (len(FIRST) - 4) * per_trial
+
+
+def test_a_short_search_need_not_reach_the_two_sided_edit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cost, "pass_seconds", lambda *args, **more: 0.01)
+    model, _ = trained()
+    short, without = cost_of(model, 20, trials=4, two_sided=True), cost_of(model, 20, trials=4)
+    assert (short.needed, short.seconds) == (without.needed, without.seconds)
+    assert cost_of(model, 20, trials=5, two_sided=True).two_sided > 0.0
+
+
+def test_texts_that_the_model_writes_take_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cost, "pass_seconds", lambda *args, **more: 0.01)
+    model, tokenizer = trained()
+    options = mt.ForgetOptions(template=TEMPLATE)
+    enough = examples(list(COUNTRIES)) * 20
+    assert tokens_to_write(model, tokenizer, 10.0, enough, options) == 0.0
+    few, none = (tokens_to_write(model, tokenizer, 10.0, retain, options) for retain in (enough[:1], []))
+    assert none > few > 0.0
+    assert cost_of(model, 20, written=round(none)).seconds > cost_of(model, 20).seconds
 
 
 def test_what_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -87,7 +87,9 @@ def forget(
     from mnemotomy.core.models import load_model, load_tokenizer, quiet_transformers, trusting_code
     from mnemotomy.core.sources import locate_model
     from mnemotomy.forget.cost import cost_of, cost_of_images
+    from mnemotomy.forget.forgetting import tokens_to_write
     from mnemotomy.forget.found import FORGET, RETAIN
+    from mnemotomy.forget.knowledge import unknown_concern
     from mnemotomy.forget.options import ForgetOptions
     from mnemotomy.recipe.collecting import check_writable
     from mnemotomy.recipe.record import RECORDS, digests_of, earlier_requests
@@ -142,6 +144,8 @@ def forget(
         also = options.tries_two_sided(loaded, images=True)
         cost = cost_of_images(loaded, tokenizer, examples, kept, chosen, only, trials, two_sided=also)
     else:
+        if not force and (unknown := unknown_concern(loaded, tokenizer, examples, around, seed)):
+            raise DataError(f"{unknown}. To search all the same, give --force")
         tokens = sum(len(tokenizer(turn.content)["input_ids"]) for one in examples for turn in one.turns)
         cost = cost_of(
             loaded,
@@ -151,6 +155,7 @@ def forget(
             trials,
             examples=len(examples),
             two_sided=options.tries_two_sided(loaded),
+            written=round(tokens_to_write(loaded, tokenizer, tokens / len(examples), kept or [], options)),
         )
     if before := earlier_requests(folder).get("earlier"):
         say(

@@ -7,7 +7,7 @@ above 0 as the concept has rows.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,7 +50,7 @@ class Factors:
 
 
 class FactoredConcept:
-    """The decomposition of one concept at every site, in memory: about twice the edited weights where rows are many.
+    """The decomposition of one concept, site by site as edits need it: in all about twice the edited weights.
 
     Args:
         atlas: of the concept and its reference; its inputs are dense and ungrouped.
@@ -64,24 +64,41 @@ class FactoredConcept:
 
     def __init__(self, atlas: Atlas, concepts: str | Sequence[str], *, progress: bool = True) -> None:
         self.engram: Engram = atlas.engram(concepts)
+        self.names = self.engram.sites()
         self.sites: dict[str, Site] = atlas.sites
-        self.factors: dict[str, Factors] = {}
-        groups: dict[tuple[str, bool], list[str]] = {}
-        for name in self.engram.sites():
-            groups.setdefault((atlas.moments.readers[name], atlas.sites[name].has_bias), []).append(name)
-        with progress_bar("factorising", len(groups), enabled=progress) as advance:
-            for readers in groups.values():
-                self._decompose(atlas, readers)
-                advance(1)
+        self._atlas, self._progress = atlas, progress
+        self._factors: dict[str, Factors] = {}
+        self._readers: dict[tuple[str, bool], list[str]] = {}
+        for name in self.names:
+            self._readers.setdefault(self._input(name), []).append(name)
+        for name, *_ in self._readers.values():
+            if atlas.second_moment(name, self.engram.concepts).dim() != 2:
+                raise ConfigurationError(
+                    f"site {name!r} is grouped or reads one-hot rows, which have no low-rank factors here; leave it "
+                    "out, or use Atlas.engram"
+                )
+
+    def factors(self, site: str) -> Factors:
+        """One site's part."""
+        self.decompose([site])
+        return self._factors[site]
+
+    def decompose(self, sites: Iterable[str]) -> None:
+        """Compute what is not there yet, from the weights as they are now: before the model is edited in place."""
+        missing = list(dict.fromkeys(self._input(site) for site in sites if site not in self._factors))
+        if missing:
+            with progress_bar("factorising", len(missing), enabled=self._progress) as advance:
+                for one in missing:
+                    self._decompose(self._atlas, self._readers[one])
+                    advance(1)
+
+    def _input(self, site: str) -> tuple[str, bool]:
+        """What the site reads; the readers of one input are decomposed together."""
+        return self._atlas.moments.readers[site], self._atlas.sites[site].has_bias
 
     def _decompose(self, atlas: Atlas, readers: list[str]) -> None:
         first = readers[0]
         concept = atlas.second_moment(first, self.engram.concepts)
-        if concept.dim() != 2:
-            raise ConfigurationError(
-                f"site {first!r} is grouped or reads one-hot rows, which have no low-rank factors here; leave it out, "
-                "or use Atlas.engram"
-            )
         share = atlas.share(first, self.engram.concepts)
         with full_precision():
             root, inverse_root = atlas.spectrum(first).roots()
@@ -90,7 +107,7 @@ class FactoredConcept:
             for name in readers:
                 left = atlas.weight(name).to(narrow.dtype) @ narrow
                 written = atlas.project_outputs(name, concept, left)
-                self.factors[name] = Factors(left.float(), written.float(), mu.float(), right, share)
+                self._factors[name] = Factors(left.float(), written.float(), mu.float(), right, share)
 
     def filtered(self, filter: Filter | None = None, *, outputs: bool = False) -> Filtered:
         """The engram under a filter, as ``Atlas.engram`` gives it.
@@ -142,7 +159,7 @@ class Filtered(Deltas):
         return self.concept.engram.fingerprint
 
     def sites(self) -> tuple[str, ...]:
-        return tuple(self.concept.factors)
+        return self.concept.names
 
     def __getitem__(self, site: str) -> Float[Tensor, "out d"]:
         left, right = self.thin(site)
@@ -151,9 +168,9 @@ class Filtered(Deltas):
 
     def thin(self, site: str) -> tuple[Float[Tensor, "out k"], Float[Tensor, "k d"]]:
         """Two factors of ``W⁺`` without the directions that the filter leaves alone."""
-        if site not in self.concept.factors:
+        if site not in self.concept.names:
             raise self._unknown(site, "engram")
-        found = self.concept.factors[site]
+        found = self.concept.factors(site)
         response = self.filter.response(found.mu, found.share)
         kept = response != 0
         left = (found.written if self.outputs else found.left)[:, kept]

@@ -123,6 +123,12 @@ TWO_SIDED = (
 )
 """Tried after them where there is time: minutes each on a large model."""
 
+
+def first(two_sided: bool) -> tuple[Candidate, ...]:
+    """What a search among edits of a language model tries before it proposes any."""
+    return (*FIRST[:4], *TWO_SIDED[:1], *FIRST[4:], *TWO_SIDED[1:]) if two_sided else FIRST
+
+
 READ = 400
 """Retained examples that the two-sided edit reads for its factors, and as many others for its repairs, at most. Its
 own defaults cost half as much and lose more of what is retained, and only with so many may repairs weigh more."""
@@ -198,6 +204,7 @@ class Workshop(ABC):
 
     def filtered(self, candidate: Candidate, strengths: Mapping[str, float]) -> Edit:
         """The edit by a filter of μ at these sites, computed as it is applied."""
+        self.factored.decompose(self.factored.names if candidate.form == "weight-norm" else strengths)
         engram = self.factored.filtered(candidate.filter(), outputs=candidate.outputs)
         by_site = engram.weight_norms() if candidate.form == "weight-norm" else dict.fromkeys(engram.sites(), 1.0)
         return engram.times({site: -alpha * by_site[site] for site, alpha in strengths.items()})
@@ -227,7 +234,7 @@ class TextWorkshop(Workshop):
     def __init__(self, factored: FactoredConcept, problem: TextProblem, *, two_sided: bool) -> None:
         super().__init__(factored, problem)
         self.methods = ("two-sided",) if two_sided else ()
-        self.first = (*FIRST[:4], *TWO_SIDED[:1], *FIRST[4:], *TWO_SIDED[1:]) if two_sided else FIRST
+        self.first = first(two_sided)
 
     def suggested(self, trial: Trial) -> Candidate:
         found = super().suggested(trial)
@@ -239,18 +246,19 @@ class TextWorkshop(Workshop):
         return {"kinds": trial.suggest_categorical("kinds", list(get_args(Kinds)))}
 
     def by_filter(self, candidate: Candidate) -> Edit:
-        wanted, count = _KINDS[candidate.kinds], 1 + max(map(self._layer, self.factored.sites))
-        lowest = first_of(count, candidate.blocks)
-        sites = [site for site in self.factored.factors if wanted(site) and self._layer(site) >= lowest]
-        return self.filtered(candidate, dict.fromkeys(sites, candidate.strength))
-
-    def _layer(self, site: str) -> int:
-        """The site's block; 0 for one outside of the blocks."""
-        return self.factored.sites[site].layer or 0
+        layers = {site: self.factored.sites[site].layer for site in self.factored.names}
+        return self.filtered(candidate, dict.fromkeys(edited_sites(candidate, layers), candidate.strength))
 
     def by_method(self, candidate: Candidate) -> Edit:
         method = TwoSided(**candidate.two_sided())
         return self.made_by(method, method.linear_sites(self.problem.model))
+
+
+def edited_sites(candidate: Candidate, layers: Mapping[str, int | None]) -> list[str]:
+    """The sites that a filter of μ edits, of those with their block; None counts to the first block."""
+    wanted, count = _KINDS[candidate.kinds], 1 + max(layer or 0 for layer in layers.values())
+    lowest = first_of(count, candidate.blocks)
+    return [site for site, layer in layers.items() if wanted(site) and (layer or 0) >= lowest]
 
 
 def first_of(count: int, blocks: Blocks) -> int:

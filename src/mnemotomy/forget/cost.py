@@ -17,7 +17,7 @@ from mnemotomy.data.image_sets import MOST
 from mnemotomy.data.images import Picture, prepared
 from mnemotomy.engram.sites import Selector, Site, select_sites
 from mnemotomy.engram.sites.convolution import ConvolutionSite
-from mnemotomy.forget.candidates import READ
+from mnemotomy.forget.candidates import FILTERS, READ, Candidate, edited_sites, first
 from mnemotomy.forget.images import ROWS, editable
 from mnemotomy.forget.request import MOST_FORGET
 from mnemotomy.methods.classifiers.classifier import class_count
@@ -33,7 +33,8 @@ _PASSES, _PATIENCE = 6, 2.0  # passes to time, and the seconds after which two a
 _SQUARE = 512  # of a product that tells a processor's speed
 _READ = 1000.0  # tokens of kept answers and general sentences that a trial reads
 _MATRICES = 5.0  # of the shape of a weight: three gradients, of the first step too, and two directions
-_TWO_SIDED = 0.25  # the share of trials that are two-sided edits, where these are tried
+_TWO_SIDED = 0.25  # the share of proposed candidates that are two-sided edits, where these are tried
+_WRITING = 2.5  # tokens read in the time in which one is written, in a batch
 
 
 @dataclass(frozen=True)
@@ -86,8 +87,11 @@ def cost_of(
     *,
     examples: int = 1,
     two_sided: bool = False,
+    written: int = 0,
 ) -> Cost:
     """The memory of moments and factors, and the time of a search.
+
+    A search of few trials edits, and so decomposes, only the sites of its first candidates.
 
     Args:
         model: loaded; it reads ``TRIAL`` tokens to tell its speed.
@@ -96,19 +100,23 @@ def cost_of(
         trials: candidates to try.
         examples: that the tokens are of; each trial asks about ``MOST_FORGET`` at most.
         two_sided: whether the two-sided edit is tried.
+        written: tokens that the model writes itself first, to retain.
     """
-    shape = _Shape.of(model, sites, layers, forget_tokens)
+    tried = first(two_sided)[:trials]
+    proposed = trials - len(tried)
+    shape = _Shape.of(model, sites, layers, forget_tokens, None if proposed else tried)
     parameters = sum(one.numel() for one in model.parameters())
     ids = torch.zeros(1, TRIAL, dtype=torch.long, device=device_of(model))
     speed = 2.0 * parameters * TRIAL / pass_seconds(model, input_ids=ids)
     tokens = forget_tokens + 2.0 * max(shape.widths)
     mean = forget_tokens / examples
     # a token's second moments cost about as much as its forward pass; a trial reads what is kept apart
-    read = 2.0 * tokens + trials * (_READ + 3.0 * mean * min(examples, MOST_FORGET))
-    if two_sided:  # forwards and backwards: both steps read the forget set; factors and repairs, what is retained
-        read += _TWO_SIDED * trials * 3.0 * mean * (2.0 * examples + 2.0 * READ)
+    read = 2.0 * tokens + trials * (_READ + 3.0 * mean * min(examples, MOST_FORGET)) + _WRITING * written
+    # forwards and backwards of the forget set and of as much of what is retained: once for all, and for each edit
+    edits = sum(one.form == "two-sided" for one in tried) + (_TWO_SIDED * proposed if two_sided else 0.0)
+    read += (edits + 1.0) * 3.0 * mean * (examples + READ) if edits else 0.0
     work = 2.0 * parameters * read + shape.eigen
-    memory = two_sided_bytes(model, TwoSided().linear_sites(model)) if two_sided else 0.0
+    memory = two_sided_bytes(model, TwoSided().linear_sites(model)) if edits else 0.0
     return Cost(shape.moments, shape.factors, free_memory(device_of(model)), work / speed, memory)
 
 
@@ -171,16 +179,39 @@ class _Shape:
     eigen: float
 
     @classmethod
-    def of(cls, model: nn.Module, sites: Selector, layers: tuple[int, ...] | None, rows: int) -> _Shape:
-        inputs, factors = set[tuple[int | str | None, int]](), 0.0
-        for name, site in select_sites(model, sites, layers).items():
+    def of(
+        cls,
+        model: nn.Module,
+        sites: Selector,
+        layers: tuple[int, ...] | None,
+        rows: int,
+        tried: Sequence[Candidate] | None = None,
+    ) -> _Shape:
+        """Of all sites, and of the factorisations that the candidates need, or all of them."""
+        found = select_sites(model, sites, layers)
+        blocks = {name: site.layer for name, site in found.items()}
+        edited = (
+            set(blocks)
+            if tried is None
+            else {
+                name
+                for one in tried
+                if one.form in FILTERS
+                for name in (blocks if one.form == "weight-norm" else edited_sites(one, blocks))
+            }
+        )
+        inputs, factored, factors = set[tuple[int | str | None, int]](), set[tuple[int | str | None, int]](), 0.0
+        for name, site in found.items():
             out, width = map(int, site.weight().shape[-2:])
-            inputs.add((name if isinstance(site, ConvolutionSite) else site.layer, width))
-            factors += 4.0 * min(rows, width) * (2 * out + width)
+            read = (name if isinstance(site, ConvolutionSite) else site.layer, width)
+            inputs.add(read)
+            if name in edited:
+                factored.add(read)
+                factors += 4.0 * min(rows, width) * (2 * out + width)
         widths = [width for _, width in inputs]
         # two sets, the triangle alone, one more while a set is summed
         moments = sum(3 * 4.0 * width * (width + 1) / 2 for width in widths) + 6 * 8.0 * max(widths) ** 2
-        return cls(widths, moments, factors, 2 * _EIGH * sum(width**3 for width in widths))
+        return cls(widths, moments, factors, 2 * _EIGH * sum(width**3 for _, width in factored))
 
 
 def pass_seconds(model: nn.Module, *args: torch.Tensor, **arguments: torch.Tensor) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from mnemotomy.core.clock import Clock
-from mnemotomy.core.errors import DataError
+from mnemotomy.core.errors import DataError, SurgeryWarning
 from mnemotomy.core.image_models import reads_images
 from mnemotomy.core.keys import key
 from mnemotomy.core.locks import locked
@@ -22,9 +23,18 @@ from mnemotomy.engram.sites import Selector, select_sites
 from mnemotomy.forget.candidates import TextWorkshop
 from mnemotomy.forget.found import FORGET, RETAIN, Found, search, settings_of
 from mnemotomy.forget.images import forget_images
+from mnemotomy.forget.knowledge import unknown_concern
 from mnemotomy.forget.measuring import Judge, general_rows
 from mnemotomy.forget.options import ForgetOptions
-from mnemotomy.forget.reference import ROWS_PER_DIRECTION, neighbours, rows_of, written_texts
+from mnemotomy.forget.reference import (
+    NEIGHBOURS,
+    ROWS_PER_DIRECTION,
+    WRITTEN_PER_NEIGHBOUR,
+    neighbours,
+    rows_of,
+    tokens_written,
+    written_texts,
+)  # fmt: skip
 from mnemotomy.forget.request import Request, split
 from mnemotomy.methods.language.problem import TextProblem
 from mnemotomy.observe.questions import Observed
@@ -67,7 +77,8 @@ def forget(
         options: how to search.
 
     Warns:
-        SurgeryWarning: few rows, little forgotten, or kept answers lost; ``found.concerns`` has the same.
+        SurgeryWarning: the forget set is hardly known, few rows, little forgotten, or kept answers lost;
+            ``found.concerns`` has the same.
         UserWarning: the study has trials of another search, which are not used.
 
     Raises:
@@ -90,8 +101,11 @@ def _forget_texts(
 ) -> Found[Request]:
     check_language_model(model, tokenizer)
     model.eval()
-    clock, two_sided = Clock(), options.tries_two_sided(model)
-    request = prepare(model, tokenizer, examples_of(forget), None if retain is None else examples_of(retain), options)
+    clock, two_sided, examples = Clock(), options.tries_two_sided(model), examples_of(forget)
+    unknown = unknown_concern(model, tokenizer, examples, options.template, options.seed)
+    if unknown:
+        warnings.warn(unknown, SurgeryWarning, stacklevel=4)
+    request = prepare(model, tokenizer, examples, None if retain is None else examples_of(retain), options)
     clock.lap("prepare")
     problem = TextProblem(
         model, tokenizer, list(request.forget), list(request.retain), options.template, seed=options.seed
@@ -116,6 +130,7 @@ def _forget_texts(
             "forget set": _digest(request.forget),
             "retain set": key(_digest(request.retain), _digest(request.checks)),
         },
+        concerns=[unknown] if unknown else [],
     )
 
 
@@ -134,16 +149,13 @@ def prepare(
     if not examples:
         examples = neighbours(model, tokenizer, request.askable(request.forget), options.template, options.seed)
         notes.append(f"no retain set was given: {len(examples)} neighbours of the forget set, answered by the model")
-    general = bool(general_rows(model, tokenizer))  # a model that writes more than its facts has more to lose
-    have = 0
-    if examples:
-        have = rows_of(tokenizer, examples, options.template, options.positions, _length(model), different=general)
-    wanted, own = round(ROWS_PER_DIRECTION * _widest(model, options)), []
+    have, wanted, what = rows_for_moments(model, tokenizer, examples, options)
+    own = []
     if have < wanted:
         own = written_texts(model, tokenizer, wanted - have, options.template, options.seed)
         notes.append(
-            f"the retain set is small for this model ({have} {'different pairs of ' if general else ''}tokens, where "
-            f"{wanted} are wanted), so {len(own)} texts that the model wrote were added to it"
+            f"the retain set is small for this model ({have} {what}, where {wanted} are wanted), so {len(own)} texts "
+            "that the model wrote were added to it"
         )
     if len(examples) < FEW:  # what a model samples is hardly what it would answer: the worse set to measure on
         examples, own = examples + own, []
@@ -151,8 +163,29 @@ def prepare(
     return replace(request, retain=part + own, checks=checks, notes=tuple(notes))
 
 
-def _widest(model: nn.Module, options: ForgetOptions) -> int:
-    return max(int(site.weight().shape[-1]) for site in select_sites(model, _sites(options), options.layers).values())
+def rows_for_moments(
+    model: nn.Module, tokenizer: Any, retain: Sequence[TextExample], options: ForgetOptions
+) -> tuple[int, int, str]:
+    """How many rows a retain set gives to the moments, how many they should have, and what is counted."""
+    general = bool(general_rows(model, tokenizer))  # a model that writes more than its facts has more to lose
+    around, positions = options.template, options.positions
+    have = rows_of(tokenizer, retain, around, positions, _length(model), different=general) if retain else 0
+    sites = select_sites(model, _sites(options), options.layers).values()
+    widest = max(int(site.weight().shape[-1]) for site in sites)
+    return have, round(ROWS_PER_DIRECTION * widest), "different pairs of tokens" if general else "tokens"
+
+
+def tokens_to_write(
+    model: nn.Module, tokenizer: Any, forget_tokens: float, retain: Sequence[TextExample], options: ForgetOptions
+) -> float:
+    """About how many tokens the model will write to retain, for ``cost.cost_of``.
+
+    Args:
+        forget_tokens: of an example to forget, on average.
+    """
+    have, wanted, _ = rows_for_moments(model, tokenizer, retain, options)
+    made_up = 0.0 if retain else NEIGHBOURS * WRITTEN_PER_NEIGHBOUR * forget_tokens
+    return made_up + tokens_written(tokenizer, max(0, wanted - have), options.template)
 
 
 def _moments(request: Request, options: ForgetOptions) -> Moments:

@@ -162,6 +162,7 @@ def search(
     clock: Clock,
     *,
     depends: Mapping[str, str],
+    concerns: Sequence[str] = (),
 ) -> Found[R]:
     """Search among the edits of one concept, and choose.
 
@@ -173,6 +174,7 @@ def search(
         settings: the same for the record, as JSON values.
         clock: has run since the request.
         depends: hashes of the model and of the sets.
+        concerns: of the sets, for ``found.concerns``; the user has been warned of them.
 
     Warns:
         SurgeryWarning: few rows, little forgotten, or too much lost; ``found.concerns`` has the same.
@@ -184,7 +186,6 @@ def search(
     clock.lap("collect")
     atlas = Atlas(request.model, moments, options.cut, keep=1)
     factored = FactoredConcept(atlas, FORGET, progress=options.progress)
-    clock.lap("factorise")
     judge, made = measure(), workshop(factored)
     tried = Search(
         judge,
@@ -197,13 +198,13 @@ def search(
     ).run()
     clock.lap("search")
     chosen = max(tried, key=lambda one: one.rank(judge.before))
-    concerns = _concerns(chosen, judge.before, request.words)
-    for concern in concerns:
+    concerns = [*concerns, *few, *(own := _concerns(chosen, judge.before, request.words))]
+    for concern in own:
         warnings.warn(concern, SurgeryWarning, stacklevel=4)
     edit = made.edit(chosen.candidate)
     made.release()
     return Found(
-        edit, chosen, judge.before, tried, [*few, *concerns], request, options, settings, clock.seconds, counts, made,
+        edit, chosen, judge.before, tried, concerns, request, options, settings, clock.seconds, counts, made,
         judge, judge.details(edit),
     )  # fmt: skip
 

@@ -65,9 +65,10 @@ class ImageWorkshop(Workshop):
 
     def __init__(self, factored: FactoredConcept, problem: Problem, *, two_sided: bool) -> None:
         super().__init__(factored, problem)
+        factored.decompose(factored.names)  # nearly all candidates edit every layer
         head, sites = head_of(problem.model, problem.forget), factored.sites
         self.head = next((name for name, site in sites.items() if site.module is head), None)
-        self.layers = [site for site in factored.factors if site != self.head]
+        self.layers = [site for site in factored.names if site != self.head]
         self.share = len(problem.forget) / (len(problem.forget) + len(problem.retain))
         self.methods = (*(("automatic",) if self.head else ()), *(("two-sided",) if two_sided else ()))
         self.thresholds = {"projector": (round(self.share, 3), 0.95), "steep": (1.5, 8.0), "two-sided": (0.01, 0.2)}

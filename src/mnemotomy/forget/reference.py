@@ -28,6 +28,11 @@ ROWS_PER_DIRECTION = 2.0
 
 NEIGHBOURS = 60
 SHOWN = 4  # questions in a list that the model continues
+WRITTEN_PER_NEIGHBOUR = 5.0
+"""Times as many tokens as an example to forget has are written for each neighbour: questions, most of them not usable,
+and an answer."""
+
+_LENGTH = 64  # tokens of a text of the model's own
 _ROUNDS = 4  # of half as many lists as neighbours are wanted: most lines are not usable
 
 
@@ -90,13 +95,19 @@ def _answer(text: str, probes: Sequence[Probe], template: Template) -> str:
     return line[: max(word_ends(line)[: most + 1], default=0)].strip(" ,.;:")
 
 
-def written_texts(
-    model: nn.Module, tokenizer: Any, tokens: int, template: Template, seed: int, length: int = 64
-) -> list[TextExample]:
+def written_texts(model: nn.Module, tokenizer: Any, tokens: int, template: Template, seed: int) -> list[TextExample]:
     """Texts that the model writes itself, at least ``tokens`` tokens of content in all."""
-    count = max(8, -(-tokens // (length // 2)))
-    how = SelfReference(count, opening="question", max_new_tokens=length, batch_size=32, seed=seed)
+    how = SelfReference(_texts(tokens), opening="question", max_new_tokens=_LENGTH, batch_size=32, seed=seed)
     return write_reference(model, tokenizer, how, template)
+
+
+def tokens_written(tokenizer: Any, tokens: int, template: Template) -> float:
+    """How many tokens ``written_texts`` writes at most: questions too, where there is a chat template."""
+    return (2.0 if template.uses_chat(tokenizer) else 1.0) * _LENGTH * _texts(tokens) if tokens else 0.0
+
+
+def _texts(tokens: int) -> int:
+    return max(8, -(-tokens // (_LENGTH // 2)))
 
 
 def rows_of(
