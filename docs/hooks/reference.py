@@ -26,6 +26,11 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     return re.sub(rf"\[([^\]]+)\]\({re.escape(out)}(?!\.\./)[^)]*\)", r"\1", markdown)
 
 
+def on_page_content(html: str, **_: Any) -> str:
+    """Code in a sentence is kept on one line where it is short."""
+    return re.sub(r"<code>(?=[^<]{1,24}</code>)", '<code class="whole">', html)
+
+
 def api() -> str:
     """Every public name, by module, from its docstring."""
     parts = ["# Python\n\nAll of these are attributes of `mnemotomy`, by convention `import mnemotomy as mt`.\n"]
