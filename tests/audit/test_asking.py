@@ -167,7 +167,7 @@ def test_tasks_of_lm_eval_are_checked_before_the_audit(monkeypatch: pytest.Monke
         with pytest.raises(ConfigurationError, match="arc_easy: tasks need lm-eval; get it with: pip install lm-eval"):
             mt.AuditOptions(tasks=["arc_easy"]).chosen()
     pytest.importorskip("lm_eval")
-    with pytest.raises(ConfigurationError, match="lm-eval has no task 'arc_eesy'"):
+    with pytest.raises(ConfigurationError, match="'arc_eesy' is neither a task of lm-eval nor a file"):
         mt.AuditOptions(tasks=["arc_easy", "arc_eesy"]).chosen()
     *_, tasks = mt.AuditOptions(tasks=["arc_easy"]).chosen()
     assert tasks.tasks == ("arc_easy",)
