@@ -128,7 +128,7 @@ def test_the_report_is_about_images_and_a_second_run_reads_nothing_again(tmp_pat
         mt.audit(tiny.learned(), masking(), **given).save(tmp_path)
         kept.append({path: path.stat().st_mtime_ns for path in (tmp_path / "readings").iterdir()})
     assert kept[0] == kept[1]
-    assert f"{len(FORGET)} images were to be forgotten" in (tmp_path / "deletion-report.md").read_text()
+    assert f"{len(FORGET)} images of the forget set" in (tmp_path / "deletion-report.md").read_text()
     page = (tmp_path / "audit.html").read_text()
     assert "<dt>image of</dt><dd>three</dd>" in page
     assert "% of the images are recognised (" in page  # the earlier request

@@ -54,7 +54,12 @@ def test_the_report_and_the_verdict_on_a_line_of_its_own(folder: Path):
     assert "http" not in page  # nothing is loaded from outside
     text = (folder / "out" / "deletion-report.md").read_text()
     assert found["record"]["models"]["before"] in text
-    assert "Membership: not run" in text
+    assert "- reference of the request:\n" in text
+    assert "\n- Membership: " in text
+    assert {"Asking", "Membership"} <= set(found["unrun"])  # of a part that was run in part, the rest
+    assert "Asked plainly" not in found["unrun"]["Asking"]
+    assert all(title in text for titles in found["unrun"].values() for title in titles)
+    assert "| gold model |" not in text
 
 
 def test_a_report_does_not_go_into_a_model(folder: Path):

@@ -88,7 +88,7 @@ def test_trials_of_something_else_are_not_used_and_that_is_said(
         for _ in range(2):
             search(options)
     assert len(tries) == 2
-    with pytest.warns(UserWarning, match=r"study\.db has trials of an earlier search with another forget set, another"):
+    with pytest.warns(UserWarning, match=r"study\.db has trials of an earlier search with other values of: forget set, retain set;"):
         search(options, "Rome")
     assert len(tries) == 4
     monkeypatch.setattr(found, "versions", lambda: {"mnemotomy": "9"})

@@ -12,7 +12,7 @@ from typing import Any
 
 import jinja2
 
-from mnemotomy.audit.attack import percent
+from mnemotomy.audit.attack import attacks, percent
 from mnemotomy.audit.base import PARTS, Finding, Interval, Part
 from mnemotomy.audit.verdict import GONE, LEFT, Verdict
 from mnemotomy.core.files import check_above, write_text
@@ -54,6 +54,17 @@ class Report:
         return [TITLES[part] for part in PARTS if part not in there]
 
     @property
+    def unrun(self) -> dict[str, list[str]]:
+        """By the titles of parts, the titles of the attacks that were not run."""
+        ran = {one.attack for one in self.findings}
+        kinds = attacks("classifiers" if self.record["asked"] == "images" else "language models")
+        found: dict[str, list[str]] = {}
+        for name, kind in kinds.items():
+            if name not in ran:
+                found.setdefault(TITLES[kind.part], []).append(kind.title)
+        return found
+
+    @property
     def past(self) -> list[str]:
         """What is said of each earlier request now, and was before this one: a sentence each."""
         return [_past(name, findings) for name, findings in self.earlier.items()]
@@ -91,6 +102,7 @@ class Report:
             "earlier": {name: [_plain(one) for one in some] for name, some in self.earlier.items()},
             "notes": list(self.notes),
             "untested": self.untested,
+            "unrun": self.unrun,
             "record": dict(self.record),
         }
 

@@ -196,7 +196,7 @@ class Search:
             last = max(others, key=lambda one: one.datetime_start or datetime.min).user_attrs.get(_DEPENDS, {})
             differ = [what for what, value in self.depends.items() if last.get(what) != value]
             warnings.warn(
-                f"{self.storage} has trials of an earlier search with another {', another '.join(differ)}; they are "
+                f"{self.storage} has trials of an earlier search with other values of: {', '.join(differ)}; they are "
                 "kept, but not used",
                 stacklevel=6,
             )
