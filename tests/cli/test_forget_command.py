@@ -111,7 +111,7 @@ def test_the_record_as_json_alone_on_standard_output() -> None:
     assert done.exit_code == 0, done.output
     assert json.loads(Path("record.json").read_text()) == record()
     assert "Candidates that no other beats" in done.stdout
-    assert "out: saved; 3 candidates in" in done.stdout
+    assert "out: saved in spite of the warnings; 3 candidates in" in done.stdout
     assert "* " in done.stdout
 
 

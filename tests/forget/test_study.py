@@ -88,11 +88,13 @@ def test_trials_of_something_else_are_not_used_and_that_is_said(
         for _ in range(2):
             search(options)
     assert len(tries) == 2
-    with pytest.warns(UserWarning, match=r"study\.db has trials of an earlier search with other values of: forget set, retain set;"):
+    with pytest.warns(
+        UserWarning, match=r"study\.db has trials of an earlier search with other values of: forget set, retain set;"
+    ):
         search(options, "Rome")
     assert len(tries) == 4
     monkeypatch.setattr(found, "versions", lambda: {"mnemotomy": "9"})
-    with pytest.warns(UserWarning, match="another forget set, another retain set, another version; they are kept"):
+    with pytest.warns(UserWarning, match="values of: forget set, retain set, version; they are kept"):
         search(options)
     assert len(tries) == 6
 

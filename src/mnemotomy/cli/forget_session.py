@@ -132,7 +132,8 @@ class Session:
         if "adapter" in self.record:
             adapter = self.record["adapter"]
             extra = f", an adapter of rank {adapter['rank']} that leaves out {100 * adapter['error']:.1f} % of the edit"
-        say(f"{self.out}: saved{extra}; {len(found.tried)} candidates in {sum(found.seconds.values()):.0f} s")
+        forced = " in spite of the warnings" if found.concerns else ""
+        say(f"{self.out}: saved{forced}{extra}; {len(found.tried)} candidates in {sum(found.seconds.values()):.0f} s")
         if self.push is not None:
             self._upload(self.push)
 
