@@ -21,14 +21,13 @@ from mnemotomy.audit.asking import (
     Paraphrased,
     Reversed,
     Shots,
-    best_of,
 )
 from mnemotomy.audit.attack import attacks
 from mnemotomy.audit.base import PARTS, Case
 from mnemotomy.audit.choosing import MultipleChoice
 from mnemotomy.audit.damage import Fluency, Neighbours, Retained
 from mnemotomy.audit.wording import Asked, with_synonyms
-from mnemotomy.audit.writing import tokens_of
+from mnemotomy.audit.writing import best_of, tokens_of
 from mnemotomy.core.errors import ConfigurationError
 from mnemotomy.text.probes import Probe
 from mnemotomy.text.template import Template

@@ -5,15 +5,16 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from math import comb
 
 from torch import nn
 
 from mnemotomy.audit.attack import register
-from mnemotomy.audit.base import Case, Reading, example
+from mnemotomy.audit.base import Case, Reading, Role, example
 from mnemotomy.audit.judging import said, subject_of, telling, words_of
+from mnemotomy.audit.statistics import Compared
+from mnemotomy.audit.verdict import GONE, WEAK
 from mnemotomy.audit.wording import ADVERSARIAL, AFFIRMATIVE, PARAPHRASES, REVERSED, SHOT, Asked, with_synonyms
-from mnemotomy.audit.writing import Written, mean, most_telling, tokens_of, write_answers
+from mnemotomy.audit.writing import Written, best_of, mean, most_telling, tokens_of, write_answers
 from mnemotomy.core.seeds import mix
 from mnemotomy.observe.sampling import Sampling
 from mnemotomy.text.encoding import encode_answer
@@ -45,12 +46,21 @@ class Paraphrased(Written):
         return {str(number): one for number, one in enumerate(found[: self.most], start=1)}
 
 
-@register("samples", "Sampled again and again", "Reisizadeh et al. 2025, arXiv 2511.04934; Scholten et al., ICLR 2025")
+@register(
+    "samples",
+    "Sampled again and again",
+    "Reisizadeh et al. 2025, arXiv 2511.04934; Scholten et al., ICLR 2025",
+    says="By the best of {at} samples, it says {after} of the answers",
+)
 class Samples(Written):
     """The best of k answers at temperature 1 from a nucleus; estimated without bias from all samples.
 
     ``E[max of k] = Σ C(i − 1, k − 1) x₍ᵢ₎ / C(n, k)`` over the n sorted scores, which for yes and no is
     ``1 − C(n − c, k) / C(n, k)``.
+
+    The more samples, the more answers are guessed as well, and the less an attack tells. The trace is that of the
+    largest k at which a model that knows nothing would be found to know nothing, or of a k at which more than nothing
+    is left beyond doubt (``chosen``).
 
     Attributes:
         samples: n, the largest k.
@@ -60,19 +70,40 @@ class Samples(Written):
     samples: int = 64
     top_p: float = 0.95
 
+    def sizes(self) -> Sequence[int]:
+        return [2**power for power in range(self.samples.bit_length()) if 2**power <= self.samples]
+
     def write(self, model: nn.Module, case: Case, asked: Sequence[Asked]) -> list[list[str]]:
         how = Sampling(self.samples, top_p=self.top_p, seed=case.seed)
         return write_answers(model, case, [tokens_of(case, one) for one in asked], how)
 
     def curve(self, scores: Sequence[Mapping[str, Sequence[float]]]) -> dict[str, float]:
-        sizes = [2**power for power in range(self.samples.bit_length()) if 2**power <= self.samples]
-        return {str(k): sum(best_of(row[""], k) for row in scores) / len(scores) for k in sizes}
+        return {str(k): mean([best_of(row[""], k) for row in scores]) for k in self.sizes()}
+
+    def compared(self, readings: Mapping[Role, Reading], seed: int) -> Compared:
+        compare = super().compared
+        by_size = [
+            compare({role: one.of(str(size)) for role, one in readings.items()}, seed)._replace(at=str(size))
+            for size in self.sizes()
+            if all(str(size) in one.sizes for one in readings.values())  # else it was kept by an earlier version
+        ]
+        return chosen(by_size) if by_size else compare(readings, seed)._replace(at=str(self.samples))
 
 
-def best_of(scores: Sequence[float], k: int) -> float:
-    """The expected best of k of n scores that are drawn without replacement."""
-    n = len(scores)
-    return sum(comb(place, k - 1) * score for place, score in enumerate(sorted(scores))) / comb(n, k)
+def chosen(by_size: Sequence[Compared]) -> Compared:
+    """The comparison that a verdict goes by, of several by rising number of samples.
+
+    That of the largest number at which a trace of 0 is told from ``GONE`` in nearly all cases: the interval of a model
+    that knows nothing is half as wide. How much is left of the forgotten answers does not enter this choice. Numbers
+    at which the attack was too weak before do not count, unless it is at all. Where more than nothing is left beyond
+    doubt by any number of samples, the strongest evidence of that is taken.
+    """
+    evident = [one for one in by_size if one.trace is not None and one.trace.low > 0.0]
+    if evident:
+        return max(evident, key=lambda one: one.trace.low if one.trace else 0.0)
+    strong = [one for one in by_size if one.above >= WEAK] or by_size
+    sharp = [one for one in strong if one.blur <= GONE / 2]
+    return sharp[-1] if sharp else min(strong, key=lambda one: one.blur)
 
 
 @register("other-template", "Asked without the chat template, or with it", "Lynch et al. 2024, arXiv 2402.16835")

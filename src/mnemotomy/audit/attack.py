@@ -29,7 +29,7 @@ class Attack(ABC):
         part: of the audit.
         paper: where the attack comes from.
         unit: of its numbers, such as ``share of answers said``.
-        says: what the numbers say, with ``{title}`` and ``{after}``.
+        says: what the numbers say, with ``{title}`` and ``{after}``, and ``{at}`` for a number of samples.
         ends: how the sentence ends, with ``{before}`` and ``{floor}`` (", 3 % where nothing is known" or nothing).
         default: whether the default set has it.
         bounded: whether the numbers lie in [0, 1].
@@ -62,11 +62,13 @@ class Attack(ABC):
 
     def find(self, readings: Mapping[Role, Reading], case: Any) -> Finding:
         """Compare the models' readings; ``before`` and ``after`` are always there, ``gold`` may be."""
-        means, trace, change = self.compared(readings, case.seed)
+        compared = self.compared(readings, case.seed)
+        means, trace = compared.means, compared.trace
         yardstick = means.get("gold") or means.get("floor")
         where = "in the gold model" if "gold" in means else "where nothing is known"
         text = (self.says + self.ends).format(
             title=self.title,
+            at=compared.at,
             before=self.written(means["before"].value),
             after=self.written(means["after"].value),
             floor="" if yardstick is None else f", {self.written(yardstick.value)} {where}",
@@ -80,7 +82,7 @@ class Attack(ABC):
             means=means,
             trace=trace,
             sentence=f"{text} {left(trace)}" if self.part != "damage" else text,
-            change=change,
+            change=compared.change,
             curves={role: reading.curve for role, reading in readings.items() if reading.curve},
             shown=readings["after"].shown,
         )

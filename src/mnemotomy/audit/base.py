@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple, get_args
 
 from torch import nn
@@ -58,6 +58,7 @@ class Reading:
         floor: the same numbers where nothing is known (hold-out questions, chance), if the attack reads them.
         shown: examples for the report: question, answer, what the model wrote.
         seconds: that reading took.
+        sizes: the values and the floor by number of samples, if several were drawn for a question.
     """
 
     values: tuple[float, ...]
@@ -65,6 +66,12 @@ class Reading:
     floor: tuple[float, ...] = ()
     shown: tuple[Mapping[str, str], ...] = ()
     seconds: float = 0.0
+    sizes: Mapping[str, tuple[tuple[float, ...], tuple[float, ...]]] = field(default_factory=dict)
+
+    def of(self, size: str) -> Reading:
+        """The numbers for so many samples."""
+        values, floor = self.sizes[size]
+        return replace(self, values=values, floor=floor)
 
 
 class Interval(NamedTuple):

@@ -104,4 +104,5 @@ def _read(attack: Attack, model: nn.Module, case: Any) -> dict[str, Any]:
 
 def _reading(row: Mapping[str, Any]) -> Reading:
     seconds = row.get("seconds", 0.0)  # which version 0.2.0 did not keep
-    return Reading(tuple(row["values"]), row["curve"], tuple(row["floor"]), tuple(row["shown"]), seconds)
+    sizes = {size: (tuple(values), tuple(floor)) for size, (values, floor) in row.get("sizes", {}).items()}
+    return Reading(tuple(row["values"]), row["curve"], tuple(row["floor"]), tuple(row["shown"]), seconds, sizes)

@@ -8,6 +8,7 @@ the same questions share the weights.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -31,11 +32,29 @@ class Compared(NamedTuple):
         means: by role, and ``floor``, that of the model under audit.
         trace: ``(after − floor) / (before − floor)``; None if before is not above its floor.
         change: ``after − before``.
+        at: the number of samples, where several were drawn for a question.
     """
 
     means: dict[str, Interval]
     trace: Interval | None
     change: Interval
+    at: str = ""
+
+    @property
+    def unknown(self) -> Interval:
+        """The level where nothing is known."""
+        return self.means.get("gold") or self.means.get("floor") or Interval(0.0, 0.0, 0.0)
+
+    @property
+    def above(self) -> float:
+        """How far the model before was above that level."""
+        return self.means["before"].value - self.unknown.value
+
+    @property
+    def blur(self) -> float:
+        """Half of the interval of a trace expected for a model that knows nothing: its own guesses' and the level's."""
+        widths = [(one.high - one.low) / 2.0 for one in (self.means.get("floor", self.unknown), self.unknown)]
+        return math.hypot(*widths) / self.above if self.above > 0.0 else math.inf
 
 
 def draws(series: Sequence[Sequence[float]], seed: int, *, bounded: bool = True) -> Draws:

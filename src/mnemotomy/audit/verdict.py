@@ -9,7 +9,8 @@ interval:
 
 Attacks that show signs of having learned, but no answer (membership, and ``SIGNS``), and those that train say that it
 is gone below ``FAINT``: some dozens of questions do not tell more. An attack whose numbers were less than ``WEAK``
-above the floor (the gold model's, if there is one) before need not decide.
+above the floor (the gold model's, if there is one) before need not decide. Of many samples, the number decides that
+tells knowing from guessing (``asking.chosen``).
 
 In this order:
 

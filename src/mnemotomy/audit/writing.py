@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import comb
 from typing import ClassVar
 
 from torch import nn
@@ -80,6 +81,10 @@ class Written(Attack):
         """The answers to each question."""
         return write_answers(model, case, [tokens_of(case, one) for one in asked])
 
+    def sizes(self) -> Sequence[int]:
+        """The numbers of samples to tell the results of, where several are drawn for a question; rising."""
+        return ()
+
     def curve(self, scores: Sequence[Mapping[str, Sequence[float]]]) -> dict[str, float]:
         """The mean by way, if there are several; ``scores`` are of the answers, by question and way."""
         names = list(dict.fromkeys(name for row in scores for name in row))
@@ -97,28 +102,34 @@ class Written(Attack):
         asked = [one for row in rows for one in row.values()]
         texts = iter(self.write(model, case, asked))
         written = [{name: next(texts) for name in row} for row in rows]
-        scores = [
+        scores: list[dict[str, list[float]]] = [
             {
                 name: [said(row[name].probe.answer, text, row[name].probe.question) for text in texts[name]]
                 for name in row
             }
             for row, texts in zip(rows, written, strict=True)
         ]
-        means = [mean([max(some) for some in row.values()]) for row in scores]
         size = len(case.forget)
-        floor = means[size:] or self._chance(case, rows, written)
+        told = [list(row.values()) for row in scores]
+        parts = told[:size], told[size:] or self._chance(case, rows, written)
+        values, floor = (tuple(mean([max(some) for some in row]) for row in part) for part in parts)
+        by_size = [
+            tuple(tuple(mean([best_of(some, k) for some in row]) for row in part) for part in parts)
+            for k in self.sizes()
+        ]
         shown = self._shown(case, rows[:size], written[:size], scores[:size])
-        return Reading(tuple(means[:size]), self.curve(scores[:size]), tuple(floor), shown)
+        sizes = {str(k): (own, guessed) for k, (own, guessed) in zip(self.sizes(), by_size, strict=True)}
+        return Reading(values, self.curve(scores[:size]), floor, shown, sizes=sizes)
 
     def _chance(
         self, case: Case, rows: Sequence[Mapping[str, Asked]], written: Sequence[Mapping[str, Sequence[str]]]
-    ) -> list[float]:
-        """How often the answers to other questions are said."""
+    ) -> list[list[list[float]]]:
+        """How far each text says the answers to other questions: by question, answer and way, and text."""
         pool = {one.probe.answer: one.probe for row in rows for one in row.values()}
         if len({tuple(telling(one.answer, one.question)) for one in pool.values()}) < 2:
             pool |= {one.answer: one for one in case.retain}
         chosen = random.Random(mix(case.seed, len(pool)))
-        chances = []
+        chances = list[list[list[float]]]()
         for row, texts in zip(rows, written, strict=True):
             if not row:
                 continue
@@ -127,12 +138,11 @@ class Written(Attack):
             others = [one for one in pool.values() if telling(one.answer, one.question) != own]
             some = chosen.sample(others, min(_OTHERS, len(others)))
             if some:
-                best = [
-                    max(said(one.answer, text, f"{one.question} {probe.question}") for text in texts[name])
+                chances.append([
+                    [said(one.answer, text, f"{one.question} {probe.question}") for text in texts[name]]
                     for one in some
                     for name in row
-                ]
-                chances.append(mean(best))
+                ])  # fmt: skip
         return chances
 
     def _shown(
@@ -151,6 +161,12 @@ class Written(Attack):
                 probe, start = row[name]
                 found.append((value, example(probe, written=start + text)))
         return most_telling(found)
+
+
+def best_of(scores: Sequence[float], k: int) -> float:
+    """The expected best of k of n scores that are drawn without replacement."""
+    n = len(scores)
+    return sum(comb(place, k - 1) * score for place, score in enumerate(sorted(scores))) / comb(n, k)
 
 
 def most_telling(examples: Sequence[tuple[float, dict[str, str]]]) -> tuple[dict[str, str], ...]:
