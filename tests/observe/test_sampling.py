@@ -10,6 +10,7 @@ from tiny_language import save_llama
 from transformers import MistralConfig, MistralForCausalLM
 
 from mnemotomy.core.models import load_model, load_tokenizer
+from mnemotomy.observe import generation
 from mnemotomy.observe.generation import continue_tokens
 from mnemotomy.observe.sampling import Sampling
 
@@ -59,6 +60,31 @@ def test_texts_depend_on_the_seed_and_the_prompt_but_not_on_batches(both: tuple[
     assert one != continue_tokens(model, tokenizer, PROMPTS, 6, sampling=Sampling(3, top_p=0.9, seed=6))
     assert [len(texts) for texts in one] == [3] * 4
     assert len({text for texts in one for text in texts}) > 6
+
+
+def test_texts_that_are_the_same_so_far_are_forwarded_once(both: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch):
+    model, tokenizer = both
+    how, length = Sampling(samples=24, temperature=0.5, top_p=0.9, seed=3), 7
+    forwarded: list[int] = []
+    following = generation._next
+    monkeypatch.setattr(generation, "_next", lambda m, tokens, *more: (
+        forwarded.append(len(tokens)), following(m, tokens, *more)
+    )[1])  # fmt: skip
+    found = continue_tokens(model, tokenizer, PROMPTS, length, sampling=how, batch_size=200)
+    assert forwarded[0] == len(PROMPTS)
+    assert sum(forwarded) < 0.8 * len(PROMPTS) * how.samples * length
+    ends = generation.end_tokens(model, tokenizer)
+    for place, prompt in enumerate(PROMPTS):
+        for text, numbers in zip(found[place], how.numbers([place], length), strict=True):
+            tokens = list(prompt)  # one text alone, read anew for each token
+            for number in numbers:
+                with torch.no_grad():
+                    logits = model(input_ids=torch.tensor([tokens])).logits[:, -1].float()
+                token = int(how.choose(logits, number[None]))
+                if token in ends:
+                    break
+                tokens.append(token)
+            assert text == tokenizer.decode(tokens[len(prompt) :], skip_special_tokens=True)
 
 
 def test_an_almost_empty_nucleus_is_greedy(both: tuple[Any, Any]):

@@ -20,7 +20,7 @@ from mnemotomy.observe.sampling import Sampling
 from mnemotomy.text.batches import pad_rows
 from mnemotomy.text.tokenizing import encode_prompt
 
-_ENDED = 0.125  # from this share of ended rows on, it pays to copy the others
+_ENDED = 0.125  # from this share of ended texts on, it pays to copy the others
 
 
 def supports_dropping_rows(model: nn.Module) -> bool:
@@ -51,19 +51,21 @@ def write(
     sampling: Sampling | None = None,
     prompts: Sequence[int] = (),
 ) -> list[list[int]]:
-    """The likeliest token again and again, or drawn ones; each row stops before an end token.
+    """The likeliest token again and again, or drawn ones; each text stops before an end token.
+
+    Texts that are the same so far share a row of the batch.
 
     Args:
         model: in evaluation mode; ``supports_dropping_rows`` must be true.
         input_ids: padded on the left.
         attention_mask: 0 at the padding.
-        ends: tokens that end a row.
-        max_new_tokens: per row.
-        sampling: draw texts; each prompt is read once for all of its samples.
+        ends: tokens that end a text.
+        max_new_tokens: per text.
+        sampling: draw texts.
         prompts: the places of the prompts, on which drawn texts depend.
 
     Returns:
-        The rows of the first prompt, then those of the second, and so on.
+        The texts of the first prompt, then those of the second, and so on.
     """
     from transformers import DynamicCache
 
@@ -71,29 +73,32 @@ def write(
     stops = torch.tensor(list(ends), dtype=torch.long, device=input_ids.device)
     positions = (attention_mask.cumsum(dim=1) - 1).clamp(min=0)
     logits = _next(model, input_ids, attention_mask, positions, cache)
-    numbers = torch.empty(len(input_ids), 0)
+    texts = rows = torch.arange(len(input_ids), device=input_ids.device)
+    numbers = torch.empty(len(texts), max_new_tokens)
     if sampling is not None:
         numbers = sampling.numbers(prompts, max_new_tokens).to(input_ids.device)
-        cache.batch_repeat_interleave(sampling.samples)
-        attention_mask, positions, logits = (
-            one.repeat_interleave(sampling.samples, dim=0) for one in (attention_mask, positions, logits)
-        )
-    places = torch.arange(len(logits), device=input_ids.device)
-    open_rows = torch.ones_like(places, dtype=torch.bool)
-    written: list[list[int]] = [[] for _ in places]
+        texts, rows = torch.arange(len(numbers), device=input_ids.device), rows.repeat_interleave(sampling.samples)
+    open_texts = torch.ones_like(texts, dtype=torch.bool)
+    written: list[list[int]] = [[] for _ in texts]
     for step in range(max_new_tokens):
-        chosen = logits.argmax(dim=-1) if sampling is None else sampling.choose(logits, numbers[places, step])
-        open_rows &= ~torch.isin(chosen, stops)
-        for place, token, is_open in zip(places.tolist(), chosen.tolist(), open_rows.tolist(), strict=True):
+        if sampling is None:
+            chosen = logits.argmax(dim=-1)[rows]
+        else:
+            chosen = sampling.choose(logits, numbers[texts, step], rows)
+        open_texts &= ~torch.isin(chosen, stops)
+        for text, token, is_open in zip(texts.tolist(), chosen.tolist(), open_texts.tolist(), strict=True):
             if is_open:
-                written[place].append(token)
-        left = int(open_rows.sum())
+                written[text].append(token)
+        left = int(open_texts.sum())
         if not left or step + 1 == max_new_tokens:
             break
-        if left <= (1.0 - _ENDED) * len(places):
-            kept = open_rows.nonzero()[:, 0]
+        if left <= (1.0 - _ENDED) * len(texts):
+            texts, rows, chosen, open_texts = (one[open_texts] for one in (texts, rows, chosen, open_texts))
+        size = logits.shape[-1]
+        follows, follower = torch.unique(rows * size + chosen, return_inverse=True)  # the same texts so far: one row
+        kept, chosen, rows = follows // size, follows % size, follower
+        if len(kept) != len(logits) or bool((kept != torch.arange(len(kept), device=kept.device)).any()):
             cache.batch_select_indices(kept)
-            places, open_rows, chosen = places[kept], open_rows[kept], chosen[kept]
             attention_mask, positions = attention_mask[kept], positions[kept]
         tokens, positions = chosen[:, None], positions[:, -1:] + 1
         attention_mask = torch.cat([attention_mask, torch.ones_like(tokens)], dim=1)

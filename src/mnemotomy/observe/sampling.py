@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mnemotomy.core.seeds import mix
 
-_LIKELIEST = (64, 4096)  # of a large vocabulary, sorting these is usually enough
+_LIKELIEST = (64, 512, 4096)  # of a large vocabulary, sorting these is usually enough
 
 
 @dataclass(frozen=True)
@@ -38,20 +38,35 @@ class Sampling:
         ]
         return torch.cat(rows)
 
-    def choose(self, logits: Float[Tensor, "rows vocabulary"], numbers: Float[Tensor, " rows"]) -> Int[Tensor, " rows"]:
-        """A token for each row: the one at which the nucleus' cumulated probability passes the row's number."""
+    def choose(
+        self,
+        logits: Float[Tensor, "rows vocabulary"],
+        numbers: Float[Tensor, " texts"],
+        rows: Int[Tensor, " texts"] | None = None,
+    ) -> Int[Tensor, " texts"]:
+        """A token for each text: the one at which the nucleus' cumulated probability passes the text's number.
+
+        Args:
+            logits: of the next token.
+            numbers: in [0, 1).
+            rows: of the logits that each text goes by; by default the texts' own.
+        """
         chances = (logits / self.temperature).softmax(dim=-1)
-        found = torch.empty(len(chances), dtype=torch.long, device=chances.device)
-        left = torch.arange(len(chances), device=chances.device)
-        for count in (*_LIKELIEST, chances.shape[-1]):  # sorting all of a large vocabulary takes longer than a model
+        rows = torch.arange(len(logits), device=logits.device) if rows is None else rows
+        found = torch.empty(len(numbers), dtype=torch.long, device=logits.device)
+        left = torch.arange(len(logits), device=logits.device)
+        for count in (*_LIKELIEST, logits.shape[-1]):  # sorting all of a large vocabulary takes longer than a model
             if count >= chances.shape[-1]:
                 values, tokens = chances[left].sort(dim=-1, descending=True)
                 enough = torch.ones_like(left, dtype=torch.bool)
             else:
                 values, tokens = chances[left].topk(count, dim=-1)
                 enough = values.sum(dim=-1) >= self.top_p
-            rows = left[enough]
-            found[rows] = self._drawn(values[enough], tokens[enough], numbers[rows])
+            places = torch.full((len(logits),), -1, device=logits.device)
+            places[left[enough]] = torch.arange(int(enough.sum()), device=logits.device)
+            texts = (places[rows] >= 0).nonzero()[:, 0]
+            own = places[rows[texts]]
+            found[texts] = self._drawn(values[enough][own], tokens[enough][own], numbers[texts])
             left = left[~enough]
             if not len(left):
                 break
