@@ -24,11 +24,12 @@ from mnemotomy.audit.asking import (
 )
 from mnemotomy.audit.attack import attacks
 from mnemotomy.audit.base import PARTS, Case
-from mnemotomy.audit.choosing import MultipleChoice
+from mnemotomy.audit.choosing import MultipleChoice, Recognised
 from mnemotomy.audit.damage import Fluency, Neighbours, Retained
 from mnemotomy.audit.wording import Asked, with_synonyms
 from mnemotomy.audit.writing import best_of, tokens_of
 from mnemotomy.core.errors import ConfigurationError
+from mnemotomy.demo.world import small_world, world_tokenizer
 from mnemotomy.text.probes import Probe
 from mnemotomy.text.template import Template
 
@@ -170,3 +171,10 @@ def test_tasks_of_lm_eval_are_checked_before_the_audit(monkeypatch: pytest.Monke
         mt.AuditOptions(tasks=["arc_easy", "arc_eesy"]).chosen()
     *_, tasks = mt.AuditOptions(tasks=["arc_easy"]).chosen()
     assert tasks.tasks == ("arc_easy",)
+
+
+def test_statements_are_not_judged_where_the_tokenizer_lacks_the_words():
+    both = STEM, replace(STEM, question="Rome lies in", answer="Italy .")
+    asked = Case(world_tokenizer(small_world()), both)
+    assert Recognised().lacks(asked) == "the tokenizer does not know the word 'true'"
+    assert Recognised().lacks(case(*both)) is None

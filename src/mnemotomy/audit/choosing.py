@@ -101,9 +101,16 @@ class MultipleChoice(Choices):
 class Recognised(Choices):
     """An indirect question: whether the true statement is called right rather than a false one."""
 
+    def lacks(self, case: Case) -> str | None:
+        special = set(case.tokenizer.all_special_ids)
+        for word in self._words(case.forget[0]):
+            if special.issuperset(case.tokenizer(word, add_special_tokens=False)["input_ids"]):
+                return f"the tokenizer does not know the word {word!r}"
+        return super().lacks(case)
+
     def read(self, model: nn.Module, case: Case) -> Reading:
         rows = [(probe, others[0]) for probe in case.forget if (others := self.false(case, probe))]
-        words = ("true", "false") if rows[0][0].template.plain else ("Yes", "No")
+        words = self._words(rows[0][0])
         pairs = [
             (self._stated(probe, answer), word)
             for probe, false in rows
@@ -113,6 +120,10 @@ class Recognised(Choices):
         scores = torch.tensor(log_probabilities(model, case, pairs)).reshape(-1, 2, 2)
         belief = scores[:, :, 0] - scores[:, :, 1]
         return Reading(tuple((belief[:, 0] > belief[:, 1]).double().tolist()), floor=(0.5,) * len(rows))
+
+    @staticmethod
+    def _words(probe: Probe) -> tuple[str, str]:
+        return ("true", "false") if probe.template.plain else ("Yes", "No")
 
     @staticmethod
     def _stated(probe: Probe, answer: str) -> Probe:
