@@ -3,7 +3,8 @@ FROM python:3.11-slim
 
 ENV PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu \
     HOME=/home/surgeon \
-    HF_HOME=/home/surgeon/models
+    HF_HOME=/home/surgeon/models \
+    MPLCONFIGDIR=/tmp/matplotlib
 
 RUN useradd --create-home --uid 1000 surgeon && mkdir -p /work "$HF_HOME" && chmod 1777 /home/surgeon "$HF_HOME" /work
 
