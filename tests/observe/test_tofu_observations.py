@@ -264,7 +264,7 @@ def assert_same(left: QuestionObservations, right: QuestionObservations):
 
 def test_files_that_are_none(tmp_path: Path):
     path = tmp_path / "x.safetensors"
-    with pytest.raises(ArtifactError, match="no file"):
+    with pytest.raises(ArtifactError, match="does not exist"):
         load_questions(path)
     path.write_bytes(b"nothing")
     with pytest.raises(ArtifactError, match="damaged"):

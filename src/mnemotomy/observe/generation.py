@@ -69,6 +69,10 @@ def write(
     """
     from transformers import DynamicCache
 
+    if input_ids.device.type == "cpu":
+        # a column that nothing attends to: without a mask, torch copies shared keys and values for each head, and
+        # takes several times as long
+        input_ids, attention_mask = (nn.functional.pad(one, (1, 0)) for one in (input_ids, attention_mask))
     cache: Any = DynamicCache(config=cast(Any, model).config)
     stops = torch.tensor(list(ends), dtype=torch.long, device=input_ids.device)
     positions = (attention_mask.cumsum(dim=1) - 1).clamp(min=0)
