@@ -229,13 +229,11 @@ class Session:
     def _upload(self, repository: str) -> None:
         from huggingface_hub import HfApi
 
-        from mnemotomy.recipe.forgotten import RETAINED
-
         api = HfApi()
         try:
             api.create_repo(repository, exist_ok=True)
             if self.out.is_dir():
-                api.upload_folder(repo_id=repository, folder_path=str(self.out), ignore_patterns=[RETAINED])
+                api.upload_folder(repo_id=repository, folder_path=str(self.out))
             else:
                 api.upload_file(repo_id=repository, path_or_fileobj=str(self.out), path_in_repo=self.out.name)
         except Exception as error:  # the hub's errors, the network's and the disk's have no common class

@@ -109,7 +109,8 @@ class Found(Generic[R]):
             f"of {self.request.words.hits}"
         )
         if not work:
-            return f"the highest score; none of {len(self.tried)} candidates stays within the limits, {limits}"
+            near = "; it misses them by little" if not self.concerns else ""
+            return f"the highest score; none of {len(self.tried)} candidates stays within the limits, {limits}{near}"
         if work == 1:
             return f"the only one of {len(self.tried)} candidates within the limits, {limits}"
         return f"the highest score of the {work} candidates (of {len(self.tried)}) within the limits, {limits}"

@@ -12,7 +12,7 @@ from torch import nn
 
 from mnemotomy.core.adapters import merged
 from mnemotomy.core.errors import ConfigurationError
-from mnemotomy.core.files import replacing_folder
+from mnemotomy.core.files import replacing_folder, write_text
 from mnemotomy.core.fingerprints import fingerprint
 from mnemotomy.core.integrity import write_checksums
 from mnemotomy.core.models import load_config
@@ -23,13 +23,10 @@ from mnemotomy.engram.filters import FILTER
 from mnemotomy.engram.sites import Site, sites_by_name
 from mnemotomy.forget.found import FORGET, Found
 from mnemotomy.forget.request import Request
-from mnemotomy.recipe.record import beside, check_changed, earlier_requests, save_with_record
+from mnemotomy.recipe.record import beside, check_changed, digests_of, earlier_requests, save_with_record
 from mnemotomy.text.records import json_lines_of
 
 As = Literal["model", "lora", "edit"]
-RETAINED = "retain.jsonl"
-"""The retain set that a search used, the model's own texts among it: with it, the recipe repeats the edit."""
-
 _OF_AN_EDIT = ("chosen", "scores", "files", "asked", "counts", "settings", "earlier")
 
 ERROR = 0.05
@@ -80,11 +77,21 @@ def save_found(
         edited = edited.to(stored)
     record["model"]["fingerprint_after"] = fingerprint(edited)
     record["model"]["dtype"] = str(next(edited.parameters()).dtype).removeprefix("torch.")
-    recipe, extra = (
-        (_recipe(found, record, out), {RETAINED: json_lines_of(found.request.retain)}) if texts else (None, {})
-    )
-    save_with_record(edited, tokenizer, out, record, recipe, extra)
+    recipe = None
+    if texts:
+        write_text(retained_beside(out), json_lines_of(found.request.retain))
+        record["retained"] = digests_of([retained_beside(out)])
+        recipe = _recipe(found, record, out)
+    save_with_record(edited, tokenizer, out, record, recipe)
     return record
+
+
+def retained_beside(out: Path) -> Path:
+    """Where the retain set that a search used is written, the model's own texts among it, for the recipe.
+
+    Not into the result: that is given away, and the retain set may be other people's.
+    """
+    return out.with_name(f"{out.name}.retain.jsonl")
 
 
 def _recipe(found: Found, record: Mapping[str, Any], out: Path) -> str | None:
@@ -93,6 +100,7 @@ def _recipe(found: Found, record: Mapping[str, Any], out: Path) -> str | None:
     chosen, settings = found.chosen.candidate, record["settings"]
     if not files:
         return None
+    retained = str(retained_beside(out).absolute())
     template = {name: value for name, value in settings["template"].items() if value not in (None, False)}
     common = {
         "model": record["model"]["name"],
@@ -102,12 +110,12 @@ def _recipe(found: Found, record: Mapping[str, Any], out: Path) -> str | None:
     }
     if chosen.form == "two-sided":
         method = {"name": "two-sided", **chosen.two_sided()}
-        return write_yaml({**common, "method": method, "forget": files, "retain": RETAINED, "seed": settings["seed"]})
+        return write_yaml({**common, "method": method, "forget": files, "retain": retained, "seed": settings["seed"]})
     return write_yaml(
         {
             **common,
             "concepts": {FORGET: files},
-            "reference": RETAINED,
+            "reference": retained,
             "sites": settings["sites"],
             **({} if settings["layers"] is None else {"layers": list(settings["layers"])}),
             "positions": settings["positions"],
