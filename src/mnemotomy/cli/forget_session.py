@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -120,6 +121,7 @@ class Session:
         Raises:
             ConfigurationError: it would ruin the model or forgets little, and is not forced.
         """
+        from mnemotomy.forget.found import FORGET, RETAIN
         from mnemotomy.recipe.forgotten import save_found
 
         found = self.found
@@ -134,6 +136,11 @@ class Session:
             extra = f", an adapter of rank {adapter['rank']} that leaves out {100 * adapter['error']:.1f} % of the edit"
         forced = " in spite of the warnings" if found.concerns else ""
         say(f"{self.out}: saved{forced}{extra}; {len(found.tried)} candidates in {sum(found.seconds.values()):.0f} s")
+        if len(files := list(self.about["files"][FORGET])) == 1:  # an audit takes one
+            retained = [word for file in list(self.about["files"][RETAIN])[:1] for word in ("--retain", file)]
+            plain = ["--plain"] if self.options.template.plain else []
+            audit = ["mnemotomy", "audit", self.about["source"], str(self.out), "audit", "--forget", *files]
+            say(f"next: {shlex.join([*audit, *retained, *plain])}")
         if self.push is not None:
             self._upload(self.push)
 
