@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -86,7 +87,13 @@ def trace(
             most = sorted(own, key=lambda row: -row["weight_norm"])[:3]
             sites = ", ".join(f"{row['site']} ({row['weight_norm']:.3f})" for row in most)
             say(f"{name}: most at {sites}")
-        say("each number is the part of a site's weights that carries the concept; compare them with one another")
+            if statistics.median(row["weight_norm"] for row in own) > 1:
+                say(
+                    f"warning: most numbers of {name} are above 1: the reference is too small, or too unlike it, to "
+                    "tell it apart; give more neighbours",
+                    err=True,
+                )
+        say("‖W⁺‖/‖W‖ is how much of a site's weights the concept takes; compare the numbers with one another")
 
 
 def _grid(concept: str, rows: list[dict[str, Any]]) -> Table:
