@@ -153,7 +153,7 @@ def test_files(evaluations: dict[str, Any], tmp_path: Path):
     assert found == summary(evaluations["full"])
     assert found["mia_loss"] == 1.0
     assert list(found) == sorted(found)
-    with pytest.raises(ArtifactError, match="no file"):
+    with pytest.raises(ArtifactError, match="does not exist"):
         read_evaluation(tmp_path / "none")
     path = tmp_path / "TOFU_EVAL.json"
     for text, message in (
