@@ -198,3 +198,14 @@ def test_what_does_not_fit_into_memory_is_refused_before_the_search(monkeypatch:
     done = forget("--forget", "Kyoto.jsonl", "--retain", "Rome.jsonl")
     assert done.exit_code == 2
     assert "edit fewer projections with --layers or --sites" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.usefixtures("cities")
+def test_the_fingerprint_is_that_of_the_saved_weights() -> None:
+    half = mt.load_model("model").to(torch.bfloat16)
+    mt.save_model(half, "half", tokenizer=mt.load_tokenizer("model"))
+    asked = ["--forget", "Kyoto.jsonl", "--retain", "Rome.jsonl", "--force", "--yes"]
+    done = CliRunner().invoke(app, ["forget", "half", "out", "--trials", "3", *OPTIONS, *asked])
+    assert done.exit_code == 0, done.output
+    assert record()["model"]["dtype"] == "bfloat16"
+    assert mt.fingerprint(mt.load_model("out")) == record()["model"]["fingerprint_after"]  # rounded on saving

@@ -34,6 +34,7 @@ class Attack(ABC):
         default: whether the default set has it.
         bounded: whether the numbers lie in [0, 1].
         percent: whether to write them as percentages.
+        cost: how long it takes, about, as a multiple of the usual attack; for the time left.
     """
 
     models: ClassVar[Models] = "language models"
@@ -47,6 +48,7 @@ class Attack(ABC):
     default: ClassVar[bool] = True
     bounded: ClassVar[bool] = True
     percent: ClassVar[bool] = True
+    cost: ClassVar[int] = 1
 
     def lacks(self, case: Any) -> str | None:
         """What the case lacks for this attack, in words for the report; None if it can run."""

@@ -32,6 +32,7 @@ class Changing(Attack):
     """An attack that changes a copy of the model, and then asks for what was forgotten and for what nobody knows."""
 
     part: ClassVar[Part] = "relearn"
+    cost: ClassVar[int] = 2
 
     @abstractmethod
     def sets(self, case: Any) -> tuple[Any, Sequence[Any]]:

@@ -51,6 +51,7 @@ class FreshProbe(Attack):
     blocks: int = 30
     kind: ClassVar[Kind]
     part: ClassVar[Part] = "inside"
+    cost: ClassVar[int] = 2
     unit: ClassVar[str] = "share of answers read"
     says: ClassVar[str] = "A probe reads {after} of the forgotten answers from the states of its best block"
 

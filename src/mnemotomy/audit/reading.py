@@ -47,7 +47,8 @@ class Reader:
         skipped = {one.name: why for one in chosen if (why := one.lacks(case)) is not None}
         usable = [one for one in chosen if one.name not in skipped]
         asked, found = self.digest(case), []
-        with progress_bar("auditing", len(usable) * len(self.models), enabled=self.options.progress) as advance:
+        total = sum(one.cost for one in usable) * len(self.models)
+        with progress_bar("auditing", total, enabled=self.options.progress) as advance:
             for attack in usable:
                 readings: dict[Role, Reading] = {}
                 for role, model in self.models.items():
@@ -55,7 +56,7 @@ class Reader:
                     name = key(attack.name, attack, self.prints[role], self.prints["before"], asked, versions())
                     with self._resumable():
                         readings[role] = _reading(self.kept(name, partial(_read, attack, model, self.own(role, case))))
-                    advance(1)
+                    advance(attack.cost)
                 taken = sum(one.seconds for one in readings.values())
                 found.append(replace(attack.find(readings, case), seconds=round(taken, 1)))
         return found, skipped

@@ -125,7 +125,12 @@ def verdict(findings: Sequence[Finding], *, yardstick: bool, asked: Asked = QUES
         asked: how to tell what the model was asked.
     """
     word, reason = _word([one for one in findings if one.part != "damage"], yardstick, asked)
-    return Verdict(word, reason, damage_of(findings), asked.meaning[word] if word else "Nothing can be said.")
+    return Verdict(
+        word,
+        reason,
+        damage_of(findings),
+        asked.meaning[word] if word else "This audit cannot say whether it was forgotten.",
+    )
 
 
 def _word(searched: Sequence[Finding], yardstick: bool, asked: Asked) -> tuple[Word | None, str]:
@@ -149,8 +154,8 @@ def _word(searched: Sequence[Finding], yardstick: bool, asked: Asked) -> tuple[W
     unsure = [one for one in plain if one.attack in decided and not _is_gone(one)]
     if unsure:
         return None, (
-            f"So few {asked.things} leave open whether the model still {asked.gives}. {unsure[0].sentence} Take more, "
-            "ten at least."
+            f"So few {asked.things} leave open whether the model still {asked.gives}. {unsure[0].sentence} Take more: "
+            "some dozens decide in most cases, and fewer than ten in none."
         )
     open_ = [one.title for one in decided.values() if not _is_gone(one)]
     missing = [part for part in _SEARCHED if part not in {one.part for one in searched}]

@@ -105,7 +105,7 @@ class Session:
         ]
         Table(heads, rows, "Candidates that no other beats").print(console())
         if beaten := len(found.tried) - len(found.pareto):
-            say(f"{beaten} of {len(found.tried)} candidates are not shown: one of these is better in every column")
+            say(f"{beaten} of {len(found.tried)} candidates are not shown: one of these beats each in every column")
         say(f"best: {found.chosen.candidate}: {found.reason}")
         for name, shares in found.details.items():
             say(f"{name}: " + ", ".join(f"{one} {_percent(share)}" for one, share in shares.items()))

@@ -61,7 +61,7 @@ class Cost:
         return self.moments + self.factors + self.two_sided
 
     def __str__(self) -> str:
-        left = "" if self.free is None else f" of {self.free / _GIB:.1f} GiB free"
+        left = "" if self.free is None else f" of the {self.free / _GIB:.1f} GiB that are free"
         minutes = max(1, round(self.seconds / 60))
         return f"about {minutes} minute{'s' if minutes > 1 else ''} and {self.needed / _GIB:.1f} GiB of memory{left}"
 

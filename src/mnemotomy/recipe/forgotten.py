@@ -74,8 +74,11 @@ def save_found(
     check_changed(found.edit.fingerprint, fingerprint(edited))
     stored = getattr(load_config(source), "dtype", None)
     if isinstance(stored, torch.dtype):
+        loaded = next(model.parameters()).dtype
+        record["model"]["fingerprint_after"] = fingerprint(edited.to(stored).to(loaded))  # as whoever loads it finds it
         edited = edited.to(stored)
-    record["model"]["fingerprint_after"] = fingerprint(edited)
+    else:
+        record["model"]["fingerprint_after"] = fingerprint(edited)
     record["model"]["dtype"] = str(next(edited.parameters()).dtype).removeprefix("torch.")
     recipe = None
     if texts:
