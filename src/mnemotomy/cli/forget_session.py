@@ -135,7 +135,8 @@ class Session:
             adapter = self.record["adapter"]
             extra = f", an adapter of rank {adapter['rank']} that leaves out {100 * adapter['error']:.1f} % of the edit"
         forced = " in spite of the warnings" if found.concerns else ""
-        say(f"{self.out}: saved{forced}{extra}; {len(found.tried)} candidates in {sum(found.seconds.values()):.0f} s")
+        tried = f"{len(found.tried)} candidate{'s' if found.tried[1:] else ''}"
+        say(f"{self.out}: saved{forced}{extra}; {tried} in {sum(found.seconds.values()):.0f} s")
         if len(files := list(self.about["files"][FORGET])) == 1:  # an audit takes one
             retained = [word for file in list(self.about["files"][RETAIN])[:1] for word in ("--retain", file)]
             plain = ["--plain"] if self.options.template.plain else []

@@ -108,6 +108,8 @@ class Found(Generic[R]):
             f"leaving at most {100 * FORGOTTEN:.0f} % of what was known and costing at most {100 * LIMIT:.0f} points "
             f"of {self.request.words.hits}"
         )
+        if len(self.tried) == 1:
+            return f"the only candidate tried; it {'stays' if work else 'does not stay'} within the limits, {limits}"
         if not work:
             near = "; it misses them by little" if not self.concerns else ""
             return f"the highest score; none of {len(self.tried)} candidates stays within the limits, {limits}{near}"
