@@ -50,6 +50,10 @@ GENERAL = (
 KNOWN_AT_LEAST = 0.5
 """A rewording counts if the model knew under it at least this share of what it knew in the original words."""
 
+ENOUGH = 8
+"""Whole answers, at least, for a share of them to count; in a set of fewer questions, all of these. Of two answers in
+one wording, one that is left would be half of what was known; a few say more over all wordings together."""
+
 WRITES = 0.5
 """The share of the surprise of one that knows no word more than another, at most, that general English is to a model
 that writes it. SmolLM2 of 135 million parameters has 0.41, a model of a toy world more than 1."""
@@ -79,12 +83,13 @@ class _Wording(NamedTuple):
     before: _Read
 
     def left(self, now: _Read, floor: _Floor) -> float:
-        """The share of what was known that is left, by probability or by whole answers, whichever is more."""
+        """The share of what was known that is left, by probability."""
         known = float(self.before.probability.mean()) - floor.probability
-        likely = abs(float(now.probability.mean()) - floor.probability) / known if known > 0 else 0.0
-        said = self.before.exact - floor.exact
-        whole = (now.exact - floor.exact) / said if said > 0 else 0.0
-        return min(1.0, max(likely, whole))
+        return abs(float(now.probability.mean()) - floor.probability) / known if known > 0 else 0.0
+
+    def whole(self, now: _Read, floor: _Floor) -> tuple[float, float]:
+        """How many whole answers are said now and were said before, above the floor."""
+        return len(self.rows) * (now.exact - floor.exact), len(self.rows) * (self.before.exact - floor.exact)
 
     def shares(self, now: _Read) -> tuple[float, float]:
         """The shares of the probability and of the hits before that are left."""
@@ -92,11 +97,22 @@ class _Wording(NamedTuple):
         return float(now.probability.mean() / before.probability.mean()), now.hits / before.hits
 
 
+def left_by(wordings: Sequence[_Wording], reads: Sequence[_Read], floor: _Floor) -> float:
+    """The most that is left by any wording, and by whole answers where enough were known to take a share of."""
+    pairs = list(zip(wordings, reads, strict=True))
+    likely = [wording.left(read, floor) for wording, read in pairs]
+    counts = [wording.whole(read, floor) for wording, read in pairs]
+    counts.append((sum(now for now, _ in counts), sum(before for _, before in counts)))
+    enough = min(ENOUGH, len(wordings[0].rows))
+    return min(1.0, max([*likely, *(now / before for now, before in counts if before >= enough)]))
+
+
 class Judge(Measure):
     """Compares any state of a language model with the model before, by questions in other words.
 
     ``left`` is the most that any wording leaves, in probability of the answers' telling words or in answers whose
-    tokens are all the likeliest; 0 is the level of answers to other questions, and overshooting counts against it.
+    tokens are all the likeliest, in one wording or in all, where there were ``ENOUGH``; 0 is the level of answers to
+    other questions, and overshooting counts against it.
     ``kept`` and ``hits`` are those of the wording that loses most: an edit may spare the retained words alone.
 
     Args:
@@ -117,7 +133,7 @@ class Judge(Measure):
     def scores(self) -> Scores:
         """The present state of the model."""
         reads = [self._read(wording.rows) for wording in self.wordings]
-        left = max(one.left(read, self._floor) for one, read in zip(self.wordings, reads, strict=True))
+        left = left_by(self.wordings, reads, self._floor)
         known = sum(float(read.probability.mean()) for read in reads) / len(reads)
         total, tokens, kept = 0.0, 0, None
         for rows, before in zip((one for one in (self.kept_rows, self.general) if one), self._before, strict=True):

@@ -1,0 +1,35 @@
+"""What is left of a forget set, from probabilities and from whole answers."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from mnemotomy.forget.measuring import _Floor, _Read, _Wording, left_by
+from mnemotomy.text.encoding import Encoded
+
+FLOOR = _Floor(0.0, 0.0)
+
+
+def read(questions: int, probability: float, said: int) -> _Read:
+    return _Read(torch.full((questions,), probability, dtype=torch.float64), said / questions, 0.0, [])
+
+
+def wording(questions: int, probability: float, said: int) -> _Wording:
+    return _Wording([Encoded([1], [1])] * questions, read(questions, probability, said))
+
+
+@pytest.mark.parametrize(
+    ("questions", "before", "now", "expected"),
+    [
+        (48, [(0.4, 30)], [(0.01, 15)], 0.5),
+        (48, [(0.4, 2)], [(0.01, 2)], 0.025),  # two of two answers are chance, where the probability is gone
+        (48, [(0.4, 6), (0.3, 6)], [(0.01, 3), (0.01, 3)], 0.5),  # of twelve in all, six
+        (4, [(0.9, 4)], [(0.01, 1)], 0.25),  # a fact in four wordings of its own
+        (4, [(0.9, 2)], [(0.09, 2)], 0.1),
+    ],
+)
+def test_whole_answers_count_where_enough_were_known(questions, before, now, expected):
+    wordings = [wording(questions, *one) for one in before]
+    found = left_by(wordings, [read(questions, *one) for one in now], FLOOR)
+    assert found == pytest.approx(expected)
