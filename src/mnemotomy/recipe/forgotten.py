@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -23,7 +24,7 @@ from mnemotomy.engram.filters import FILTER
 from mnemotomy.engram.sites import Site, sites_by_name
 from mnemotomy.forget.found import FORGET, Found
 from mnemotomy.forget.request import Request
-from mnemotomy.recipe.record import beside, check_changed, digests_of, earlier_requests, save_with_record
+from mnemotomy.recipe.record import beside, check_changed, earlier_requests, save_with_record
 from mnemotomy.text.records import json_lines_of
 
 As = Literal["model", "lora", "edit"]
@@ -59,7 +60,7 @@ def save_found(
     Raises:
         MnemotomyError: nothing has changed, or a weight is not finite.
     """
-    source, texts = str(about["source"]), isinstance(found.request, Request)
+    source = str(about["source"])
     record: dict[str, Any] = found.record | {name: about[name] for name in ("files", "asked") if name in about}
     record |= earlier_requests(source)
     record["model"] = {
@@ -80,12 +81,13 @@ def save_found(
     else:
         record["model"]["fingerprint_after"] = fingerprint(edited)
     record["model"]["dtype"] = str(next(edited.parameters()).dtype).removeprefix("torch.")
-    recipe = None
-    if texts:
-        write_text(retained_beside(out), json_lines_of(found.request.retain))
-        record["retained"] = digests_of([retained_beside(out)])
-        recipe = _recipe(found, record, out)
-    save_with_record(edited, tokenizer, out, record, recipe)
+    if not isinstance(found.request, Request):
+        save_with_record(edited, tokenizer, out, record)
+        return record
+    beside_it, lines = retained_beside(out), json_lines_of(found.request.retain)
+    record["retained"] = {str(beside_it): hashlib.sha256(lines.encode()).hexdigest()}
+    save_with_record(edited, tokenizer, out, record, _recipe(found, record, out))
+    write_text(beside_it, lines)
     return record
 
 
