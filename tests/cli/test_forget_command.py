@@ -201,6 +201,13 @@ def test_what_does_not_fit_into_memory_is_refused_before_the_search(monkeypatch:
 
 
 @pytest.mark.usefixtures("cities")
+def test_a_file_of_the_users_is_not_replaced_by_the_retain_set() -> None:
+    Path("out.retain.jsonl").write_text("mine")
+    fails(forget("--forget", "Kyoto.jsonl"), "out.retain.jsonl would be replaced; remove it, or name another OUT")
+    assert Path("out.retain.jsonl").read_text() == "mine"
+
+
+@pytest.mark.usefixtures("cities")
 def test_the_fingerprint_is_that_of_the_saved_weights() -> None:
     half = mt.load_model("model").to(torch.bfloat16)
     mt.save_model(half, "half", tokenizer=mt.load_tokenizer("model"))

@@ -125,6 +125,8 @@ def forget(
     else:
         check_replaceable(out, RECORDS, [*inputs, folder], also=("adapter_config.json", "retain.jsonl"))
         check_no_input(retained_beside(out), inputs)
+        if not out.exists() and retained_beside(out).exists():  # not of an earlier result
+            raise DataError(f"{retained_beside(out)} would be replaced; remove it, or name another OUT")
     check_writable(out)
     around = replace(template, plain=template.plain or facts is not None).made
     examples: Any
