@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 from pathlib import Path
@@ -13,6 +14,8 @@ from typer.testing import CliRunner
 
 from mnemotomy import __main__ as command
 from mnemotomy.cli import app
+
+importlib.import_module("mnemotomy.recipe.run")  # else it is first imported under a patch, and keeps it
 
 ASKED = ("--forget", "Kyoto.jsonl", "--retain", "Rome.jsonl", "--force")
 
