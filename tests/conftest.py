@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from counted import counted, pytest_terminal_summary
 from drawn import figures
 from surroundings import quiet, seeded
 from tiny_tofu import save_pair, save_tofu
 
 from mnemotomy.store.fact_store import FactStore
 
-__all__ = ["figures", "quiet", "seeded"]
+__all__ = ["counted", "figures", "pytest_terminal_summary", "quiet", "seeded"]
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ from pathlib import Path
 import fuzz_cases
 import fuzz_files
 import pytest
+from counted import Counted
 from fuzz import Case, faults
 from fuzz_cases import Inputs
 
@@ -27,12 +28,15 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
 
 @pytest.mark.parametrize("share", [8, pytest.param(200, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_no_call_ends_in_a_traceback(family: str, share: int, inputs: Inputs, tmp_path: Path):
+def test_no_call_ends_in_a_traceback(family: str, share: int, inputs: Inputs, tmp_path: Path, counted: Counted):
     cases = list(FAMILIES[family](inputs))
     chosen = sorted(random.Random(family).sample(range(len(cases)), min(share, len(cases))))
-    found = [
-        f"{family} {number}: {[one[:80] for one in cases[number].arguments]}\n{fault}"
-        for number in chosen
-        for fault in faults(cases[number], tmp_path / str(number), inputs.folder, SECONDS)
-    ]
+    with counted("fuzzed calls", family) as outcome:
+        found = []
+        for number in chosen:
+            wrong = faults(cases[number], tmp_path / str(number), inputs.folder, SECONDS)
+            arguments = [one[:80] for one in cases[number].arguments]
+            found += [f"{family} {number}: {arguments}\n{fault}" for fault in wrong]
+            outcome.wrong += bool(wrong)
+        outcome.right = len(chosen) - outcome.wrong
     assert not found, f"{len(found)} of {len(chosen)} calls\n" + "\n".join(found)

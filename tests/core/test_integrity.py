@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from counted import Counted
 from helpers import QUIET, mlp, randn, same_state, state_of, tiny_llama
 from safetensors import safe_open
 from safetensors.torch import save_file
@@ -136,23 +137,25 @@ def damaged(path: Path, load: Callable[[], Any], content: bytes) -> None:
 
 @pytest.mark.parametrize("tries", [40, pytest.param(400, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_flipped_byte_and_a_lost_end_are_noticed(kind: str, tmp_path: Path, tries: int):
+def test_a_flipped_byte_and_a_lost_end_are_noticed(kind: str, tmp_path: Path, tries: int, counted: Counted):
     load = KINDS[kind](tmp_path / "artifact")
     load()
     whole = tmp_path / "artifact"
     files = sorted(whole.iterdir()) if whole.is_dir() else [whole]
     contents = {file: file.read_bytes() for file in files}
     draw = random.Random(0)
-    for number in range(tries + tries // 4):
-        file = files[number % len(files)]
-        content, place = contents[file], draw.randrange(len(contents[file]))
-        if number < tries:
-            flipped = bytearray(content)
-            flipped[place] ^= draw.choice([1, 4, 32, 255])
-            damaged(file, load, bytes(flipped))
-        else:
-            damaged(file, load, content[:place])
-        file.write_bytes(content)
+    with counted("damaged files", kind) as outcome:
+        for number in range(tries + tries // 4):
+            file = files[number % len(files)]
+            content, place = contents[file], draw.randrange(len(contents[file]))
+            if number < tries:
+                flipped = bytearray(content)
+                flipped[place] ^= draw.choice([1, 4, 32, 255])
+                damaged(file, load, bytes(flipped))
+            else:
+                damaged(file, load, content[:place])
+            file.write_bytes(content)
+            outcome.refused += 1
     load()
 
 

@@ -19,6 +19,8 @@ from mnemotomy.engram.sites import Layout, Reading, Site
 Identity = tuple[int, int, tuple[int, ...], tuple[int, ...], Layout]
 """Object, version (an in-place write makes another input of it), shape, strides and layout."""
 
+_IN_FLOAT64 = "collect in float64: options=mt.CollectOptions(dtype=torch.float64)"
+
 
 class Collector:
     """Accumulates the moments of ``sites`` while the model runs inside ``attached()``.
@@ -121,6 +123,11 @@ class Collector:
             NonFiniteError: it names the concept and the site.
         """
         for site, concept, sums in self._each():
+            if not sums.finite and self._dtype == torch.float32 and bool(sums.first.isfinite().all()):
+                raise NonFiniteError(
+                    f"the inputs of site {site!r} are so large for concept {concept!r} that their squares overflow "
+                    f"float32; {_IN_FLOAT64}"
+                )
             if not sums.finite:
                 raise NonFiniteError(
                     f"the inputs of site {site!r} are not finite for concept {concept!r}: the model overflows there; "
@@ -137,7 +144,7 @@ class Collector:
             if isinstance(sums, SecondMoment) and sums.vanishing:
                 raise DataError(
                     f"the inputs of site {site!r} are so small for concept {concept!r} that their squares vanish in "
-                    "float32; collect in float64: options=mt.CollectOptions(dtype=torch.float64)"
+                    f"float32; {_IN_FLOAT64}"
                 )
 
     def _each(self) -> Iterator[tuple[str, str, Accumulator | SecondMoment]]:
