@@ -70,6 +70,22 @@ def test_a_tied_head_is_untied_where_the_adapter_changes_it(tmp_path: Path) -> N
 
 
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    "patterns",
+    [
+        {"rank_pattern": {r"layers\.0\..*": 3, "q_proj": 1, "nothing": 9}, "alpha_pattern": {"down_proj": 5}},
+        {"target_modules": r".*\.(q|down)_proj", "exclude_modules": r".*\.1\..*"},
+        {"layers_to_transform": [1], "layers_pattern": "layers", "modules_to_save": ["lm_head"]},
+    ],
+)
+def test_patterns_match_what_peft_matches(tmp_path: Path, patterns: dict[str, Any]) -> None:
+    base = save_llama(tmp_path / "base")
+    beside = adapter(tmp_path / "a", base, str(base), **patterns)
+    model: Any = mt.load_model(tmp_path / "a")
+    torch.testing.assert_close(model(input_ids=IDS).logits, beside, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore")
 def test_an_adapter_of_an_adapter(tmp_path: Path) -> None:
     base = save_llama(tmp_path / "base")
     adapter(tmp_path / "one", base, str(base))

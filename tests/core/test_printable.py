@@ -43,6 +43,10 @@ def test_a_formula_becomes_a_text(text: str):
     assert list(csv.reader(io.StringIO(written)))[1] == ["'" + text, "-0.5"]
 
 
+def test_a_carriage_return_ends_no_row():
+    assert list(csv.reader(io.StringIO(Table(["n"], [["a\r=1"], ["\r\n=2"]]).csv()))) == [["n"], ["a\n=1"], ["'\n=2"]]
+
+
 @pytest.mark.parametrize("text", ["-1", "+1e-6", "-inf", "nan", "-0.1 ± 0.2", "-5 %", "a=b", "", "-", "0"])
 def test_numbers_and_plain_texts_stay(text: str):
     assert csv_cell(text) == text

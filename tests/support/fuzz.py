@@ -38,11 +38,11 @@ class Called:
         return [line for line in self.err.splitlines() if not re.match(r"\w+: warning: ", line)]
 
 
-def call(arguments: list[str], folder: Path, seconds: float) -> Called:
+def call(arguments: list[str], folder: Path, seconds: float, typed: str = "") -> Called:
     """Call ``mnemotomy`` with these arguments in ``folder``; streams are strict as those of a terminal in UTF-8."""
     out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", errors) for errors in ("strict", "backslashreplace"))
     status, raised = 0, None
-    with _surrounded(arguments, folder), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+    with _surrounded(arguments, folder, typed), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
             with time_limit(seconds):
                 main()
@@ -74,35 +74,41 @@ def time_limit(seconds: float) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _surrounded(arguments: list[str], folder: Path) -> Iterator[None]:
-    before, argv, typed, shown = os.getcwd(), sys.argv, sys.stdin, warnings.formatwarning
+def _surrounded(arguments: list[str], folder: Path, typed: str) -> Iterator[None]:
+    before, argv, stdin, shown = os.getcwd(), sys.argv, sys.stdin, warnings.formatwarning
     os.chdir(folder)
-    sys.argv, sys.stdin = ["mnemotomy", *arguments], io.StringIO()
+    sys.argv, sys.stdin = ["mnemotomy", *arguments], io.StringIO(typed)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("default")
             yield
     finally:
-        sys.argv, sys.stdin, warnings.formatwarning = argv, typed, shown
+        sys.argv, sys.stdin, warnings.formatwarning = argv, stdin, shown
         os.chdir(before)
 
 
 @dataclass(frozen=True)
 class Case:
-    """One call: its arguments, what is prepared in its folder before, and the most bytes that a file may have."""
+    """One call: its arguments, what is prepared in its folder before, the most bytes of a file, and what is typed."""
 
     arguments: list[str]
     prepare: Callable[[Path], object] = lambda folder: None
     room: int | None = None
+    typed: str = ""
 
 
 def faults(case: Case, folder: Path, inputs: Path, seconds: float) -> list[str]:
     """What is wrong with how a call ended, in a new ``folder``: nothing, if the promise holds."""
+    return tried(case, folder, inputs, seconds)[1]
+
+
+def tried(case: Case, folder: Path, inputs: Path, seconds: float) -> tuple[Called, list[str]]:
+    """How a call ended, in a new ``folder``, and what is wrong with it."""
     folder.mkdir()
     case.prepare(folder)
     kept, read = tree(folder), tree(inputs)
     with _room(case.room):
-        called = call(case.arguments, folder, seconds)
+        called = call(case.arguments, folder, seconds, case.typed)
     found = []
     if called.traceback is not None:
         found.append(called.traceback)
@@ -117,7 +123,7 @@ def faults(case: Case, folder: Path, inputs: Path, seconds: float) -> list[str]:
         found.append(f"status {called.status}, but it left or changed {sorted(changed)}")
     if tree(inputs) != read:
         found.append(f"it changed its inputs: {sorted(tree(inputs).items() ^ read.items())}")
-    return found
+    return called, found
 
 
 def _resumes(path: Path) -> bool:

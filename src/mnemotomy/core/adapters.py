@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
+import re
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,6 +12,7 @@ from torch import nn
 
 from mnemotomy.core.bounded import full_matches
 from mnemotomy.core.errors import ModelError
+from mnemotomy.core.json_text import read_json
 from mnemotomy.core.modules import tied_parameters, untie
 
 CONFIGURATION, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -29,7 +31,7 @@ def base_name(folder: str | Path) -> str:
     """
     path = Path(folder) / CONFIGURATION
     try:
-        found = json.loads(path.read_text(encoding="utf-8")).get("base_model_name_or_path")
+        found = read_json(path.read_text(encoding="utf-8")).get("base_model_name_or_path")
     except (OSError, ValueError, AttributeError) as error:
         raise ModelError(f"{path} is damaged: {error}") from error
     if not found or not isinstance(found, str):
@@ -57,10 +59,7 @@ def merged(base: nn.Module, folder: str | Path) -> nn.Module:
         config = peft.PeftConfig.from_pretrained(str(folder))
         if getattr(config, "megatron_config", None):
             raise ValueError("adapters of Megatron cannot be merged here")
-        targets = getattr(config, "target_modules", None)
-        if isinstance(targets, str) and targets != "all-linear":  # matched in bounded time, and not by peft
-            names = [name for name, _ in base.named_modules() if name]
-            cast(Any, config).target_modules = set(full_matches(targets, names))
+        _match_patterns(config, [name for name, _ in base.named_modules() if name])
         with warnings.catch_warnings():  # about ties, which are seen to below
             warnings.simplefilter("ignore")
             wrapped: Any = peft.get_peft_model(cast(Any, base), config)
@@ -79,6 +78,25 @@ def merged(base: nn.Module, folder: str | Path) -> nn.Module:
     for parameter in merged.parameters():
         parameter.requires_grad_(True)
     return merged
+
+
+def _match_patterns(config: Any, names: Sequence[str]) -> None:
+    """Put the modules that they match in place of a configuration's regular expressions: peft has no time limit."""
+    for field in ("target_modules", "exclude_modules"):
+        pattern = getattr(config, field, None)
+        if isinstance(pattern, str) and pattern != "all-linear":
+            setattr(config, field, set(full_matches(pattern, names)))
+    for field in ("rank_pattern", "alpha_pattern"):
+        found: dict[str, Any] = {}
+        for pattern, value in (getattr(config, field, None) or {}).items():
+            found = dict.fromkeys(full_matches(rf"(.*\.)?({pattern})", names), value) | found  # the first one counts
+        if getattr(config, field, None):
+            setattr(config, field, found)
+    for field in ("modules_to_save", "layers_pattern"):
+        parts = getattr(config, field, None) or ()
+        for part in [parts] if isinstance(parts, str) else parts:
+            if not re.fullmatch(r"[\w.]+", part):
+                raise ValueError(f"{field} has {part!r}, which is not the name of a module")
 
 
 def _check_complete(found: Any) -> None:

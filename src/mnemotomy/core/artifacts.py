@@ -19,6 +19,7 @@ from torch import Tensor
 from mnemotomy.core.errors import ArtifactError
 from mnemotomy.core.files import output_file
 from mnemotomy.core.integrity import BLANK, is_sealed_before, meanwhile, seal
+from mnemotomy.core.json_text import read_json
 
 _KEY = "mnemotomy"
 _READ_ERRORS = (LookupError, TypeError, ValueError, AttributeError, RuntimeError, safetensors.SafetensorError)
@@ -73,12 +74,12 @@ class Artifact:
     def _header(self, metadata: Mapping[str, str], path: str | Path, sealed: bool | None) -> dict[str, Any]:
         try:
             if _KEY in metadata:
-                described = json.loads(metadata[_KEY])
+                described = read_json(metadata[_KEY])
                 kind, version, header = described["format"], int(described["version"]), described["header"]
             elif "format" in metadata and metadata["format"] != self.format:
                 kind, version, header = metadata["format"], 0, {}
             elif "format" in metadata:
-                kind, version, header = self.format, int(metadata["version"]), json.loads(metadata["header"])
+                kind, version, header = self.format, int(metadata["version"]), read_json(metadata["header"])
             else:
                 kind, version, header = None, 0, {}
         except (KeyError, ValueError, TypeError) as error:

@@ -6,6 +6,7 @@ import _thread
 import contextlib
 import ctypes
 import os
+import re
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -32,13 +33,14 @@ def full_matches(pattern: str, names: Iterable[str]) -> list[str]:
 
     end = time.monotonic() + _MATCHING
     try:
+        re.compile(pattern)  # without recursion, which `regex` allows, and which takes all memory
         compiled = regex.compile(pattern)
         return [name for name in names if compiled.fullmatch(name, timeout=max(end - time.monotonic(), 1e-3))]
     except TimeoutError as error:
         raise SelectionError(
             f"the regular expression {pattern[:80]!r} takes too long; leave out repetitions of repetitions, as in (a*)*"
         ) from error
-    except (regex.error, OverflowError, RecursionError, MemoryError) as error:
+    except (re.error, regex.error, OverflowError, RecursionError, MemoryError) as error:
         raise SelectionError(f"{pattern[:80]!r} is not a valid regular expression: {error}") from error
 
 

@@ -45,8 +45,14 @@ class Cells(Generic[Result]):
         return path
 
     def kept(self, name: str, compute: Callable[[], Result]) -> Result:
-        """The result ``name``, read from its file, which is computed and written first if need be."""
+        """The result ``name``, read from its file, which is computed and written first if need be.
+
+        Raises:
+            ArtifactError: the file is damaged, or a link that leads nowhere.
+        """
         path = self.path(name)
+        if path.is_symlink() and not path.exists():  # writing would follow it out of the folder
+            raise ArtifactError(f"{path} is a link that leads nowhere; remove it to compute it again")
         if not path.is_file():
             result = compute()
             with output_file(path) as file:

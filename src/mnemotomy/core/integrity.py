@@ -19,6 +19,7 @@ from typing import Any, BinaryIO
 import xxhash
 
 from mnemotomy.core.errors import ArtifactError
+from mnemotomy.core.json_text import read_json
 
 BLANK = f"xxh3-128:{'0' * 32}"
 """The placeholder for a file's own hash, before ``seal`` and while the file is hashed."""
@@ -94,7 +95,7 @@ def read_sealed(path: Path) -> dict[str, Any]:
     """
     try:
         sealed = is_sealed(path)
-        found = json.loads(path.read_text(encoding="utf-8"))["data"] if sealed else None
+        found = read_json(path.read_text(encoding="utf-8"))["data"] if sealed else None
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ArtifactError(f"{path} is damaged: {error}") from error
     if not isinstance(found, dict):

@@ -264,6 +264,8 @@ def check_device(name: str) -> None:
 
 
 def _why(error: Exception, name: str | Path) -> str:
+    if "weights_only" in str(error):  # torch's advice is to run what is in the file
+        return "its weights contain more than tensors, which could be code; take a model in safetensors"
     if "trust_remote_code" in str(error):
         return "it needs the Python code that comes with it; read that code, and give --trust-remote-code to run it"
     return _first_line(error) if Path(name).exists() else f"no folder has that name. {_first_line(error)}"

@@ -39,8 +39,12 @@ def code(text: object) -> str:
 
 
 def csv_cell(text: str) -> str:
-    """The text, with an apostrophe before what a table program would read as a formula; numbers stay as they are."""
-    return f"'{text}" if text.startswith(_FORMULA) and not _is_number(text) else text
+    """The text, with an apostrophe before what a table program would read as a formula; numbers stay as they are.
+
+    A carriage return becomes a line feed: before Python 3.13, ``csv`` does not quote it, and a row would end there.
+    """
+    text = f"'{text}" if text.startswith(_FORMULA) and not _is_number(text) else text
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _escaped(character: str) -> str:

@@ -40,7 +40,7 @@ def remove_abandoned(target: Path) -> None:
         if moved.exists() and not target.exists():
             os.replace(moved, target)
         with contextlib.suppress(FileNotFoundError):  # another process was quicker
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
 def put_folder(folder: Path, target: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from mnemotomy.core.errors import DataError
 from mnemotomy.core.files import check_input, output_file
 from mnemotomy.core.integrity import check_listed
+from mnemotomy.core.json_text import read_json
 from mnemotomy.data.fact import Fact, PromptFormat, check_facts
 from mnemotomy.data.fact_templates import Templates
 from mnemotomy.data.json_lines import json_lines
@@ -103,12 +104,12 @@ def read_format(folder: str | Path) -> PromptFormat | None:
     check_input(path)
     check_listed(path)
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise DataError(f"{path} is not valid JSON: {error}") from error
     known = [field.name for field in fields(PromptFormat)]
     if not isinstance(values, dict) or any(k not in known or not isinstance(v, str) for k, v in values.items()):

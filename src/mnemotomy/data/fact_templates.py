@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from mnemotomy.core.errors import DataError
 from mnemotomy.core.files import check_input
+from mnemotomy.core.json_text import read_json
 from mnemotomy.data.fact import Fact
 
 
@@ -64,12 +64,12 @@ def read_templates(path: str | Path) -> Templates:
     """
     check_input(path)
     try:
-        values = json.loads(Path(path).read_text(encoding="utf-8"))
+        values = read_json(Path(path).read_text(encoding="utf-8"))
         lists = {name: tuple(map(str, texts)) for name, texts in values.items()}
         return Templates(**lists)
     except OSError as error:
         raise DataError(f"cannot read the templates {path}: {error.strerror}") from error
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, TypeError, AttributeError) as error:
         raise DataError(f"{path} contains no templates: {error}") from error
 
 

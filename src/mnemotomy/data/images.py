@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any
 import torch
 
 from mnemotomy.core.errors import DataError
+from mnemotomy.core.json_text import read_json
 from mnemotomy.core.printable import one_line
 from mnemotomy.data.examples import Examples
 
@@ -166,8 +166,11 @@ def _column(columns: Sequence[str], usual: Sequence[str], file: Path) -> str:
 
 def _names_of(schema: Any, column: str) -> Sequence[str]:
     """The names of the classes that ``datasets`` keeps in a file; none if it keeps none."""
-    stored = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
-    return stored.get("info", {}).get("features", {}).get(column, {}).get("names") or ()
+    try:
+        stored = read_json((schema.metadata or {}).get(b"huggingface", b"{}"))
+        return stored.get("info", {}).get("features", {}).get(column, {}).get("names") or ()
+    except (ValueError, AttributeError):
+        return ()
 
 
 def _numbers(values: Iterable[Any], own: Sequence[str], names: Sequence[str], where: str) -> dict[Any, int]:

@@ -10,6 +10,7 @@ from typing import Any
 from mnemotomy.core.errors import DataError
 from mnemotomy.core.files import check_input
 from mnemotomy.core.integrity import check_listed
+from mnemotomy.core.json_text import read_json
 from mnemotomy.core.progress import progress_bar
 
 _STEP = 1000  # lines between two moves of the bar
@@ -56,7 +57,7 @@ def parse_line(line: bytes | str, where: str) -> Any:
         DataError: it is not valid JSON, or cannot be written as UTF-8; the message begins with ``where``.
     """
     try:
-        value = json.loads(line if isinstance(line, str) else line.decode("utf-8"))
+        value = read_json(line if isinstance(line, str) else line.decode("utf-8"))
         json.dumps(value, ensure_ascii=False).encode("utf-8")  # JSON can escape half a surrogate pair
     except UnicodeDecodeError as error:
         raise DataError(f"{where}: not UTF-8 ({error.reason} at byte {error.start + 1})") from error
@@ -64,6 +65,6 @@ def parse_line(line: bytes | str, where: str) -> Any:
         raise DataError(f"{where}: {error.object[error.start]!r} is half a surrogate pair, not valid text") from error
     except json.JSONDecodeError as error:
         raise DataError(f"{where}: not JSON ({error.msg} at column {error.colno})") from error
-    except (ValueError, RecursionError) as error:  # numbers too long, nesting too deep
+    except ValueError as error:  # numbers too long, nesting too deep, a key twice
         raise DataError(f"{where}: not JSON that Python can read ({error})") from error
     return value

@@ -14,6 +14,7 @@ from mnemotomy.core.cells import json_cells
 from mnemotomy.core.errors import ArtifactError, DataError
 from mnemotomy.core.files import write_text
 from mnemotomy.core.fingerprints import fingerprint, tokenizer_digest
+from mnemotomy.core.json_text import read_json
 from mnemotomy.core.keys import key
 from mnemotomy.core.models import check_language_model, load_model, load_tokenizer, quiet_transformers
 from mnemotomy.metrics.tofu.aggregates import FLUENCY, PARTS, PERPLEXITY, base_perplexity, classified_fluency
@@ -156,7 +157,7 @@ def read_evaluation(path: str | Path) -> Evaluation:
     """
     file = Path(path) / EVALUATION if Path(path).is_dir() else Path(path)
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        found = read_json(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ArtifactError(f"{file} does not exist; write it with write_evaluation") from None
     except (OSError, ValueError) as error:

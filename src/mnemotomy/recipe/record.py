@@ -14,6 +14,7 @@ from torch import nn
 from mnemotomy.core.clock import Clock
 from mnemotomy.core.errors import ConfigurationError, DataError, NonFiniteError
 from mnemotomy.core.integrity import check_listed
+from mnemotomy.core.json_text import read_json
 from mnemotomy.core.keys import path_digest
 from mnemotomy.core.models import load_config, save_model
 from mnemotomy.core.version import versions
@@ -49,7 +50,7 @@ def earlier_requests(source: str | Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        last = json.loads(path.read_text(encoding="utf-8"))
+        last = read_json(path.read_text(encoding="utf-8"))
         own = {
             name: last[name] for name in ("kind", "files", "asked", "chosen", "scores", "recipe_hash") if name in last
         }

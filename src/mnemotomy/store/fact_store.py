@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from mnemotomy.core.errors import DataError, StoreError
+from mnemotomy.core.json_text import read_json
 from mnemotomy.core.progress import shown
 from mnemotomy.data.fact import Fact, check_facts, name_of
 from mnemotomy.data.fact_file import iterate_facts, write_facts
@@ -217,8 +218,8 @@ class FactStore:
         with self._using():
             row = self._connection.execute("SELECT value FROM notes WHERE name = ?", (name,)).fetchone()
         try:
-            return None if row is None else json.loads(row[0])
-        except ValueError as error:
+            return None if row is None else read_json(row[0])
+        except (ValueError, TypeError) as error:
             raise StoreError(f"{self.path} {DAMAGED}") from error
 
     def set_note(self, name: str, value: Any) -> None:

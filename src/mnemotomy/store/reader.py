@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -66,6 +67,8 @@ class Reader:
     ) -> None:
         if facts_per_question < 1 or max_new_tokens < 1:
             raise DataError("facts_per_question and max_new_tokens must be at least 1")
+        if threshold is not None and math.isnan(threshold):
+            raise DataError("the threshold is not a number; give the relevance that a fact needs, such as 0.5")
         if chat and not getattr(tokenizer, "chat_template", None):
             raise ModelError("the tokenizer has no chat template; ask without chat")
         self.store = store

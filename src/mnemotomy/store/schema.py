@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from mnemotomy.core.errors import DataError, StoreError
+from mnemotomy.core.json_text import read_json
 from mnemotomy.data.fact import Fact
 from mnemotomy.store.retriever import statement
 from mnemotomy.store.seal import BLANK, is_large, is_whole, seal, unseal, value_of
@@ -252,10 +253,12 @@ def from_row(row: Row) -> Fact:
     """
     subject, answer, relation, texts = row
     try:
-        lists: dict[str, Any] = {name: tuple(values) for name, values in json.loads(texts).items()}
+        if not all(type(one) is str for one in row):  # a column may hold bytes or numbers all the same
+            raise TypeError(row)
+        lists: dict[str, Any] = {name: tuple(values) for name, values in read_json(texts).items()}
         if not set(lists) <= set(_LISTS) or not all(type(one) is str for values in lists.values() for one in values):
             raise ValueError(texts)
-        return Fact(str(subject), str(answer), relation=str(relation), **lists)
+        return Fact(subject, answer, relation=relation, **lists)
     except (ValueError, TypeError, AttributeError) as error:
         raise StoreError(f"a row of the store {DAMAGED}") from error
 

@@ -77,8 +77,9 @@ class Template:
                 f"the chat template takes more than {_SECONDS:g} s for one text; give the model another"
             ) from error
         except Exception as error:  # a template is a program of the folder's author
+            why = str(error) or type(error).__name__
             raise DataError(
-                f"the chat template refuses these messages: {error}; if it takes no system message, give "
+                f"the chat template refuses these messages: {why}; if it takes no system message, give "
                 "Template(system=None), on the command line --system ''"
             ) from error
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
 import warnings
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -18,6 +20,7 @@ from torch import Tensor, nn
 from mnemotomy.core.errors import ArtifactError, TrainingError
 from mnemotomy.core.files import replacing_folder
 from mnemotomy.core.integrity import checked_folder, write_checksums
+from mnemotomy.core.json_text import read_json
 from mnemotomy.core.modules import device_of
 from mnemotomy.core.printable import one_line
 
@@ -109,7 +112,7 @@ class State:
 
     def _restore(self, folder: Path) -> None:
         restore_state(self.module, load_file(folder / "parameters.safetensors"))
-        rest = torch.load(folder / "optimizer.pt", weights_only=True, map_location="cpu")
+        rest = _plain(folder / "optimizer.pt")
         self.optimizer.load_state_dict(rest["optimizer"])
         if self.schedule is not None:
             self.schedule.load_state_dict(rest["schedule"])
@@ -134,6 +137,17 @@ class State:
     @property
     def _device(self) -> torch.device:
         return device_of(self.module)
+
+
+def _plain(path: Path) -> dict[str, Any]:
+    """The tensors and numbers in a file of torch, which neither holds code nor grows on unpacking."""
+    with zipfile.ZipFile(path) as archive:
+        if any(one.compress_type != zipfile.ZIP_STORED for one in archive.infolist()):
+            raise ValueError(f"{path.name} is compressed, which torch never does")
+    try:
+        return dict(torch.load(path, weights_only=True, map_location="cpu"))
+    except pickle.UnpicklingError as error:
+        raise ValueError(f"{path.name} contains more than tensors and numbers, which could be code") from error
 
 
 def trained_state(module: nn.Module) -> dict[str, Tensor]:
@@ -185,11 +199,11 @@ def _state(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        state = dict(json.loads(path.read_text(encoding="utf-8")))
+        state = dict(read_json(path.read_text(encoding="utf-8")))
         numbers = [state[name] for name in ("epochs", "updates", "seconds")] if state.get("layout") == LAYOUT else []
         if not all(isinstance(one, int | float) and one >= 0 for one in numbers) or not isinstance(state["run"], str):
             raise ValueError("a number of its progress is missing")
-    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+    except (OSError, ValueError, TypeError, KeyError) as error:
         raise TrainingError(f"{path} is damaged ({error}); delete {folder} to start again") from error
     if not sealed and state.get("layout") == LAYOUT:
         warnings.warn(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import warnings
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from mnemotomy.core.errors import ConfigurationError, DataError
 from mnemotomy.core.files import output_file
 from mnemotomy.core.fingerprints import fingerprint, tokenizer_digest
 from mnemotomy.core.integrity import is_sealed, read_sealed, write_sealed
+from mnemotomy.core.json_text import read_json
 from mnemotomy.core.keys import key
 from mnemotomy.core.modules import device_of
 from mnemotomy.core.progress import progress_bar
@@ -108,7 +108,7 @@ def _key(problem: TextProblem, method: AltPO) -> str:
 def _read(path: Path, key: str) -> list[tuple[str, ...]] | None:
     try:
         sealed = is_sealed(path)
-        kept = read_sealed(path) if sealed else json.loads(path.read_text(encoding="utf-8"))
+        kept = read_sealed(path) if sealed else read_json(path.read_text(encoding="utf-8"))
         if not sealed:
             warnings.warn(f"{path} has no hash of its content; damage would go unnoticed", stacklevel=2)
         return [tuple(texts) for texts in kept["answers"]] if kept["key"] == key else None
