@@ -87,6 +87,7 @@ class Session:
 
     def show(self) -> None:
         """What was found."""
+        from mnemotomy.forget.scores import BEYOND, EXPLAINED
         from mnemotomy.report.table import Table
 
         found = self.found
@@ -96,7 +97,7 @@ class Session:
             [
                 f"{'* ' if one.number == found.chosen.number else ''}{one.number}",
                 str(one.candidate),
-                _percent(one.scores.left),
+                one.scores.told(),
                 _percent(one.scores.hits),
                 f"{one.scores.kl:.3f}",
             ]
@@ -104,6 +105,8 @@ class Session:
             if one.scores is not None
         ]
         Table(heads, rows, "Candidates that no other beats").print(console())
+        if any(BEYOND in row[2] for row in rows):
+            say(EXPLAINED)
         if beaten := len(found.tried) - len(found.pareto):
             say(f"{beaten} of {len(found.tried)} candidates are not shown: one of these beats each in every column")
         say(f"best: {found.chosen.candidate}: {found.reason}")

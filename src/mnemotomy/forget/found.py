@@ -105,8 +105,8 @@ class Found(Generic[R]):
         """Why the chosen candidate was chosen."""
         work = sum(one.works(self.before) for one in self.tried)
         limits = (
-            f"leaving at most {100 * FORGOTTEN:.0f} % of what was known and costing at most {100 * LIMIT:.0f} points "
-            f"of {self.request.words.hits}"
+            f"at most {100 * FORGOTTEN:.0f} % of what was known left or too far, and at most {100 * LIMIT:.0f} points "
+            f"of {self.request.words.hits} lost"
         )
         if len(self.tried) == 1:
             return f"the only candidate tried; it {'stays' if work else 'does not stay'} within the limits, {limits}"
@@ -237,9 +237,12 @@ def _concerns(chosen: Tried, before: Scores, words: Words) -> list[str]:
         )
     if after.left > NOTHING:
         found.append(
-            f"{100 * after.left:.0f} % of what was known of the forget set is left, read in the way that finds most "
-            f"(the mean probability over all ways went from {before.known:.2f} to {after.known:.2f}); {words.forget}, "
-            "or try more trials"
+            f"the forgotten answers are less likely now than answers to other questions, by {100 * after.beyond:.0f} % "
+            "of what was known, and an attacker can read that: this is too much forgetting; try more trials"
+            if after.beyond
+            else f"{100 * after.left:.0f} % of what was known of the forget set is left, read in the way that finds "
+            f"most (the mean probability over all ways went from {before.known:.2f} to {after.known:.2f}); "
+            f"{words.forget}, or try more trials"
         )
     return found
 

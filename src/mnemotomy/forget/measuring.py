@@ -83,9 +83,9 @@ class _Wording(NamedTuple):
     before: _Read
 
     def left(self, now: _Read, floor: _Floor) -> float:
-        """The share of what was known that is left, by probability."""
+        """The share of what was known that is left, by probability; negative where it is below the floor."""
         known = float(self.before.probability.mean()) - floor.probability
-        return abs(float(now.probability.mean()) - floor.probability) / known if known > 0 else 0.0
+        return (float(now.probability.mean()) - floor.probability) / known if known > 0 else 0.0
 
     def whole(self, now: _Read, floor: _Floor) -> tuple[float, float]:
         """How many whole answers are said now and were said before, above the floor."""
@@ -97,14 +97,20 @@ class _Wording(NamedTuple):
         return float(now.probability.mean() / before.probability.mean()), now.hits / before.hits
 
 
-def left_by(wordings: Sequence[_Wording], reads: Sequence[_Read], floor: _Floor) -> float:
-    """The most that is left by any wording, and by whole answers where enough were known to take a share of."""
+def left_by(wordings: Sequence[_Wording], reads: Sequence[_Read], floor: _Floor) -> tuple[float, float]:
+    """The most that is left by any wording, and by whole answers where enough were known to take a share of.
+
+    Returns:
+        It with overshooting, which counts as much, and without.
+    """
     pairs = list(zip(wordings, reads, strict=True))
     likely = [wording.left(read, floor) for wording, read in pairs]
     counts = [wording.whole(read, floor) for wording, read in pairs]
     counts.append((sum(now for now, _ in counts), sum(before for _, before in counts)))
     enough = min(ENOUGH, len(wordings[0].rows))
-    return min(1.0, max([*likely, *(now / before for now, before in counts if before >= enough)]))
+    whole = [now / before for now, before in counts if before >= enough]
+    left, rest = max([*map(abs, likely), *whole]), max([0.0, *likely, *whole])
+    return min(1.0, left), min(1.0, rest)
 
 
 class Judge(Measure):
@@ -133,7 +139,7 @@ class Judge(Measure):
     def scores(self) -> Scores:
         """The present state of the model."""
         reads = [self._read(wording.rows) for wording in self.wordings]
-        left = left_by(self.wordings, reads, self._floor)
+        left, rest = left_by(self.wordings, reads, self._floor)
         known = sum(float(read.probability.mean()) for read in reads) / len(reads)
         total, tokens, kept = 0.0, 0, None
         for rows, before in zip((one for one in (self.kept_rows, self.general) if one), self._before, strict=True):
@@ -149,7 +155,7 @@ class Judge(Measure):
             [float(kept.probability.mean()), *(float(before.probability.mean()) * share for share, _ in others)]
         )
         hits = min([kept.hits, *(before.hits * share for _, share in others)])
-        return Scores(left, known, probability, hits, kl if math.isfinite(kl) else math.inf)
+        return Scores(left, known, probability, hits, kl if math.isfinite(kl) else math.inf, rest)
 
     def _known_rewordings(self) -> list[_Wording]:
         """The kept questions by each rewording under which the model knows them nearly as well."""

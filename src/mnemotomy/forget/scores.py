@@ -10,6 +10,13 @@ from torch import nn
 
 from mnemotomy.engram.edit import Edit
 
+BEYOND = "too far"
+EXPLAINED = (
+    f"{BEYOND}: the forgotten answers are less likely now than answers to other questions, by this share of what was "
+    "known; it counts against a candidate as if it were left"
+)
+_SHOWN = 0.0005  # a share that does not round to 0.0 %
+
 
 @dataclass(frozen=True)
 class Scores:
@@ -17,11 +24,12 @@ class Scores:
 
     Attributes:
         left: of what was known of the forget set, in [0, 1]: 1 as before, 0 where nothing is known; the most that is
-            left by any of the ways in which it is read.
+            left by any of the ways in which it is read. Overshooting, below what is not known, counts as much.
         known: the mean probability of the forgotten answers or classes.
         kept: likewise of those retained.
         hits: the share of the tokens of kept answers that are the likeliest; of retained images, the accuracy.
         kl: KL from the model before on what is retained, in nats.
+        rest: ``left`` without overshooting; None where nothing can overshoot.
     """
 
     left: float
@@ -29,14 +37,30 @@ class Scores:
     kept: float
     hits: float
     kl: float
+    rest: float | None = None
 
     def forgotten(self) -> float:
         """1 where nothing is left."""
         return 1.0 - self.left
 
+    @property
+    def remains(self) -> float:
+        """What is left of what was known."""
+        return self.left if self.rest is None else self.rest
+
+    @property
+    def beyond(self) -> float:
+        """How far forgotten answers are below what is not known, as a share of what was known; 0 if more remains."""
+        return self.left if self.remains < self.left else 0.0
+
+    def told(self) -> str:
+        """What is left, for people; overshooting by its own name."""
+        beyond = f" ({100 * self.beyond:.1f} % {BEYOND})" if self.beyond >= _SHOWN else ""
+        return f"{100 * self.remains:.1f} %{beyond}"
+
     def row(self) -> dict[str, float]:
         """As numbers by name."""
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 class Measure(ABC):
