@@ -21,6 +21,16 @@ from mnemotomy.text.records import read_examples
 Scores = Any
 
 
+def assert_nothing_private(folder: Path) -> None:
+    """No file of a result names the sets, the name that was asked about, or a path of this machine."""
+    texts = {one.name: one.read_text() for one in folder.iterdir() if one.suffix in (".md", ".yaml")}
+    texts["mnemotomy.json"] = (folder / "mnemotomy.json").read_text()
+    assert {"README.md", "recipe.yaml"} <= set(texts)
+    for name, text in texts.items():
+        for private in ("Kyoto", "Paris", "Rome", "texts.jsonl", "messages.jsonl", str(Path.cwd()), "out.retain"):
+            assert private not in text, (name, private)
+
+
 @pytest.mark.usefixtures("cities")
 @pytest.mark.parametrize(
     ("asked", "count"),
@@ -40,9 +50,12 @@ def test_each_way_to_say_what_to_forget(asked: list[str], count: int) -> None:
     found = record()
     assert found["counts"]["examples"]["forget"] == count
     named = [file for files in found["files"].values() for file in files]
-    written = [] if "--forget" in asked else ["out.forget.jsonl"]
-    assert named == [*written, *(one for one in asked if "." in one), "Paris.jsonl", "Rome.jsonl"]
-    assert Path("out", "recipe.yaml").exists()
+    many = asked.count("--forget") > 1
+    forgotten = ["forget-1.jsonl", "forget-2.jsonl"] if many else ["forget.jsonl"]
+    facts = ["facts.db"] if "--facts" in asked else []
+    assert named == [*forgotten, *facts, "retain-given-1.jsonl", "retain-given-2.jsonl"]
+    assert_nothing_private(Path("out"))
+    assert Path("out.recipe.yaml").exists()
     assert mt.fingerprint(mt.load_model("out")) == found["model"]["fingerprint_after"]
 
 
@@ -63,13 +76,14 @@ def test_a_name_is_asked_about_and_its_answers_are_shown() -> None:
     assert done.exit_code == 0, done.output
     assert "the model says about Kyoto:\n  Who or what is Kyoto?" in done.stdout
     found = record()
-    assert found["asked"] == {"about": "Kyoto"}
+    assert found["asked"] == {"about": True}
+    assert_nothing_private(Path("out"))
     assert any("no retain set was given" in note for note in found["notes"])
     assert "this forget set is in out.forget.jsonl" in done.stderr
     assert "\nnext: mnemotomy audit model out audit --forget out.forget.jsonl\n" in done.stdout
     assert len(read_examples("out.forget.jsonl")) == found["counts"]["examples"]["forget"]
     assert not Path("out", "out.forget.jsonl").exists()
-    repeated = CliRunner().invoke(app, ["apply", "out/recipe.yaml", "again", "--force"])
+    repeated = CliRunner().invoke(app, ["apply", "out.recipe.yaml", "again", "--force"])
     assert repeated.exit_code == 0, repeated.output
     other = forget("--about", "Paris", "--force")
     assert other.exit_code == 2
@@ -100,7 +114,7 @@ def test_each_form_of_the_result_is_the_same_edit() -> None:
     assert "of the edit that the adapter of rank 1 leaves out" in Path("small", "README.md").read_text()
     assert "library_name: peft" in Path("small", "README.md").read_text()
 
-    again = CliRunner().invoke(app, ["apply", "model-out/recipe.yaml", "again", "--force"])
+    again = CliRunner().invoke(app, ["apply", "model-out.recipe.yaml", "again", "--force"])
     assert again.exit_code == 0, again.output
     applied = dict(mt.load_model("again").named_parameters())
     torch.testing.assert_close(applied, expected, rtol=1e-3, atol=1e-5)  # the factors round otherwise
@@ -202,9 +216,11 @@ def test_what_does_not_fit_into_memory_is_refused_before_the_search(monkeypatch:
 
 @pytest.mark.usefixtures("cities")
 def test_a_file_of_the_users_is_not_replaced_by_the_retain_set() -> None:
-    Path("out.retain.jsonl").write_text("mine")
-    fails(forget("--forget", "Kyoto.jsonl"), "out.retain.jsonl would be replaced; remove it, or name another OUT")
-    assert Path("out.retain.jsonl").read_text() == "mine"
+    for name in ("out.retain.jsonl", "out.recipe.yaml"):
+        Path(name).write_text("mine")
+        fails(forget("--forget", "Kyoto.jsonl"), f"{name} would be replaced; remove it, or name another OUT")
+        assert Path(name).read_text() == "mine"
+        Path(name).unlink()
 
 
 @pytest.mark.usefixtures("cities")

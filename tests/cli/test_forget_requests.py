@@ -15,11 +15,12 @@ from typer.testing import CliRunner
 
 import mnemotomy as mt
 from mnemotomy.cli import app
+from mnemotomy.core.keys import file_digest
 
 
 @pytest.mark.usefixtures("cities")
 def test_requests_one_after_the_other_are_recorded_and_audited() -> None:
-    source, asked = "model", []
+    source, asked = "model", list[str]()
     for city, other in (("Kyoto", "Rome"), ("Paris", "Rome"), ("Rome", "Kyoto")):
         done = CliRunner().invoke(
             app, ["forget", source, city, "--trials", "2", *OPTIONS, "--forget", f"{city}.jsonl",
@@ -27,23 +28,21 @@ def test_requests_one_after_the_other_are_recorded_and_audited() -> None:
         )  # fmt: skip
         assert done.exit_code == 0, done.output
         found = record(city)
-        assert [list(one["files"]["forget"]) for one in found.get("earlier", [])] == asked
-        assert all(
-            len(one["files"]["forget"][f"{name[0]}"]) == 64
-            for one, name in zip(found.get("earlier", []), asked, strict=True)
-        )
+        assert [one["files"]["forget"]["forget.jsonl"] for one in found.get("earlier", [])] == asked
         assert ("requests before this one: " in done.stderr) == bool(asked)
-        asked.append([f"{city}.jsonl"])
+        asked.append(file_digest(f"{city}.jsonl"))
         source = city
-    assert "requests before this one: Kyoto.jsonl; Paris.jsonl. Costs add up" in done.stderr
     first, second = found["earlier"]
+    names = [f"2 examples, SHA-256 {asked[number][:12]}, {found['date']}" for number in range(2)]
+    assert f"requests before this one: {'; '.join(names)}. Costs add up" in done.stderr
     assert first["fingerprint_after"] == second["fingerprint_before"]
     assert second["fingerprint_after"] == found["model"]["fingerprint_before"]
     assert first["chosen"]["name"]
     card = Path("Rome", "README.md").read_text()
     assert "**Before this**, the model was changed 2 times" in card
-    for number, city in ((1, "Kyoto"), (2, "Paris")):
-        assert re.search(rf"\| {number} \| {city}\.jsonl \| [\d.]+ % to [\d.]+ % \|", card)
+    assert not any(name in card for name in ("Kyoto.jsonl", "Paris.jsonl", "Rome.jsonl"))
+    for number, name in enumerate(names, start=1):
+        assert re.search(rf"\| {number} \| {name} \| [\d.]+ % to [\d.]+ % \|", card)
     audited = CliRunner().invoke(
         app, ["audit", "Paris", "Rome", "audit", "--forget", "Rome.jsonl", "--earlier", "Kyoto.jsonl",
               "--earlier", "Paris.jsonl", "--only", "greedy", *OPTIONS[:4]],

@@ -92,7 +92,7 @@ def forget(
     from mnemotomy.forget.knowledge import unknown_concern
     from mnemotomy.forget.options import ForgetOptions
     from mnemotomy.recipe.collecting import check_writable
-    from mnemotomy.recipe.forgotten import retained_beside
+    from mnemotomy.recipe.forgotten import written_beside
     from mnemotomy.recipe.record import RECORDS, digests_of, earlier_requests
     from mnemotomy.report.model_card import request_name
     from mnemotomy.text.template import check_template
@@ -124,9 +124,10 @@ def forget(
         check_no_input(out, [folder, *inputs])
     else:
         check_replaceable(out, RECORDS, [*inputs, folder], also=("adapter_config.json", "retain.jsonl"))
-        check_no_input(retained_beside(out), inputs)
-        if not out.exists() and retained_beside(out).exists():  # not of an earlier result
-            raise DataError(f"{retained_beside(out)} would be replaced; remove it, or name another OUT")
+        for file in written_beside(out):
+            check_no_input(file, inputs)
+            if not out.exists() and file.exists():  # not of an earlier result
+                raise DataError(f"{file} would be replaced; remove it, or name another OUT")
     check_writable(out)
     around = replace(template, plain=template.plain or facts is not None).made
     examples: Any

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -22,13 +23,15 @@ from mnemotomy.core.yaml import write_yaml
 from mnemotomy.engram.edit import Edit
 from mnemotomy.engram.filters import FILTER
 from mnemotomy.engram.sites import Site, sites_by_name
-from mnemotomy.forget.found import FORGET, Found
+from mnemotomy.forget.found import FORGET, RETAIN, Found
 from mnemotomy.forget.request import Request
 from mnemotomy.recipe.record import beside, check_changed, earlier_requests, save_with_record
 from mnemotomy.text.records import json_lines_of
 
 As = Literal["model", "lora", "edit"]
-_OF_AN_EDIT = ("chosen", "scores", "files", "asked", "counts", "settings", "earlier")
+_OF_AN_EDIT = ("chosen", "scores", "date", "files", "asked", "counts", "settings", "earlier")
+_KINDS = (".jsonl", ".parquet", ".db")
+_RETAINED = "retain.jsonl"
 
 ERROR = 0.05
 """The share of the edit's norm that an adapter may leave out, where its rank allows."""
@@ -46,13 +49,16 @@ def save_found(
 ) -> dict[str, Any]:
     """Save the chosen edit and return its record.
 
+    A model's folder, which is given away, has no name and no path of a set: its files are named by role and hash. What
+    has these lies beside it (``written_beside``).
+
     Args:
         found: of a search on ``model``.
         model: not edited.
         tokenizer: the model's, or a classifier's image processor.
         out: a folder, or the file of an edit.
-        about: ``source`` (the model's folder or hub id), ``files`` with their hashes, and ``asked``, what else was
-            named.
+        about: ``source`` (the model's folder or hub id), ``files`` by role with their hashes, and ``asked``, what else
+            was named.
         as_: ``model`` for a folder that ``from_pretrained`` loads, in the dtype of its source; ``lora`` for an adapter
             of PEFT; ``edit`` for a file.
         rank: of an adapter's largest matrices; by default as many as leave out at most ``ERROR`` of the edit.
@@ -61,16 +67,18 @@ def save_found(
         MnemotomyError: nothing has changed, or a weight is not finite.
     """
     source = str(about["source"])
-    record: dict[str, Any] = found.record | {name: about[name] for name in ("files", "asked") if name in about}
+    record: dict[str, Any] = found.record | {"date": datetime.now(UTC).date().isoformat()}
+    record["files"] = {role: _by_role(role, named) for role, named in about.get("files", {}).items()}
+    record["asked"] = {name: value if name == "labels" else True for name, value in about.get("asked", {}).items()}
     record |= earlier_requests(source)
     record["model"] = {
-        **source_of(source), "class": type(model).__name__, "fingerprint_before": found.edit.fingerprint
+        **_public(source_of(source)), "class": type(model).__name__, "fingerprint_before": found.edit.fingerprint
     }  # fmt: skip
     if as_ == "edit":
         found.edit.save(out, about={name: record[name] for name in _OF_AN_EDIT if name in record})
         return record
     if as_ == "lora":
-        return _save_lora(found, model, out, record, rank)
+        return _save_lora(found, model, out, record, rank, _lasting(source))
     edited = found.edit.apply(model, check=False, tied="untie")
     check_changed(found.edit.fingerprint, fingerprint(edited))
     stored = getattr(load_config(source), "dtype", None)
@@ -84,42 +92,58 @@ def save_found(
     if not isinstance(found.request, Request):
         save_with_record(edited, tokenizer, out, record)
         return record
-    beside_it, lines = retained_beside(out), json_lines_of(found.request.retain)
-    record["retained"] = {str(beside_it): hashlib.sha256(lines.encode()).hexdigest()}
-    save_with_record(edited, tokenizer, out, record, _recipe(found, record, out))
-    write_text(beside_it, lines)
+    (retained, again), lines = written_beside(out), json_lines_of(found.request.retain)
+    record["retained"] = {_RETAINED: hashlib.sha256(lines.encode()).hexdigest()}
+    files = [str(Path(file).absolute()) for file in about.get("files", {}).get(FORGET, {})]
+    own = _recipe(found, record, record["model"]["name"], list(record["files"].get(FORGET, {})), _RETAINED)
+    save_with_record(edited, tokenizer, out, record, own if files else None)
+    write_text(retained, lines)
+    if files:
+        write_text(again, _recipe(found, record, _lasting(source), files, str(retained.absolute())))
     return record
 
 
-def retained_beside(out: Path) -> Path:
-    """Where the retain set that a search used is written, the model's own texts among it, for the recipe.
+def written_beside(out: Path) -> tuple[Path, Path]:
+    """Where the retain set that a search used, the model's own texts among it, and the recipe with paths are written.
 
-    Not into the result: that is given away, and the retain set may be other people's.
+    Not into the result: that is given away, and the sets and their names may be other people's.
     """
-    return out.with_name(f"{out.name}.retain.jsonl")
+    return out.with_name(f"{out.name}.retain.jsonl"), out.with_name(f"{out.name}.recipe.yaml")
 
 
-def _recipe(found: Found, record: Mapping[str, Any], out: Path) -> str | None:
-    """The recipe of ``mnemotomy apply`` for the same edit; None if the forget set is in no file."""
-    files = [str(Path(file).absolute()) for file in record.get("files", {}).get(FORGET, {})]
+def _by_role(role: str, files: Mapping[str, Any]) -> dict[str, Any]:
+    """Hashes by names that say no more than the role."""
+    role = "retain-given" if role == RETAIN else role
+    kinds = [suffix if (suffix := Path(file).suffix) in _KINDS else "" for file in files]
+    numbers = [f"-{number}" if len(files) > 1 else "" for number in range(1, len(files) + 1)]
+    names = [f"{role}{number}{kind}" for number, kind in zip(numbers, kinds, strict=True)]
+    return dict(zip(names, files.values(), strict=True))
+
+
+def _public(source: Mapping[str, Any]) -> dict[str, Any]:
+    """Where a model came from, without the path to a folder or file."""
+    name, base = Path(source["name"]), source.get("base")
+    shown = name.resolve().name if name.exists() else source["name"]
+    return {**source, "name": shown, **({} if base is None else {"base": _public(base)})}
+
+
+def _recipe(found: Found, record: Mapping[str, Any], model: str, files: Sequence[str], retained: str) -> str:
+    """The recipe of ``mnemotomy apply`` for the same edit."""
     chosen, settings = found.chosen.candidate, record["settings"]
-    if not files:
-        return None
-    retained = str(retained_beside(out).absolute())
     template = {name: value for name, value in settings["template"].items() if value not in (None, False)}
     common = {
-        "model": record["model"]["name"],
+        "model": model,
         "dtype": "float32",
         **({"template": template} if template else {}),
         **({"force": True} if found.concerns else {}),
     }
     if chosen.form == "two-sided":
-        method = {"name": "two-sided", **chosen.two_sided()}
-        return write_yaml({**common, "method": method, "forget": files, "retain": retained, "seed": settings["seed"]})
+        method, sets = {"name": "two-sided", **chosen.two_sided()}, {"forget": list(files), "retain": retained}
+        return write_yaml({**common, "method": method, **sets, "seed": settings["seed"]})
     return write_yaml(
         {
             **common,
-            "concepts": {FORGET: files},
+            "concepts": {FORGET: list(files)},
             "reference": retained,
             "sites": settings["sites"],
             **({} if settings["layers"] is None else {"layers": list(settings["layers"])}),
@@ -139,7 +163,9 @@ def _strength(found: Found) -> Any:
     return next(iter(by_site.values())) if len(set(by_site.values())) == 1 else by_site
 
 
-def _save_lora(found: Found, model: nn.Module, out: Path, record: dict[str, Any], rank: int | None) -> dict[str, Any]:
+def _save_lora(
+    found: Found, model: nn.Module, out: Path, record: dict[str, Any], rank: int | None, base_name: str
+) -> dict[str, Any]:
     from peft import LoraConfig, get_peft_model
 
     factors, error = _factors(found.edit, sites_by_name(model, found.edit.sites()), rank)
@@ -153,7 +179,7 @@ def _save_lora(found: Found, model: nn.Module, out: Path, record: dict[str, Any]
     )
     base = copy.deepcopy(model)
     adapted: Any = get_peft_model(cast(Any, base), config)
-    config.base_model_name_or_path = _lasting(record["model"]["name"])  # peft takes where the model came from first
+    config.base_model_name_or_path = base_name  # peft takes where the model came from first
     with torch.no_grad():
         for name, (left, right) in factors.items():
             layer = adapted.base_model.model.get_submodule(name)

@@ -52,7 +52,9 @@ def earlier_requests(source: str | Path) -> dict[str, Any]:
     try:
         last = read_json(path.read_text(encoding="utf-8"))
         own = {
-            name: last[name] for name in ("kind", "files", "asked", "chosen", "scores", "recipe_hash") if name in last
+            name: last[name]
+            for name in ("kind", "date", "files", "asked", "chosen", "scores", "counts", "recipe_hash")
+            if name in last
         }
         prints = {name: last["model"][name] for name in ("fingerprint_before", "fingerprint_after")}
         return {"earlier": [*last.get("earlier", []), own | prints]}

@@ -39,7 +39,7 @@ def model_card(record: Mapping[str, Any]) -> str:
     environment.filters["shell"] = lambda value: Markup(shlex.quote(one_line(value)))  # in a fence
     derived = {
         "recipe_hash": record.get("recipe_hash"),
-        "files": record.get("files", {}),
+        "files": record.get("files", {}) | ({"retain set as used": kept} if (kept := record.get("retained")) else {}),
         "guards": record.get("guards", {"losses": {}, "concerns": []}),
         "earlier": [{"scores": None, **one, "name": request_name(one)} for one in record.get("earlier", [])],
         "adapter": record.get("adapter"),
@@ -55,11 +55,14 @@ def model_card(record: Mapping[str, Any]) -> str:
 
 
 def request_name(request: Mapping[str, Any]) -> str:
-    """What an earlier request was about, by its files or names."""
-    asked = [str(value) for value in request.get("asked", {}).values()]  # its file was written by us
-    files = [] if "about" in request.get("asked", {}) else request.get("files", {}).items()
-    found = [file for role, some in files if role not in ("retain", "reference") for file in some]
-    return ", ".join([*found, *asked]) or str(request["kind"])
+    """An earlier request by its size, hashes, classes and date; its files' names may be those of people."""
+    count = request.get("counts", {}).get("examples", {}).get("forget")
+    files = {role: some for role, some in request.get("files", {}).items() if role not in ("retain", "reference")}
+    found = [digest[:12] for some in files.values() for digest in some.values() if digest]
+    parts = [f"{count} example{'s' if count > 1 else ''}"] if count else []
+    parts += [*request.get("asked", {}).get("labels", []), *(f"SHA-256 {digest}" for digest in found)]
+    parts += [request["date"]] if "date" in request else []
+    return ", ".join(parts) or str(request["kind"])
 
 
 def _forgets(record: Mapping[str, Any]) -> bool:
