@@ -30,9 +30,12 @@ def temporary_folder(target: Path) -> Path:
 
 
 def remove_abandoned(target: Path) -> None:
-    """Remove what killed processes left beside ``target``, and restore a folder that they had moved away."""
-    pattern = re.compile(rf"\.{re.escape(target.name)}\.{re.escape(_host())}-(\d+)\.")
-    for path in target.parent.glob(f".{glob.escape(target.name)}.{_host()}-*"):
+    """Remove what killed processes left beside ``target``, and restore a folder that they had moved away.
+
+    Also what they left of a temporary file's own temporary file, which begins with two dots.
+    """
+    pattern = re.compile(rf"\.+{re.escape(target.name)}\.{re.escape(_host())}-(\d+)\.")
+    for path in target.parent.glob(f".*{glob.escape(target.name)}.{_host()}-*"):
         found = pattern.match(path.name)
         if found is None or _is_alive(int(found[1])):
             continue

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from mnemotomy.demo.written import write_whole
+
 
 class Kept:
     """Results in files, made again once anything that they depend on has changed.
@@ -29,5 +31,5 @@ class Kept:
                 return kept["found"]
         found = run()
         self.folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps({"made with": self.needed, "found": found}, indent=1), encoding="utf-8")
+        write_whole(path, json.dumps({"made with": self.needed, "found": found}, indent=1))
         return found

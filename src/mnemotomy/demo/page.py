@@ -11,6 +11,7 @@ from pathlib import Path
 import jinja2
 
 import mnemotomy as mt
+from mnemotomy.demo.written import write_whole
 
 
 @dataclass(frozen=True)
@@ -41,4 +42,4 @@ def write_page(path: str | Path, title: str, lead: str, sections: Sequence[Secti
     source = resources.files("mnemotomy.demo").joinpath("templates", "page.html.j2").read_text(encoding="utf-8")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     page = environment.from_string(source).render(title=title, lead=lead, sections=sections, foot=foot)
-    Path(path).write_text(page, encoding="utf-8")
+    write_whole(path, page)

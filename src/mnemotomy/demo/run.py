@@ -19,6 +19,7 @@ from mnemotomy.demo.kept import Kept
 from mnemotomy.demo.language import LanguageConfig, language_demo
 from mnemotomy.demo.pretrained import UnreachableError, load_pretrained
 from mnemotomy.demo.real_world import RealConfig, real_demo
+from mnemotomy.demo.written import write_whole
 
 
 def run_demo(out_dir: Path, *, seed: int = 0, report: bool = True, small_world: bool = False) -> dict[str, Any]:
@@ -47,8 +48,8 @@ def run_demo(out_dir: Path, *, seed: int = 0, report: bool = True, small_world: 
     results |= _language_part(out_dir / "models", seed, small_world)
     results["seconds"] = round(time.perf_counter() - start, 1)
     out_dir.mkdir(parents=True, exist_ok=True)
-    (out_dir / "demo.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
-    (out_dir / "tables.md").write_text(markdown(results), encoding="utf-8")
+    write_whole(out_dir / "demo.json", json.dumps(results, indent=1))
+    write_whole(out_dir / "tables.md", markdown(results))
     if report:
         write_report(results, out_dir)
     return results

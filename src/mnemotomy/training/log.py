@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from mnemotomy.core.files import write_text
+
 
 class StepLog:
     """Records in memory and, if a path is given, as JSON Lines in a file."""
@@ -19,10 +21,8 @@ class StepLog:
         if resume_at and path.is_file():
             lines = path.read_text(encoding="utf-8").splitlines()
             self.records = [record for record in map(_parsed, lines) if record and record["step"] < resume_at]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("w", encoding="utf-8")
-        for record in self.records:
-            self._write(record)
+        write_text(path, "".join(map(_line, self.records)))  # in one step: a second kill loses none of them
+        self._file = path.open("a", encoding="utf-8")
 
     def add(self, record: dict[str, Any]) -> None:
         """One more step."""
@@ -36,8 +36,12 @@ class StepLog:
 
     def _write(self, record: dict[str, Any]) -> None:
         if self._file is not None:
-            self._file.write(json.dumps(record) + "\n")
+            self._file.write(_line(record))
             self._file.flush()
+
+
+def _line(record: dict[str, Any]) -> str:
+    return json.dumps(record) + "\n"
 
 
 def _parsed(line: str) -> dict[str, Any] | None:
