@@ -24,7 +24,7 @@ from mnemotomy.text.probes import Probe
 from mnemotomy.text.tokenizing import tokenized
 
 _SLACK, _LONGEST = 20, 160  # tokens of a written answer
-_WRITING = 4  # times as many rows when the model writes
+_WRITING = 8  # times as many rows when the model writes
 _OTHERS = 8  # answers to other questions, by which chance is judged
 SHOWN = 6
 """Examples in a report."""

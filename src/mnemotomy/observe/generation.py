@@ -67,13 +67,13 @@ def write(
     Returns:
         The texts of the first prompt, then those of the second, and so on.
     """
-    from transformers import DynamicCache
+    from mnemotomy.observe.cache import roomy_cache
 
     if input_ids.device.type == "cpu":
         # a column that nothing attends to: without a mask, torch copies shared keys and values for each head, and
         # takes several times as long
         input_ids, attention_mask = (nn.functional.pad(one, (1, 0)) for one in (input_ids, attention_mask))
-    cache: Any = DynamicCache(config=cast(Any, model).config)
+    cache = roomy_cache(model, input_ids.shape[1] + max_new_tokens)
     stops = torch.tensor(list(ends), dtype=torch.long, device=input_ids.device)
     positions = (attention_mask.cumsum(dim=1) - 1).clamp(min=0)
     logits = _next(model, input_ids, attention_mask, positions, cache)
@@ -121,7 +121,7 @@ def _next(
         use_cache=True,
         logits_to_keep=1,
     ).logits[:, -1]
-    return logits.float()
+    return logits
 
 
 def continue_greedily(
