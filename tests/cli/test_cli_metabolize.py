@@ -45,7 +45,7 @@ def guarded(folder: Path, *options: str):
     return CliRunner().invoke(app, ["metabolize", *arguments])
 
 
-@pytest.mark.parametrize("protocol", ["rlcp", "stable", "from-engram", "just-rag", "unlikelihood"])
+@pytest.mark.parametrize("protocol", ["rlcp", "stable", "from-engram", "from-subjects", "just-rag", "unlikelihood"])
 def test_a_folder_that_loads_and_says_what_ran(folder: Path, protocol: str):
     result = invoke(folder, "--protocol", protocol, "--epochs", "2", "--retain", str(folder / "rest.jsonl"))
     assert result.exit_code == 0, result.output

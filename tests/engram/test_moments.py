@@ -17,7 +17,14 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 import mnemotomy as mt
-from mnemotomy.core.errors import ArtifactError, ConceptError, FingerprintError, MergeError, SelectionError
+from mnemotomy.core.errors import (
+    ArtifactError,
+    ConceptError,
+    ConfigurationError,
+    FingerprintError,
+    MergeError,
+    SelectionError,
+)
 from mnemotomy.core.integrity import BLANK, seal
 from mnemotomy.engram import products
 from mnemotomy.engram.products import pack, unpack
@@ -193,6 +200,16 @@ def test_groups_are_unions(network: Network, moments: mt.Moments):
 def test_groups_that_would_lose_or_repeat_rows_are_refused(moments: mt.Moments, groups: Any, message: str):
     with pytest.raises(ConceptError, match=message):
         moments.group(groups)
+
+
+def test_concepts_that_weigh_more_are_as_if_read_more_often(network: Network, moments: mt.Moments):
+    found = moments.repeated({"b": 3})
+    assert close(found, moments_of(network, a=tokens(3, 0), b=tokens(4, 1).repeat(3, 1), c=tokens(2, 2)))
+    assert found.origin.examples == {"a": 3, "b": 12, "c": 2}
+    with pytest.raises(ConceptError, match="no concept 'z'"):
+        moments.repeated({"z": 2})
+    with pytest.raises(ConfigurationError, match="for 'b'"):
+        moments.repeated({"b": 0})
 
 
 def test_moments_move_and_describe_themselves(moments: mt.Moments):

@@ -13,7 +13,7 @@ from torch import nn
 from mnemotomy.core.errors import DataError, ModelError
 from mnemotomy.observe.generation import continue_greedily
 from mnemotomy.text.tokenizing import encode_prompt
-from mnemotomy_bench.metabolism.prompts import PromptObservations, eager_attention, observe_prompts, token_positions
+from mnemotomy_bench.metabolism.prompts import PromptObservations, eager_attention, observe_prompts
 
 PROMPTS = ["Kyoto lies in", "Paris", "In which country is Rome?", "Rome lies in", "the capital of", "Kyoto"]
 
@@ -136,35 +136,3 @@ def test_what_cannot_be_observed_is_refused(model: Any, tokenizer: Any, changes:
 def test_attention_needs_a_transformers_model():
     with pytest.raises(ModelError, match="not a transformers model"), eager_attention(nn.Linear(2, 2)):
         pass
-
-
-def test_the_evidence_is_the_last_whole_word_of_the_context(tokenizer: Any):
-    context = "Japan is Japan the Japans"
-    text = f"{context} Kyoto Japan"
-    tokens = tokenizer.convert_ids_to_tokens(tokenizer(text)["input_ids"])
-    places = [index for index, token in enumerate(tokens) if token.endswith("Japan")]
-    assert len(places) == 4
-    assert token_positions(tokenizer, text, "Japan") == [places[3]]
-    assert token_positions(tokenizer, text, "Japan", within=context) == [places[1]]
-    assert token_positions(tokenizer, text, "Japans") == [places[2], places[2] + 1]
-    # no whole word: then a part of one
-    assert token_positions(tokenizer, "Japans", "Japan") == [1]
-
-
-@pytest.mark.parametrize(
-    ("span", "within", "message"),
-    [
-        ("Rome", None, "does not occur"),
-        ("Kyoto", "Paris", "not a part"),
-        ("Kyoto", "Japan", "does not occur"),
-        (" ", None, "empty"),
-    ],
-)
-def test_evidence_that_is_not_there_is_refused(tokenizer: Any, span: str, within: str | None, message: str):
-    with pytest.raises(DataError, match=message):
-        token_positions(tokenizer, "Kyoto is in Japan", span, within=within)
-
-
-def test_positions_need_offsets():
-    with pytest.raises(DataError, match="fast tokenizer"):
-        token_positions(object(), "Kyoto", "Kyoto")

@@ -19,6 +19,7 @@ class Protocol(enum.StrEnum):
     RLCP = "rlcp"
     STABLE = "stable"
     FROM_ENGRAM = "from-engram"
+    FROM_SUBJECTS = "from-subjects"
     JUST_RAG = "just-rag"
     UNLIKELIHOOD = "unlikelihood"
 
@@ -31,6 +32,12 @@ def metabolize(
     protocol: Annotated[Protocol, typer.Option(help="The variant; rlcp is the published algorithm.")] = Protocol.STABLE,
     retain: Annotated[
         list[Path] | None, typer.Option(metavar="FILE", help="JSON Lines of the retain set; may be repeated.")
+    ] = None,
+    neighbours: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Facts about other subjects, which from-subjects spares; no answers are read."
+        ),
     ] = None,
     templates: Annotated[
         Path | None, typer.Option(help="A JSON file with templates for facts without prompts or contexts.")
@@ -104,12 +111,15 @@ def metabolize(
     changes["precision"] = resolved(precision.value, torch.device("cpu"))
     training = replace(made.training, **changes)
     config = replace(made, training=training, layer=made.layer if layer is None else _layer(layer))
-    listed = check_facts(read_facts(facts, templates=None if templates is None else read_templates(templates)))
+    by_template = None if templates is None else read_templates(templates)
+    listed = check_facts(read_facts(facts, templates=by_template))
+    others = () if neighbours is None else read_facts(neighbours, templates=by_template, trainable=False)
     kept = [" ".join(turn.content for turn in one.turns) for path in retain or [] for one in read_examples(path)]
-    folder = locate_model(model)
-    check_replaceable(out_dir, RECORDS, [folder, facts, *(retain or [])])
+    folder, inputs = locate_model(model), [*(retain or []), *([neighbours] if neighbours else [])]
+    check_replaceable(out_dir, RECORDS, [folder, facts, *inputs])
     training_folder, clock = out_dir.parent / f"{out_dir.name}.training", Clock()
     files = {"facts": digests_of([facts]), "retain": digests_of(retain or [])}
+    files |= {"neighbours": digests_of([neighbours])} if neighbours else {}
     with quiet_transformers():
         loaded, tokenizer = load_model(folder), load_tokenizer(folder)
         warn_of_size(folder, loaded)
@@ -128,6 +138,7 @@ def metabolize(
                 listed,
                 config,
                 retain=kept,
+                neighbours=others,
                 format=PromptFormat(in_context=in_context.replace("\\n", "\n")),
                 out=training_folder,
             )

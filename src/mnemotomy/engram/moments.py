@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mnemotomy.core.bounded import check_count
 from mnemotomy.core.errors import ArtifactError, ConceptError, FingerprintError, MergeError, SelectionError
 from mnemotomy.engram.moments_header import MOMENTS_FILE
 from mnemotomy.engram.second_moment import SecondMoment
@@ -150,6 +151,27 @@ class Moments:
         }
         examples = {new: sum(self.origin.examples.get(old, 0) for old in group) for new, group in whole.items()}
         return Moments(statistics, self.readers, tuple(whole), replace(self.origin, examples=examples))
+
+    def repeated(self, times: Mapping[str, int]) -> Moments:
+        """The same moments as if these concepts had been read that often, so that they weigh more in a reference.
+
+        Raises:
+            ConceptError: a concept is unknown.
+            ConfigurationError: a number is below 1.
+        """
+        for concept, count in times.items():
+            if concept not in self.concepts:
+                raise ConceptError(f"no concept {concept!r}; there are {_some(self.concepts)}")
+            check_count(f"the number of times for {concept!r}", count)
+        statistics = {
+            name: {
+                concept: moment.times(times[concept]) if concept in times else moment
+                for concept, moment in statistic.items()
+            }
+            for name, statistic in self.statistics.items()
+        }
+        examples = {name: count * times.get(name, 1) for name, count in self.origin.examples.items()}
+        return Moments(statistics, self.readers, self.concepts, replace(self.origin, examples=examples))
 
     def check(self, fingerprint: str) -> None:
         """Refuse a model other than the one that was collected.

@@ -105,6 +105,10 @@ class SecondMoment:
             first += moment.first
         return cls.from_triangle(triangle, moments[0].shape, first, sum(moment.count for moment in moments))
 
+    def times(self, count: int) -> SecondMoment:
+        """The moment of the same rows, each ``count`` times."""
+        return SecondMoment.from_triangle(self.triangle * count, self.shape, self.first * count, self.count * count)
+
     def __add__(self, other: SecondMoment) -> SecondMoment:
         return self.of_all([self, other])
 

@@ -78,6 +78,7 @@ def metabolize(
     config: RLCP | None = None,
     *,
     retain: Sequence[str] = (),
+    neighbours: Iterable[Fact] = (),
     format: PromptFormat | None = None,
     out: str | Path | None = None,
     progress: bool = True,
@@ -90,6 +91,7 @@ def metabolize(
         facts: the forget set, each fact with prompts and with contexts that contain its answer.
         config: ``RLCP()``, the published protocol, by default; see also its named configurations.
         retain: the retain set, for ``lambda_retain`` or an engram edit; the first 256 tokens of each text are read.
+        neighbours: facts about other subjects, with prompts, for an edit at the subjects; their answers play no part.
         format: how contexts, prompts and answers are joined.
         out: a folder for checkpoints and ``steps.jsonl``; an interrupted run resumes from there.
         progress: whether to show a progress bar.
@@ -112,10 +114,14 @@ def metabolize(
     streams = Streams(
         checked, tokenizer, format=format, counterfactuals=config.counterfactuals, seed=config.training.seed
     )
+    others = Streams(tuple(neighbours), tokenizer, format=format, counterfactuals=0.0, seed=0)
+    if others.facts and not (config.engram and config.engram.subjects):
+        raise ConfigurationError("neighbours are for an edit at the subjects; use RLCP.from_subjects()")
     record = {
         "config": described(config),
         "facts": [asdict(fact) for fact in checked],
         "retained": key(list(retain)),
+        **({"neighbours": key([(fact.subject, fact.prompts) for fact in others.facts])} if others.facts else {}),
         "format": asdict(format),
         "model_before": fingerprint(model),
         "versions": versions(),
@@ -130,19 +136,21 @@ def metabolize(
         check_checkpoint(run.folder / CHECKPOINT, run.key)
     check_window(model, streams.longest())
     with keeping_flags(model):
-        outcome = _trained(model, config, streams, kept, run)
+        outcome = _trained(model, config, streams, others, kept, run)
     if run.folder is not None:
         write_text(run.folder / RECORD, json.dumps(record, indent=1))
     return Metabolized(model.eval(), tokenizer, outcome.records, outcome.stopped, record, format)
 
 
-def _trained(model: nn.Module, config: RLCP, streams: Streams, kept: Retained, run: SavedRun) -> Outcome:
+def _trained(
+    model: nn.Module, config: RLCP, streams: Streams, others: Streams, kept: Retained, run: SavedRun
+) -> Outcome:
     """Train in place. An adapter is merged at the end, or removed if training fails."""
     lora, seed = config.training.lora, config.training.seed
     reference = None
     if config.engram is not None:  # the reference is the model before the edit
         reference = reference_for(model, config, streams, kept)
-        start_from_engram(model, config.engram, streams, kept)
+        start_from_engram(model, config.engram, streams, kept, others if others.examples else None)
     with _seeded(seed):
         adapted = with_adapter(model, lora)
     try:

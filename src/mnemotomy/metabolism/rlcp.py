@@ -26,6 +26,10 @@ from mnemotomy.training.adapter import LoRA
 Ablation = Literal["reversal", "suppression", "kl", "schedule"]
 KLOn = Literal["all", "prompt"]
 Teacher = Literal["auto", "precomputed", "copy", "adapter"]
+Blocks = tuple[int | float, int | float]
+
+MLP_OUTPUTS = r".*\.(down_proj|dense_4h_to_h|fc_out|fc2|w2|mlp\.c_proj)"
+"""The second projections of MLPs, by the names that transformers gives them."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,7 @@ class Training:
     clip: float = 1.0
     accumulation: int = 1
     precision: Literal["no", "bf16"] = "no"
-    blocks: tuple[int | float, int | float] | None = None
+    blocks: Blocks | None = None
     lora: LoRA | None = None
     reference: Teacher = "auto"
     save_every: int = 10
@@ -102,12 +106,28 @@ class EngramStart:
         strength: of the erasure.
         sites: by the PEFT convention.
         outputs: erase only what also writes in the facts' directions, which costs a pretrained model less.
+        subjects: read the facts at the last token of their subject alone, not at every token.
+        blocks: edit only the blocks from the first to the last, as in ``Training``; None edits all.
+        cut: the smallest ``λ/λ_max`` of Σ_total that is inverted, the paper's by default. Moments are in float64.
     """
 
     threshold: float | None = 0.5
     strength: float = 1.0
     sites: str | tuple[str, ...] = "all-linear"
     outputs: bool = False
+    subjects: bool = False
+    blocks: Blocks | None = None
+    cut: float = 1e-6
+
+    @classmethod
+    def at_subjects(cls, **changes: Any) -> EngramStart:
+        """The edit for pretrained models, where a model recalls what it knows of a subject.
+
+        That is the MLPs of the lower blocks, at the subject's last token (Meng et al., arXiv 2202.05262; Geva et al.,
+        arXiv 2304.14767). What comes after the subject plays no part there, so all phrasings are forgotten alike. The
+        cut is low, as a few large activations would hide the directions of single subjects.
+        """
+        return replace(cls(threshold=0.2, sites=MLP_OUTPUTS, subjects=True, blocks=(1, 0.3), cut=1e-9), **changes)
 
 
 @dataclass(frozen=True)
@@ -218,6 +238,15 @@ class RLCP:
         The edit also harms reading about the facts' subjects, hence the heavier survival stream.
         """
         return replace(cls.stable(engram=EngramStart(), lambda_rag=4.0), **changes)
+
+    @classmethod
+    def from_subjects(cls, **changes: Any) -> RLCP:
+        """``from_engram`` for pretrained models: the edit is made at the facts' subjects (``EngramStart.at_subjects``).
+
+        It needs facts whose prompts contain their subjects, and spares other subjects best if it is given some
+        (``neighbours=``).
+        """
+        return cls.from_engram(**{"engram": EngramStart.at_subjects()} | changes)
 
 
 def described(value: Any) -> Any:

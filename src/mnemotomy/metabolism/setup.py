@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
-from mnemotomy.core.errors import ConfigurationError, ModelError
+from mnemotomy.core.errors import ConfigurationError, ModelError, SelectionError
 from mnemotomy.engram.atlas import Atlas
 from mnemotomy.engram.collect import CollectOptions, collect
+from mnemotomy.engram.cut import RelativeCut
 from mnemotomy.engram.filters import Hard, Soft
+from mnemotomy.engram.sites import select_sites
 from mnemotomy.engram.strength import erase
+from mnemotomy.metabolism.probe import blocks_between
 from mnemotomy.metabolism.reference import PRECOMPUTED_AT_MOST, AdapterOff, FrozenCopy, Precomputed, Reference
 from mnemotomy.metabolism.rlcp import RLCP, EngramStart
 from mnemotomy.metabolism.streams import LONGEST, Sequences, Streams, encode_texts
+from mnemotomy.text.batches import Batch
+from mnemotomy.text.encoding import IGNORED
 from mnemotomy.training.adapter import unwrapped
+
+AT_ONCE = 64
+"""Texts in a batch whose moments are collected."""
 
 
 class Retained:
@@ -60,28 +68,69 @@ def reference_for(model: Any, config: RLCP, streams: Streams, retained: Retained
     return found
 
 
-def start_from_engram(model: nn.Module, start: EngramStart, streams: Streams, retained: Retained) -> None:
+def start_from_engram(
+    model: nn.Module, start: EngramStart, streams: Streams, retained: Retained, neighbours: Streams | None = None
+) -> None:
     """Erase the facts in closed form, in place; their prompts with answers are the concept.
 
+    At their subjects, the other tokens of those prompts belong to the reference, and so do the neighbours' subjects,
+    which weigh as much as all other tokens of it together.
+
+    Args:
+        start: what to edit, and how.
+        streams: of the facts.
+        retained: the retain set.
+        neighbours: facts about other subjects; their answers play no part.
+
     Raises:
-        ModelError: the retain set is empty.
+        ModelError: the retain set is empty, or the model has none of the blocks.
+        DataError: a prompt does not contain its subject.
+        SelectionError: the model has no such sites, or none in these blocks.
     """
     if not len(retained):
         raise ModelError("an engram edit needs a retain set: give retain=[...] (--retain FILE)")
-
-    def batches(encode: Any, count: int) -> list[dict[str, torch.Tensor]]:
-        found = [encode(range(at, min(at + 64, count))) for at in range(0, count, 64)]
-        return [{"input_ids": one.input_ids, "attention_mask": one.attention_mask} for one in found]
-
-    concepts = {
-        "facts": batches(streams.without_context, len(streams.examples)),
-        "retained": batches(retained.encode, len(retained)),
-    }
+    every = range(len(streams.examples))
+    concepts: dict[str, list[Batch]] = {"facts": _batches(streams.without_context, len(every))}
+    if start.subjects:
+        concepts["facts"] = _at_subjects(streams)
+        concepts["prompts"] = _at_subjects(streams, elsewhere=True)
+        if neighbours is not None:
+            concepts["neighbours"] = _at_subjects(neighbours)
+    concepts["retained"] = _batches(retained.encode, len(retained))
     base = unwrapped(model)
-    moments = collect(base, concepts, sites=start.sites, options=CollectOptions(progress=False))
-    atlas = Atlas(base, moments)
+    sites = list(select_sites(base, list(start.sites) if isinstance(start.sites, tuple) else start.sites))
+    if start.blocks is not None:
+        within = tuple(f"{name}." for name in blocks_between(base, *start.blocks))
+        sites = [site for site in sites if site.startswith(within)]
+        if not sites:
+            raise SelectionError(f"{start.sites!r} has no site in the blocks {start.blocks[0]} to {start.blocks[1]}")
+    moments = collect(base, concepts, sites=sites, options=CollectOptions(progress=False, dtype=torch.float64))
+    if "neighbours" in concepts:
+        own, *rest = (moments.count(sites[0], name) for name in ("neighbours", "prompts", "retained"))
+        moments = moments.repeated({"neighbours": max(1, round(sum(rest) / own))})
+    atlas = Atlas(base, moments, cut=RelativeCut(start.cut))
     filter = Soft() if start.threshold is None else Hard(start.threshold)
     erase(atlas, "facts", strength=start.strength, filter=filter, outputs=start.outputs).apply_(base)
+
+
+def _batches(encode: Callable[[Sequence[int]], Sequences], count: int) -> list[Batch]:
+    found = [encode(range(at, min(at + AT_ONCE, count))) for at in range(0, count, AT_ONCE)]
+    return [{"input_ids": one.input_ids, "attention_mask": one.attention_mask} for one in found]
+
+
+def _at_subjects(streams: Streams, *, elsewhere: bool = False) -> list[Batch]:
+    """The prompts with their answers; labels mark the subject's last token, or every other token."""
+    found = []
+    for start in range(0, len(streams.examples), AT_ONCE):
+        indices = range(start, min(start + AT_ONCE, len(streams.examples)))
+        batch = streams.without_context(indices)
+        at = torch.zeros_like(batch.input_ids, dtype=torch.bool)
+        for row, index in enumerate(indices):
+            at[row, streams.subject_end(index)] = True
+        marked = batch.attention_mask.bool() & ~at if elsewhere else at
+        labels = batch.input_ids.masked_fill(~marked, IGNORED)
+        found.append({"input_ids": batch.input_ids, "attention_mask": batch.attention_mask, "labels": labels})
+    return found
 
 
 def freeze_outside(model: nn.Module, blocks: Sequence[str]) -> None:

@@ -14,6 +14,7 @@ from mnemotomy.core.errors import DataError
 from mnemotomy.data.fact import Fact, PromptFormat
 from mnemotomy.text.batches import pad_rows
 from mnemotomy.text.encoding import IGNORED
+from mnemotomy.text.spans import token_positions
 from mnemotomy.text.tokenizing import encode_prompt, encode_with_answer, padding_token
 
 LONGEST = 256
@@ -81,6 +82,19 @@ class Streams:
         """``x_no`` of the examples: the prompt and its answer."""
         chosen = [self.examples[index] for index in indices]
         return self._encode([(example.prompt, example.answer) for example in chosen])
+
+    def subject_end(self, index: int) -> int:
+        """The position of the last token of the subject in an example without context.
+
+        Raises:
+            DataError: the prompt does not contain the subject.
+        """
+        example = self.examples[index]
+        subject, text = self.facts[example.fact].subject, example.prompt + self.format.separator + example.answer
+        try:
+            return token_positions(self.tokenizer, text, subject, within=example.prompt)[-1]
+        except DataError as error:
+            raise DataError(f"the edit is made at the subjects: {error}; name the subject in each prompt") from error
 
     def with_context(self, indices: Sequence[int], step: int) -> Sequences:
         """``x_rag`` of the examples: a context of the fact, drawn anew at each ``step``, then the prompt."""

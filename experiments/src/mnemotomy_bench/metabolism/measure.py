@@ -15,7 +15,8 @@ from mnemotomy.core.precision import autocast
 from mnemotomy.data.fact import Fact
 from mnemotomy.metabolism.probe import Layer, resolve_layer
 from mnemotomy.metabolism.streams import encode_texts
-from mnemotomy_bench.metabolism.prompts import observe_prompts, token_positions
+from mnemotomy.text.spans import token_positions
+from mnemotomy_bench.metabolism.prompts import observe_prompts
 from mnemotomy_bench.metabolism.records import Attention, FreshProbes, Measured
 from mnemotomy_bench.metabolism.subject import Pairs, Subject
 from mnemotomy_bench.metrics.attention import attention_entropy, evidence_weight

@@ -12,11 +12,12 @@ from mnemotomy.core.modules import blocks_by_name, device_of
 from mnemotomy.metabolism.probe import Layer
 from mnemotomy.metabolism.streams import encode_answers
 from mnemotomy.metabolism.terms import answer_cross_entropy, spread
+from mnemotomy.text.spans import token_positions
 from mnemotomy.text.tokenizing import encode_prompt
 from mnemotomy_bench.lab.cells import Record
 from mnemotomy_bench.metabolism.energy import metabolic_energy
 from mnemotomy_bench.metabolism.measure import asked, layer_number, phrasings, states_before_answers, told
-from mnemotomy_bench.metabolism.prompts import observe_prompts, token_positions
+from mnemotomy_bench.metabolism.prompts import observe_prompts
 from mnemotomy_bench.metabolism.subject import Pairs, Subject
 from mnemotomy_bench.metabolism.theory import bound_of_corollary, bound_of_proposition, gradient_cosines
 from mnemotomy_bench.metrics.decodability import fresh_probe, without_phrasing

@@ -1,9 +1,8 @@
-"""One forward pass of prompts: what a model shows before it answers, and the positions of words."""
+"""One forward pass of prompts: what a model shows before it answers."""
 
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 from mnemotomy.core.errors import DataError, ModelError
 from mnemotomy.core.modules import device_of, observing
 from mnemotomy.text.batches import equal_lengths
-from mnemotomy.text.tokenizing import encode_prompt, encode_with_answer, tokenized
+from mnemotomy.text.tokenizing import encode_prompt, encode_with_answer
 
 
 @contextmanager
@@ -49,44 +48,6 @@ def _configs(model: nn.Module) -> list[Any]:
             inner = (getattr(config, name, None) for name in getattr(config, "sub_configs", {}))
             pending += [one for one in inner if one is not None]
     return list(found.values())
-
-
-def token_positions(tokenizer: Any, text: str, span: str, *, within: str | None = None) -> list[int]:
-    """The positions of the tokens that share a character with the last occurrence of ``span``.
-
-    A whole word is preferred: "Oman" is found in "Romania" only if it occurs nowhere else.
-
-    Args:
-        tokenizer: a fast transformers tokenizer.
-        text: as it is tokenised for the model.
-        span: what to find: the evidence.
-        within: the part of the text to search, such as its context; by default all of it.
-
-    Raises:
-        DataError: the span or the part does not occur, no token covers it, or the tokenizer has no offsets.
-    """
-    if not getattr(tokenizer, "is_fast", False):
-        raise DataError("token positions need a fast tokenizer, which knows where its tokens stand in the text")
-    start, end = _last_occurrence(text, span, within)
-    offsets = tokenized(tokenizer, text, return_offsets_mapping=True)["offset_mapping"]
-    positions = [position for position, (first, last) in enumerate(offsets) if first < end and start < last]
-    if not positions:
-        raise DataError(f"no token of {text!r} covers {span!r}")
-    return positions
-
-
-def _last_occurrence(text: str, span: str, within: str | None) -> tuple[int, int]:
-    part = text if within is None else within
-    shift = text.find(part)
-    if shift < 0:
-        raise DataError(f"{part!r} is not a part of {text!r}")
-    if not span.strip():
-        raise DataError("the span to find is empty")
-    words = [match.start() for match in re.finditer(rf"(?<!\w){re.escape(span)}(?!\w)", part)]
-    start = words[-1] if words else part.rfind(span)
-    if start < 0:
-        raise DataError(f"{span!r} does not occur in {part!r}")
-    return shift + start, shift + start + len(span)
 
 
 @dataclass(frozen=True)
