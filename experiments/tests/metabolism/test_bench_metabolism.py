@@ -203,6 +203,10 @@ def test_a_subject_from_what_a_pretrained_model_knows(pretrained, tmp_path):
     assert unseen
     assert not unseen & targets
     assert not retained & (unseen | targets)
+    spared = {fact.subject for fact in subject.neighbours}
+    assert retained < spared
+    assert not spared & (unseen | targets)
+    assert all(fact.subject in prompt for fact in subject.neighbours for prompt in fact.prompts)
     again = model_subject(pretrained, 0, tmp_path / "cells")
     assert again.digest() == subject.digest()
     assert model_subject(pretrained, 1, tmp_path / "cells").digest() != subject.digest()
@@ -225,6 +229,10 @@ def test_a_pretrained_model_has_sizes_of_its_own():
         assert training.blocks == plan.working_blocks
         assert found[name].lambda_retain == plan.working_lambda_retain
     assert found["RLCP, rate 0.0001"].training.batch_size == 4
+    subjects = found["RLCP from subjects"]
+    assert subjects.engram.subjects
+    assert (subjects.training.epochs, subjects.lambda_retain) == (plan.subjects.epochs, plan.subjects.lambda_retain)
+    assert "RLCP from subjects" not in configurations("small", 0)
 
 
 def test_a_model_that_knows_too_few_countries_is_refused(pretrained, tmp_path, monkeypatch):

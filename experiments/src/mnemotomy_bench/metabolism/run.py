@@ -95,9 +95,10 @@ def cell(
         treated, stopped, start = model, None, time.perf_counter()
         trained: Trained = {"adversarial_probe": None}
         if config is not None:
+            spared = subject.neighbours if config.engram is not None and config.engram.subjects else ()
             result = metabolize(
-                model, tokenizer, subject.facts, config, retain=subject.retain, format=subject.format,
-                out=out_dir / "runs" / own,
+                model, tokenizer, subject.facts, config, retain=subject.retain, neighbours=spared,
+                format=subject.format, out=out_dir / "runs" / own,
             )  # fmt: skip
             treated, stopped, trained = result.model, result.stopped, _training(result)
             with quiet_transformers():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from mnemotomy.demo.world import Probe, load_facts, small_world
 from mnemotomy.demo.world_model import WorldModelConfig, train_world_model
 from mnemotomy.forget.reference import written_texts
 from mnemotomy.text.template import Template
+from mnemotomy_bench.lab.cases import document
 from mnemotomy_bench.lab.cells import cached
 from mnemotomy_bench.metabolism.world_facts import WORLD_FORMAT, world_facts
 from mnemotomy_bench.real.texts import problems
@@ -31,7 +32,7 @@ TARGETS = 15
 """Facts to forget on a pretrained model, as in the paper."""
 
 OWN_TOKENS = 4000
-"""Tokens of the model's own texts, and how many of each are retained: next to long ones, facts are mostly padding."""
+"""Tokens of the model's own texts, and of a piece of them: next to long texts, facts are mostly padding."""
 
 OWN_LENGTH = 32
 
@@ -45,6 +46,7 @@ class Subject:
         facts: the facts to forget.
         format: how prompts are joined to contexts and answers.
         retain: the retain set, for training.
+        neighbours: facts about subjects that are asked about nowhere, for an edit at the subjects.
         others: prompts with answers of facts that are not targeted.
         arithmetic: prompts with answers of small sums.
         reading: prompts with a context about other subjects, and answers.
@@ -64,13 +66,14 @@ class Subject:
     heldout_texts: tuple[str, ...]
     fruits: tuple[str, ...]
     relations: Pairs = ()
+    neighbours: tuple[Fact, ...] = ()
     in_words: bool = False
 
     def digest(self) -> str:
         """A hash of all its texts."""
         texts = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "load"}
         if not self.in_words:  # as it was before there was a choice
-            del texts["relations"], texts["in_words"]
+            del texts["relations"], texts["neighbours"], texts["in_words"]
         return key(texts)
 
 
@@ -102,7 +105,8 @@ def model_subject(name: str, seed: int, cache_dir: Path) -> Subject:
     """The paper's setting on a pretrained model: 15 cities in natural phrasings, of as many countries, that it knows.
 
     A third of the other known cities is nowhere but in the evaluation. The retain set has the training phrasings of the
-    rest, alone and after a context, half of the sums, and texts that the model writes itself.
+    rest, alone and after a context, two of other cities, which it need not know, half of the sums, and texts that the
+    model writes itself.
 
     Args:
         name: a folder or hub id.
@@ -120,6 +124,7 @@ def model_subject(name: str, seed: int, cache_dir: Path) -> Subject:
     unseen, seen = rest[: len(rest) // 3], rest[len(rest) // 3 :]
     format, addends = PromptFormat(), range(1, 10)
     sums = [(f"{a} + {b} =", str(a + b)) for a in addends for b in addends]
+    others = _other_cities(targets[0])
     told = [f"{format.join(fact.contexts[:1], fact.prompts[0])} {fact.answer}" for fact in seen]
     return Subject(
         load=lambda: (load_model(name), load_tokenizer(name)),
@@ -129,6 +134,7 @@ def model_subject(name: str, seed: int, cache_dir: Path) -> Subject:
             *(f"{prompt} {fact.answer}" for fact in seen for prompt in fact.prompts),
             *told,
             *(f"{prompt} {answer}" for prompt, answer in sums[::2]),
+            *(prompt for city in others for prompt in city.prompts[:2]),
             *_own_texts(model, tokenizer, print_of, cache_dir),
         ),
         others=[(prompt, fact.answer) for fact in unseen for prompt in fact.heldout_prompts],
@@ -137,9 +143,18 @@ def model_subject(name: str, seed: int, cache_dir: Path) -> Subject:
         heldout_texts=tuple(problems(20)) or tuple(text for fact in unseen for text in fact.contexts),
         fruits=tuple(f"The {one.subject} is a fruit whose colour is" for one in load_facts("others.jsonl")
                      if one.relation == "colour"),
+        neighbours=(*seen, *others),
         relations=[(f.heldout_prompts[0], f.answer) for one in ("capital", "language") for f in known[one]],
         in_words=True,
     )  # fmt: skip
+
+
+def _other_cities(like: Fact) -> list[Fact]:
+    """Cities that are asked about nowhere, in the training phrasings of one that is; nobody reads their answers."""
+    return [
+        replace(like, subject=city, answer="?", prompts=tuple(one.replace(like.subject, city) for one in like.prompts))
+        for city in document("cities")["cities"]
+    ]
 
 
 def _known(model: Any, tokenizer: Any, print_of: str, relation: str, cache_dir: Path) -> list[Fact]:
@@ -174,7 +189,8 @@ def _own_texts(model: Any, tokenizer: Any, print_of: str, cache_dir: Path) -> li
         return {"texts": [" ".join(turn.content for turn in one.turns) for one in written]}
 
     texts = cached(cache_dir, {"model": print_of, "own texts": OWN_TOKENS, "seed": 0}, run)["texts"]
-    return [tokenizer.decode(tokenizer(text)["input_ids"][:OWN_LENGTH]) for text in texts]
+    tokens = [tokenizer(text)["input_ids"] for text in texts]
+    return [tokenizer.decode(one[at : at + OWN_LENGTH]) for one in tokens for at in range(0, len(one), OWN_LENGTH)]
 
 
 def subject_for(model: str | None, seed: int, cache_dir: Path) -> Subject:
