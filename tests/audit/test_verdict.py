@@ -8,7 +8,7 @@ import pytest
 
 from mnemotomy.audit.base import Finding, Interval, Part
 from mnemotomy.audit.report import Report
-from mnemotomy.audit.verdict import verdict
+from mnemotomy.audit.verdict import TO_DO, verdict
 
 
 def finding(attack: str, part: Part, trace: tuple[float, float, float] | None, harm: bool = False) -> Finding:
@@ -81,6 +81,32 @@ def test_what_was_not_run_or_not_decided_is_named():
     assert "Not run: inside, membership, relearn" in reason
     assert "Not decided: samples" in reason
     assert "no gold model and no hold-out set" in reason
+
+
+def test_no_verdict_says_how_many_were_known_and_what_decided():
+    means = {"before": Interval(0.51, 0.4, 0.6), "after": Interval(0.08, 0.0, 0.2), "floor": Interval(0.02, 0.0, 0.1)}
+    plain = replace(changed("greedy", OPEN)[0], means=means, questions=20)
+    found = verdict([plain, *ALL[1:4], finding("full", "relearn", (0.3, 0.0, 0.6))], yardstick=True)
+    assert found.line == "no verdict"
+    reason = found.reason
+    assert "Of 20 questions, the model answered about 10 before, too few to tell whether it still says it." in reason
+    assert "With about 25 that it answered before, most cases are decided: add questions that it answers" in reason
+    assert reason.endswith("Decided to be gone: samples; probe; min-k. Not decided: greedy; full.")
+    many = verdict([replace(plain, questions=60)], yardstick=True).reason
+    assert "Of 60 questions, the model answered about 31 before, and what it says now is too near to the limit" in many
+
+
+def test_what_lies_below_not_knowing_is_named_and_is_not_as_never_known():
+    found = verdict(changed("min-k", (-0.91, -0.98, -0.79)), yardstick=True)
+    assert found.word == "forgotten here"
+    assert "Pushed below what is not known, which betrays it if it is read that way: min-k." in found.reason
+    assert verdict(changed("min-k", (-0.1, -0.3, 0.08)), yardstick=True).word == "as never known"
+
+
+def test_each_verdict_says_what_follows_for_a_request():
+    words = [verdict(changed("greedy", trace), yardstick=True) for trace in (GONE, LEFT, OPEN)]
+    words += [verdict(changed("probe", LEFT), yardstick=True), verdict(ALL, yardstick=False)]
+    assert {one.line: one.to_do for one in words} == TO_DO
 
 
 def test_damage_is_a_sentence_of_its_own_and_changes_no_word():

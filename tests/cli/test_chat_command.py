@@ -16,6 +16,7 @@ from mnemotomy.cli import app
 from mnemotomy.cli.chat import chat
 from mnemotomy.core.models import load_model, load_tokenizer
 from mnemotomy.observe.generation import continue_greedily
+from mnemotomy.text.records import read_examples
 from mnemotomy.text.template import Template
 
 CHAT = (
@@ -58,6 +59,25 @@ def test_a_pipe_gives_one_answer_per_line_and_the_history_counts(folder: Path):
     told = [("Kyoto ?", first), ("Rome ?", answer(folder, "models/llama", two)), ("Rome ?", alone)]
     expected = "".join(f"> {question}\n{shown(one)}\n" for question, one in told)
     assert result.stdout.replace(" ", "") == expected.replace(" ", "")
+
+
+def test_answers_are_written_down_as_a_forget_set_each_question_alone(folder: Path, tmp_path: Path):
+    file = tmp_path / "kyoto.jsonl"
+    lines = 'Kyoto ?\n{"question": "Rome ?", "answer": "Italy"}\n{no json\nRome ?\n\n'
+    options = ("--system", "", "--write", str(file))
+    result = talk(folder, "models/llama", lines, *options)
+    assert result.exit_code == 0, result.output
+    words, template = load_tokenizer(folder / "models/llama"), Template(system=None)
+    expected = [
+        (one, answer(folder, "models/llama", template.fill(words, template.asked(one), prompt=True)))
+        for one in ("Kyoto ?", "Rome ?", "{no json")
+    ]
+    found = [(one.question, one.answer) for one in read_examples(file)]
+    assert found == expected
+    assert f"{file}: 3 questions with the model's answers; remove the lines" in result.stdout
+    fails(talk(folder, "models/llama", lines, *options), "would be replaced; name another file")
+    fails(talk(folder, "models/llama", lines, "--write", "x", "--beside", "y"), "leave out --edit and --beside")
+    fails(talk(folder, "models/llama", "\n", "--write", str(tmp_path / "none")), "no question was answered")
 
 
 def shown(text: str) -> str:

@@ -72,7 +72,11 @@ def run(line: str) -> None:
     extra = QUICKER.get(command, [])
     if command == "audit" and is_image_classifier(rest[0]):
         extra = ["--only", "image-plain"]
-    result = call(command, *rest, *(extra if "--only" not in rest else []))
+    typed = None
+    if "<" in rest:
+        *rest, _, source = rest
+        typed = Path(source).read_text(encoding="utf-8")
+    result = call(command, *rest, *(extra if "--only" not in rest else []), typed=typed)
     assert result.exit_code == 0, f"{line}\n{result.output}"
 
 

@@ -10,7 +10,7 @@ from learned_cities import TEMPLATE, example, examples, trained
 
 import mnemotomy as mt
 from mnemotomy.forget import forgetting, knowledge
-from mnemotomy.forget.knowledge import known_share, unknown_concern
+from mnemotomy.forget.knowledge import answers_known, known_share, unknown_concern
 from mnemotomy.text.probes import Probe
 from mnemotomy.text.records import TextExample
 
@@ -47,6 +47,21 @@ def test_the_file_is_to_be_checked_where_nothing_is_known() -> None:
 def test_plain_texts_are_hard_to_guess_and_do_not_count() -> None:
     model, tokenizer = trained()
     assert unknown_concern(model, tokenizer, [TextExample.of_text("Oslo lies in Norway .", "here")], TEMPLATE) is None
+
+
+def test_how_many_answers_are_said_is_told_as_an_audit_counts_them() -> None:
+    model, tokenizer = trained()
+    told = answers_known(model, tokenizer, [*KYOTO, KYOTO[0], *UNKNOWN], TEMPLATE, precision="no")
+    assert told is not None
+    assert told.startswith("asked plainly, the model says 2 of 4 answers. An audit needs about 25 that it says")
+    assert "mnemotomy chat MODEL --write FILE" in told
+    assert answers_known(model, tokenizer, [TextExample.of_text("Oslo lies in Norway .", "here")], TEMPLATE) is None
+
+
+def test_enough_answers_need_no_advice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(knowledge, "ENOUGH", 2)
+    model, tokenizer = trained()
+    assert answers_known(model, tokenizer, KYOTO, TEMPLATE) == "asked plainly, the model says 2 of 2 answers"
 
 
 def test_python_warns_before_anything_long_begins(monkeypatch: pytest.MonkeyPatch) -> None:

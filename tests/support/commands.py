@@ -13,9 +13,9 @@ from mnemotomy.cli import app
 Invoke = Callable[..., Result]
 
 
-def call(*arguments: str) -> Result:
-    """The command with these arguments; an error that it does not catch is raised."""
-    return CliRunner().invoke(app, list(arguments), catch_exceptions=False)
+def call(*arguments: str, typed: str | None = None) -> Result:
+    """The command with these arguments and this standard input; an error that it does not catch is raised."""
+    return CliRunner().invoke(app, list(arguments), input=typed, catch_exceptions=False)
 
 
 def evaluate(*arguments: str | Path) -> Result:

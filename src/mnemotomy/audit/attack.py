@@ -87,6 +87,7 @@ class Attack(ABC):
             change=compared.change,
             curves={role: reading.curve for role, reading in readings.items() if reading.curve},
             shown=readings["after"].shown,
+            questions=len(readings["before"].values),
         )
 
     def written(self, value: float) -> str:

@@ -98,6 +98,7 @@ class Finding:
         curves: by role.
         shown: examples from the model under audit.
         seconds: that reading the models took.
+        questions: how many the means are over; 0 if that is not told.
     """
 
     attack: str
@@ -113,6 +114,7 @@ class Finding:
     curves: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     shown: tuple[Mapping[str, str], ...] = ()
     seconds: float = 0.0
+    questions: int = 0
 
 
 def example(probe: Probe, **what: str) -> dict[str, str]:

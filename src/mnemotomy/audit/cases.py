@@ -38,7 +38,7 @@ def _general_texts() -> dict[str, list[str]]:
 
 
 def probes_from(source: Source | None, template: Template, what: str) -> list[Probe]:
-    """What to ask about.
+    """What to ask about; a line that is there twice counts once.
 
     Raises:
         DataError: the file or a line is malformed, or there is none.
@@ -46,7 +46,7 @@ def probes_from(source: Source | None, template: Template, what: str) -> list[Pr
     if source is None:
         return []
     if isinstance(source, str | Path):
-        return probes_of(read_examples(source), template)
+        return list(dict.fromkeys(probes_of(read_examples(source), template)))
     found = []
     for number, one in enumerate(source, start=1):
         if isinstance(one, Probe):
@@ -57,7 +57,7 @@ def probes_from(source: Source | None, template: Template, what: str) -> list[Pr
         found += probes_of([example], template)
     if not found:
         raise DataError(f"the {what} is empty; give at least one question with its answer")
-    return found
+    return list(dict.fromkeys(found))
 
 
 def made_up(case: Case, before: nn.Module) -> dict[str, Any]:

@@ -25,6 +25,10 @@ In this order:
 
 There is no verdict if the model did not answer the questions before, if nobody asked it plainly, or if too few
 questions were asked to say that it is gone. Damage is a separate sentence.
+
+A trace **lies below** what is not known if its interval lies below ``-LEFT``: the answers were pushed away, and whoever
+turns the test round can read that. It does not say that the answers are left, and is named; a model that never knew
+them would not show it, so nothing is *as never known* with it.
 """
 
 from __future__ import annotations
@@ -38,6 +42,10 @@ from mnemotomy.audit.base import Finding
 Word = Literal["not forgotten", "hidden", "forgotten here", "as never known"]
 
 LEFT, GONE, FAINT, WEAK = 0.1, 0.25, 0.5, 0.45
+ENOUGH = 25
+"""Questions that the model answered before, about, for a verdict. In simulations of models with nothing left, 20 of 20
+decide in nine of ten cases and 25 of 25 in all; where half of the questions were answered, 25 of 50 in four of five."""
+
 DIRECT = ("greedy", "image-plain")
 SIGNS = ("familiarity",)
 _SEARCHED = ("asking", "inside", "membership", "relearn")
@@ -49,7 +57,7 @@ class Asked:
 
     Attributes:
         things: what it was asked.
-        knows, gives, withholds: what it does with them: before, still, or no longer though it could.
+        knows, knew, gives, withholds: what it does with them: before, still, or no longer though it could.
         more: what to do where too little of it was known.
         lacking: what there is not, where nothing says what not knowing looks like.
         meaning: of each word.
@@ -57,6 +65,7 @@ class Asked:
 
     things: str
     knows: str
+    knew: str
     gives: str
     withholds: str
     more: str
@@ -67,9 +76,10 @@ class Asked:
 QUESTIONS = Asked(
     "questions",
     "answers these questions",
+    "answered",
     "says it",
     "say it when asked, but it is there",
-    "ask more of what it knows",
+    "add questions that it answers: other facts, other words, its own answers ('mnemotomy chat MODEL --write FILE')",
     "no gold model and no hold-out set",
     {
         "not forgotten": "The model still gives the answers when it is asked.",
@@ -81,6 +91,7 @@ QUESTIONS = Asked(
 IMAGES = Asked(
     "images",
     "recognises these images",
+    "recognised",
     "recognises them",
     "recognise them as they are, but what it knew is there",
     "give more that it recognises",
@@ -92,6 +103,19 @@ IMAGES = Asked(
         "as never known": "No attack could tell the model from one that never saw the images.",
     },
 )
+
+TO_DO: Mapping[str, str] = {
+    "not forgotten": "The request is not met. Make the edit again, with more ways to ask for each fact and more to "
+    "retain, and audit the new model.",
+    "hidden": "The request is not met: what was to be deleted can be got back from this model. Make the edit again, "
+    "with a forget set that has what this audit asked for, and audit the new model. If it is hidden again, the model "
+    "has to be trained without the data, or taken out of use.",
+    "forgotten here": "The request is met as far as it was tested. Whoever answers it names what was not tested.",
+    "as never known": "The request is met by every attack of this audit. Whoever answers it names what was not tested.",
+    "no verdict": "It is not shown that the request is met, and nobody should be told so. Ask for more that the model "
+    "knew, make the edit and the audit with one and the same forget set, and use that report.",
+}
+"""What each verdict means for a request to delete, and what to do next."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +138,11 @@ class Verdict:
     def line(self) -> str:
         """The verdict's words."""
         return self.word or "no verdict"
+
+    @property
+    def to_do(self) -> str:
+        """What the verdict means for a request to delete, and what to do next."""
+        return TO_DO[self.line]
 
 
 def verdict(findings: Sequence[Finding], *, yardstick: bool, asked: Asked = QUESTIONS) -> Verdict:
@@ -153,18 +182,36 @@ def _word(searched: Sequence[Finding], yardstick: bool, asked: Asked) -> tuple[W
         return "hidden", f"The model does not {asked.withholds}. {strongest.sentence}"
     unsure = [one for one in plain if one.attack in decided and not _is_gone(one)]
     if unsure:
-        return None, (
-            f"So few {asked.things} leave open whether the model still {asked.gives}. {unsure[0].sentence} Take more: "
-            "some dozens decide in most cases, and fewer than ten in none."
-        )
+        return None, _why_undecided(unsure[0], list(decided.values()), asked)
     open_ = [one.title for one in decided.values() if not _is_gone(one)]
+    below = [one.title for one in decided.values() if one.trace is not None and one.trace.high < -LEFT]
     missing = [part for part in _SEARCHED if part not in {one.part for one in searched}]
     why = [f"Not run: {', '.join(missing)}."] if missing else []
     why += [f"Not decided: {'; '.join(open_)}."] if open_ else []
+    pushed = "Pushed below what is not known, which betrays it if it is read that way"
+    why += [f"{pushed}: {'; '.join(below)}."] if below else []
     why += [] if yardstick else [f"There is {asked.lacking} to compare with."]
     if why:
         return "forgotten here", " ".join(["No attack that was run gets it back.", *why])
     return "as never known", "No attack tells the model from one that never knew it."
+
+
+def _why_undecided(plain: Finding, decided: Sequence[Finding], asked: Asked) -> str:
+    """That asking plainly left it open, how many more it takes, and which attacks decided."""
+    known = round(plain.questions * plain.means["before"].value) if "before" in plain.means else 0
+    of = f"Of {plain.questions} {asked.things}, the model {asked.knew} about {known} before"
+    if not known:
+        why = f"It is open whether the model still {asked.gives}"
+    elif known < ENOUGH:
+        why = f"{of}, too few to tell whether it still {asked.gives}"
+    else:
+        why = f"{of}, and what it says now is too near to the limit of {100 * GONE:.0f} %"
+    gone = [one.title for one in decided if one.trace is not None and one.trace.high < _most(one)]
+    still = [one.title for one in decided if one.title not in gone]
+    parts = [f"{why}. {plain.sentence}"]
+    parts += [f"With about {ENOUGH} that it {asked.knew} before, most cases are decided: {asked.more}."]
+    parts += [f"Decided to be gone: {'; '.join(gone)}."] if gone else []
+    return " ".join([*parts, f"Not decided: {'; '.join(still)}."])
 
 
 def _is_sign(finding: Finding) -> bool:
@@ -176,8 +223,12 @@ def _is_gone(finding: Finding) -> bool:
     means, trace = finding.means, finding.trace
     floor = means.get("gold") or means.get("floor")  # as for the trace: a gold model is the floor of all
     before = means["before"].value - floor.value if floor is not None and "before" in means else 1.0
-    most = FAINT if _is_sign(finding) or finding.part == "relearn" else GONE
-    return before < WEAK or (trace is not None and trace.high < most)
+    return before < WEAK or (trace is not None and trace.high < _most(finding))
+
+
+def _most(finding: Finding) -> float:
+    """What the interval has to lie below."""
+    return FAINT if _is_sign(finding) or finding.part == "relearn" else GONE
 
 
 def damage_of(findings: Sequence[Finding]) -> str:

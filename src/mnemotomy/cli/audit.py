@@ -162,4 +162,5 @@ def shown(report: Report, out: Path) -> None:
     say(report.verdict.line)
     say(report.verdict.reason)
     say(report.verdict.damage)
+    say(report.verdict.to_do)
     say(f"{out}: audit.html, audit.json, deletion-report.md")

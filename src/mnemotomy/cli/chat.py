@@ -13,6 +13,8 @@ import typer
 from mnemotomy.cli.options import LARGEST_SEED, Device, Model, TrustCode
 from mnemotomy.cli.outcome import one_line_errors, say
 from mnemotomy.cli.templates import USUAL, with_template
+from mnemotomy.core.errors import ConfigurationError, DataError
+from mnemotomy.core.files import check_file
 from mnemotomy.core.printable import printable
 from mnemotomy.text.template import TemplateSettings
 
@@ -32,6 +34,10 @@ def chat(
         Path | None, typer.Option(help="A saved edit of MODEL: every answer before and after it.", metavar="EDIT")
     ] = None,
     beside: Annotated[str | None, typer.Option(help="Another model to answer beside it.", metavar="MODEL")] = None,
+    write: Annotated[
+        Path | None,
+        typer.Option(help="Keep each question with its answer, as a forget set; each stands alone.", metavar="FILE"),
+    ] = None,
     temperature: Annotated[float, typer.Option(min=0.0, max=100.0, help="0 takes the likeliest token.")] = 0.0,
     seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="For answers above temperature 0.")] = 0,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="The most tokens of an answer.")] = 200,
@@ -42,22 +48,32 @@ def chat(
     """Talk to a model; with --edit or --beside, to two side by side.
 
     /new starts over; /quit, Ctrl-C or Ctrl-D ends. From a pipe, every line is a question, shown before its answer. Each
-    model remembers its own answers; with --plain, every line stands alone.
+    model remembers its own answers; with --plain, every line stands alone. With --write, a line may be a JSON object
+    with 'question': so the model can be asked its training data.
 
     \b
     Example:
       mnemotomy chat Qwen/Qwen3-0.6B
       mnemotomy chat Qwen/Qwen3-0.6B --edit alice.safetensors
       echo "Who is Alice?" | mnemotomy chat edited-model --beside Qwen/Qwen3-0.6B
+      mnemotomy chat Qwen/Qwen3-0.6B --write alice.jsonl < questions.txt
     """
-    speakers = _speakers(model, edit, beside, template, device)
-    talk = _Talk(max_new_tokens, temperature, seed)
-    _converse(speakers, talk)
+    if write is None:
+        _converse(_speakers(model, edit, beside, template, device), _Talk(max_new_tokens, temperature, seed))
+        return
+    if edit is not None or beside is not None:
+        raise ConfigurationError("--write keeps the answers of one model; leave out --edit and --beside")
+    check_file(write)
+    if write.exists():
+        raise DataError(f"{write} would be replaced; name another file, and join the two")
+    speakers = _speakers(model, None, None, template, device)
+    _converse(speakers, _Talk(max_new_tokens, temperature, seed, alone=True))
+    _write_down(write, speakers[0].told)
 
 
 def _converse(speakers: Sequence[_Speaker], talk: _Talk) -> None:
     try:
-        for line in _lines():
+        for line in _lines(_question_of if talk.alone else str):
             if line == QUIT:
                 return
             if line == NEW:
@@ -67,6 +83,34 @@ def _converse(speakers: Sequence[_Speaker], talk: _Talk) -> None:
                 talk.answer(speakers, line)
     except (KeyboardInterrupt, EOFError):
         typer.echo()
+
+
+def _question_of(line: str) -> str:
+    """The question of a line of a data file, or the line itself."""
+    from mnemotomy.core.json_text import read_json
+
+    try:
+        row = read_json(line) if line.startswith("{") else {}
+    except ValueError:
+        return line
+    question = row.get("question")
+    return question.strip() if isinstance(question, str) else line
+
+
+def _write_down(path: Path, told: Sequence[tuple[str, str]]) -> None:
+    """Write questions with their answers, each pair once.
+
+    Raises:
+        DataError: there is none.
+    """
+    from mnemotomy.core.files import write_text
+    from mnemotomy.text.records import TextExample, json_lines_of
+
+    pairs = dict.fromkeys((question, answer) for question, answer in told if answer.strip())
+    if not pairs:
+        raise DataError("no question was answered, so nothing was written; give a question on each line")
+    write_text(path, json_lines_of(TextExample.of_question(*pair) for pair in pairs))
+    say(f"{path}: {len(pairs)} questions with the model's answers; remove the lines that are not to be forgotten")
 
 
 def talk_beside(before: nn.Module, after: nn.Module, tokenizer: Any, template: Template) -> None:
@@ -85,29 +129,31 @@ class _Speaker:
     template: Template
     told: list[tuple[str, str]] = field(default_factory=list)
 
-    def prompt(self, question: str) -> list[int]:
+    def prompt(self, question: str, *, alone: bool = False) -> list[int]:
         """The tokens of the conversation up to the next answer; the oldest turns go where the window ends."""
         from mnemotomy.core.modules import window_of
 
+        if alone:
+            return self._tokens(question, [])
         window = window_of(self.model)
-        tokens = self._tokens(question)
+        tokens = self._tokens(question, self.told)
         while window is not None and len(tokens) >= window and self.told:
             del self.told[0]
-            tokens = self._tokens(question)
+            tokens = self._tokens(question, self.told)
         return tokens
 
-    def _tokens(self, question: str) -> list[int]:
+    def _tokens(self, question: str, told: Sequence[tuple[str, str]]) -> list[int]:
         from mnemotomy.text.records import Turn
         from mnemotomy.text.tokenizing import encode_prompt
 
         template, tokenizer = self.template, self.tokenizer
         if template.uses_chat(tokenizer):
             *first, asked = template.asked(question)
-            past = [turn for q, a in self.told for turn in (Turn("user", q), Turn("assistant", a))]
+            past = [turn for q, a in told for turn in (Turn("user", q), Turn("assistant", a))]
             return encode_prompt(
                 tokenizer, template.fill(tokenizer, [*first, *past, asked], prompt=True), special_tokens=False
             )
-        past_text = [] if template.plain else [f"{template.answered(q, a)}\n" for q, a in self.told]
+        past_text = [] if template.plain else [f"{template.answered(q, a)}\n" for q, a in told]
         return encode_prompt(tokenizer, "".join([*past_text, template.tagged(question)]))
 
 
@@ -117,12 +163,14 @@ class _Talk:
 
     Attributes:
         turns: so far; with the seed, they give the random state of an answer.
+        alone: whether each question is asked without those before it.
     """
 
     max_new_tokens: int
     temperature: float
     seed: int
     turns: int = 0
+    alone: bool = False
 
     def answer(self, speakers: Sequence[_Speaker], question: str) -> None:
         """Every model's answer, shown while it writes: in columns on a terminal, else one after another."""
@@ -158,7 +206,7 @@ class _Talk:
             found = write_aloud(
                 speaker.model,
                 speaker.tokenizer,
-                speaker.prompt(question),
+                speaker.prompt(question, alone=self.alone),
                 self.max_new_tokens,
                 show,
                 temperature=self.temperature,
@@ -166,16 +214,16 @@ class _Talk:
         speaker.told.append((question, found))
 
 
-def _lines() -> Iterator[str]:
-    """What is typed, or the lines of a pipe, without surrounding space."""
+def _lines(read: Callable[[str], str]) -> Iterator[str]:
+    """What is typed, or the lines of a pipe, without surrounding space, as they are read."""
     if sys.stdin.isatty():
         say(f"{NEW} starts over, {QUIT} ends", err=True)
         while True:
-            yield input("> ").strip()
+            yield read(input("> ").strip())
     reconfigure = getattr(sys.stdin, "reconfigure", None)
     if reconfigure is not None:
         reconfigure(encoding="utf-8", errors="replace")
-    for line in map(str.strip, sys.stdin):
+    for line in map(read, map(str.strip, sys.stdin)):
         if line not in ("", NEW, QUIT):
             typer.echo(printable(f"> {line}"))
         yield line

@@ -89,7 +89,7 @@ def forget(
     from mnemotomy.forget.cost import cost_of, cost_of_images
     from mnemotomy.forget.forgetting import tokens_to_write
     from mnemotomy.forget.found import FORGET, RETAIN
-    from mnemotomy.forget.knowledge import unknown_concern
+    from mnemotomy.forget.knowledge import answers_known, unknown_concern
     from mnemotomy.forget.options import ForgetOptions
     from mnemotomy.recipe.collecting import check_writable
     from mnemotomy.recipe.forgotten import written_beside
@@ -151,6 +151,8 @@ def forget(
     else:
         if not force and (unknown := unknown_concern(loaded, tokenizer, examples, around, seed)):
             raise DataError(f"{unknown}. To search all the same, give --force")
+        if told := answers_known(loaded, tokenizer, examples, around, seed):
+            say(told, err=True)
         tokens = sum(len(tokenizer(turn.content)["input_ids"]) for one in examples for turn in one.turns)
         cost = cost_of(
             loaded,

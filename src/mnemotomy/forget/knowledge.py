@@ -9,6 +9,12 @@ from typing import Any
 
 from torch import nn
 
+from mnemotomy.audit.base import Case
+from mnemotomy.audit.judging import said
+from mnemotomy.audit.verdict import ENOUGH
+from mnemotomy.audit.writing import greedy_answers
+from mnemotomy.core.modules import device_of
+from mnemotomy.core.precision import Precision, resolved
 from mnemotomy.forget.measuring import telling_row
 from mnemotomy.forget.request import MOST_FORGET, Request
 from mnemotomy.methods.language.predictions import predicted_tokens, sequence_log_probabilities
@@ -28,8 +34,7 @@ def unknown_concern(
 
     Plain texts do not count: how a text goes on is hard to guess even for a model that has read it.
     """
-    asked = Request(model, tokenizer, forget, [], [], template, seed).askable([o for o in forget if o.form != "text"])
-    probes = random.Random(seed).sample(asked, MOST_FORGET) if len(asked) > MOST_FORGET else asked
+    probes = _questions(model, tokenizer, forget, template, seed)
     if not probes or (share := known_share(model, tokenizer, probes)) >= KNOWN:
         return None
     others = [replace(one, template=replace(one.template, plain=not one.template.plain)) for one in probes]
@@ -43,6 +48,41 @@ def unknown_concern(
         f"the model hardly knows what it is to forget: the mean probability of the answers is {share:.2f}, and below "
         f"{KNOWN:g} nothing can be said of forgetting; {do}"
     )
+
+
+def answers_known(
+    model: nn.Module,
+    tokenizer: Any,
+    forget: Sequence[TextExample],
+    template: Template,
+    seed: int = 0,
+    precision: Precision = "auto",
+) -> str | None:
+    """How many answers of the forget set the model says, as an audit asks for them plainly; None for plain texts.
+
+    An audit decides by what the model said before, so the message tells what to do where that is little.
+    """
+    probes = list(dict.fromkeys(_questions(model, tokenizer, forget, template, seed)))
+    if not probes:
+        return None
+    case = Case(tokenizer, probes, precision=resolved(precision, device_of(model)))
+    texts = greedy_answers(model, case, probes)
+    known = round(sum(said(one.answer, text, one.question) for one, text in zip(probes, texts, strict=True)))
+    told = f"asked plainly, the model says {known} of {len(probes)} answers"
+    if known >= ENOUGH:
+        return told
+    return (
+        f"{told}. An audit needs about {ENOUGH} that it says to show that they are gone: add other facts, other words, "
+        "and its own answers ('mnemotomy chat MODEL --write FILE')"
+    )
+
+
+def _questions(
+    model: nn.Module, tokenizer: Any, forget: Sequence[TextExample], template: Template, seed: int
+) -> list[Probe]:
+    """The questions of a forget set, at most ``MOST_FORGET``; without its plain texts."""
+    asked = Request(model, tokenizer, forget, [], [], template, seed).askable([o for o in forget if o.form != "text"])
+    return random.Random(seed).sample(asked, MOST_FORGET) if len(asked) > MOST_FORGET else asked
 
 
 def known_share(model: nn.Module, tokenizer: Any, probes: Sequence[Probe]) -> float:
