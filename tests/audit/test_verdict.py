@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from mnemotomy.audit.attack import left
 from mnemotomy.audit.base import Finding, Interval, Part
 from mnemotomy.audit.report import Report
 from mnemotomy.audit.verdict import TO_DO, verdict
@@ -101,6 +102,14 @@ def test_what_lies_below_not_knowing_is_named_and_is_not_as_never_known():
     assert found.word == "forgotten here"
     assert "Pushed below what is not known, which betrays it if it is read that way: min-k." in found.reason
     assert verdict(changed("min-k", (-0.1, -0.3, 0.08)), yardstick=True).word == "as never known"
+
+
+def test_a_sentence_says_what_far_below_means():
+    assert left(Interval(0.1, -0.1, 0.3)) == "Left of what it knew: 10 % (-10 % to 30 %)."
+    assert left(Interval(-0.91, -0.98, -0.79)) == (
+        "That is below what is not known, by 91 % of what it knew (79 % to 98 %): not left, but pushed away, which "
+        "betrays it if it is read that way."
+    )
 
 
 def test_each_verdict_says_what_follows_for_a_request():

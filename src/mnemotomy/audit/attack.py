@@ -11,6 +11,7 @@ from torch import nn
 
 from mnemotomy.audit.base import PARTS, Finding, Interval, Part, Reading, Role
 from mnemotomy.audit.statistics import Compared, compare
+from mnemotomy.audit.verdict import LEFT
 from mnemotomy.core.errors import ConfigurationError
 from mnemotomy.core.packages import declared, import_modules
 from mnemotomy.methods.base import Models
@@ -155,6 +156,11 @@ def left(trace: Interval | None) -> str:
     """What is left of what a model knew, in words."""
     if trace is None:
         return "By this measure, it is not beyond doubt that it knew them before."
+    if trace.high < -LEFT:
+        return (
+            f"That is below what is not known, by {percent(-trace.value)} of what it knew ({percent(-trace.high)} to "
+            f"{percent(-trace.low)}): not left, but pushed away, which betrays it if it is read that way."
+        )
     return f"Left of what it knew: {percent(trace.value)} ({percent(trace.low)} to {percent(trace.high)})."
 
 

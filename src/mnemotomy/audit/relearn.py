@@ -36,7 +36,7 @@ from mnemotomy.text.probes import Probe
 from mnemotomy.text.records import TextExample
 from mnemotomy.training.adapter import LoRA
 
-_OTHERS, _ANSWERS = ", it gets {after} of the others", ", it gets {after} of the answers"
+_OTHERS, _ANSWERS = ", it predicts {after} of the tokens of the others", ", it predicts {after} of the answers' tokens"
 _TEXT = 64  # tokens of a general text that are trained on
 
 

@@ -145,6 +145,8 @@ class Session:
             plain = ["--plain"] if self.options.template.plain else []
             audit = ["mnemotomy", "audit", self.about["source"], str(self.out), "audit", "--forget", *files]
             say(f"next: {shlex.join([*audit, *retained, *plain])}")
+            if retained:
+                say("with --retain lines that forget has not read, the audit finds damage more surely")
         if self.push is not None:
             self._upload(self.push)
 

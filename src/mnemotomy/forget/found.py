@@ -111,7 +111,10 @@ class Found(Generic[R]):
         if len(self.tried) == 1:
             return f"the only candidate tried; it {'stays' if work else 'does not stay'} within the limits, {limits}"
         if not work:
-            near = "; it misses them by little" if not self.concerns else ""
+            scores, near = self.chosen.scores, ""
+            if scores is not None and not self.concerns:
+                lost = 100 * (self.before.hits - scores.hits)
+                near = f"; it misses them by little: {scores.told()} left, and {lost:.1f} points lost"
             return f"the highest score; none of {len(self.tried)} candidates stays within the limits, {limits}{near}"
         if work == 1:
             return f"the only one of {len(self.tried)} candidates within the limits, {limits}"
