@@ -173,6 +173,19 @@ def test_trace_prints_a_grid_and_writes_all_sites(invoke: Invoke, figures: list[
     assert titles(figures[0]) == ["kyoto: ‖W⁺‖/‖W‖", "paris: ‖W⁺‖/‖W‖"]
 
 
+def test_a_trace_compares_a_concept_with_the_others(invoke: Invoke) -> None:
+    both = invoke("trace", "ready.safetensors", "llama", "--csv", "t.csv").stdout
+    norms = pd.read_csv("t.csv").pivot_table(index="site", columns="concept", values="weight_norm")
+    site = (norms["kyoto"] - norms["paris"]).idxmax()
+    own, other = norms.loc[site, "kyoto"], norms.loc[site, "paris"]
+    assert f"kyoto: most above the other concepts at {site} ({own:.3f}, they {other:.3f})" in both
+    assert "collect neighbours" not in both
+    assert invoke(*COLLECT).exit_code == 0
+    alone = invoke("trace", "m.safetensors", "llama").stdout
+    assert "collect neighbours as concepts, too, each with --concept NAME=FILE" in alone
+    assert "other concepts at" not in alone
+
+
 def test_trace_takes_a_name_for_a_name(invoke: Invoke) -> None:
     for name in ("[/x]", "law [eu] of", "US$_$"):
         assert invoke(*COLLECT, "--concept", f"{name}=paris.jsonl", "-o", "named.safetensors").exit_code == 0

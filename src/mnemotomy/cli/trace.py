@@ -87,6 +87,9 @@ def trace(
             most = sorted(own, key=lambda row: -row["weight_norm"])[:3]
             sites = ", ".join(f"{row['site']} ({row['weight_norm']:.3f})" for row in most)
             say(f"{name}: most at {sites}")
+            others = [row for row in rows if row["concept"] not in (name, REFERENCE)]
+            if others:
+                say(f"{name}: most above the other concepts at {_above(own, others)}")
             if statistics.median(row["weight_norm"] for row in own) > 1:
                 say(
                     f"warning: most numbers of {name} are above 1: the reference is too small, or too unlike it, to "
@@ -94,6 +97,22 @@ def trace(
                     err=True,
                 )
         say("‖W⁺‖/‖W‖ is how much of a site's weights the concept takes; compare the numbers with one another")
+        if len([name for name in atlas.concepts if name != REFERENCE]) == 1:
+            say(
+                "any concept of this kind may look like this; to see what is its own, collect neighbours as concepts, "
+                "too, each with --concept NAME=FILE"
+            )
+
+
+def _above(own: list[dict[str, Any]], others: list[dict[str, Any]]) -> str:
+    """The three sites where a concept exceeds the mean of the others most, with both numbers."""
+    found: dict[str, list[float]] = {}
+    for row in others:
+        found.setdefault(row["site"], []).append(row["weight_norm"])
+    means = {site: statistics.fmean(norms) for site, norms in found.items()}
+    shared = [row for row in own if row["site"] in means]  # an expert may have seen one concept alone
+    most = sorted(shared, key=lambda row: means[row["site"]] - row["weight_norm"])[:3]
+    return ", ".join(f"{row['site']} ({row['weight_norm']:.3f}, they {means[row['site']]:.3f})" for row in most)
 
 
 def _grid(concept: str, rows: list[dict[str, Any]]) -> Table:
