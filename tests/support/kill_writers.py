@@ -64,11 +64,13 @@ def of_files() -> Iterator[Writer]:
 
 
 def nested(content: str) -> Work:
-    """As cells of tensors are written: what writes the temporary file writes it by a temporary file of its own."""
+    """As cells of tensors are written: by a temporary file of its own, and by one that safetensors names itself."""
 
     def write() -> None:
         with output_file("f.bin") as outer, output_file(outer) as inner:
-            inner.write_text(content * 20_000)
+            own = inner.with_name(".tmpAb12Cd")
+            own.write_text(content * 20_000)
+            own.replace(inner)
 
     return write
 

@@ -7,6 +7,7 @@ import contextlib
 import io
 import os
 import random
+import select
 import shutil
 import signal
 import sys
@@ -26,6 +27,8 @@ from mnemotomy.store import schema
 
 _CHANGES = ("os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.chmod", "os.truncate", "os.symlink", "shutil.rmtree",
             "sqlite3.connect", "tempfile.mkstemp", "tempfile.mkdtemp")  # fmt: skip
+
+_LONGEST = 120  # seconds
 
 Work = Callable[[], object]
 
@@ -53,6 +56,10 @@ def forked(folder: Path, work: Work, *, place: int = 0, seconds: float | None = 
     if seconds is not None:
         time.sleep(seconds)
         os.kill(process, signal.SIGKILL)
+    if not select.select([reader], [], [], _LONGEST)[0]:
+        os.kill(process, signal.SIGKILL)
+        os.waitpid(process, 0)
+        raise AssertionError(f"it took more than {_LONGEST} s")
     with os.fdopen(reader, "rb") as answer:
         passed = answer.read()
     _, status = os.waitpid(process, 0)

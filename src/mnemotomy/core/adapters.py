@@ -17,6 +17,8 @@ from mnemotomy.core.modules import tied_parameters, untie
 
 CONFIGURATION, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
+_NAME = re.compile(r"[\w.]+")
+
 
 def is_adapter(name: str | Path) -> bool:
     """Whether the folder has an adapter and no model of its own."""
@@ -89,13 +91,15 @@ def _match_patterns(config: Any, names: Sequence[str]) -> None:
     for field in ("rank_pattern", "alpha_pattern"):
         found: dict[str, Any] = {}
         for pattern, value in (getattr(config, field, None) or {}).items():
-            found = dict.fromkeys(full_matches(rf"(.*\.)?({pattern})", names), value) | found  # the first one counts
+            own = [name for name in names if f".{name}".endswith(f".{pattern}")]  # most are names: no expression needed
+            matched = own if _NAME.fullmatch(pattern) else full_matches(rf"(.*\.)?({pattern})", names)
+            found = dict.fromkeys(matched, value) | found  # the first pattern counts
         if getattr(config, field, None):
             setattr(config, field, found)
     for field in ("modules_to_save", "layers_pattern"):
         parts = getattr(config, field, None) or ()
         for part in [parts] if isinstance(parts, str) else parts:
-            if not re.fullmatch(r"[\w.]+", part):
+            if not _NAME.fullmatch(part):
                 raise ValueError(f"{field} has {part!r}, which is not the name of a module")
 
 

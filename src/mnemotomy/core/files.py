@@ -48,11 +48,11 @@ def output_file(target: str | Path) -> Iterator[Path]:
     temporary = temporary_file(target)
     try:
         yield temporary
-        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp's 0600 would make shared results unreadable
+        os.chmod(temporary, 0o666 & ~_umask())  # safetensors' 0600 would make shared results unreadable
         sync(temporary)
         os.replace(temporary, target)
     finally:
-        temporary.unlink(missing_ok=True)
+        shutil.rmtree(temporary.parent, ignore_errors=True)
 
 
 def is_stream(path: Path) -> bool:

@@ -16,11 +16,13 @@ _EXCHANGE, _HERE = 2, -100  # RENAME_EXCHANGE and AT_FDCWD of Linux
 
 
 def temporary_file(target: Path) -> Path:
-    """A new file beside ``target``, after removing those that killed runs left there."""
-    remove_abandoned(target)
-    handle, name = tempfile.mkstemp(prefix=_prefix(target), suffix=target.suffix, dir=target.parent)
-    os.close(handle)
-    return Path(name)
+    """A new file in a new folder beside ``target``, after removing those that killed runs left there.
+
+    The folder is also for what its writer may leave beside the file, as safetensors does.
+    """
+    file = temporary_folder(target) / target.name
+    file.touch()
+    return file
 
 
 def temporary_folder(target: Path) -> Path:
@@ -30,12 +32,9 @@ def temporary_folder(target: Path) -> Path:
 
 
 def remove_abandoned(target: Path) -> None:
-    """Remove what killed processes left beside ``target``, and restore a folder that they had moved away.
-
-    Also what they left of a temporary file's own temporary file, which begins with two dots.
-    """
-    pattern = re.compile(rf"\.+{re.escape(target.name)}\.{re.escape(_host())}-(\d+)\.")
-    for path in target.parent.glob(f".*{glob.escape(target.name)}.{_host()}-*"):
+    """Remove what killed processes left beside ``target``, and restore a folder that they had moved away."""
+    pattern = re.compile(rf"\.{re.escape(target.name)}\.{re.escape(_host())}-(\d+)\.")
+    for path in target.parent.glob(f".{glob.escape(target.name)}.{_host()}-*"):
         found = pattern.match(path.name)
         if found is None or _is_alive(int(found[1])):
             continue
