@@ -95,7 +95,7 @@ def test_known_subjects_stand_further_from_unseen_ones_than_forgotten_ones():
 
 def test_what_an_attack_lacks_is_said():
     alone = [replace(one, answer=f"{number}", paraphrases=()) for number, one in enumerate(FORGET)]
-    assert "paraphrases" in (LinearProbe().lacks(case(forget=alone)) or "")
+    assert "paraphrased_question" in (LinearProbe().lacks(case(forget=alone)) or "")
     phrased = [replace(one, answer=f"{number}") for number, one in enumerate(FORGET)]
     assert LinearProbe().lacks(case(forget=phrased)) is None  # read on other phrasings of the same questions
     assert "hold-out" in (Familiarity().lacks(case(holdout=())) or "")

@@ -59,7 +59,7 @@ class FreshProbe(Attack):
         """Several answers to tell apart, and questions or phrasings to fit the probe on."""
         if self._by_question(case.forget, case) or self._by_phrasing(case.forget, case):
             return None
-        return "needs answers that several questions share, as in a retain set, or paraphrases of the questions"
+        return "needs answers that several questions share, or 'paraphrased_question' in the lines of the forget set"
 
     def read(self, model: nn.Module, case: Case) -> Reading:
         """The share of each question's phrasings from which its answer is read, at the best block."""
