@@ -47,7 +47,7 @@ def test_the_result_is_pushed_without_the_texts_that_were_retained(monkeypatch: 
     assert Hub.calls[1][1]["folder_path"] == "out"
     assert not list(Path("out").glob("*.jsonl"))  # other people's data, perhaps
     assert read_examples("out.retain.jsonl")
-    assert record()["retained"] == {"out.retain.jsonl": file_digest("out.retain.jsonl")}
+    assert record()["retained"] == {"retain.jsonl": file_digest("out.retain.jsonl")}
     failed = CliRunner().invoke(
         app, ["forget", "model", "e.safetensors", "--trials", "3", *OPTIONS, *asked, "--as", "edit"]
     )
