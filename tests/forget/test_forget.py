@@ -51,6 +51,20 @@ def test_it_forgets_and_leaves_the_model_as_it_was(found: Found) -> None:
     assert found.chosen.scores.left < found.before.left == 1.0
 
 
+def test_the_result_tells_of_answers_and_neighbours_that_the_choice_does_not_go_by(
+    found: Found, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fluent, near = "fluent answers to forgotten questions", "the answers' tokens, of neighbours outside the retain set"
+    before = mt.fingerprint(found.request.model)
+    told = Judge(replace(found.request, beside=examples(["Kyoto"])), "no").details(found.edit)
+    assert told[fluent] == found.record[fluent]
+    assert told[near]["after"] < told[near]["before"] - 0.2
+    assert mt.fingerprint(found.request.model) == before
+    monkeypatch.setattr("mnemotomy.audit.damage.losses_under", lambda *_, **__: [None] * 99)
+    monkeypatch.setattr("mnemotomy.forget.measuring.greedy_answers", lambda *_: ["mat mat mat mat mat mat mat mat"])
+    assert found.judge.details(found.edit)[fluent] == {"before": 1.0, "after": 0.0}
+
+
 def test_the_choice_is_the_best_of_what_was_tried(found: Found) -> None:
     assert [one.candidate for one in found.tried] == list(FIRST[:6])
     assert found.chosen.rank(found.before) == max(one.rank(found.before) for one in found.tried)

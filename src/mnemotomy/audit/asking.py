@@ -51,7 +51,7 @@ class Paraphrased(Written):
     "Sampled again and again",
     "Reisizadeh et al. 2025, arXiv 2511.04934; Scholten et al., ICLR 2025",
     says="By the best of {at} samples, it says {after} of the answers",
-    cost=25,
+    cost=12,
 )
 class Samples(Written):
     """The best of k answers at temperature 1 from a nucleus; estimated without bias from all samples.

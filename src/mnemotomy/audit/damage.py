@@ -148,19 +148,23 @@ class Fluency(Damage):
         return None if case.reference is not None else "there is no model to judge the texts"
 
     def read(self, model: nn.Module, case: Case) -> Reading:
-        assert case.reference is not None
         texts = greedy_answers(model, case, case.forget)
-        judged = losses_under(case.reference, case.tokenizer, [*texts, *case.texts], batch_size=case.batch_size)
-        usual = [loss for loss in judged[len(texts) :] if loss is not None]
-        most = (sum(usual) / len(usual) if usual else 4.0) + _ODDER
-        fluent = [
-            bool(words_of(text)) and not _circles(text) and (loss is None or loss <= most or len(words_of(text)) < _FEW)
-            for text, loss in zip(texts, judged, strict=False)
-        ]
+        fluent = self.judged(case, texts)
         shown = [
             example(one, written=text) for one, text, well in zip(case.forget, texts, fluent, strict=True) if not well
         ]
         return Reading(tuple(map(float, fluent)), shown=tuple(shown[:SHOWN]))
+
+    def judged(self, case: Case, texts: Sequence[str]) -> list[bool]:
+        """Whether each text is fluent."""
+        assert case.reference is not None
+        judged = losses_under(case.reference, case.tokenizer, [*texts, *case.texts], batch_size=case.batch_size)
+        usual = [loss for loss in judged[len(texts) :] if loss is not None]
+        most = (sum(usual) / len(usual) if usual else 4.0) + _ODDER
+        return [
+            bool(words_of(text)) and not _circles(text) and (loss is None or loss <= most or len(words_of(text)) < _FEW)
+            for text, loss in zip(texts, judged, strict=False)
+        ]
 
 
 def _circles(text: str) -> bool:

@@ -203,8 +203,9 @@ class Session:
 
     def _try(self) -> None:
         from mnemotomy.cli.chat import talk_beside
+        from mnemotomy.forget.scores import IMAGES
 
-        if self.found.details:  # a classifier's: there is nobody to talk to
+        if self.found.request.words is IMAGES:  # there is nobody to talk to
             self.show()
             return
         edited = self.found.edit.apply(self.model, check=False, tied="untie")

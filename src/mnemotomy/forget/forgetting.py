@@ -27,6 +27,7 @@ from mnemotomy.forget.knowledge import unknown_concern
 from mnemotomy.forget.measuring import Judge, general_rows
 from mnemotomy.forget.options import ForgetOptions
 from mnemotomy.forget.reference import (
+    BESIDE,
     NEIGHBOURS,
     ROWS_PER_DIRECTION,
     WRITTEN_PER_NEIGHBOUR,
@@ -144,9 +145,14 @@ def prepare(
     """The request with a retain set of enough tokens, some of which is kept apart."""
     request = Request(model, tokenizer, list(forget), [], [], options.template, options.seed)
     notes: list[str] = []
-    examples = list(retain or ())
+    examples, beside = list(retain or ()), list[TextExample]()
     check_apart(FORGET, forget, "retain", examples)
-    if not examples:
+    if examples:
+        asked = request.askable([one for one in forget if one.form != "text"])
+        known = {one.question for one in request.askable(examples)}
+        found = neighbours(model, tokenizer, asked, options.template, options.seed, BESIDE)
+        beside = [one for one in found if one.question not in known]
+    else:
         examples = neighbours(model, tokenizer, request.askable(request.forget), options.template, options.seed)
         notes.append(f"no retain set was given: {len(examples)} neighbours of the forget set, answered by the model")
     have, wanted, what = rows_for_moments(model, tokenizer, examples, options)
@@ -160,7 +166,7 @@ def prepare(
     if len(examples) < FEW:  # what a model samples is hardly what it would answer: the worse set to measure on
         examples, own = examples + own, []
     part, checks = split(examples, options.seed)
-    return replace(request, retain=part + own, checks=checks, notes=tuple(notes))
+    return replace(request, retain=part + own, checks=checks, notes=tuple(notes), beside=beside)
 
 
 def rows_for_moments(

@@ -211,7 +211,7 @@ def search(
     made.release()
     return Found(
         edit, chosen, judge.before, tried, concerns, request, options, settings, clock.seconds, counts, made,
-        judge, judge.details(edit),
+        judge, {} if chosen.scores is None else judge.details(edit),
     )  # fmt: skip
 
 

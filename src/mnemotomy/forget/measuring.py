@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import random
 from collections.abc import Sequence
@@ -11,9 +12,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from mnemotomy.audit.base import Case
+from mnemotomy.audit.cases import completed
+from mnemotomy.audit.damage import Fluency
 from mnemotomy.audit.judging import WORD, telling, words_of
+from mnemotomy.audit.writing import greedy_answers
 from mnemotomy.core.modules import device_of, observing
-from mnemotomy.core.precision import Precision, autocast
+from mnemotomy.core.precision import Precision, autocast, resolved
+from mnemotomy.engram.edit import Edit
 from mnemotomy.forget.request import Request, reworded
 from mnemotomy.forget.scores import Measure, Scores
 from mnemotomy.methods.language.predictions import (
@@ -67,6 +73,13 @@ class _Read(NamedTuple):
     exact: float
     hits: float
     logs: list[Float[Tensor, "tokens vocabulary"]]
+
+
+class _Beside(NamedTuple):
+    """What is told of a state besides its scores."""
+
+    texts: list[str]
+    hits: float
 
 
 class _Floor(NamedTuple):
@@ -128,6 +141,7 @@ class Judge(Measure):
 
     def __init__(self, request: Request, precision: Precision = "no") -> None:
         self.model, self.tokenizer, self.precision = request.model, request.tokenizer, precision
+        self.request = request
         self.kept_probes = request.kept()
         self.kept_rows = _positions([_row(probe, self.tokenizer) for probe in self.kept_probes])
         self.general = _positions(general_rows(self.model, self.tokenizer))
@@ -156,6 +170,33 @@ class Judge(Measure):
         )
         hits = min([kept.hits, *(before.hits * share for _, share in others)])
         return Scores(left, known, probability, hits, kl if math.isfinite(kl) else math.inf, rest)
+
+    def details(self, edit: Edit) -> dict[str, Any]:
+        """What the choice did not go by: whether answers to forgotten questions are fluent, and neighbours kept."""
+        before = self._beside
+        with edit.on(self.model, check=False):
+            after = self._read_beside()
+        fluent = [Fluency().judged(self._case, state.texts) for state in (before, after)]
+        found = {"fluent answers to forgotten questions": [sum(one) / len(one) for one in fluent]}
+        if self.request.beside:
+            found["the answers' tokens, of neighbours outside the retain set"] = [before.hits, after.hits]
+        return {name: dict(zip(("before", "after"), shares, strict=True)) for name, shares in found.items()}
+
+    @functools.cached_property
+    def _case(self) -> Case:
+        """What an audit of fluency asks, judged by the model before."""
+        asked, precision = self.request.asked()[0], resolved(self.precision, device_of(self.model))
+        case = Case(self.tokenizer, asked, self.kept_probes, template=self.request.template, precision=precision)
+        return completed(case, self.model, {"paraphrases": [()] * len(asked)})[0]
+
+    @functools.cached_property
+    def _beside(self) -> _Beside:
+        return self._read_beside()  # before any edit
+
+    def _read_beside(self) -> _Beside:
+        rows = [_row(probe, self.tokenizer) for probe in self.request.askable(self.request.beside)]
+        texts = greedy_answers(self.model, self._case, self._case.forget)
+        return _Beside(texts, self._read(rows).hits)
 
     def _known_rewordings(self) -> list[_Wording]:
         """The kept questions by each rewording under which the model knows them nearly as well."""

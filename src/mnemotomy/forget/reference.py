@@ -27,6 +27,9 @@ ROWS_PER_DIRECTION = 2.0
 """Tokens in the moments for each direction of the widest input: with fewer than one, an edit ruins a model."""
 
 NEIGHBOURS = 60
+BESIDE = 24
+"""Neighbours that only the result tells of, where a retain set was given."""
+
 SHOWN = 4  # questions in a list that the model continues
 WRITTEN_PER_NEIGHBOUR = 5.0
 """Times as many tokens as an example to forget has are written for each neighbour: questions, most of them not usable,

@@ -38,6 +38,7 @@ class Request:
         forget: the forget set, all of it for the moments.
         retain: the part of the retain set for the moments.
         checks: the other part.
+        beside: neighbours of the forget set, neither in the moments nor in the limits; where a retain set was given.
         template: what stands around questions and answers.
         seed: for everything drawn at random.
         notes: what was added or left out, for the record.
@@ -51,6 +52,7 @@ class Request:
     template: Template = OPEN_UNLEARNING
     seed: int = 0
     notes: tuple[str, ...] = ()
+    beside: Sequence[TextExample] = ()
     words: ClassVar[Words] = TEXTS
 
     def asked(self) -> list[list[Probe]]:
