@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,12 @@ def assert_nothing_private(folder: Path) -> None:
             assert private not in text, (name, private)
 
 
+def assert_tables_are_whole(card: str) -> None:
+    """Each row of a table has as many cells as its header."""
+    for table in re.findall(r"(?:^\|.*\n)+", card, re.MULTILINE):
+        assert len({len(re.findall(r"(?<!\\)\|", row)) for row in table.splitlines()}) == 1, table
+
+
 @pytest.mark.usefixtures("cities")
 @pytest.mark.parametrize(
     ("asked", "count"),
@@ -55,6 +62,7 @@ def test_each_way_to_say_what_to_forget(asked: list[str], count: int) -> None:
     facts = ["facts.db"] if "--facts" in asked else []
     assert named == [*forgotten, *facts, "retain-given-1.jsonl", "retain-given-2.jsonl"]
     assert_nothing_private(Path("out"))
+    assert_tables_are_whole(Path("out", "README.md").read_text())
     assert Path("out.recipe.yaml").exists()
     assert mt.fingerprint(mt.load_model("out")) == found["model"]["fingerprint_after"]
 
