@@ -46,13 +46,17 @@ def output_file(target: str | Path) -> Iterator[Path]:
     target = resolved(target) if target.is_symlink() else target
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_file(target)
+    last = temporary.parent.with_name(f"{temporary.parent.name}.whole")
     try:
         yield temporary
         os.chmod(temporary, 0o666 & ~_umask())  # safetensors' 0600 would make shared results unreadable
         sync(temporary)
-        os.replace(temporary, target)
+        os.replace(temporary, last)
+        shutil.rmtree(temporary.parent, ignore_errors=True)  # a kill after the last step then leaves nothing
+        os.replace(last, target)
     finally:
         shutil.rmtree(temporary.parent, ignore_errors=True)
+        last.unlink(missing_ok=True)
 
 
 def is_stream(path: Path) -> bool:
