@@ -107,9 +107,10 @@ IMAGES = Asked(
 TO_DO: Mapping[str, str] = {
     "not forgotten": "The request is not met. Make the edit again, with more ways to ask for each fact and more to "
     "retain, and audit the new model.",
-    "hidden": "The request is not met: what was to be deleted can be got back from this model. Make the edit again, "
-    "with a forget set that has what this audit asked for, and audit the new model. If it is hidden again, the model "
-    "has to be trained without the data, or taken out of use.",
+    "hidden": "The request is not met: what was to be deleted can be got back from this model in the way named above. "
+    "If that is by asking, put such questions into the forget set and make the edit again. If it is inside the model "
+    "or by changing it, which takes the weights, audit with a hold-out first, which shows what not knowing looks like; "
+    "then try another edit (more trials, more to retain), or train the model without the data.",
     "forgotten here": "The request is met as far as it was tested. Whoever answers it names what was not tested.",
     "as never known": "The request is met by every attack of this audit. Whoever answers it names what was not tested.",
     "no verdict": "It is not shown that the request is met, and nobody should be told so. Ask for more that the model "
