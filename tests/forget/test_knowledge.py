@@ -58,6 +58,13 @@ def test_how_many_answers_are_said_is_told_as_an_audit_counts_them() -> None:
     assert answers_known(model, tokenizer, [TextExample.of_text("Oslo lies in Norway .", "here")], TEMPLATE) is None
 
 
+def test_answers_that_were_drawn_are_told_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(knowledge, "MOST_FORGET", 1)
+    told = answers_known(*trained(), KYOTO, TEMPLATE)
+    assert told is not None
+    assert told.startswith("asked plainly, the model says 1 of 1 answers, which were drawn from 2 lines. An audit")
+
+
 def test_enough_answers_need_no_advice(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(knowledge, "ENOUGH", 2)
     model, tokenizer = trained()

@@ -68,7 +68,8 @@ def answers_known(
     case = Case(tokenizer, probes, precision=resolved(precision, device_of(model)))
     texts = greedy_answers(model, case, probes)
     known = round(sum(said(one.answer, text, one.question) for one, text in zip(probes, texts, strict=True)))
-    told = f"asked plainly, the model says {known} of {len(probes)} answers"
+    drawn = f", which were drawn from {len(forget)} lines" if len(forget) > MOST_FORGET else ""
+    told = f"asked plainly, the model says {known} of {len(probes)} answers{drawn}"
     if known >= ENOUGH:
         return told
     return (
