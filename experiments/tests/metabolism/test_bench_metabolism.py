@@ -231,7 +231,7 @@ def test_a_pretrained_model_has_sizes_of_its_own():
     assert found["RLCP, rate 0.0001"].training.batch_size == 4
     subjects = found["RLCP from subjects"]
     assert subjects.engram.subjects
-    assert (subjects.training.epochs, subjects.lambda_retain) == (plan.subjects.epochs, plan.subjects.lambda_retain)
+    assert (subjects.training.epochs, subjects.training.retained) == (16, 24)
     assert "RLCP from subjects" not in configurations("small", 0)
 
 

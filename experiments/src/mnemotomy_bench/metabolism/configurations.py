@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any, get_args
 
 import torch
@@ -13,18 +13,6 @@ from mnemotomy.metabolism.rlcp import RLCP, Ablation
 from mnemotomy_bench.lab.cases import STRICT, at_scale, document, validated
 
 ORIGINAL = "A original"
-
-
-@dataclass(frozen=True, config=STRICT)
-class Subjects:
-    """The variant that edits at the subjects, for pretrained models; fields as in ``RLCP`` and ``Training``."""
-
-    epochs: int
-    learning_rate: float
-    batch_size: int
-    retained: int
-    lambda_adv: float
-    lambda_retain: float
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -42,7 +30,7 @@ class Plan:
         working_batch_size: of theirs; None for their own.
         working_retained: retained texts per step of theirs; None for two per example.
         working_blocks: the first and last one that they train, as shares of the depth; None for all.
-        subjects: of the variant that edits at the subjects; None leaves it out.
+        subjects: whether to run the variant that edits at the subjects, which is for pretrained models.
         rate: the learning rate of baselines and ablations.
         precision: of training; ``auto`` takes bfloat16 where the processor is fast at it.
     """
@@ -57,7 +45,7 @@ class Plan:
     working_batch_size: int | None = None
     working_retained: int | None = None
     working_blocks: tuple[float, float] | None = None
-    subjects: Subjects | None = None
+    subjects: bool = False
     rate: float = 3e-4
     precision: Precision = "no"
 
@@ -99,11 +87,8 @@ def configurations(scale: str, seed: int) -> dict[str, RLCP | None]:
     sizes = {"batch_size": plan.working_batch_size, "retained": plan.working_retained, "blocks": plan.working_blocks}
     for name, config in (("RLCP stable", stable), ("RLCP from engram", RLCP.from_engram(**retaining))):
         found[name] = trained(config, plan.working_epochs, plan.working_rate, **sizes)
-    if plan.subjects is not None:
-        own = asdict(plan.subjects)
-        weights = {name: own.pop(name) for name in ("lambda_adv", "lambda_retain")}
-        at = {"epochs": own.pop("epochs"), "rate": own.pop("learning_rate")}
-        found["RLCP from subjects"] = trained(RLCP.from_subjects(**weights), **at, **own)
+    if plan.subjects:
+        found["RLCP from subjects"] = trained(RLCP.from_subjects(), None, None)
     return {ORIGINAL: None, **found}
 
 
