@@ -44,7 +44,8 @@ Word = Literal["not forgotten", "hidden", "forgotten here", "as never known"]
 LEFT, GONE, FAINT, WEAK = 0.1, 0.25, 0.5, 0.45
 ENOUGH = 25
 """Questions that the model answered before, about, for a verdict. In simulations of models with nothing left, 20 of 20
-decide in nine of ten cases and 25 of 25 in all; where half of the questions were answered, 25 of 50 in four of five."""
+decide in nine of ten cases and 25 of 25 in all; where half of the questions were answered, 25 of 50 in four
+of five if 2 % is said afterwards, as by a model that knows nothing, and in one of four if 8 % is."""
 
 DIRECT = ("greedy", "image-plain")
 SIGNS = ("familiarity",)
