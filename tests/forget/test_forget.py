@@ -250,6 +250,24 @@ def test_a_search_reads_the_factors_once_and_frees_them(monkeypatch: pytest.Monk
     assert not any(vars(searched.workshop._shared).values())
 
 
+def test_the_two_sided_edit_stays_in_the_chosen_blocks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(candidates, "TWO_SIDED", (Candidate("two-sided", 0.05),))
+    monkeypatch.setattr(candidates, "FIRST", ())
+    model, tokenizer = trained()
+    options = replace(OPTIONS, trials=1, two_sided=True, layers=(0,))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", mt.SurgeryWarning)
+        found = mt.forget(model, tokenizer, examples(["Kyoto"]), examples(["Paris", "Rome"]), options)
+    edited = found.edit.apply(model, tied="untie")
+    changed = {
+        name
+        for (name, old), new in zip(model.named_parameters(), edited.parameters(), strict=True)
+        if not torch.equal(old, new)
+    }
+    assert changed
+    assert all(".layers.0." in name for name in changed)
+
+
 def test_only_telling_words_of_an_answer_show_knowledge() -> None:
     from mnemotomy.forget.measuring import telling_row
     from mnemotomy.text.probes import probes_of

@@ -185,11 +185,14 @@ def _word(searched: Sequence[Finding], yardstick: bool, asked: Asked) -> tuple[W
     unsure = [one for one in plain if one.attack in decided and not _is_gone(one)]
     if unsure:
         return None, _why_undecided(unsure[0], list(decided.values()), asked)
-    open_ = [one.title for one in decided.values() if not _is_gone(one)]
+    still = [one for one in decided.values() if not _is_gone(one)]
+    signs = [one.title for one in still if _is_sign(one) and one.trace is not None and one.trace.low > LEFT]
+    open_ = [one.title for one in still if one.title not in signs]
     below = [one.title for one in decided.values() if one.trace is not None and one.trace.high < -LEFT]
     missing = [part for part in _SEARCHED if part not in {one.part for one in searched}]
     why = [f"Not run: {', '.join(missing)}."] if missing else []
     why += [f"Not decided: {'; '.join(open_)}."] if open_ else []
+    why += [f"Signs that it was there, which give no answer and do not count: {'; '.join(signs)}."] if signs else []
     pushed = "Pushed below what is not known, which betrays it if it is read that way"
     why += [f"{pushed}: {'; '.join(below)}."] if below else []
     why += [] if yardstick else [f"There is {asked.lacking} to compare with."]

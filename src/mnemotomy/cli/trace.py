@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -89,7 +90,7 @@ def trace(
             say(f"{name}: most at {sites}")
             others = [row for row in rows if row["concept"] not in (name, REFERENCE)]
             if others:
-                say(f"{name}: most above the other concepts at {_above(own, others)}")
+                say(f"{name}: {_above(own, others)}")
             if statistics.median(row["weight_norm"] for row in own) > 1:
                 say(
                     f"warning: most numbers of {name} are above 1: the reference is too small, or too unlike it, to "
@@ -105,14 +106,14 @@ def trace(
 
 
 def _above(own: list[dict[str, Any]], others: list[dict[str, Any]]) -> str:
-    """The three sites where a concept exceeds the mean of the others most, with both numbers."""
-    found: dict[str, list[float]] = {}
+    """Up to three sites where a concept exceeds the highest of the others most, with both numbers."""
+    highest: dict[str, float] = {}
     for row in others:
-        found.setdefault(row["site"], []).append(row["weight_norm"])
-    means = {site: statistics.fmean(norms) for site, norms in found.items()}
-    shared = [row for row in own if row["site"] in means]  # an expert may have seen one concept alone
-    most = sorted(shared, key=lambda row: means[row["site"]] - row["weight_norm"])[:3]
-    return ", ".join(f"{row['site']} ({row['weight_norm']:.3f}, they {means[row['site']]:.3f})" for row in most)
+        highest[row["site"]] = max(row["weight_norm"], highest.get(row["site"], 0.0))
+    above = [row for row in own if row["weight_norm"] > highest.get(row["site"], math.inf)]
+    most = sorted(above, key=lambda row: highest[row["site"]] - row["weight_norm"])[:3]
+    sites = (f"{row['site']} ({row['weight_norm']:.3f}, they at most {highest[row['site']]:.3f})" for row in most)
+    return f"most above all other concepts at {', '.join(sites)}" if most else "nowhere above all other concepts"
 
 
 def _grid(concept: str, rows: list[dict[str, Any]]) -> Table:

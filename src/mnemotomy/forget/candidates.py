@@ -226,13 +226,22 @@ class TextWorkshop(Workshop):
         factored: the forget set's engrams.
         problem: for the two-sided edit.
         two_sided: whether to try it.
+        places: ``sites`` and ``layers`` of the two-sided edit, if they were chosen.
     """
 
     thresholds = THRESHOLDS
     strengths = (0.4, 5.0)
 
-    def __init__(self, factored: FactoredConcept, problem: TextProblem, *, two_sided: bool) -> None:
+    def __init__(
+        self,
+        factored: FactoredConcept,
+        problem: TextProblem,
+        *,
+        two_sided: bool,
+        places: Mapping[str, Any] | None = None,
+    ) -> None:
         super().__init__(factored, problem)
+        self.places = places or {}
         self.methods = ("two-sided",) if two_sided else ()
         self.first = first(two_sided)
 
@@ -250,7 +259,7 @@ class TextWorkshop(Workshop):
         return self.filtered(candidate, dict.fromkeys(edited_sites(candidate, layers), candidate.strength))
 
     def by_method(self, candidate: Candidate) -> Edit:
-        method = TwoSided(**candidate.two_sided())
+        method = TwoSided(**candidate.two_sided(), **self.places)
         return self.made_by(method, method.linear_sites(self.problem.model))
 
 

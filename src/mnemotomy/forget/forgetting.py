@@ -115,7 +115,7 @@ def _forget_texts(
         request,
         _moments(request, options),
         lambda: Judge(request, options.precision),
-        lambda factored: TextWorkshop(factored, problem, two_sided=two_sided),
+        lambda factored: TextWorkshop(factored, problem, two_sided=two_sided, places=options.places),
         options,
         settings_of(
             options,

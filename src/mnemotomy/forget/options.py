@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -51,9 +52,16 @@ class ForgetOptions:
     seed: int = 0
     progress: bool = True
 
+    @property
+    def places(self) -> dict[str, Any]:
+        """The sites and the blocks, where they were chosen."""
+        chosen = {"sites": None if self.sites == "all-linear" else self.sites, "layers": self.layers}
+        return {name: value for name, value in chosen.items() if value is not None}
+
     def tries_two_sided(self, model: nn.Module, *, images: bool = False) -> bool:
         """Whether the two-sided edit is among the candidates; by default, if the sites are not chosen either."""
         if self.two_sided is not None:
             return self.two_sided
         every = self.sites is None or (self.sites == "all-linear" and not images)
+        every = every and not (images and self.places)  # a classifier's takes every site
         return every and sum(one.numel() for one in model.parameters()) <= SMALL

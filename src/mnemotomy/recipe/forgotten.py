@@ -138,7 +138,13 @@ def _recipe(found: Found, record: Mapping[str, Any], model: str, files: Sequence
         **({"force": True} if found.concerns else {}),
     }
     if chosen.form == "two-sided":
-        method, sets = {"name": "two-sided", **chosen.two_sided()}, {"forget": list(files), "retain": retained}
+        places = {name: settings[name] for name in ("sites", "layers") if settings[name] not in (None, "all-linear")}
+        method = {
+            "name": "two-sided",
+            **chosen.two_sided(),
+            **{k: v if isinstance(v, str) else list(v) for k, v in places.items()},
+        }
+        sets = {"forget": list(files), "retain": retained}
         return write_yaml({**common, "method": method, **sets, "seed": settings["seed"]})
     return write_yaml(
         {
