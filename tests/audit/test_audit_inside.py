@@ -14,9 +14,8 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from mnemotomy.audit.attack import Attack
 from mnemotomy.audit.base import Finding
-from mnemotomy.audit.inside import Familiarity, LinearProbe, LogitLens, TwoLayerProbe, _exchanged
-from mnemotomy.audit.observing import states_at_prompts, states_before_words
-from mnemotomy.audit.unknown import unknown
+from mnemotomy.audit.inside import Familiarity, LinearProbe, LogitLens, TwoLayerProbe
+from mnemotomy.audit.observing import states_at_prompts
 from mnemotomy.core.fingerprints import fingerprint
 from mnemotomy.core.modules import observing
 
@@ -63,39 +62,6 @@ def test_the_lens_sees_through_the_head_only():
     assert ignorant.trace is not None
     assert ignorant.trace.value < 0.3
     assert hidden.shown[0]["question"] == FORGET[0].question
-
-
-def test_the_lens_reads_telling_words_behind_the_true_ones_before_them():
-    model, asked = learned()[0], case()
-    name, other = FORGET[0].question.split()[0], next(one.answer for one in FORGET if one.answer != FORGET[0].answer)
-    # the name and "lies" are in the question
-    probe = replace(FORGET[0], answer=f"{name} {FORGET[0].answer} lies {other}")
-    states, counts = states_before_words(model, asked, [probe, FORGET[0]])
-
-    def ids(text: str) -> list[int]:
-        return [one for one in asked.tokenizer(text)["input_ids"] if one != asked.tokenizer.eos_token_id]
-
-    whole = ids(f"{probe.question} {probe.answer}")
-    assert counts == [2, 1]
-    for token, word in zip(states.first, (FORGET[0].answer, other, FORGET[0].answer), strict=True):
-        written = asked.tokenizer.decode(int(token))  # a space has a token of its own
-        assert written
-        assert word.startswith(written.strip())
-    place = len(ids(f"{probe.question} {name} {FORGET[0].answer} lies")) + 1
-    with observing(model):
-        read = model(torch.tensor([whole[:place]]), output_hidden_states=True).hidden_states[1][0, -1]
-    torch.testing.assert_close(states.blocks[0, 1], read, atol=1e-5, rtol=1e-4)
-
-
-def test_the_floor_of_the_lens_has_the_same_beginnings():
-    """A model that says "the city lies in" to everything knows nothing by that."""
-    begun = [replace(one, answer=f"{one.question} {one.answer}") for one in FORGET]
-    asked = case(forget=begun, holdout=())
-    found = _exchanged(unknown(asked, begun)[0], asked)
-    for own, other in zip(begun, found, strict=True):
-        *start, last = other.answer.split()
-        assert start == own.answer.split()[:-1]
-        assert last in {one.answer for one in FORGET}
 
 
 def test_the_lens_at_the_last_block_is_the_model():

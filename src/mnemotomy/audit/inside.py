@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, cast
 
 import numpy as np
@@ -13,8 +13,7 @@ from torch import Tensor, nn
 
 from mnemotomy.audit.attack import Attack, best, register
 from mnemotomy.audit.base import Case, Part, Reading, example
-from mnemotomy.audit.judging import exchanged
-from mnemotomy.audit.observing import States, states_at_prompts, states_before_words
+from mnemotomy.audit.observing import States, states_at_prompts
 from mnemotomy.audit.unknown import GUESSES, lacks_unknown, unknown
 from mnemotomy.core.errors import ModelError
 from mnemotomy.core.modules import blocks_by_name, device_of, observing
@@ -133,38 +132,36 @@ class TwoLayerProbe(FreshProbe):
     part="inside",
     unit="1 / rank of the answer",
     percent=False,
-    says="At its best block, the telling words of the answers have a mean reciprocal rank of {after}",
+    says="At its best block, the answer's first token has a mean reciprocal rank of {after}",
 )
 class LogitLens(Attack):
-    """What each block would answer if it were the last: the ranks of the first tokens of the answer's telling words.
+    """What each block would answer if it were the last: the rank of the answer's first token.
 
-    Each word is read behind the true words before it, since a model that knows nothing guesses how an answer begins:
-    with "Yes", "The" or a word of the question. Every block's state goes through the final norm and the output head. A
-    changed head hides the answer from this attack, not from a probe.
+    Every block's state goes through the final norm and the output head. A changed head hides the answer from this
+    attack, not from a probe.
     """
 
     def lacks(self, case: Case) -> str | None:
         return lacks_unknown(case, "what rank a guess has")
 
     def read(self, model: nn.Module, case: Case) -> Reading:
-        """The reciprocal ranks at the best block; examples say its number, the best rank and the log-probability."""
-        decode, own = _lens(model), list(case.forget)
-        others = [_exchanged(one, case) for one in unknown(case, case.forget, GUESSES)]
-        states, counts = states_before_words(model, case, [*own, *(probe for one in others for probe in one)])
-        ranks, logs = _ranks(decode, states)
-        means = torch.stack([word.mean(1) for word in (1.0 / ranks).split(counts, dim=1)], dim=1)
-        guessed = torch.stack(means[:, len(own) :].split(len(others[0]), dim=1))
-        found = best(_by_block(means[:, : len(own)]), _by_block(guessed.mean(0)))
+        """The reciprocal ranks at the best block; examples say its number, the rank and the log-probability."""
+        decode = _lens(model)
+        size, others = len(case.forget), unknown(case, case.forget, GUESSES)
+        both = states_at_prompts(model, case, [*case.forget, *(probe for one in others for probe in one)])
+        ranks, logs = _ranks(decode, both)
+        guessed = torch.stack((1.0 / ranks[:, size:]).split(len(others[0]), dim=1))
+        found = best(_by_block(1.0 / ranks[:, :size]), _by_block(guessed.mean(0)))
         block = max(found.curve, key=lambda one: found.curve[one])
         number = int(block.split()[1]) - 1
-        shown = []
-        for probe, rank, log in zip(
-            own[:_SHOWN], ranks[number].split(counts), logs[number].split(counts), strict=False
-        ):
-            word = int(rank.argmin())
-            said = f"rank {int(rank[word])} at {block}, log-probability {float(log[word]):.2f}"
-            shown.append(example(probe, found=said if len(rank) == 1 else f"best of {len(rank)} words: {said}"))
-        return Reading(found.values, found.curve, found.floor, tuple(shown))
+        shown = tuple(
+            example(
+                probe,
+                found=f"rank {int(ranks[number, row])} at {block}, log-probability {float(logs[number, row]):.2f}",
+            )
+            for row, probe in enumerate(case.forget[:_SHOWN])
+        )
+        return Reading(found.values, found.curve, found.floor, shown)
 
 
 @register(
@@ -231,24 +228,10 @@ def _lens(model: nn.Module) -> Callable[[Float[Tensor, "n d"]], Float[Tensor, "n
     return decode
 
 
-def _exchanged(probes: Sequence[Probe], case: Case) -> list[Probe]:
-    """Questions with another's answer get the telling part alone, behind the beginning of their own answer."""
-    own = {one.question: one.answer for one in (*case.forget, *case.holdout)}
-    donors = {one.answer: one for one in case.forget}
-
-    def told(one: Probe) -> Probe:
-        donor, answer = donors.get(one.answer), own[one.question]
-        if donor is None or one.answer == answer:
-            return one
-        return replace(one, answer=exchanged(answer, one.question, donor.answer, donor.question))
-
-    return [told(one) for one in probes]
-
-
 def _ranks(
     decode: Callable[[Tensor], Tensor], states: States
 ) -> tuple[Int[Tensor, "blocks n"], Float[Tensor, "blocks n"]]:
-    """At each block, the rank of each first token (1 is the likeliest) and its log-probability in nats."""
+    """At each block, the rank of the answer's first token (1 is the likeliest) and its log-probability in nats."""
     ranks, logs = [], []
     for block in states.blocks:
         found = decode(block)

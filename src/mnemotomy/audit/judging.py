@@ -75,15 +75,6 @@ def _telling_span(answer: str, question: str) -> tuple[int, int]:
     return (places[0][0], places[-1][1]) if places else (0, len(answer))
 
 
-def telling_places(answer: str, question: str = "") -> list[int]:
-    """Where each telling word of an answer begins, for the first time; where the answer begins, if none stands out."""
-    told, found = set(telling(answer, question)), dict[str, int]()
-    for word in WORD.finditer(answer):
-        for one in told.intersection(words_of(word[0])):
-            found.setdefault(one, word.start())
-    return sorted(set(found.values())) or [0]
-
-
 def subject_of(question: str) -> str | None:
     """The name that a question is about: the longest run of capitalised words, the last one of equals."""
     runs: list[list[str]] = [[]]

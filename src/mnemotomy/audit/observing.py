@@ -11,19 +11,13 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from mnemotomy.audit.base import Case
-from mnemotomy.audit.judging import telling_places
-from mnemotomy.audit.unknown import spread
 from mnemotomy.core.errors import ModelError
 from mnemotomy.core.modules import blocks_by_name, check_window, device_of, observing
 from mnemotomy.methods.language.predictions import keeping
 from mnemotomy.observe.answers import AnswerObservations, observe_answers
 from mnemotomy.text.batches import pad_rows, similar_lengths
-from mnemotomy.text.encoding import Encoded, encode_answer
+from mnemotomy.text.encoding import encode_answer
 from mnemotomy.text.probes import Probe, by_template
-from mnemotomy.text.tokenizing import common_length
-
-WORDS = 4
-"""The most telling words of an answer that are read, spread evenly over it."""
 
 Score = Callable[[AnswerObservations], Float[Tensor, " n"]]
 
@@ -60,8 +54,8 @@ class States(NamedTuple):
     """What stands in a model where it is about to answer.
 
     Attributes:
-        blocks: the output of each block at the last token before the answer or a word of it, in float32, on the CPU.
-        first: the first token of each answer, or of the word.
+        blocks: the output of each block at the prompt's last token, in float32, on the CPU.
+        first: the first token of each answer.
     """
 
     blocks: Float[Tensor, "blocks n d"]
@@ -75,53 +69,20 @@ def states_at_prompts(model: nn.Module, case: Case, probes: Sequence[Probe]) -> 
         ModelError: the model has no blocks, a block's output is not a sequence of states, or a prompt is too long.
     """
     rows = [encode_answer(case.tokenizer, one.question, one.answer, one.template) for one in probes]
-    return _states(model, case, [(row.input_ids, row.start) for row in rows])
-
-
-def states_before_words(model: nn.Module, case: Case, probes: Sequence[Probe]) -> tuple[States, list[int]]:
-    """The states before up to ``WORDS`` telling words of every answer, behind the true words before it.
-
-    Returns:
-        The states, whose ``first`` is the first token of each word, and how many each probe has.
-
-    Raises:
-        ModelError: as ``states_at_prompts``.
-    """
-    places, counts = [], []
-    for one in probes:
-        row = encode_answer(case.tokenizer, one.question, one.answer, one.template)
-        words = spread(telling_places(one.answer, one.question), WORDS)
-        found = [_place(case.tokenizer, one, row, one.answer[:word].rstrip()) for word in words]
-        places += [(row.input_ids, place) for place in found]
-        counts.append(len(found))
-    return _states(model, case, places), counts
-
-
-def _place(tokenizer: Any, probe: Probe, row: Encoded, begun: str) -> int:
-    """The place of the first token that is more than space behind the beginning of an answer."""
-    if not begun:
-        return row.start
-    same = common_length(encode_answer(tokenizer, probe.question, begun, probe.template).input_ids, row.input_ids)
-    last = len(row.input_ids) - 1
-    return next((place for place in range(same, last) if tokenizer.decode(row.input_ids[place]).strip()), last)
-
-
-def _states(model: nn.Module, case: Case, places: Sequence[tuple[list[int], int]]) -> States:
-    """The states before the token at each place of some texts, and those tokens."""
-    asked = [tuple(ids[:place]) for ids, place in places]
+    asked = [tuple(row.input_ids[: row.start]) for row in rows]
     prompts = list(dict.fromkeys(asked))
     check_window(model, max(map(len, prompts), default=0))
     blocks, found = list(blocks_by_name(model).values()), dict[tuple[int, ...], Tensor]()
     with observing(model):
-        for some in similar_lengths([len(one) for one in prompts], case.batch_size):
+        for places in similar_lengths([len(one) for one in prompts], case.batch_size):
             # padding stands on the right, where causal attention never looks
-            batch = [prompts[place] for place in some]
+            batch = [prompts[place] for place in places]
             ids = pad_rows(batch, 0, device=device_of(model))["input_ids"]
             last = torch.tensor([len(one) - 1 for one in batch], device=ids.device)
             passed = _passed(model, blocks, ids)
             found |= zip(batch, torch.stack([one[range(len(batch)), last] for one in passed], dim=1), strict=True)
     states = torch.stack([found[prompt] for prompt in asked], dim=1)
-    return States(states.float().cpu(), torch.tensor([ids[place] for ids, place in places]))
+    return States(states.float().cpu(), torch.tensor([row.input_ids[row.start] for row in rows]))
 
 
 def _passed(model: nn.Module, blocks: Sequence[nn.Module], ids: Int[Tensor, "rows length"]) -> list[Tensor]:
