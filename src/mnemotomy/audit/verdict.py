@@ -112,8 +112,8 @@ TO_DO: Mapping[str, str] = {
     "If that is by asking, put such questions into the forget set and make the edit again. If it is inside the model "
     "or by changing it, which takes the weights, audit with a hold-out first, which shows what not knowing looks like; "
     "then try another edit (more trials, more to retain), or train the model without the data.",
-    "forgotten here": "The request is met as far as it was tested. Whoever answers it names what was not tested.",
-    "as never known": "The request is met by every attack of this audit. Whoever answers it names what was not tested.",
+    "forgotten here": "The request is met as far as it was tested. Name in the reply what was not tested.",
+    "as never known": "The request is met by every attack of this audit. Name in the reply what was not tested.",
     "no verdict": "It is not shown that the request is met, and nobody should be told so. Ask for more that the model "
     "knew, make the edit and the audit with one and the same forget set, and use that report.",
 }

@@ -151,8 +151,6 @@ def forget(
     else:
         if not force and (unknown := unknown_concern(loaded, tokenizer, examples, around, seed)):
             raise DataError(f"{unknown}. To search all the same, give --force")
-        if told := answers_known(loaded, tokenizer, examples, around, seed):
-            say(told, err=True)
         tokens = sum(len(tokenizer(turn.content)["input_ids"]) for one in examples for turn in one.turns)
         cost = cost_of(
             loaded,
@@ -164,6 +162,8 @@ def forget(
             two_sided=options.tries_two_sided(loaded),
             written=round(tokens_to_write(loaded, tokenizer, tokens / len(examples), kept or [], options)),
         )
+        if told := answers_known(loaded, tokenizer, examples, around, seed):
+            say(told, err=True)
     if before := earlier_requests(folder).get("earlier"):
         say(
             f"requests before this one: {'; '.join(map(request_name, before))}. Costs add up: audit the result against "
