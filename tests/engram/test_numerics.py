@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from helpers import QUIET, gram, mlp, randn, relative, same_state, state_of, text_batch, tiny_llama, total
+from helpers import QUIET, Wrapper, gram, mlp, randn, relative, same_state, state_of, text_batch, tiny_llama, total
 from torch import Tensor, nn
 from torch.nn.utils import prune
 
@@ -164,15 +164,6 @@ def test_padding_on_the_left_moves_no_position():
 
 
 # which sites there are
-
-
-class Wrapper(nn.Module):
-    def __init__(self, module: nn.Module) -> None:
-        super().__init__()
-        self.module = module
-
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        return self.module(*args, **kwargs)
 
 
 @pytest.mark.parametrize("wrap", [Wrapper, nn.DataParallel])

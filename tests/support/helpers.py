@@ -40,6 +40,17 @@ def mlp(*widths: int, bias: bool = True, seed: int = 0) -> nn.Sequential:
     return nn.Sequential(*layers[:-1])
 
 
+class Wrapper(nn.Module):
+    """Passes everything on to its module, as wrappers for several devices do."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return self.module(*args, **kwargs)
+
+
 def tiny_llama(**changes: Any) -> Any:
     from transformers import LlamaConfig, LlamaForCausalLM
 

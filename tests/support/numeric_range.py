@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 import transformers
-from helpers import QUIET, gram, seq2seq, text_batch, tiny_llama
+from helpers import QUIET, Wrapper, gram, seq2seq, text_batch, tiny_llama
 from oracle import cases, engram, layer, oracle, plainly, rows
 from torch import Tensor, nn
 from torch.nn.functional import pad
@@ -120,15 +120,6 @@ def collected_within(name: str) -> Any:
 def dropout_before_the_layer(chance: float) -> Any:
     model = nn.Sequential(nn.Dropout(chance), layer()).train()
     return engram(model, rows(), "1"), oracle(model[1].weight.detach(), rows()), 1e-4
-
-
-class Wrapper(nn.Module):
-    def __init__(self, module: nn.Module) -> None:
-        super().__init__()
-        self.module = module
-
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        return self.module(*args, **kwargs)
 
 
 @case("wrappers", Wrapper, nn.DataParallel, nn.Sequential)
