@@ -75,6 +75,10 @@ def test_an_edit_at_the_subjects_reads_their_last_tokens_and_weighs_neighbours_l
     [
         ({"facts": [*FACTS[:2], Fact("Rome", "Italy", ("the sky is",), ("Rome is in Italy",))]}, "name the subject"),
         ({"how": {"engram": EngramStart.at_subjects(sites=("q_proj",), blocks=(2, 1))}}, "give the lower one first"),
+        (
+            {"neighbours": [Fact("sky", "-", ("the sky is",)), Fact("Rome", "Italy")]},
+            "the neighbour 'Rome': 'prompts' is empty",
+        ),
         ({"how": {"engram": EngramStart()}, "neighbours": [Fact("sky", "-", ("the sky is",))]}, "edit at the subjects"),
     ],
 )

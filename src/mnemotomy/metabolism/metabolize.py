@@ -117,6 +117,9 @@ def metabolize(
     others = Streams(tuple(neighbours), tokenizer, format=format, counterfactuals=0.0, seed=0)
     if others.facts and not (config.engram and config.engram.subjects):
         raise ConfigurationError("neighbours are for an edit at the subjects; use RLCP.from_subjects()")
+    for fact in others.facts:
+        if not fact.prompts:
+            raise DataError(f"{fact.where or f'the neighbour {fact.subject!r}'}: 'prompts' is empty; give at least one")
     record = {
         "config": described(config),
         "facts": [asdict(fact) for fact in checked],
