@@ -101,18 +101,19 @@ class State:
         progress = progress_of(folder)
         if not progress.epochs:
             return progress
-        with _verified(folder, lambda name: name != STATE) if checkpoints.verify else nullcontext():
-            try:
-                self._restore(folder)
-            except Exception as error:  # one without checksums may contain anything
-                raise TrainingError(
-                    f"{folder} is damaged ({one_line(error)[:200]}); delete it to start again"
-                ) from error
+        try:
+            # checked before anything changes, and while one file is read, which leaves the second core free
+            with _verified(folder, lambda name: name != STATE) if checkpoints.verify else nullcontext():
+                rest = _plain(folder / "optimizer.pt")
+            self._restore(load_file(folder / "parameters.safetensors"), rest)
+        except TrainingError:
+            raise
+        except Exception as error:  # one without checksums may contain anything
+            raise TrainingError(f"{folder} is damaged ({one_line(error)[:200]}); delete it to start again") from error
         return progress
 
-    def _restore(self, folder: Path) -> None:
-        restore_state(self.module, load_file(folder / "parameters.safetensors"))
-        rest = _plain(folder / "optimizer.pt")
+    def _restore(self, parameters: Mapping[str, Tensor], rest: Mapping[str, Any]) -> None:
+        restore_state(self.module, parameters)
         self.optimizer.load_state_dict(rest["optimizer"])
         if self.schedule is not None:
             self.schedule.load_state_dict(rest["schedule"])
