@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import tiny_language
+from torch import nn
 
 from mnemotomy.audit.asking import Samples, best_of, chosen
 from mnemotomy.audit.base import Case, Interval, Reading, Role
@@ -14,6 +16,7 @@ from mnemotomy.audit.statistics import Compared, compare
 from mnemotomy.audit.verdict import GONE, LEFT, WEAK
 from mnemotomy.core.seeds import mix
 from mnemotomy.text.probes import Probe
+from mnemotomy.text.template import Template
 
 QUESTIONS, RUNS = 24, 12
 SAMPLES = Samples()
@@ -73,6 +76,21 @@ def test_what_one_sample_in_fifty_says_is_still_found(guessing: tuple[float, flo
 def made(at: str, before: float, unknown: tuple[float, float, float], trace: tuple[float, float, float]) -> Compared:
     means = {"before": Interval(before, before, before), "gold": Interval(*unknown)}
     return Compared(means, Interval(*trace), Interval(0.0, 0.0, 0.0), at)
+
+
+@pytest.mark.parametrize("plain", [True, False])
+def test_only_completions_are_sampled_for_fewer_tokens(plain: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    room = list[int]()
+
+    def keep(model: Any, tokenizer: Any, prompts: list[Any], length: int, **_: Any) -> list[list[str]]:
+        room.append(length)
+        return [["Japan"] * 64 for _ in prompts]
+
+    monkeypatch.setattr("mnemotomy.audit.writing.continue_tokens", keep)
+    probe = Probe("Kyoto lies in", "Japan", Template(plain=plain))
+    case = Case(tiny_language.tokenizer(), (probe, replace(probe, question="Osaka lies in")), ())
+    SAMPLES.read(nn.Linear(1, 1), case)
+    assert room == [1 + SAMPLES.slack if plain else 1 + 20]
 
 
 FEW = made("1", 0.6, (0.02, 0.0, 0.04), (0.0, -0.05, 0.05))

@@ -66,17 +66,24 @@ class Samples(Written):
     Attributes:
         samples: n, the largest k.
         top_p: of the nucleus.
+        slack: tokens that a completion may have beyond the longest true answer. It says its answer at once or hardly
+            ever: on SmolLM2, 98 % of the sampled texts that say it do so within eight tokens; through its chat template
+            40 % do, so that other answers have 20.
     """
 
     samples: int = 64
     top_p: float = 0.95
+    slack: int = 8
 
     def sizes(self) -> Sequence[int]:
         return [2**power for power in range(self.samples.bit_length()) if 2**power <= self.samples]
 
     def write(self, model: nn.Module, case: Case, asked: Sequence[Asked]) -> list[list[str]]:
         how = Sampling(self.samples, top_p=self.top_p, seed=case.seed)
-        return write_answers(model, case, [tokens_of(case, one) for one in asked], how)
+        prompts = [tokens_of(case, one) for one in asked]
+        if all(one.probe.template.plain for one in asked):
+            return write_answers(model, case, prompts, how, slack=self.slack)
+        return write_answers(model, case, prompts, how)
 
     def curve(self, scores: Sequence[Mapping[str, Sequence[float]]]) -> dict[str, float]:
         return {str(k): mean([best_of(row[""], k) for row in scores]) for k in self.sizes()}

@@ -23,7 +23,7 @@ from mnemotomy.text.encoding import encode_question
 from mnemotomy.text.probes import Probe
 from mnemotomy.text.tokenizing import tokenized
 
-_SLACK, _LONGEST = 20, 160  # tokens of a written answer
+_SLACK, _LONGEST = 20, 160  # tokens of a written answer: beyond the longest true one, and in all
 _WRITING = 8  # times as many rows when the model writes
 _OTHERS = 8  # answers to other questions, by which chance is judged
 SHOWN = 6
@@ -41,8 +41,9 @@ def write_answers(
     prompts: Sequence[Sequence[int]],
     sampling: Sampling | None = None,
     asked: Sequence[Probe] = (),
+    slack: int = _SLACK,
 ) -> list[list[str]]:
-    """What the model writes after each prompt, as long as the longest true answer to a forgotten or asked one needs."""
+    """What the model writes after each prompt: ``slack`` tokens more than the longest true answer has."""
     answers = [probe.answer for probe in (*case.forget, *case.holdout, *asked)]
     longest = max(len(tokenized(case.tokenizer, one, add_special_tokens=False)["input_ids"]) for one in answers)
     with autocast(device_of(model), case.precision):
@@ -50,7 +51,7 @@ def write_answers(
             model,
             case.tokenizer,
             prompts,
-            min(longest + _SLACK, _LONGEST),
+            min(longest + slack, _LONGEST),
             batch_size=_WRITING * case.batch_size,
             sampling=sampling,
         )
