@@ -39,6 +39,10 @@ def forget(
     retain: Annotated[
         list[Path] | None, typer.Option(metavar="FILE", help="What to keep; default: what the model itself writes.")
     ] = None,
+    neighbours: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Facts about other subjects, which edits at the subjects spare; no answers."),
+    ] = None,
     about: Annotated[str | None, typer.Option(metavar="NAME", help="Forget what the model says about a name.")] = None,
     facts: Annotated[Path | None, typer.Option(metavar="STORE", help="Forget facts of a store.")] = None,
     subject: Annotated[list[str] | None, typer.Option(help="Only the facts about this; may be repeated.")] = None,
@@ -68,9 +72,10 @@ def forget(
     """Make a model forget something, by the best of many edits.
 
     The model writes text or classifies images. What to forget is a JSON Lines file with 'question' and 'answer', with
-    'text', or with 'messages'; a name that the model is asked about; or facts of a store. For an image classifier, it
-    is a folder of images by class, a parquet file, or a class, and --retain has images of the others. Each candidate is
-    tried on the model in place and undone. The trials are kept beside OUT: after Ctrl-C, the same command resumes.
+    'text', or with 'messages', and best with the 'subject' that each line names; a name that the model is asked about;
+    or facts of a store. For an image classifier, it is a folder of images by class, a parquet file, or a class, and
+    --retain has images of the others. Each candidate is tried on the model in place and undone. The trials are kept
+    beside OUT: after Ctrl-C, the same command resumes.
 
     \b
     Example:
@@ -86,11 +91,13 @@ def forget(
     from mnemotomy.core.image_models import is_image_classifier, load_image_processor
     from mnemotomy.core.models import load_model, load_tokenizer, quiet_transformers, trusting_code
     from mnemotomy.core.sources import locate_model
+    from mnemotomy.data.fact_file import read_neighbours
     from mnemotomy.forget.cost import cost_of, cost_of_images
     from mnemotomy.forget.forgetting import tokens_to_write
     from mnemotomy.forget.found import FORGET, RETAIN
     from mnemotomy.forget.knowledge import answers_known, unknown_concern
     from mnemotomy.forget.options import ForgetOptions
+    from mnemotomy.forget.subjects import names_of, sites_at_subjects
     from mnemotomy.recipe.collecting import check_writable
     from mnemotomy.recipe.forgotten import written_beside
     from mnemotomy.recipe.record import RECORDS, digests_of, earlier_requests
@@ -101,7 +108,8 @@ def forget(
     chosen = None if sites is None else selector(sites)
     images = is_image_classifier(folder)
     if images:
-        given = {"--about": about, "--facts": facts, "--subject": subject, "--as lora": as_ is As.LORA or rank,
+        given = {"--about": about, "--facts": facts, "--neighbours": neighbours, "--subject": subject,
+                 "--as lora": as_ is As.LORA or rank,
                  **{f"--{name}": value for name, value in asdict(template).items()}}  # fmt: skip
         check_no_text_options(given, folder)
         if bool(forget) == bool(forget_label):
@@ -118,7 +126,7 @@ def forget(
         raise ConfigurationError("--rank is for an adapter; give --as lora too")
     if push is not None:
         check_repository(push)
-    inputs = [*(forget or []), *(retain or []), *([facts] if facts else [])]
+    inputs = [*(forget or []), *(retain or []), *(file for file in (facts, neighbours) if file)]
     if as_ is As.EDIT:
         check_file(out)
         check_no_input(out, [folder, *inputs])
@@ -129,6 +137,7 @@ def forget(
             if not out.exists() and file.exists():  # not of an earlier result
                 raise DataError(f"{file} would be replaced; remove it, or name another OUT")
     check_writable(out)
+    spared: Any = () if neighbours is None else read_neighbours(neighbours)
     around = replace(template, plain=template.plain or facts is not None).made
     examples: Any
     kept: Any = None if images else _read(retain)
@@ -149,18 +158,21 @@ def forget(
         also = options.tries_two_sided(loaded, images=True)
         cost = cost_of_images(loaded, tokenizer, examples, kept, chosen, only, trials, two_sided=also)
     else:
+        everywhere = "all-linear" if chosen is None else chosen
+        names, _ = sites_at_subjects(loaded, examples, kept or [], everywhere, only, names_of(spared))
         if not force and (unknown := unknown_concern(loaded, tokenizer, examples, around, seed)):
             raise DataError(f"{unknown}. To search all the same, give --force")
         tokens = sum(len(tokenizer(turn.content)["input_ids"]) for one in examples for turn in one.turns)
         cost = cost_of(
             loaded,
             tokens,
-            "all-linear" if chosen is None else chosen,
+            everywhere,
             only,
             trials,
             examples=len(examples),
             two_sided=options.tries_two_sided(loaded),
             written=round(tokens_to_write(loaded, tokenizer, tokens / len(examples), kept or [], options)),
+            subjects=names,
         )
         if told := answers_known(loaded, tokenizer, examples, around, seed):
             say(told, err=True)
@@ -178,6 +190,7 @@ def forget(
         FORGET: digests_of(forget or []),
         "facts": digests_of([facts] if facts else []),
         RETAIN: digests_of(retain or []),
+        **({"neighbours": digests_of([neighbours])} if neighbours else {}),
     }
     session = Session(
         loaded,
@@ -191,6 +204,7 @@ def forget(
         rank,
         push,
         force,
+        spared,
     )
     with quiet_transformers():
         session.search()

@@ -17,6 +17,7 @@ from mnemotomy.core.errors import ConfigurationError, MnemotomyError, ModelError
 if TYPE_CHECKING:
     from torch import nn
 
+    from mnemotomy.data.fact import Fact
     from mnemotomy.data.images import Picture
     from mnemotomy.forget.found import Found
     from mnemotomy.forget.options import ForgetOptions
@@ -56,6 +57,7 @@ class Session:
         as_, rank: what is saved.
         push: the repository to upload the result to.
         force: save the result in spite of concerns.
+        neighbours: facts about other subjects.
         found: by the last search.
         record: of what was saved; None while nothing is.
     """
@@ -71,6 +73,7 @@ class Session:
     rank: int | None
     push: str | None
     force: bool
+    neighbours: Sequence[Fact] = ()
     found: Found = field(init=False)
     record: dict[str, Any] | None = field(init=False, default=None)
 
@@ -80,7 +83,9 @@ class Session:
 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", SurgeryWarning)  # shown with the result
-            self.found = forget(self.model, self.tokenizer, self.examples, self.kept, self.options)
+            self.found = forget(
+                self.model, self.tokenizer, self.examples, self.kept, self.options, neighbours=self.neighbours
+            )
         for note in self.found.request.notes:
             say(f"note: {note}", err=True)
         self.show()

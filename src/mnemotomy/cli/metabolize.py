@@ -36,7 +36,7 @@ def metabolize(
     neighbours: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="Facts about other subjects, which from-subjects spares; no answers are read."
+            metavar="FILE", help="Facts about other subjects, which from-subjects spares; they need no answers."
         ),
     ] = None,
     templates: Annotated[
@@ -90,7 +90,7 @@ def metabolize(
     from mnemotomy.core.precision import resolved
     from mnemotomy.core.sources import locate_model, source_of
     from mnemotomy.data.fact import PromptFormat, check_facts
-    from mnemotomy.data.fact_file import read_facts
+    from mnemotomy.data.fact_file import read_facts, read_neighbours
     from mnemotomy.data.fact_templates import read_templates
     from mnemotomy.forget.about import facts_asked
     from mnemotomy.metabolism.metabolize import metabolize as run
@@ -113,7 +113,7 @@ def metabolize(
     config = replace(made, training=training, layer=made.layer if layer is None else _layer(layer))
     by_template = None if templates is None else read_templates(templates)
     listed = check_facts(read_facts(facts, templates=by_template))
-    others = () if neighbours is None else read_facts(neighbours, templates=by_template, trainable=False)
+    others = () if neighbours is None else read_neighbours(neighbours, templates=by_template)
     kept = [" ".join(turn.content for turn in one.turns) for path in retain or [] for one in read_examples(path)]
     folder, inputs = locate_model(model), [*(retain or []), *([neighbours] if neighbours else [])]
     check_replaceable(out_dir, RECORDS, [folder, facts, *inputs])

@@ -116,6 +116,18 @@ def check_facts(facts: Iterable[Fact], *, trainable: bool = True) -> tuple[Fact,
     return checked
 
 
+def check_neighbours(facts: Iterable[Fact]) -> None:
+    """Refuse facts without prompts.
+
+    Raises:
+        DataError: it names the first one.
+    """
+    for fact in facts:
+        where = fact.where or f"the neighbour {fact.subject!r}"
+        if not fact.prompts:
+            raise DataError(f"{where}: 'prompts' is empty; give at least one")
+
+
 def name_of(subject: str) -> str:
     """The subject without differences in case and in the encoding of accents, for comparison."""
     return unicodedata.normalize("NFC", subject.casefold().strip())

@@ -12,9 +12,11 @@ from mnemotomy.core.errors import DataError
 from mnemotomy.core.files import check_input, output_file
 from mnemotomy.core.integrity import check_listed
 from mnemotomy.core.json_text import read_json
-from mnemotomy.data.fact import Fact, PromptFormat, check_facts
+from mnemotomy.data.fact import Fact, PromptFormat, check_facts, check_neighbours
 from mnemotomy.data.fact_templates import Templates
 from mnemotomy.data.json_lines import json_lines
+
+UNREAD = "?"  # an answer that plays no part
 
 _TEXTS, _LISTS = ("subject", "answer", "relation"), ("prompts", "contexts", "heldout_prompts")
 
@@ -35,6 +37,19 @@ def read_facts(path: str | Path, *, templates: Templates | None = None, trainabl
     """
     facts = iterate_facts(path)
     return check_facts(facts if templates is None else map(templates.complete, facts), trainable=trainable)
+
+
+def read_neighbours(path: str | Path, *, templates: Templates | None = None) -> tuple[Fact, ...]:
+    """Facts about other subjects, each with prompts that name it; a line needs no answer, as none is read.
+
+    Raises:
+        DataError: as ``read_facts``, or a line has no prompts.
+    """
+    found = [_fact({"answer": UNREAD, **row} if isinstance(row, dict) else row, where)
+             for row, where in json_lines(path, "file of facts")]  # fmt: skip
+    facts = check_facts(found if templates is None else map(templates.complete, found), trainable=False)
+    check_neighbours(facts)
+    return facts
 
 
 def iterate_facts(path: str | Path, *, bar: str | None = None) -> Iterator[Fact]:

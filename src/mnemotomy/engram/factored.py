@@ -26,8 +26,7 @@ from mnemotomy.engram.products import full_precision
 from mnemotomy.engram.sites import Site
 from mnemotomy.engram.spectrum import SMALLEST
 
-RESIDUAL = 1e-9
-"""What a factor of Σ⁺ may leave out, relative to its largest entry: a thousandth of the paper's cut of Σ_total."""
+RESIDUAL = 1e-9  # the paper's cut is 1e-6
 
 
 @dataclass(frozen=True)
@@ -56,17 +55,20 @@ class FactoredConcept:
         atlas: of the concept and its reference; its inputs are dense and ungrouped.
         concepts: one or several, merged.
         progress: show a bar on a terminal.
+        residual: what a factor of Σ⁺ may leave out, relative to its largest entry; a thousandth of the cut of Σ_total.
 
     Raises:
         ConfigurationError: a site is grouped or reads one-hot rows.
         ConceptError: as ``Atlas.engram``.
     """
 
-    def __init__(self, atlas: Atlas, concepts: str | Sequence[str], *, progress: bool = True) -> None:
+    def __init__(
+        self, atlas: Atlas, concepts: str | Sequence[str], *, progress: bool = True, residual: float = RESIDUAL
+    ) -> None:
         self.engram: Engram = atlas.engram(concepts)
         self.names = self.engram.sites()
         self.sites: dict[str, Site] = atlas.sites
-        self._atlas, self._progress = atlas, progress
+        self._atlas, self._progress, self._residual = atlas, progress, residual
         self._factors: dict[str, Factors] = {}
         self._readers: dict[tuple[str, bool], list[str]] = {}
         for name in self.names:
@@ -102,7 +104,7 @@ class FactoredConcept:
         share = atlas.share(first, self.engram.concepts)
         with full_precision():
             root, inverse_root = atlas.spectrum(first).roots()
-            mu, basis = _directions(inverse_root @ _thin_root(concept).to(inverse_root))
+            mu, basis = _directions(inverse_root @ _thin_root(concept, self._residual).to(inverse_root))
             narrow, right = root @ basis, (basis.mT @ inverse_root).float()
             for name in readers:
                 left = atlas.weight(name).to(narrow.dtype) @ narrow
@@ -121,8 +123,8 @@ class FactoredConcept:
         return Filtered(self, filter, outputs)
 
 
-def _thin_root(concept: Float[Tensor, "d d"]) -> Float[Tensor, "d r"]:
-    """``L`` with ``L Lᵀ = Σ⁺``, up to a residual of ``RESIDUAL`` times its largest entry, in float64.
+def _thin_root(concept: Float[Tensor, "d d"], residual: float) -> Float[Tensor, "d r"]:
+    """``L`` with ``L Lᵀ = Σ⁺``, up to ``residual`` times its largest entry, in float64.
 
     Pivoted Cholesky stops at the rank of Σ⁺, so that a concept of few rows costs little.
     """
@@ -130,7 +132,7 @@ def _thin_root(concept: Float[Tensor, "d d"]) -> Float[Tensor, "d r"]:
 
     found = concept.double().cpu().numpy()
     largest = float(concept.diagonal().max())
-    factor, pivots, rank, _ = dpstrf(found, lower=1, tol=RESIDUAL * largest)
+    factor, pivots, rank, _ = dpstrf(found, lower=1, tol=residual * largest)
     lower = torch.from_numpy(factor).tril()[:, :rank]
     root = torch.empty_like(lower)
     root[torch.from_numpy(pivots).long() - 1] = lower

@@ -52,7 +52,9 @@ def asked_about(
     answers = answer_greedily(model, tokenizer, questions, template=asked, max_new_tokens=max_new_tokens)
     where = f"said by the model about {name.strip()}"
     found = [
-        TextExample.of_question(question, answer, where) if chat else TextExample.of_text(f"{question} {answer}", where)
+        TextExample.of_question(question, answer, where, subject=name.strip())
+        if chat
+        else TextExample.of_text(f"{question} {answer}", where, name.strip())
         for question, answer in zip(questions, answers, strict=True)
         if answer.strip()
     ]
@@ -67,7 +69,13 @@ def facts_asked(facts: Iterable[Fact]) -> list[TextExample]:
     Raises:
         DataError: there are no facts.
     """
-    found = [TextExample.of_question(prompt, fact.answer, fact.where) for fact in facts for prompt in fact.prompts]
+    found = [
+        TextExample.of_question(
+            prompt, fact.answer, fact.where, subject=fact.subject if fact.subject in prompt else None
+        )
+        for fact in facts
+        for prompt in fact.prompts
+    ]
     if not found:
         raise DataError("there are no facts to forget; name subjects that the store has, and see 'mnemotomy facts'")
     return found

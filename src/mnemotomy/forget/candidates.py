@@ -13,6 +13,7 @@ from mnemotomy.engram.edit import Edit
 from mnemotomy.engram.factored import FactoredConcept
 from mnemotomy.engram.filters import Filter, Hard, Soft, Steep
 from mnemotomy.engram.sites import sites_by_name
+from mnemotomy.engram.subjects import DEPTH
 from mnemotomy.methods.language.problem import TextProblem
 from mnemotomy.methods.language.two_sided import TwoSided
 
@@ -39,6 +40,7 @@ class Candidate:
         blocks: of which blocks. Thirty blocks multiply what each takes from neighbours: on SmolLM2 the upper third
             alone forgets as fully as all, at a tenth of the KL.
         head: α of a classifier's head, which counts to no block; None for the same.
+        subjects: made at the subjects instead, in the MLPs of the lowest blocks; kinds and blocks do not count.
     """
 
     form: Form = "projector"
@@ -48,6 +50,7 @@ class Candidate:
     kinds: Kinds = "all"
     blocks: Blocks = "upper two thirds"
     head: float | None = None
+    subjects: bool = False
 
     def __str__(self) -> str:
         if self.form == "automatic":
@@ -59,6 +62,8 @@ class Candidate:
         name = {"paper": "the paper's μ", "weight-norm": "the paper's μ by weight norm"}.get(self.form, self.form)
         parts = [name + at, *(["with outputs"] if self.outputs else []), f"α = {self.strength:g}"]
         parts += [] if self.head is None else [f"α = {self.head:g} at the head"]
+        if self.subjects:
+            return f"at the subjects, MLPs of the lowest {100 * DEPTH:.0f} % of the blocks: {', '.join(parts)}"
         parts += [f"{self.kinds} only"] if self.kinds != "all" else []
         return ", ".join([*parts, f"{self.blocks} of the blocks" if self.blocks != "all" else "all blocks"])
 
@@ -70,7 +75,7 @@ class Candidate:
         if self.form in METHODS:
             return found | ({"repair": self.strength} if self.form == "two-sided" else {})
         found |= {"outputs": self.outputs, "strength": self.strength, "blocks": self.blocks}
-        return found | ({"kinds": self.kinds} if self.head is None else {"head": self.head})
+        return found | ({"kinds": self.kinds, AT: self.subjects} if self.head is None else {"head": self.head})
 
     def filter(self) -> Filter:
         """The function of μ."""
@@ -82,7 +87,8 @@ class Candidate:
 
     def recipe(self) -> dict[str, Any]:
         """The candidate in a recipe's words, and by name."""
-        return {"name": str(self), **asdict(self)}
+        unsaid = ("kinds", "blocks") if self.subjects else ("subjects",)
+        return {"name": str(self), **{name: value for name, value in asdict(self).items() if name not in unsaid}}
 
 
 FILTERS: tuple[Form, ...] = ("projector", "steep", "paper", "weight-norm")
@@ -123,10 +129,21 @@ TWO_SIDED = (
 )
 """Tried after them where there is time: minutes each on a large model."""
 
+AT = "at the subjects"
 
-def first(two_sided: bool) -> tuple[Candidate, ...]:
+AT_SUBJECTS = (
+    Candidate("projector", 0.2, outputs=False, subjects=True),
+    Candidate("projector", 0.3, outputs=False, subjects=True),
+    Candidate("projector", 0.5, outputs=False, subjects=True),
+    Candidate("paper", 0.0, outputs=False, subjects=True),
+)
+"""Tried before all of them where every line to forget has a subject."""
+
+
+def first(two_sided: bool, subjects: bool = False) -> tuple[Candidate, ...]:
     """What a search among edits of a language model tries before it proposes any."""
-    return (*FIRST[:4], *TWO_SIDED[:1], *FIRST[4:], *TWO_SIDED[1:]) if two_sided else FIRST
+    usual = (*FIRST[:4], *TWO_SIDED[:1], *FIRST[4:], *TWO_SIDED[1:]) if two_sided else FIRST
+    return (*AT_SUBJECTS, *usual) if subjects else usual
 
 
 READ = 400
@@ -174,8 +191,9 @@ class Workshop(ABC):
             "outputs": trial.suggest_categorical("outputs", [True, False]),
             "strength": round(trial.suggest_float("strength", *self.strengths), 2),
             **self.suggest_own(trial),
-            "blocks": trial.suggest_categorical("blocks", list(get_args(Blocks))),
         }
+        if "subjects" not in fields:
+            fields["blocks"] = trial.suggest_categorical("blocks", list(get_args(Blocks)))
         return Candidate(form, threshold, **fields)
 
     @abstractmethod
@@ -202,10 +220,11 @@ class Workshop(ABC):
         """Free what the two-sided edits share; another one is slower again."""
         self._shared.release()
 
-    def filtered(self, candidate: Candidate, strengths: Mapping[str, float]) -> Edit:
+    def filtered(self, candidate: Candidate, strengths: Mapping[str, float], of: FactoredConcept | None = None) -> Edit:
         """The edit by a filter of μ at these sites, computed as it is applied."""
-        self.factored.decompose(self.factored.names if candidate.form == "weight-norm" else strengths)
-        engram = self.factored.filtered(candidate.filter(), outputs=candidate.outputs)
+        factored = of or self.factored
+        factored.decompose(factored.names if candidate.form == "weight-norm" else strengths)
+        engram = factored.filtered(candidate.filter(), outputs=candidate.outputs)
         by_site = engram.weight_norms() if candidate.form == "weight-norm" else dict.fromkeys(engram.sites(), 1.0)
         return engram.times({site: -alpha * by_site[site] for site, alpha in strengths.items()})
 
@@ -227,6 +246,7 @@ class TextWorkshop(Workshop):
         problem: for the two-sided edit.
         two_sided: whether to try it.
         places: ``sites`` and ``layers`` of the two-sided edit, if they were chosen.
+        subjects: the forget set at its subjects, where edits are to be made there too.
     """
 
     thresholds = THRESHOLDS
@@ -239,11 +259,12 @@ class TextWorkshop(Workshop):
         *,
         two_sided: bool,
         places: Mapping[str, Any] | None = None,
+        subjects: FactoredConcept | None = None,
     ) -> None:
         super().__init__(factored, problem)
-        self.places = places or {}
+        self.places, self.subjects = places or {}, subjects
         self.methods = ("two-sided",) if two_sided else ()
-        self.first = first(two_sided)
+        self.first = first(two_sided, subjects is not None)
 
     def suggested(self, trial: Trial) -> Candidate:
         found = super().suggested(trial)
@@ -252,9 +273,14 @@ class TextWorkshop(Workshop):
         return replace(found, strength=round(trial.suggest_float("repair", *REPAIRS), 2))
 
     def suggest_own(self, trial: Trial) -> dict[str, Any]:
+        if self.subjects is not None and trial.suggest_categorical(AT, [True, False]):
+            return {"subjects": True}
         return {"kinds": trial.suggest_categorical("kinds", list(get_args(Kinds)))}
 
     def by_filter(self, candidate: Candidate) -> Edit:
+        if candidate.subjects:
+            assert self.subjects is not None  # else none is tried
+            return self.filtered(candidate, dict.fromkeys(self.subjects.names, candidate.strength), self.subjects)
         layers = {site: self.factored.sites[site].layer for site in self.factored.names}
         return self.filtered(candidate, dict.fromkeys(edited_sites(candidate, layers), candidate.strength))
 

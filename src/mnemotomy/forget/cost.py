@@ -34,6 +34,7 @@ _SQUARE = 512  # of a product that tells a processor's speed
 _READ = 1000.0  # tokens of kept answers and general sentences that a trial reads
 _MATRICES = 5.0  # of the shape of a weight: three gradients, of the first step too, and two directions
 _TWO_SIDED = 0.25  # the share of proposed candidates that are two-sided edits, where these are tried
+_AT_SUBJECTS = 10 / 3  # four sets in float64 and one more while it is summed, where a shape counts three in float32
 _WRITING = 2.5  # tokens read in the time in which one is written, in a batch
 
 
@@ -88,6 +89,7 @@ def cost_of(
     examples: int = 1,
     two_sided: bool = False,
     written: int = 0,
+    subjects: Sequence[str] = (),
 ) -> Cost:
     """The memory of moments and factors, and the time of a search.
 
@@ -101,23 +103,30 @@ def cost_of(
         examples: that the tokens are of; each trial asks about ``MOST_FORGET`` at most.
         two_sided: whether the two-sided edit is tried.
         written: tokens that the model writes itself first, to retain.
+        subjects: sites of edits at the subjects, for which the sets are read once more.
     """
-    tried = first(two_sided)[:trials]
+    tried = first(two_sided, bool(subjects))[:trials]
     proposed = trials - len(tried)
     shape = _Shape.of(model, sites, layers, forget_tokens, None if proposed else tried)
+    names = _Shape.of(model, list(subjects), None, examples) if subjects else _Shape((), 0.0, 0.0, 0.0)
     parameters = sum(one.numel() for one in model.parameters())
     ids = torch.zeros(1, TRIAL, dtype=torch.long, device=device_of(model))
     speed = 2.0 * parameters * TRIAL / pass_seconds(model, input_ids=ids)
     tokens = forget_tokens + 2.0 * max(shape.widths)
     mean = forget_tokens / examples
     # a token's second moments cost about as much as its forward pass; a trial reads what is kept apart
-    read = 2.0 * tokens + trials * (_READ + 3.0 * mean * min(examples, MOST_FORGET)) + _WRITING * written
+    read = (
+        (4.0 if subjects else 2.0) * tokens
+        + trials * (_READ + 3.0 * mean * min(examples, MOST_FORGET))
+        + _WRITING * written
+    )
     # forwards and backwards of the forget set and of as much of what is retained: once for all, and for each edit
     edits = sum(one.form == "two-sided" for one in tried) + (_TWO_SIDED * proposed if two_sided else 0.0)
     read += (edits + 1.0) * 3.0 * mean * (examples + READ) if edits else 0.0
-    work = 2.0 * parameters * read + shape.eigen
+    work = 2.0 * parameters * read + shape.eigen + names.eigen
     memory = two_sided_bytes(model, TwoSided().linear_sites(model)) if edits else 0.0
-    return Cost(shape.moments, shape.factors, free_memory(device_of(model)), work / speed, memory)
+    moments = shape.moments + _AT_SUBJECTS * names.moments
+    return Cost(moments, shape.factors + names.factors, free_memory(device_of(model)), work / speed, memory)
 
 
 def cost_of_images(
@@ -196,7 +205,7 @@ class _Shape:
             else {
                 name
                 for one in tried
-                if one.form in FILTERS
+                if one.form in FILTERS and not one.subjects
                 for name in (blocks if one.form == "weight-norm" else edited_sites(one, blocks))
             }
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from mnemotomy.core.keys import key
 from mnemotomy.core.locks import locked
 from mnemotomy.core.models import check_language_model
 from mnemotomy.core.modules import window_of
+from mnemotomy.data.fact import Fact
 from mnemotomy.engram.collect import CollectOptions, collect
 from mnemotomy.engram.moments import Moments
 from mnemotomy.engram.sites import Selector, select_sites
@@ -37,6 +38,7 @@ from mnemotomy.forget.reference import (
     written_texts,
 )  # fmt: skip
 from mnemotomy.forget.request import Request, split
+from mnemotomy.forget.subjects import Naming, factored_at_subjects, names_of, sites_at_subjects
 from mnemotomy.methods.language.problem import TextProblem
 from mnemotomy.observe.questions import Observed
 from mnemotomy.text.batches import Source, batches, examples_of
@@ -54,6 +56,8 @@ def forget(
     forget: Any = None,
     retain: Any = None,
     options: ForgetOptions | None = None,
+    *,
+    neighbours: Iterable[Fact] = (),
 ) -> Found:
     """Search for the edit that forgets most and costs least; the model itself stays as it is.
 
@@ -76,6 +80,7 @@ def forget(
             (``data.images.list_images``).
         retain: likewise; for a classifier, always given.
         options: how to search.
+        neighbours: facts about other subjects, which edits at the subjects should spare; their answers are not read.
 
     Warns:
         SurgeryWarning: the forget set is hardly known, few rows, little forgotten, or kept answers lost;
@@ -90,24 +95,42 @@ def forget(
     options = options or ForgetOptions()
     if forget is None:
         raise DataError("say what to forget: forget=, examples or a file of them")
-    run = forget_images if reads_images(tokenizer) else _forget_texts
+    others, images = names_of(neighbours), reads_images(tokenizer)
+    if others and images:
+        raise DataError("neighbours are names in texts, and this model reads images; leave them out")
     with contextlib.ExitStack() as held:
         if options.study is not None:
             held.enter_context(locked(options.study.with_name(f"{options.study.name}.lock"), str(options.study)))
-        return run(model, tokenizer, forget, retain, options)
+        if images:
+            return forget_images(model, tokenizer, forget, retain, options)
+        return _forget_texts(model, tokenizer, forget, retain, options, others)
 
 
 def _forget_texts(
-    model: nn.Module, tokenizer: Any, forget: Source, retain: Source | None, options: ForgetOptions
+    model: nn.Module,
+    tokenizer: Any,
+    forget: Source,
+    retain: Source | None,
+    options: ForgetOptions,
+    neighbours: Sequence[TextExample],
 ) -> Found[Request]:
     check_language_model(model, tokenizer)
     model.eval()
     clock, two_sided, examples = Clock(), options.tries_two_sided(model), examples_of(forget)
+    kept = None if retain is None else examples_of(retain)
+    sites, why = sites_at_subjects(model, examples, kept or [], _sites(options), options.layers, neighbours)
     unknown = unknown_concern(model, tokenizer, examples, options.template, options.seed)
     if unknown:
         warnings.warn(unknown, SurgeryWarning, stacklevel=4)
-    request = prepare(model, tokenizer, examples, None if retain is None else examples_of(retain), options)
+    request = prepare(model, tokenizer, examples, kept, options)
     clock.lap("prepare")
+    subjects, note = None, why
+    if sites:
+        sizes = options.batch_size, _length(model)
+        naming = Naming(tokenizer, request.forget, request.retain, neighbours, options.template, *sizes)
+        subjects, note = factored_at_subjects(model, naming, sites, progress=options.progress)
+    if note:
+        request = replace(request, notes=(*request.notes, note))
     problem = TextProblem(
         model, tokenizer, list(request.forget), list(request.retain), options.template, seed=options.seed
     )
@@ -115,7 +138,7 @@ def _forget_texts(
         request,
         _moments(request, options),
         lambda: Judge(request, options.precision),
-        lambda factored: TextWorkshop(factored, problem, two_sided=two_sided, places=options.places),
+        lambda factored: TextWorkshop(factored, problem, two_sided=two_sided, places=options.places, subjects=subjects),
         options,
         settings_of(
             options,
@@ -124,12 +147,14 @@ def _forget_texts(
             template=asdict(TemplateSettings.of(options.template)),
             precision=options.precision,
             two_sided=two_sided,
+            **({} if subjects is None else {"subjects": sites}),
         ),
         clock,
         depends={
             "model": Observed(model, tokenizer).fingerprint,
             "forget set": _digest(request.forget),
             "retain set": key(_digest(request.retain), _digest(request.checks)),
+            "subjects": key([one.subject for one in (*examples, *request.retain)], sites, _digest(neighbours)),
         },
         concerns=[unknown] if unknown else [],
     )

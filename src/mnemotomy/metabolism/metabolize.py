@@ -19,7 +19,7 @@ from mnemotomy.core.keys import key
 from mnemotomy.core.models import check_language_model, save_model
 from mnemotomy.core.modules import check_window, keeping_flags, window_of
 from mnemotomy.core.version import versions
-from mnemotomy.data.fact import Fact, PromptFormat, check_facts
+from mnemotomy.data.fact import Fact, PromptFormat, check_facts, check_neighbours
 from mnemotomy.data.fact_file import FILE
 from mnemotomy.metabolism.loop import Material, SavedRun, train
 from mnemotomy.metabolism.objective import Objective
@@ -117,9 +117,7 @@ def metabolize(
     others = Streams(tuple(neighbours), tokenizer, format=format, counterfactuals=0.0, seed=0)
     if others.facts and not (config.engram and config.engram.subjects):
         raise ConfigurationError("neighbours are for an edit at the subjects; use RLCP.from_subjects()")
-    for fact in others.facts:
-        if not fact.prompts:
-            raise DataError(f"{fact.where or f'the neighbour {fact.subject!r}'}: 'prompts' is empty; give at least one")
+    check_neighbours(others.facts)
     record = {
         "config": described(config),
         "facts": [asdict(fact) for fact in checked],

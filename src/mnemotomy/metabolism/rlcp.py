@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 
 from mnemotomy.core.bounded import check_count
 from mnemotomy.core.errors import ConfigurationError
+from mnemotomy.engram.subjects import DEPTH, MLP_OUTPUTS, RATIO
 from mnemotomy.metabolism.probe import Layer
 from mnemotomy.metabolism.terms import (
     Adversary,
@@ -27,9 +28,6 @@ Ablation = Literal["reversal", "suppression", "kl", "schedule"]
 KLOn = Literal["all", "prompt"]
 Teacher = Literal["auto", "precomputed", "copy", "adapter"]
 Blocks = tuple[int | float, int | float]
-
-MLP_OUTPUTS = r".*\.(down_proj|dense_4h_to_h|fc_out|fc2|w2|mlp\.c_proj)"
-"""The second projections of MLPs, by the names that transformers gives them."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +125,7 @@ class EngramStart:
         arXiv 2304.14767). What comes after the subject plays no part there, so all phrasings are forgotten alike. The
         cut is low, as a few large activations would hide the directions of single subjects.
         """
-        return replace(cls(threshold=0.2, sites=MLP_OUTPUTS, subjects=True, blocks=(1, 0.3), cut=1e-9), **changes)
+        return replace(cls(threshold=0.2, sites=MLP_OUTPUTS, subjects=True, blocks=(1, DEPTH), cut=RATIO), **changes)
 
 
 @dataclass(frozen=True)

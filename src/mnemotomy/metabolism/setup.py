@@ -5,22 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch
 from torch import nn
 
 from mnemotomy.core.errors import ConfigurationError, ModelError, SelectionError
 from mnemotomy.engram.atlas import Atlas
-from mnemotomy.engram.collect import CollectOptions, collect
 from mnemotomy.engram.cut import RelativeCut
 from mnemotomy.engram.filters import Hard, Soft
 from mnemotomy.engram.sites import select_sites
 from mnemotomy.engram.strength import erase
+from mnemotomy.engram.subjects import Ended, at_subjects, collected, weighed
 from mnemotomy.metabolism.probe import blocks_between
 from mnemotomy.metabolism.reference import PRECOMPUTED_AT_MOST, AdapterOff, FrozenCopy, Precomputed, Reference
 from mnemotomy.metabolism.rlcp import RLCP, EngramStart
 from mnemotomy.metabolism.streams import LONGEST, Sequences, Streams, encode_texts
 from mnemotomy.text.batches import Batch
-from mnemotomy.text.encoding import IGNORED
 from mnemotomy.training.adapter import unwrapped
 
 AT_ONCE = 64
@@ -89,13 +87,10 @@ def start_from_engram(
     """
     if not len(retained):
         raise ModelError("an engram edit needs a retain set: give retain=[...] (--retain FILE)")
-    every = range(len(streams.examples))
-    concepts: dict[str, list[Batch]] = {"facts": _batches(streams.without_context, len(every))}
     if start.subjects:
-        concepts["facts"] = _at_subjects(streams)
-        concepts["prompts"] = _at_subjects(streams, elsewhere=True)
-        if neighbours is not None:
-            concepts["neighbours"] = _at_subjects(neighbours)
+        concepts = at_subjects("facts", _ended(streams), [] if neighbours is None else _ended(neighbours))
+    else:
+        concepts = {"facts": _batches(streams.without_context, len(streams.examples))}
     concepts["retained"] = _batches(retained.encode, len(retained))
     base = unwrapped(model)
     sites = list(select_sites(base, list(start.sites) if isinstance(start.sites, tuple) else start.sites))
@@ -104,11 +99,8 @@ def start_from_engram(
         sites = [site for site in sites if site.startswith(within)]
         if not sites:
             raise SelectionError(f"{start.sites!r} has no site in the blocks {start.blocks[0]} to {start.blocks[1]}")
-    moments = collect(base, concepts, sites=sites, options=CollectOptions(progress=False, dtype=torch.float64))
-    if "neighbours" in concepts:
-        own, *rest = (moments.count(sites[0], name) for name in ("neighbours", "prompts", "retained"))
-        moments = moments.repeated({"neighbours": max(1, round(sum(rest) / own))})
-    atlas = Atlas(base, moments, cut=RelativeCut(start.cut))
+    moments = collected(base, concepts, sites, progress=False)
+    atlas = Atlas(base, weighed(moments, "facts"), cut=RelativeCut(start.cut))
     filter = Soft() if start.threshold is None else Hard(start.threshold)
     erase(atlas, "facts", strength=start.strength, filter=filter, outputs=start.outputs).apply_(base)
 
@@ -118,19 +110,12 @@ def _batches(encode: Callable[[Sequence[int]], Sequences], count: int) -> list[B
     return [{"input_ids": one.input_ids, "attention_mask": one.attention_mask} for one in found]
 
 
-def _at_subjects(streams: Streams, *, elsewhere: bool = False) -> list[Batch]:
-    """The prompts with their answers; labels mark the subject's last token, or every other token."""
-    found = []
-    for start in range(0, len(streams.examples), AT_ONCE):
-        indices = range(start, min(start + AT_ONCE, len(streams.examples)))
-        batch = streams.without_context(indices)
-        at = torch.zeros_like(batch.input_ids, dtype=torch.bool)
-        for row, index in enumerate(indices):
-            at[row, streams.subject_end(index)] = True
-        marked = batch.attention_mask.bool() & ~at if elsewhere else at
-        labels = batch.input_ids.masked_fill(~marked, IGNORED)
-        found.append({"input_ids": batch.input_ids, "attention_mask": batch.attention_mask, "labels": labels})
-    return found
+def _ended(streams: Streams) -> list[Ended]:
+    """The prompts with their answers, each with the last token of its subject."""
+    starts = range(0, len(streams.examples), AT_ONCE)
+    indices = [range(at, min(at + AT_ONCE, len(streams.examples))) for at in starts]
+    batches = _batches(streams.without_context, len(streams.examples))
+    return [(batch, [streams.subject_end(i) for i in some]) for batch, some in zip(batches, indices, strict=True)]
 
 
 def freeze_outside(model: nn.Module, blocks: Sequence[str]) -> None:

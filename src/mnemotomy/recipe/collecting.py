@@ -19,13 +19,17 @@ from mnemotomy.core.fingerprints import digest, fingerprint
 from mnemotomy.core.keys import LENGTH, key
 from mnemotomy.core.models import check_tokens
 from mnemotomy.core.modules import window_of
+from mnemotomy.data.fact_file import read_neighbours
 from mnemotomy.engram.collect import CollectOptions, collect
 from mnemotomy.engram.moments import Moments
 from mnemotomy.engram.rows import is_encoder_decoder
 from mnemotomy.engram.sites import Selector, select_sites
+from mnemotomy.engram.subjects import NEIGHBOURS, weighed
+from mnemotomy.forget.found import FORGET
+from mnemotomy.forget.subjects import Naming, check_named, names_of
 from mnemotomy.text.batches import BATCH_SIZE, Batch, batches
 from mnemotomy.text.encoding import IGNORED, MAX_LENGTH, Positions
-from mnemotomy.text.records import read_examples
+from mnemotomy.text.records import REFERENCE, read_examples
 from mnemotomy.text.template import OPEN_UNLEARNING, Template, check_template
 
 _SUFFIX = ".checkpoint"
@@ -92,6 +96,29 @@ def collect_files(
     tokens = {name: sum(int((b["labels"] != IGNORED).sum()) for b in parts) for name, parts in data.items()}
     text = {"positions": reading.positions, "template": asdict(reading.template), "max_length": length}
     return replace(moments, origin=replace(moments.origin, text=text)), tokens
+
+
+def collect_at_subjects(
+    model: nn.Module, tokenizer: Any, files: Mapping[str, Iterable[Path]], reading: Reading
+) -> Moments:
+    """The weighed moments of ``FORGET`` at its subjects and of their reference, without a checkpoint.
+
+    Raises:
+        DataError: a file is malformed, or a line to forget has no subject or does not name it.
+    """
+    check_once(files)
+    read = {name: [one for file in files[name] for one in read_examples(file)] for name in (FORGET, REFERENCE)}
+    unnamed = [one for one in read[FORGET] if one.subject is None]
+    if unnamed:
+        raise DataError(f"{unnamed[0].where}: 'subject' is missing, at which the edit is made")
+    check_named([one for examples in read.values() for one in examples])
+    others = [fact for file in files.get(NEIGHBOURS, ()) for fact in read_neighbours(file)]
+    length = min(reading.max_length, window_of(model) or reading.max_length)
+    naming = Naming(
+        tokenizer, read[FORGET], read[REFERENCE], names_of(others), reading.template, reading.batch_size, length
+    )
+    sites = list(select_sites(model, reading.sites, reading.layers))
+    return weighed(naming.moments(model, sites, progress=reading.progress), FORGET)
 
 
 def checkpoint_for(output: Path, key: str) -> Path:

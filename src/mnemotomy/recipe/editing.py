@@ -18,7 +18,7 @@ from mnemotomy.engram.edit import Edit
 from mnemotomy.engram.moments import Moments
 from mnemotomy.engram.sites import Site, parameter_names, select_sites, sites_by_name
 from mnemotomy.engram.strength import erase, inject
-from mnemotomy.recipe.collecting import Reading, collect_files
+from mnemotomy.recipe.collecting import Reading, collect_at_subjects, collect_files
 from mnemotomy.recipe.file import RecipeFile
 from mnemotomy.recipe.schema import EditRecipe
 from mnemotomy.text.records import REFERENCE
@@ -74,8 +74,11 @@ def prepare_edit(
             resume=resume,
             progress=progress,
         )
-        moments, _ = collect_files(model, tokenizer, loaded.files, reading, output)
-        recipe = recipe.model_copy(update={"max_length": (moments.origin.text or {})["max_length"]})
+        if recipe.subjects:
+            moments = collect_at_subjects(model, tokenizer, loaded.files, reading)
+        else:
+            moments, _ = collect_files(model, tokenizer, loaded.files, reading, output)
+            recipe = recipe.model_copy(update={"max_length": (moments.origin.text or {})["max_length"]})
         clock.lap("collect")
         atlas = _atlas(model, moments, base, recipe)
     else:

@@ -92,7 +92,8 @@ class RecipeFile:
             fields = self.recipe.model_dump(mode="json", exclude={"force"})
             return key(fields | digests | {"written": sorted(self.recipe.written)})
         return key(
-            self.recipe.model_dump(mode="json", exclude={"reference", "moments", "force"}) | {"concepts": digests}
+            self.recipe.model_dump(mode="json", exclude={"reference", "neighbours", "moments", "force"})
+            | {"concepts": digests}
         )
 
     def _digest(self, file: Path, name: str) -> str:
@@ -136,7 +137,7 @@ def made_recipe(fields: dict[str, Any], out: Path) -> RecipeFile:
     return RecipeFile(recipe_of(fields), write_yaml(_seen(fields, Path(), out)))
 
 
-_PATHS = ("model", "base", "pretrained", "concepts", "reference", "moments", "forget", "retain")
+_PATHS = ("model", "base", "pretrained", "concepts", "reference", "neighbours", "moments", "forget", "retain")
 
 
 def _seen(fields: Mapping[str, Any], folder: Path, out: Path) -> dict[str, Any]:

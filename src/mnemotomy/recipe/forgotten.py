@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -20,9 +20,11 @@ from mnemotomy.core.integrity import write_checksums
 from mnemotomy.core.models import load_config
 from mnemotomy.core.sources import source_of
 from mnemotomy.core.yaml import write_yaml
+from mnemotomy.engram.cut import CUT, RelativeCut
 from mnemotomy.engram.edit import Edit
 from mnemotomy.engram.filters import FILTER
 from mnemotomy.engram.sites import Site, sites_by_name
+from mnemotomy.engram.subjects import NEIGHBOURS, RATIO
 from mnemotomy.forget.found import FORGET, RETAIN, Found
 from mnemotomy.forget.request import Request
 from mnemotomy.recipe.record import beside, check_changed, earlier_requests, save_with_record
@@ -95,11 +97,14 @@ def save_found(
     (retained, again), lines = written_beside(out), json_lines_of(found.request.retain)
     record["retained"] = {_RETAINED: hashlib.sha256(lines.encode()).hexdigest()}
     files = [str(Path(file).absolute()) for file in about.get("files", {}).get(FORGET, {})]
-    own = _recipe(found, record, record["model"]["name"], list(record["files"].get(FORGET, {})), _RETAINED)
+    spared = [str(Path(file).absolute()) for file in about.get("files", {}).get(NEIGHBOURS, {})]
+    public = {role: list(record["files"].get(role, {})) for role in (FORGET, NEIGHBOURS)}
+    own = _recipe(found, record, record["model"]["name"], public, _RETAINED)
     save_with_record(edited, tokenizer, out, record, own if files else None)
     write_text(retained, lines)
     if files:
-        write_text(again, _recipe(found, record, _lasting(source), files, str(retained.absolute())))
+        sets = {FORGET: files, NEIGHBOURS: spared}
+        write_text(again, _recipe(found, record, _lasting(source), sets, str(retained.absolute())))
     return record
 
 
@@ -127,8 +132,8 @@ def _public(source: Mapping[str, Any]) -> dict[str, Any]:
     return {**source, "name": shown, **({} if base is None else {"base": _public(base)})}
 
 
-def _recipe(found: Found, record: Mapping[str, Any], model: str, files: Sequence[str], retained: str) -> str:
-    """The recipe of ``mnemotomy apply`` for the same edit."""
+def _recipe(found: Found, record: Mapping[str, Any], model: str, sets: Mapping[str, list[str]], retained: str) -> str:
+    """The recipe of ``mnemotomy apply`` for the same edit, from the files of each set."""
     chosen, settings = found.chosen.candidate, record["settings"]
     template = {name: value for name, value in settings["template"].items() if value not in (None, False)}
     common = {
@@ -144,17 +149,24 @@ def _recipe(found: Found, record: Mapping[str, Any], model: str, files: Sequence
             **chosen.two_sided(),
             **{k: v if isinstance(v, str) else list(v) for k, v in places.items()},
         }
-        sets = {"forget": list(files), "retain": retained}
-        return write_yaml({**common, "method": method, **sets, "seed": settings["seed"]})
+        read = {FORGET: sets[FORGET], "retain": retained}
+        return write_yaml({**common, "method": method, **read, "seed": settings["seed"]})
+    places = {
+        "sites": settings["sites"],
+        **({} if settings["layers"] is None else {"layers": list(settings["layers"])}),
+        "positions": settings["positions"],
+        "cut": settings["cut"],
+    }
+    if chosen.subjects:
+        spared = {NEIGHBOURS: sets[NEIGHBOURS]} if sets[NEIGHBOURS] else {}
+        cut = CUT.describe(RelativeCut(RATIO))
+        places = {"subjects": True, **spared, "sites": list(settings["subjects"]), "cut": cut}
     return write_yaml(
         {
             **common,
-            "concepts": {FORGET: list(files)},
+            "concepts": {FORGET: sets[FORGET]},
             "reference": retained,
-            "sites": settings["sites"],
-            **({} if settings["layers"] is None else {"layers": list(settings["layers"])}),
-            "positions": settings["positions"],
-            "cut": settings["cut"],
+            **places,
             "filter": FILTER.describe(chosen.filter()),
             "outputs": chosen.outputs,
             "strength": _strength(found),

@@ -15,6 +15,7 @@ from mnemotomy.core.fingerprints import fingerprint
 from mnemotomy.core.models import quiet_transformers, trusting_code
 from mnemotomy.core.sources import source_of
 from mnemotomy.engram.edit import Tied
+from mnemotomy.engram.subjects import NEIGHBOURS
 from mnemotomy.methods.language.problem import sequences
 from mnemotomy.recipe.collecting import check_writable, checkpoint_for, remove_checkpoints
 from mnemotomy.recipe.editing import Prepared, prepare_edit, weight_norms
@@ -130,7 +131,7 @@ def _draw(guards: Guards, loaded: RecipeFile, prepared: Prepared) -> None:
         guards.draw_general(tokenizer)
         return
     edited = (*said.erase, *said.inject)
-    others = [name for name in loaded.files if name not in edited]
+    others = [name for name in loaded.files if name not in (*edited, NEIGHBOURS)]
     sets: dict[Set, Sequence[str]] = {"forget": said.erase, "retain": others}
     for name, concepts in sets.items():
         examples = [one for concept in concepts for file in loaded.files[concept] for one in read_examples(file)]

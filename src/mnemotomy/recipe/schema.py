@@ -22,6 +22,7 @@ from mnemotomy.core.settings import explain, group
 from mnemotomy.engram.cut import CUT, RelativeCut
 from mnemotomy.engram.filters import FILTER, Soft
 from mnemotomy.engram.strength import RULES
+from mnemotomy.engram.subjects import NEIGHBOURS
 from mnemotomy.methods.language.self_reference import SelfReference, self_reference_of
 from mnemotomy.methods.registry import choice_of
 from mnemotomy.text.batches import BATCH_SIZE
@@ -39,6 +40,9 @@ if TYPE_CHECKING:
     AnyTemplate = TemplateSettings
 else:
     AnyCut, AnyFilter, AnyTemplate = CUT.annotation(), FILTER.annotation(), group(TemplateSettings)
+
+
+_LISTS = ("reference", "neighbours", "erase", "inject", "forget", "retain")
 
 
 class _Base(BaseModel):
@@ -60,7 +64,7 @@ class _Base(BaseModel):
     trust_remote_code: bool = False
     force: bool = False
 
-    @field_validator("reference", "erase", "inject", "forget", "retain", mode="before", check_fields=False)
+    @field_validator(*_LISTS, mode="before", check_fields=False)
     @classmethod
     def _one_or_many(cls, value: Any, field: ValidationInfo) -> Any:
         return () if field.field_name in ("erase", "inject") and value == [] else _names(value, "it")
@@ -87,9 +91,11 @@ class EditRecipe(_Base):
         batch_size: examples in a forward pass.
         max_length: the most tokens of an example; the rest is cut off.
         untie: give a weight that two layers share its own copy if only one of them is edited.
+        subjects: read the concept at the last token of each line's ``subject`` alone (``forget.subjects``).
+        neighbours: files of facts about other subjects, which belong to its reference.
     """
 
-    COLLECTING: ClassVar = ("concepts", "reference", "batch_size")
+    COLLECTING: ClassVar = ("concepts", "reference", "batch_size", "subjects", "neighbours")
     """Fields that make no sense with saved moments."""
 
     base: str | None = Field(default=None, min_length=1)
@@ -108,13 +114,16 @@ class EditRecipe(_Base):
     batch_size: int = Field(default=BATCH_SIZE, ge=1)
     max_length: int = Field(default=MAX_LENGTH, ge=1)
     untie: bool = False
+    subjects: bool = False
+    neighbours: Names = ()
 
     @property
     def files(self) -> dict[str, Names]:
         """The files of every concept as the recipe names them, the reference's last; or the file of moments."""
         if self.moments is not None:
             return {"moments": (self.moments,)}
-        return {**self.concepts, **({REFERENCE: self.reference} if self.reference else {})}
+        more = {NEIGHBOURS: self.neighbours, REFERENCE: self.reference}
+        return {**self.concepts, **{name: files for name, files in more.items() if files}}
 
     @property
     def models(self) -> Names:
@@ -174,6 +183,10 @@ class EditRecipe(_Base):
         return self
 
     def _check_concepts(self) -> None:
+        if self.subjects and (list(self.concepts) != ["forget"] or not self.reference):
+            raise ValueError("subjects: give one concept, with the name 'forget', and a reference")
+        if self.neighbours and not self.subjects:
+            raise ValueError("neighbours: they are for an edit at the subjects; give 'subjects: true' too")
         known = ", ".join(self.concepts)
         for field in ("erase", "inject"):
             for name in getattr(self, field):

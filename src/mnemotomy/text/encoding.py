@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from mnemotomy.core.errors import ConfigurationError, DataError
 from mnemotomy.text.records import TextExample
+from mnemotomy.text.spans import token_positions
 from mnemotomy.text.template import OPEN_UNLEARNING, Template, around_answers, has_chat_template, prompt_of
 from mnemotomy.text.tokenizing import common_length, encode_prompt, special_tokens, tokenized
 
@@ -120,6 +121,25 @@ def encode(
     except DataError as error:
         raise DataError(f"{example.where}: {error}" if example.where else str(error)) from error
     return Encoded(ids[:max_length], labels[:max_length], content[:max_length])
+
+
+def subject_end(
+    example: TextExample, tokenizer: Any, template: Template = OPEN_UNLEARNING, *, max_length: int = MAX_LENGTH
+) -> int:
+    """The position of the last token of the example's subject, among the tokens that ``encode`` gives.
+
+    Raises:
+        DataError: the line or the template does not say the subject, it is cut off, or the tokenizer has no offsets.
+    """
+    named = example.naming.strip()
+    try:
+        text, _, special = _render(example, tokenizer, template)
+        end = token_positions(tokenizer, text, str(example.subject), within=named, special_tokens=special)[-1]
+        if end >= max_length:
+            raise DataError(f"the subject {example.subject!r} is at token {end}, but only {max_length} are kept")
+    except DataError as error:
+        raise DataError(f"{example.where}: {error}" if example.where else str(error)) from error
+    return end
 
 
 def encode_answer(tokenizer: Any, question: str, answer: str, template: Template = OPEN_UNLEARNING) -> Encoded:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
@@ -35,6 +35,7 @@ class TextExample:
         form: which of the three forms the line has.
         turns: a plain text as one turn of the assistant, question and answer as two turns, or the messages.
         where: file and line, or hub id, split and row, for errors.
+        subject: the name that the line is about.
         paraphrased_question: the question in other words, for an evaluation.
         paraphrased_answer: the true answer in other words.
         perturbed_answers: false answers phrased like the paraphrased one; wrong options for real authors and facts.
@@ -43,14 +44,15 @@ class TextExample:
     form: Form
     turns: tuple[Turn, ...]
     where: str = ""
+    subject: str | None = field(default=None, kw_only=True)
     paraphrased_question: str | None = field(default=None, kw_only=True)
     paraphrased_answer: str | None = field(default=None, kw_only=True)
     perturbed_answers: tuple[str, ...] = field(default=(), kw_only=True)
 
     @classmethod
-    def of_text(cls, text: str, where: str = "") -> TextExample:
+    def of_text(cls, text: str, where: str = "", subject: str | None = None) -> TextExample:
         """A plain text."""
-        return cls("text", (Turn("assistant", text),), where)
+        return cls("text", (Turn("assistant", text),), where, subject=subject)
 
     @classmethod
     def of_question(cls, question: str, answer: str, where: str = "", **others: Any) -> TextExample:
@@ -74,6 +76,22 @@ class TextExample:
             DataError: the line is of another form.
         """
         return self.turns[1].content if self.form == "question" else self._refuse()
+
+    @property
+    def naming(self) -> str:
+        """What names the subject: the question, or the first turn of another line that does.
+
+        Raises:
+            DataError: nothing does, or the line has no subject.
+        """
+        turns = self.turns[:1] if self.form == "question" else self.turns
+        found = next((turn.content for turn in turns if self.subject and self.subject in turn.content), None)
+        if found is None:
+            raise DataError(
+                f"{self.where}: the subject {self.subject!r} does not occur in {turns[0].content[:80]!r}; write it as "
+                "it stands there"
+            )
+        return found
 
     def row(self) -> dict[str, Any]:
         """A question as a JSON object, without ``where``."""
@@ -121,11 +139,12 @@ def json_lines_of(examples: Iterable[TextExample]) -> str:
     """What ``read_examples`` reads, but for what only an evaluation needs."""
 
     def line(one: TextExample) -> dict[str, Any]:
+        subject = {} if one.subject is None else {"subject": one.subject}
         if one.form == "question":
-            return {"question": one.question, "answer": one.answer}
+            return {"question": one.question, "answer": one.answer, **subject}
         if one.form == "text":
-            return {"text": one.turns[0].content}
-        return {"messages": [{"role": turn.role, "content": turn.content} for turn in one.turns]}
+            return {"text": one.turns[0].content, **subject}
+        return {"messages": [{"role": turn.role, "content": turn.content} for turn in one.turns], **subject}
 
     return "".join(json.dumps(line(one), ensure_ascii=False) + "\n" for one in examples)
 
@@ -183,7 +202,9 @@ def example_of(row: Any, where: str) -> TextExample:
     if len(forms) != 1:
         found = ", ".join(repr(key) for key in row)
         raise DataError(f"{where}: give one of {FORMS}; the keys are {found or 'none'}")
-    return _READERS[forms[0]](row, where)
+    subject = row.get("subject")  # in files for other purposes, it may be anything
+    named = subject if isinstance(subject, str) and subject.strip() else None
+    return replace(_READERS[forms[0]](row, where), subject=named)
 
 
 def _text(row: dict[str, Any], where: str) -> TextExample:

@@ -9,7 +9,9 @@ from mnemotomy.core.errors import DataError
 from mnemotomy.text.tokenizing import tokenized
 
 
-def token_positions(tokenizer: Any, text: str, span: str, *, within: str | None = None) -> list[int]:
+def token_positions(
+    tokenizer: Any, text: str, span: str, *, within: str | None = None, special_tokens: bool = True
+) -> list[int]:
     """The positions of the tokens that share a character with the last occurrence of ``span``.
 
     A whole word is preferred: "Oman" is found in "Romania" only if it occurs nowhere else.
@@ -19,6 +21,7 @@ def token_positions(tokenizer: Any, text: str, span: str, *, within: str | None 
         text: as it is tokenised for the model.
         span: what to find, such as the evidence or the subject.
         within: the part of the text to search, such as its context; by default all of it.
+        special_tokens: whether the tokenizer adds its own.
 
     Raises:
         DataError: the span or the part does not occur, no token covers it, or the tokenizer has no offsets.
@@ -26,7 +29,8 @@ def token_positions(tokenizer: Any, text: str, span: str, *, within: str | None 
     if not getattr(tokenizer, "is_fast", False):
         raise DataError("token positions need a fast tokenizer, which knows where its tokens stand in the text")
     start, end = _last_occurrence(text, span, within)
-    offsets = tokenized(tokenizer, text, return_offsets_mapping=True)["offset_mapping"]
+    encoding = tokenized(tokenizer, text, add_special_tokens=special_tokens, return_offsets_mapping=True)
+    offsets = encoding["offset_mapping"]
     positions = [position for position, (first, last) in enumerate(offsets) if first < end and start < last]
     if not positions:
         raise DataError(f"no token of {text!r} covers {span!r}")
