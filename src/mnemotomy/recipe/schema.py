@@ -67,7 +67,7 @@ class _Base(BaseModel):
     @field_validator(*_LISTS, mode="before", check_fields=False)
     @classmethod
     def _one_or_many(cls, value: Any, field: ValidationInfo) -> Any:
-        return () if field.field_name in ("erase", "inject") and value == [] else _names(value, "it")
+        return () if field.field_name in ("erase", "inject", "neighbours") and value == [] else _names(value, "it")
 
 
 class EditRecipe(_Base):
