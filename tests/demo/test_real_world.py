@@ -120,7 +120,9 @@ def test_without_hub_and_registry_the_small_world_is_taken(tmp_path: Path, monke
     monkeypatch.setattr(pretrained.importlib.util, "find_spec", lambda name: object())
     monkeypatch.setattr(pretrained.subprocess, "run", lambda *_, **__: failed)
     monkeypatch.setattr(run, "language_demo", lambda config, folder: {"small": True})
-    with pytest.warns(UserWarning, match=r"no pretrained model: neither .*could not connect.*a small one is trained"):
+    with pytest.warns(
+        UserWarning, match=r"no pretrained model: cannot download .*could not connect.*a small one is trained"
+    ):
         assert run._language_part(tmp_path, 0, small_world=False) == {"language": {"small": True}}
     monkeypatch.setattr(run, "load_pretrained", None)
     assert run._language_part(tmp_path, 0, small_world=True) == {"language": {"small": True}}

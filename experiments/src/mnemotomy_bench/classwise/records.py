@@ -67,8 +67,9 @@ class GroupRecord(TypedDict):
     model: str
     images: dict[str, int]
     groups: list[str]
+    recognition: dict[str, list[dict[str, Any]]]
     before: list[float]
-    strengths: dict[str, list[float]]
+    strengths: dict[str, list[Any]]
     matrices: dict[str, list[list[float]]]
     summary: dict[str, Any]
     versions: dict[str, str]

@@ -13,14 +13,27 @@ from mnemotomy_bench.cli.options import Device, Json, Out, keep, show
 
 @one_line_errors()
 def pretrained(
-    model: Annotated[str, typer.Argument(help="A local folder or a hub id.")],
-    data: Annotated[str, typer.Option(help="A folder of parquet files or a hub id, with the model's classes.")],
+    model: Annotated[str, typer.Argument(help="A local folder, a hub id, or efficientnet-lite0.")],
+    data: Annotated[
+        str, typer.Option(help="A folder of parquet files or a hub id, with the model's classes or --classes.")
+    ],
     train: Annotated[str, typer.Option(help="The split for extracting engrams, or a part of it.")] = "train[:2%]",
     test: Annotated[str, typer.Option(help="The split for measuring accuracies, or a part of it.")] = "validation",
     group: Annotated[int, typer.Option(min=1, help="Classes erased together: neighbours by number.")] = 20,
     kinds: Annotated[
         str | None, typer.Option(help="Layers by name, such as q_proj,k_proj,v_proj; default: all linear layers.")
     ] = None,
+    classes: Annotated[
+        str | None, typer.Option(help="Which of the model's classes each of the data's is: cifar10, or a YAML file.")
+    ] = None,
+    most: Annotated[
+        tuple[int, int], typer.Option(min=1, help="With --classes: images of each, for engrams and for measuring.")
+    ] = (200, 50),
+    rows: Annotated[
+        int | None, typer.Option(min=1, help="Receptive fields of each image at a convolution; default: all.")
+    ] = None,
+    automatic: Annotated[bool, typer.Option("--automatic", help="Also erase by engram-automatic.")] = False,
+    batch: Annotated[int, typer.Option(min=1, help="Images per forward pass.")] = 128,
     device: Device = "cpu",
     out: Out = Path("runs/bench/pretrained"),
     json_: Json = None,
@@ -31,12 +44,14 @@ def pretrained(
     Example:
       mnemotomy bench pretrained google/vit-base-patch16-224 --data ILSVRC/imagenet-1k --device cuda
       mnemotomy bench pretrained my-vit/ --data cifar10/ --train train --test test --group 2
+      mnemotomy bench pretrained efficientnet-lite0 --data cifar10/ --classes cifar10 --test test --kinds all
     """
     from mnemotomy.report.figures import accuracy_heatmap
     from mnemotomy_bench.classwise.pretrained import Plan, run_pretrained
 
     names = None if kinds is None else tuple(name.strip() for name in kinds.split(","))
-    record = run_pretrained(out, model, Plan(data, train, test, group, names), device=device)
+    plan = Plan(data, train, test, group, names, batch, classes, most, rows, automatic)
+    record = run_pretrained(out, model, plan, device=device)
     keep(record, out / "pretrained.json")
     accuracy_heatmap(record["matrices"], record["groups"], out / "matrices.png", record["before"])
     lines = [
