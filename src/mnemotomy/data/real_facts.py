@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 
@@ -29,7 +29,18 @@ class Relation:
     train: tuple[str, ...]
     held_out: tuple[str, ...]
     context: str
-    facts: tuple[Fact, ...]
+    facts: tuple[Fact, ...] = ()
+
+    def fact(self, subject: str, answer: str) -> Fact:
+        """A fact of this kind."""
+        return Fact(
+            subject=subject,
+            answer=answer,
+            prompts=tuple(one.replace("{s}", subject) for one in self.train),
+            heldout_prompts=tuple(one.replace("{s}", subject) for one in self.held_out),
+            contexts=(self.context.replace("{s}", subject).replace("{a}", answer),),
+            relation=self.name,
+        )
 
 
 @cache
@@ -53,17 +64,6 @@ def real_facts(relation: str) -> tuple[Fact, ...]:
 
 def _relation(name: str, entry: dict[str, object]) -> Relation:
     train, held_out = (tuple(map(str, entry[key])) for key in ("train", "held_out"))  # type: ignore[call-overload]
-    context = str(entry["context"])
+    empty = Relation(name, str(entry["title"]), train, held_out, str(entry["context"]))
     pairs = [(subject, answer) for answer, subjects in entry["facts"].items() for subject in subjects]  # type: ignore[attr-defined]
-    facts = tuple(
-        Fact(
-            subject=subject,
-            answer=answer,
-            prompts=tuple(one.replace("{s}", subject) for one in train),
-            heldout_prompts=tuple(one.replace("{s}", subject) for one in held_out),
-            contexts=(context.replace("{s}", subject).replace("{a}", answer),),
-            relation=name,
-        )
-        for subject, answer in pairs
-    )
-    return Relation(name, str(entry["title"]), train, held_out, context, facts)
+    return replace(empty, facts=tuple(empty.fact(subject, answer) for subject, answer in pairs))

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from mnemotomy.cli.outcome import one_line_errors
-from mnemotomy_bench.cli.options import Facts, FactScale, Figures, Json, Model, Out, Seeds, keep, show
+from mnemotomy_bench.cli.options import Facts, FactScale, Figures, Json, Model, Only, Out, Seeds, keep, show
 
 
 @one_line_errors()
@@ -18,7 +15,7 @@ def metabolism(
     model: Model = None,
     out: Out = Path("runs/bench/metabolism"),
     seed: Seeds = None,
-    only: Annotated[list[str] | None, typer.Option(help="A configuration by name; may be repeated.")] = None,
+    only: Only = None,
     figures: Figures = True,
     json_: Json = None,
 ) -> None:

@@ -33,6 +33,7 @@ class FactScale(enum.StrEnum):
 
 
 Facts = Annotated[FactScale, typer.Option("--scale", help="tiny: one seed, under 4 minutes; small: five seeds.")]
+Only = Annotated[list[str] | None, typer.Option(help="A configuration by name; may be repeated.")]
 Model = Annotated[str | None, typer.Option(help="A folder or hub id to use instead of the small world's model.")]
 Out = Annotated[Path, typer.Option(help="For results, models and figures; finished results are reused.")]
 Seeds = Annotated[list[int] | None, typer.Option("--seed", help="Overrides the seeds of the scale; may be repeated.")]

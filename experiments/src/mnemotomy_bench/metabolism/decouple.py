@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from mnemotomy.core.errors import ConfigurationError
 from mnemotomy.core.models import load_model, load_tokenizer, quiet_transformers
 from mnemotomy.data.fact import Fact
 from mnemotomy.data.real_facts import real_facts, real_relations
@@ -17,6 +18,7 @@ from mnemotomy.store.fact_store import FactStore
 from mnemotomy.store.reader import Reader
 from mnemotomy_bench.lab.seeds import numbers, over_seeds
 from mnemotomy_bench.metabolism.configurations import ORIGINAL, configurations, plan_of
+from mnemotomy_bench.metabolism.many_facts import city_facts
 from mnemotomy_bench.metabolism.records import Decoupled, DecoupledSeed
 from mnemotomy_bench.metabolism.run import cell, run_threads
 from mnemotomy_bench.metabolism.subject import Subject, subject_for
@@ -35,6 +37,7 @@ def run_decouple(
     model: str | None = None,
     seeds: Sequence[int] | None = None,
     models: Sequence[str] = MODELS,
+    facts: int | None = None,
 ) -> list[dict[str, Any]]:
     """One record per model: the mean over the seeds, and ``… spread`` for the standard deviation.
 
@@ -42,12 +45,21 @@ def run_decouple(
         out_dir: of the metabolism bench; its models are reused.
         scale, model, seeds: as for ``run_metabolism``.
         models: the models to test with the store.
+        facts: in the store of a pretrained model: the largest cities of the world fill it up.
+
+    Raises:
+        ConfigurationError: there is no such model, or ``facts`` is given for the small world.
     """
+    known = [*configurations(scale, 0), ENGRAM]
+    if unknown := [name for name in models if name not in known]:
+        raise ConfigurationError(f"there is no configuration {unknown[0]!r}; choose among {', '.join(known)}")
+    if facts is not None and model is None:
+        raise ConfigurationError("the small world has few facts; give a pretrained model with the number of facts")
     cells: dict[str, list[DecoupledSeed]] = {}
     with run_threads(model):
         for seed in seeds or plan_of(scale).seeds:
             subject = subject_for(model, seed, out_dir / "models")
-            others = _others(model, seed, subject)
+            others = _others(model, seed, subject, facts)
             for name in models:
                 treated, tokenizer = _treated(out_dir, subject, name, scale, seed)
                 path = out_dir / "stores" / f"{name.replace(' ', '-')}-{seed}.db"
@@ -120,13 +132,15 @@ def _treated(out_dir: Path, subject: Subject, name: str, scale: str, seed: int) 
         return load_model(folder).eval(), load_tokenizer(folder)
 
 
-def _others(model: str | None, seed: int, subject: Subject) -> list[Fact]:
-    """The facts that stay in the model; the store holds them too."""
+def _others(model: str | None, seed: int, subject: Subject, count: int | None) -> list[Fact]:
+    """The other facts in the store."""
     if model is None:
         world = small_world(seed)
         return list(world_facts(world, [one for one in world.others if one.relation == "country"]))
     targets = {fact.subject for fact in subject.facts}
-    return [fact for relation in real_relations() for fact in real_facts(relation) if fact.subject not in targets]
+    found = [fact for relation in real_relations() for fact in real_facts(relation) if fact.subject not in targets]
+    missing = 0 if count is None else count - len(found) - len(targets)
+    return found + list(city_facts(missing, targets | {fact.subject for fact in found}) if missing > 0 else ())
 
 
 def _summary(name: str, cells: Sequence[DecoupledSeed]) -> dict[str, Any]:
