@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from mnemotomy.core.errors import ConceptError, DataError, ModelError
 from mnemotomy.core.image_models import load_image_processor
 from mnemotomy.data.examples import Examples
 from mnemotomy.engram.recalibrate import absorbed, recalibrated
+from mnemotomy.forget.cost import images_read
 from mnemotomy.forget.found import Found
 from mnemotomy.forget.image_candidates import first
 from mnemotomy.methods.classifiers.classifier import logits
@@ -45,6 +47,21 @@ def test_the_class_is_forgotten_and_the_others_are_kept(found: Found) -> None:
     assert not found.concerns
     assert len(found.workshop._made) == 1  # edits of methods are as large as the model
     assert [one.candidate for one in found.tried] == list(first(found.workshop.share)[:5])  # type: ignore[attr-defined]
+
+
+def test_the_estimate_counts_the_images_that_a_search_reads() -> None:
+    """It left out the 45 trials of ``automatic``: a search took ten times as long as it said."""
+    forget, retain = sets()
+    model, read = copy.deepcopy(tiny.learned()), 0
+
+    def count(module: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+        nonlocal read
+        read += len(output) * (3 if torch.is_grad_enabled() else 1)  # a backward pass follows
+
+    next(one for one in model.modules() if isinstance(one, nn.Conv2d)).register_forward_hook(count)  # the first
+    mt.forget(model, forget=forget, retain=retain, options=replace(OPTIONS, trials=4))  # the last is two-sided
+    estimate = images_read(len(forget), len(retain), 4, normalised=True, two_sided=True)
+    assert estimate == pytest.approx(read, rel=0.1)
 
 
 def test_the_record_says_where_the_images_go(found: Found) -> None:

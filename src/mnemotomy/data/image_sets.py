@@ -47,8 +47,7 @@ def image_sets(
         raise DataError("images in files need the model's image processor; give it as the argument after the model")
     first = next(iter(found.values()))
     one = prepared(first[:1], processor, channels) if isinstance(first, list) else first[:1]
-    most = max(1, min(MOST, _NUMBERS // max(1, one.inputs[0].numel())))
-    share = min(1.0, most / sum(map(len, found.values())))
+    share = min(1.0, most_images(one) / sum(map(len, found.values())))
     sets = {}
     for name, some in found.items():
         count = min(len(some), max(_LEAST, round(share * len(some))))
@@ -60,6 +59,11 @@ def image_sets(
     if len(shapes) > 1:
         raise DataError(f"the sets' images have different shapes, {' and '.join(map(str, shapes))}; resize them")
     return sets
+
+
+def most_images(like: Examples) -> int:
+    """The most images of this shape to read of all sets together."""
+    return max(1, min(MOST, _NUMBERS // max(1, like.inputs[0].numel())))
 
 
 def check_labels(examples: Examples, count: int, name: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -13,15 +14,22 @@ from torch import nn
 
 from mnemotomy.core.errors import ConfigurationError
 from mnemotomy.core.modules import device_of, observing
-from mnemotomy.data.image_sets import MOST
+from mnemotomy.data.image_sets import most_images
 from mnemotomy.data.images import Picture, prepared
+from mnemotomy.engram.recalibrate import has_batch_norm
 from mnemotomy.engram.sites import Selector, Site, select_sites
 from mnemotomy.engram.sites.convolution import ConvolutionSite
 from mnemotomy.forget.candidates import FILTERS, READ, Candidate, edited_sites, first
+from mnemotomy.forget.image_candidates import READ as IMAGES_READ
+from mnemotomy.forget.image_candidates import RECALIBRATED
+from mnemotomy.forget.image_candidates import first as first_of_images
+from mnemotomy.forget.image_request import KEPT_APART
 from mnemotomy.forget.images import ROWS, editable
 from mnemotomy.forget.request import MOST_FORGET
 from mnemotomy.methods.classifiers.classifier import class_count
 from mnemotomy.methods.classifiers.curvature import factored_sites
+from mnemotomy.methods.classifiers.engram_automatic import ClassifierEngramAutomatic
+from mnemotomy.methods.classifiers.two_sided import ClassifierTwoSided
 from mnemotomy.methods.language.two_sided import TwoSided
 
 TRIAL = 64
@@ -30,6 +38,7 @@ TRIAL = 64
 _GIB = 2.0**30
 _EIGH = 25.0  # operations of an eigendecomposition in float64, by the cube of the width
 _PASSES, _PATIENCE = 6, 2.0  # passes to time, and the seconds after which two are enough
+_FEW = 8  # images in one pass to time
 _SQUARE = 512  # of a product that tells a processor's speed
 _READ = 1000.0  # tokens of kept answers and general sentences that a trial reads
 _MATRICES = 5.0  # of the shape of a weight: three gradients, of the first step too, and two directions
@@ -140,26 +149,50 @@ def cost_of_images(
     *,
     two_sided: bool = False,
 ) -> Cost:
-    """The same for a classifier, which reads one image to tell its speed; the images themselves need memory, too.
+    """The same for a classifier, which reads a few images to tell its speed; the images themselves need memory, too.
 
     Raises:
         DataError: the images cannot be read, or not by this model.
     """
-    one = prepared(forget[:1], processor, int(getattr(getattr(model, "config", None), "num_channels", 3)))
-    class_count(model, one)
-    images = min(MOST, len(forget) + len(retain))
-    shape = _Shape.of(model, editable(model, sites)[0], layers, ROWS * len(forget))
-    seconds = pass_seconds(model, one.inputs.to(device_of(model)))
+    few = prepared(forget[:_FEW], processor, int(getattr(getattr(model, "config", None), "num_channels", 3)))
+    class_count(model, few)
+    sizes = len(forget), len(retain)
+    share = min(1.0, most_images(few) / sum(sizes))
+    forgotten, kept = (math.ceil(share * size) for size in sizes)
+    shape = _Shape.of(model, editable(model, sites)[0], layers, ROWS * forgotten)
+    seconds = pass_seconds(model, few.inputs.to(device_of(model))) / len(few)
     square = torch.randn(_SQUARE, _SQUARE)
     start = time.perf_counter()
     torch.mm(square, square)
     speed = 2.0 * _SQUARE**3 / max(time.perf_counter() - start, 1e-6)
-    products = 2.0 * ROWS * images * sum(width**2 for width in shape.widths)
-    # a trial reads what is kept apart, and statistics of batch normalisation
-    in_all = (products + shape.eigen) / speed + seconds * (2.0 + 0.4 * trials) * images
-    pixels = images * one.inputs.numel() * one.inputs.element_size()
+    products = 2.0 * ROWS * (forgotten + kept) * sum(width**2 for width in shape.widths)
+    read = images_read(forgotten, kept, trials, normalised=has_batch_norm(model), two_sided=two_sided)
+    in_all = (products + shape.eigen) / speed + seconds * read
+    pixels = (forgotten + kept) * few.inputs[0].numel() * few.inputs.element_size()
     memory = two_sided_bytes(model, factored_sites(model)) if two_sided else 0.0
     return Cost(shape.moments + pixels, shape.factors, free_memory(device_of(model)), in_all, memory)
+
+
+def images_read(forget: int, retain: int, trials: int, *, normalised: bool, two_sided: bool) -> float:
+    """Forward passes of one image in a search; a backward pass counts as two.
+
+    Args:
+        forget, retain: images of both sets.
+        trials: candidates to try.
+        normalised: whether batch normalisation follows each edit.
+        two_sided: whether the two-sided edit is tried.
+    """
+    apart = KEPT_APART * (forget + retain)
+    own, others = ((1.0 - KEPT_APART) * size for size in (forget, retain))
+    trial = apart + (min(RECALIBRATED, others) if normalised else 0.0)
+    own, others, collected = min(IMAGES_READ, own), min(IMAGES_READ, others), own + others
+    automatic = ClassifierEngramAutomatic().tried * (own + (1 + normalised) * others)
+    method, known = ClassifierTwoSided(), first_of_images(0.5)
+    edits = sum(one.form == "two-sided" for one in known[:trials]) + _TWO_SIDED * max(0, trials - len(known))
+    # margins, their gradient and the lengths of each step; the retain set's gradient from the second step on
+    step = own * (1 + 3 + method.evaluations / 2) + 3 * others
+    steps = edits * (method.steps * step - 3 * others) + own + 3 * others if two_sided and edits else 0.0
+    return collected + apart + trials * trial + automatic + steps
 
 
 def two_sided_bytes(model: nn.Module, sites: Mapping[str, Site]) -> float:

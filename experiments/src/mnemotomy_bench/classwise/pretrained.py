@@ -33,7 +33,7 @@ from mnemotomy_bench.vision.images import Images
 PROJECTOR, EXCESS = "projector", 0.3
 CHOSEN_ON = 100
 """Training images of a group to choose its α on."""
-AUTOMATIC_READ = 64
+AUTOMATIC_READ = 40
 """Images of each set that ``engram-automatic`` reads for each of its 45 trials."""
 
 

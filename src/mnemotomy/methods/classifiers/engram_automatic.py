@@ -149,6 +149,11 @@ class ClassifierEngramAutomatic(EngramMethod):
         if not 0.0 <= self.tolerance <= 1.0:
             raise ConfigurationError(f"tolerance is a share in [0, 1], not {self.tolerance}")
 
+    @property
+    def tried(self) -> int:
+        """How many pairs of a filter and an α of the layers are tried: each reads both sets."""
+        return (len(self.exponents) + len(self.excesses)) * len(self.strengths)
+
     def edit(self, problem: Problem, model: nn.Module, atlas: Atlas) -> Edit:
         return self.choose_edit(problem, model, atlas)[1]
 
