@@ -33,7 +33,7 @@ from mnemotomy.core.errors import ConfigurationError, DataError, MnemotomyError,
 from mnemotomy.methods.classifiers.engram_automatic import ClassifierEngramAutomatic
 from mnemotomy_bench.classwise import image_classifier, pretrained, recognition
 from mnemotomy_bench.classwise.image_classifier import Classifier
-from mnemotomy_bench.classwise.matrices import AUTOMATIC, CHOSEN, PAPER
+from mnemotomy_bench.classwise.matrices import AUTOMATIC, CHOSEN, PAPER, RECALIBRATED
 from mnemotomy_bench.classwise.pretrained import PROJECTOR, Plan, check_tested, grouped, run_pretrained
 from mnemotomy_bench.classwise.recognition import read_groups
 from mnemotomy_bench.vision.images import Images, load_images
@@ -176,7 +176,8 @@ def test_other_classes_are_groups_of_the_models(folder: Path, tmp_path: Path, mo
         hits = torch.isin(called[own], torch.tensor(members)).double().mean()
         assert row["top"] == (pytest.approx(float(hits)) if members else None)
         assert (row["forced"] is None) == (not members)
-    assert list(record["matrices"]) == [PAPER, CHOSEN, PROJECTOR, AUTOMATIC]
+    assert list(record["matrices"]) == [PAPER, CHOSEN, PROJECTOR, AUTOMATIC, RECALIBRATED]
+    assert record["matrices"][RECALIBRATED] == record["matrices"][PAPER]  # a transformer has nothing to recalibrate
     assert record["summary"][AUTOMATIC]["erased_mean"] < 0.3
     assert len(record["strengths"][AUTOMATIC][0]) == 2  # of the layers and of the head
     monkeypatch.setattr(Classifier, "read", None)

@@ -93,7 +93,7 @@ def test_every_published_tensor_is_placed() -> None:
         with pytest.raises(ModelError, match=message):
             load_published_(small(), state | changed)
     del state["_bn1.running_var"]
-    with pytest.raises(ModelError, match=r"Missing key.*head\.1\.running_var"):
+    with pytest.raises(ModelError, match=r"Missing key.*head_norm\.running_var"):
         load_published_(small(), state)
 
 

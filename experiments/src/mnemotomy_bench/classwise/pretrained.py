@@ -24,7 +24,7 @@ from mnemotomy.methods.classifiers.engram import FORGET, RETAIN, inputs_of
 from mnemotomy.methods.classifiers.engram_automatic import ClassifierEngramAutomatic
 from mnemotomy.methods.classifiers.problem import Problem
 from mnemotomy_bench.classwise.image_classifier import Classifier
-from mnemotomy_bench.classwise.matrices import AUTOMATIC, CHOSEN, PAPER, judged, smallest_strength
+from mnemotomy_bench.classwise.matrices import AUTOMATIC, CHOSEN, PAPER, RECALIBRATED, judged, smallest_strength
 from mnemotomy_bench.classwise.recognition import Recogniser, Subject, read_groups
 from mnemotomy_bench.classwise.records import GroupRecord
 from mnemotomy_bench.lab.cells import Record, cached
@@ -53,7 +53,7 @@ class Plan:
             erased alone, and only images that the model recognises are read.
         most: with ``classes``, the most images of each, of ``train`` and of ``test``.
         rows: receptive fields of each image that the moments of a convolution read; None for all.
-        automatic: whether to erase by ``engram-automatic``, too.
+        automatic: whether to erase by ``engram-automatic``, too, and at α = 1 with batch normalisation recalibrated.
 
     Raises:
         ConfigurationError: a group, a number of images or the batch size is below 1.
@@ -183,7 +183,10 @@ class GroupRows:
         return {"alphas": alphas, "found": found}
 
     def automatic_row(self, group: str) -> Record:
-        """The accuracies without one group by ``engram-automatic``, and its α of the layers and of the head."""
+        """The accuracies without one group by ``engram-automatic`` and at α = 1, with batch normalisation recalibrated.
+
+        The strengths of ``engram-automatic`` are those of the layers and of the head.
+        """
         model, size = self.classifier.model, self.plan.batch_size
         inside = torch.isin(self.train.labels, torch.tensor(self.groups[group]))
         forget, retain = (
@@ -196,9 +199,12 @@ class GroupRows:
         atlas = Atlas(model, self.atlas.moments.group({FORGET: [group], RETAIN: others}))
         method = ClassifierEngramAutomatic(read=AUTOMATIC_READ, batch_size=size)
         choice, edit = method.choose_edit(problem, model, atlas)
-        with edit.on(model, check=False), recalibrated(model, inputs_of(retain, size)):
-            found = self.by_group()
-        return {"alphas": {AUTOMATIC: [choice.strength, choice.head_strength]}, "found": {AUTOMATIC: found}}
+        found = {}
+        for title, one in ((AUTOMATIC, edit), (RECALIBRATED, -1.0 * atlas.engram(FORGET).materialize())):
+            with one.on(model, check=False), recalibrated(model, inputs_of(retain, size)):
+                found[title] = self.by_group()
+        alphas = {AUTOMATIC: [choice.strength, choice.head_strength], RECALIBRATED: 1.0}
+        return {"alphas": alphas, "found": found}
 
     @functools.cached_property
     def atlas(self) -> Atlas:

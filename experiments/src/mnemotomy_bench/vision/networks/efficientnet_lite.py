@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.functional import relu6
 
 from mnemotomy.core.errors import ModelError
 
@@ -39,19 +40,13 @@ STAGES = (
 )
 """Table 1 of arXiv 1905.11946."""
 
-_NAMES = (  # of the published state dict, and here
-    (r"^_conv_stem\.", "stem.1."),
-    (r"^_bn0\.", "stem.2."),
-    (r"^_conv_head\.", "head.0."),
-    (r"^_bn1\.", "head.1."),
-    (r"^_fc\.", "classifier."),
-    (r"^_blocks\.(\d+)\._expand_conv\.", r"blocks.\1.expand.0."),
-    (r"^_blocks\.(\d+)\._bn0\.", r"blocks.\1.expand.1."),
-    (r"^_blocks\.(\d+)\._depthwise_conv\.", r"blocks.\1.depthwise.1."),
-    (r"^_blocks\.(\d+)\._bn1\.", r"blocks.\1.depthwise.2."),
-    (r"^_blocks\.(\d+)\._project_conv\.", r"blocks.\1.project.0."),
-    (r"^_blocks\.(\d+)\._bn2\.", r"blocks.\1.project.1."),
-)
+_NAMES = {  # of the published state dict, and here
+    "_conv_stem": "stem", "_bn0": "stem_norm", "_conv_head": "head", "_bn1": "head_norm", "_fc": "classifier",
+}  # fmt: skip
+_BLOCK_NAMES = {
+    "_expand_conv": "expand", "_bn0": "expand_norm", "_depthwise_conv": "depthwise", "_bn1": "depthwise_norm",
+    "_project_conv": "project", "_bn2": "project_norm",
+}  # fmt: skip
 
 
 class SamePadding(nn.Module):
@@ -72,19 +67,19 @@ class Block(nn.Module):
     def __init__(self, inputs: int, stage: Stage, stride: int) -> None:
         super().__init__()
         inner = inputs * stage.expansion
-        wider = [nn.Conv2d(inputs, inner, 1, bias=False), _norm(inner), nn.ReLU6()] if stage.expansion > 1 else []
-        self.expand = nn.Sequential(*wider)
-        self.depthwise = nn.Sequential(
-            SamePadding(stage.side, stride),
-            nn.Conv2d(inner, inner, stage.side, stride, groups=inner, bias=False),
-            _norm(inner),
-            nn.ReLU6(),
-        )
-        self.project = nn.Sequential(nn.Conv2d(inner, stage.width, 1, bias=False), _norm(stage.width))
+        self.widens = stage.expansion > 1
+        if self.widens:
+            self.expand, self.expand_norm = nn.Conv2d(inputs, inner, 1, bias=False), _norm(inner)
+        self.padding = SamePadding(stage.side, stride)
+        self.depthwise = nn.Conv2d(inner, inner, stage.side, stride, groups=inner, bias=False)
+        self.depthwise_norm = _norm(inner)
+        self.project, self.project_norm = nn.Conv2d(inner, stage.width, 1, bias=False), _norm(stage.width)
         self.adds = stride == 1 and inputs == stage.width
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d i j"]:
-        found: Tensor = self.project(self.depthwise(self.expand(x)))
+        wide = relu6(self.expand_norm(self.expand(x))) if self.widens else x
+        wide = relu6(self.depthwise_norm(self.depthwise(self.padding(wide))))
+        found: Tensor = self.project_norm(self.project(wide))
         return found + x if self.adds else found
 
 
@@ -102,18 +97,21 @@ class EfficientNetLite(nn.Module):
         self, stages: tuple[Stage, ...] = STAGES, classes: int = CLASSES, stem: int = STEM, head: int = HEAD
     ) -> None:
         super().__init__()
-        self.stem = nn.Sequential(SamePadding(3, 2), nn.Conv2d(3, stem, 3, 2, bias=False), _norm(stem), nn.ReLU6())
+        self.padding = SamePadding(3, 2)
+        self.stem, self.stem_norm = nn.Conv2d(3, stem, 3, 2, bias=False), _norm(stem)
         blocks, current = [], stem
         for stage in stages:
             for place in range(stage.depth):
                 blocks.append(Block(current, stage, 1 if place else stage.stride))
                 current = stage.width
         self.blocks = nn.Sequential(*blocks)
-        self.head = nn.Sequential(nn.Conv2d(current, head, 1, bias=False), _norm(head), nn.ReLU6())
+        self.head, self.head_norm = nn.Conv2d(current, head, 1, bias=False), _norm(head)
         self.classifier = nn.Linear(head, classes)
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n classes"]:
-        return self.classifier(self.head(self.blocks(self.stem(x))).mean((2, 3)))
+        x = self.blocks(relu6(self.stem_norm(self.stem(self.padding(x)))))
+        found: Tensor = self.classifier(relu6(self.head_norm(self.head(x))).mean((2, 3)))
+        return found
 
 
 def load_published_(model: EfficientNetLite, state: Mapping[str, Tensor]) -> EfficientNetLite:
@@ -124,10 +122,11 @@ def load_published_(model: EfficientNetLite, state: Mapping[str, Tensor]) -> Eff
     """
     ours = {}
     for name, value in state.items():
-        renamed = next((re.sub(old, new, name) for old, new in _NAMES if re.match(old, name)), None)
-        if renamed is None:
+        found = re.fullmatch(r"(?:_blocks\.(\d+)\.)?(\w+)\.(\w+)", name)
+        part = (_BLOCK_NAMES if found[1] else _NAMES).get(found[2]) if found else None
+        if found is None or part is None:
             raise ModelError(f"EfficientNet-Lite has no place for {name!r}; these are the weights of another network")
-        ours[renamed] = value
+        ours[f"blocks.{found[1]}.{part}.{found[3]}" if found[1] else f"{part}.{found[3]}"] = value
     try:
         model.load_state_dict(ours)
     except RuntimeError as error:
