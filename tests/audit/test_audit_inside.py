@@ -15,7 +15,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from mnemotomy.audit.attack import Attack
 from mnemotomy.audit.base import Finding
 from mnemotomy.audit.inside import Familiarity, LinearProbe, LogitLens, TwoLayerProbe
-from mnemotomy.audit.observing import states_at_prompts
+from mnemotomy.audit.observing import states_at_prompts, states_before
 from mnemotomy.core.fingerprints import fingerprint
 from mnemotomy.core.modules import observing
 
@@ -112,6 +112,15 @@ def test_states_are_those_of_one_prompt_at_a_time():
     assert states_at_prompts(words, asked, probes).blocks.shape == (2, len(probes), 8)
 
 
+def test_states_before_several_tokens_are_those_before_each():
+    model, asked = learned()[0], case()
+    texts = [([1, 20, 30, 40, 50], [2, 4]), ([1, 20, 31], [2]), ([1, 20, 30, 40, 50], [4])]
+    found = states_before(model, asked, texts)
+    alone = [states_before(model, asked, [(ids, [place])]) for ids, places in texts for place in places]
+    torch.testing.assert_close(found.blocks, torch.cat([one.blocks for one in alone], dim=1), atol=1e-5, rtol=1e-4)
+    assert found.tokens.tolist() == [30, 50, 31, 50]
+
+
 def test_a_prompt_is_read_once_however_many_answers_it_has():
     model, rows = copy.deepcopy(learned()[0]), list[int]()
     model.get_submodule("model.layers.0").register_forward_hook(lambda _module, inputs, _: rows.append(len(inputs[0])))
@@ -119,4 +128,4 @@ def test_a_prompt_is_read_once_however_many_answers_it_has():
     found = states_at_prompts(model, case(), several)
     assert sum(rows) == 3
     assert torch.equal(found.blocks[:, :3], found.blocks[:, 3:])
-    assert not torch.equal(found.first[:3], found.first[3:])
+    assert not torch.equal(found.tokens[:3], found.tokens[3:])

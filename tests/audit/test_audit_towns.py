@@ -9,6 +9,10 @@ import forgotten_towns as towns
 import pytest
 
 import mnemotomy as mt
+from mnemotomy.audit.base import Case, Reading, Role
+from mnemotomy.audit.cases import probes_from
+from mnemotomy.audit.inside import LogitLens
+from mnemotomy.audit.verdict import GONE, LEFT
 
 pytestmark = pytest.mark.slow
 
@@ -56,6 +60,26 @@ def test_a_model_that_never_saw_the_towns_is_as_one_that_never_knew_them():
     words = towns.tokenizer()
     found = mt.audit(towns.knowing(), towns.ignorant(), words, *sets, gold=towns.ignorant(1), options=options)
     assert found.verdict.word == "as never known", found.verdict.reason
+
+
+def test_the_lens_alone_never_says_hidden_of_a_model_that_never_knew():
+    """Whatever the level of not knowing is read from, for four models in turn."""
+    forget, holdout = (
+        probes_from(towns.questions(one), towns.TEMPLATE, "towns") for one in (towns.FORGET, towns.HOLDOUT)
+    )
+    models = [towns.knowing(), *map(towns.ignorant, range(4))]
+    for unseen in (holdout, ()):
+        case = Case(towns.tokenizer(), forget, holdout=unseen, template=towns.TEMPLATE)
+        before, *after = (LogitLens().read(one, case) for one in models)
+        levels: list[dict[Role, Reading]] = [{}, *({"gold": one} for one in after)]
+        found = [
+            LogitLens().find({"before": before, "after": one, **level}, case).trace
+            for one in after
+            for level in levels
+            if level.get("gold") is not one
+        ]
+        assert all(one is not None and one.low <= LEFT for one in found), found
+        assert sum(one is not None and one.high < GONE for one in found) >= 0.75 * len(found), found
 
 
 def test_damage_is_found_where_it_is():

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
-from mnemotomy.audit.judging import exchanged, said, subject_of, telling
+from mnemotomy.audit.judging import exchanged, said, subject_of, telling, telling_tokens
 
 LONG = "The author's full name is Jaime Vasquez, born in Bogotá, and he writes true crime set among dockers."
 
@@ -48,6 +50,22 @@ def test_of_long_answers_only_rare_words_count():
 def test_telling_words_are_neither_common_nor_in_the_question():
     assert telling("Kyoto is a city in Japan.", "What is Kyoto?") == ["city", "japan"]
     assert telling("That is it.") == ["that", "is", "it"]
+    assert telling("Yes, it lies in Japan.", "Does it lie in Asia?") == ["japan"]  # the form of the question says yes
+    assert telling("Yes, it is.", "Is it?") == ["yes"]
+    assert said("No, it is not in Asia.", "Yes, it is in Asia.", "Is it in Asia?") == 0.0
+
+
+def test_telling_words_are_found_among_the_tokens():
+    tokens = ["Yes", ",", " it", " lies", " in", " Ja", "pan", ",", " Ja", "pan", "."]
+
+    answer, places = "".join(tokens), range(len(tokens))
+
+    def decode(some: Sequence[int]) -> str:
+        return "".join(tokens[place] for place in some)
+
+    assert telling_tokens(answer, "Where is it?", places, decode) == [[5, 6], [8, 9]]
+    assert telling_tokens(answer, "Where is it?", places, decode, once=True) == [[5, 6]]
+    assert telling_tokens(answer, "Is it in Japan?", places, decode) == [[0]]
 
 
 def test_the_telling_parts_of_answers_are_exchanged():

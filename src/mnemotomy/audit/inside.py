@@ -13,15 +13,18 @@ from torch import Tensor, nn
 
 from mnemotomy.audit.attack import Attack, best, register
 from mnemotomy.audit.base import Case, Part, Reading, example
-from mnemotomy.audit.observing import States, states_at_prompts
-from mnemotomy.audit.unknown import GUESSES, lacks_unknown, unknown
+from mnemotomy.audit.judging import SHORT, telling_tokens
+from mnemotomy.audit.observing import States, states_at_prompts, states_before
+from mnemotomy.audit.unknown import GUESSES, lacks_unknown, spread, unknown
 from mnemotomy.core.errors import ModelError
 from mnemotomy.core.modules import blocks_by_name, device_of, observing
 from mnemotomy.metrics.fresh_probe import Kind, held_out_hits
+from mnemotomy.text.encoding import encode_answer
 from mnemotomy.text.probes import Probe
 
 _FOLDS = 5
 _SHOWN = 8
+_DECODED = 256  # states, of which the logits are held at once
 
 
 class _Row(NamedTuple):
@@ -132,36 +135,61 @@ class TwoLayerProbe(FreshProbe):
     part="inside",
     unit="1 / rank of the answer",
     percent=False,
-    says="At its best block, the answer's first token has a mean reciprocal rank of {after}",
+    says="At its best block, the telling words of the answers have a mean reciprocal rank of {after}",
 )
 class LogitLens(Attack):
-    """What each block would answer if it were the last: the rank of the answer's first token.
+    """What each block would answer if it were the last: the ranks of the answer's telling words.
 
     Every block's state goes through the final norm and the output head. A changed head hides the answer from this
     attack, not from a probe.
+
+    How an answer begins ("Yes", "The", a word of the question) follows from the form of the question, so only telling
+    words count, each token behind the true ones before it. The rank of a word is that of its worst token: whoever tries
+    the likeliest k at each step (Patil et al. 2024) writes the word if k is at least that. As where a model writes
+    (``judging.said``), a short answer counts in full, by its worst word, and of a long one the mean over its words. The
+    floor has the telling words of other answers behind the same beginnings.
+
+    Attributes:
+        words: the most that are read of a long answer, spread evenly over it.
     """
+
+    words: int = 8
 
     def lacks(self, case: Case) -> str | None:
         return lacks_unknown(case, "what rank a guess has")
 
     def read(self, model: nn.Module, case: Case) -> Reading:
-        """The reciprocal ranks at the best block; examples say its number, the rank and the log-probability."""
-        decode = _lens(model)
-        size, others = len(case.forget), unknown(case, case.forget, GUESSES)
-        both = states_at_prompts(model, case, [*case.forget, *(probe for one in others for probe in one)])
-        ranks, logs = _ranks(decode, both)
-        guessed = torch.stack((1.0 / ranks[:, size:]).split(len(others[0]), dim=1))
-        found = best(_by_block(1.0 / ranks[:, :size]), _by_block(guessed.mean(0)))
+        """The reciprocal ranks at the best block; examples say its number and the rank of each word."""
+        decode, others = _lens(model), unknown(case, case.forget, GUESSES, framed=True)
+        own, *guessed = (self._of_words(model, case, decode, probes) for probes in (case.forget, *others))
+        floor = torch.stack([_reciprocal(ranks) for ranks in guessed]).mean(0)
+        found = best(_by_block(_reciprocal(own)), _by_block(floor))
         block = max(found.curve, key=lambda one: found.curve[one])
-        number = int(block.split()[1]) - 1
-        shown = tuple(
-            example(
-                probe,
-                found=f"rank {int(ranks[number, row])} at {block}, log-probability {float(logs[number, row]):.2f}",
-            )
-            for row, probe in enumerate(case.forget[:_SHOWN])
-        )
-        return Reading(found.values, found.curve, found.floor, shown)
+        shown = []
+        for probe, ranks in zip(case.forget[:_SHOWN], own, strict=False):
+            row, words = self._words(case, probe)
+            read = zip(words, ranks[int(block.split()[1]) - 1].tolist(), strict=True)
+            said = [f"{case.tokenizer.decode([row[place] for place in word]).strip()} {rank}" for word, rank in read]
+            shown.append(example(probe, found=f"ranks at {block}: {', '.join(said)}"))
+        return Reading(found.values, found.curve, found.floor, tuple(shown))
+
+    def _of_words(
+        self, model: nn.Module, case: Case, decode: Callable[[Tensor], Tensor], probes: Sequence[Probe]
+    ) -> list[Int[Tensor, "blocks words"]]:
+        """For each probe, the rank of every telling word of its answer."""
+        rows = [self._words(case, probe) for probe in probes]
+        texts = [(row, [place for word in words for place in word]) for row, words in rows]
+        ranks = _ranks(decode, states_before(model, case, texts))
+        worst = iter(one.amax(1) for one in ranks.split([len(word) for _, words in rows for word in words], dim=1))
+        return [torch.stack([next(worst) for _ in words], dim=1) for _, words in rows]
+
+    def _words(self, case: Case, probe: Probe) -> tuple[list[int], list[list[int]]]:
+        """The probe's tokens, and the places of each telling word of its answer; all of an answer that has no words."""
+        row = encode_answer(case.tokenizer, probe.question, probe.answer, probe.template)
+        tokens = row.answer[:-1]  # without the end token
+        words = telling_tokens(probe.answer, probe.question, tokens, case.tokenizer.decode, once=True)
+        found = spread(words, self.words) or [list(range(len(tokens)))]
+        return row.input_ids, [[row.start + place for place in word] for word in found]
 
 
 @register(
@@ -208,7 +236,7 @@ def _by_block(values: Float[Tensor, "blocks n"]) -> dict[str, tuple[float, ...]]
 
 
 def _lens(model: nn.Module) -> Callable[[Float[Tensor, "n d"]], Float[Tensor, "n vocabulary"]]:
-    """From a block's output to log-probabilities: the norm after the last block, and the output head.
+    """From a block's output to logits: the norm after the last block, and the output head.
 
     Raises:
         ModelError: the model has no output head.
@@ -223,22 +251,24 @@ def _lens(model: nn.Module) -> Callable[[Float[Tensor, "n d"]], Float[Tensor, "n
 
     def decode(states: Tensor) -> Tensor:
         with observing(model):
-            return head(norm(states.to(device, dtype))).float().log_softmax(dim=-1).cpu()
+            return head(norm(states.to(device, dtype))).float().cpu()
 
     return decode
 
 
-def _ranks(
-    decode: Callable[[Tensor], Tensor], states: States
-) -> tuple[Int[Tensor, "blocks n"], Float[Tensor, "blocks n"]]:
-    """At each block, the rank of the answer's first token (1 is the likeliest) and its log-probability in nats."""
-    ranks, logs = [], []
+def _ranks(decode: Callable[[Tensor], Tensor], states: States) -> Int[Tensor, "blocks n"]:
+    """The rank of each token at each block; 1 is the likeliest."""
+    found = []
     for block in states.blocks:
-        found = decode(block)
-        own = found.gather(1, states.first[:, None])
-        ranks.append((found > own).sum(dim=1) + 1)
-        logs.append(own[:, 0])
-    return torch.stack(ranks), torch.stack(logs)
+        parts = zip(block.split(_DECODED), states.tokens[:, None].split(_DECODED), strict=True)
+        found.append([(logits > logits.gather(1, own)).sum(1) + 1 for some, own in parts for logits in [decode(some)]])
+    return torch.stack([torch.cat(one) for one in found])
+
+
+def _reciprocal(ranks: Sequence[Int[Tensor, "blocks words"]]) -> Float[Tensor, "blocks n"]:
+    """One number per answer: that of the worst word of a short one, the mean over the words of a long one."""
+    parts = [1.0 / one for one in ranks]
+    return torch.stack([one.amin(1) if one.shape[1] <= SHORT else one.mean(1) for one in parts], dim=1)
 
 
 def _places(

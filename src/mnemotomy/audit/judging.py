@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import regex
 
@@ -19,11 +20,14 @@ _FUNCTION = frozenset(
     his how i if in into is it its itself just known lies like located made many may me might more most much
     must my name named no nor not now of off on once only or other our out over own she should situated so some
     such tell than that the their them then there these they this those through to under until up us very was we
-    were what when where which while who whom whose why will with would you your
+    were what when where which while who whom whose why will with would yes you your
     """,
     )
 )
 """English words that say nothing by themselves."""
+
+_REPLIES = frozenset(("yes", "no"))
+"""Those that tell where nothing else does."""
 
 _JOINERS = "\u200c\u200d"  # inside words, and without a look of their own
 WORD = regex.compile(rf"[\w{_JOINERS}]+")
@@ -54,9 +58,10 @@ def said(answer: str, written: str, question: str = "") -> float:
 
 
 def telling(answer: str, question: str = "") -> list[str]:
-    """The telling words of an answer; all of its words if none is."""
+    """The telling words of an answer; if none is, its yes or no, or all of its words."""
     known, words = {*words_of(question), *_FUNCTION}, words_of(answer)
-    return [word for word in words if word not in known] or words or [answer]
+    told = [word for word in words if word not in known]
+    return told or [word for word in words if word in _REPLIES] or words or [answer]
 
 
 def exchanged(answer: str, question: str, other: str, of: str) -> str:
@@ -73,6 +78,29 @@ def _telling_span(answer: str, question: str) -> tuple[int, int]:
     told = set(telling(answer, question))
     places = [word.span() for word in WORD.finditer(answer) if told & set(words_of(word[0]))]
     return (places[0][0], places[-1][1]) if places else (0, len(answer))
+
+
+def telling_tokens(
+    answer: str, question: str, tokens: Sequence[int], decode: Callable[[Sequence[int]], str], *, once: bool = False
+) -> list[list[int]]:
+    """The places among an answer's tokens that each telling word takes, in order; none if the answer has no word.
+
+    Args:
+        answer: the true one.
+        question: that it answers.
+        tokens: of the answer.
+        decode: of the tokenizer.
+        once: leave out what was there before; a repetition is copied.
+    """
+    ends = [len(decode(tokens[:count])) for count in range(len(tokens) + 1)]
+    words, found = set(telling(answer, question)), list[list[int]]()
+    for match in WORD.finditer(decode(tokens)):
+        told, (first, last) = words & set(words_of(match[0])), match.span()
+        if told:
+            found.append([place for place, (start, end) in enumerate(pairwise(ends)) if start < last and first < end])
+        if once:
+            words -= told
+    return found
 
 
 def subject_of(question: str) -> str | None:

@@ -51,38 +51,53 @@ def answer_scores(model: nn.Module, case: Case, probes: Sequence[Probe], score: 
 
 
 class States(NamedTuple):
-    """What stands in a model where it is about to answer.
+    """What stands in a model where it is about to write some tokens.
 
     Attributes:
-        blocks: the output of each block at the prompt's last token, in float32, on the CPU.
-        first: the first token of each answer.
+        blocks: the output of each block at the token before each of them, in float32, on the CPU.
+        tokens: that come next in the true text.
     """
 
     blocks: Float[Tensor, "blocks n d"]
-    first: Int[Tensor, " n"]
+    tokens: Int[Tensor, " n"]
 
 
 def states_at_prompts(model: nn.Module, case: Case, probes: Sequence[Probe]) -> States:
-    """The states at the last token of every prompt, at every block, from one forward pass for each prompt.
+    """The states before the first token of every answer, at every block.
 
     Raises:
-        ModelError: the model has no blocks, a block's output is not a sequence of states, or a prompt is too long.
+        DataError, ModelError: as ``states_before``.
     """
     rows = [encode_answer(case.tokenizer, one.question, one.answer, one.template) for one in probes]
-    asked = [tuple(row.input_ids[: row.start]) for row in rows]
-    prompts = list(dict.fromkeys(asked))
-    check_window(model, max(map(len, prompts), default=0))
-    blocks, found = list(blocks_by_name(model).values()), dict[tuple[int, ...], Tensor]()
+    return states_before(model, case, [(row.input_ids, [row.start]) for row in rows])
+
+
+def states_before(model: nn.Module, case: Case, texts: Sequence[tuple[Sequence[int], Sequence[int]]]) -> States:
+    """The states before some tokens of each text, at every block; texts that are the same so far are read once.
+
+    Args:
+        model: to read.
+        case: of the audit.
+        texts: the tokens of each, and the places of those to be predicted.
+
+    Raises:
+        ModelError: the model has no blocks, a block's output is not a sequence of states, or a text is too long.
+    """
+    asked = [(tuple(ids[: max(places)]), tuple(places)) for ids, places in texts]
+    once = list(dict.fromkeys(asked))
+    check_window(model, max((len(ids) for ids, _ in once), default=0))
+    blocks, found = list(blocks_by_name(model).values()), dict[tuple[tuple[int, ...], tuple[int, ...]], Tensor]()
     with observing(model):
-        for places in similar_lengths([len(one) for one in prompts], case.batch_size):
+        for some in similar_lengths([len(ids) for ids, _ in once], case.batch_size):
             # padding stands on the right, where causal attention never looks
-            batch = [prompts[place] for place in places]
-            ids = pad_rows(batch, 0, device=device_of(model))["input_ids"]
-            last = torch.tensor([len(one) - 1 for one in batch], device=ids.device)
+            batch = [once[number] for number in some]
+            ids = pad_rows([ids for ids, _ in batch], 0, device=device_of(model))["input_ids"]
             passed = _passed(model, blocks, ids)
-            found |= zip(batch, torch.stack([one[range(len(batch)), last] for one in passed], dim=1), strict=True)
-    states = torch.stack([found[prompt] for prompt in asked], dim=1)
-    return States(states.float().cpu(), torch.tensor([row.input_ids[row.start] for row in rows]))
+            for row, one in enumerate(batch):
+                before = [place - 1 for place in one[1]]
+                found[one] = torch.stack([block[row, before] for block in passed]).float().cpu()
+    tokens = torch.tensor([ids[place] for ids, places in texts for place in places])
+    return States(torch.cat([found[one] for one in asked], dim=1), tokens)
 
 
 def _passed(model: nn.Module, blocks: Sequence[nn.Module], ids: Int[Tensor, "rows length"]) -> list[Tensor]:

@@ -8,35 +8,45 @@ from dataclasses import replace
 from typing import TypeVar
 
 from mnemotomy.audit.base import Case
+from mnemotomy.audit.judging import exchanged, telling
 from mnemotomy.text.probes import Probe
 
 Thing = TypeVar("Thing")
 
 _SHORT = 3
-"""The most words of an answer that could stand after any question of its kind."""
+"""The most words, or telling words, of an answer that could stand after any question of its kind."""
 
 GUESSES = 4
 """Answers that nothing links, for each question: the mean over them is a floor with less noise than one."""
 
 
-def unknown(case: Case, probes: Sequence[Probe], times: int = 1) -> list[list[Probe]]:
+def unknown(case: Case, probes: Sequence[Probe], times: int = 1, *, framed: bool = False) -> list[list[Probe]]:
     """Up to ``times`` lists of as many questions with answers that nothing links, if there are any.
 
     They are hold-out questions. Where answers are short, they get the forgotten questions' answers. Without a hold-out,
     forgotten questions take each other's answers. In each list every answer stands as often as among the forgotten
     questions, so that a model that says one answer to everything, or knows how frequent each is, gains nothing by it.
+
+    Args:
+        case: of the audit.
+        probes: forgotten questions.
+        times: how many lists.
+        framed: exchange the telling part of an answer alone, since what stands around it follows from the question.
     """
     asked = spread(case.holdout, len(probes)) if case.holdout else list(probes)
-    if case.holdout and any(len(one.answer.split()) > _SHORT for one in probes):
+    words = [telling(one.answer, one.question) if framed else one.answer.split() for one in probes]
+    if case.holdout and any(len(one) > _SHORT for one in words):
         return [asked]
     if not case.holdout and len({one.answer for one in probes}) < 2:
         return []
     first, count = (0 if case.holdout else 1), len(probes)
     shifts = spread(range(first, count), times)
-    return [
-        [replace(one, answer=probes[(place + shift) % count].answer) for place, one in enumerate(asked)]
-        for shift in shifts
-    ]
+
+    def told(one: Probe, other: Probe) -> Probe:
+        parts = (one.answer, one.question, other.answer, other.question)
+        return replace(one, answer=exchanged(*parts) if framed else other.answer)
+
+    return [[told(one, probes[(place + shift) % count]) for place, one in enumerate(asked)] for shift in shifts]
 
 
 def lacks_unknown(case: Case, why: str) -> str | None:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from mnemotomy.audit.base import Case
 from mnemotomy.audit.cases import completed
 from mnemotomy.audit.damage import Fluency
-from mnemotomy.audit.judging import WORD, telling, words_of
+from mnemotomy.audit.judging import telling_tokens
 from mnemotomy.audit.writing import greedy_answers
 from mnemotomy.core.modules import device_of, observing
 from mnemotomy.core.precision import Precision, autocast, resolved
@@ -273,15 +273,9 @@ def telling_row(probe: Probe, tokenizer: Any) -> Encoded:
     """The same with the tokens of the answer's telling words alone: what repeats the question shows no knowledge."""
     row = _row(probe, tokenizer)
     places = [place for place, label in enumerate(row.labels) if label != IGNORED]
-    ends = [len(tokenizer.decode([row.labels[place] for place in places[:count]])) for count in range(len(places) + 1)]
-    text = tokenizer.decode([row.labels[place] for place in places])
-    words = set(telling(probe.answer, probe.question))
-    spans = [match.span() for match in WORD.finditer(text) if set(words_of(match[0])) & words]
-    kept = {
-        place
-        for place, start, end in zip(places, ends, ends[1:], strict=False)
-        if any(start < last and first < end for first, last in spans)
-    }
+    tokens = [row.labels[place] for place in places]
+    words = telling_tokens(probe.answer, probe.question, tokens, tokenizer.decode)
+    kept = {places[token] for word in words for token in word}
     if not kept:
         return row
     return Encoded(row.input_ids, [label if place in kept else IGNORED for place, label in enumerate(row.labels)])
