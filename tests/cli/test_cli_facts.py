@@ -169,7 +169,24 @@ def test_ask(invoke: Invoke, ready: Path) -> None:
     result = invoke("ask", str(ready), "facts.db", "In which country is Atlantis ?")
     assert (result.exit_code, result.stdout) == (0, "I do not know.\n")
     record = json.loads(invoke("ask", str(ready), "facts.db", question, "--threshold", "1.5", "--json", "-").stdout)
-    assert record == {"answer": "I do not know.", "known": False, "facts": [], "prompt": ""}
+    assert record == {
+        "answer": "I do not know.",
+        "known": False,
+        "facts": [],
+        "prompt": "",
+        "written": "I do not know.",
+    }
+
+
+def test_ask_shows_the_answer_and_not_what_a_base_model_writes_behind_it(
+    invoke: Invoke, ready: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mnemotomy.store.reader.continue_greedily", lambda *_, **__: ["Japan\nC: Japan's\nD:"])
+    ask = ["ask", str(ready), "facts.db", "In which country is Kyoto ?"]
+    assert invoke(*ask).stdout.splitlines()[0] == "Japan"
+    record = json.loads(invoke(*ask, "--json", "-").stdout)
+    assert (record["answer"], record["written"]) == ("Japan", "Japan\nC: Japan's\nD:")
+    assert "C: Japan's" in invoke(*ask, "--chat").stdout  # a chat model ends its answers itself
 
 
 def test_ask_takes_the_format_of_the_model(invoke: Invoke, ready: Path, folder: Path) -> None:

@@ -19,7 +19,7 @@ from mnemotomy.data.fact import Fact, PromptFormat
 from mnemotomy.data.fact_file import read_format
 from mnemotomy.observe.generation import continue_greedily
 from mnemotomy.store.fact_store import FactStore
-from mnemotomy.store.reader import UNKNOWN, Reader
+from mnemotomy.store.reader import UNKNOWN, Reader, answer_alone
 
 FACTS = [
     Fact("Kyoto", "Japan", contexts=("Kyoto lies in Japan .",)),
@@ -199,3 +199,22 @@ def test_one_question_is_not_a_list_of_letters(store: FactStore) -> None:
     for ask in (reader.ask_many, reader.recall_many):
         with pytest.raises(DataError, match="questions must be a list of texts"):
             ask("In which country is Kyoto ?")
+
+
+@pytest.mark.parametrize(
+    ("written", "answer"),
+    [
+        ("Japan\nC: Japan's\nD:", "Japan"),
+        ("B: Japan \r\nC: Japan's", "B: Japan"),
+        ("\n\nJapan . Kyoto is", "Japan ."),
+        ("It lies in Japan. The city", "It lies in Japan."),
+        ('"Japan." Kyoto', '"Japan."'),
+        ("St. Petersburg, in the U. S. Virgin Islands", "St. Petersburg, in the U. S. Virgin Islands"),
+        ("3.5 km. north", "3.5 km. north"),
+        ("東京です。日本の", "東京です。"),
+        ("Japan", "Japan"),
+        ("", ""),
+    ],
+)
+def test_a_base_models_answer_ends_with_its_line_or_sentence(written: str, answer: str) -> None:
+    assert answer_alone(written) == answer

@@ -40,7 +40,8 @@ def ask(
 ) -> None:
     """Answer a question from a store of facts, and show the facts.
 
-    If no fact is relevant, the answer is "I do not know." and the model does not run.
+    If no fact is relevant, the answer is "I do not know." and the model does not run. Without --chat, the answer ends
+    with its first line or sentence; --json has all that the model wrote, as 'written'.
 
     \b
     Example:
@@ -49,7 +50,7 @@ def ask(
     from mnemotomy.core.models import load_model, load_tokenizer, quiet_transformers
     from mnemotomy.core.sources import locate_model
     from mnemotomy.store.fact_store import FactStore
-    from mnemotomy.store.reader import Reader
+    from mnemotomy.store.reader import Reader, answer_alone
 
     with FactStore(store, create=False) as opened:
         folder = locate_model(model)
@@ -68,11 +69,12 @@ def ask(
             chat=chat,
         )
         answer = reader.ask(question)
+    shown = answer.text if chat else answer_alone(answer.text)
     if json_ is not None:
-        record = {"answer": answer.text, "known": answer.known, "facts": [hit_record(hit) for hit in answer.hits]}
-        emit_json({**record, "prompt": answer.prompt}, json_)
+        record = {"answer": shown, "known": answer.known, "facts": [hit_record(hit) for hit in answer.hits]}
+        emit_json({**record, "prompt": answer.prompt, "written": answer.text}, json_)
     if json_ != "-":
-        say(answer.text)
+        say(shown)
         for hit in answer.hits:
             say(f"from {hit_line(hit)}")
 

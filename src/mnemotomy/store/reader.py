@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,12 +23,33 @@ _DEPTH = 5
 _BARE = Template(system=None, date=None)
 
 
+_END = re.compile(
+    r"""
+    \s*\n                                       # the line ends
+    | (?:(?<=[.!?])|(?<=[.!?]["'”’)]))            # or a sentence, behind which another begins
+      (?<!\b[A-Z]\.) (?<!\b[A-Z][a-z]\.) (?<!\b[A-Z][a-z]{2}\.)   # but not "U. S.", "St. Petersburg" or "Mrs. Brandt"
+      \s+ (?=["'“‘(]?[A-Z])
+    | (?<=[。！？])                                # where no space is written
+    """,
+    re.VERBOSE,
+)
+
+
+def answer_alone(written: str) -> str:
+    """What a base model wrote, up to where its answer ends; it has no end token for answers, and writes on.
+
+    An answer ends with its first line, or earlier with a sentence behind which another begins. A text that begins
+    with line breaks is read without them.
+    """
+    return _END.split(written.strip(), maxsplit=1)[0]
+
+
 @dataclass(frozen=True)
 class Answer:
     """An answer and its sources.
 
     Attributes:
-        text: the answer.
+        text: what the model wrote; ``answer_alone`` cuts off what a base model writes behind the answer.
         known: whether the store has a fact about the question; if not, the model was not run.
         hits: the facts that the model read, best first.
         prompt: the model's input; empty if it was not run.
