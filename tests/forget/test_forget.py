@@ -268,6 +268,24 @@ def test_the_two_sided_edit_stays_in_the_chosen_blocks(monkeypatch: pytest.Monke
     assert all(".layers.0." in name for name in changed)
 
 
+def test_a_candidate_is_named_by_the_blocks_that_it_edits() -> None:
+    model, tokenizer = trained()
+    chosen = {"layers": (0,), "sites": ("gate_proj", "down_proj")}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", mt.SurgeryWarning)
+        usual, found = (
+            mt.forget(model, tokenizer, examples(["Kyoto"]), examples(["Paris", "Rome"]), replace(OPTIONS, **some))
+            for some in ({}, chosen)
+        )
+    assert usual.record["tried"][0]["candidate"]["name"] == str(candidates.FIRST[0])
+    names = [one["candidate"]["name"] for one in found.record["tried"]]
+    assert all("block 0" in name and "third" not in name for name in names)
+    assert not any("attention" in name for name in names)  # nothing of it was chosen, so they would edit nothing
+    several, one = Candidate("projector", 0.5), Candidate("two-sided", 0.1)
+    assert several.named(candidates._blocks_of([5, 0, 1, 2, None])).endswith(", blocks 0-2, 5")
+    assert one.named(candidates._blocks_of([7])) == "two-sided, damping 0.1, block 7"
+
+
 def test_only_telling_words_of_an_answer_show_knowledge() -> None:
     from mnemotomy.forget.measuring import telling_row
     from mnemotomy.text.probes import probes_of

@@ -101,7 +101,7 @@ class Session:
         rows += [
             [
                 f"{'* ' if one.number == found.chosen.number else ''}{one.number}",
-                str(one.candidate),
+                found.workshop.named(one.candidate),
                 one.scores.told(),
                 _percent(one.scores.hits),
                 f"{one.scores.kl:.3f}",
@@ -114,7 +114,7 @@ class Session:
             say(EXPLAINED)
         if beaten := len(found.tried) - len(found.pareto):
             say(f"{beaten} of {len(found.tried)} candidates are not shown: one of these beats each in every column")
-        say(f"best: {found.chosen.candidate}: {found.reason}")
+        say(f"best: {found.workshop.named(found.chosen.candidate)}: {found.reason}")
         for name, shares in found.details.items():
             say(f"{name}: " + ", ".join(f"{one} {_percent(share)}" for one, share in shares.items()))
 

@@ -53,19 +53,25 @@ class Candidate:
     subjects: bool = False
 
     def __str__(self) -> str:
+        return self.named()
+
+    def named(self, blocks: str = "") -> str:
+        """Its name, with the blocks that it edits where they are known."""
         if self.form == "automatic":
             return "automatic"
         if self.form == "two-sided":
             repairs = "" if self.strength == 1.0 else f", repairs times {self.strength:g}"
-            return f"two-sided, damping {self.threshold:g}{repairs}"
+            return f"two-sided, damping {self.threshold:g}{repairs}{blocks and ', '}{blocks}"
         at = {"projector": f" on μ > {self.threshold:g}", "steep": f" at {self.threshold:g} n⁺/N"}.get(self.form, "")
         name = {"paper": "the paper's μ", "weight-norm": "the paper's μ by weight norm"}.get(self.form, self.form)
         parts = [name + at, *(["with outputs"] if self.outputs else []), f"α = {self.strength:g}"]
         parts += [] if self.head is None else [f"α = {self.head:g} at the head"]
         if self.subjects:
-            return f"at the subjects, MLPs of the lowest {100 * DEPTH:.0f} % of the blocks: {', '.join(parts)}"
+            blocks = blocks or f"the lowest {100 * DEPTH:.0f} % of the blocks"
+            return f"at the subjects, MLPs of {blocks}: {', '.join(parts)}"
         parts += [f"{self.kinds} only"] if self.kinds != "all" else []
-        return ", ".join([*parts, f"{self.blocks} of the blocks" if self.blocks != "all" else "all blocks"])
+        usual = "all blocks" if self.blocks == "all" else f"{self.blocks} of the blocks"
+        return ", ".join([*parts, blocks or usual])
 
     def params(self) -> dict[str, Any]:
         """The candidate as Optuna's parameters (``suggested``)."""
@@ -196,6 +202,14 @@ class Workshop(ABC):
             fields["blocks"] = trial.suggest_categorical("blocks", list(get_args(Blocks)))
         return Candidate(form, threshold, **fields)
 
+    def named(self, candidate: Candidate) -> str:
+        """The candidate's name; where blocks or sites were chosen, with the blocks that it really edits."""
+        return str(candidate)
+
+    def about(self, candidate: Candidate) -> dict[str, Any]:
+        """The candidate in a recipe's words, and by name."""
+        return candidate.recipe() | {"name": self.named(candidate)}
+
     @abstractmethod
     def suggest_own(self, trial: Trial) -> dict[str, Any]:
         """The fields of a candidate by a filter of μ that only this kind of model has."""
@@ -264,7 +278,8 @@ class TextWorkshop(Workshop):
         super().__init__(factored, problem)
         self.places, self.subjects = places or {}, subjects
         self.methods = ("two-sided",) if two_sided else ()
-        self.first = first(two_sided, subjects is not None)
+        usual = first(two_sided, subjects is not None)
+        self.first = [one for one in usual if one.form in METHODS or self._edited(one)]
 
     def suggested(self, trial: Trial) -> Candidate:
         found = super().suggested(trial)
@@ -272,21 +287,33 @@ class TextWorkshop(Workshop):
             return found
         return replace(found, strength=round(trial.suggest_float("repair", *REPAIRS), 2))
 
+    def named(self, candidate: Candidate) -> str:
+        return candidate.named(_blocks_of(self._edited(candidate).values()) if self.places else "")
+
     def suggest_own(self, trial: Trial) -> dict[str, Any]:
         if self.subjects is not None and trial.suggest_categorical(AT, [True, False]):
             return {"subjects": True}
         return {"kinds": trial.suggest_categorical("kinds", list(get_args(Kinds)))}
 
     def by_filter(self, candidate: Candidate) -> Edit:
-        if candidate.subjects:
-            assert self.subjects is not None  # else none is tried
-            return self.filtered(candidate, dict.fromkeys(self.subjects.names, candidate.strength), self.subjects)
-        layers = {site: self.factored.sites[site].layer for site in self.factored.names}
-        return self.filtered(candidate, dict.fromkeys(edited_sites(candidate, layers), candidate.strength))
+        of = self.subjects if candidate.subjects else None
+        return self.filtered(candidate, dict.fromkeys(self._edited(candidate), candidate.strength), of)
 
     def by_method(self, candidate: Candidate) -> Edit:
-        method = TwoSided(**candidate.two_sided(), **self.places)
-        return self.made_by(method, method.linear_sites(self.problem.model))
+        return self.made_by(self._two_sided(candidate), self._edited(candidate))
+
+    def _two_sided(self, candidate: Candidate) -> TwoSided:
+        return TwoSided(**candidate.two_sided(), **self.places)
+
+    def _edited(self, candidate: Candidate) -> dict[str, int | None]:
+        """The sites that it edits, each with its block."""
+        if candidate.form in METHODS:
+            found = self._two_sided(candidate).linear_sites(self.problem.model)
+            return {name: site.layer for name, site in found.items()}
+        factored = self.subjects if candidate.subjects and self.subjects is not None else self.factored
+        layers = {site: factored.sites[site].layer for site in factored.names}
+        names = layers if candidate.subjects else edited_sites(candidate, layers)
+        return {name: layers[name] for name in names}
 
 
 def edited_sites(candidate: Candidate, layers: Mapping[str, int | None]) -> list[str]:
@@ -299,6 +326,17 @@ def edited_sites(candidate: Candidate, layers: Mapping[str, int | None]) -> list
 def first_of(count: int, blocks: Blocks) -> int:
     """The first of ``count`` blocks to edit."""
     return {"all": 0, "upper two thirds": count // 3, "upper third": 2 * count // 3}[blocks]
+
+
+def _blocks_of(layers: Iterable[int | None]) -> str:
+    """The blocks in words, as in ``blocks 0-3, 7``."""
+    runs: list[list[int]] = []
+    for layer in sorted({one for one in layers if one is not None}):
+        runs = [*runs[:-1], [runs[-1][0], layer]] if runs and runs[-1][-1] == layer - 1 else [*runs, [layer]]
+    if not runs:
+        return "no block"
+    several = len(runs) > 1 or len(runs[0]) > 1
+    return f"block{'s' if several else ''} {', '.join('-'.join(map(str, run)) for run in runs)}"
 
 
 def _is_attention(site: str) -> bool:

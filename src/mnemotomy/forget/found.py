@@ -127,6 +127,10 @@ class Found(Generic[R]):
         concerns = [*few, *_concerns(tried, self.before, self.request.words)]
         return replace(self, chosen=tried, edit=edit, concerns=concerns, details=self.judge.details(edit))
 
+    def _told(self, one: Tried) -> dict[str, Any]:
+        scores = None if one.scores is None else one.scores.row()
+        return {"number": one.number, "candidate": self.workshop.about(one.candidate), "scores": scores}
+
     @property
     def record(self) -> dict[str, Any]:
         """Everything needed to repeat the search, and what it showed."""
@@ -134,15 +138,15 @@ class Found(Generic[R]):
         return {
             "kind": "forget",
             "of": request.words.of,
-            "chosen": self.chosen.candidate.recipe(),
+            "chosen": self.workshop.about(self.chosen.candidate),
             "reason": self.reason,
             "scores": {
                 "before": self.before.row(),
                 "after": None if self.chosen.scores is None else self.chosen.scores.row(),
             },
             **self.details,
-            "pareto": [_told(one) for one in self.pareto],
-            "tried": [_told(one) for one in self.tried],
+            "pareto": [self._told(one) for one in self.pareto],
+            "tried": [self._told(one) for one in self.tried],
             "concerns": list(self.concerns),
             "counts": {
                 "examples": {
@@ -248,11 +252,6 @@ def _concerns(chosen: Tried, before: Scores, words: Words) -> list[str]:
             f"{words.forget}, or try more trials"
         )
     return found
-
-
-def _told(one: Tried) -> dict[str, Any]:
-    scores = None if one.scores is None else one.scores.row()
-    return {"number": one.number, "candidate": one.candidate.recipe(), "scores": scores}
 
 
 def _setting_hashes(model: nn.Module, options: ForgetOptions) -> dict[str, str]:

@@ -121,7 +121,7 @@ class Search:
                 for number in range(len(done), self.trials):
                     found = self._trial(study, number, fixed, done)
                     done.append(found)
-                    advance(1, str(found.candidate))
+                    advance(1, self.workshop.named(found.candidate))
         return done[: self.trials]
 
     def _trial(self, study: Any, number: int, fixed: Sequence[Candidate], done: Sequence[Tried]) -> Tried:
