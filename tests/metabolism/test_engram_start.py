@@ -87,3 +87,22 @@ def test_an_edit_at_the_subjects_that_cannot_be_made_is_refused(tokenizer, chang
     facts = changes.pop("facts", FACTS)
     with pytest.raises(MnemotomyError, match=message):
         metabolize(tiny_llama(), tokenizer, facts, how, format=FORMAT, progress=False, retain=RETAIN, **changes)
+
+
+@pytest.mark.parametrize("progress", [True, False])
+def test_every_stage_shows_how_far_it_is(tokenizer, progress: bool, monkeypatch, capsys):
+    monkeypatch.setattr("mnemotomy.core.progress._FIRST", 0.0)
+    monkeypatch.setattr("mnemotomy.core.progress._EVERY", 0.0)
+    how = RLCP.from_engram(layer=1, training=Training(epochs=2, batch_size=3), lambda_kl=1.0)
+    metabolize(tiny_llama(), tokenizer, FACTS, how, format=FORMAT, progress=progress, retain=RETAIN)
+    lines = capsys.readouterr().err.splitlines()
+    last = {name: count for name, _, count in (line.partition(": ") for line in lines)}
+    if not progress:
+        assert not last
+        return
+    assert list(last) == ["reference", "collecting", "computing the edit", "metabolism"]
+    for count in last.values():
+        done, total = count.split(",")[0].split("/")
+        assert done == total
+    texts = len(Streams(FACTS, tokenizer, format=FORMAT, counterfactuals=0.0, seed=0).examples) + len(RETAIN)
+    assert last["reference"].startswith(f"{texts}/{texts}")

@@ -94,7 +94,7 @@ def metabolize(
         neighbours: facts about other subjects, with prompts, for an edit at the subjects; their answers play no part.
         format: how contexts, prompts and answers are joined.
         out: a folder for checkpoints and ``steps.jsonl``; an interrupted run resumes from there.
-        progress: whether to show a progress bar.
+        progress: whether to show progress bars: of the reference, of an edit to start from, and of training.
 
     Raises:
         DataError: a fact cannot be used, or the retain set is missing.
@@ -150,13 +150,14 @@ def _trained(
     lora, seed = config.training.lora, config.training.seed
     reference = None
     if config.engram is not None:  # the reference is the model before the edit
-        reference = reference_for(model, config, streams, kept)
-        start_from_engram(model, config.engram, streams, kept, others if others.examples else None)
+        reference = reference_for(model, config, streams, kept, progress=run.progress)
+        names = others if others.examples else None
+        start_from_engram(model, config.engram, streams, kept, names, progress=run.progress)
     with _seeded(seed):
         adapted = with_adapter(model, lora)
     try:
         if config.engram is None:
-            reference = reference_for(adapted, config, streams, kept)
+            reference = reference_for(adapted, config, streams, kept, progress=run.progress)
         if config.training.blocks is not None:
             freeze_outside(unwrapped(adapted), blocks_between(unwrapped(adapted), *config.training.blocks))
         if not any(parameter.requires_grad for parameter in adapted.parameters()):

@@ -13,11 +13,13 @@ from torch import Tensor, nn
 
 from mnemotomy.core.modules import device_of, observing
 from mnemotomy.core.precision import Precision, autocast
-from mnemotomy.core.progress import progress_bar
+from mnemotomy.core.progress import Advance
 from mnemotomy.metabolism.streams import Sequences
 
 PRECOMPUTED_AT_MOST = 2 << 30
 """The most bytes of logits that ``auto`` precomputes; beyond that, a frozen copy of the weights is cheaper."""
+
+_AT_ONCE = 32
 
 Encode = Callable[[Sequence[int]], Sequences]
 
@@ -50,11 +52,11 @@ class Precomputed(Reference):
         super().__init__(precision)
         self._rows: dict[tuple[str, int], Tensor] = {}
 
-    def add(self, model: nn.Module, stream: str, count: int, encode: Encode, batch_size: int = 32) -> None:
+    def add(self, model: nn.Module, stream: str, count: int, encode: Encode, advance: Advance) -> None:
         """Run the model on texts 0 to ``count − 1`` of a stream."""
-        with observing(model), progress_bar(f"reference, {stream}", count) as advance:
-            for start in range(0, count, batch_size):
-                indices = range(start, min(start + batch_size, count))
+        with observing(model):
+            for start in range(0, count, _AT_ONCE):
+                indices = range(start, min(start + _AT_ONCE, count))
                 texts = encode(indices)
                 found = self._forward(model, texts).float().cpu()
                 for row, index in enumerate(indices):

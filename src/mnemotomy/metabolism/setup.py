@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from mnemotomy.core.errors import ConfigurationError, ModelError, SelectionError
+from mnemotomy.core.progress import progress_bar
 from mnemotomy.engram.atlas import Atlas
 from mnemotomy.engram.cut import RelativeCut
 from mnemotomy.engram.filters import Hard, Soft
@@ -39,7 +40,9 @@ class Retained:
         return encode_texts([self.texts[index] for index in indices], self.tokenizer, self.longest)
 
 
-def reference_for(model: Any, config: RLCP, streams: Streams, retained: Retained) -> Reference | None:
+def reference_for(
+    model: Any, config: RLCP, streams: Streams, retained: Retained, *, progress: bool = False
+) -> Reference | None:
     """The reference that the configuration needs, or None. Call this before any edit."""
     asked, kept = config.lambda_kl > 0, config.lambda_retain > 0
     if not (asked or kept):
@@ -59,15 +62,22 @@ def reference_for(model: Any, config: RLCP, streams: Streams, retained: Retained
     if kind == "copy":
         return FrozenCopy(model, precision)
     found = Precomputed(precision)
-    if asked:
-        found.add(model, "asked", len(streams.examples), streams.without_context)
-    if kept:
-        found.add(model, "retained", len(retained), retained.encode)
+    texts = {"asked": (len(streams.examples), streams.without_context)} if asked else {}
+    texts |= {"retained": (len(retained), retained.encode)} if kept else {}
+    with progress_bar("reference", sum(count for count, _ in texts.values()), enabled=progress) as advance:
+        for stream, (count, encode) in texts.items():
+            found.add(model, stream, count, encode, advance)
     return found
 
 
 def start_from_engram(
-    model: nn.Module, start: EngramStart, streams: Streams, retained: Retained, neighbours: Streams | None = None
+    model: nn.Module,
+    start: EngramStart,
+    streams: Streams,
+    retained: Retained,
+    neighbours: Streams | None = None,
+    *,
+    progress: bool = False,
 ) -> None:
     """Erase the facts in closed form, in place; their prompts with answers are the concept.
 
@@ -79,6 +89,7 @@ def start_from_engram(
         streams: of the facts.
         retained: the retain set.
         neighbours: facts about other subjects; their answers play no part.
+        progress: show bars.
 
     Raises:
         ModelError: the retain set is empty, or the model has none of the blocks.
@@ -99,10 +110,11 @@ def start_from_engram(
         sites = [site for site in sites if site.startswith(within)]
         if not sites:
             raise SelectionError(f"{start.sites!r} has no site in the blocks {start.blocks[0]} to {start.blocks[1]}")
-    moments = collected(base, concepts, sites, progress=False)
+    moments = collected(base, concepts, sites, progress=progress)
     atlas = Atlas(base, weighed(moments, "facts"), cut=RelativeCut(start.cut))
     filter = Soft() if start.threshold is None else Hard(start.threshold)
-    erase(atlas, "facts", strength=start.strength, filter=filter, outputs=start.outputs).apply_(base)
+    edit = erase(atlas, "facts", strength=start.strength, filter=filter, outputs=start.outputs)
+    edit.apply_(base, progress=progress)
 
 
 def _batches(encode: Callable[[Sequence[int]], Sequences], count: int) -> list[Batch]:
