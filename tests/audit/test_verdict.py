@@ -115,7 +115,46 @@ def test_a_sentence_says_what_far_below_means():
 def test_each_verdict_says_what_follows_for_a_request():
     words = [verdict(changed("greedy", trace), yardstick=True) for trace in (GONE, LEFT, OPEN)]
     words += [verdict(changed("probe", LEFT), yardstick=True), verdict(ALL, yardstick=False)]
-    assert {one.line: one.to_do for one in words} == TO_DO
+    assert all(one.to_do == f"{TO_DO[one.line]} {one.advice}".strip() for one in words)
+    assert {one.line for one in words} == set(TO_DO)
+
+
+@pytest.mark.parametrize(
+    ("findings", "yardstick", "advice"),
+    [
+        (
+            changed("probe", LEFT),
+            False,
+            "Only 'probe' finds it, and no hold-out shows what it finds where",
+        ),
+        (changed("probe", LEFT), False, "repeat the audit with --holdout FILE and --only greedy --only probe"),
+        (
+            changed("probe", LEFT),
+            True,
+            "Only 'probe' finds it: add questions to the forget file, as 24",
+        ),
+        (changed("full", LEFT), True, "repeat 'mnemotomy forget' with more --trials, such as 48, or train without"),
+        (changed("samples", LEFT), True, "Only 'samples' gets it back: give such questions as 'paraphrased_question'"),
+        (changed("samples", OPEN), True, "Only 'samples' has not decided it: add questions to the forget file"),
+    ],
+)
+def test_a_verdict_that_hangs_on_one_attack_says_what_to_do(findings: list[Finding], yardstick: bool, advice: str):
+    found = verdict([replace(one, questions=24) for one in findings], yardstick=yardstick)
+    assert advice in found.to_do
+    assert found.to_do.startswith(TO_DO[found.line])
+    several = [replace(one, trace=Interval(*LEFT)) if one.attack in ("probe", "full") else one for one in findings]
+    assert not verdict(several, yardstick=yardstick).advice
+
+
+def test_attacks_that_lack_a_hold_out_are_named_with_what_to_do():
+    skipped = {"membership-loss": "needs a hold-out: questions like", "tasks": "needs lm-eval"}
+    found = verdict(ALL[:3], yardstick=False, skipped=skipped)
+    assert found.advice.startswith("Without a hold-out, membership-loss could not run: write some 20 questions like")
+    assert "tasks" not in found.advice
+    alone = verdict(changed("probe", LEFT)[:3], yardstick=False, skipped=skipped)
+    assert alone.advice.endswith("Without a hold-out, membership-loss could not run.")
+    assert alone.advice.count("write some 20 questions") == 1
+    assert not verdict(changed("greedy", LEFT), yardstick=False, skipped=skipped).advice
 
 
 def test_damage_is_a_sentence_of_its_own_and_changes_no_word():

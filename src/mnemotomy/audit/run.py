@@ -114,7 +114,7 @@ def audit(
         plain = [kind() for attack, kind in attacks().items() if attack in _PLAIN]
         past[name] = reader.findings(plain, old)[0]
     return Report(
-        verdict=verdict(findings, yardstick=gold is not None or bool(case.holdout)),
+        verdict=verdict(findings, yardstick=gold is not None or bool(case.holdout), skipped=skipped),
         findings=tuple(findings),
         earlier={name: tuple(some) for name, some in past.items()},
         notes=tuple(notes),

@@ -119,6 +119,11 @@ TO_DO: Mapping[str, str] = {
 }
 """What each verdict means for a request to delete, and what to do next."""
 
+_HOLD_OUT = (
+    "write some 20 questions like the forgotten ones about people or things that do not exist, with invented answers, "
+    "and repeat the audit with --holdout FILE"
+)
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -129,12 +134,14 @@ class Verdict:
         reason: a sentence.
         damage: a sentence.
         meaning: of the word, in a sentence.
+        advice: what to do where the verdict hangs on one attack, or attacks lack a hold-out; may be empty.
     """
 
     word: Word | None
     reason: str
     damage: str
     meaning: str
+    advice: str = ""
 
     @property
     def line(self) -> str:
@@ -144,50 +151,81 @@ class Verdict:
     @property
     def to_do(self) -> str:
         """What the verdict means for a request to delete, and what to do next."""
-        return TO_DO[self.line]
+        return f"{TO_DO[self.line]} {self.advice}".strip()
 
 
-def verdict(findings: Sequence[Finding], *, yardstick: bool, asked: Asked = QUESTIONS) -> Verdict:
+def verdict(
+    findings: Sequence[Finding],
+    *,
+    yardstick: bool,
+    asked: Asked = QUESTIONS,
+    skipped: Mapping[str, str] | None = None,
+) -> Verdict:
     """The verdict on findings.
 
     Args:
         findings: of all attacks that were run.
         yardstick: whether there is a gold model or a hold-out set.
         asked: how to tell what the model was asked.
+        skipped: why attacks could not run, by name.
     """
-    word, reason = _word([one for one in findings if one.part != "damage"], yardstick, asked)
-    return Verdict(
-        word,
-        reason,
-        damage_of(findings),
-        asked.meaning[word] if word else "This audit cannot say whether it was forgotten.",
+    word, reason, telling = _word([one for one in findings if one.part != "damage"], yardstick, asked)
+    meaning = asked.meaning[word] if word else "This audit cannot say whether it was forgotten."
+    advice = [_alone(telling[0], word, yardstick)] if word and len(telling) == 1 and asked is QUESTIONS else []
+    lack = [name for name, why in (skipped or {}).items() if "hold-out" in why]
+    if lack and word in ("hidden", "forgotten here"):
+        how = "" if _HOLD_OUT in "".join(advice) else f": {_HOLD_OUT}"
+        advice.append(f"Without a hold-out, {', '.join(lack)} could not run{how}.")
+    return Verdict(word, reason, damage_of(findings), meaning, " ".join(advice))
+
+
+def _alone(one: Finding, word: Word, yardstick: bool) -> str:
+    """What to do where one attack alone finds something, or has not decided it."""
+    own = "'mnemotomy chat BEFORE --write FILE' writes the model's own answers"
+    few = f"add questions to the forget file, as {one.questions} leave something to chance ({own})"
+    if word == "forgotten here":
+        return f"Only {one.title!r} has not decided it: {few}."
+    if one.part == "asking":
+        return (
+            f"Only {one.title!r} gets it back: give such questions as 'paraphrased_question' in the forget file, and "
+            "repeat 'mnemotomy forget' with it."
+        )
+    then = "if it still finds it, repeat 'mnemotomy forget' with more --trials, such as 48, or train without the data"
+    if yardstick:
+        return f"Only {one.title!r} finds it: {few}; {then}."
+    return (
+        f"Only {one.title!r} finds it, and no hold-out shows what it finds where nothing is known: {_HOLD_OUT} and "
+        f"--only greedy --only {one.attack}; {then}."
     )
 
 
-def _word(searched: Sequence[Finding], yardstick: bool, asked: Asked) -> tuple[Word | None, str]:
+def _word(searched: Sequence[Finding], yardstick: bool, asked: Asked) -> tuple[Word | None, str, Sequence[Finding]]:
+    """The word, why, and the attacks that it hangs on, if it can be otherwise without them."""
     decided = {one.attack: one for one in searched if one.trace is not None}
     remains = [one for one in decided.values() if one.trace is not None and one.trace.low > LEFT and not _is_sign(one)]
     plain = [one for one in searched if one.attack in DIRECT]
     if not plain:
-        return None, "The model was not asked plainly; run the part 'asking'."
+        return None, "The model was not asked plainly; run the part 'asking'.", []
     if not any(one.attack in decided for one in plain):
         return (
             None,
             f"It is not beyond doubt that the model before forgetting {asked.knows}, so nothing can be said of "
             f"forgetting; {asked.more}.",
+            [],
         )
     direct = [one for one in remains if one.attack in DIRECT]
     if direct:
-        return "not forgotten", f"The model still {asked.gives}. {direct[0].sentence}"
+        return "not forgotten", f"The model still {asked.gives}. {direct[0].sentence}", []
     if remains:
         strongest = max(remains, key=lambda one: one.trace.low if one.trace else 0.0)
-        return "hidden", f"The model does not {asked.withholds}. {strongest.sentence}"
+        return "hidden", f"The model does not {asked.withholds}. {strongest.sentence}", remains
     unsure = [one for one in plain if one.attack in decided and not _is_gone(one)]
     if unsure:
-        return None, _why_undecided(unsure[0], list(decided.values()), asked)
+        return None, _why_undecided(unsure[0], list(decided.values()), asked), []
     still = [one for one in decided.values() if not _is_gone(one)]
     signs = [one.title for one in still if _is_sign(one) and one.trace is not None and one.trace.low > LEFT]
-    open_ = [one.title for one in still if one.title not in signs]
+    undecided = [one for one in still if one.title not in signs]
+    open_ = [one.title for one in undecided]
     below = [one.title for one in decided.values() if one.trace is not None and one.trace.high < -LEFT]
     missing = [part for part in _SEARCHED if part not in {one.part for one in searched}]
     why = [f"Not run: {', '.join(missing)}."] if missing else []
@@ -197,8 +235,8 @@ def _word(searched: Sequence[Finding], yardstick: bool, asked: Asked) -> tuple[W
     why += [f"{pushed}: {'; '.join(below)}."] if below else []
     why += [] if yardstick else [f"There is {asked.lacking} to compare with."]
     if why:
-        return "forgotten here", " ".join(["No attack that was run gets it back.", *why])
-    return "as never known", "No attack tells the model from one that never knew it."
+        return "forgotten here", " ".join(["No attack that was run gets it back.", *why]), undecided
+    return "as never known", "No attack tells the model from one that never knew it.", []
 
 
 def _why_undecided(plain: Finding, decided: Sequence[Finding], asked: Asked) -> str:
