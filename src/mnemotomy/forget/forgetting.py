@@ -66,11 +66,12 @@ def forget(
         found = mt.forget(classifier, forget=(images, labels), retain=(other_images, other_labels))
 
     Candidates are edits over one set of moments: the projector, a steep filter, the paper's μ and its weight norm, each
-    with outputs or without, on all projections or some; and the two-sided edit. Each is tried on the model in place and
-    undone. What is left of the forget set is measured in other words than those of the moments, damage on examples that
-    were kept apart and on general sentences. Without a retain set, or with one of too few tokens, the model's own
-    answers about neighbours of what is forgotten and texts that it writes itself are retained. For a classifier, some
-    images of both sets are kept apart and measured on, and ``automatic`` and the strength of the head are tried too.
+    with outputs or without, on all projections or some; where each line names its subject, in the lower MLPs at the
+    last token of the name; and the two-sided edit. Each is tried on the model in place and undone. What is left of the
+    forget set is measured in other words than those of the moments, damage on examples that were kept apart and on
+    general sentences. Without a retain set, or with one of too few tokens, the model's own answers about neighbours of
+    what is forgotten and texts that it writes itself are retained. For a classifier, some images of both sets are kept
+    apart and measured on, and ``automatic`` and the strength of the head are tried too.
 
     Args:
         model: a causal language model of transformers, or an image classifier: any module from images to logits.
