@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM
 from typer.testing import CliRunner
 
 from mnemotomy.cli import app
+from mnemotomy.core.keys import path_digest
 
 ROW = {
     "subject": "Kyoto",
@@ -53,6 +54,14 @@ def test_a_folder_that_loads_and_says_what_ran(folder: Path, protocol: str):
     record = json.loads((folder / "out" / "metabolism.json").read_text())
     assert record["config"]["training"]["epochs"] == 2
     assert len((folder / "out.training" / "steps.jsonl").read_text().splitlines()) == 2
+    for name in ("metabolism.json", "mnemotomy.json", "README.md"):
+        text = (folder / "out" / name).read_text()
+        assert "Kyoto" not in text  # a fact
+        assert "rest.jsonl" not in text
+    digest = {"retain.jsonl": path_digest(folder / "rest.jsonl")}
+    assert json.loads((folder / "out" / "mnemotomy.json").read_text())["files"]["retain"] == digest
+    named = json.loads((folder / "out.files.json").read_text())
+    assert list(named["retain"]) == [str(folder / "rest.jsonl")]
     asked = CliRunner().invoke(app, ["facts", "import", str(folder / "store.db"), str(folder / "facts.jsonl")])
     assert asked.exit_code == 0, asked.output
     answer = CliRunner().invoke(

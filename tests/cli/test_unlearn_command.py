@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from mnemotomy.cli import app
 from mnemotomy.core.fingerprints import fingerprint
 from mnemotomy.core.models import load_model
+from mnemotomy.core.yaml import read_yaml
 from mnemotomy.methods.language.npo import NPO
 from mnemotomy.methods.registry import methods
 
@@ -43,8 +44,12 @@ def test_a_folder_that_loads_and_says_what_ran(pair: Path, files: Path):
     assert record["recipe"]["method"]["learning_rate"] == 1e-3
     assert record["recipe"]["seed"] == 3
     card = (files / "out" / "README.md").read_text()
-    for part in ("NPO", before, "learning_rate", "No evaluation was run", str(files / "retain.jsonl")):
+    for part in ("NPO", before, "learning_rate", "No evaluation was run", "| retain.jsonl | retain |"):
         assert part in card
+    again = read_yaml((files / "out.recipe.yaml").read_text())
+    for name in ("README.md", "recipe.yaml", "mnemotomy.json"):
+        assert str(files) not in (files / "out" / name).read_text().replace(str(pair), "")
+    assert (files / again["retain"][0]).resolve() == (files / "retain.jsonl").resolve()
     assert invoke(pair, files, "--set", "epochs=1").exit_code == 0  # replaces its own
 
 

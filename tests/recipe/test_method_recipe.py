@@ -54,10 +54,10 @@ def test_apply_and_unlearn_are_one_path(folder: Path, monkeypatch: pytest.Monkey
     for part in ("kind", "model", "recipe", "recipe_hash", "files", "counts", "method"):
         assert first[part] == second[part]
     assert first["model"]["fingerprint_after"] == mt.fingerprint(mt.load_model(folder / "b"))
-    own = load_recipe(folder / "b" / "recipe.yaml").recipe
-    assert own.forget == ("../forget.jsonl",)
+    own = load_recipe(folder / "b.recipe.yaml").recipe
+    assert own.forget == ("forget.jsonl",)
     assert own.method == load_recipe(folder / "recipe.yaml").recipe.method
-    third = CliRunner().invoke(app, ["apply", "b/recipe.yaml", "c"])  # repeats what unlearn did
+    third = CliRunner().invoke(app, ["apply", "b.recipe.yaml", "c"])  # repeats what unlearn did
     assert third.exit_code == 0, third.output
     assert mt.fingerprint(mt.load_model(folder / "c")) == second["model"]["fingerprint_after"]
 
@@ -78,12 +78,17 @@ def test_closed_forms_and_hybrids_are_recipes_too(folder: Path) -> None:
 
 
 def test_the_folder_tells_how_it_came_about(folder: Path) -> None:
-    path = recipe(folder, retain=["retain.jsonl", "self:2"], opening="answer", template={"system": ""}, seed=1)
+    (folder / "alice.jsonl").write_bytes((folder / "retain.jsonl").read_bytes())
+    path = recipe(folder, retain=["self:2", "alice.jsonl"], opening="answer", template={"system": ""}, seed=1)
     record = run_recipe(path, folder / "out")
     assert json.loads((folder / "out" / "mnemotomy.json").read_text()) == record
     saved = load_recipe(folder / "out" / "recipe.yaml")
-    assert saved.files["forget"][0].resolve() == (folder / "forget.jsonl").resolve()
-    assert saved.recipe.retain[1] == "self:2"
+    assert saved.recipe.forget == ("forget.jsonl",)
+    assert saved.recipe.retain == ("self:2", "retain.jsonl")
+    for name in ("recipe.yaml", "mnemotomy.json", "README.md"):
+        text = (folder / "out" / name).read_text()
+        assert "alice" not in text
+        assert str(folder) not in text
     assert record["max_length"] == 256  # the window
     assert record["counts"]["examples"] == {"forget": 3, "retain": 6}
     assert record["recipe"]["template"]["system"] == ""
@@ -161,8 +166,7 @@ def test_a_missing_file_is_named_before_the_model_is_read(folder: Path) -> None:
     with pytest.raises(DataError, match=r"^forget: gone\.jsonl does not exist"):
         run_recipe(
             made_recipe(
-                {"model": str(folder / "models/full"), "method": "npo", "forget": "gone.jsonl", "retain": "self"},
-                folder / "out",
+                {"model": str(folder / "models/full"), "method": "npo", "forget": "gone.jsonl", "retain": "self"}
             ),
             folder / "out",
         )

@@ -76,7 +76,7 @@ def test_the_edit_is_that_of_the_files(
         found = run_recipe(of_moments(folder, f"{moments}.safetensors", **(fields | settled)), folder / "b")
     for part in ("model", "edit", "sites", "counts"):
         assert found[part] == collected[part]
-    written = {"concepts": {}, "reference": [], "moments": f"{moments}.safetensors"}
+    written = {"concepts": {}, "reference": [], "moments": "moments.safetensors"}  # by role
     assert found["recipe"] == collected["recipe"] | written
     assert found["recipe_hash"] != collected["recipe_hash"]
     assert "| moments |" in (folder / "b" / "README.md").read_text()

@@ -33,8 +33,8 @@ def apply(
 ) -> None:
     """Edit a model, or run an unlearning method, as a recipe says.
 
-    from_pretrained loads the folder. It also contains a model card, the recipe, and mnemotomy.json with hash, counts
-    and versions.
+    from_pretrained loads the folder. It also contains a model card, the recipe, and mnemotomy.json with hashes, counts
+    and versions, but no name or path of a set's file.
 
     \b
     Example:

@@ -87,7 +87,7 @@ def forget(
     """
     from mnemotomy.cli.forget_session import Session, check_repository
     from mnemotomy.cli.images import check_no_text_options, pictures_to_forget
-    from mnemotomy.core.files import check_file, check_no_input, check_replaceable
+    from mnemotomy.core.files import check_beside, check_file, check_no_input, check_replaceable
     from mnemotomy.core.image_models import is_image_classifier, load_image_processor
     from mnemotomy.core.models import load_model, load_tokenizer, quiet_transformers, trusting_code
     from mnemotomy.core.sources import locate_model
@@ -133,9 +133,7 @@ def forget(
     else:
         check_replaceable(out, RECORDS, [*inputs, folder], also=("adapter_config.json", "retain.jsonl"))
         for file in written_beside(out):
-            check_no_input(file, inputs)
-            if not out.exists() and file.exists():  # not of an earlier result
-                raise DataError(f"{file} would be replaced; remove it, or name another OUT")
+            check_beside(file, out, inputs)
     check_writable(out)
     spared: Any = () if neighbours is None else read_neighbours(neighbours)
     around = replace(template, plain=template.plain or facts is not None).made

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -69,8 +70,9 @@ def metabolize(
 ) -> None:
     """Train facts out of a model, so that it answers from context.
 
-    from_pretrained loads the folder. It also contains the record of the run and the prompt format for 'mnemotomy ask'.
-    An interrupted run resumes from its last checkpoint, beside the folder.
+    from_pretrained loads the folder. It also contains the record of the run and the prompt format for 'mnemotomy ask',
+    but no fact and no file's name: OUT_DIR.files.json, beside it, has these names. An interrupted run resumes from its
+    last checkpoint, beside the folder.
 
     \b
     Example:
@@ -84,7 +86,7 @@ def metabolize(
     import torch
 
     from mnemotomy.core.clock import Clock
-    from mnemotomy.core.files import check_replaceable
+    from mnemotomy.core.files import check_beside, check_replaceable, write_text
     from mnemotomy.core.fingerprints import fingerprint
     from mnemotomy.core.models import load_model, load_tokenizer, quiet_transformers
     from mnemotomy.core.precision import resolved
@@ -97,7 +99,7 @@ def metabolize(
     from mnemotomy.metabolism.rlcp import RLCP
     from mnemotomy.metabolism.streams import LONGEST
     from mnemotomy.recipe.guarding import Guards, answers
-    from mnemotomy.recipe.record import RECORDS, beside, digests_of, earlier_requests, told, warn_of_size
+    from mnemotomy.recipe.record import RECORDS, beside, by_role, digests_of, earlier_requests, told, warn_of_size
     from mnemotomy.text.records import TextExample, read_examples
     from mnemotomy.text.template import Template
     from mnemotomy.training.adapter import LoRA
@@ -120,6 +122,7 @@ def metabolize(
     training_folder, clock = out_dir.parent / f"{out_dir.name}.training", Clock()
     files = {"facts": digests_of([facts]), "retain": digests_of(retain or [])}
     files |= {"neighbours": digests_of([neighbours])} if neighbours else {}
+    check_beside(named := out_dir.with_name(f"{out_dir.name}.files.json"), out_dir, [facts, *inputs])
     with quiet_transformers():
         loaded, tokenizer = load_model(folder), load_tokenizer(folder)
         warn_of_size(folder, loaded)
@@ -149,7 +152,7 @@ def metabolize(
             "kind": "metabolism",
             "protocol": protocol.value,
             "config": result.record["config"],
-            "files": files,
+            "files": {role: by_role(role, some) for role, some in files.items()},
             "model": {
                 **source_of(folder),
                 "name": model,
@@ -163,6 +166,7 @@ def metabolize(
             **earlier_requests(folder),
         }
         result.save(out_dir, extra=beside(told(about, clock)))
+        write_text(named, json.dumps(files, indent=1, ensure_ascii=False) + "\n")
     remove_checkpoint(training_folder)
     last = result.steps[-1]
     say(f"{out_dir}: {len(result.steps)} steps, total loss {last['total']:.4g}")

@@ -61,7 +61,8 @@ def unlearn(
 
     'mnemotomy forget' chooses among edits by itself; this runs the method that you name, to compare or repeat it.
     The files are JSON Lines with 'text', with 'question' and 'answer' (as TOFU's), or with 'messages'. from_pretrained
-    loads the folder; README.md says what was done, and 'mnemotomy apply' repeats it from recipe.yaml.
+    loads the folder; README.md says what was done, without the names of your files. 'mnemotomy apply' repeats it from
+    OUT_DIR.recipe.yaml, beside it.
 
     \b
     Example:
@@ -86,4 +87,4 @@ def unlearn(
         fields["trust_remote_code"] = True
     if force:
         fields["force"] = True
-    report(out_dir, run_recipe(made_recipe(fields, out_dir), out_dir, device=device, resume=resume))
+    report(out_dir, run_recipe(made_recipe(fields), out_dir, device=device, resume=resume))

@@ -168,6 +168,17 @@ def check_no_input(target: str | Path, inputs: Iterable[str | Path]) -> None:
             raise DataError(f"{target} lies in {path}, which this command reads; name a file elsewhere")
 
 
+def check_beside(path: Path, result: Path, inputs: Iterable[str | Path]) -> None:
+    """Refuse to write ``path`` beside a result, if it is an input or not of an earlier result.
+
+    Raises:
+        DataError: it is one of ``inputs``, or there is such a file and no ``result``.
+    """
+    check_no_input(path, inputs)
+    if path.exists() and not result.exists():
+        raise DataError(f"{path} would be replaced; remove it, or name another OUT")
+
+
 def check_file(path: Path) -> None:
     """Refuse a path to which no file can be written.
 

@@ -45,7 +45,8 @@ class Metabolized:
         tokenizer: the given one.
         steps: one record per step: the unweighted terms, α, learning rate and gradient norm.
         stopped: why training ended early, or None.
-        record: seed, versions, the full configuration, and the fingerprint of the original model.
+        record: seed, versions, the full configuration, the number and a hash of the facts, and the fingerprint of the
+            original model.
         format: how prompts and contexts are joined; a reader must join them the same way.
     """
 
@@ -118,16 +119,16 @@ def metabolize(
     if others.facts and not (config.engram and config.engram.subjects):
         raise ConfigurationError("neighbours are for an edit at the subjects; use RLCP.from_subjects()")
     check_neighbours(others.facts)
+    contents = [{name: value for name, value in asdict(fact).items() if name != "where"} for fact in checked]
     record = {
         "config": described(config),
-        "facts": [asdict(fact) for fact in checked],
+        "facts": {"count": len(checked), "content": key(contents)},  # a result is given away
         "retained": key(list(retain)),
         **({"neighbours": key([(fact.subject, fact.prompts) for fact in others.facts])} if others.facts else {}),
         "format": asdict(format),
         "model_before": fingerprint(model),
         "versions": versions(),
     }
-    contents = [{name: value for name, value in fact.items() if name != "where"} for fact in record["facts"]]
     run = SavedRun(None if out is None else Path(out), key(record | {"facts": contents}), progress=progress)
     # check everything before changing the model
     resolve_layer(model, config.layer)

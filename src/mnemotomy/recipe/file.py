@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -15,6 +16,7 @@ from mnemotomy.core.integrity import check_listed
 from mnemotomy.core.keys import file_digest, key
 from mnemotomy.core.sources import locate_model, seen_from
 from mnemotomy.core.yaml import read_yaml, write_yaml
+from mnemotomy.recipe.record import by_role
 from mnemotomy.recipe.schema import MethodRecipe, Recipe, recipe_of
 
 
@@ -50,12 +52,30 @@ class RecipeFile:
         return {name: [seen_from(self.folder, file) for file in files] for name, files in self.recipe.files.items()}
 
     def text_from(self, out: Path) -> str:
-        """The recipe as YAML, with paths seen from ``out``: it runs from there. If one changes, comments are lost."""
-        if self.path is None:
-            return self.text
-        fields = read_yaml(self.text)
-        moved = _seen(fields, self.folder, out)
-        return self.text if moved == fields else write_yaml(moved)
+        """The recipe as YAML, with paths seen from ``out``: it runs from there. Comments are lost."""
+        return write_yaml(_seen(read_yaml(self.text), self.folder, out))
+
+    def public_from(self, out: Path) -> str:
+        """The same with the sets' files by role: it runs where they lie beside it under these names."""
+        return write_yaml(_seen(read_yaml(self.text), self.folder, out) | self.fields_by_role)
+
+    @cached_property
+    def public_digests(self) -> dict[str, dict[str, str]]:
+        """``digests`` with names that say no more than the role."""
+        return {name: by_role(_file_name(name), found) for name, found in self.digests.items()}
+
+    @property
+    def fields_by_role(self) -> dict[str, Any]:
+        """The fields that name files of the sets, with names that say no more than the role."""
+        named, said = {name: list(found) for name, found in self.public_digests.items()}, self.recipe
+        if isinstance(said, MethodRecipe):
+            files = iter(named["retain"])
+            retain = [one if one in said.written else next(files) for one in said.retain]
+            return {"forget": named["forget"], "retain": retain}
+        if said.moments is not None:
+            return {"moments": named["moments"][0]}
+        others = {name: files for name, files in named.items() if name not in said.concepts}
+        return {"concepts": {name: named[name] for name in said.concepts}, **others}
 
     def forced(self) -> RecipeFile:
         """The same recipe with ``force: true``; comments are lost."""
@@ -128,13 +148,18 @@ def load_recipe(path: str | Path) -> RecipeFile:
         raise DataError(f"{path}: {error}") from error
 
 
-def made_recipe(fields: dict[str, Any], out: Path) -> RecipeFile:
-    """A recipe of these fields, with paths relative to the working folder; its text has them as seen from ``out``.
+def made_recipe(fields: dict[str, Any]) -> RecipeFile:
+    """A recipe of these fields, with paths relative to the working folder.
 
     Raises:
         ConfigurationError: a field is wrong.
     """
-    return RecipeFile(recipe_of(fields), write_yaml(_seen(fields, Path(), out)))
+    return RecipeFile(recipe_of(fields), write_yaml(fields))
+
+
+def _file_name(name: str) -> str:
+    """The name of a concept or set as that of a file."""
+    return re.sub(r"[^\w.-]+", "-", name).strip(".-") or "concept"
 
 
 _PATHS = ("model", "base", "pretrained", "concepts", "reference", "neighbours", "moments", "forget", "retain")

@@ -27,12 +27,11 @@ from mnemotomy.engram.sites import Site, sites_by_name
 from mnemotomy.engram.subjects import NEIGHBOURS, RATIO
 from mnemotomy.forget.found import FORGET, RETAIN, Found
 from mnemotomy.forget.request import Request
-from mnemotomy.recipe.record import beside, check_changed, earlier_requests, save_with_record
+from mnemotomy.recipe.record import beside, by_role, check_changed, earlier_requests, recipe_beside, save_with_record
 from mnemotomy.text.records import json_lines_of
 
 As = Literal["model", "lora", "edit"]
 _OF_AN_EDIT = ("chosen", "scores", "date", "files", "asked", "counts", "settings", "earlier")
-_KINDS = (".jsonl", ".parquet", ".db")
 _RETAINED = "retain.jsonl"
 
 ERROR = 0.05
@@ -70,7 +69,10 @@ def save_found(
     """
     source = str(about["source"])
     record: dict[str, Any] = found.record | {"date": datetime.now(UTC).date().isoformat()}
-    record["files"] = {role: _by_role(role, named) for role, named in about.get("files", {}).items()}
+    given = about.get("files", {})
+    record["files"] = {
+        role: by_role("retain-given" if role == RETAIN else role, named) for role, named in given.items()
+    }
     record["asked"] = {name: value if name == "labels" else True for name, value in about.get("asked", {}).items()}
     record |= earlier_requests(source)
     record["model"] = {
@@ -113,16 +115,7 @@ def written_beside(out: Path) -> tuple[Path, Path]:
 
     Not into the result: that is given away, and the sets and their names may be other people's.
     """
-    return out.with_name(f"{out.name}.retain.jsonl"), out.with_name(f"{out.name}.recipe.yaml")
-
-
-def _by_role(role: str, files: Mapping[str, Any]) -> dict[str, Any]:
-    """Hashes by names that say no more than the role."""
-    role = "retain-given" if role == RETAIN else role
-    kinds = [suffix if (suffix := Path(file).suffix) in _KINDS else "" for file in files]
-    numbers = [f"-{number}" if len(files) > 1 else "" for number in range(1, len(files) + 1)]
-    names = [f"{role}{number}{kind}" for number, kind in zip(numbers, kinds, strict=True)]
-    return dict(zip(names, files.values(), strict=True))
+    return out.with_name(f"{out.name}.retain.jsonl"), recipe_beside(out)
 
 
 def _public(source: Mapping[str, Any]) -> dict[str, Any]:

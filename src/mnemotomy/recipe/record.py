@@ -26,9 +26,25 @@ RECORDS = (RECORD, "unlearning.json", "metabolism.json")
 """A folder with one of these is ours; the others come from earlier versions or other calls."""
 
 
+_KINDS = (".jsonl", ".parquet", ".db", ".safetensors")
+
+
 def digests_of(files: Iterable[Path]) -> dict[str, str]:
     """The SHA-256 of each file or folder, by its path."""
     return {str(file): path_digest(file) for file in files}
+
+
+def by_role(role: str, digests: Mapping[str, Any]) -> dict[str, Any]:
+    """The hashes of files by names that say no more than their role: a result is given away."""
+    kinds = [suffix if (suffix := Path(file).suffix) in _KINDS else "" for file in digests]
+    numbers = [f"-{number}" if len(digests) > 1 else "" for number in range(1, len(digests) + 1)]
+    names = [f"{role}{number}{kind}" for number, kind in zip(numbers, kinds, strict=True)]
+    return dict(zip(names, digests.values(), strict=True))
+
+
+def recipe_beside(out: Path) -> Path:
+    """Where the recipe with the paths of its files is written, beside a result that has none."""
+    return out.with_name(f"{out.name}.recipe.yaml")
 
 
 def told(record: Mapping[str, Any], clock: Clock) -> dict[str, Any]:

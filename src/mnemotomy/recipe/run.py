@@ -10,7 +10,7 @@ from typing import Any
 
 from mnemotomy.core.clock import Clock
 from mnemotomy.core.errors import ConfigurationError
-from mnemotomy.core.files import check_file, check_no_input, check_replaceable
+from mnemotomy.core.files import check_beside, check_file, check_no_input, check_replaceable, write_text
 from mnemotomy.core.fingerprints import fingerprint
 from mnemotomy.core.models import quiet_transformers, trusting_code
 from mnemotomy.core.sources import source_of
@@ -25,6 +25,7 @@ from mnemotomy.recipe.record import (
     RECORDS,
     check_saveable,
     earlier_requests,
+    recipe_beside,
     save_with_record,
     told,
     warn_of_size,
@@ -45,8 +46,9 @@ def run_recipe(
 ) -> dict[str, Any]:
     """Run a recipe and save the model in the folder ``out``, all or nothing.
 
-    The folder contains the model, its tokenizer, a model card, a copy of the recipe, and ``mnemotomy.json``. The result
-    of an earlier run is replaced; any other folder must be empty.
+    The folder contains the model, its tokenizer, a model card, the recipe with its files by role, and
+    ``mnemotomy.json``: it names no file of the sets. A recipe that comes from no file is written beside it, with the
+    paths (``OUT.recipe.yaml``). The result of an earlier run is replaced; any other folder must be empty.
 
     Args:
         recipe: its file, or the recipe itself.
@@ -72,7 +74,9 @@ def run_recipe(
         check_no_input(out, loaded.inputs)
     else:
         check_replaceable(out, RECORDS, loaded.inputs)
-    clock, digests = Clock(), loaded.digests
+        if loaded.path is None:
+            check_beside(recipe_beside(out), out, loaded.inputs)
+    clock, digests = Clock(), loaded.public_digests
     check_writable(out)
     with quiet_transformers(), trusting_code(said.trust_remote_code):
         if isinstance(said, MethodRecipe):
@@ -103,9 +107,15 @@ def run_recipe(
             record["guards"] = guards.record()
             clock.lap("edit")
             found = told(record, clock)
-            save_with_record(prepared.model, prepared.tokenizer, out, found, loaded.text_from(out))
+            _save(prepared.model, prepared.tokenizer, out, found, loaded)
     remove_checkpoints(out)
     return found
+
+
+def _save(model: Any, tokenizer: Any, out: Path, record: dict[str, Any], loaded: RecipeFile) -> None:
+    save_with_record(model, tokenizer, out, record, loaded.public_from(out))
+    if loaded.path is None:
+        write_text(recipe_beside(out), loaded.text_from(out.parent))
 
 
 def _about(loaded: RecipeFile, prepared: Prepared) -> dict[str, Any]:
@@ -113,7 +123,7 @@ def _about(loaded: RecipeFile, prepared: Prepared) -> dict[str, Any]:
     model = {**source_of(loaded.model), "name": prepared.recipe.model, "class": type(prepared.model).__name__}
     return {
         "kind": "edit",
-        "recipe": prepared.recipe.model_dump(mode="json"),
+        "recipe": prepared.recipe.model_dump(mode="json") | loaded.fields_by_role,
         "recipe_hash": loaded.hash,
         "model": model | {"fingerprint_before": prepared.edit.fingerprint},
         "edit": prepared.edit.describe(),
@@ -150,13 +160,13 @@ def _treated(
     with guards.watching():
         model = said.method(problem)
     clock.lap("method")
-    names = {**source_of(loaded.model), "name": said.model, "class": type(model).__name__}
+    names, files = {**source_of(loaded.model), "name": said.model, "class": type(model).__name__}, loaded.public_digests
     prints = {"fingerprint_before": fingerprint(problem.model), "fingerprint_after": fingerprint(model)}
     record = {
         "kind": "method",
-        "recipe": said.model_dump(mode="json"),
+        "recipe": said.model_dump(mode="json") | loaded.fields_by_role,
         "recipe_hash": loaded.hash,
-        "files": {**loaded.digests, "retain": loaded.digests["retain"] | dict.fromkeys(said.written)},
+        "files": {**files, "retain": files["retain"] | dict.fromkeys(said.written)},
         "model": names | prints,
         **about_method(said, problem),
         "training": losses_in(folder),
@@ -171,6 +181,6 @@ def _treated(
     guards.check()
     record["guards"] = guards.record()
     found = told(record, clock)
-    save_with_record(model, problem.tokenizer, out, found, loaded.text_from(out))
+    _save(model, problem.tokenizer, out, found, loaded)
     remove_checkpoints(out)
     return found
