@@ -32,8 +32,9 @@ from mnemotomy.cli import app
 from mnemotomy.core.errors import ConfigurationError, DataError, MnemotomyError, ModelError, SelectionError
 from mnemotomy.methods.classifiers.engram_automatic import ClassifierEngramAutomatic
 from mnemotomy_bench.classwise import image_classifier, pretrained, recognition
+from mnemotomy_bench.classwise.group_tables import group_table, recognition_table, summary_table
 from mnemotomy_bench.classwise.image_classifier import Classifier
-from mnemotomy_bench.classwise.matrices import AUTOMATIC, CHOSEN, PAPER, RECALIBRATED
+from mnemotomy_bench.classwise.matrices import AUTOMATIC, CHOSEN, PAPER, RECALIBRATED, judged
 from mnemotomy_bench.classwise.pretrained import PROJECTOR, Plan, check_tested, grouped, run_pretrained
 from mnemotomy_bench.classwise.recognition import read_groups
 from mnemotomy_bench.vision.images import Images, load_images
@@ -162,7 +163,7 @@ def test_other_classes_are_groups_of_the_models(folder: Path, tmp_path: Path, mo
     groups = tmp_path / "groups.yaml"
     groups.write_text(GROUPS, encoding="utf-8")
     plan = replace(PLAN, train="train", classes=str(groups), most=(30, 12), automatic=True)
-    monkeypatch.setattr(pretrained, "ClassifierEngramAutomatic", partial(ClassifierEngramAutomatic, strengths=(0.8,)))
+    monkeypatch.setattr(pretrained, "OURS", partial(ClassifierEngramAutomatic, strengths=(0.8,)))
     record = run_pretrained(tmp_path, str(folder), plan)
     assert record["groups"] == ["0", "1", "4", "8"]
     assert record["before"] == [1.0] * 4  # only images that are recognised
@@ -334,3 +335,18 @@ def test_rows_of_other_images_or_another_processor_are_not_taken(
         keys.append(identity())
     assert all(key == row for key, row in keys)
     assert len(set(keys)) == len(keys)
+
+
+def test_the_tables_show_what_is_left_and_what_the_others_keep() -> None:
+    matrix = [[0.1, 0.9, 0.7], [1.0, 0.0, 0.8], [0.9, 0.9, 0.2]]
+    known = {"group": "a", "classes": 2, "images": 8, "top": 0.5, "forced": 0.75}
+    record = {
+        "groups": ["a", "b", "c"],
+        "recognition": {"test": [known, {"group": "d", "classes": 0, "images": 4, "top": None, "forced": None}]},
+        "matrices": {PAPER: matrix},
+        "summary": {PAPER: judged(torch.ones(3), torch.tensor(matrix))},
+    }
+    assert recognition_table(record).rows == [["a", "2", "8", "50.0", "75.0", "yes"], ["d", "0", "4", "–", "–", "no"]]
+    rows = group_table(record, [PAPER]).rows
+    assert rows == [["a", "10.0", "80.0"], ["b", "0.0", "90.0"], ["c", "20.0", "90.0"]]
+    assert summary_table({"all": record}).rows == [["all: α = 1", "10.0", "20.0", "13.3", "20.0"]]

@@ -31,10 +31,12 @@ from mnemotomy_bench.lab.cells import Record, cached
 from mnemotomy_bench.vision.images import Images
 
 PROJECTOR, EXCESS = "projector", 0.3
-CHOSEN_ON = 100
+CHOSEN_ON = 50
 """Training images of a group to choose its α on."""
-AUTOMATIC_READ = 40
-"""Images of each set that ``engram-automatic`` reads for each of its 45 trials."""
+RECALIBRATED_ON = 200
+"""Retained images to read the statistics of batch normalisation from."""
+OURS = functools.partial(ClassifierEngramAutomatic, excesses=(0.1, 0.5), strengths=(0.4, 0.6, 0.8, 1.0, 1.4), read=40)
+"""``engram-automatic`` with a third of its grid: each pair of a filter and an α reads this many images of each set."""
 
 
 @dataclass(frozen=True)
@@ -197,11 +199,11 @@ class GroupRows:
         problem = Problem(model, forget, retain, self.classifier.classes)
         others = [name for name in self.groups if name != group]
         atlas = Atlas(model, self.atlas.moments.group({FORGET: [group], RETAIN: others}))
-        method = ClassifierEngramAutomatic(read=AUTOMATIC_READ, batch_size=size)
+        method = OURS(batch_size=size)
         choice, edit = method.choose_edit(problem, model, atlas)
-        found = {}
+        found, kept = {}, retain.drawn(RECALIBRATED_ON, problem.seed)
         for title, one in ((AUTOMATIC, edit), (RECALIBRATED, -1.0 * atlas.engram(FORGET).materialize())):
-            with one.on(model, check=False), recalibrated(model, inputs_of(retain, size)):
+            with one.on(model, check=False), recalibrated(model, inputs_of(kept, size)):
                 found[title] = self.by_group()
         alphas = {AUTOMATIC: [choice.strength, choice.head_strength], RECALIBRATED: 1.0}
         return {"alphas": alphas, "found": found}

@@ -27,7 +27,7 @@ Cell = Callable[[str, Callable[[], Record]], Record]
 
 AT_A_TIME = 500
 """Images of one cell: a stopped run loses no more."""
-FEWEST = 20
+FEWEST = 40
 """Recognised images of a group that is erased."""
 
 
