@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mnemotomy.report.table import Table
+from mnemotomy_bench.classwise import group_tables
 from mnemotomy_bench.classwise import table as classwise
 from mnemotomy_bench.generative import table as generative
 from mnemotomy_bench.lab.table import Column, percent, table
@@ -84,6 +85,7 @@ def tables(results: Path) -> dict[str, Callable[[], str]]:
         "classwise": lambda: _classwise(read("classwise-cifar10")),
         "real": lambda: markdown_of(read("real")),
         "real-search": lambda: markdown_of(read("real-search")),
+        "images-recognition": lambda: group_tables.recognition_table(read("images")).markdown(),
         "tofu": lambda: _tofu(read("tofu-tiny"), read("tofu-384")),
         "tofu-tiny-chosen": lambda: _chosen(read("tofu-tiny")),
     }
