@@ -141,3 +141,10 @@ def test_the_floor_has_the_same_beginnings(holdout: bool):
         for own, other in zip(others if holdout else towns, level, strict=True):
             assert own.answer.rpartition(" in ")[0] == other.answer.rpartition(" in ")[0]
         assert sorted(other.answer.split()[-2] for other in level) == sorted(own.answer.split()[-2] for own in towns)
+
+
+def test_a_deep_model_is_read_at_some_of_its_blocks():
+    words = LogitLens(blocks=1).read(learned()[0], case())
+    whole = LogitLens().read(learned()[0], case())
+    assert words.curve == {"block 2": whole.curve["block 2"]}
+    assert words.shown[0]["found"].startswith("ranks at block 2: ")

@@ -78,8 +78,7 @@ class FreshProbe(Attack):
 
     def _states(self, model: nn.Module, case: Case, rows: Sequence[_Row]) -> dict[int, Tensor]:
         states = states_at_prompts(model, case, [row.probe for row in rows]).blocks
-        count = len(states)
-        return {round(one): states[round(one) - 1] for one in sorted(np.linspace(count, 1, min(self.blocks, count)))}
+        return {block: states[block - 1] for block in _spread_blocks(len(states), self.blocks)}
 
     def _hits(
         self, states: dict[int, Tensor], rows: Sequence[_Row], seed: int, *, shuffled: bool = False
@@ -151,9 +150,11 @@ class LogitLens(Attack):
 
     Attributes:
         words: the most that are read of a long answer, spread evenly over it.
+        blocks: the most blocks, spread evenly over the model.
     """
 
     words: int = 8
+    blocks: int = 12
 
     def lacks(self, case: Case) -> str | None:
         return lacks_unknown(case, "what rank a guess has")
@@ -163,12 +164,13 @@ class LogitLens(Attack):
         decode, others = _lens(model), unknown(case, case.forget, GUESSES, framed=True)
         own, *guessed = (self._of_words(model, case, decode, probes) for probes in (case.forget, *others))
         floor = torch.stack([_reciprocal(ranks) for ranks in guessed]).mean(0)
-        found = best(_by_block(_reciprocal(own)), _by_block(floor))
+        names = [f"block {number}" for number in _spread_blocks(len(blocks_by_name(model)), self.blocks)]
+        found = best(*(dict(zip(names, map(tuple, one.tolist()), strict=True)) for one in (_reciprocal(own), floor)))
         block = max(found.curve, key=lambda one: found.curve[one])
         shown = []
         for probe, ranks in zip(case.forget[:_SHOWN], own, strict=False):
             row, words = self._words(case, probe)
-            read = zip(words, ranks[int(block.split()[1]) - 1].tolist(), strict=True)
+            read = zip(words, ranks[names.index(block)].tolist(), strict=True)
             said = [f"{case.tokenizer.decode([row[place] for place in word]).strip()} {rank}" for word, rank in read]
             shown.append(example(probe, found=f"ranks at {block}: {', '.join(said)}"))
         return Reading(found.values, found.curve, found.floor, tuple(shown))
@@ -179,7 +181,9 @@ class LogitLens(Attack):
         """For each probe, the rank of every telling word of its answer."""
         rows = [self._words(case, probe) for probe in probes]
         texts = [(row, [place for word in words for place in word]) for row, words in rows]
-        ranks = _ranks(decode, states_before(model, case, texts))
+        states = states_before(model, case, texts)
+        read = [block - 1 for block in _spread_blocks(len(states.blocks), self.blocks)]
+        ranks = _ranks(decode, states._replace(blocks=states.blocks[read]))
         worst = iter(one.amax(1) for one in ranks.split([len(word) for _, words in rows for word in words], dim=1))
         return [torch.stack([next(worst) for _ in words], dim=1) for _, words in rows]
 
@@ -231,8 +235,9 @@ def _answer(probe: Probe) -> str:
     return probe.answer.strip(" .\n").casefold()
 
 
-def _by_block(values: Float[Tensor, "blocks n"]) -> dict[str, tuple[float, ...]]:
-    return {f"block {number}": tuple(row.tolist()) for number, row in enumerate(values, start=1)}
+def _spread_blocks(count: int, most: int) -> list[int]:
+    """At most so many of the blocks 1 to ``count``, spread evenly, the last one among them."""
+    return sorted({round(one) for one in np.linspace(count, 1, min(most, count))})
 
 
 def _lens(model: nn.Module) -> Callable[[Float[Tensor, "n d"]], Float[Tensor, "n vocabulary"]]:
