@@ -45,6 +45,7 @@ def test_overshooting_counts_as_much_as_what_is_left_and_is_told_by_its_own_name
     assert (left, rest) == pytest.approx((0.061 / 0.573, 0.0))
     found = Scores(left, 0.006, 0.6, 0.9, 0.02, rest)
     assert found.told() == f"0.0 % (10.6 % {BEYOND})"
+    assert found.said() == f"0.0 % left, 10.6 % {BEYOND}"
     assert found.row()["left"] == left == pytest.approx(1.0 - found.forgotten())
     assert Scores(0.3, 0.2, 0.6, 0.9, 0.02, 0.3).told() == Scores(0.3, 0.2, 0.6, 0.9, 0.02).told() == "30.0 %"
     assert _concerns(Tried(0, None, Scores(0.3, 0.0, 0.6, 0.9, 0.02, 0.01)), BEFORE, TEXTS) == [

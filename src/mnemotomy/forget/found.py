@@ -114,7 +114,9 @@ class Found(Generic[R]):
             scores, near = self.chosen.scores, ""
             if scores is not None and not self.concerns:
                 lost = 100 * (self.before.hits - scores.hits)
-                near = f"; it misses them by little: {scores.told()} left, and {lost:.1f} points lost"
+                near = (
+                    f"; it misses them by little, so the audit has to decide: {scores.said()}, {lost:.1f} points lost"
+                )
             return f"the highest score; none of {len(self.tried)} candidates stays within the limits, {limits}{near}"
         if work == 1:
             return f"the only one of {len(self.tried)} candidates within the limits, {limits}"

@@ -58,6 +58,11 @@ class Scores:
         beyond = f" ({100 * self.beyond:.1f} % {BEYOND})" if self.beyond >= _SHOWN else ""
         return f"{100 * self.remains:.1f} %{beyond}"
 
+    def said(self) -> str:
+        """The same in a sentence."""
+        beyond = f", {100 * self.beyond:.1f} % {BEYOND}" if self.beyond >= _SHOWN else ""
+        return f"{100 * self.remains:.1f} % left{beyond}"
+
     def row(self) -> dict[str, float]:
         """As numbers by name."""
         return {name: value for name, value in asdict(self).items() if value is not None}
