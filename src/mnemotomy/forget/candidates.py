@@ -75,13 +75,15 @@ class Candidate:
 
     def params(self) -> dict[str, Any]:
         """The candidate as Optuna's parameters (``suggested``)."""
-        found: dict[str, Any] = {"form": self.form}
+        found: dict[str, Any] = {AT: self.subjects, (f"form {AT}" if self.subjects else "form"): self.form}
         if self.form in THRESHOLDS:
             found[f"{self.form} threshold"] = self.threshold
         if self.form in METHODS:
             return found | ({"repair": self.strength} if self.form == "two-sided" else {})
+        if self.subjects:
+            return found | {f"strength {AT}": self.strength}
         found |= {"outputs": self.outputs, "strength": self.strength, "blocks": self.blocks}
-        return found | ({"kinds": self.kinds, AT: self.subjects} if self.head is None else {"head": self.head})
+        return found | ({"kinds": self.kinds} if self.head is None else {"head": self.head})
 
     def filter(self) -> Filter:
         """The function of μ."""
@@ -143,7 +145,10 @@ AT_SUBJECTS = (
     Candidate("projector", 0.5, outputs=False, subjects=True),
     Candidate("paper", 0.0, outputs=False, subjects=True),
 )
-"""Tried before all of them where every line to forget has a subject."""
+"""Tried before all of them where every line to forget has a subject. Keeping outputs, they forget nothing there."""
+
+STRENGTHS_AT_SUBJECTS = (0.5, 2.0)
+"""Beyond 3, the kept answers of SmolLM2 are lost."""
 
 
 def first(two_sided: bool, subjects: bool = False) -> tuple[Candidate, ...]:
@@ -187,19 +192,15 @@ class Workshop(ABC):
     def suggested(self, trial: Trial) -> Candidate:
         """The candidate that Optuna proposes."""
         form = cast(Form, trial.suggest_categorical("form", [*FILTERS, *self.methods]))
-        threshold = 0.0
-        if form in self.thresholds:
-            low, high = self.thresholds[form]
-            threshold = round(trial.suggest_float(f"{form} threshold", low, high, log=form != "projector"), 3)
+        threshold = self.suggest_threshold(trial, form)
         if form in self.methods:
             return Candidate(form, threshold)
         fields = {
             "outputs": trial.suggest_categorical("outputs", [True, False]),
             "strength": round(trial.suggest_float("strength", *self.strengths), 2),
             **self.suggest_own(trial),
+            "blocks": trial.suggest_categorical("blocks", list(get_args(Blocks))),
         }
-        if "subjects" not in fields:
-            fields["blocks"] = trial.suggest_categorical("blocks", list(get_args(Blocks)))
         return Candidate(form, threshold, **fields)
 
     def named(self, candidate: Candidate) -> str:
@@ -209,6 +210,13 @@ class Workshop(ABC):
     def about(self, candidate: Candidate) -> dict[str, Any]:
         """The candidate in a recipe's words, and by name."""
         return candidate.recipe() | {"name": self.named(candidate)}
+
+    def suggest_threshold(self, trial: Trial, form: Form) -> float:
+        """The form's threshold; 0 where it has none."""
+        if form not in self.thresholds:
+            return 0.0
+        low, high = self.thresholds[form]
+        return round(trial.suggest_float(f"{form} threshold", low, high, log=form != "projector"), 3)
 
     @abstractmethod
     def suggest_own(self, trial: Trial) -> dict[str, Any]:
@@ -282,6 +290,11 @@ class TextWorkshop(Workshop):
         self.first = [one for one in usual if one.form in METHODS or self._edited(one)]
 
     def suggested(self, trial: Trial) -> Candidate:
+        if self.subjects is not None and trial.suggest_categorical(AT, [True, False]):
+            form = cast(Form, trial.suggest_categorical(f"form {AT}", ["projector", "steep", "paper"]))
+            threshold = self.suggest_threshold(trial, form)
+            strength = round(trial.suggest_float(f"strength {AT}", *STRENGTHS_AT_SUBJECTS), 2)
+            return Candidate(form, threshold, outputs=False, strength=strength, subjects=True)
         found = super().suggested(trial)
         if found.form != "two-sided":
             return found
@@ -291,8 +304,6 @@ class TextWorkshop(Workshop):
         return candidate.named(_blocks_of(self._edited(candidate).values()) if self.places else "")
 
     def suggest_own(self, trial: Trial) -> dict[str, Any]:
-        if self.subjects is not None and trial.suggest_categorical(AT, [True, False]):
-            return {"subjects": True}
         return {"kinds": trial.suggest_categorical("kinds", list(get_args(Kinds)))}
 
     def by_filter(self, candidate: Candidate) -> Edit:
