@@ -16,7 +16,7 @@ from learned_cities import TEMPLATE, examples, known, trained
 
 import mnemotomy as mt
 from mnemotomy.core.errors import ConfigurationError, DataError
-from mnemotomy.forget import candidates
+from mnemotomy.forget import candidates, workshop
 from mnemotomy.forget.candidates import FIRST, Candidate
 from mnemotomy.forget.forgetting import prepare
 from mnemotomy.forget.found import Found
@@ -282,8 +282,8 @@ def test_a_candidate_is_named_by_the_blocks_that_it_edits() -> None:
     assert all("block 0" in name and "third" not in name for name in names)
     assert not any("attention" in name for name in names)  # nothing of it was chosen, so they would edit nothing
     several, one = Candidate("projector", 0.5), Candidate("two-sided", 0.1)
-    assert several.named(candidates._blocks_of([5, 0, 1, 2, None])).endswith(", blocks 0-2, 5")
-    assert one.named(candidates._blocks_of([7])) == "two-sided, damping 0.1, block 7"
+    assert several.named(workshop._blocks_of([5, 0, 1, 2, None])).endswith(", blocks 0-2, 5")
+    assert one.named(workshop._blocks_of([7])) == "two-sided, damping 0.1, block 7"
 
 
 def test_only_telling_words_of_an_answer_show_knowledge() -> None:

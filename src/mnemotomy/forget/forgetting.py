@@ -21,7 +21,6 @@ from mnemotomy.data.fact import Fact
 from mnemotomy.engram.collect import CollectOptions, collect
 from mnemotomy.engram.moments import Moments
 from mnemotomy.engram.sites import Selector, select_sites
-from mnemotomy.forget.candidates import TextWorkshop
 from mnemotomy.forget.found import FORGET, RETAIN, Found, search, settings_of
 from mnemotomy.forget.images import forget_images
 from mnemotomy.forget.knowledge import unknown_concern
@@ -39,6 +38,7 @@ from mnemotomy.forget.reference import (
 )  # fmt: skip
 from mnemotomy.forget.request import Request, split
 from mnemotomy.forget.subjects import Naming, factored_at_subjects, names_of, sites_at_subjects
+from mnemotomy.forget.workshop import TextWorkshop
 from mnemotomy.methods.language.problem import TextProblem
 from mnemotomy.observe.questions import Observed
 from mnemotomy.text.batches import Source, batches, examples_of

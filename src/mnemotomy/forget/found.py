@@ -24,10 +24,10 @@ from mnemotomy.engram.factored import FactoredConcept
 from mnemotomy.engram.guards import row_concerns
 from mnemotomy.engram.moments import Moments
 from mnemotomy.engram.sites import Selector
-from mnemotomy.forget.candidates import Workshop
 from mnemotomy.forget.options import ForgetOptions
 from mnemotomy.forget.scores import Measure, Scores, Words
 from mnemotomy.forget.search import FORGOTTEN, LIMIT, Search, Tried, pareto
+from mnemotomy.forget.workshop import Workshop
 
 FORGET, RETAIN = "forget", "reference"
 

@@ -8,7 +8,8 @@ from mnemotomy.engram.deltas import Dense, Term
 from mnemotomy.engram.edit import Edit
 from mnemotomy.engram.factored import FactoredConcept
 from mnemotomy.engram.recalibrate import absorbed
-from mnemotomy.forget.candidates import METHODS, Candidate, Workshop, first_of
+from mnemotomy.forget.candidates import METHODS, Candidate, first_of
+from mnemotomy.forget.workshop import Workshop
 from mnemotomy.methods.classifiers.classifier import head_of
 from mnemotomy.methods.classifiers.curvature import factored_sites
 from mnemotomy.methods.classifiers.engram import inputs_of

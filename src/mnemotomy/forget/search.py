@@ -16,8 +16,9 @@ from mnemotomy.core.keys import key
 from mnemotomy.core.printable import one_line
 from mnemotomy.core.progress import progress_bar
 from mnemotomy.core.seeds import mix
-from mnemotomy.forget.candidates import Candidate, Workshop
+from mnemotomy.forget.candidates import Candidate
 from mnemotomy.forget.scores import Measure, Scores
+from mnemotomy.forget.workshop import Workshop
 
 RUINED = 1e3
 """Stands for a KL that is not finite."""

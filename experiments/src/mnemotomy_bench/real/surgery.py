@@ -14,9 +14,9 @@ from mnemotomy.engram.atlas import Atlas
 from mnemotomy.engram.collect import CollectOptions, collect
 from mnemotomy.engram.factored import FactoredConcept
 from mnemotomy.engram.sites import Selector
-from mnemotomy.forget.candidates import TextWorkshop, Workshop
 from mnemotomy.forget.measuring import Judge
 from mnemotomy.forget.request import Request
+from mnemotomy.forget.workshop import TextWorkshop, Workshop
 from mnemotomy.methods.language.problem import TextProblem
 from mnemotomy.text.batches import batches
 from mnemotomy.text.records import TextExample
