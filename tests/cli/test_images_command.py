@@ -67,6 +67,10 @@ def test_a_class_is_forgotten(asked: list[str]) -> None:
         (["--forget-label", "three", "--retain", "rest"], "--retain has no images of three"),
         (["--forget-label", "three", "--retain", "train/three"], "--retain has no images of other classes"),
         (["--about", "three", "--retain", "rest"], "--about is for language models, and model is an image classifier"),
+        (
+            ["--forget", "train/three", "--retain", "rest", "--neighbours", "others.jsonl"],
+            "--neighbours is for language models",
+        ),
         (["--forget", "train/three", "--retain", "rest", "--as", "lora"], "--as lora is for language models"),
         (["--forget", "none", "--retain", "rest"], "none: there are no images"),
         (["--forget", "train/three", "--retain", "rest", "--sites", "query"], "no site is named 'query'"),

@@ -195,6 +195,19 @@ def test_neighbours_without_subjects_to_forget_are_refused() -> None:
         mt.forget(model, tokenizer, examples(["Kyoto"]), neighbours=[Fact("Rome", "?", ("Is Rome in Italy?",))])
 
 
+def test_neighbours_are_not_for_images() -> None:
+    images = torch.zeros(4, 3), torch.tensor([0, 0, 1, 1])
+    with pytest.raises(DataError, match="this model reads images"):
+        mt.forget(torch.nn.Linear(3, 2), None, images, images, neighbours=[Fact("Rome", "?", ("Is Rome in Italy?",))])
+
+
+def test_proposals_at_the_subjects_are_weak_and_take_all_outputs() -> None:
+    searched_long = searched(replace(OPTIONS, trials=len(AT_SUBJECTS) + len(FIRST) + 4))
+    proposed = [one.candidate for one in searched_long.tried[-4:] if one.candidate.subjects]
+    assert proposed
+    assert all(0.5 <= one.strength <= 2.0 and not one.outputs for one in proposed)
+
+
 def test_its_recipe_gives_the_same_edit(found: Found, tmp_path: Path) -> None:
     model, tokenizer = trained()
     mt.save_model(model, tmp_path / "source", tokenizer=tokenizer)
