@@ -61,6 +61,16 @@ def test_a_pipe_gives_one_answer_per_line_and_the_history_counts(folder: Path):
     assert result.stdout.replace(" ", "") == expected.replace(" ", "")
 
 
+def test_alone_asks_each_question_without_those_before_it(folder: Path):
+    lines = 'Kyoto ?\n{"question": "Rome ?"}\n'
+    result = talk(folder, "models/llama", lines, "--system", "", "--alone", "--beside", str(folder / "models/llama"))
+    assert result.exit_code == 0, result.output
+    words, template = load_tokenizer(folder / "models/llama"), Template(system=None)
+    alone = answer(folder, "models/llama", template.fill(words, template.asked("Rome ?"), prompt=True))
+    after = result.stdout.split("> Rome ?")[1]
+    assert after.count(alone) == 2
+
+
 def test_answers_are_written_down_as_a_forget_set_each_question_alone(folder: Path, tmp_path: Path):
     file = tmp_path / "kyoto.jsonl"
     lines = 'Kyoto ?\n{"question": "Rome ?", "answer": "Italy"}\n{no json\nRome ?\n\n'

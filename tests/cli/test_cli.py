@@ -19,6 +19,7 @@ from transformers import AutoModelForCausalLM
 
 import mnemotomy as mt
 from mnemotomy.cli.options import blocks
+from mnemotomy.cli.trace import _above, _advice
 from mnemotomy.core.errors import DataError
 
 COLLECT = ["collect", "llama", "--concept", "kyoto=kyoto.jsonl", "--reference", "rest.jsonl", "-o", "m.safetensors"]
@@ -178,12 +179,32 @@ def test_a_trace_compares_a_concept_with_the_others(invoke: Invoke) -> None:
     norms = pd.read_csv("t.csv").pivot_table(index="site", columns="concept", values="weight_norm")
     site = (norms["kyoto"] - norms["paris"]).idxmax()
     own, other = norms.loc[site, "kyoto"], norms.loc[site, "paris"]
-    assert f"kyoto: most above all other concepts at {site} ({own:.3f}, they at most {other:.3f})" in both
-    assert "collect neighbours" not in both
+    above = int((norms["kyoto"] > norms["paris"]).sum())
+    assert f"kyoto: above paris at {above} of 14 sites, most at {site} ({own:.3f}, there {other:.3f})" in both
+    assert "differ by chance, too; three or more neighbours" in both
     assert invoke(*COLLECT).exit_code == 0
     alone = invoke("trace", "m.safetensors", "llama").stdout
-    assert "collect neighbours as concepts, too, each with --concept NAME=FILE" in alone
-    assert "other concepts" not in alone
+    assert "neighbours as concepts, too, each with --concept NAME=FILE" in alone
+    assert "above" not in alone
+    assert "neighbours" not in invoke("trace", "ready.safetensors", "llama", "--concept", "kyoto").stdout
+
+
+def test_a_concept_stands_out_by_more_than_its_neighbours_lie_apart() -> None:
+    def rows(name: str, first: float, second: float, tokens: int = 100) -> list[dict[str, Any]]:
+        return [
+            {"concept": name, "site": site, "weight_norm": norm, "rows": tokens}
+            for site, norm in (("up", first), ("down", second))
+        ]
+
+    others = [*rows("rome", 0.10, 0.30), *rows("oslo", 0.12, 0.40)]
+    own = rows("kyoto", 0.15, 0.45)
+    assert _above(own, others) == "stands out at 1 of 2 sites, most at up (0.150, 0.100 to 0.120)"
+    assert _above(rows("kyoto", 0.13, 0.45), others) == "stands out at 0 of 2 sites"
+    names = ("kyoto", "rome", "oslo")
+    (how,) = _advice([*own, *others], names)
+    assert "by more than these lie apart" in how
+    *_, counted = _advice([*rows("kyoto", 0.1, 0.1, 126), *others], names)
+    assert counted.startswith("counted tokens: kyoto 126, rome 100, oslo 100; the numbers rise with them")
 
 
 def test_trace_takes_a_name_for_a_name(invoke: Invoke) -> None:

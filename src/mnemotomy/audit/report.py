@@ -14,7 +14,7 @@ import jinja2
 
 from mnemotomy.audit.attack import attacks, percent
 from mnemotomy.audit.base import PARTS, Finding, Interval, Part
-from mnemotomy.audit.verdict import GONE, LEFT, Verdict
+from mnemotomy.audit.verdict import FAINT, GONE, LEFT, Verdict
 from mnemotomy.core.files import check_above, write_text
 from mnemotomy.report.table import Table
 
@@ -132,6 +132,7 @@ class Report:
                 parts=[(TITLES[part], [one for one in self.findings if one.part == part]) for part in PARTS],
                 left=LEFT,
                 gone=GONE,
+                faint=FAINT,
                 **self.record,
             )
             write_text(folder / name, text)

@@ -149,9 +149,14 @@ class Verdict:
         return self.word or "no verdict"
 
     @property
+    def follows(self) -> str:
+        """What the verdict means for a request to delete."""
+        return TO_DO[self.line]
+
+    @property
     def to_do(self) -> str:
-        """What the verdict means for a request to delete, and what to do next."""
-        return f"{TO_DO[self.line]} {self.advice}".strip()
+        """The same, and what to do next."""
+        return f"{self.follows} {self.advice}".strip()
 
 
 def verdict(
@@ -231,7 +236,9 @@ def _word(searched: Sequence[Finding], yardstick: bool, asked: Asked) -> tuple[W
     why = [f"Not run: {', '.join(missing)}."] if missing else []
     why += [f"Not decided: {'; '.join(open_)}."] if open_ else []
     why += [f"Signs that it was there, which give no answer and do not count: {'; '.join(signs)}."] if signs else []
-    pushed = "Pushed below what is not known, which betrays it if it is read that way"
+    pushed = (
+        "Below what is found where nothing is known, so that it can be seen that something was taken out, but not what"
+    )
     why += [f"{pushed}: {'; '.join(below)}."] if below else []
     why += [] if yardstick else [f"There is {asked.lacking} to compare with."]
     if why:

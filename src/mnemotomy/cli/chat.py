@@ -38,6 +38,9 @@ def chat(
         Path | None,
         typer.Option(help="Keep each question with its answer, as a forget set; each stands alone.", metavar="FILE"),
     ] = None,
+    alone: Annotated[
+        bool, typer.Option("--alone", help="Ask each question without those before it, as --write does.")
+    ] = False,
     temperature: Annotated[float, typer.Option(min=0.0, max=100.0, help="0 takes the likeliest token.")] = 0.0,
     seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="For answers above temperature 0.")] = 0,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="The most tokens of an answer.")] = 200,
@@ -48,18 +51,20 @@ def chat(
     """Talk to a model; with --edit or --beside, to two side by side.
 
     /new starts over; /quit, Ctrl-C or Ctrl-D ends. From a pipe, every line is a question, shown before its answer. Each
-    model remembers its own answers; with --plain, every line stands alone. With --write, a line may be a JSON object
-    with 'question': so the model can be asked its training data.
+    model remembers its own answers; with --plain, --alone or --write, every line stands alone. With the last two, a
+    line may be a JSON object with 'question': so the model can be asked its training data.
 
     \b
     Example:
       mnemotomy chat Qwen/Qwen3-0.6B
       mnemotomy chat Qwen/Qwen3-0.6B --edit alice.safetensors
-      echo "Who is Alice?" | mnemotomy chat edited-model --beside Qwen/Qwen3-0.6B
+      mnemotomy chat Qwen/Qwen3-0.6B --beside edited-model --alone < questions.txt
       mnemotomy chat Qwen/Qwen3-0.6B --write alice.jsonl < questions.txt
     """
     if write is None:
-        _converse(_speakers(model, edit, beside, template, device), _Talk(max_new_tokens, temperature, seed))
+        _converse(
+            _speakers(model, edit, beside, template, device), _Talk(max_new_tokens, temperature, seed, alone=alone)
+        )
         return
     if edit is not None or beside is not None:
         raise ConfigurationError("--write keeps the answers of one model; leave out --edit and --beside")

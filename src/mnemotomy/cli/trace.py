@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import statistics
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +15,9 @@ from mnemotomy.core.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from mnemotomy.report.table import Table
+
+
+_ALIKE = 1.25
 
 
 @one_line_errors()
@@ -89,7 +92,7 @@ def trace(
             sites = ", ".join(f"{row['site']} ({row['weight_norm']:.3f})" for row in most)
             say(f"{name}: most at {sites}")
             others = [row for row in rows if row["concept"] not in (name, REFERENCE)]
-            if others:
+            if others and name != REFERENCE and concept is None:
                 say(f"{name}: {_above(own, others)}")
             if statistics.median(row["weight_norm"] for row in own) > 1:
                 say(
@@ -98,22 +101,45 @@ def trace(
                     err=True,
                 )
         say("‖W⁺‖/‖W‖ is how much of a site's weights the concept takes; compare the numbers with one another")
-        if len([name for name in atlas.concepts if name != REFERENCE]) == 1:
-            say(
-                "any concept of this kind may look like this; to see what is its own, collect neighbours as concepts, "
-                "too, each with --concept NAME=FILE"
-            )
+        if concept is None:
+            for line in _advice(rows, names):
+                say(line)
 
 
 def _above(own: list[dict[str, Any]], others: list[dict[str, Any]]) -> str:
-    """Up to three sites where a concept exceeds the highest of the others most, with both numbers."""
-    highest: dict[str, float] = {}
+    """The sites where a concept exceeds all others by more than these lie apart, and by how much at the first three."""
+    by_site: dict[str, list[float]] = {}
     for row in others:
-        highest[row["site"]] = max(row["weight_norm"], highest.get(row["site"], 0.0))
-    above = [row for row in own if row["weight_norm"] > highest.get(row["site"], math.inf)]
-    most = sorted(above, key=lambda row: highest[row["site"]] - row["weight_norm"])[:3]
-    sites = (f"{row['site']} ({row['weight_norm']:.3f}, they at most {highest[row['site']]:.3f})" for row in most)
-    return f"most above all other concepts at {', '.join(sites)}" if most else "nowhere above all other concepts"
+        by_site.setdefault(row["site"], []).append(row["weight_norm"])
+    norms = {row["site"]: row["weight_norm"] for row in own}
+    above = [site for site, found in by_site.items() if norms[site] - max(found) > max(found) - min(found)]
+    most = sorted(above, key=lambda site: max(by_site[site]) - norms[site])[:3]
+    told = []
+    for site in most:
+        low, high = (f"{one(by_site[site]):.3f}" for one in (min, max))
+        told.append(f"{site} ({norms[site]:.3f}, {'there ' + low if len(by_site[site]) == 1 else f'{low} to {high}'})")
+    against = f"above {others[0]['concept']}" if len(next(iter(by_site.values()))) == 1 else "stands out"
+    return f"{against} at {len(above)} of {len(norms)} sites" + (f", most at {', '.join(told)}" if told else "")
+
+
+def _advice(rows: list[dict[str, Any]], names: Sequence[str]) -> Iterator[str]:
+    """How to read the numbers beside those of other concepts."""
+    if len(names) == 1:
+        yield (
+            "any concept of this kind may look like this; to see what is its own, collect three or more neighbours as "
+            "concepts, too, each with --concept NAME=FILE"
+        )
+    elif len(names) == 2:
+        yield "two concepts of one kind differ by chance, too; three or more neighbours show by how much"
+    else:
+        yield (
+            "a concept stands out at a site where it lies above all others by more than these lie apart; it is chance "
+            "if the others stand out at about as many sites"
+        )
+    tokens = {name: max(row["rows"] for row in rows if row["concept"] == name) for name in names}
+    if max(tokens.values()) > _ALIKE * min(tokens.values()):
+        counts = ", ".join(f"{name} {count}" for name, count in tokens.items())
+        yield f"counted tokens: {counts}; the numbers rise with them, so compare concepts that have about as many"
 
 
 def _grid(concept: str, rows: list[dict[str, Any]]) -> Table:
