@@ -12,6 +12,8 @@ from typing import Any
 from mnemotomy.report.table import Table
 from mnemotomy_bench.classwise import group_tables
 from mnemotomy_bench.classwise import table as classwise
+from mnemotomy_bench.classwise.matrices import PAPER
+from mnemotomy_bench.classwise.pretrained import PROJECTOR
 from mnemotomy_bench.generative import table as generative
 from mnemotomy_bench.lab.table import Column, percent, table
 from mnemotomy_bench.metabolism import decouple_show, show
@@ -86,6 +88,8 @@ def tables(results: Path) -> dict[str, Callable[[], str]]:
         "real": lambda: markdown_of(read("real")),
         "real-search": lambda: markdown_of(read("real-search")),
         "images-recognition": lambda: group_tables.recognition_table(read("images")).markdown(),
+        "images-forms": lambda: group_tables.summary_table({"all but depthwise": read("images")}).markdown(),
+        "images-groups": lambda: group_tables.group_table(read("images"), (PAPER, PROJECTOR)).markdown(),
         "tofu": lambda: _tofu(read("tofu-tiny"), read("tofu-384")),
         "tofu-tiny-chosen": lambda: _chosen(read("tofu-tiny")),
     }
