@@ -112,8 +112,8 @@ TO_DO: Mapping[str, str] = {
     "If that is by asking, put such questions into the forget set and make the edit again. If it is inside the model "
     "or by changing it, which takes the weights, audit with a hold-out first, which shows what not knowing looks like; "
     "then try another edit (more trials, more to retain), or train the model without the data.",
-    "forgotten here": "The request is met as far as it was tested. Name in the reply what was not tested.",
-    "as never known": "The request is met by every attack of this audit. Name in the reply what was not tested.",
+    "forgotten here": "The request is met as far as it was tested; the report names what was not tested.",
+    "as never known": "The request is met by every attack of this audit; the report names what was not tested.",
     "no verdict": "It is not shown that the request is met, and nobody should be told so. Ask for more that the model "
     "knew, make the edit and the audit with one and the same forget set, and use that report.",
 }
@@ -235,7 +235,13 @@ def _word(searched: Sequence[Finding], yardstick: bool, asked: Asked) -> tuple[W
     missing = [part for part in _SEARCHED if part not in {one.part for one in searched}]
     why = [f"Not run: {', '.join(missing)}."] if missing else []
     why += [f"Not decided: {'; '.join(open_)}."] if open_ else []
-    why += [f"Signs that it was there, which give no answer and do not count: {'; '.join(signs)}."] if signs else []
+    why += (
+        [
+            f"Signs that it was learned once, from which no answer can be read, so that they do not decide: {'; '.join(signs)}."
+        ]
+        if signs
+        else []
+    )
     pushed = (
         "Below what is found where nothing is known, so that it can be seen that something was taken out, but not what"
     )
