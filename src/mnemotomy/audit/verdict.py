@@ -235,13 +235,8 @@ def _word(searched: Sequence[Finding], yardstick: bool, asked: Asked) -> tuple[W
     missing = [part for part in _SEARCHED if part not in {one.part for one in searched}]
     why = [f"Not run: {', '.join(missing)}."] if missing else []
     why += [f"Not decided: {'; '.join(open_)}."] if open_ else []
-    why += (
-        [
-            f"Signs that it was learned once, from which no answer can be read, so that they do not decide: {'; '.join(signs)}."
-        ]
-        if signs
-        else []
-    )
+    learned = "Signs that it was learned once, from which no answer can be read, so that they do not decide"
+    why += [f"{learned}: {'; '.join(signs)}."] if signs else []
     pushed = (
         "Below what is found where nothing is known, so that it can be seen that something was taken out, but not what"
     )
