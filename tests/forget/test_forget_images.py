@@ -18,9 +18,10 @@ from mnemotomy.data.examples import Examples
 from mnemotomy.engram.recalibrate import absorbed, recalibrated
 from mnemotomy.forget.cost import images_read
 from mnemotomy.forget.found import Found
-from mnemotomy.forget.image_candidates import first
+from mnemotomy.forget.image_candidates import _few, first, recalibration_cost
 from mnemotomy.methods.classifiers.classifier import logits
 from mnemotomy.methods.classifiers.engram import inputs_of
+from mnemotomy.methods.classifiers.problem import Problem
 from mnemotomy.recipe.forgotten import save_found
 
 OPTIONS = mt.ForgetOptions(trials=5, progress=False)
@@ -124,6 +125,29 @@ def test_an_edit_carries_what_recalibration_does() -> None:
 
         with mt.Edit((Term(1.0, Dense(found, "", {})),)).on(model, check=False):
             torch.testing.assert_close(logits(model, examples.inputs), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_batch_normalisation_follows_images_of_all_classes_where_they_come_class_by_class() -> None:
+    """The first images alone were of a few classes."""
+    forget, retain = sets()
+    by_class = retain[retain.labels.argsort(stable=True)]
+    few = _few(Problem(tiny.learned(), forget, by_class, 10))
+    assert len(few) == 512 < len(by_class)
+    assert set(few.labels[:128].tolist()) == set(retain.labels.tolist())
+
+
+def test_batch_normalisation_stays_where_the_retained_images_are_not_like_those_of_training() -> None:
+    forget, retain = sets()
+    two = retain[(retain.labels == 1) | (retain.labels == 7)]
+    model = tiny.learned().eval()
+    assert recalibration_cost(Problem(model, forget, retain, 10)) < 0.01
+    assert recalibration_cost(Problem(model, forget, two, 10)) > 0.2
+    found = mt.forget(model, forget=forget, retain=two, options=OPTIONS)
+    assert any("batch normalisation stays as it is" in note for note in found.request.notes)
+    assert all(one.candidate.form != "automatic" for one in found.tried)
+    others = tiny.split(tiny.sets()[1])[1]
+    edited = found.edit.apply(model)
+    assert tiny.recognised(edited, others[(others.labels == 1) | (others.labels == 7)]) > 0.9
 
 
 class Plain(nn.Sequential):

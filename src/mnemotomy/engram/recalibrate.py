@@ -29,7 +29,8 @@ def recalibrate_(model: Model, batches: Iterable[Any], *, forward: Forward | Non
 
     Args:
         model: that was edited.
-        batches: of the retain set, as ``collect`` takes them; best with at least 128 examples each.
+        batches: of the retain set, as ``collect`` takes them; best with at least 128 examples each, of all
+            classes: a batch of one class has not the variance between classes.
         forward: calls the model on a batch; by default according to the batch's form.
 
     Raises:

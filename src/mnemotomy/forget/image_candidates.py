@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from mnemotomy.data.examples import Examples
 from mnemotomy.engram.deltas import Dense, Term
 from mnemotomy.engram.edit import Edit
 from mnemotomy.engram.factored import FactoredConcept
-from mnemotomy.engram.recalibrate import absorbed
+from mnemotomy.engram.recalibrate import absorbed, recalibrated
 from mnemotomy.forget.candidates import METHODS, Candidate, first_of
 from mnemotomy.forget.workshop import Workshop
-from mnemotomy.methods.classifiers.classifier import head_of
+from mnemotomy.methods.classifiers.classifier import accuracy, head_of
 from mnemotomy.methods.classifiers.curvature import factored_sites
 from mnemotomy.methods.classifiers.engram import inputs_of
 from mnemotomy.methods.classifiers.engram_automatic import ClassifierEngramAutomatic
@@ -53,6 +54,22 @@ def first(share: float) -> tuple[Candidate, ...]:
     )
 
 
+def recalibration_cost(problem: Problem) -> float:
+    """The accuracy on retained images that the unedited model loses if its batch normalisation follows these images.
+
+    Where they are unlike those of training, such as small images that were enlarged, it is most of it.
+    """
+    few = _few(problem)
+    before = accuracy(problem.model, few)
+    with recalibrated(problem.model, inputs_of(few, _BATCH)):
+        return before - accuracy(problem.model, few)
+
+
+def _few(problem: Problem) -> Examples:
+    """Retained images in a random order: a batch of one class has not the variance between classes."""
+    return problem.retain.drawn(RECALIBRATED, problem.seed)
+
+
 class ImageWorkshop(Workshop):
     """The candidates for a classifier; batch normalisation follows the edited layers, as scale and shift of the edit.
 
@@ -60,18 +77,22 @@ class ImageWorkshop(Workshop):
         factored: the forget set's engrams.
         problem: the sets of the moments.
         two_sided: whether to try the two-sided edit.
+        recalibrate: whether batch normalisation follows at all; ``automatic`` cannot do without.
     """
 
     strengths = (0.2, 2.0)
 
-    def __init__(self, factored: FactoredConcept, problem: Problem, *, two_sided: bool) -> None:
+    def __init__(
+        self, factored: FactoredConcept, problem: Problem, *, two_sided: bool, recalibrate: bool = True
+    ) -> None:
         super().__init__(factored, problem)
+        self.recalibrate = recalibrate
         factored.decompose(factored.names)  # nearly all candidates edit every layer
         head, sites = head_of(problem.model, problem.forget), factored.sites
         self.head = next((name for name, site in sites.items() if site.module is head), None)
         self.layers = [site for site in factored.names if site != self.head]
         self.share = len(problem.forget) / (len(problem.forget) + len(problem.retain))
-        self.methods = (*(("automatic",) if self.head else ()), *(("two-sided",) if two_sided else ()))
+        self.methods = (*(("automatic",) if self.head and recalibrate else ()), *(("two-sided",) if two_sided else ()))
         self.thresholds = {"projector": (round(self.share, 3), 0.95), "steep": (1.5, 8.0), "two-sided": (0.01, 0.2)}
         self.first = tuple(one for one in first(self.share) if one.form not in METHODS or one.form in self.methods)
 
@@ -95,9 +116,11 @@ class ImageWorkshop(Workshop):
 
     def _recalibrated(self, edit: Edit) -> Edit:
         """The edit with what recalibration on the retain set adds to it."""
-        model, few = self.problem.model, self.problem.retain[:RECALIBRATED]
+        if not self.recalibrate:
+            return edit
+        model = self.problem.model
         with edit.on(model, check=False):
-            found = absorbed(model, inputs_of(few, _BATCH))
+            found = absorbed(model, inputs_of(_few(self.problem), _BATCH))
         if not found:
             return edit
         return edit + Edit((Term(1.0, Dense(found, edit.fingerprint, {"method": "recalibration"})),))

@@ -18,10 +18,11 @@ from mnemotomy.engram.collect import CollectOptions, collect
 from mnemotomy.engram.sites import Selector, select_sites
 from mnemotomy.engram.sites.linear import EmbeddingSite
 from mnemotomy.forget.found import FORGET, RETAIN, Found, search, settings_of
-from mnemotomy.forget.image_candidates import ImageWorkshop
+from mnemotomy.forget.image_candidates import ImageWorkshop, recalibration_cost
 from mnemotomy.forget.image_measuring import ImageJudge
 from mnemotomy.forget.image_request import ImageRequest, image_request
 from mnemotomy.forget.options import ForgetOptions
+from mnemotomy.forget.search import LIMIT
 from mnemotomy.methods.classifiers.engram import inputs_of
 from mnemotomy.methods.classifiers.problem import Problem
 
@@ -51,11 +52,18 @@ def forget_images(
         options=CollectOptions(rows=ROWS, progress=options.progress),
     )  # fmt: skip
     problem = Problem(model, request.forget, request.retain, len(request.names), seed=options.seed)
+    cost = recalibration_cost(problem)
+    if cost > LIMIT:
+        note = (
+            f"batch normalisation stays as it is: with the statistics of the retained images, the unedited model would "
+            f"lose {100 * cost:.0f} points of their accuracy; they are of few classes, or unlike those of training"
+        )
+        request = replace(request, notes=(*request.notes, note))
     return search(
         request,
         moments,
         lambda: ImageJudge(request),
-        lambda factored: ImageWorkshop(factored, problem, two_sided=two_sided),
+        lambda factored: ImageWorkshop(factored, problem, two_sided=two_sided, recalibrate=cost <= LIMIT),
         options,
         settings_of(options, "all" if options.sites is None else options.sites, two_sided=two_sided),
         clock,

@@ -83,6 +83,7 @@ def tables(results: Path) -> dict[str, Callable[[], str]]:
         "which": lambda: which(read),
         "speed": lambda: speed(read("speed")["records"]),
         "decouple": lambda: decouple_show.table_of(read("decouple")).markdown(),
+        "real-decouple": lambda: decouple_show.table_of(read("real-decouple")).markdown(),
         "theory": lambda: theory(read("mechanism")),
         "classwise": lambda: _classwise(read("classwise-cifar10")),
         "real": lambda: markdown_of(read("real")),

@@ -79,7 +79,8 @@ class EngramMethod(ClassifierMethod):
         for _ in range(self.rounds):
             self.edit(problem, model, self.atlas_of(model, problem)).apply_(model, check=False)
             if self.recalibrates:
-                recalibrate_(model, inputs_of(problem.retain, self.batch_size))
+                mixed = problem.retain.drawn(len(problem.retain), problem.seed)  # classes in order would miss variance
+                recalibrate_(model, inputs_of(mixed, self.batch_size))
         return model
 
     @abstractmethod
