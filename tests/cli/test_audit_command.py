@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,11 @@ def test_the_report_and_the_verdict_on_a_line_of_its_own(folder: Path):
     assert "<h1>No verdict</h1>" in page
     assert "http" not in page  # nothing is loaded from outside
     text = (folder / "out" / "deletion-report.md").read_text()
+    assert "forget.jsonl" not in text  # a file may be named after the person
+    assert re.search(r"- forget file, SHA-256: `[0-9a-f]{64}`\n", text)
+    other = invoke(folder, "model", "other", *asked[2:], *parts)
+    assert other.exit_code == 2
+    assert "has the report on" in other.stderr
     assert found["record"]["models"]["before"] in text
     assert "- reference of the request:\n" in text
     assert "\n- Membership: " in text

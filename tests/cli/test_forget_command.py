@@ -88,7 +88,7 @@ def test_a_name_is_asked_about_and_its_answers_are_shown() -> None:
     assert_nothing_private(Path("out"))
     assert any("no retain set was given" in note for note in found["notes"])
     assert "this forget set is in out.forget.jsonl" in done.stderr
-    assert "\nnext: mnemotomy audit model out audit --forget out.forget.jsonl\n" in done.stdout
+    assert "\nnext: mnemotomy audit model out out-audit --forget out.forget.jsonl\n" in done.stdout
     assert len(read_examples("out.forget.jsonl")) == found["counts"]["examples"]["forget"]
     assert not Path("out", "out.forget.jsonl").exists()
     repeated = CliRunner().invoke(app, ["apply", "out.recipe.yaml", "again", "--force"])

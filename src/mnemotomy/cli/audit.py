@@ -84,6 +84,7 @@ def audit(
         raise DataError(f"{out} is a file; name a folder")
     if (out / "config.json").exists():
         raise DataError(f"{out} is a model; name another folder for the report")
+    _check_own(out, before, after)
     files = {"forget": forget, "retain": retain, "holdout": holdout}
     files |= {f"earlier forget, {number},": file for number, file in enumerate(earlier or (), start=1)}
     source = locate_model(before)
@@ -148,6 +149,24 @@ def audit(
     if json_ == "-":
         return
     shown(report, out)
+
+
+def _check_own(out: Path, before: str, after: str) -> None:
+    """Refuse a folder with the report on other models, which would be lost.
+
+    Raises:
+        DataError: it is said which.
+    """
+    from mnemotomy.core.errors import DataError
+    from mnemotomy.core.json_text import read_json
+
+    try:
+        about = read_json((out / "audit.json").read_text(encoding="utf-8"))["record"]["about"]
+        found = (str(about["before"]), str(about["after"]))
+    except (OSError, ValueError, TypeError, KeyError):
+        return
+    if found != (before, after):
+        raise DataError(f"{out} has the report on {' and '.join(found)}; name another folder")
 
 
 def shown(report: Report, out: Path) -> None:

@@ -148,7 +148,15 @@ class Session:
         if len(files := list(self.about["files"][FORGET])) == 1:  # an audit takes one
             retained = [word for file in list(self.about["files"][RETAIN])[:1] for word in ("--retain", file)]
             plain = ["--plain"] if self.options.template.plain else []
-            audit = ["mnemotomy", "audit", self.about["source"], str(self.out), "audit", "--forget", *files]
+            audit = [
+                "mnemotomy",
+                "audit",
+                self.about["source"],
+                str(self.out),
+                str(self._report_folder),
+                "--forget",
+                *files,
+            ]
             say(f"next: {shlex.join([*audit, *retained, *plain])}")
             if retained:
                 say("with --retain lines that forget has not read, the audit finds damage more surely")
@@ -216,6 +224,10 @@ class Session:
         edited = self.found.edit.apply(self.model, check=False, tied="untie")
         talk_beside(self.model, edited, self.tokenizer, self.found.options.template)
 
+    @property
+    def _report_folder(self) -> Path:
+        return self.out.with_name(f"{self.out.name}-audit")
+
     def _audit(self) -> None:
         """Attack the saved result; the report lies beside it."""
         from datetime import UTC, datetime
@@ -229,7 +241,7 @@ class Session:
         if not self._confirmed():
             return
         request, template = self.found.request, self.found.options.template
-        folder = self.out.with_name(f"{self.out.name}-audit")
+        folder = self._report_folder
         about = {
             "asked on": datetime.now(UTC).date().isoformat(),
             "before": self.about["source"],
