@@ -49,7 +49,10 @@ def test_requests_one_after_the_other_are_recorded_and_audited() -> None:
     )  # fmt: skip
     assert audited.exit_code == 0, audited.output
     assert "The earlier request Kyoto.jsonl is still " in audited.stdout
-    assert "earlier forget, 2, file: Paris.jsonl, SHA-256" in Path("audit", "deletion-report.md").read_text()
+    report = Path("audit", "deletion-report.md").read_text()
+    assert f"earlier forget, 2, file, SHA-256: `{asked[1]}`" in report
+    assert "The earlier request 2 is still " in report
+    assert "jsonl" not in report
     earlier = json.loads(Path("audit", "audit.json").read_text())["earlier"]
     assert list(earlier) == ["Kyoto.jsonl", "Paris.jsonl"]
     assert known(mt.load_model("Rome"), examples(["Rome"])) < known(mt.load_model("model"), examples(["Rome"]))
