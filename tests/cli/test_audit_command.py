@@ -54,6 +54,8 @@ def test_the_report_and_the_verdict_on_a_line_of_its_own(folder: Path):
     assert "<h1>No verdict</h1>" in page
     assert "http" not in page  # nothing is loaded from outside
     text = (folder / "out" / "deletion-report.md").read_text()
+    assert "2 questions, of which the model knew about 0 before." in text
+    assert text.endswith("\n")
     assert "forget.jsonl" not in text  # a file may be named after the person
     assert re.search(r"- forget file, SHA-256: `[0-9a-f]{64}`\n", text)
     other = invoke(folder, "model", "other", *asked[2:], *parts)

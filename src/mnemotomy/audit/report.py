@@ -14,7 +14,7 @@ import jinja2
 
 from mnemotomy.audit.attack import attacks, percent
 from mnemotomy.audit.base import PARTS, Finding, Interval, Part
-from mnemotomy.audit.verdict import FAINT, GONE, LEFT, Verdict
+from mnemotomy.audit.verdict import DIRECT, FAINT, GONE, LEFT, Verdict
 from mnemotomy.core.files import check_above, write_text
 from mnemotomy.report.table import Table
 
@@ -99,6 +99,12 @@ class Report:
         keep = [place for place in range(len(heads)) if place not in unused]
         return Table([heads[place] for place in keep], [[row[place] for place in keep] for row in rows])
 
+    @property
+    def known(self) -> int | None:
+        """About how many of what was to be forgotten the model knew before, asked plainly; None if it was not asked."""
+        plain = [one for one in self.findings if one.attack in DIRECT and "before" in one.means]
+        return round(plain[0].questions * plain[0].means["before"].value) if plain else None
+
     def json(self) -> dict[str, Any]:
         """Everything, as JSON values."""
         return {
@@ -127,6 +133,7 @@ class Report:
                 undefined=jinja2.StrictUndefined,
                 trim_blocks=True,
                 lstrip_blocks=True,
+                keep_trailing_newline=True,
             )
             environment.filters |= {"spread": _spread, "percent": percent, "top": _top}
             environment.globals |= {"number": _number, "line": _line}
@@ -138,6 +145,7 @@ class Report:
                 left=LEFT,
                 gone=GONE,
                 faint=FAINT,
+                known=self.known,
                 **self.record,
             )
             write_text(folder / name, text)
