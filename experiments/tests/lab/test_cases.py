@@ -69,5 +69,5 @@ def test_every_file_is_read() -> None:
     ]  # fmt: skip
     assert recipe_for("resnet18", "cifar100") == recipe_for("resnet18", "cifar10")
     assert recipe_for("vit", "cifar10").optimizer == "adamw"
-    known = {"digits", "faces", "speed", "metabolism", "recipes", "classwise", "cities"}
+    known = {"digits", "faces", "speed", "metabolism", "recipes", "classwise", "cities", "imagenet_groups"}
     assert {one.name.removesuffix(".yaml") for one in files("mnemotomy_bench").joinpath("cases").iterdir()} <= known
