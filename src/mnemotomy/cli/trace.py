@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 
 _ALIKE = 1.25
+_NAMED = 6  # sites
 
 
 @one_line_errors()
@@ -113,7 +114,7 @@ def _above(own: list[dict[str, Any]], others: list[dict[str, Any]]) -> str:
         by_site.setdefault(row["site"], []).append(row["weight_norm"])
     norms = {row["site"]: row["weight_norm"] for row in own}
     above = [site for site, found in by_site.items() if norms[site] - max(found) > max(found) - min(found)]
-    most = sorted(above, key=lambda site: max(by_site[site]) - norms[site])[:3]
+    most = sorted(above, key=lambda site: max(by_site[site]) - norms[site])[:_NAMED]
     told = []
     for site in most:
         low, high = (f"{one(by_site[site]):.3f}" for one in (min, max))
@@ -133,8 +134,8 @@ def _advice(rows: list[dict[str, Any]], names: Sequence[str]) -> Iterator[str]:
         yield "two concepts of one kind differ by chance, too; three or more neighbours show by how much"
     else:
         yield (
-            "a concept stands out at a site where it lies above all others by more than these lie apart; it is chance "
-            "if the others stand out at about as many sites"
+            "a concept stands out at a site where it lies above all others by more than these lie apart; to do so at more "
+            f"sites than each of the others happens by chance in one of {len(names)} cases"
         )
     tokens = {name: max(row["rows"] for row in rows if row["concept"] == name) for name in names}
     if max(tokens.values()) > _ALIKE * min(tokens.values()):
