@@ -134,8 +134,8 @@ def _advice(rows: list[dict[str, Any]], names: Sequence[str]) -> Iterator[str]:
         yield "two concepts of one kind differ by chance, too; three or more neighbours show by how much"
     else:
         yield (
-            "a concept stands out at a site where it lies above all others by more than these lie apart; to do so at more "
-            f"sites than each of the others happens by chance in one of {len(names)} cases"
+            "a concept stands out at a site where it lies above all others by more than these lie apart; to do so at "
+            f"more sites than each of the others happens by chance in one of {len(names)} cases"
         )
     tokens = {name: max(row["rows"] for row in rows if row["concept"] == name) for name in names}
     if max(tokens.values()) > _ALIKE * min(tokens.values()):
