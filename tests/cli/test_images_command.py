@@ -89,13 +89,23 @@ def test_a_result_is_audited_as_a_folder_or_as_an_edit() -> None:
     sets = ["--forget", "train/three", "--retain", "test"]
     for after, word in (("e.safetensors", "forgotten here"), ("model", "not forgotten")):
         done = call(
-            "audit", "model", after, "audit", *sets, "--holdout", "test/three", "--only", "asking", "--only", "damage"
+            "audit",
+            "model",
+            after,
+            f"audit-{after}",
+            *sets,
+            "--holdout",
+            "test/three",
+            "--only",
+            "asking",
+            "--only",
+            "damage",
         )
         assert done.exit_code == 0, done.output
         assert word in done.stdout.splitlines()
         assert "No damage was found" in done.stdout  # although the test images have threes, too
         assert "images of --retain are those of --holdout" in done.stderr
-    report = json.loads(Path("audit", "audit.json").read_text())
+    report = json.loads(Path("audit-model", "audit.json").read_text())
     assert report["record"]["asked"] == "images"
     assert "SHA-256" in report["record"]["about"]["forget file"]
     done = call(
