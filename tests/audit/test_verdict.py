@@ -100,15 +100,15 @@ def test_no_verdict_says_how_many_were_known_and_what_decided():
 def test_what_lies_below_not_knowing_is_named_and_is_not_as_never_known():
     found = verdict(changed("min-k", (-0.91, -0.98, -0.79)), yardstick=True)
     assert found.word == "forgotten here"
-    assert "so that it can be seen that something was taken out, but not what: min-k." in found.reason
+    assert "which shows that something was removed, but not what: min-k." in found.reason
     assert verdict(changed("min-k", (-0.1, -0.3, 0.08)), yardstick=True).word == "as never known"
 
 
 def test_a_sentence_says_what_far_below_means():
     assert left(Interval(0.1, -0.1, 0.3)) == "Left of what it knew: 10 % (-10 % to 30 %)."
     assert left(Interval(-0.91, -0.98, -0.79)) == (
-        "That is below what is not known, by 91 % of what it knew (79 % to 98 %): not left, and it can be seen "
-        "that something was taken out, but not what."
+        "That is below what is not known, by 91 % of what it knew (79 % to 98 %): not left, but this shows "
+        "that something was removed, though not what."
     )
 
 

@@ -159,7 +159,7 @@ def left(trace: Interval | None) -> str:
     if trace.high < -LEFT:
         return (
             f"That is below what is not known, by {percent(-trace.value)} of what it knew ({percent(-trace.high)} to "
-            f"{percent(-trace.low)}): not left, and it can be seen that something was taken out, but not what."
+            f"{percent(-trace.low)}): not left, but this shows that something was removed, though not what."
         )
     return f"Left of what it knew: {percent(trace.value)} ({percent(trace.low)} to {percent(trace.high)})."
 

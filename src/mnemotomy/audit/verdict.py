@@ -238,9 +238,7 @@ def _word(searched: Sequence[Finding], yardstick: bool, asked: Asked) -> tuple[W
     why += [f"Not decided: {'; '.join(open_)}."] if open_ else []
     learned = "Signs that it was learned once, from which no answer can be read, so that they do not decide"
     why += [f"{learned}: {'; '.join(signs)}."] if signs else []
-    pushed = (
-        "Below what is found where nothing is known, so that it can be seen that something was taken out, but not what"
-    )
+    pushed = "Less is found than where nothing is known, which shows that something was removed, but not what"
     why += [f"{pushed}: {'; '.join(below)}."] if below else []
     why += [] if yardstick else [f"There is {asked.lacking} to compare with."]
     if why:
