@@ -18,7 +18,7 @@ from mnemotomy.metabolism.rlcp import RLCP
 from mnemotomy_bench.metabolism import measure as measures
 from mnemotomy_bench.metabolism import run as runs
 from mnemotomy_bench.metabolism import subject as subjects
-from mnemotomy_bench.metabolism.configurations import ORIGINAL, configurations, plan_of
+from mnemotomy_bench.metabolism.configurations import ORIGINAL, configurations, explained, plan_of
 from mnemotomy_bench.metabolism.decouple import decouple
 from mnemotomy_bench.metabolism.decouple_show import COLUMNS as DECOUPLED
 from mnemotomy_bench.metabolism.decouple_show import table_of as decouple_table
@@ -233,6 +233,12 @@ def test_a_pretrained_model_has_sizes_of_its_own():
     assert subjects.engram.subjects
     assert (subjects.training.epochs, subjects.training.retained) == (16, 24)
     assert "RLCP from subjects" not in configurations("small", 0)
+
+
+@pytest.mark.parametrize(("scale", "published"), [("small", "RLCP, rate 0.0003"), ("full", "RLCP, rate 0.0001")])
+def test_the_mechanism_is_that_of_the_baselines_rate(scale, published):
+    assert published in explained(scale)
+    assert published in configurations(scale, 0)
 
 
 def test_a_model_that_knows_too_few_countries_is_refused(pretrained, tmp_path, monkeypatch):

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import json
-import mmap
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import safetensors
-import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
 from mnemotomy.core.errors import ArtifactError
 from mnemotomy.core.files import output_file
-from mnemotomy.core.integrity import BLANK, is_sealed_before, meanwhile, seal
+from mnemotomy.core.integrity import BLANK, is_sealed, seal
 from mnemotomy.core.json_text import read_json
 
 _KEY = "mnemotomy"
@@ -66,7 +64,7 @@ class Artifact:
             raise ArtifactError(f"{path} is damaged or not a safetensors file: {error}") from error
         with opened as file:
             try:
-                sealed = _is_sealed(path, file) if verify else None
+                sealed = is_sealed(path) if verify else None
                 yield file, self._header(file.metadata() or {}, path, sealed)
             except _READ_ERRORS as error:
                 raise ArtifactError(f"{path} is damaged: {error}") from error
@@ -109,22 +107,3 @@ class Artifact:
         except ValidationError as error:
             where = ".".join(map(str, error.errors(include_url=False)[0]["loc"]))
             raise ArtifactError(f"{path} is damaged: its header has a wrong {where!r}") from error
-
-
-def _is_sealed(path: str | Path, opened: Any) -> bool:
-    """Hash the tensors where they are mapped, so that whoever reads them next need not map each page again."""
-    tensors = [opened.get_tensor(name).reshape(-1) for name in opened.offset_keys()]
-    parts = [tensor.view(torch.uint8) for tensor in tensors if len(tensor)]
-
-    def update(found: Callable[[Any], None]) -> None:
-        def hash_all() -> None:
-            for part in parts:
-                found(part.numpy())
-
-        with meanwhile(hash_all):
-            for part in parts:
-                part[:: mmap.PAGESIZE].max()  # the first touch of a page, half of the work, from this thread
-
-    with Path(path).open("rb") as file:
-        start = 8 + int.from_bytes(file.read(8), "little")
-    return is_sealed_before(path, start, update)

@@ -63,24 +63,6 @@ def is_sealed(path: str | Path) -> bool:
     return True
 
 
-def is_sealed_before(path: str | Path, start: int, update: Callable[[Callable[[Any], None]], object]) -> bool:
-    """``is_sealed`` for a file whose bytes from ``start`` on are in memory; ``update`` passes them to its argument.
-
-    Raises:
-        ArtifactError: the file has changed since it was written.
-    """
-    place = _place(Path(path))
-    if place is None:
-        return False
-    with Path(path).open("rb") as file:
-        head = file.read(start)
-    found = xxhash.xxh3_128(_blanked(head, place))
-    update(found.update)
-    if head[place : place + _DIGITS] != found.hexdigest().encode():
-        raise ArtifactError(_DAMAGED.format(path))
-    return True
-
-
 def write_sealed(path: Path, data: Mapping[str, Any]) -> None:
     """Write a JSON object together with its hash."""
     path.write_text(json.dumps({"content": BLANK, "data": data}, indent=1), encoding="utf-8")

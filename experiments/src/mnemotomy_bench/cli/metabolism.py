@@ -27,7 +27,7 @@ def metabolism(
       mnemotomy bench metabolism --json - --only "A original" --only "RLCP stable"
       mnemotomy bench metabolism --model Qwen/Qwen2.5-0.5B-Instruct --scale full
     """
-    from mnemotomy_bench.metabolism.configurations import ORIGINAL, plan_of
+    from mnemotomy_bench.metabolism.configurations import explained, plan_of
     from mnemotomy_bench.metabolism.run import run_mechanism, run_metabolism
     from mnemotomy_bench.metabolism.show import table_of, write_figures
 
@@ -35,10 +35,7 @@ def metabolism(
     keep(records, out / "metabolism.json")
     if figures:
         shown = [record["configuration"] for record in records]
-        wanted = (ORIGINAL, "B just-RAG", "RLCP, rate 0.0003", "RLCP stable", "RLCP from engram")
-        names = [
-            name for name in wanted if name in shown and (scale != FactScale.TINY or name in (ORIGINAL, wanted[3]))
-        ]
+        names = [name for name in explained(scale.value) if name in shown]
         data = Path(os.environ["MNEMOTOMY_DATA"]) if "MNEMOTOMY_DATA" in os.environ else None
         first = (seed or plan_of(scale.value).seeds)[0]
         mechanism = run_mechanism(out, names=names, scale=scale.value, seed=first, model=model, data=data)

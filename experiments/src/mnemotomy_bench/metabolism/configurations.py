@@ -92,6 +92,14 @@ def configurations(scale: str, seed: int) -> dict[str, RLCP | None]:
     return {ORIGINAL: None, **found}
 
 
+def explained(scale: str) -> tuple[str, ...]:
+    """The configurations whose mechanism is measured as well; the published protocol at the rate of its baselines."""
+    if scale == "tiny":
+        return ORIGINAL, "RLCP stable"
+    published = f"RLCP, rate {plan_of(scale).rate:g}"
+    return ORIGINAL, "B just-RAG", published, "RLCP stable", "RLCP from engram", "RLCP from subjects"
+
+
 def _given(**values: Any) -> dict[str, Any]:
     """Those that are not None."""
     return {name: value for name, value in values.items() if value is not None}

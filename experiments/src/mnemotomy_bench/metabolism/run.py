@@ -27,7 +27,7 @@ from mnemotomy_bench.metabolism.reasoning import has_problems, problems, reasoni
 from mnemotomy_bench.metabolism.records import Cell, Mechanism, Summary, Trained
 from mnemotomy_bench.metabolism.subject import Subject, subject_for
 
-REASONING_PROBLEMS = 64
+REASONING_PROBLEMS = 100
 
 
 def run_metabolism(
