@@ -66,7 +66,7 @@ def test_answers_that_were_drawn_are_told_as_such(monkeypatch: pytest.MonkeyPatc
 
 
 def test_enough_answers_need_no_advice(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(knowledge, "ENOUGH", 2)
+    monkeypatch.setattr(knowledge, "FEW", 2)
     model, tokenizer = trained()
     assert answers_known(model, tokenizer, KYOTO, TEMPLATE) == "asked plainly, the model says 2 of 2 answers"
 

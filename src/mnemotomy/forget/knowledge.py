@@ -26,6 +26,9 @@ KNOWN = 0.1
 """The mean probability of known answers, at least: SmolLM2 and a model trained on TOFU have 0.6 to 0.7 in the right
 template, and at most 0.03 in another one or on what they never saw."""
 
+FEW = 20
+"""Known answers below which more are asked for: where 20 of 20 were known, nine audits in ten decide (``ENOUGH``)."""
+
 
 def unknown_concern(
     model: nn.Module, tokenizer: Any, forget: Sequence[TextExample], template: Template, seed: int = 0
@@ -70,7 +73,7 @@ def answers_known(
     known = round(sum(said(one.answer, text, one.question) for one, text in zip(probes, texts, strict=True)))
     drawn = f", which were drawn from {len(forget)} lines" if len(forget) > MOST_FORGET else ""
     told = f"asked plainly, the model says {known} of {len(probes)} answers{drawn}"
-    if known >= ENOUGH:
+    if known >= FEW:
         return told
     return (
         f"{told}. An audit needs about {ENOUGH} that it says to show that they are gone: add other facts, other words, "
