@@ -268,6 +268,18 @@ def test_the_two_sided_edit_stays_in_the_chosen_blocks(monkeypatch: pytest.Monke
     assert all(".layers.0." in name for name in changed)
 
 
+def test_candidates_that_edit_the_same_blocks_are_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    alike = [Candidate("projector", 0.5, blocks=blocks) for blocks in ("all", "upper two thirds", "upper third")]
+    other = Candidate("projector", 0.5, kinds="mlp", blocks="all")
+    monkeypatch.setattr(candidates, "FIRST", (*alike, other))
+    model, tokenizer = trained()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", mt.SurgeryWarning)
+        options = replace(OPTIONS, trials=1, layers=(0,))
+        found = mt.forget(model, tokenizer, examples(["Kyoto"]), examples(["Paris", "Rome"]), options)
+    assert list(found.workshop.first) == [alike[0], other]
+
+
 def test_a_candidate_is_named_by_the_blocks_that_it_edits() -> None:
     model, tokenizer = trained()
     chosen = {"layers": (0,), "sites": ("gate_proj", "down_proj")}

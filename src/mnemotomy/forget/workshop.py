@@ -158,8 +158,12 @@ class TextWorkshop(Workshop):
         super().__init__(factored, problem)
         self.places, self.subjects = places or {}, subjects
         self.methods = ("two-sided",) if two_sided else ()
-        usual = first(two_sided, subjects is not None)
-        self.first = [one for one in usual if one.form in METHODS or self._edited(one)]
+        different: dict[Any, Candidate] = {}  # within chosen layers, all blocks may be those of the upper third
+        for one in first(two_sided, subjects is not None):
+            sites = () if one.form in METHODS else tuple(self._edited(one))
+            if one.form in METHODS or sites:
+                different.setdefault((replace(one, kinds="all", blocks="all"), sites), one)
+        self.first = list(different.values())
 
     def suggested(self, trial: Trial) -> Candidate:
         if self.subjects is not None and trial.suggest_categorical(AT, [True, False]):
