@@ -23,9 +23,10 @@ from mnemotomy.audit.asking import (
     Shots,
 )
 from mnemotomy.audit.attack import attacks
-from mnemotomy.audit.base import PARTS, Case
+from mnemotomy.audit.base import PARTS, Case, Limit
 from mnemotomy.audit.choosing import MultipleChoice, Recognised
-from mnemotomy.audit.damage import Fluency, Neighbours, Retained
+from mnemotomy.audit.damage import Neighbours, Retained
+from mnemotomy.audit.fluency import Fluency
 from mnemotomy.audit.wording import Asked, with_synonyms
 from mnemotomy.audit.writing import best_of, tokens_of
 from mnemotomy.core.errors import ConfigurationError
@@ -153,9 +154,9 @@ def test_without_a_judge_there_is_no_fluency():
     ],
 )
 def test_texts_that_circle_are_not_fluent(monkeypatch: pytest.MonkeyPatch, text: str, fluent: float):
-    monkeypatch.setattr("mnemotomy.audit.damage.greedy_answers", lambda *_: [text])
-    monkeypatch.setattr("mnemotomy.audit.damage.losses_under", lambda *_, **__: [1.0])
-    asked = replace(case(KYOTO), reference=nn.Module())
+    monkeypatch.setattr("mnemotomy.audit.fluency.greedy_answers", lambda *_: [text])
+    monkeypatch.setattr("mnemotomy.audit.fluency.losses_under", lambda *_, **__: [1.0])
+    asked = replace(case(KYOTO), reference=nn.Linear(1, 1), limit=Limit(2.0, 1.0, "general texts"))
     assert Fluency().read(nn.Module(), asked).values == (fluent,)
 
 

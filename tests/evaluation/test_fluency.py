@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_language import tokenizer
+from tiny_language import save_classifier
 from tiny_tofu import observed
-from transformers import LlamaConfig, LlamaForSequenceClassification
 
 from mnemotomy.core.errors import ModelError
 from mnemotomy.core.models import load_model, load_tokenizer
@@ -24,21 +23,8 @@ from mnemotomy.observe.questions import Asking
 QUICK = Asking(max_new_tokens=6)
 
 
-def classifier(folder: Path) -> Path:
-    words = tokenizer(None)
-    names = {0: "clean", 1: "mild gibberish", 2: "noise"}
-    config = LlamaConfig(
-        vocab_size=len(words), hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
-        id2label=names, label2id={name: index for index, name in names.items()}, pad_token_id=0, initializer_range=0.5,
-    )  # fmt: skip
-    torch.manual_seed(3)
-    LlamaForSequenceClassification(config).save_pretrained(folder)
-    words.save_pretrained(folder)
-    return folder
-
-
 def test_fluency_by_a_classifier(pair: Path, tmp_path: Path):
-    judge = classifier(tmp_path / "judge")
+    judge = save_classifier(tmp_path / "judge")
     texts = ["Paris is the capital", "", "Rome", "x"]
     found = probability_clean(judge, texts, batch_size=2)
     model, words = load_model(judge), load_tokenizer(judge)
@@ -62,7 +48,7 @@ def test_a_judge_is_told_by_its_weights_and_refused_before_anything_is_observed(
     assert first == alike != ()
     assert Fluency().digest() == ()
     assert Fluency(base=str(pair / "retain90")).digest() != first
-    wrong = Fluency(base=str(classifier(tmp_path / "classifier")))
+    wrong = Fluency(base=str(save_classifier(tmp_path / "classifier")))
     with pytest.raises(ModelError, match="take a causal language model"):
         evaluation_of(observed(pair), splits, QUICK, fluency=wrong, folder=tmp_path / "out")
     assert not (tmp_path / "out").exists()

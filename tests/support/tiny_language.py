@@ -9,7 +9,14 @@ from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    LlamaForSequenceClassification,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
 
 TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
@@ -54,6 +61,19 @@ def save_llama(folder: Path, *, seed: int = 0, template: str | None = TEMPLATE, 
 def save_qwen(folder: Path, *, seed: int = 0, template: str | None = TEMPLATE, **config: Any) -> Path:
     """The same as Qwen2, with biases and an output head that is tied to the embedding."""
     return _save(Qwen2ForCausalLM, Qwen2Config, folder, seed, template, {"tie_word_embeddings": True, **config})
+
+
+def save_classifier(folder: Path, *, clean: str = "clean") -> Path:
+    """A classifier of gibberish that has learned nothing, with its tokenizer."""
+    words, names = tokenizer(None), {0: clean, 1: "mild gibberish", 2: "noise"}
+    config = LlamaConfig(
+        vocab_size=len(words), hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
+        id2label=names, label2id={name: index for index, name in names.items()}, pad_token_id=0, initializer_range=0.5,
+    )  # fmt: skip
+    torch.manual_seed(3)
+    LlamaForSequenceClassification(config).save_pretrained(folder)
+    words.save_pretrained(folder)
+    return folder
 
 
 def write_lines(path: Path, rows: Iterable[Any]) -> Path:

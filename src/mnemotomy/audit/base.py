@@ -20,6 +20,21 @@ Role = Literal["before", "after", "gold"]
 
 
 @dataclass(frozen=True)
+class Limit:
+    """Where a judge of fluency divides texts from word salad.
+
+    Attributes:
+        value: the least score of a fluent text.
+        right: the share of texts and of word salad that it tells right by that, in the kind that it tells worst.
+        kind: of these texts.
+    """
+
+    value: float
+    right: float
+    kind: str
+
+
+@dataclass(frozen=True)
 class Case:
     """What an audit asks about; the same for every model.
 
@@ -32,8 +47,10 @@ class Case:
         template: what stands around questions.
         seed: for everything drawn at random.
         batch_size: the most rows in a batch.
-        precision: of writing, and of copies that are trained or changed; else models are read at the weights' own.
-        reference: the model before forgetting, which judges the texts of the others.
+        precision: of writing, of judging what was written, and of copies that are trained or changed; else models are
+            read at the weights' own.
+        reference: the model before forgetting.
+        limit: of fluency, if it is known.
     """
 
     tokenizer: Any
@@ -46,6 +63,7 @@ class Case:
     batch_size: int = 32
     precision: Precision = "no"
     reference: nn.Module | None = field(default=None, compare=False, repr=False)
+    limit: Limit | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)

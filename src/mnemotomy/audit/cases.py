@@ -29,7 +29,7 @@ _TEXTS = 50  # of the retain set, for the perplexity
 
 
 @functools.cache
-def _general_texts() -> dict[str, list[str]]:
+def general_texts() -> dict[str, list[str]]:
     """Sentences, questions and stems of our own, for a model about which no retain set was given."""
     found: dict[str, list[str]] = read_yaml(
         (resources.files("mnemotomy.audit") / "general_texts.yaml").read_text("utf-8")
@@ -94,7 +94,7 @@ def completed(case: Case, before: nn.Module, made: Mapping[str, Any]) -> tuple[C
         for one, own in zip(case.forget, made["paraphrases"], strict=True)
     ]
     return replace(
-        case, forget=forget, reference=before, texts=[*_texts_of(case.retain), *_general_texts()["sentences"]]
+        case, forget=forget, reference=before, texts=[*texts_of(case.retain)[:_TEXTS], *general_texts()["sentences"]]
     ), notes
 
 
@@ -104,16 +104,16 @@ def digest(case: Case) -> str:
     return key(sets, list(case.texts), case.template, case.seed, case.batch_size, case.precision)
 
 
-def _texts_of(probes: Sequence[Probe]) -> list[str]:
-    """The texts of the retain set, if they are long enough for a perplexity."""
+def texts_of(probes: Sequence[Probe]) -> list[str]:
+    """The answers, behind their stems if these are part of the text; those long enough for a perplexity."""
     whole = [one.template.answered(one.question, one.answer) if one.template.plain else one.answer for one in probes]
-    return [text for text in whole if len(words_of(text)) >= 5][:_TEXTS]
+    return [text for text in whole if len(words_of(text)) >= 5]
 
 
 def _general(case: Case, before: nn.Module) -> list[Probe]:
     """General questions with the model's own answers, without those that mention what was forgotten."""
     template = case.forget[0].template
-    asked = [Probe(text, "?", template) for text in _general_texts()["stems" if template.plain else "questions"]]
+    asked = [Probe(text, "?", template) for text in general_texts()["stems" if template.plain else "questions"]]
     texts = greedy_answers(before, replace(case, retain=()), asked)
     forgotten = {word for one in case.forget for word in telling(one.answer)}
     lines = [text.splitlines()[0].strip() if text else "" for text in texts]

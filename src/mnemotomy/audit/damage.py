@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +20,6 @@ from mnemotomy.audit.writing import SHOWN, greedy_answers
 from mnemotomy.core.errors import ConfigurationError
 from mnemotomy.core.keys import file_digest
 from mnemotomy.core.models import quiet_transformers
-from mnemotomy.core.scripts import UNSPACED, word_ends
 from mnemotomy.observe.fluency import losses_under
 from mnemotomy.text.probes import Probe
 
@@ -31,9 +29,6 @@ HARM = 0.05
 PAPER = "arXiv 2607.09236"
 _MOST = 100  # questions of a retain set
 _ALIKE = 0.6  # the share of a question's words that another of the same form has
-_ODDER = 2.0  # nats per token above the usual text of the model before forgetting
-_FEW = 6  # words
-_REPEATED = 0.5  # the share of distinct pairs of words below which a text goes round in circles
 
 
 @dataclass(frozen=True)
@@ -134,45 +129,6 @@ class GeneralText(Damage):
     def written(self, value: float) -> str:
         """As a perplexity."""
         return f"{math.exp(min(value, 50.0)):.3g}"
-
-
-@register("fluency", "Fluent answers to forgotten questions", PAPER, unit="share of fluent answers")
-class Fluency(Damage):
-    """Whether the answers to forgotten questions are language: neither empty, nor circling, nor odd.
-
-    A text is odd if its loss under the model before forgetting is more than 2 nats per token above that of general
-    text. Texts of few words are not judged by it.
-    """
-
-    def lacks(self, case: Case) -> str | None:
-        return None if case.reference is not None else "there is no model to judge the texts"
-
-    def read(self, model: nn.Module, case: Case) -> Reading:
-        texts = greedy_answers(model, case, case.forget)
-        fluent = self.judged(case, texts)
-        shown = [
-            example(one, written=text) for one, text, well in zip(case.forget, texts, fluent, strict=True) if not well
-        ]
-        return Reading(tuple(map(float, fluent)), shown=tuple(shown[:SHOWN]))
-
-    def judged(self, case: Case, texts: Sequence[str]) -> list[bool]:
-        """Whether each text is fluent."""
-        assert case.reference is not None
-        judged = losses_under(case.reference, case.tokenizer, [*texts, *case.texts], batch_size=case.batch_size)
-        usual = [loss for loss in judged[len(texts) :] if loss is not None]
-        most = (sum(usual) / len(usual) if usual else 4.0) + _ODDER
-        return [
-            bool(words_of(text)) and not _circles(text) and (loss is None or loss <= most or len(words_of(text)) < _FEW)
-            for text, loss in zip(texts, judged, strict=False)
-        ]
-
-
-def _circles(text: str) -> bool:
-    words = words_of(text)
-    if UNSPACED.search(text):
-        words = [text[start:end] for start, end in itertools.pairwise([0, *word_ends(text)])]
-    pairs = list(itertools.pairwise(words))
-    return len(pairs) >= 4 and len(set(pairs)) < _REPEATED * len(pairs)
 
 
 @register(

@@ -46,8 +46,8 @@ def audit_images(
 ) -> Report:
     """Attack a claim that a classifier has forgotten (``mnemotomy.audit``)."""
     chosen = options.chosen("classifiers")
-    if options.tasks:
-        raise ConfigurationError("tasks of lm-eval are for language models; leave them out")
+    if options.tasks or options.fluency:
+        raise ConfigurationError("tasks of lm-eval and a judge of fluency are for language models; leave them out")
     if forget is None or retain is None:
         raise DataError("an audit of a classifier needs images that were to be forgotten, and others to be kept")
     check_image_classifier(before)

@@ -10,6 +10,7 @@ from typing import Any
 from mnemotomy.audit.attack import Attack, attacks
 from mnemotomy.audit.base import PARTS
 from mnemotomy.audit.damage import Tasks
+from mnemotomy.audit.fluency import Fluency
 from mnemotomy.core.errors import ConfigurationError
 from mnemotomy.core.precision import Precision
 from mnemotomy.methods.base import Models
@@ -31,6 +32,8 @@ class AuditOptions:
         folder: where readings are kept, so that a run resumes and parts can be added.
         progress: whether to show a bar.
         about: what the report says of the request: names, files, dates.
+        fluency: what judges whether answers are language, instead of the model before: a folder or hub id of a causal
+            language model or of a classifier of gibberish.
     """
 
     parts: Sequence[str] = PARTS
@@ -42,19 +45,21 @@ class AuditOptions:
     folder: str | Path | None = None
     progress: bool = True
     about: Mapping[str, Any] = field(default_factory=dict)
+    fluency: str | None = None
 
     def chosen(self, models: Models = "language models") -> list[Attack]:
         """The attacks on a kind of model.
 
         Raises:
             ConfigurationError: a part or a task is unknown, or tasks are given without lm-eval.
+            ModelError: the judge of fluency cannot be loaded, or cannot judge.
         """
         registry = attacks(models)
         for part in self.parts:
             if part not in PARTS and part not in registry:
                 raise ConfigurationError(f"there is no part {part!r}; choose among {', '.join([*PARTS, *registry])}")
         named = [
-            kind()
+            kind() if kind is not Fluency or self.fluency is None else Fluency.named(self.fluency)
             for name, kind in registry.items()
             if (name in self.parts or (kind.part in self.parts and kind.default)) and kind is not Tasks
         ]

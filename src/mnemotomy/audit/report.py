@@ -55,12 +55,12 @@ class Report:
 
     @property
     def unrun(self) -> dict[str, list[str]]:
-        """By the titles of parts, the titles of the attacks that were not run."""
-        ran = {one.attack for one in self.findings}
+        """By the titles of parts, the titles of the attacks that were not run, or did not find out what they ask."""
+        ran = {one.title for one in self.findings}
         kinds = attacks("classifiers" if self.record["asked"] == "images" else "language models")
         found: dict[str, list[str]] = {}
-        for name, kind in kinds.items():
-            if name not in ran:
+        for kind in kinds.values():
+            if kind.title not in ran:
                 found.setdefault(TITLES[kind.part], []).append(kind.title)
         return found
 

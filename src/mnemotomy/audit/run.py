@@ -10,8 +10,9 @@ from typing import Any
 from torch import nn
 
 from mnemotomy.audit.attack import attacks
-from mnemotomy.audit.base import Case, Role
+from mnemotomy.audit.base import Case, Limit, Role
 from mnemotomy.audit.cases import completed, digest, made_up, probes_from
+from mnemotomy.audit.fluency import Fluency
 from mnemotomy.audit.images_run import audit_images
 from mnemotomy.audit.options import AuditOptions
 from mnemotomy.audit.reading import Reader, models_by_role
@@ -106,6 +107,10 @@ def audit(
     )
     name = key("made up", reader.prints["before"], digest(case), versions())
     case, notes = completed(case, before, reader.kept(name, lambda: made_up(case, before)))
+    judge = next((one for one in chosen if isinstance(one, Fluency)), Fluency())
+    if judge in chosen:
+        name = key("limit", judge, reader.prints["before"], digest(case), versions())
+        case = replace(case, limit=Limit(**reader.kept(name, lambda: asdict(judge.limit(case)))))
     findings, skipped = reader.findings(chosen, case)
     notes += reader.notes(skipped)
     past = {}
@@ -119,8 +124,9 @@ def audit(
         earlier={name: tuple(some) for name, some in past.items()},
         notes=tuple(notes),
         record={
-            "about": dict(options.about),
-            "models": {role: fingerprint(model) for role, model in models.items()},
+            "about": {**options.about, **({} if judge.judge is None else {"judge of fluency": judge.judge})},
+            "models": {role: fingerprint(model) for role, model in models.items()}
+            | ({"judge of fluency": judge.hashes[0]} if judge.hashes else {}),
             "data": {name: key([asdict(one) for one in some]) for name, some in probes.items() if some},
             "asked": "questions",
             "questions": {name: len(some) for name, some in probes.items() if some},

@@ -39,6 +39,13 @@ def audit(
         typer.Option(metavar="PART", help="asking, inside, membership, relearn, damage, or an attack; repeatable."),
     ] = None,
     tasks: Annotated[list[str] | None, typer.Option(help="A task of lm-eval, for the damage; repeatable.")] = None,
+    fluency: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="What judges fluency in place of BEFORE: a language model, or a classifier of gibberish.",
+        ),
+    ] = None,
     earlier: Annotated[
         list[Path] | None, typer.Option(help="The forget set of an earlier request; repeatable.")
     ] = None,
@@ -100,7 +107,7 @@ def audit(
     }
     if images:
         texts = {f"--{name}": value for name, value in asdict(template).items()}
-        check_no_text_options({**texts, "--tasks": tasks}, source)
+        check_no_text_options({**texts, "--tasks": tasks, "--fluency": fluency}, source)
         if retain is None or bool(forget) == bool(forget_label):
             raise DataError("a classifier needs --retain, and one of --forget FOLDER and --forget-label CLASS")
         about |= {} if forget_label is None else {"classes": ", ".join(forget_label)}
@@ -109,7 +116,15 @@ def audit(
     elif forget is None:
         raise DataError("say what was to be forgotten: --forget FILE")
     options = AuditOptions(
-        only or AuditOptions().parts, tasks or (), template.made, seed, batch_size, precision.value, out, about=about
+        only or AuditOptions().parts,
+        tasks or (),
+        template.made,
+        seed,
+        batch_size,
+        precision.value,
+        out,
+        about=about,
+        fluency=None if fluency is None else locate_model(fluency),
     )
     options.chosen("classifiers" if images else "language models")
     asked: Any = forget

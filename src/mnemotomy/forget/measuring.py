@@ -6,6 +6,7 @@ import functools
 import math
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from mnemotomy.audit.base import Case
 from mnemotomy.audit.cases import completed
-from mnemotomy.audit.damage import Fluency
+from mnemotomy.audit.fluency import Fluency
 from mnemotomy.audit.judging import telling_tokens
 from mnemotomy.audit.writing import greedy_answers
 from mnemotomy.core.modules import device_of, observing
@@ -177,7 +178,7 @@ class Judge(Measure):
         with edit.on(self.model, check=False):
             after = self._read_beside()
         fluent = [Fluency().judged(self._case, state.texts) for state in (before, after)]
-        found = {"fluent answers to forgotten questions": [sum(one) / len(one) for one in fluent]}
+        found = {Fluency().asks(self._case).lower(): [sum(one) / len(one) for one in fluent]}
         if self.request.beside:
             found["the answers' tokens, of neighbours outside the retain set"] = [before.hits, after.hits]
         return {name: dict(zip(("before", "after"), shares, strict=True)) for name, shares in found.items()}
@@ -187,7 +188,8 @@ class Judge(Measure):
         """What an audit of fluency asks, judged by the model before."""
         asked, precision = self.request.asked()[0], resolved(self.precision, device_of(self.model))
         case = Case(self.tokenizer, asked, self.kept_probes, template=self.request.template, precision=precision)
-        return completed(case, self.model, {"paraphrases": [()] * len(asked)})[0]
+        case = completed(case, self.model, {"paraphrases": [()] * len(asked)})[0]
+        return replace(case, limit=Fluency().limit(case))
 
     @functools.cached_property
     def _beside(self) -> _Beside:

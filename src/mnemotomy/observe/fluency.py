@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -11,7 +12,8 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 from mnemotomy.core.errors import ModelError
-from mnemotomy.core.models import load_model, load_tokenizer
+from mnemotomy.core.fingerprints import fingerprint, tokenizer_digest
+from mnemotomy.core.models import check_language_model, load_config, load_model, load_tokenizer, quiet_transformers
 from mnemotomy.core.modules import device_of, observing, window_of
 from mnemotomy.text.batches import equal_lengths
 from mnemotomy.text.tokenizing import tokenized
@@ -42,6 +44,37 @@ def probability_clean(classifier: str | Path, texts: Sequence[str], *, batch_siz
             chances = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits.float().softmax(dim=-1)
             found |= zip(indices, chances[:, clean].tolist(), strict=True)
     return list(found.values())
+
+
+def load_judge(name: str | Path) -> tuple[nn.Module, Any]:
+    """A causal language model or a classifier of gibberish, and its tokenizer.
+
+    Raises:
+        ModelError: there is no such model, or it is neither.
+    """
+    if is_classifier(name):
+        return load_classifier(name)
+    model, tokenizer = load_model(name), load_tokenizer(name)
+    check_language_model(model, tokenizer)
+    return model, tokenizer
+
+
+@functools.lru_cache(maxsize=8)
+def judge_digest(name: str) -> tuple[str, str]:
+    """The fingerprints of a judge and of its tokenizer.
+
+    Raises:
+        ModelError: as ``load_judge``.
+    """
+    with quiet_transformers():
+        model, tokenizer = load_judge(name)
+    return fingerprint(model), tokenizer_digest(tokenizer)
+
+
+def is_classifier(name: str | Path) -> bool:
+    """Whether a model that can be loaded is a sequence classifier."""
+    named = getattr(load_config(name), "architectures", None) or [""]
+    return str(named[0]).endswith("ForSequenceClassification")
 
 
 def load_classifier(classifier: str | Path) -> tuple[Any, Any]:
