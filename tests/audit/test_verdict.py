@@ -8,8 +8,9 @@ import pytest
 
 from mnemotomy.audit.attack import left
 from mnemotomy.audit.base import Finding, Interval, Part
+from mnemotomy.audit.meaning import TO_DO
 from mnemotomy.audit.report import Report
-from mnemotomy.audit.verdict import TO_DO, verdict
+from mnemotomy.audit.verdict import verdict
 
 
 def finding(attack: str, part: Part, trace: tuple[float, float, float] | None, harm: bool = False) -> Finding:
@@ -144,6 +145,38 @@ def test_a_verdict_that_hangs_on_one_attack_says_what_to_do(findings: list[Findi
     assert found.to_do.startswith(TO_DO[found.line])
     several = [replace(one, trace=Interval(*LEFT)) if one.attack in ("probe", "full") else one for one in findings]
     assert not verdict(several, yardstick=yardstick).advice
+
+
+@pytest.mark.parametrize(
+    ("attack", "trace", "word", "says"),
+    [
+        ("full", (0.28, 0.104, 0.45), "hidden", "begins at 10.4 %, and more than 10 % counts as left"),
+        ("full", (0.26, 0.081, 0.43), "as never known", "begins at 8.1 %, and more than 10 % counts as left"),
+        ("greedy", (0.3, 0.12, 0.5), "not forgotten", "begins at 12.0 %, and more than 10 % counts as left"),
+        ("greedy", (0.1, 0.01, 0.24), "as never known", "ends at 24.0 %, and less than 25 % counts as gone"),
+        ("full", (0.33, 0.16, 0.48), "hidden", ""),
+        ("min-k", (0.28, 0.104, 0.45), "as never known", ""),  # a sign does not decide
+        ("greedy", OPEN, None, ""),
+    ],
+)
+def test_a_verdict_by_a_hair_says_so(attack: str, trace: tuple[float, float, float], word: str | None, says: str):
+    found = verdict([replace(one, questions=20) for one in changed(attack, trace)], yardstick=True)
+    assert found.word == word
+    assert ("Close: " in found.reason) == bool(says)
+    if says:
+        assert (
+            f"Close: by {attack!r}, the interval of what is left {says}. One of the 20 questions can turn"
+            in found.reason
+        )
+    surer = verdict([replace(one, questions=400) for one in changed(attack, trace)], yardstick=True)
+    assert "Close: " not in surer.reason or abs(trace[1] - 0.1) < 0.01
+
+
+def test_what_another_attack_finds_beyond_doubt_is_not_close():
+    found = [replace(one, questions=20) for one in changed("full", (0.28, 0.104, 0.45))]
+    assert "Close: " in verdict(found, yardstick=True).reason
+    found[2] = replace(found[2], trace=Interval(*LEFT))
+    assert "Close: " not in verdict(found, yardstick=True).reason
 
 
 def test_attacks_that_lack_a_hold_out_are_named_with_what_to_do():

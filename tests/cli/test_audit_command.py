@@ -89,6 +89,19 @@ def test_a_second_run_reads_nothing_again_and_parts_can_be_added(folder: Path):
     assert len(now) > len(kept)
 
 
+def test_a_hold_out_that_is_added_is_all_that_is_read(folder: Path):
+    write_lines(folder / "unseen.jsonl", [{"question": "In which country is Osaka?", "answer": "Peru"}])
+    asked = ["model", "model", "out", "--forget", "forget.jsonl", "--retain", "retain.jsonl"]
+    asked += ["--only", "greedy", "--only", "retained", "--only", "perplexity"]
+    assert invoke(folder, *asked).exit_code == 0
+    kept = set((folder / "out" / "readings").iterdir())
+    first = json.loads((folder / "out" / "audit.json").read_text())["findings"]
+    assert invoke(folder, *asked, "--holdout", "unseen.jsonl").exit_code == 0
+    now = json.loads((folder / "out" / "audit.json").read_text())["findings"]
+    assert len(set((folder / "out" / "readings").iterdir()) - kept) == 1  # the hold-out, asked plainly
+    assert [one["means"]["after"] for one in now] == [one["means"]["after"] for one in first]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

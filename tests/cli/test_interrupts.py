@@ -59,7 +59,7 @@ def test_forget(stage: str, resumes: str, monkeypatch: pytest.MonkeyPatch) -> No
     [
         ("core.models.load_model", ""),
         ("audit.run.made_up", ""),
-        ("audit.reading._read", "out"),
+        ("audit.reading._timed", "out"),
         ("audit.report.Report.save", ""),
     ],
 )

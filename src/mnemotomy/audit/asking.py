@@ -135,6 +135,7 @@ class OtherTemplate(Written):
     "Carlini et al. 2023, arXiv 2202.07646; Maini et al. 2024, arXiv 2401.06121",
     unit="share of continuations said",
     says="{title}, it says {after} of the rest",
+    holdout="read",
 )
 class Beginning(Written):
     """Behind the first tokens of the answer; only what the model adds counts.

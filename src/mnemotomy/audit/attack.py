@@ -9,7 +9,7 @@ from typing import Any, ClassVar, TypeVar, dataclass_transform
 
 from torch import nn
 
-from mnemotomy.audit.base import PARTS, Finding, Interval, Part, Reading, Role
+from mnemotomy.audit.base import PARTS, Finding, Interval, Part, Reading, Role, Use
 from mnemotomy.audit.statistics import Compared, compare
 from mnemotomy.audit.verdict import LEFT
 from mnemotomy.core.errors import ConfigurationError
@@ -36,6 +36,7 @@ class Attack(ABC):
         bounded: whether the numbers lie in [0, 1].
         percent: whether to write them as percentages.
         cost: how long it takes, about, as a multiple of the usual attack; for the time left.
+        holdout: what it does with one; its readings are kept by what it reads.
     """
 
     models: ClassVar[Models] = "language models"
@@ -50,6 +51,7 @@ class Attack(ABC):
     bounded: ClassVar[bool] = True
     percent: ClassVar[bool] = True
     cost: ClassVar[int] = 1
+    holdout: ClassVar[Use] = "read"
 
     def lacks(self, case: Any) -> str | None:
         """What the case lacks for this attack, in words for the report; None if it can run."""
@@ -89,6 +91,7 @@ class Attack(ABC):
             curves={role: reading.curve for role, reading in readings.items() if reading.curve},
             shown=readings["after"].shown,
             questions=len(readings["before"].values),
+            likeness=compared.likeness,
         )
 
     def written(self, value: float) -> str:

@@ -15,6 +15,9 @@ from mnemotomy.text.template import OPEN_UNLEARNING, Template
 Part = Literal["asking", "inside", "membership", "relearn", "damage"]
 PARTS: tuple[Part, ...] = get_args(Part)
 
+Use = Literal["read", "apart", "unread"]
+"""What an attack does with a hold-out: read it with the forget set, or in its place, so that it is the floor."""
+
 Role = Literal["before", "after", "gold"]
 """The model before forgetting, the model under audit, and a model that never learned the forget set."""
 
@@ -65,6 +68,16 @@ class Case:
     reference: nn.Module | None = field(default=None, compare=False, repr=False)
     limit: Limit | None = field(default=None, compare=False, repr=False)
 
+    @property
+    def without_holdout(self) -> Case:
+        """The same, for what reads no hold-out."""
+        return replace(self, holdout=())
+
+    @property
+    def unseen(self) -> Case:
+        """The hold-out in place of the forget set, and no more questions of it than of that."""
+        return replace(self, forget=self.holdout[: len(self.forget)], holdout=())
+
 
 @dataclass(frozen=True)
 class Reading:
@@ -77,6 +90,7 @@ class Reading:
         shown: examples for the report: question, answer, what the model wrote.
         seconds: that reading took.
         sizes: the values and the floor by number of samples, if several were drawn for a question.
+        other: the numbers for answers to other questions of the forget set and of the hold-out, if both were read.
     """
 
     values: tuple[float, ...]
@@ -84,12 +98,22 @@ class Reading:
     floor: tuple[float, ...] = ()
     shown: tuple[Mapping[str, str], ...] = ()
     seconds: float = 0.0
-    sizes: Mapping[str, tuple[tuple[float, ...], tuple[float, ...]]] = field(default_factory=dict)
+    sizes: Mapping[str, tuple[tuple[float, ...], ...]] = field(default_factory=dict)
+    other: tuple[tuple[float, ...], ...] = ()
+
+    def above(self, unseen: Reading) -> Reading:
+        """With the numbers that were read of a hold-out as the floor."""
+        sizes = {
+            size: (values, unseen.sizes[size][0], floor, unseen.sizes[size][1])
+            for size, (values, floor) in self.sizes.items()
+        }
+        seconds = self.seconds + unseen.seconds
+        return replace(self, floor=unseen.values, sizes=sizes, seconds=seconds, other=(self.floor, unseen.floor))
 
     def of(self, size: str) -> Reading:
         """The numbers for so many samples."""
-        values, floor = self.sizes[size]
-        return replace(self, values=values, floor=floor)
+        values, floor, *other = self.sizes[size]
+        return replace(self, values=values, floor=floor, other=tuple(other))
 
 
 class Interval(NamedTuple):
@@ -98,6 +122,21 @@ class Interval(NamedTuple):
     value: float
     low: float
     high: float
+
+
+class Likeness(NamedTuple):
+    """How alike a hold-out is to the forget set, by what an attack finds of the answers to other questions of each set.
+
+    Nothing links them to the questions, so the form of the answers is all that tells the sets apart.
+
+    Attributes:
+        forget, holdout: the mean of each.
+        gap: their difference, above 0 if the hold-out is harder.
+    """
+
+    forget: float
+    holdout: float
+    gap: Interval
 
 
 @dataclass(frozen=True)
@@ -117,6 +156,7 @@ class Finding:
         shown: examples from the model under audit.
         seconds: that reading the models took.
         questions: how many the means are over; 0 if that is not told.
+        likeness: of the hold-out to the forget set, if the floor is from a hold-out.
     """
 
     attack: str
@@ -133,6 +173,7 @@ class Finding:
     shown: tuple[Mapping[str, str], ...] = ()
     seconds: float = 0.0
     questions: int = 0
+    likeness: Likeness | None = None
 
 
 def example(probe: Probe, **what: str) -> dict[str, str]:

@@ -61,8 +61,8 @@ class Changing(Attack):
             self.change(model, case, note)
         curve = {_UNCHANGED: sum(before) / len(before)}
         if not found:
-            return Reading(before, curve, _mean(nothing))
-        rows, unknowns = ({name: _mean(some) for name, some in each.items()} for each in (found, floors))
+            return Reading(before, curve, mean_rows(nothing))
+        rows, unknowns = ({name: mean_rows(some) for name, some in each.items()} for each in (found, floors))
         reading = best(rows, unknowns)
         return replace(reading, curve={**curve, **reading.curve})
 
@@ -115,5 +115,6 @@ class Noising(Changing):
                 note(f"{scale:g}", with_noise(model, scale, mix(case.seed, number, draw)))
 
 
-def _mean(rows: Sequence[Row]) -> Row:
+def mean_rows(rows: Sequence[Row]) -> Row:
+    """The mean of each column."""
     return tuple(sum(column) / len(rows) for column in zip(*rows, strict=True))

@@ -14,7 +14,7 @@ import numpy as np
 from torch import nn
 
 from mnemotomy.audit.attack import Attack, percent, register
-from mnemotomy.audit.base import Case, Finding, Part, Reading, Role, example
+from mnemotomy.audit.base import Case, Finding, Part, Reading, Role, Use, example
 from mnemotomy.audit.judging import said, subject_of, telling, words_of
 from mnemotomy.audit.writing import SHOWN, greedy_answers
 from mnemotomy.core.errors import ConfigurationError
@@ -40,6 +40,7 @@ class Damage(Attack):
     """
 
     part: ClassVar[Part] = "damage"
+    holdout: ClassVar[Use] = "unread"
     sign: ClassVar[int] = -1
     says: ClassVar[str] = "{title}: {after}"
     ends: ClassVar[str] = ", {before} before."

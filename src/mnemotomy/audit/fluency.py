@@ -33,7 +33,7 @@ _EACH = 24  # texts of each kind
 _LONG = "answers long enough to be judged"
 
 
-@register("fluency", "Fluent answers to forgotten questions", PAPER, unit="share of fluent answers")
+@register("fluency", "Fluent answers to forgotten questions", PAPER, unit="share of fluent answers", holdout="read")
 class Fluency(Damage):
     """Whether the answers to forgotten questions are language: neither empty, nor circling, nor odd.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import torch
@@ -48,6 +48,11 @@ class ImageCase:
     reference: nn.Module | None = field(default=None, compare=False, repr=False)
     alike: bool = True
     gold: bool = False
+
+    @property
+    def without_holdout(self) -> ImageCase:
+        """The same, for what reads no hold-out."""
+        return replace(self, holdout=None)
 
     @property
     def asked(self) -> Examples:

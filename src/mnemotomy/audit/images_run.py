@@ -11,10 +11,11 @@ from torch import nn
 
 from mnemotomy.audit.attack import attacks
 from mnemotomy.audit.images_case import ImageCase
+from mnemotomy.audit.meaning import IMAGES
 from mnemotomy.audit.options import AuditOptions
 from mnemotomy.audit.reading import Reader, models_by_role
 from mnemotomy.audit.report import Report
-from mnemotomy.audit.verdict import IMAGES, verdict
+from mnemotomy.audit.verdict import verdict
 from mnemotomy.core.errors import ConfigurationError, DataError, ModelError
 from mnemotomy.core.fingerprints import digest, fingerprint
 from mnemotomy.core.image_models import check_image_classifier, class_names

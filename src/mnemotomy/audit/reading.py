@@ -46,20 +46,32 @@ class Reader:
         """What the attacks find, and what was skipped with the reason."""
         skipped = {one.name: why for one in chosen if (why := one.lacks(case)) is not None}
         usable = [one for one in chosen if one.name not in skipped]
-        asked, found = self.digest(case), []
+        found = list[Finding]()
         total = sum(one.cost for one in usable) * len(self.models)
         with progress_bar("auditing", total, enabled=self.options.progress) as advance:
             for attack in usable:
                 readings: dict[Role, Reading] = {}
-                for role, model in self.models.items():
+                for role in self.models:
                     advance(0, f"{attack.name}, {role}")
-                    name = key(attack.name, attack, self.prints[role], self.prints["before"], asked, versions())
                     with self._resumable():
-                        readings[role] = _reading(self.kept(name, partial(_read, attack, model, self.own(role, case))))
+                        readings[role] = self.reading(attack, role, case)
                     advance(attack.cost)
                 taken = sum(one.seconds for one in readings.values())
                 found.append(replace(attack.find(readings, case), seconds=round(taken, 1)))
         return found, skipped
+
+    def reading(self, attack: Attack, role: Role, case: Any) -> Reading:
+        """What an attack reads from one model; it is kept by what it reads, so that a hold-out repeats little."""
+        if attack.holdout == "unread":
+            return self._read(attack, role, case.without_holdout)
+        if attack.holdout == "apart" and case.holdout:
+            return self._read(attack, role, case.without_holdout).above(self._read(attack, role, case.unseen))
+        return self._read(attack, role, case)
+
+    def _read(self, attack: Attack, role: Role, case: Any) -> Reading:
+        prints = self.prints[role], self.prints["before"]
+        name = key(attack.name, attack, *prints, self.digest(case), versions())
+        return _reading(self.kept(name, partial(_timed, attack, self.models[role], self.own(role, case))))
 
     @contextlib.contextmanager
     def _resumable(self) -> Iterator[None]:
@@ -96,7 +108,7 @@ def models_by_role(before: nn.Module, after: nn.Module | Edit, gold: nn.Module |
     return {"before": before, "after": edited, **({} if gold is None else {"gold": gold})}
 
 
-def _read(attack: Attack, model: nn.Module, case: Any) -> dict[str, Any]:
+def _timed(attack: Attack, model: nn.Module, case: Any) -> dict[str, Any]:
     clock = Clock()
     found = asdict(attack.read(model, case))
     clock.lap("seconds")

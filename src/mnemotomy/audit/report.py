@@ -185,6 +185,8 @@ def _plain(finding: Finding) -> dict[str, Any]:
     for name in ("trace", "change"):
         one: Interval | None = getattr(finding, name)
         row[name] = None if one is None else one._asdict()
+    if finding.likeness is not None:
+        row["likeness"] = {**finding.likeness._asdict(), "gap": finding.likeness.gap._asdict()}
     return row
 
 

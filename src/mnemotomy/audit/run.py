@@ -13,6 +13,7 @@ from mnemotomy.audit.attack import attacks
 from mnemotomy.audit.base import Case, Limit, Role
 from mnemotomy.audit.cases import completed, digest, made_up, probes_from
 from mnemotomy.audit.fluency import Fluency
+from mnemotomy.audit.holdout import check_unlearned, with_likeness
 from mnemotomy.audit.images_run import audit_images
 from mnemotomy.audit.options import AuditOptions
 from mnemotomy.audit.reading import Reader, models_by_role
@@ -67,7 +68,7 @@ def audit(
         options: which parts, and how.
 
     Raises:
-        DataError: a file or line is malformed, or stands in two sets.
+        DataError: a file or line is malformed, or stands in two sets, or the model before knows the hold-out.
         ModelError: a model cannot write, or lacks some of the tokenizer's tokens.
         ConfigurationError: a part is unknown.
         FingerprintError: the edit belongs to another model.
@@ -105,13 +106,18 @@ def audit(
         digest,
         lambda role, case: replace(case, tokenizer=tokenizers.get(role, tokenizer)),
     )
-    name = key("made up", reader.prints["before"], digest(case), versions())
-    case, notes = completed(case, before, reader.kept(name, lambda: made_up(case, before)))
+    known = case.without_holdout
+    name = key("made up", reader.prints["before"], digest(known), versions())
+    case, notes = completed(case, before, reader.kept(name, lambda: made_up(known, before)))
+    judged = gold is None and bool(case.holdout)  # a gold model takes the hold-out's place
+    if judged:
+        check_unlearned(reader, case)
     judge = next((one for one in chosen if isinstance(one, Fluency)), Fluency())
     if judge in chosen:
         name = key("limit", judge, reader.prints["before"], digest(case), versions())
         case = replace(case, limit=Limit(**reader.kept(name, lambda: asdict(judge.limit(case)))))
     findings, skipped = reader.findings(chosen, case)
+    findings = with_likeness(findings, reader, case) if judged else findings
     notes += reader.notes(skipped)
     past = {}
     for name, source in (earlier or {}).items():

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mnemotomy.audit.base import Interval, Reading, Role
+from mnemotomy.audit.base import Interval, Likeness, Reading, Role
 from mnemotomy.core.seeds import mix
 
 DRAWS = 4000
@@ -33,12 +33,14 @@ class Compared(NamedTuple):
         trace: ``(after − floor) / (before − floor)``; None if before is not above its floor.
         change: ``after − before``.
         at: the number of samples, where several were drawn for a question.
+        likeness: of the hold-out to the forget set, where the floors are read from it.
     """
 
     means: dict[str, Interval]
     trace: Interval | None
     change: Interval
     at: str = ""
+    likeness: Likeness | None = None
 
     @property
     def unknown(self) -> Interval:
@@ -99,7 +101,16 @@ def compare(readings: Mapping[Role, Reading], seed: int = 0, *, bounded: bool = 
     at = {role: points["gold"] if "gold" in readings else float(np.mean(floors.get(role, 0.0))) for role in roles}
     above = {role: (points[role] - at[role], drawn[role] - unknown.get(role, 0.0)) for role in roles}
     trace = ratio(above["after"], above["before"], known=_KNOWN if bounded else 0.0)
-    return Compared(means, trace, _interval(points["after"] - points["before"], drawn["after"] - drawn["before"]))
+    change = _interval(points["after"] - points["before"], drawn["after"] - drawn["before"])
+    other = () if "gold" in readings else readings["after"].other
+    return Compared(means, trace, change, likeness=alike(other[0], other[1], seed) if other and all(other) else None)
+
+
+def alike(forget: Sequence[float], holdout: Sequence[float], seed: int = 0) -> Likeness:
+    """How alike two sets are, by numbers in [0, 1] of the answers to other questions of each."""
+    left, right = float(np.mean(forget)), float(np.mean(holdout))
+    ours, theirs = (draws([one], mix(seed, place))[0] for place, one in ((_MODELS, forget), (_FLOOR, holdout)))
+    return Likeness(left, right, _interval(left - right, ours - theirs))
 
 
 def _drawn(series: Mapping[Role, Sequence[float]], seed: int, bounded: bool) -> dict[Role, Draws]:

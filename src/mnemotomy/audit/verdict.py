@@ -26,6 +26,9 @@ In this order:
 There is no verdict if the model did not answer the questions before, if nobody asked it plainly, or if too few
 questions were asked to say that it is gone. Damage is a separate sentence.
 
+The reason says where one question more or less could turn the word, and where the hold-out is so much harder or easier
+than the forget set that the word hangs on it. Neither changes the word.
+
 A trace **lies below** what is not known if its interval lies below ``-LEFT``: the answers were pushed away, and whoever
 turns the test round can read that. It does not say that the answers are left, and is named; a model that never knew
 them would not show it, so nothing is *as never known* with it.
@@ -35,11 +38,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from mnemotomy.audit.base import Finding
-
-Word = Literal["not forgotten", "hidden", "forgotten here", "as never known"]
+from mnemotomy.audit.meaning import QUESTIONS, TO_DO, Asked, Word
 
 LEFT, GONE, FAINT, WEAK = 0.1, 0.25, 0.5, 0.45
 ENOUGH = 25
@@ -47,78 +48,13 @@ ENOUGH = 25
 decide in nine of ten cases and 25 of 25 in all; where half of the questions were answered, 25 of 50 in four
 of five if 2 % is said afterwards, as by a model that knows nothing, and in one of four if 8 % is."""
 
+_QUESTION = 0.75
+"""By how much one of n questions moves a bound near the limits, in units of 1/n (of 20 to 40, Jeffreys' intervals)."""
+
 DIRECT = ("greedy", "image-plain")
 SIGNS = ("familiarity",)
 _SEARCHED = ("asking", "inside", "membership", "relearn")
 
-
-@dataclass(frozen=True)
-class Asked:
-    """How a verdict tells what a model was asked.
-
-    Attributes:
-        things: what it was asked.
-        knows, knew, gives, withholds: what it does with them: before, still, or no longer though it could.
-        more: what to do where too little of it was known.
-        lacking: what there is not, where nothing says what not knowing looks like.
-        meaning: of each word.
-    """
-
-    things: str
-    knows: str
-    knew: str
-    gives: str
-    withholds: str
-    more: str
-    lacking: str
-    meaning: Mapping[Word, str]
-
-
-QUESTIONS = Asked(
-    "questions",
-    "answers these questions",
-    "answered",
-    "says it",
-    "say it when asked, but it is there",
-    "add questions that it answers: other facts, other words, its own answers ('mnemotomy chat MODEL --write FILE')",
-    "no gold model and no hold-out set",
-    {
-        "not forgotten": "The model still gives the answers when it is asked.",
-        "hidden": "The model does not give the answers when it is asked, but they are still there.",
-        "forgotten here": "None of the attacks that were run got the answers back.",
-        "as never known": "No attack could tell the model from one that never knew the answers.",
-    },
-)
-IMAGES = Asked(
-    "images",
-    "recognises these images",
-    "recognised",
-    "recognises them",
-    "recognise them as they are, but what it knew is there",
-    "give more that it recognises",
-    "no gold model",
-    {
-        "not forgotten": "The model still recognises the images.",
-        "hidden": "The model does not recognise the images as they are, but what it knew of them is still there.",
-        "forgotten here": "None of the attacks that were run made the model recognise the images.",
-        "as never known": "No attack could tell the model from one that never saw the images.",
-    },
-)
-
-TO_DO: Mapping[str, str] = {
-    "not forgotten": "The request is not met. Make the edit again, with more ways to ask for each fact and more to "
-    "retain, and audit the new model.",
-    "hidden": "The request is not met: what was to be deleted can be got back from this model in the way named above. "
-    "If that is by asking, put such questions into the forget set and make the edit again. If it is inside the model "
-    "or by changing it, which takes the weights, try another edit (more trials, more to retain, other --layers), or "
-    "train the model without the data. If there was no hold-out, audit with one first: it shows what not knowing looks "
-    "like.",
-    "forgotten here": "The request is met as far as it was tested; the report names what was not tested.",
-    "as never known": "The request is met by every attack of this audit; the report names what was not tested.",
-    "no verdict": "It is not shown that the request is met, and nobody should be told so. Ask for more that the model "
-    "knew, make the edit and the audit with one and the same forget set, and use that report.",
-}
-"""What each verdict means for a request to delete, and what to do next."""
 
 _HOLD_OUT = (
     "write some 20 questions like the forgotten ones about people or things that do not exist, with invented answers, "
@@ -176,6 +112,8 @@ def verdict(
         skipped: why attacks could not run, by name.
     """
     word, reason, telling = _word([one for one in findings if one.part != "damage"], yardstick, asked)
+    deciding = [one for one in findings if one.part != "damage" and not _is_sign(one)]
+    reason = " ".join(filter(None, (reason, _close(deciding, word, asked), _unlike(deciding, word))))
     meaning = asked.meaning[word] if word else "This audit cannot say whether it was forgotten."
     advice = [_alone(telling[0], word, yardstick)] if word and len(telling) == 1 and asked is QUESTIONS else []
     lack = [name for name, why in (skipped or {}).items() if "hold-out" in why]
@@ -203,6 +141,64 @@ def _alone(one: Finding, word: Word, yardstick: bool) -> str:
         f"Only {one.title!r} finds it, and no hold-out shows what it finds where nothing is known: {_HOLD_OUT} and "
         f"--only greedy --only {one.attack}; {then}."
     )
+
+
+def _close(deciding: Sequence[Finding], word: Word | None, asked: Asked) -> str:
+    """That one question more or less could turn the verdict, and what would settle it; else nothing."""
+    edges = [(one, one.trace.low, LEFT) for one in deciding if one.trace is not None]
+    if word == "not forgotten":
+        edges = [edge for edge in edges if edge[0].attack in DIRECT]
+    edges = sorted(edges, key=lambda edge: -edge[1])[:1]  # the strongest evidence decides
+    if word in ("forgotten here", "as never known"):
+        edges += [(one, one.trace.high, GONE) for one in deciding if one.trace is not None and one.attack in DIRECT]
+    for one, bound, limit in edges if word else ():
+        if one.questions and abs(bound - limit) * max(_above(one), WEAK) * one.questions <= _QUESTION:
+            end = f"begins at {100 * bound:.1f} %, and more than {100 * LEFT:.0f} % counts as left"
+            if limit == GONE:
+                end = f"ends at {100 * bound:.1f} %, and less than {100 * GONE:.0f} % counts as gone"
+            return (
+                f"Close: by {one.title!r}, the interval of what is left {end}. One of the {one.questions} "
+                f"{asked.things} can turn that; more settle it, and another --seed shows how much is chance."
+            )
+    return ""
+
+
+def _unlike(deciding: Sequence[Finding], word: Word | None) -> str:
+    """That the hold-out is harder or easier than the forget set, where the verdict hangs on that; else nothing."""
+    moved = {one.attack: _moved(one) for one in deciding}
+    turned = [one for one in deciding if moved[one.attack] > LEFT and (one.trace is None or one.trace.low <= LEFT)]
+    if word in ("hidden", "not forgotten"):
+        left = [one for one in deciding if one.trace is not None and one.trace.low > LEFT]
+        turned = [one for one in left if word == "hidden" or one.attack in DIRECT]
+        turned = [] if any(moved[one.attack] > LEFT for one in turned) else turned
+    if not turned or word is None:
+        return ""
+    one = max(turned, key=lambda one: moved[one.attack])
+    assert one.likeness is not None
+    forget, holdout, gap = one.likeness
+    told = "harder" if gap.value > 0.0 else "easier"
+    finds = f"answers to other questions, {one.title!r} finds"
+    if one.part == "relearn":
+        finds = "the tokens of answers to other questions, the model predicts"
+    return (
+        f"The hold-out is {told} than the forget set, so {word!r} may be wrong: of {finds} {100 * forget:.0f} % in the "
+        f"forget set and {100 * holdout:.0f} % in the hold-out. Write a hold-out of the same form: the "
+        "forgotten lines with other names and facts, all other words kept."
+    )
+
+
+def _moved(one: Finding) -> float:
+    """Where the interval of a trace would begin by a hold-out that is as hard as the forget set.
+
+    The floors are moved by the difference, if it is beyond doubt: a trace ``t`` of a model that was ``a`` above its
+    floor becomes ``(t * a - g) / (a - g)`` by a difference of ``g``.
+    """
+    above, low = _above(one), -1.0 if one.trace is None else one.trace.low
+    if one.likeness is None or one.likeness.gap.low <= 0.0 <= one.likeness.gap.high:
+        return low
+    gap = one.likeness.gap.value
+    reached = low * above if one.trace is not None else one.means["after"].low - one.means["floor"].value
+    return (reached - gap) / (above - gap) if above - gap > LEFT else -1.0
 
 
 def _word(searched: Sequence[Finding], yardstick: bool, asked: Asked) -> tuple[Word | None, str, Sequence[Finding]]:
@@ -270,10 +266,14 @@ def _is_sign(finding: Finding) -> bool:
 
 def _is_gone(finding: Finding) -> bool:
     """Whether the interval lies low enough, or the attack is too weak to ask for it."""
-    means, trace = finding.means, finding.trace
+    return _above(finding) < WEAK or (finding.trace is not None and finding.trace.high < _most(finding))
+
+
+def _above(finding: Finding) -> float:
+    """How far the model before was above the floor."""
+    means = finding.means
     floor = means.get("gold") or means.get("floor")  # as for the trace: a gold model is the floor of all
-    before = means["before"].value - floor.value if floor is not None and "before" in means else 1.0
-    return before < WEAK or (trace is not None and trace.high < _most(finding))
+    return means["before"].value - floor.value if floor is not None and "before" in means else 1.0
 
 
 def _most(finding: Finding) -> float:

@@ -11,7 +11,7 @@ from typing import ClassVar
 from torch import nn
 
 from mnemotomy.audit.attack import Attack
-from mnemotomy.audit.base import Case, Part, Reading, example
+from mnemotomy.audit.base import Case, Part, Reading, Use, example
 from mnemotomy.audit.judging import said, telling
 from mnemotomy.audit.wording import Asked
 from mnemotomy.core.modules import device_of
@@ -67,9 +67,11 @@ def greedy_answers(model: nn.Module, case: Case, probes: Sequence[Probe]) -> lis
 class Written(Attack):
     """An attack that asks in some ways, and takes the mean over them; of several answers to one, the best counts.
 
-    The floor is the same for the hold-out, if there is one; else how often an answer to another question is said.
+    The floor is the same for the hold-out, if there is one (``apart``); else how often an answer to another question is
+    said.
     """
 
+    holdout: ClassVar[Use] = "apart"
     part: ClassVar[Part] = "asking"
     unit: ClassVar[str] = "share of answers said"
     says: ClassVar[str] = "{title}, it says {after} of the answers"
@@ -98,10 +100,9 @@ class Written(Attack):
         return "none of the questions can be asked in this way"
 
     def read(self, model: nn.Module, case: Case) -> Reading:
-        unseen = list(case.holdout)[: len(case.forget)]
-        rows = [self.ways(probe, case) for probe in (*case.forget, *unseen)]
+        rows = [self.ways(probe, case) for probe in case.forget]
         asked = [one for row in rows for one in row.values()]
-        texts = iter(self.write(model, case, asked))
+        texts = iter(self.write(model, case, asked) if asked else ())
         written = [{name: next(texts) for name in row} for row in rows]
         scores: list[dict[str, list[float]]] = [
             {
@@ -110,17 +111,15 @@ class Written(Attack):
             }
             for row, texts in zip(rows, written, strict=True)
         ]
-        size = len(case.forget)
-        told = [list(row.values()) for row in scores]
-        parts = told[:size], told[size:] or self._chance(case, rows, written)
+        parts = [list(row.values()) for row in scores], self._chance(case, rows, written)
         values, floor = (tuple(mean([max(some) for some in row]) for row in part) for part in parts)
         by_size = [
             tuple(tuple(mean([best_of(some, k) for some in row]) for row in part) for part in parts)
             for k in self.sizes()
         ]
-        shown = self._shown(case, rows[:size], written[:size], scores[:size])
+        shown = self._shown(case, rows, written, scores)
         sizes = {str(k): (own, guessed) for k, (own, guessed) in zip(self.sizes(), by_size, strict=True)}
-        return Reading(values, self.curve(scores[:size]), floor, shown, sizes=sizes)
+        return Reading(values, self.curve(scores), floor, shown, sizes=sizes)
 
     def _chance(
         self, case: Case, rows: Sequence[Mapping[str, Asked]], written: Sequence[Mapping[str, Sequence[str]]]
