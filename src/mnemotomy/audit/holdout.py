@@ -22,6 +22,8 @@ from mnemotomy.core.precision import autocast
 from mnemotomy.metrics.tofu.answers import exact_memorization
 from mnemotomy.text.probes import Probe
 
+_NAMED = 10
+
 
 def check_unlearned(reader: Reader, case: Case) -> None:
     """Refuse a hold-out that the model before answers: what it knows would count as not knowing.
@@ -33,10 +35,11 @@ def check_unlearned(reader: Reader, case: Case) -> None:
     if compare({"before": reading, "after": reading}, case.seed).trace is None:
         return
     said, guessed = (percent(sum(one) / len(one)) if one else "0 %" for one in (reading.values, reading.floor))
-    known = [one.question for one, value in zip(case.unseen.forget, reading.values, strict=True) if value > 0.0]
+    known = [one for one, value in zip(case.unseen.forget, reading.values, strict=True) if value > 0.0]
+    named = ", ".join(repr(one.question) for one in known[:_NAMED]) + (" ..." if len(known) > _NAMED else "")
     raise DataError(
         f"the model before answers {said} of the hold-out ({guessed} by guessing), so it does not show what not "
-        f"knowing looks like; leave out of it what the model answers, such as {known[0]!r}"
+        f"knowing looks like; leave out the {len(known)} questions of which it says something: {named}"
     )
 
 
