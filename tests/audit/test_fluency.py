@@ -135,6 +135,7 @@ def test_a_judge_from_outside_is_named_and_part_of_the_record(tmp_path: Path) ->
     assert "Damage" not in found["unrun"] or found["findings"][0]["title"] not in found["unrun"]["Damage"]
     assert found["record"]["models"]["judge of fluency"] == mt.fingerprint(mt.load_model(tmp_path / "judge"))
     assert "judge of fluency" not in own["record"]["models"]
+    assert found["record"]["fluency"]["right"] >= RIGHT > own["record"]["fluency"]["right"]
     assert "- weights of the judge of fluency, SHA-256" in (tmp_path / "out" / "deletion-report.md").read_text()
     kept = {path.name for path in (tmp_path / "out" / "readings").iterdir()}
     tiny_language.save_llama(tmp_path / "other", seed=3)

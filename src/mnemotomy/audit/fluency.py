@@ -25,6 +25,9 @@ RIGHT = 0.8
 """The share of texts and of word salad that a judge must tell right, in every kind of text: small models of one subject
 reach 0.6 to 0.75, SmolLM2-135M 0.9 and more."""
 
+SLACK = 0.03
+"""The limit is the middle of those that tell nearly as many right as the best, so that it hangs less on chance."""
+
 UNJUDGED = "Answers to forgotten questions that are neither empty nor circling"
 
 _FEW = 6  # words of a text, or texts of a kind
@@ -85,7 +88,7 @@ class Fluency(Damage):
         return self.title if self.limit(case).right >= RIGHT else UNJUDGED
 
     def limit(self, case: Case) -> Limit:
-        """The case's limit; else the one that tells the most texts right in the kind that is told worst."""
+        """The case's limit; else one of those that tell the most texts right in the kind that is told worst."""
         if case.limit is not None:
             return case.limit
         kinds = {
@@ -100,15 +103,11 @@ class Fluency(Damage):
         pairs = [pair for some in texts.values() for pair in zip(some, salad(some, drawn), strict=True)]
         each = iter(self._oddness(case, [text for pair in pairs for text in pair]))
         odd = {kind: [(next(each), next(each)) for _ in some] for kind, some in texts.items()}
-        found = []
-        for value in sorted({one for rows in odd.values() for row in rows for one in row}):
-            right = {
-                kind: statistics.mean(((own <= value) + (mixed > value)) / 2 for own, mixed in rows)
-                for kind, rows in odd.items()
-            }
-            worst = min(right, key=lambda kind: right[kind])
-            found.append(Limit(value, right[worst], worst))
-        return max(found, key=lambda one: (one.right, -one.value))  # broken models write better than word salad
+        values = sorted({one for rows in odd.values() for row in rows for one in row})
+        found = [_limit(value, odd) for value in values]
+        best = max(one.right for one in found)
+        good = [one.value for one in found if one.right >= best - SLACK]
+        return _limit((good[0] + good[-1]) / 2, odd)
 
     def _oddness(self, case: Case, texts: Sequence[str]) -> list[float]:
         """How odd each text is: its loss in nats per token, or the probability that it is not clean."""
@@ -139,6 +138,16 @@ class Fluency(Damage):
         few = f" Only {long} of the {finding.questions} answers have the {_FEW} words or more that it takes."
         sentence = f"{finding.sentence} Judged by {judge}, which tells {told}."
         return replace(finding, sentence=sentence + (few if 2 * long < finding.questions else ""))
+
+
+def _limit(value: float, odd: Mapping[str, Sequence[tuple[float, float]]]) -> Limit:
+    """A limit, with what it tells right of each kind of text: how odd the texts are, each with its word salad."""
+    right = {
+        kind: statistics.mean(((own <= value) + (mixed > value)) / 2 for own, mixed in rows)
+        for kind, rows in odd.items()
+    }
+    worst = min(right, key=lambda kind: right[kind])
+    return Limit(value, right[worst], worst)
 
 
 def salad(texts: Sequence[str], drawn: random.Random) -> list[str]:

@@ -136,6 +136,7 @@ def audit(
             "data": {name: key([asdict(one) for one in some]) for name, some in probes.items() if some},
             "asked": "questions",
             "questions": {name: len(some) for name, some in probes.items() if some},
+            "fluency": None if case.limit is None else asdict(case.limit),
             "case": digest(case),
             "settings": {"parts": list(options.parts), "tasks": list(options.tasks), "seed": options.seed,
                          "batch_size": options.batch_size, "precision": case.precision,
