@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -59,7 +58,6 @@ def load_judge(name: str | Path) -> tuple[nn.Module, Any]:
     return model, tokenizer
 
 
-@functools.lru_cache(maxsize=8)
 def judge_digest(name: str) -> tuple[str, str]:
     """The fingerprints of a judge and of its tokenizer.
 
