@@ -172,6 +172,14 @@ def test_a_verdict_by_a_hair_says_so(attack: str, trace: tuple[float, float, flo
     assert "Close: " not in surer.reason or abs(trace[1] - 0.1) < 0.01
 
 
+def test_an_attack_too_weak_to_decide_is_not_close():
+    means = {"before": Interval(0.4, 0.3, 0.5), "floor": Interval(0.0, 0.0, 0.1)}
+    weak = [replace(one, questions=20, means=means) for one in changed("greedy", (0.05, -0.3, 0.28))]
+    found = verdict(weak, yardstick=True)
+    assert found.word == "as never known"
+    assert "Close: " not in found.reason
+
+
 def test_what_another_attack_finds_beyond_doubt_is_not_close():
     found = [replace(one, questions=20) for one in changed("full", (0.28, 0.104, 0.45))]
     assert "Close: " in verdict(found, yardstick=True).reason

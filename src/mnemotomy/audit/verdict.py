@@ -150,7 +150,8 @@ def _close(deciding: Sequence[Finding], word: Word | None, asked: Asked) -> str:
         edges = [edge for edge in edges if edge[0].attack in DIRECT]
     edges = sorted(edges, key=lambda edge: -edge[1])[:1]  # the strongest evidence decides
     if word in ("forgotten here", "as never known"):
-        edges += [(one, one.trace.high, GONE) for one in deciding if one.trace is not None and one.attack in DIRECT]
+        plain = [(one, one.trace.high, GONE) for one in deciding if one.trace is not None and one.attack in DIRECT]
+        edges += [edge for edge in plain if edge[1] < GONE]  # else it was too weak to decide
     for one, bound, limit in edges if word else ():
         if one.questions and abs(bound - limit) * max(_above(one), WEAK) * one.questions <= _QUESTION:
             end = f"begins at {100 * bound:.1f} %, and more than {100 * LEFT:.0f} % counts as left"
