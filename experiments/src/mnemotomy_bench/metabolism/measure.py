@@ -23,6 +23,9 @@ from mnemotomy_bench.metrics.attention import attention_entropy, evidence_weight
 from mnemotomy_bench.metrics.decodability import decodability
 from mnemotomy_bench.real.world import share_said
 
+_AT_ONCE = 8
+"""Texts in a batch: of a vocabulary of 150,000, each token's logits take 600 kB, several times over."""
+
 
 def measure(model: nn.Module, tokenizer: Any, subject: Subject, layer: Layer, *, every_layer: bool = True) -> Measured:
     """Every number of the table for one model.
@@ -89,8 +92,8 @@ def perplexity(model: nn.Module, tokenizer: Any, texts: Sequence[str]) -> float:
     """``exp`` of the mean cross-entropy over all tokens but the first of each text."""
     total, count = 0.0, 0
     with observing(model):
-        for start in range(0, len(texts), 64):
-            batch = encode_texts(texts[start : start + 64], tokenizer)
+        for start in range(0, len(texts), _AT_ONCE):
+            batch = encode_texts(texts[start : start + _AT_ONCE], tokenizer)
             ids, mask = batch.input_ids.to(device_of(model)), batch.attention_mask.to(device_of(model))
             logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits[:, :-1].float()
             losses = nn.functional.cross_entropy(logits.transpose(1, 2), ids[:, 1:], reduction="none")
