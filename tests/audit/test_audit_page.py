@@ -45,7 +45,10 @@ def test_the_legend_names_the_lines_that_there_are(tmp_path: Path) -> None:
 
 def test_the_reason_is_made_of_sentences(tmp_path: Path) -> None:
     text = page(tmp_path, finding())
-    assert "No attack that was run gets it back. Not run: inside, membership, relearn. There is no gold model" in text
+    assert (
+        "No attack that was run gets it back beyond doubt. Not run: inside, membership, relearn. There is no gold model"
+        in text
+    )
 
 
 def test_the_page_says_what_each_part_took(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 from mnemotomy.audit.attack import left
 from mnemotomy.audit.base import Finding, Interval, Part
 from mnemotomy.audit.meaning import TO_DO
+from mnemotomy.audit.options import AuditOptions
 from mnemotomy.audit.report import Report
 from mnemotomy.audit.verdict import verdict
 
@@ -136,7 +137,7 @@ def test_each_verdict_says_what_follows_for_a_request():
         ),
         (changed("full", LEFT), True, "repeat 'mnemotomy forget' with more --trials, such as 48, or train without"),
         (changed("samples", LEFT), True, "Only 'samples' gets it back: give such questions as 'paraphrased_question'"),
-        (changed("samples", OPEN), True, "Only 'samples' has not decided it: add questions to the forget file"),
+        (changed("samples", OPEN), True, "Only 'samples' has not decided it, so that some of it may be there"),
     ],
 )
 def test_a_verdict_that_hangs_on_one_attack_says_what_to_do(findings: list[Finding], yardstick: bool, advice: str):
@@ -190,11 +191,11 @@ def test_what_another_attack_finds_beyond_doubt_is_not_close():
 def test_attacks_that_lack_a_hold_out_are_named_with_what_to_do():
     skipped = {"membership-loss": "needs a hold-out: questions like", "tasks": "needs lm-eval"}
     found = verdict(ALL[:3], yardstick=False, skipped=skipped)
-    assert found.advice.startswith("Without a hold-out, membership-loss could not run: write some 20 questions like")
+    assert found.advice.startswith("Without a hold-out, membership-loss could not run: copy the forgotten lines")
     assert "tasks" not in found.advice
     alone = verdict(changed("probe", LEFT)[:3], yardstick=False, skipped=skipped)
     assert alone.advice.endswith("Without a hold-out, membership-loss could not run.")
-    assert alone.advice.count("write some 20 questions") == 1
+    assert alone.advice.count("copy the forgotten lines") == 1
     assert not verdict(changed("greedy", LEFT), yardstick=False, skipped=skipped).advice
 
 
@@ -233,3 +234,21 @@ def test_a_perplexity_stands_in_the_table_as_in_its_sentence():
     text = replace(finding("perplexity", "damage", None), unit="nats per token", means=means)
     table = Report(verdict([], yardstick=False), (text,), {}, (), {}).table()
     assert table.rows[0][1:3] == ["7.39", "20.1"]
+
+
+def test_the_reason_says_how_many_attacks_show_nothing_and_were_left_out():
+    reason = verdict(changed("probe", None), yardstick=True, left_out=3).reason
+    assert "3 attacks were not asked for." in reason
+    assert "1 of the 5 attacks show nothing" in reason
+    assert verdict(ALL, yardstick=True, left_out=3).word == "forgotten here"
+
+
+def test_several_undecided_attacks_have_advice_too():
+    open_ = [replace(one, trace=Interval(*OPEN), questions=24) for one in ALL if one.attack in ("samples", "probe")]
+    told = verdict([ALL[0], *open_], yardstick=True).to_do
+    assert "2 attacks have not decided it, so that some of it may be there: add questions" in told
+
+
+def test_only_the_attacks_of_chosen_parts_are_left_out():
+    assert AuditOptions(("asking", "inside")).left_out() == 0
+    assert AuditOptions(("greedy", "inside")).left_out() > 5

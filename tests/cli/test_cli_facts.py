@@ -164,7 +164,7 @@ def test_ask(invoke: Invoke, ready: Path) -> None:
     assert [fact["subject"] for fact in record["facts"]] == ["Kyoto"]
     result = invoke("ask", str(ready), "facts.db", question, "--json", "a.json", "--in-context", "{context} {prompt}")
     assert result.exit_code == 0
-    assert "from Kyoto: Japan  [Kyoto lies in Japan .]  score " in result.stdout
+    assert "read, but not said: Kyoto: Japan  [Kyoto lies in Japan .]  score " in result.stdout
     assert json.loads(Path("a.json").read_text())["prompt"] == f"Kyoto lies in Japan . {question}"
     result = invoke("ask", str(ready), "facts.db", "In which country is Atlantis ?")
     assert (result.exit_code, result.stdout) == (0, "I do not know.\n")
@@ -176,6 +176,16 @@ def test_ask(invoke: Invoke, ready: Path) -> None:
         "prompt": "",
         "written": "I do not know.",
     }
+
+
+@pytest.mark.parametrize(
+    ("written", "told"), [("Japan .", "from Kyoto: Japan"), ("Norway .", "read, but not said: Ky")]
+)
+def test_ask_tells_a_fact_that_was_said_from_one_that_was_read(
+    invoke: Invoke, ready: Path, monkeypatch: pytest.MonkeyPatch, written: str, told: str
+) -> None:
+    monkeypatch.setattr("mnemotomy.store.reader.continue_greedily", lambda *_, **__: [written])
+    assert f"\n{told}" in invoke("ask", str(ready), "facts.db", "In which country is Kyoto ?").stdout
 
 
 def test_ask_shows_the_answer_and_not_what_a_base_model_writes_behind_it(

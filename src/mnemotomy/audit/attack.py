@@ -158,7 +158,7 @@ def best(
 def left(trace: Interval | None) -> str:
     """What is left of what a model knew, in words."""
     if trace is None:
-        return "By this measure, it is not beyond doubt that it knew them before."
+        return "By this attack, the model did not clearly know them before either, so it shows nothing."
     if trace.high < -LEFT:
         return (
             f"That is below what is not known, by {percent(-trace.value)} of what it knew ({percent(-trace.high)} to "

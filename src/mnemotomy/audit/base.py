@@ -138,6 +138,11 @@ class Likeness(NamedTuple):
     holdout: float
     gap: Interval
 
+    @property
+    def differ(self) -> bool:
+        """Whether the sets differ beyond doubt."""
+        return not self.gap.low <= 0.0 <= self.gap.high
+
 
 @dataclass(frozen=True)
 class Finding:

@@ -83,7 +83,9 @@ def audit_images(
     notes = [] if gold is not None else [NO_GOLD]
     notes += [] if case.holdout is not None else [NO_HOLDOUT]
     return Report(
-        verdict=verdict(findings, yardstick=gold is not None, asked=IMAGES),
+        verdict=verdict(
+            findings, yardstick=gold is not None, asked=IMAGES, left_out=options.left_out("classifiers")
+        ),
         findings=tuple(findings),
         earlier={name: tuple(some) for name, some in past.items()},
         notes=(*notes, *reader.notes(skipped)),

@@ -66,3 +66,10 @@ class AuditOptions:
         if not self.tasks and "tasks" not in self.parts:
             return named
         return [*named, Tasks.named(self.tasks)]
+
+    def left_out(self, models: Models = "language models") -> int:
+        """How many attacks on what was forgotten are not chosen, of the parts that are."""
+        usual = {name: kind for name, kind in attacks(models).items() if kind.default and kind.part != "damage"}
+        chosen = {name for name, kind in usual.items() if name in self.parts or kind.part in self.parts}
+        parts = {usual[name].part for name in chosen}
+        return sum(kind.part in parts and name not in chosen for name, kind in usual.items())

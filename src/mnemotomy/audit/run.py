@@ -125,7 +125,12 @@ def audit(
         plain = [kind() for attack, kind in attacks().items() if attack in _PLAIN]
         past[name] = reader.findings(plain, old)[0]
     return Report(
-        verdict=verdict(findings, yardstick=gold is not None or bool(case.holdout), skipped=skipped),
+        verdict=verdict(
+            findings,
+            yardstick=gold is not None or bool(case.holdout),
+            skipped=skipped,
+            left_out=options.left_out(),
+        ),
         findings=tuple(findings),
         earlier={name: tuple(some) for name, some in past.items()},
         notes=tuple(notes),

@@ -57,7 +57,7 @@ _SEARCHED = ("asking", "inside", "membership", "relearn")
 
 
 _HOLD_OUT = (
-    "write some 20 questions like the forgotten ones about people or things that do not exist, with invented answers, "
+    "copy the forgotten lines, put other names and facts into them that no model has learned, keep all other words, "
     "and repeat the audit with --holdout FILE"
 )
 
@@ -102,6 +102,7 @@ def verdict(
     yardstick: bool,
     asked: Asked = QUESTIONS,
     skipped: Mapping[str, str] | None = None,
+    left_out: int = 0,
 ) -> Verdict:
     """The verdict on findings.
 
@@ -110,12 +111,16 @@ def verdict(
         yardstick: whether there is a gold model or a hold-out set.
         asked: how to tell what the model was asked.
         skipped: why attacks could not run, by name.
+        left_out: how many attacks on what was forgotten were not asked for.
     """
-    word, reason, telling = _word([one for one in findings if one.part != "damage"], yardstick, asked)
+    searched = [one for one in findings if one.part != "damage"]
+    word, reason, telling = _word(searched, yardstick, asked, left_out)
     deciding = [one for one in findings if one.part != "damage" and not _is_sign(one)]
     reason = " ".join(filter(None, (reason, _close(deciding, word, asked), _unlike(deciding, word))))
     meaning = asked.meaning[word] if word else "This audit cannot say whether it was forgotten."
-    advice = [_alone(telling[0], word, yardstick)] if word and len(telling) == 1 and asked is QUESTIONS else []
+    advice = []
+    if word and telling and asked is QUESTIONS and (len(telling) == 1 or word == "forgotten here"):
+        advice = [_alone(telling, word, yardstick)]
     lack = [name for name, why in (skipped or {}).items() if "hold-out" in why]
     if lack and word in ("hidden", "forgotten here"):
         how = "" if _HOLD_OUT in "".join(advice) else f": {_HOLD_OUT}"
@@ -123,12 +128,14 @@ def verdict(
     return Verdict(word, reason, damage_of(findings), meaning, " ".join(advice))
 
 
-def _alone(one: Finding, word: Word, yardstick: bool) -> str:
-    """What to do where one attack alone finds something, or has not decided it."""
+def _alone(telling: Sequence[Finding], word: Word, yardstick: bool) -> str:
+    """What to do where one attack alone finds something, or where some have not decided it."""
+    one = telling[0]
     own = "'mnemotomy chat BEFORE --write FILE' writes the model's own answers"
     few = f"add questions to the forget file, as {one.questions} leave something to chance ({own})"
     if word == "forgotten here":
-        return f"Only {one.title!r} has not decided it: {few}."
+        who = f"Only {one.title!r} has" if len(telling) == 1 else f"{len(telling)} attacks have"
+        return f"{who} not decided it, so that some of it may be there: {few}."
     if one.part == "asking":
         return (
             f"Only {one.title!r} gets it back: give such questions as 'paraphrased_question' in the forget file, and "
@@ -165,24 +172,26 @@ def _close(deciding: Sequence[Finding], word: Word | None, asked: Asked) -> str:
 
 
 def _unlike(deciding: Sequence[Finding], word: Word | None) -> str:
-    """That the hold-out is harder or easier than the forget set, where the verdict hangs on that; else nothing."""
+    """That the hold-out is harder or easier than the forget set, and whether the verdict hangs on it; else nothing."""
     moved = {one.attack: _moved(one) for one in deciding}
     turned = [one for one in deciding if moved[one.attack] > LEFT and (one.trace is None or one.trace.low <= LEFT)]
     if word in ("hidden", "not forgotten"):
         left = [one for one in deciding if one.trace is not None and one.trace.low > LEFT]
         turned = [one for one in left if word == "hidden" or one.attack in DIRECT]
         turned = [] if any(moved[one.attack] > LEFT for one in turned) else turned
-    if not turned or word is None:
+    differ = [one for one in deciding if one.part == "relearn" and one.likeness is not None and one.likeness.differ]
+    if word is None or not (turned or differ):
         return ""
-    one = max(turned, key=lambda one: moved[one.attack])
+    one = max(turned, key=lambda one: moved[one.attack]) if turned else differ[0]
     assert one.likeness is not None
     forget, holdout, gap = one.likeness
     told = "harder" if gap.value > 0.0 else "easier"
     finds = f"answers to other questions, {one.title!r} finds"
     if one.part == "relearn":
         finds = "the tokens of answers to other questions, the model predicts"
+    may = f"so {word!r} may be wrong" if turned else f"which moves single numbers, but would not turn {word!r}"
     return (
-        f"The hold-out is {told} than the forget set, so {word!r} may be wrong: of {finds} {100 * forget:.0f} % in the "
+        f"The hold-out is {told} than the forget set, {may}: of {finds} {100 * forget:.0f} % in the "
         f"forget set and {100 * holdout:.0f} % in the hold-out. Write a hold-out of the same form: the "
         "forgotten lines with other names and facts, all other words kept."
     )
@@ -195,14 +204,16 @@ def _moved(one: Finding) -> float:
     floor becomes ``(t * a - g) / (a - g)`` by a difference of ``g``.
     """
     above, low = _above(one), -1.0 if one.trace is None else one.trace.low
-    if one.likeness is None or one.likeness.gap.low <= 0.0 <= one.likeness.gap.high:
+    if one.likeness is None or not one.likeness.differ:
         return low
     gap = one.likeness.gap.value
     reached = low * above if one.trace is not None else one.means["after"].low - one.means["floor"].value
     return (reached - gap) / (above - gap) if above - gap > LEFT else -1.0
 
 
-def _word(searched: Sequence[Finding], yardstick: bool, asked: Asked) -> tuple[Word | None, str, Sequence[Finding]]:
+def _word(
+    searched: Sequence[Finding], yardstick: bool, asked: Asked, left_out: int
+) -> tuple[Word | None, str, Sequence[Finding]]:
     """The word, why, and the attacks that it hangs on, if it can be otherwise without them."""
     decided = {one.attack: one for one in searched if one.trace is not None}
     remains = [one for one in decided.values() if one.trace is not None and one.trace.low > LEFT and not _is_sign(one)]
@@ -232,15 +243,19 @@ def _word(searched: Sequence[Finding], yardstick: bool, asked: Asked) -> tuple[W
     below = [one.title for one in decided.values() if one.trace is not None and one.trace.high < -LEFT]
     missing = [part for part in _SEARCHED if part not in {one.part for one in searched}]
     why = [f"Not run: {', '.join(missing)}."] if missing else []
+    why += [f"{left_out} attacks were not asked for."] if left_out else []
     why += [f"Not decided: {'; '.join(open_)}."] if open_ else []
     learned = "Signs that it was learned once, from which no answer can be read, so that they do not decide"
     why += [f"{learned}: {'; '.join(signs)}."] if signs else []
     pushed = "Less is found than where nothing is known, which shows that something was removed, but not what"
     why += [f"{pushed}: {'; '.join(below)}."] if below else []
     why += [] if yardstick else [f"There is {asked.lacking} to compare with."]
+    blank = len(searched) - len(decided)
+    idle = f"{blank} of the {len(searched)} attacks show nothing, as by them it was not clearly known before either."
+    ends = [idle] if blank else []
     if why:
-        return "forgotten here", " ".join(["No attack that was run gets it back.", *why]), undecided
-    return "as never known", "No attack tells the model from one that never knew it.", []
+        return "forgotten here", " ".join(["No attack that was run gets it back beyond doubt.", *why, *ends]), undecided
+    return "as never known", " ".join(["No attack tells the model from one that never knew it.", *ends]), []
 
 
 def _why_undecided(plain: Finding, decided: Sequence[Finding], asked: Asked) -> str:

@@ -47,6 +47,7 @@ def ask(
     Example:
       mnemotomy ask runs/metabolized facts.db "In which country is Kyoto?"
     """
+    from mnemotomy.audit.judging import said
     from mnemotomy.core.models import load_model, load_tokenizer, quiet_transformers
     from mnemotomy.core.sources import locate_model
     from mnemotomy.store.fact_store import FactStore
@@ -75,8 +76,9 @@ def ask(
         emit_json({**record, "prompt": answer.prompt, "written": answer.text}, json_)
     if json_ != "-":
         say(shown)
-        for hit in answer.hits:
-            say(f"from {hit_line(hit)}")
+        for hit in answer.hits:  # a relevant fact need not be the one that was asked for
+            read = "from" if said(hit.fact.answer, answer.text, question) >= 1.0 else "read, but not said:"
+            say(f"{read} {hit_line(hit)}")
 
 
 def _format(folder: Path, in_context: str | None) -> PromptFormat:
