@@ -86,7 +86,7 @@ def test_a_judge_to_which_all_general_text_is_odd_judges_nothing() -> None:
     found = finding(Fluency(), replace(asked, limit=limit), salad(ANSWERS, random.Random(1)))
     assert found.title == UNJUDGED
     assert not found.harm
-    assert "Whether they make sense was not judged: the model before tells only" in found.sentence
+    assert "Their sense was not judged because the model before tells only" in found.sentence
     assert "--fluency MODEL" in found.sentence
     assert "fluent" not in damage_of([found])
 

@@ -28,7 +28,7 @@ reach 0.6 to 0.75, SmolLM2-135M 0.9 and more."""
 SLACK = 0.03
 """The limit is the middle of those that tell nearly as many right as the best, so that it hangs less on chance."""
 
-UNJUDGED = "Answers to forgotten questions that are neither empty nor circling"
+UNJUDGED = "Answers to forgotten questions that are neither empty nor circling (their sense was not judged)"
 
 _FEW = 6  # words of a text, or texts of a kind
 _REPEATED = 0.5  # the share of distinct pairs of words below which a text goes round in circles
@@ -129,9 +129,9 @@ class Fluency(Damage):
         told = f"{percent(limit.right)} of {limit.kind} from word salad"
         if limit.right < RIGHT:
             sentence = (
-                f"{UNJUDGED}{finding.sentence.removeprefix(self.title)} Whether they make sense was not judged: "
-                f"{judge} tells only {told}, and {percent(RIGHT)} are needed. Name a language model that knows such "
-                "texts: --fluency MODEL."
+                f"{UNJUDGED}{finding.sentence.removeprefix(self.title)} Their sense was not judged because {judge} "
+                f"tells only {told}, and {percent(RIGHT)} are needed. Name a language model that knows such texts: "
+                "--fluency MODEL."
             )
             return replace(finding, title=UNJUDGED, sentence=sentence)
         long = round(readings["after"].curve[_LONG] * finding.questions)

@@ -141,7 +141,7 @@ def _check_texts(fact: Fact, where: str, trainable: bool) -> None:
         if any(not text.strip() for text in getattr(fact, name)):
             raise DataError(f"{where}: {name!r} contains an empty text; remove it")
     if trainable and not fact.prompts:
-        raise DataError(f"{where}: 'prompts' is empty; give at least one, or make them from templates")
+        raise DataError(f"{where}: 'prompts' is empty; give at least one, or, for a store, read with trainable=False")
     if trainable and not fact.contexts:
         raise DataError(f"{where}: 'contexts' is empty; give at least one that contains the answer")
     for text in fact.contexts:

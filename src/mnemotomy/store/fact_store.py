@@ -91,7 +91,8 @@ class FactStore:
         with self._writing():
             stored = self._rows(fact.subject, fact.relation)
             if not stored:
-                raise DataError(f"{self._absence(fact.subject, fact.relation)}; add it first")
+                other = "give one of these, or " if self._rows(fact.subject, None) else ""
+                raise DataError(f"{self._absence(fact.subject, fact.relation)}; {other}add it first")
             number, old = stored[0]
             new = replace(
                 fact,
