@@ -28,7 +28,7 @@ reach 0.6 to 0.75, SmolLM2-135M 0.9 and more."""
 SLACK = 0.03
 """The limit is the middle of those that tell nearly as many right as the best, so that it hangs less on chance."""
 
-UNJUDGED = "Answers to forgotten questions that are neither empty nor circling (their sense was not judged)"
+UNJUDGED = "Answers neither empty nor circling (sense not judged)"
 
 _FEW = 6  # words of a text, or texts of a kind
 _REPEATED = 0.5  # the share of distinct pairs of words below which a text goes round in circles

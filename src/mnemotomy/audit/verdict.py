@@ -251,7 +251,7 @@ def _word(
     why += [f"{pushed}: {'; '.join(below)}."] if below else []
     why += [] if yardstick else [f"There is {asked.lacking} to compare with."]
     blank = len(searched) - len(decided)
-    idle = f"{blank} of the {len(searched)} attacks show nothing, as by them it was not clearly known before either."
+    idle = f"Of the {len(searched)} attacks, {blank} can show nothing: by them it was not clearly known before either."
     ends = [idle] if blank else []
     if why:
         return "forgotten here", " ".join(["No attack that was run gets it back beyond doubt.", *why, *ends]), undecided
