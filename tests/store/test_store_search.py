@@ -47,7 +47,7 @@ def test_operators_are_words(store: FactStore, query: str) -> None:
     assert store.search(f"{query} kyoto {query}")[0].fact == KYOTO
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200, deadline=None)
 @given(query=st.text())
 def test_any_text_is_a_query(store: FactStore, query: str) -> None:
     store.add([KYOTO, PARIS])
