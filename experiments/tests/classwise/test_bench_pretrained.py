@@ -14,14 +14,8 @@ import pytest
 import torch
 from drawn import image, titles
 from PIL import Image
+from tiny_vit import SHAPE
 from transformers import (
-    BitImageProcessor,
-    ConvNextImageProcessor,
-    DeiTImageProcessor,
-    LevitImageProcessor,
-    MobileViTImageProcessor,
-    ResNetConfig,
-    ResNetForImageClassification,
     ViTConfig,
     ViTForImageClassification,
     ViTImageProcessor,
@@ -42,17 +36,6 @@ from mnemotomy_bench.vision.images import Images, load_images
 pytest.importorskip("sklearn", reason="scikit-learn is not installed; it comes with the extra demo")
 
 PLAN = Plan("digits", "train", "test", group=3, batch_size=256)
-SHAPE = {
-    "image_size": 8, "patch_size": 2, "num_channels": 3, "hidden_size": 32, "num_hidden_layers": 2,
-    "num_attention_heads": 2, "intermediate_size": 64, "hidden_dropout_prob": 0.0,
-}  # fmt: skip
-
-
-def save_vit(folder: Path, processor: Any, classes: int = 10) -> str:
-    """A transformer of random weights that takes 8×8, with the processor; the folder's name."""
-    ViTForImageClassification(ViTConfig(**SHAPE, num_labels=classes)).save_pretrained(folder)
-    processor.save_pretrained(folder)
-    return str(folder)
 
 
 @pytest.fixture(scope="module")
@@ -216,84 +199,6 @@ def test_the_groups_of_cifar_10_are_disjoint_classes_of_imagenet() -> None:
     assert max(max(members) for members in groups.values() if members) < 1000
     with pytest.raises(ConfigurationError, match="no groups 'cifar11'; choose among cifar10"):
         read_groups("cifar11")
-
-
-@pytest.fixture
-def photographs(tmp_path: Path) -> Path:
-    """A folder of smooth pictures of 48×32, of ten classes."""
-    datasets = pytest.importorskip("datasets", reason="datasets is not installed; it comes with the extra vision")
-    random = np.random.default_rng(0)
-    rough = [Image.fromarray(random.integers(0, 256, (5, 6, 3), dtype=np.uint8)) for _ in range(10)]
-    rows = {"image": [one.resize((48, 32), Image.Resampling.BICUBIC) for one in rough], "label": range(10)}
-    features = {"image": datasets.Image(), "label": datasets.ClassLabel(num_classes=10)}
-    datasets.Dataset.from_dict(rows, datasets.Features(features)).to_parquet(tmp_path / "data" / "test.parquet")
-    return tmp_path / "data"
-
-
-BILINEAR = Image.Resampling.BILINEAR
-OWN = {"image_mean": [0.3, 0.4, 0.5], "image_std": [0.2, 0.3, 0.4]}
-
-
-PROCESSORS = {
-    "bilinear": (BitImageProcessor(size={"shortest_edge": 12}, crop_size=8, resample=BILINEAR, **OWN), (12, 8), 1e-6),
-    "bicubic": (BitImageProcessor(size={"shortest_edge": 12}, crop_size=8, **OWN), (12, 8), 0.1),
-    "crop_pct": (ConvNextImageProcessor(size={"shortest_edge": 8}, crop_pct=0.8, **OWN), (10, 8), 0.1),
-    "pixels from 0 to 1": (
-        BitImageProcessor(size={"shortest_edge": 8}, crop_size=8, resample=BILINEAR, do_normalize=False), (8, 8), 1e-6
-    ),
-    "pixels from 0 to 255": (
-        BitImageProcessor(size={"shortest_edge": 12}, crop_size=8, resample=BILINEAR, do_rescale=False, **OWN),
-        (12, 8), 1e-6,
-    ),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize(("processor", "scaled", "tolerance"), PROCESSORS.values(), ids=PROCESSORS)
-def test_images_are_scaled_and_cropped_as_the_processor_says(
-    photographs: Path, tmp_path: Path, processor: Any, scaled: tuple[int, int], tolerance: float
-) -> None:
-    """Exactly where it scales bilinearly, else to a tenth of the pixels' deviation."""
-    classifier = Classifier(save_vit(tmp_path / "vit", processor))
-    assert (classifier.side, classifier.crop) == scaled
-    found, _ = next(classifier.batches(classifier.load(str(photographs), "test"), 10))
-    rows = pytest.importorskip("datasets").Dataset.from_parquet(str(photographs / "test.parquet"))
-    expected = processor(images=list(rows["image"]), return_tensors="pt")["pixel_values"]
-    assert found.shape == expected.shape == (10, 3, 8, 8)
-    assert float((found - expected).abs().mean() / expected.std()) < tolerance
-
-
-def test_a_processor_that_distorts_is_followed_on_square_images(tmp_path: Path) -> None:
-    """DeiT's, on digits: it scales to 12×12 and crops to 8×8."""
-    processor = DeiTImageProcessor(size={"height": 12, "width": 12}, crop_size={"height": 8, "width": 8}, **OWN)
-    classifier = Classifier(save_vit(tmp_path / "vit", processor))
-    assert (classifier.side, classifier.crop) == (12, 8)
-    found, _ = next(classifier.batches(classifier.load("digits", "test"), 50))
-    pictures = [Image.fromarray(one[0].numpy()).convert("RGB") for one in load_images("digits", "test").inputs[:50]]
-    expected = processor(images=pictures, return_tensors="pt")["pixel_values"]
-    assert float((found - expected).abs().mean() / expected.std()) < 0.15  # bicubic, of few and sharp pixels
-
-
-@pytest.mark.parametrize(
-    ("processor", "message"),
-    [
-        (ViTImageProcessor(size={"height": 10, "width": 10}), r"does not take the 10×10 pixels .* image_size, 8"),
-        (ViTImageProcessor(size={"height": 8, "width": 9}), "must scale to a square or by the shorter side"),
-        (BitImageProcessor(size={"shortest_edge": 8}, crop_size=10), "then crop to a square"),
-        (BitImageProcessor(size={"shortest_edge": 8}, crop_size=8, do_resize=False), "set do_resize"),
-        (MobileViTImageProcessor(size={"shortest_edge": 8}, crop_size=8), "MobileViT.* does more than scale, crop"),
-        (LevitImageProcessor(size={"shortest_edge": 8}, crop_size=8), "Levit.* does more than scale, crop"),
-    ],
-)
-def test_a_processor_that_is_not_followed_is_refused(tmp_path: Path, processor: Any, message: str) -> None:
-    with pytest.raises(ModelError, match=message):
-        Classifier(save_vit(tmp_path / "vit", processor))
-
-
-def test_a_model_that_takes_any_size_reads_the_size_of_the_crop(tmp_path: Path) -> None:
-    config = ResNetConfig(embedding_size=4, hidden_sizes=[4], depths=[1], num_labels=10)
-    ResNetForImageClassification(config).save_pretrained(tmp_path)
-    BitImageProcessor(size={"shortest_edge": 40}, crop_size=32).save_pretrained(tmp_path)
-    assert Classifier(str(tmp_path)).load("digits", "test").inputs.shape[1:] == (3, 32, 32)
 
 
 def test_a_group_without_a_test_image_is_refused(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
