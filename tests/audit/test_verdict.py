@@ -238,7 +238,7 @@ def test_a_perplexity_stands_in_the_table_as_in_its_sentence():
 
 def test_the_reason_says_how_many_attacks_show_nothing_and_were_left_out():
     reason = verdict(changed("probe", None), yardstick=True, left_out=3).reason
-    assert "3 attacks were not asked for." in reason
+    assert "Attacks that were not asked for: 3." in reason
     assert "Of the 5 attacks, 1 can show nothing" in reason
     assert verdict(ALL, yardstick=True, left_out=3).word == "forgotten here"
 

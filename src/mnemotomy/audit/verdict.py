@@ -115,7 +115,7 @@ def verdict(
     """
     searched = [one for one in findings if one.part != "damage"]
     word, reason, telling = _word(searched, yardstick, asked, left_out)
-    deciding = [one for one in findings if one.part != "damage" and not _is_sign(one)]
+    deciding = [one for one in searched if not _is_sign(one)]
     reason = " ".join(filter(None, (reason, _close(deciding, word, asked), _unlike(deciding, word))))
     meaning = asked.meaning[word] if word else "This audit cannot say whether it was forgotten."
     advice = []
@@ -243,7 +243,7 @@ def _word(
     below = [one.title for one in decided.values() if one.trace is not None and one.trace.high < -LEFT]
     missing = [part for part in _SEARCHED if part not in {one.part for one in searched}]
     why = [f"Not run: {', '.join(missing)}."] if missing else []
-    why += [f"{left_out} attacks were not asked for."] if left_out else []
+    why += [f"Attacks that were not asked for: {left_out}."] if left_out else []
     why += [f"Not decided: {'; '.join(open_)}."] if open_ else []
     learned = "Signs that it was learned once, from which no answer can be read, so that they do not decide"
     why += [f"{learned}: {'; '.join(signs)}."] if signs else []
