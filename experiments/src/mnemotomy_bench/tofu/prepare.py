@@ -212,7 +212,7 @@ def _train(
         raise ConfigurationError(f"{folder} has files that this command did not write; name another folder")
     device = torch.device(settings.device)
     model.to(device)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, weight_decay=0.01)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, weight_decay=0.01, fused=True)
     each = math.ceil(len(rows) / settings.batch_size)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: linear(step, each * settings.epochs, each))
 
