@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from commands import Invoke, call, fails
 from tiny_language import save_llama, write_lines
 
 from mnemotomy.data.fact import Fact
+from mnemotomy.observe.generation import Writing
 from mnemotomy.store.fact_store import FactStore
 
 
@@ -65,7 +67,7 @@ def test_add_and_update(invoke: Invoke) -> None:
     assert invoke("facts", "update", "facts.db", "--subject", "paris", "--answer", "Texas").exit_code == 0
     assert stored()[-1] == Fact("paris", "Texas", contexts=("Paris is in Texas.", "Texas has Paris."))
     update = ["facts", "update", "facts.db", "--subject", "Rome", "--answer", "Spain"]
-    assert invoke(*update, "--relation", "in", "--context", "Spain!").stdout == "facts.db: updated\n"
+    assert invoke(*update, "--relation", "in", "--context", "Spain!").stdout == "facts.db: Rome (in): Italy -> Spain\n"
     assert stored()[-1] == Fact("Rome", "Spain", contexts=("Spain!",), relation="in")
     assert invoke("facts", "add", "new.db", "--subject", "x", "--answer", "y").stdout == "new.db: added, 1 fact\n"
 
@@ -167,11 +169,16 @@ def test_ask(invoke: Invoke, ready: Path) -> None:
     assert "read, but not said: Kyoto: Japan  [Kyoto lies in Japan .]  score " in result.stdout
     assert json.loads(Path("a.json").read_text())["prompt"] == f"Kyoto lies in Japan . {question}"
     result = invoke("ask", str(ready), "facts.db", "In which country is Atlantis ?")
-    assert (result.exit_code, result.stdout) == (0, "I do not know.\n")
+    unknown, why = result.stdout.splitlines()
+    assert (result.exit_code, unknown) == (0, "I do not know.")
+    assert re.match(r"no fact reaches the relevance of 0\.\d\d; the nearest is \w+.* relevance 0\.\d\d$", why)
     record = json.loads(invoke("ask", str(ready), "facts.db", question, "--threshold", "1.5", "--json", "-").stdout)
+    assert record.pop("nearest")["subject"] == "Kyoto"
     assert record == {
         "answer": "I do not know.",
         "known": False,
+        "cut": False,
+        "threshold": 1.5,
         "facts": [],
         "prompt": "",
         "written": "I do not know.",
@@ -184,19 +191,28 @@ def test_ask(invoke: Invoke, ready: Path) -> None:
 def test_ask_tells_a_fact_that_was_said_from_one_that_was_read(
     invoke: Invoke, ready: Path, monkeypatch: pytest.MonkeyPatch, written: str, told: str
 ) -> None:
-    monkeypatch.setattr("mnemotomy.store.reader.continue_greedily", lambda *_, **__: [written])
+    monkeypatch.setattr("mnemotomy.store.reader.writings", lambda *_: [[Writing(written, cut=False)]])
     assert f"\n{told}" in invoke("ask", str(ready), "facts.db", "In which country is Kyoto ?").stdout
 
 
 def test_ask_shows_the_answer_and_not_what_a_base_model_writes_behind_it(
     invoke: Invoke, ready: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mnemotomy.store.reader.continue_greedily", lambda *_, **__: ["Japan\nC: Japan's\nD:"])
+    monkeypatch.setattr("mnemotomy.store.reader.writings", lambda *_: [[Writing("Japan\nC: Japan's\nD:", cut=True)]])
     ask = ["ask", str(ready), "facts.db", "In which country is Kyoto ?"]
-    assert invoke(*ask).stdout.splitlines()[0] == "Japan"
+    assert invoke(*ask).stdout.splitlines()[0] == "Japan"  # which the limit did not cut
     record = json.loads(invoke(*ask, "--json", "-").stdout)
     assert (record["answer"], record["written"]) == ("Japan", "Japan\nC: Japan's\nD:")
-    assert "C: Japan's" in invoke(*ask, "--chat").stdout  # a chat model ends its answers itself
+    shown = invoke(*ask, "--chat").stdout  # a chat model ends its answers itself
+    assert "C: Japan's\nD: …\ncut after 16 tokens; give --max-new-tokens 64 to read on\n" in shown
+
+
+def test_ask_says_why_an_answer_is_unknown(invoke: Invoke, ready: Path) -> None:
+    result = invoke("ask", str(ready), "facts.db", "Zanzibar ?")
+    assert result.stdout == "I do not know.\nno fact in the store shares a word with the question\n"
+    for subject in {fact.subject for fact in stored()}:
+        assert invoke("facts", "rm", "facts.db", subject).exit_code == 0
+    assert invoke("ask", str(ready), "facts.db", "Kyoto ?").stdout == "I do not know.\nthe store is empty\n"
 
 
 def test_ask_takes_the_format_of_the_model(invoke: Invoke, ready: Path, folder: Path) -> None:
@@ -209,7 +225,7 @@ def test_ask_takes_the_format_of_the_model(invoke: Invoke, ready: Path, folder: 
     assert json.loads(invoke(*ask).stdout)["prompt"] == "Texte: Kyoto lies in Japan .\nKyoto ?"
     assert json.loads(invoke(*ask, "--in-context", "{context} {prompt}").stdout)["prompt"].startswith("Kyoto lies")
     chat = json.loads(invoke(*ask, "--chat").stdout)["prompt"]
-    assert chat.startswith("<bos><|im_start|>user\nTexte: ")
+    assert "<|im_start|>user\nTexte: " in chat
     (model / "prompt_format.json").write_text("{")
     fails(invoke(*ask), "model/prompt_format.json is not valid JSON")
 

@@ -12,8 +12,9 @@ from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausa
 from mnemotomy.core.errors import DataError, ModelError
 from mnemotomy.core.models import load_model, load_tokenizer
 from mnemotomy.observe.answers import observe_answers
-from mnemotomy.observe.generation import continue_greedily, supports_dropping_rows
+from mnemotomy.observe.generation import continue_greedily
 from mnemotomy.observe.questions import Asking
+from mnemotomy.observe.shared_rows import supports_dropping_rows
 from mnemotomy.observe.splits import observe_splits
 from mnemotomy.text.records import TextExample
 

@@ -11,7 +11,7 @@ from tiny_language import save_llama
 from transformers import MistralConfig, MistralForCausalLM
 
 from mnemotomy.core.models import load_model, load_tokenizer
-from mnemotomy.observe import generation, sampling
+from mnemotomy.observe import generation, sampling, shared_rows
 from mnemotomy.observe.generation import continue_tokens
 from mnemotomy.observe.sampling import Sampling
 
@@ -76,8 +76,8 @@ def test_texts_that_are_the_same_so_far_are_forwarded_once(both: tuple[Any, Any]
     model, tokenizer = both
     how, length = Sampling(samples=24, temperature=0.5, top_p=0.9, seed=3), 7
     forwarded: list[int] = []
-    following = generation._next
-    monkeypatch.setattr(generation, "_next", lambda m, tokens, *more: (
+    following = shared_rows._next
+    monkeypatch.setattr(shared_rows, "_next", lambda m, tokens, *more: (
         forwarded.append(len(tokens)), following(m, tokens, *more)
     )[1])  # fmt: skip
     found = continue_tokens(model, tokenizer, PROMPTS, length, sampling=how, batch_size=200)
@@ -121,7 +121,7 @@ def test_texts_of_a_prompt_have_the_models_distribution(both: tuple[Any, Any]):
     ids = torch.tensor([PROMPTS[0]])
     expected: dict[tuple[int, ...], float] = {}
     with torch.no_grad():
-        written = generation.write(model, ids, torch.ones_like(ids), ends, 2, sampling=how, prompts=[0])
+        written = shared_rows.write(model, ids, torch.ones_like(ids), ends, 2, sampling=how, prompts=[0])
         for one, share in nucleus_of(model, PROMPTS[0], how, ends).items():
             further = nucleus_of(model, [*PROMPTS[0], *one], how, ends) if one else {(): 1.0}
             expected |= {(*one, *two): share * chance for two, chance in further.items()}

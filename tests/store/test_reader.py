@@ -20,6 +20,7 @@ from mnemotomy.data.fact_file import read_format
 from mnemotomy.observe.generation import continue_greedily
 from mnemotomy.store.fact_store import FactStore
 from mnemotomy.store.reader import UNKNOWN, Reader, answer_alone
+from mnemotomy.text.template import Template
 
 FACTS = [
     Fact("Kyoto", "Japan", contexts=("Kyoto lies in Japan .",)),
@@ -79,12 +80,26 @@ def test_without_a_relevant_fact_the_model_is_not_run(store: FactStore) -> None:
     reader = Reader(model, tokenizer(None), store)
     answer = reader.ask("In which country is Atlantis ?")
     assert (answer.text, answer.known, answer.hits, answer.prompt) == (UNKNOWN, False, (), "")
+    assert answer.nearest is not None
+    assert answer.nearest.relevance < answer.threshold == reader.threshold
     assert model.runs == 0
+    assert reader.ask("Zanzibar ?").nearest is None  # no fact has the word
     for fact in FACTS:
         store.delete(fact.subject)
     assert not reader.ask("In which country is Kyoto ?").known
     with pytest.raises(DataError, match="the query is empty"):
         reader.ask(" ")
+
+
+def test_an_answer_that_the_limit_ended_says_so(store: FactStore) -> None:
+    reader = Reader(Quoting(PLACE), tokenizer(None), store, format=FORMAT)
+    assert not reader.ask("Kyoto ?").cut
+
+    class Unending(Quoting):
+        def generate(self, *, input_ids: torch.Tensor, **options: Any) -> torch.Tensor:
+            return super().generate(input_ids=input_ids, **options)[:, : input_ids.shape[1] + 1]
+
+    assert Reader(Unending(PLACE), tokenizer(None), store, format=FORMAT, max_new_tokens=1).ask("Kyoto ?").cut
 
 
 def test_many_questions_are_one_batch(store: FactStore) -> None:
@@ -137,7 +152,9 @@ def test_chat_uses_the_template(store: FactStore) -> None:
     )
     model = Quoting(0)
     answer = Reader(model, tokenizer(template), store, format=FORMAT, chat=True).ask("Kyoto ?")
-    assert answer.prompt == ("<bos><|im_start|>user\nKyoto lies in Japan . Kyoto ?<|im_end|>\n<|im_start|>assistant\n")
+    asked = Template().asked("Kyoto lies in Japan . Kyoto ?")  # with the system message that chat and forget have
+    assert answer.prompt == Template().fill(tokenizer(template), asked, prompt=True)
+    assert answer.prompt.endswith("<|im_start|>user\nKyoto lies in Japan . Kyoto ?<|im_end|>\n<|im_start|>assistant\n")
     assert model.seen[0].tolist().count(1) == 1
     with pytest.raises(ModelError, match="has no chat template; ask without chat"):
         Reader(model, tokenizer(None), store, chat=True)

@@ -32,7 +32,9 @@ def ask(
         float | None, typer.Option(help="The least relevance of a fact; default: calibrated on the store.")
     ] = None,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="The most tokens of the answer.")] = 16,
-    chat: Annotated[bool, typer.Option("--chat", help="Use the tokenizer's chat template.")] = False,
+    chat: Annotated[
+        bool, typer.Option("--chat", help="Ask through the tokenizer's chat template, as 'mnemotomy chat' does.")
+    ] = False,
     dtype: Annotated[str, typer.Option(help="The model's: float32, bfloat16, float16 or float64.")] = "float32",
     device: Device = "cpu",
     trust_remote_code: TrustCode = False,
@@ -40,8 +42,9 @@ def ask(
 ) -> None:
     """Answer a question from a store of facts, and show the facts.
 
-    If no fact is relevant, the answer is "I do not know." and the model does not run. Without --chat, the answer ends
-    with its first line or sentence; --json has all that the model wrote, as 'written'.
+    If no fact is relevant, the answer is "I do not know." and the model does not run. Relevance compares words: a fact
+    about another side of the same subject can have 1.00. Without --chat, the answer ends with its first line or
+    sentence; --json has all that the model wrote, as 'written'.
 
     \b
     Example:
@@ -69,13 +72,22 @@ def ask(
             max_new_tokens=max_new_tokens,
             chat=chat,
         )
-        answer = reader.ask(question)
+        answer, size = reader.ask(question), len(opened)
     shown = answer.text if chat else answer_alone(answer.text)
+    cut = answer.cut and shown == answer.text
     if json_ is not None:
-        record = {"answer": shown, "known": answer.known, "facts": [hit_record(hit) for hit in answer.hits]}
+        record = {"answer": shown, "known": answer.known, "cut": cut, "threshold": answer.threshold}
+        record |= {"facts": [hit_record(hit) for hit in answer.hits]}
+        record |= {"nearest": hit_record(answer.nearest) if answer.nearest else None}
         emit_json({**record, "prompt": answer.prompt, "written": answer.text}, json_)
     if json_ != "-":
-        say(shown)
+        say(f"{shown} …" if cut else shown)
+        if cut:
+            say(f"cut after {max_new_tokens} tokens; give --max-new-tokens {4 * max_new_tokens} to read on")
+        if answer.nearest:
+            say(f"no fact reaches the relevance of {answer.threshold:.2f}; the nearest is {hit_line(answer.nearest)}")
+        elif not answer.known:
+            say("no fact in the store shares a word with the question" if size else "the store is empty")
         for hit in answer.hits:  # a relevant fact need not be the one that was asked for
             read = "from" if said(hit.fact.answer, answer.text, question) >= 1.0 else "read, but not said:"
             say(f"{read} {hit_line(hit)}")

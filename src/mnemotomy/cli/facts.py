@@ -169,8 +169,9 @@ def update(
 
     fact = Fact(subject, answer, contexts=tuple(context or ()), relation=relation, where="the fact")
     with FactStore(store, create=False) as opened:
-        opened.update(fact)
-    say(f"{store}: updated")
+        before = opened.update(fact)
+    about = f"{fact.subject} ({fact.relation})" if fact.relation else fact.subject
+    say(f"{store}: {about}: {before.answer} -> {fact.answer}")
 
 
 def hit_record(hit: Hit) -> dict[str, Any]:

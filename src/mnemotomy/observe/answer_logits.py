@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mnemotomy.core.errors import NonFiniteError
 from mnemotomy.core.modules import device_of
-from mnemotomy.observe.generation import supports_dropping_rows
+from mnemotomy.observe.shared_rows import supports_dropping_rows
 from mnemotomy.text.batches import pad_rows, similar_lengths
 from mnemotomy.text.encoding import IGNORED, Encoded
 

@@ -123,14 +123,15 @@ class DenseFactStore:
                 last = max(page)
         return added
 
-    def update(self, fact: Fact) -> None:
+    def update(self, fact: Fact) -> Fact:
         """As ``FactStore.update``."""
         self._catch_up()
         before = self.store.ids_of(fact.subject, fact.relation)
-        self.store.update(fact)
+        old = self.store.update(fact)
         with self._in_step():
             self._remove(before)
             self._encode(self.store.by_id(self.store.ids_of(fact.subject, fact.relation)))
+        return old
 
     def delete(self, subject: str, relation: str | None = None) -> int:
         """As ``FactStore.delete``; Qdrant's files may keep a deleted vector, but no text, until it cleans up."""

@@ -79,8 +79,8 @@ class FactStore:
                 self._index.merge()
         return added
 
-    def update(self, fact: Fact) -> None:
-        """Replace the stored fact of this subject and relation.
+    def update(self, fact: Fact) -> Fact:
+        """Replace the stored fact of this subject and relation, and return it as it was.
 
         If it has no prompts, the stored ones are kept; if it has no contexts, the stored ones are kept and give the
         new answer.
@@ -103,6 +103,7 @@ class FactStore:
             self._remove(number, old)
             self._add(new, fact.where or f"the fact about {fact.subject!r}")
             self._index.purge()
+            return old
 
     def delete(self, subject: str, relation: str | None = None) -> int:
         """Delete the facts about a subject, or only one relation's, with their text; returns how many there were.

@@ -12,16 +12,15 @@ from torch import nn
 
 from mnemotomy.core.errors import DataError, ModelError, refuse_one_text
 from mnemotomy.data.fact import PromptFormat
-from mnemotomy.observe.generation import continue_greedily
+from mnemotomy.observe.generation import Writing, writings
 from mnemotomy.store.calibrate import threshold as calibrated
 from mnemotomy.store.retriever import Hit, Retriever, statement
-from mnemotomy.text.records import Turn
 from mnemotomy.text.template import Template
+from mnemotomy.text.tokenizing import encode_prompt
 
 UNKNOWN = "I do not know."
 _DEPTH = 5
-_BARE = Template(system=None, date=None)
-
+_ASKED = Template()  # as `chat` and `forget` ask
 
 _END = re.compile(
     r"""
@@ -53,12 +52,18 @@ class Answer:
         known: whether the store has a fact about the question; if not, the model was not run.
         hits: the facts that the model read, best first.
         prompt: the model's input; empty if it was not run.
+        threshold: the relevance that a fact needed.
+        nearest: the best fact if none had that relevance; None if one had, or if none shares a word with the question.
+        cut: whether ``max_new_tokens`` ended the text.
     """
 
     text: str
     known: bool
     hits: tuple[Hit, ...]
     prompt: str
+    threshold: float = 0.0
+    nearest: Hit | None = None
+    cut: bool = False
 
 
 class Reader:
@@ -72,7 +77,7 @@ class Reader:
         facts_per_question: the most facts in the context.
         threshold: the relevance that a fact needs; by default calibrated on the store.
         max_new_tokens: the longest answer.
-        chat: use the tokenizer's chat template.
+        chat: use the tokenizer's chat template, with the system message of ``Template()``.
     """
 
     def __init__(
@@ -118,15 +123,19 @@ class Reader:
         """Answer each question from the store, many in one batch."""
         refuse_one_text(questions, "questions")
         least = self.threshold
-        found = [self._retrieve(question, least) for question in questions]
-        prompts = [
-            self._prompt(question, hits) if hits else "" for question, hits in zip(questions, found, strict=True)
-        ]
-        texts = iter(self._continue([prompt for prompt in prompts if prompt]))
-        return [
-            Answer(next(texts) if prompt else UNKNOWN, bool(prompt), hits, prompt)
-            for prompt, hits in zip(prompts, found, strict=True)
-        ]
+        found = [self._retrieve(question) for question in questions]
+        read = [tuple(hit for hit in hits if hit.relevance >= least)[: self.facts_per_question] for hits in found]
+        prompts = [self._prompt(question, hits) if hits else "" for question, hits in zip(questions, read, strict=True)]
+        written = iter(self._continue([prompt for prompt in prompts if prompt]))
+        answers = []
+        for prompt, hits, near in zip(prompts, read, found, strict=True):
+            if prompt:
+                one = next(written)
+                answers.append(Answer(one.text.strip(), True, hits, prompt, least, cut=one.cut))
+            else:
+                nearest = max(near, key=lambda hit: hit.relevance, default=None)
+                answers.append(Answer(UNKNOWN, False, (), "", least, nearest=nearest))
+        return answers
 
     def recall(self, question: str) -> str:
         """The model's own answer, without the store."""
@@ -135,11 +144,11 @@ class Reader:
     def recall_many(self, questions: Sequence[str]) -> list[str]:
         """The model's own answer to each question, without the store."""
         refuse_one_text(questions, "questions")
-        return self._continue([self._prompt(question, ()) for question in questions])
+        written = self._continue([self._prompt(question, ()) for question in questions])
+        return [one.text.strip() for one in written]
 
-    def _retrieve(self, question: str, least: float) -> tuple[Hit, ...]:
-        hits = self.store.search(question, max(_DEPTH, self.facts_per_question))
-        return tuple(hit for hit in hits if hit.relevance >= least)[: self.facts_per_question]
+    def _retrieve(self, question: str) -> list[Hit]:
+        return self.store.search(question, max(_DEPTH, self.facts_per_question))
 
     def _prompt(self, question: str, hits: Sequence[Hit]) -> str:
         prompt = self.format.join([statement(hit.fact) for hit in hits], question)
@@ -147,12 +156,10 @@ class Reader:
         prompt += self.format.separator.rstrip()
         if not self._chat:
             return prompt
-        return _BARE.fill(self._tokenizer, [Turn("user", prompt)], prompt=True)
+        return _ASKED.fill(self._tokenizer, _ASKED.asked(prompt), prompt=True)
 
-    def _continue(self, prompts: Sequence[str]) -> list[str]:
+    def _continue(self, prompts: Sequence[str]) -> list[Writing]:
         if not prompts:
             return []
-        texts = continue_greedily(
-            self._model, self._tokenizer, prompts, self._max_new_tokens, special_tokens=not self._chat
-        )
-        return [text.strip() for text in texts]
+        tokens = [encode_prompt(self._tokenizer, prompt, special_tokens=not self._chat) for prompt in prompts]
+        return [one for (one,) in writings(self._model, self._tokenizer, tokens, self._max_new_tokens)]
