@@ -9,12 +9,12 @@ from dataclasses import replace
 from torch import nn
 
 from mnemotomy.audit.attack import register
-from mnemotomy.audit.base import Case, Reading, Role, example
+from mnemotomy.audit.base import Case, Reading, Role, Sample
 from mnemotomy.audit.judging import said, subject_of, telling, words_of
 from mnemotomy.audit.statistics import Compared
 from mnemotomy.audit.verdict import GONE, WEAK
 from mnemotomy.audit.wording import ADVERSARIAL, AFFIRMATIVE, PARAPHRASES, REVERSED, SHOT, Asked, with_synonyms
-from mnemotomy.audit.writing import Written, best_of, mean, most_telling, tokens_of, write_answers
+from mnemotomy.audit.writing import Written, best_of, mean, tokens_of, write_answers
 from mnemotomy.core.seeds import mix
 from mnemotomy.observe.sampling import Sampling
 from mnemotomy.text.encoding import encode_answer
@@ -165,15 +165,22 @@ class Beginning(Written):
         prompts = [[*tokens_of(case, Asked(asked[place][1])), *given] for place, _, given, _ in rows]
         texts = [text for (text,) in write_answers(model, case, prompts)]
         scores: list[dict[str, list[float]]] = [{} for _ in asked]
-        shown = []
+        best: dict[int, Sample] = {}
         for (place, k, given, rest), text in zip(rows, texts, strict=True):
             value = said(rest, text[: 2 * len(rest) + 8])
             scores[place][str(k)] = [value]
             probe, start = asked[place][0], case.tokenizer.decode(given)
-            if place < size:
-                shown.append((value, example(probe, written=f"{start}|{text}")))
+            if place not in best or value > best[place].value:
+                best[place] = Sample(place, probe.question, probe.answer, f"{start}|{text}", value)
         means = [mean([value for (value,) in row.values()]) for row in scores]
-        return Reading(tuple(means[:size]), self.curve(scores[:size]), tuple(means[size:]), most_telling(shown))
+        own, others = (tuple(one for one in best.values() if (one.place < size) == known) for known in (True, False))
+        return Reading(
+            tuple(means[:size]),
+            self.curve(scores[:size]),
+            tuple(means[size:]),
+            samples=own,
+            unseen=others if case.holdout else (),
+        )
 
     @staticmethod
     def _cut(case: Case, probe: Probe, k: int) -> tuple[list[int], str] | None:

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, TypeVar, dataclass_transform
 from torch import nn
 
 from mnemotomy.audit.base import PARTS, Finding, Interval, Part, Reading, Role, Use
+from mnemotomy.audit.samples import side_by_side
 from mnemotomy.audit.statistics import Compared, compare
 from mnemotomy.audit.verdict import LEFT
 from mnemotomy.core.errors import ConfigurationError
@@ -37,6 +38,7 @@ class Attack(ABC):
         percent: whether to write them as percentages.
         cost: how long it takes, about, as a multiple of the usual attack; for the time left.
         holdout: what it does with one; its readings are kept by what it reads.
+        counted: what the report calls a written text that counts in full, and one that does not count.
     """
 
     models: ClassVar[Models] = "language models"
@@ -52,6 +54,7 @@ class Attack(ABC):
     percent: ClassVar[bool] = True
     cost: ClassVar[int] = 1
     holdout: ClassVar[Use] = "read"
+    counted: ClassVar[tuple[str, str]] = ("known", "not known")
 
     def lacks(self, case: Any) -> str | None:
         """What the case lacks for this attack, in words for the report; None if it can run."""
@@ -89,7 +92,7 @@ class Attack(ABC):
             sentence=f"{text} {left(trace)}" if self.part != "damage" else text,
             change=compared.change,
             curves={role: reading.curve for role, reading in readings.items() if reading.curve},
-            shown=readings["after"].shown,
+            shown=side_by_side(readings, self.counted, fell=self.part == "damage") or readings["after"].shown,
             questions=len(readings["before"].values),
             likeness=compared.likeness,
         )

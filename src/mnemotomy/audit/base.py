@@ -80,6 +80,25 @@ class Case:
 
 
 @dataclass(frozen=True)
+class Sample:
+    """What a model wrote to one question; of several ways to ask, or of several samples, what counts most.
+
+    Attributes:
+        place: of the question in its set.
+        question: as it was asked.
+        answer: the true one.
+        written: by the model.
+        value: what it counts, in [0, 1].
+    """
+
+    place: int
+    question: str
+    answer: str
+    written: str
+    value: float
+
+
+@dataclass(frozen=True)
 class Reading:
     """What one attack read from one model.
 
@@ -87,10 +106,12 @@ class Reading:
         values: one number per forgotten question (or per example of another set), in the attack's unit.
         curve: the mean by k, block, step or bits, if the attack has such a scale.
         floor: the same numbers where nothing is known (hold-out questions, chance), if the attack reads them.
-        shown: examples for the report: question, answer, what the model wrote.
+        shown: examples for the report, where nothing was written: question, answer, what was found.
         seconds: that reading took.
         sizes: the values and the floor by number of samples, if several were drawn for a question.
         other: the numbers for answers to other questions of the forget set and of the hold-out, if both were read.
+        samples: what the model wrote to each question.
+        unseen: the same for the hold-out.
     """
 
     values: tuple[float, ...]
@@ -100,6 +121,8 @@ class Reading:
     seconds: float = 0.0
     sizes: Mapping[str, tuple[tuple[float, ...], ...]] = field(default_factory=dict)
     other: tuple[tuple[float, ...], ...] = ()
+    samples: tuple[Sample, ...] = ()
+    unseen: tuple[Sample, ...] = ()
 
     def above(self, unseen: Reading) -> Reading:
         """With the numbers that were read of a hold-out as the floor."""
@@ -108,7 +131,14 @@ class Reading:
             for size, (values, floor) in self.sizes.items()
         }
         seconds = self.seconds + unseen.seconds
-        return replace(self, floor=unseen.values, sizes=sizes, seconds=seconds, other=(self.floor, unseen.floor))
+        return replace(
+            self,
+            floor=unseen.values,
+            sizes=sizes,
+            seconds=seconds,
+            other=(self.floor, unseen.floor),
+            unseen=unseen.samples,
+        )
 
     def of(self, size: str) -> Reading:
         """The numbers for so many samples."""
@@ -158,10 +188,12 @@ class Finding:
         change: ``after − before``.
         harm: whether the finding is damage.
         curves: by role.
-        shown: examples from the model under audit.
+        shown: examples: what each model wrote to some questions and what that counted as, or what was found in the
+            model under audit.
         seconds: that reading the models took.
         questions: how many the means are over; 0 if that is not told.
         likeness: of the hold-out to the forget set, if the floor is from a hold-out.
+        unjudged: why the number that was asked for is not there, and these stand in its place; else empty.
     """
 
     attack: str
@@ -175,10 +207,11 @@ class Finding:
     change: Interval | None = None
     harm: bool = False
     curves: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    shown: tuple[Mapping[str, str], ...] = ()
+    shown: tuple[Mapping[str, Any], ...] = ()
     seconds: float = 0.0
     questions: int = 0
     likeness: Likeness | None = None
+    unjudged: str = ""
 
 
 def example(probe: Probe, **what: str) -> dict[str, str]:

@@ -14,9 +14,9 @@ import numpy as np
 from torch import nn
 
 from mnemotomy.audit.attack import Attack, percent, register
-from mnemotomy.audit.base import Case, Finding, Part, Reading, Role, Use, example
+from mnemotomy.audit.base import Case, Finding, Part, Reading, Role, Use
 from mnemotomy.audit.judging import said, subject_of, telling, words_of
-from mnemotomy.audit.writing import SHOWN, greedy_answers
+from mnemotomy.audit.writing import greedy_answers, samples_of
 from mnemotomy.core.errors import ConfigurationError
 from mnemotomy.core.keys import file_digest
 from mnemotomy.core.models import quiet_transformers
@@ -67,10 +67,7 @@ class Retained(Damage):
         probes = self.kept(case)
         texts = greedy_answers(model, case, probes)
         values = [said(one.answer, text, one.question) for one, text in zip(probes, texts, strict=True)]
-        lost = [
-            example(one, written=text) for one, text, value in zip(probes, texts, values, strict=True) if value < 1.0
-        ]
-        return Reading(tuple(values), shown=tuple(lost[:SHOWN]))
+        return Reading(tuple(values), samples=samples_of(probes, texts, values))
 
 
 @register("neighbours", "Answers about neighbours of what was forgotten", PAPER)

@@ -11,11 +11,12 @@ from dataclasses import replace
 from torch import nn
 
 from mnemotomy.audit.attack import percent, register
-from mnemotomy.audit.base import Case, Finding, Limit, Reading, Role, example
+from mnemotomy.audit.base import Case, Finding, Limit, Reading, Role
 from mnemotomy.audit.cases import general_texts, texts_of
 from mnemotomy.audit.damage import PAPER, Damage
 from mnemotomy.audit.judging import words_of
-from mnemotomy.audit.writing import SHOWN, greedy_answers
+from mnemotomy.audit.samples import side_by_side
+from mnemotomy.audit.writing import greedy_answers, samples_of
 from mnemotomy.core.modules import device_of
 from mnemotomy.core.precision import autocast
 from mnemotomy.core.scripts import UNSPACED, word_ends
@@ -30,13 +31,23 @@ SLACK = 0.03
 
 UNJUDGED = "Answers neither empty nor circling (sense not judged)"
 
+_UNJUDGED_UNIT = "share of answers neither empty nor circling"
+_UNJUDGED_COUNTED = "neither empty nor circling", "empty or circling"
+
 _FEW = 6  # words of a text, or texts of a kind
 _REPEATED = 0.5  # the share of distinct pairs of words below which a text goes round in circles
 _EACH = 24  # texts of each kind
 _LONG = "answers long enough to be judged"
 
 
-@register("fluency", "Fluent answers to forgotten questions", PAPER, unit="share of fluent answers", holdout="read")
+@register(
+    "fluency",
+    "Fluent answers to forgotten questions",
+    PAPER,
+    unit="share of fluent answers",
+    holdout="read",
+    counted=("fluent", "not fluent"),
+)
 class Fluency(Damage):
     """Whether the answers to forgotten questions are language: neither empty, nor circling, nor odd.
 
@@ -67,12 +78,9 @@ class Fluency(Damage):
 
     def read(self, model: nn.Module, case: Case) -> Reading:
         texts = greedy_answers(model, case, case.forget)
-        fluent = self.judged(case, texts)
-        shown = [
-            example(one, written=text) for one, text, well in zip(case.forget, texts, fluent, strict=True) if not well
-        ]
+        fluent = tuple(map(float, self.judged(case, texts)))
         long = {_LONG: statistics.mean(map(_is_long, texts))}
-        return Reading(tuple(map(float, fluent)), long, shown=tuple(shown[:SHOWN]))
+        return Reading(fluent, long, samples=samples_of(case.forget, texts, fluent))
 
     def judged(self, case: Case, texts: Sequence[str]) -> list[bool]:
         """Whether each text is fluent."""
@@ -128,12 +136,17 @@ class Fluency(Damage):
         finding, limit, judge = super().find(readings, case), self.limit(case), self.judge or "the model before"
         told = f"{percent(limit.right)} of {limit.kind} from word salad"
         if limit.right < RIGHT:
+            why = (
+                f"not judged: the judge ({judge}) told only {percent(limit.right)} of its own test texts right, and "
+                f"{percent(RIGHT)} are needed"
+            )
             sentence = (
                 f"{UNJUDGED}{finding.sentence.removeprefix(self.title)} Their sense was not judged because {judge} "
                 f"tells only {told}, and {percent(RIGHT)} are needed. Name a language model that knows such texts: "
                 "--fluency MODEL."
             )
-            return replace(finding, title=UNJUDGED, sentence=sentence)
+            shown = side_by_side(readings, _UNJUDGED_COUNTED, fell=True)
+            return replace(finding, title=UNJUDGED, unit=_UNJUDGED_UNIT, sentence=sentence, shown=shown, unjudged=why)
         long = round(readings["after"].curve[_LONG] * finding.questions)
         few = f" Only {long} of the {finding.questions} answers have the {_FEW} words or more that it takes."
         sentence = f"{finding.sentence} Judged by {judge}, which tells {told}."

@@ -12,7 +12,7 @@ from typing import Any
 from torch import nn
 
 from mnemotomy.audit.attack import Attack
-from mnemotomy.audit.base import Finding, Reading, Role
+from mnemotomy.audit.base import Finding, Reading, Role, Sample
 from mnemotomy.audit.options import AuditOptions
 from mnemotomy.core.cells import json_cells
 from mnemotomy.core.clock import Clock
@@ -118,4 +118,14 @@ def _timed(attack: Attack, model: nn.Module, case: Any) -> dict[str, Any]:
 def _reading(row: Mapping[str, Any]) -> Reading:
     seconds = row.get("seconds", 0.0)  # which version 0.2.0 did not keep
     sizes = {size: (tuple(values), tuple(floor)) for size, (values, floor) in row.get("sizes", {}).items()}
-    return Reading(tuple(row["values"]), row["curve"], tuple(row["floor"]), tuple(row["shown"]), seconds, sizes)
+    samples, unseen = (tuple(Sample(**one) for one in row.get(name, ())) for name in ("samples", "unseen"))
+    return Reading(
+        tuple(row["values"]),
+        row["curve"],
+        tuple(row["floor"]),
+        tuple(row["shown"]),
+        seconds,
+        sizes,
+        samples=samples,
+        unseen=unseen,
+    )

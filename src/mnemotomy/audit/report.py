@@ -65,6 +65,17 @@ class Report:
         return found
 
     @property
+    def samples(self) -> bool:
+        """Whether there are examples of what the models said."""
+        return any(one.shown for one in self.findings)
+
+    @property
+    def unjudged(self) -> dict[str, str]:
+        """By the titles of attacks that did not find out what they ask: why."""
+        kinds = attacks()
+        return {kinds[one.attack].title: one.unjudged for one in self.findings if one.unjudged}
+
+    @property
     def past(self) -> list[str]:
         """What is said of each earlier request now, and was before this one: a sentence each."""
         return [_past(name, findings) for name, findings in self.earlier.items()]
@@ -146,6 +157,7 @@ class Report:
                 gone=GONE,
                 faint=FAINT,
                 known=self.known,
+                direct=DIRECT,
                 **self.record,
             )
             write_text(folder / name, text)

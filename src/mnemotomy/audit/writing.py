@@ -11,7 +11,7 @@ from typing import ClassVar
 from torch import nn
 
 from mnemotomy.audit.attack import Attack
-from mnemotomy.audit.base import Case, Part, Reading, Use, example
+from mnemotomy.audit.base import Case, Part, Reading, Sample, Use
 from mnemotomy.audit.judging import said, telling
 from mnemotomy.audit.wording import Asked
 from mnemotomy.core.modules import device_of
@@ -26,8 +26,6 @@ from mnemotomy.text.tokenizing import tokenized
 _SLACK, _LONGEST = 20, 160  # tokens of a written answer: beyond the longest true one, and in all
 _WRITING = 8  # times as many rows when the model writes
 _OTHERS = 8  # answers to other questions, by which chance is judged
-SHOWN = 6
-"""Examples in a report."""
 
 
 def tokens_of(case: Case, asked: Asked) -> list[int]:
@@ -61,6 +59,12 @@ def greedy_answers(model: nn.Module, case: Case, probes: Sequence[Probe]) -> lis
     """The greedy answer to each probe."""
     prompts = [tokens_of(case, Asked(probe)) for probe in probes]
     return [text.strip() for (text,) in write_answers(model, case, prompts, asked=probes)] if prompts else []
+
+
+def samples_of(probes: Sequence[Probe], texts: Sequence[str], values: Sequence[float]) -> tuple[Sample, ...]:
+    """What was written to each probe, and what it counts."""
+    rows = enumerate(zip(probes, texts, values, strict=True))
+    return tuple(Sample(place, one.question, one.answer, text, value) for place, (one, text, value) in rows)
 
 
 @dataclass(frozen=True)
@@ -117,9 +121,9 @@ class Written(Attack):
             tuple(tuple(mean([best_of(some, k) for some in row]) for row in part) for part in parts)
             for k in self.sizes()
         ]
-        shown = self._shown(case, rows, written, scores)
+        samples = self._samples(rows, written, scores)
         sizes = {str(k): (own, guessed) for k, (own, guessed) in zip(self.sizes(), by_size, strict=True)}
-        return Reading(values, self.curve(scores), floor, shown, sizes=sizes)
+        return Reading(values, self.curve(scores), floor, sizes=sizes, samples=samples)
 
     def _chance(
         self, case: Case, rows: Sequence[Mapping[str, Asked]], written: Sequence[Mapping[str, Sequence[str]]]
@@ -145,33 +149,27 @@ class Written(Attack):
                 ])  # fmt: skip
         return chances
 
-    def _shown(
+    def _samples(
         self,
-        case: Case,
         rows: Sequence[Mapping[str, Asked]],
         written: Sequence[Mapping[str, Sequence[str]]],
         scores: Sequence[Mapping[str, Sequence[float]]],
-    ) -> tuple[Mapping[str, str], ...]:
-        """The answers that say most, one for each question."""
+    ) -> tuple[Sample, ...]:
+        """For each question, the text that says most."""
         found = []
-        for row, texts, score in zip(rows, written, scores, strict=True):
+        for place, (row, texts, score) in enumerate(zip(rows, written, scores, strict=True)):
             ranked = [(value, name, text) for name in row for text, value in zip(texts[name], score[name], strict=True)]
             if ranked:
                 value, name, text = max(ranked, key=lambda one: one[0])
                 probe, start = row[name]
-                found.append((value, example(probe, written=start + text)))
-        return most_telling(found)
+                found.append(Sample(place, probe.question, probe.answer, start + text, value))
+        return tuple(found)
 
 
 def best_of(scores: Sequence[float], k: int) -> float:
     """The expected best of k of n scores that are drawn without replacement."""
     n = len(scores)
     return sum(comb(place, k - 1) * score for place, score in enumerate(sorted(scores))) / comb(n, k)
-
-
-def most_telling(examples: Sequence[tuple[float, dict[str, str]]]) -> tuple[dict[str, str], ...]:
-    """The examples for the report, those with the highest numbers first."""
-    return tuple(one for _, one in sorted(examples, key=lambda one: -one[0])[:SHOWN])
 
 
 def mean(values: Sequence[float]) -> float:
