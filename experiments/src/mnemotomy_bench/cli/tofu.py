@@ -22,7 +22,7 @@ from mnemotomy_bench.cli.tofu_options import (
     records_so_far,
     with_pair,
 )
-from mnemotomy_bench.cli.tofu_pair import prepare, speed
+from mnemotomy_bench.cli.tofu_pair import prepare, speed, subset
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -197,5 +197,6 @@ def figure(
     show(records, json_, lambda _: typer.echo(f"figures written to {out}"))
 
 
+tofu.command()(subset)
 tofu.command()(prepare)
 tofu.command()(speed)

@@ -1,4 +1,4 @@
-"""``mnemotomy bench tofu prepare`` and ``speed``: making a pair, and timing the evaluation of one of its models."""
+"""``mnemotomy bench tofu subset``, ``prepare`` and ``speed``: data and models of a pair, and timing its evaluation."""
 
 from __future__ import annotations
 
@@ -14,6 +14,29 @@ from mnemotomy.core.errors import DataError
 from mnemotomy.text.template import check_template
 from mnemotomy_bench.cli.options import Device, Json, show
 from mnemotomy_bench.cli.tofu_options import Data, Forget
+
+
+@one_line_errors()
+def subset(
+    folder: Annotated[Path, typer.Argument(help="Where to write the splits.")],
+    authors: Annotated[int, typer.Option(min=10, help="Of the 200, a multiple of 10; the last tenth is forgotten.")],
+    data: Data = None,
+) -> None:
+    """Write TOFU with fewer authors, for a base model that is too large to learn all of it on this machine.
+
+    The folder is --data of 'prepare' and 'run', with forget10.
+
+    \b
+    Example:
+      mnemotomy bench tofu subset tofu50 --authors 50
+      mnemotomy bench tofu prepare pair --base smollm2 --data tofu50 --epochs 5 --learning-rate 1e-4
+      mnemotomy bench tofu run --models pair --pretrained smollm2 --data tofu50
+    """
+    from mnemotomy_bench.tofu.subset import write_subset
+    from mnemotomy_bench.tofu.texts import default_source
+
+    lines = write_subset(folder, data or default_source(), authors)
+    typer.echo(f"{folder}: " + ", ".join(f"{count} {name}" for name, count in lines.items()))
 
 
 @one_line_errors()
