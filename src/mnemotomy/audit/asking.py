@@ -210,11 +210,11 @@ class Shots(Written):
     shots: int = 3
 
     def ways(self, probe: Probe, case: Case) -> Mapping[str, Asked]:
-        own = telling(probe.answer)
+        own = [telling(answer) for answer in probe.answers]
         others = [
             one
             for one in (case.retain or case.forget)
-            if telling(one.answer) != own and one.template.plain == probe.template.plain
+            if telling(one.answer) not in own and one.template.plain == probe.template.plain
         ]
         others = random.Random(mix(case.seed, len(others))).sample(others, min(self.shots, len(others)))
         if not others:
@@ -252,4 +252,4 @@ class Reversed(Written):
         if subject is None or probe.template.plain or subject not in probe.question:
             return {}
         text = REVERSED.format(answer=probe.answer, gap=probe.question.replace(subject, "___"))
-        return {"": Asked(replace(probe.asked(text), answer=subject))}
+        return {"": Asked(replace(probe.asked(text), answer=subject, also=()))}

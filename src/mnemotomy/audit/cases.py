@@ -13,6 +13,7 @@ from torch import nn
 
 from mnemotomy.audit.base import Case
 from mnemotomy.audit.judging import subject_of, telling, words_of
+from mnemotomy.audit.several import merged
 from mnemotomy.audit.wording import REWRITE, Asked
 from mnemotomy.audit.writing import greedy_answers, tokens_of, write_answers
 from mnemotomy.core.errors import DataError
@@ -38,7 +39,7 @@ def general_texts() -> dict[str, list[str]]:
 
 
 def probes_from(source: Source | None, template: Template, what: str) -> list[Probe]:
-    """What to ask about; a line that is there twice counts once.
+    """What to ask about; a question that is there twice counts once, with the answers of all its lines.
 
     Raises:
         DataError: the file or a line is malformed, or there is none.
@@ -46,7 +47,7 @@ def probes_from(source: Source | None, template: Template, what: str) -> list[Pr
     if source is None:
         return []
     if isinstance(source, str | Path):
-        return list(dict.fromkeys(probes_of(read_examples(source), template)))
+        return merged(probes_of(read_examples(source), template))
     found = []
     for number, one in enumerate(source, start=1):
         if isinstance(one, Probe):
@@ -57,7 +58,7 @@ def probes_from(source: Source | None, template: Template, what: str) -> list[Pr
         found += probes_of([example], template)
     if not found:
         raise DataError(f"the {what} is empty; give at least one question with its answer")
-    return list(dict.fromkeys(found))
+    return merged(found)
 
 
 def made_up(case: Case, before: nn.Module) -> dict[str, Any]:
@@ -115,7 +116,7 @@ def _general(case: Case, before: nn.Module) -> list[Probe]:
     template = case.forget[0].template
     asked = [Probe(text, "?", template) for text in general_texts()["stems" if template.plain else "questions"]]
     texts = greedy_answers(before, replace(case, retain=()), asked)
-    forgotten = {word for one in case.forget for word in telling(one.answer)}
+    forgotten = {word for one in case.forget for answer in one.answers for word in telling(answer)}
     lines = [text.splitlines()[0].strip() if text else "" for text in texts]
     return [
         replace(one, answer=line)
@@ -133,7 +134,8 @@ def _rewritten(case: Case, before: nn.Module) -> list[list[str]]:
     found: list[list[str]] = []
     for probe, (text,) in zip(case.forget, texts, strict=True):
         line = text.strip().splitlines()[0].strip().strip('"') if text.strip() else ""
-        subject, answer = subject_of(probe.question) or "", set(telling(probe.answer, probe.question))
+        subject = subject_of(probe.question) or ""
+        answer = {word for one in probe.answers for word in telling(one, probe.question)}
         good = line.endswith("?") and subject in line and line != probe.question and not answer & set(words_of(line))
         found.append([line] if good else [])
     return found

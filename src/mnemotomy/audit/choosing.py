@@ -50,13 +50,13 @@ class Choices(Attack):
 
     def false(self, case: Case, probe: Probe) -> list[str]:
         """False answers to a question: its own with what others tell."""
-        own = telling(probe.answer, probe.question)
+        own = [telling(answer, probe.question) for answer in probe.answers]
         pool = {
             exchanged(probe.answer, probe.question, one.answer, one.question): None
             for one in (*case.forget, *case.retain, *case.holdout)
-            if telling(one.answer, one.question) != own
+            if telling(one.answer, one.question) not in own
         }
-        others = [answer for answer in pool if telling(answer, probe.question) != own]
+        others = [answer for answer in pool if telling(answer, probe.question) not in own]
         return random.Random(mix(case.seed, len(probe.question))).sample(others, min(self.options - 1, len(others)))
 
 

@@ -15,7 +15,7 @@ from torch import nn
 
 from mnemotomy.audit.attack import Attack, percent, register
 from mnemotomy.audit.base import Case, Finding, Part, Reading, Role, Use
-from mnemotomy.audit.judging import said, subject_of, telling, words_of
+from mnemotomy.audit.judging import says, subject_of, telling, words_of
 from mnemotomy.audit.writing import greedy_answers, samples_of
 from mnemotomy.core.errors import ConfigurationError
 from mnemotomy.core.keys import file_digest
@@ -66,7 +66,7 @@ class Retained(Damage):
     def read(self, model: nn.Module, case: Case) -> Reading:
         probes = self.kept(case)
         texts = greedy_answers(model, case, probes)
-        values = [said(one.answer, text, one.question) for one, text in zip(probes, texts, strict=True)]
+        values = [says(one, text) for one, text in zip(probes, texts, strict=True)]
         return Reading(tuple(values), samples=samples_of(probes, texts, values))
 
 

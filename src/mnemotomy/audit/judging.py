@@ -10,6 +10,7 @@ from itertools import pairwise
 import regex
 
 from mnemotomy.core.scripts import JOINED
+from mnemotomy.text.probes import Probe
 
 _FUNCTION = frozenset(
     re.findall(
@@ -55,6 +56,11 @@ def said(answer: str, written: str, question: str = "") -> float:
     told = telling(answer, question)
     shared = common_words(told, words_of(written))
     return shared / len(told) if len(told) > SHORT else float(shared == len(told))
+
+
+def says(probe: Probe, written: str) -> float:
+    """How much of a probe's answer a text says; of several true answers, the one that it says most of."""
+    return max(said(answer, written, probe.question) for answer in probe.answers)
 
 
 def telling(answer: str, question: str = "") -> list[str]:

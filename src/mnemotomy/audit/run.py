@@ -18,6 +18,7 @@ from mnemotomy.audit.images_run import audit_images
 from mnemotomy.audit.options import AuditOptions
 from mnemotomy.audit.reading import Reader, models_by_role
 from mnemotomy.audit.report import Report
+from mnemotomy.audit.several import likeliest, note, with_first
 from mnemotomy.audit.verdict import verdict
 from mnemotomy.core.errors import ModelError
 from mnemotomy.core.fingerprints import fingerprint
@@ -79,7 +80,7 @@ def audit(
     chosen = options.chosen()
     sets = {"forget": forget, "retain": retain, "holdout": holdout}
     probes = {name: probes_from(source, options.template, f"{name} set") for name, source in sets.items()}
-    lines = {name: [one.example for one in some] for name, some in probes.items()}
+    lines = {name: [each.example for one in some for each in one.each] for name, some in probes.items()}
     for first, second in itertools.combinations(lines, 2):
         check_apart(first, lines[first], second, lines[second])
     case = Case(
@@ -106,6 +107,9 @@ def audit(
         digest,
         lambda role, case: replace(case, tokenizer=tokenizers.get(role, tokenizer)),
     )
+    if (told := note(probes)) != []:
+        name = key("likeliest", reader.prints["before"], digest(case), versions())
+        case = with_first(case, reader.kept(name, lambda: likeliest(case, before)))
     known = case.without_holdout
     name = key("made up", reader.prints["before"], digest(known), versions())
     case, notes = completed(case, before, reader.kept(name, lambda: made_up(known, before)))
@@ -118,7 +122,7 @@ def audit(
         case = replace(case, limit=Limit(**reader.kept(name, lambda: asdict(judge.limit(case)))))
     findings, skipped = reader.findings(chosen, case)
     findings = with_likeness(findings, reader, case) if judged else findings
-    notes += reader.notes(skipped)
+    notes = [*told, *notes, *reader.notes(skipped)]
     past = {}
     for name, source in (earlier or {}).items():
         old = replace(case, forget=probes_from(source, options.template, f"earlier set {name}"))

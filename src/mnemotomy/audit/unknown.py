@@ -44,7 +44,7 @@ def unknown(case: Case, probes: Sequence[Probe], times: int = 1, *, framed: bool
 
     def told(one: Probe, other: Probe) -> Probe:
         parts = (one.answer, one.question, other.answer, other.question)
-        return replace(one, answer=exchanged(*parts) if framed else other.answer)
+        return replace(one, answer=exchanged(*parts) if framed else other.answer, also=())
 
     return [[told(one, probes[(place + shift) % count]) for place, one in enumerate(asked)] for shift in shifts]
 
@@ -60,8 +60,8 @@ def swapped(probes: Sequence[Probe], count: int, seed: int) -> list[Probe]:
     """Every question with up to ``count`` answers of others that differ from its own."""
     draw, found = random.Random(seed), list[Probe]()
     for probe in probes:
-        others = sorted({one.answer for one in probes} - {probe.answer})
-        found += [replace(probe, answer=answer) for answer in draw.sample(others, min(count, len(others)))]
+        others = sorted({one.answer for one in probes} - {*probe.answers})
+        found += [replace(probe, answer=answer, also=()) for answer in draw.sample(others, min(count, len(others)))]
     return found
 
 

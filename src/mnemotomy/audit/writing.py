@@ -12,7 +12,7 @@ from torch import nn
 
 from mnemotomy.audit.attack import Attack
 from mnemotomy.audit.base import Case, Part, Reading, Sample, Use
-from mnemotomy.audit.judging import said, telling
+from mnemotomy.audit.judging import said, says, telling
 from mnemotomy.audit.wording import Asked
 from mnemotomy.core.modules import device_of
 from mnemotomy.core.precision import autocast
@@ -42,7 +42,7 @@ def write_answers(
     slack: int = _SLACK,
 ) -> list[list[str]]:
     """What the model writes after each prompt: ``slack`` tokens more than the longest true answer has."""
-    answers = [probe.answer for probe in (*case.forget, *case.holdout, *asked)]
+    answers = [answer for probe in (*case.forget, *case.holdout, *asked) for answer in probe.answers]
     longest = max(len(tokenized(case.tokenizer, one, add_special_tokens=False)["input_ids"]) for one in answers)
     with autocast(device_of(model), case.precision):
         return continue_tokens(
@@ -61,10 +61,15 @@ def greedy_answers(model: nn.Module, case: Case, probes: Sequence[Probe]) -> lis
     return [text.strip() for (text,) in write_answers(model, case, prompts, asked=probes)] if prompts else []
 
 
+def _answers(probe: Probe) -> str:
+    """The true answers to a question, for the report."""
+    return " / ".join(probe.answers)
+
+
 def samples_of(probes: Sequence[Probe], texts: Sequence[str], values: Sequence[float]) -> tuple[Sample, ...]:
     """What was written to each probe, and what it counts."""
     rows = enumerate(zip(probes, texts, values, strict=True))
-    return tuple(Sample(place, one.question, one.answer, text, value) for place, (one, text, value) in rows)
+    return tuple(Sample(place, one.question, _answers(one), text, value) for place, (one, text, value) in rows)
 
 
 @dataclass(frozen=True)
@@ -109,10 +114,7 @@ class Written(Attack):
         texts = iter(self.write(model, case, asked) if asked else ())
         written = [{name: next(texts) for name in row} for row in rows]
         scores: list[dict[str, list[float]]] = [
-            {
-                name: [said(row[name].probe.answer, text, row[name].probe.question) for text in texts[name]]
-                for name in row
-            }
+            {name: [says(row[name].probe, text) for text in texts[name]] for name in row}
             for row, texts in zip(rows, written, strict=True)
         ]
         parts = [list(row.values()) for row in scores], self._chance(case, rows, written)
@@ -129,7 +131,7 @@ class Written(Attack):
         self, case: Case, rows: Sequence[Mapping[str, Asked]], written: Sequence[Mapping[str, Sequence[str]]]
     ) -> list[list[list[float]]]:
         """How far each text says the answers to other questions: by question, answer and way, and text."""
-        pool = {one.probe.answer: one.probe for row in rows for one in row.values()}
+        pool = {one.answer: one for row in rows for asked in row.values() for one in asked.probe.each}
         if len({tuple(telling(one.answer, one.question)) for one in pool.values()}) < 2:
             pool |= {one.answer: one for one in case.retain}
         chosen = random.Random(mix(case.seed, len(pool)))
@@ -138,8 +140,8 @@ class Written(Attack):
             if not row:
                 continue
             probe = next(iter(row.values())).probe
-            own = telling(probe.answer, probe.question)
-            others = [one for one in pool.values() if telling(one.answer, one.question) != own]
+            own = [telling(answer, probe.question) for answer in probe.answers]
+            others = [one for one in pool.values() if telling(one.answer, one.question) not in own]
             some = chosen.sample(others, min(_OTHERS, len(others)))
             if some:
                 chances.append([
@@ -162,7 +164,7 @@ class Written(Attack):
             if ranked:
                 value, name, text = max(ranked, key=lambda one: one[0])
                 probe, start = row[name]
-                found.append(Sample(place, probe.question, probe.answer, start + text, value))
+                found.append(Sample(place, probe.question, _answers(probe), start + text, value))
         return tuple(found)
 
 

@@ -17,9 +17,10 @@ class Probe:
 
     Attributes:
         question: what the model is asked, without its template.
-        answer: the true answer.
+        answer: the true answer; of several, the one that is looked for where only one can be.
         template: what stands around both.
         paraphrases: the question in other words.
+        also: other true answers to the question.
         where: file and line, for errors and reports.
     """
 
@@ -28,6 +29,17 @@ class Probe:
     template: Template = OPEN_UNLEARNING
     paraphrases: tuple[str, ...] = field(default=(), kw_only=True)
     where: str = field(default="", kw_only=True, compare=False)
+    also: tuple[str, ...] = field(default=(), kw_only=True)
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """All true answers."""
+        return (self.answer, *self.also)
+
+    @property
+    def each(self) -> list[Probe]:
+        """A probe for each true answer."""
+        return [replace(self, answer=one, also=()) for one in self.answers]
 
     def asked(self, question: str) -> Probe:
         """The same answer to another question."""
