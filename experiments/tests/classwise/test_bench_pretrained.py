@@ -25,8 +25,8 @@ from typer.testing import CliRunner
 from mnemotomy.cli import app
 from mnemotomy.core.errors import ConfigurationError, DataError, MnemotomyError, ModelError, SelectionError
 from mnemotomy.methods.classifiers.engram_automatic import ClassifierEngramAutomatic
-from mnemotomy_bench.classwise import image_classifier, pretrained, recognition
-from mnemotomy_bench.classwise.group_tables import group_table, recognition_table, summary_table
+from mnemotomy_bench.classwise import image_classifier, pretrained, pretrained_forget, recognition
+from mnemotomy_bench.classwise.group_tables import forget_table, group_table, recognition_table, summary_table
 from mnemotomy_bench.classwise.image_classifier import Classifier
 from mnemotomy_bench.classwise.matrices import AUTOMATIC, CHOSEN, PAPER, RECALIBRATED, judged
 from mnemotomy_bench.classwise.pretrained import PROJECTOR, Plan, check_tested, grouped, run_pretrained
@@ -130,6 +130,30 @@ def test_from_the_command_line(folder: Path, tmp_path: Path, figures: list[Any])
     failed = CliRunner().invoke(app, [*call, "--device", "abacus", "--out", str(tmp_path)])
     assert failed.exit_code == 2
     assert "cannot use the device 'abacus'" in failed.output
+
+
+def test_forget_searches_for_an_edit_of_each_group(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call = ["bench", "pretrained", str(folder), "--data", "digits", "--train", "train", "--test", "test"]
+    call += ["--group", "5", "--trials", "2", "--out", str(tmp_path)]
+    result = CliRunner().invoke(app, [*call, "--forget", "0–4", "--json", "-"])
+    assert result.exit_code == 0, result.output
+    record = json.loads(result.stdout)
+    assert list(record["forgotten"]) == ["0–4"]
+    (own, _), found = record["forgotten"]["0–4"]["found"], record["forgotten"]["0–4"]
+    assert own < record["before"][0] - 0.3
+    assert found["counts"]["examples"]["forget"] > 100
+    row = forget_table(record).rows[0]
+    assert row[:3] == ["0–4", found["chosen"]["name"], f"{100 * own:.1f}"]
+    assert row[-2] == ("only with --force" if found["concerns"] else "yes")
+    assert json.loads((tmp_path / "forget.json").read_text(encoding="utf-8")) == record
+    monkeypatch.setattr(pretrained_forget, "forget", None)
+    again = CliRunner().invoke(app, [*call, "--forget", "0–4"])  # nothing is searched again
+    assert again.exit_code == 0, again.output
+    failed = CliRunner().invoke(app, [*call, "--forget", "5"])
+    assert failed.exit_code == 2
+    assert "there is no group '5' to forget; choose among 0–4, 5–9" in failed.output
 
 
 GROUPS = """

@@ -55,5 +55,25 @@ def group_table(record: Record, titles: Sequence[str]) -> Table:
     return Table(heads, rows)
 
 
+def forget_table(record: Record) -> Table:
+    """By group: what ``forget`` left of it and of the others, on test images, and whether it would save the result."""
+    heads = ("forgotten", "candidate", "left %", "others %", "other groups, lowest %", "KL, nats", "saved", "minutes")
+    rows = []
+    for group, found in record["forgotten"].items():
+        own, *others = _first(found["found"], record["groups"].index(group))
+        after = found["scores"]["after"]
+        rows.append([
+            group,
+            str(found["chosen"]["name"]),
+            percent(own),
+            percent(sum(others) / len(others)),
+            percent(min(others)),
+            "–" if after is None else f"{after['kl']:.2f}",
+            "only with --force" if found["concerns"] else "yes",
+            f"{sum(found['seconds'].values()) / 60:.0f}",
+        ])  # fmt: skip
+    return Table(heads, rows)
+
+
 def _first(row: Sequence[float], place: int) -> list[float]:
     return [row[place], *row[:place], *row[place + 1 :]]

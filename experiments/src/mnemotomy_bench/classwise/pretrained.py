@@ -190,12 +190,7 @@ class GroupRows:
         The strengths of ``engram-automatic`` are those of the layers and of the head.
         """
         model, size = self.classifier.model, self.plan.batch_size
-        inside = torch.isin(self.train.labels, torch.tensor(self.groups[group]))
-        forget, retain = (
-            Examples(some.normalised(self.classifier.mean, self.classifier.std), self.subject.called[keep])
-            for keep in (inside, ~inside)
-            for some in [self.train.where(keep)]
-        )
+        forget, retain = self.sets(group)
         problem = Problem(model, forget, retain, self.classifier.classes)
         others = [name for name in self.groups if name != group]
         atlas = Atlas(model, self.atlas.moments.group({FORGET: [group], RETAIN: others}))
@@ -207,6 +202,16 @@ class GroupRows:
                 found[title] = self.by_group()
         alphas = {AUTOMATIC: [choice.strength, choice.head_strength], RECALIBRATED: 1.0}
         return {"alphas": alphas, "found": found}
+
+    def sets(self, group: str) -> tuple[Examples, Examples]:
+        """The training images of a group and all others, as the model reads them, by its own classes."""
+        inside = torch.isin(self.train.labels, torch.tensor(self.groups[group]))
+        forget, retain = (
+            Examples(some.normalised(self.classifier.mean, self.classifier.std), self.subject.called[keep])
+            for keep in (inside, ~inside)
+            for some in [self.train.where(keep)]
+        )
+        return forget, retain
 
     @functools.cached_property
     def atlas(self) -> Atlas:

@@ -73,3 +73,15 @@ class GroupRecord(TypedDict):
     matrices: dict[str, list[list[float]]]
     summary: dict[str, Any]
     versions: dict[str, str]
+
+
+class ForgetRecord(TypedDict):
+    """A pretrained model that ``forget`` was run on: by group, the accuracies afterwards and the search's record."""
+
+    model: str
+    trials: int
+    images: dict[str, int]
+    groups: list[str]
+    before: list[float]
+    forgotten: dict[str, dict[str, Any]]
+    versions: dict[str, str]

@@ -33,6 +33,11 @@ def pretrained(
         int | None, typer.Option(min=1, help="Receptive fields of each image at a convolution; default: all.")
     ] = None,
     automatic: Annotated[bool, typer.Option("--automatic", help="Also erase by engram-automatic.")] = False,
+    forget: Annotated[
+        list[str] | None,
+        typer.Option(metavar="GROUP", help="Search with 'forget' for this group alone instead; may be repeated."),
+    ] = None,
+    trials: Annotated[int, typer.Option(min=1, help="With --forget: candidates to try.")] = 24,
     batch: Annotated[int, typer.Option(min=1, help="Images per forward pass.")] = 128,
     device: Device = "cpu",
     out: Out = Path("runs/bench/pretrained"),
@@ -45,12 +50,20 @@ def pretrained(
       mnemotomy bench pretrained google/vit-base-patch16-224 --data ILSVRC/imagenet-1k --device cuda
       mnemotomy bench pretrained my-vit/ --data cifar10/ --train train --test test --group 2
       mnemotomy bench pretrained efficientnet-lite0 --data cifar10/ --classes cifar10 --test test --kinds all
+      mnemotomy bench pretrained efficientnet-lite0 --data cifar10/ --classes cifar10 --test test --forget dog
     """
     from mnemotomy.report.figures import accuracy_heatmap
+    from mnemotomy_bench.classwise.group_tables import forget_table
     from mnemotomy_bench.classwise.pretrained import Plan, run_pretrained
+    from mnemotomy_bench.classwise.pretrained_forget import run_forget
 
     names = None if kinds is None else tuple(name.strip() for name in kinds.split(","))
     plan = Plan(data, train, test, group, names, batch, classes, most, rows, automatic)
+    if forget:
+        found = run_forget(out, model, plan, forget, trials=trials, device=device)
+        keep(found, out / "forget.json")
+        show(found, json_, forget_table(found).print)
+        return
     record = run_pretrained(out, model, plan, device=device)
     keep(record, out / "pretrained.json")
     accuracy_heatmap(record["matrices"], record["groups"], out / "matrices.png", record["before"])
