@@ -21,7 +21,8 @@ from mnemotomy.forget import candidates, workshop
 from mnemotomy.forget.candidates import FIRST, Candidate
 from mnemotomy.forget.forgetting import prepare
 from mnemotomy.forget.found import Found
-from mnemotomy.forget.measuring import Judge, general_rows
+from mnemotomy.forget.general import general_rows
+from mnemotomy.forget.measuring import Judge
 from mnemotomy.forget.request import Request, split
 from mnemotomy.forget.search import Tried
 from mnemotomy.methods.language.curvature import Curvature
@@ -57,12 +58,17 @@ def test_the_result_tells_of_answers_and_neighbours_that_the_choice_does_not_go_
 ) -> None:
     fluent, near = UNJUDGED.lower(), "the answers' tokens, of neighbours outside the retain set"
     before = mt.fingerprint(found.request.model)
-    told = Judge(replace(found.request, beside=examples(["Kyoto"])), "no").details(found.edit)
+    told, cautions = Judge(replace(found.request, beside=8 * examples(["Kyoto"])), "no").details(found.edit)
     assert told[fluent] == found.record[fluent]
     assert told[near]["after"] < told[near]["before"] - 0.2
+    shares = {when: f"{100 * share:.0f} %" for when, share in told[near].items()}
+    (caution,) = cautions
+    assert f"now predicts {shares['after']} of their answers' tokens, {shares['before']} before; retain more" in caution
+    few = Judge(replace(found.request, beside=examples(["Kyoto"])[:1]), "no").details(found.edit)
+    assert few.cautions == []  # one answer may fall by chance
     assert mt.fingerprint(found.request.model) == before
     monkeypatch.setattr("mnemotomy.forget.measuring.greedy_answers", lambda *_: ["mat mat mat mat mat mat mat mat"])
-    assert found.judge.details(found.edit)[fluent] == {"before": 1.0, "after": 0.0}
+    assert found.judge.details(found.edit).told[fluent] == {"before": 1.0, "after": 0.0}
 
 
 def test_the_choice_is_the_best_of_what_was_tried(found: Found) -> None:
@@ -125,7 +131,7 @@ def test_a_model_writes_english_by_the_surprise_that_its_vocabulary_allows(
     model, tokenizer = trained()
     loss = share * math.log(len(tokenizer))
     monkeypatch.setattr(
-        "mnemotomy.forget.measuring.sequence_log_probabilities", lambda _, rows, __: -loss * predicted_tokens(rows)
+        "mnemotomy.forget.general.sequence_log_probabilities", lambda _, rows, __: -loss * predicted_tokens(rows)
     )
     assert bool(general_rows(model, tokenizer)) is writes
 

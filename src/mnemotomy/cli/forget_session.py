@@ -117,6 +117,8 @@ class Session:
         say(f"best: {found.workshop.named(found.chosen.candidate)}: {found.reason}")
         for name, shares in found.details.items():
             say(f"{name}: " + ", ".join(f"{one} {_percent(share)}" for one, share in shares.items()))
+        for caution in found.cautions:
+            say(f"warning: {caution}", err=True)
 
     def warn(self) -> None:
         """What speaks against the chosen candidate."""

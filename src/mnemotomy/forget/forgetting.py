@@ -22,9 +22,10 @@ from mnemotomy.engram.collect import CollectOptions, collect
 from mnemotomy.engram.moments import Moments
 from mnemotomy.engram.sites import Selector, select_sites
 from mnemotomy.forget.found import FORGET, RETAIN, Found, search, settings_of
+from mnemotomy.forget.general import general_rows
 from mnemotomy.forget.images import forget_images
 from mnemotomy.forget.knowledge import unknown_concern
-from mnemotomy.forget.measuring import Judge, general_rows
+from mnemotomy.forget.measuring import Judge
 from mnemotomy.forget.options import ForgetOptions
 from mnemotomy.forget.reference import (
     BESIDE,
@@ -84,8 +85,8 @@ def forget(
         neighbours: facts about other subjects, which edits at the subjects should spare; their answers are not read.
 
     Warns:
-        SurgeryWarning: the forget set is hardly known, few rows, little forgotten, or kept answers lost;
-            ``found.concerns`` has the same.
+        SurgeryWarning: the forget set is hardly known, few rows, little forgotten, or kept answers lost, which
+            ``found.concerns`` has too; or neighbours outside the retain set lost, as in ``found.cautions``.
         UserWarning: the study has trials of another search, which are not used.
 
     Raises:

@@ -25,7 +25,7 @@ from mnemotomy.engram.guards import row_concerns
 from mnemotomy.engram.moments import Moments
 from mnemotomy.engram.sites import Selector
 from mnemotomy.forget.options import ForgetOptions
-from mnemotomy.forget.scores import Measure, Scores, Words
+from mnemotomy.forget.scores import Details, Measure, Scores, Words
 from mnemotomy.forget.search import FORGOTTEN, LIMIT, Search, Tried, pareto
 from mnemotomy.forget.workshop import Workshop
 
@@ -79,6 +79,7 @@ class Found(Generic[R]):
         seconds: by phase.
         counts: rows in the moments (tokens, for a language model), by set.
         details: what else the chosen edit does, for the record.
+        cautions: what of it the user should know, in words; they do not keep the result from being saved.
     """
 
     edit: Edit
@@ -94,6 +95,7 @@ class Found(Generic[R]):
     workshop: Workshop = field(repr=False)
     judge: Measure = field(repr=False)
     details: Mapping[str, Any] = field(default_factory=dict)
+    cautions: Sequence[str] = ()
 
     @property
     def pareto(self) -> list[Tried]:
@@ -127,7 +129,8 @@ class Found(Generic[R]):
         edit, own = self.workshop.edit(tried.candidate), _concerns(self.chosen, self.before, self.request.words)
         few = [one for one in self.concerns if one not in own]  # of the moments, whatever is chosen
         concerns = [*few, *_concerns(tried, self.before, self.request.words)]
-        return replace(self, chosen=tried, edit=edit, concerns=concerns, details=self.judge.details(edit))
+        told, cautions = self.judge.details(edit)
+        return replace(self, chosen=tried, edit=edit, concerns=concerns, details=told, cautions=cautions)
 
     def _told(self, one: Tried) -> dict[str, Any]:
         scores = None if one.scores is None else one.scores.row()
@@ -150,6 +153,7 @@ class Found(Generic[R]):
             "pareto": [self._told(one) for one in self.pareto],
             "tried": [self._told(one) for one in self.tried],
             "concerns": list(self.concerns),
+            "cautions": list(self.cautions),
             "counts": {
                 "examples": {
                     FORGET: len(request.forget), RETAIN: len(request.retain), "kept apart": len(request.checks),
@@ -189,7 +193,8 @@ def search(
         concerns: of the sets, for ``found.concerns``; the user has been warned of them.
 
     Warns:
-        SurgeryWarning: few rows, little forgotten, or too much lost; ``found.concerns`` has the same.
+        SurgeryWarning: few rows, little forgotten, or too much lost; ``found.concerns`` and ``found.cautions`` have the
+            same.
     """
     counts = {name: max(moments.count(site, name) for site in moments.readers) for name in moments.concepts}
     few = row_concerns(moments, [FORGET])
@@ -211,13 +216,14 @@ def search(
     clock.lap("search")
     chosen = max(tried, key=lambda one: one.rank(judge.before))
     concerns = [*concerns, *few, *(own := _concerns(chosen, judge.before, request.words))]
-    for concern in own:
-        warnings.warn(concern, SurgeryWarning, stacklevel=4)
     edit = made.edit(chosen.candidate)
     made.release()
+    told, cautions = Details({}) if chosen.scores is None else judge.details(edit)
+    for warning in (*own, *cautions):
+        warnings.warn(warning, SurgeryWarning, stacklevel=4)
     return Found(
         edit, chosen, judge.before, tried, concerns, request, options, settings, clock.seconds, counts, made,
-        judge, {} if chosen.scores is None else judge.details(edit),
+        judge, told, cautions,
     )  # fmt: skip
 
 

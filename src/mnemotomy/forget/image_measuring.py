@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -57,7 +56,7 @@ class ImageJudge(Measure):
         kept, hits = _probability(logs, labels), _accuracy(logs, labels)
         return Scores(left, now[1], kept, hits, kl if math.isfinite(kl) else math.inf)
 
-    def details(self, edit: Edit) -> dict[str, Any]:
+    def details(self, edit: Edit) -> Details:
         """Which classes the forgotten images kept apart are taken for, and how accurate each kept class is."""
         with edit.on(self.model, check=False):
             goes = self._read(self.request.unseen).logits.argmax(-1)
@@ -65,12 +64,13 @@ class ImageJudge(Measure):
         names, labels = self.request.names, self.request.checks.labels.cpu()
         counts = goes.bincount(minlength=len(names))
         most = [int(one) for one in counts.argsort(descending=True)[:_GOES] if counts[one]]
-        return {
+        told = {
             "taken for": {names[one]: int(counts[one]) / len(goes) for one in most},
             "accuracy by class": {
                 names[one]: float((kept == labels)[labels == one].double().mean()) for one in labels.unique().tolist()
             },
         }
+        return Details(told)
 
     def _read(self, examples: Examples) -> HeadReading:
         return read_head(self.model, self.head, examples)

@@ -11,48 +11,24 @@ from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
-from mnemotomy.audit.base import Case
+from mnemotomy.audit.base import Case, Reading
 from mnemotomy.audit.cases import completed
+from mnemotomy.audit.damage import HARM
 from mnemotomy.audit.fluency import Fluency
 from mnemotomy.audit.judging import telling_tokens
+from mnemotomy.audit.statistics import compare
 from mnemotomy.audit.writing import greedy_answers
 from mnemotomy.core.modules import device_of, observing
 from mnemotomy.core.precision import Precision, autocast, resolved
 from mnemotomy.engram.edit import Edit
+from mnemotomy.forget.general import general_rows
 from mnemotomy.forget.request import Request, reworded
-from mnemotomy.forget.scores import Measure, Scores
-from mnemotomy.methods.language.predictions import (
-    ROWS_AT_ONCE,
-    Predictions,
-    predict,
-    predicted_tokens,
-    sequence_log_probabilities,
-)
-from mnemotomy.text.encoding import IGNORED, MAX_LENGTH, Encoded, encode
+from mnemotomy.forget.scores import Details, Measure, Scores
+from mnemotomy.methods.language.predictions import ROWS_AT_ONCE, Predictions, predict
+from mnemotomy.text.encoding import IGNORED, Encoded, encode
 from mnemotomy.text.probes import Probe
-from mnemotomy.text.records import TextExample
-
-GENERAL = (
-    "The shop on the corner sells newspapers, stamps and cold drinks until ten in the evening.",
-    "A river carries more water in spring, when the snow in the mountains melts.",
-    "He counted the chairs twice and found that two of them were missing.",
-    "Because the road was closed, the bus took the longer way through the villages.",
-    "To make the sauce, melt the butter slowly and stir in a spoonful of flour.",
-    "The two sisters had not spoken for a year when the letter arrived.",
-    "An electric current flows only where the circuit is closed.",
-    "The teacher asked everyone to open the book on page forty and read the first paragraph.",
-    "Cats sleep for most of the day, but they hear the smallest sound.",
-    "If twelve apples cost three coins, then twenty apples cost five coins.",
-    "The report was finished on time, although half of the team had been ill.",
-    "In winter the lake freezes, and people cross it on foot to reach the island.",
-    "She practised the same piece every morning until her neighbours knew it by heart.",
-    "A contract is valid once both sides have signed it.",
-    "The old clock in the hall strikes every hour, always a little too early.",
-    "Wash the vegetables in cold water, cut them small and put them aside.",
-)
-"""Sentences of our own, to see whether the model still writes as before; an audit has other ones."""
 
 KNOWN_AT_LEAST = 0.5
 """A rewording counts if the model knew under it at least this share of what it knew in the original words."""
@@ -61,12 +37,14 @@ ENOUGH = 8
 """Whole answers, at least, for a share of them to count; in a set of fewer questions, all of these. Of two answers in
 one wording, one that is left would be half of what was known; a few say more over all wordings together."""
 
-WRITES = 0.5
-"""The share of the surprise of one that knows no word more than another, at most, that general English is to a model
-that writes it. SmolLM2 of 135 million parameters has 0.41, a model of a toy world more than 1."""
-
 POSITIONS = 300
 """Tokens of kept answers, and as many of general texts, at which all probabilities are compared."""
+
+_SUFFERED = (
+    "other facts of the same kind, which the retain set does not have, suffered too: the model now predicts {after} of "
+    "their answers' tokens, {before} before; retain more such facts or, if every line to forget has a 'subject', give "
+    "other names of the same kind as neighbours (--neighbours)"
+)
 
 
 class _Read(NamedTuple):
@@ -74,13 +52,14 @@ class _Read(NamedTuple):
     exact: float
     hits: float
     logs: list[Float[Tensor, "tokens vocabulary"]]
+    each: tuple[float, ...] = ()  # of the hits, by answer
 
 
 class _Beside(NamedTuple):
     """What is told of a state besides its scores."""
 
     texts: list[str]
-    hits: float
+    neighbours: _Read
 
 
 class _Floor(NamedTuple):
@@ -172,16 +151,24 @@ class Judge(Measure):
         hits = min([kept.hits, *(before.hits * share for _, share in others)])
         return Scores(left, known, probability, hits, kl if math.isfinite(kl) else math.inf, rest)
 
-    def details(self, edit: Edit) -> dict[str, Any]:
-        """What the choice did not go by: whether answers to forgotten questions are fluent, and neighbours kept."""
+    def details(self, edit: Edit) -> Details:
+        """What the choice did not go by: whether answers to forgotten questions are fluent, and neighbours kept.
+
+        Neighbours that got worse are a caution by the audit's measure of damage: more than ``HARM``, beyond doubt.
+        """
         before = self._beside
         with edit.on(self.model, check=False):
             after = self._read_beside()
         fluent = [Fluency().judged(self._case, state.texts) for state in (before, after)]
-        found = {Fluency().asks(self._case).lower(): [sum(one) / len(one) for one in fluent]}
+        found, cautions = {Fluency().asks(self._case).lower(): [sum(one) / len(one) for one in fluent]}, list[str]()
         if self.request.beside:
-            found["the answers' tokens, of neighbours outside the retain set"] = [before.hits, after.hits]
-        return {name: dict(zip(("before", "after"), shares, strict=True)) for name, shares in found.items()}
+            old, new = before.neighbours, after.neighbours
+            found["the answers' tokens, of neighbours outside the retain set"] = [old.hits, new.hits]
+            change = compare({"before": Reading(old.each), "after": Reading(new.each)}, self.request.seed).change
+            if old.hits - new.hits > HARM and change.high < 0.0:
+                cautions.append(_SUFFERED.format(before=f"{100 * old.hits:.0f} %", after=f"{100 * new.hits:.0f} %"))
+        told = {name: dict(zip(("before", "after"), shares, strict=True)) for name, shares in found.items()}
+        return Details(told, cautions)
 
     @functools.cached_property
     def _case(self) -> Case:
@@ -198,7 +185,7 @@ class Judge(Measure):
     def _read_beside(self) -> _Beside:
         rows = [_row(probe, self.tokenizer) for probe in self.request.askable(self.request.beside)]
         texts = greedy_answers(self.model, self._case, self._case.forget)
-        return _Beside(texts, self._read(rows).hits)
+        return _Beside(texts, self._read(rows))
 
     def _known_rewordings(self) -> list[_Wording]:
         """The kept questions by each rewording under which the model knows them nearly as well."""
@@ -241,7 +228,7 @@ class Judge(Measure):
     def _read(self, rows: Sequence[Encoded], *, keep: bool = False) -> _Read:
         order = sorted(range(len(rows)), key=lambda index: len(rows[index].input_ids))
         probability = torch.zeros(len(rows), dtype=torch.float64)
-        hits, tokens, exact, logs = 0, 0, 0, []
+        hits, tokens, exact, logs, each = 0, 0, 0, [], torch.zeros(len(rows), dtype=torch.float64)
         with observing(self.model), autocast(device_of(self.model), self.precision):
             for start in range(0, len(order), ROWS_AT_ONCE):
                 indices = order[start : start + ROWS_AT_ONCE]
@@ -250,19 +237,14 @@ class Judge(Measure):
                 mean = found.summed(own.to(found.rows.device)).cpu() / found.lengths().cpu()
                 probability[indices] = mean.exp()
                 hit = found.logits.argmax(-1) == found.targets
-                exact += int((found.summed(hit.double()) == found.lengths()).sum())
+                own_hits, lengths = found.summed(hit.double()).cpu(), found.lengths().cpu()
+                exact += int((own_hits == lengths).sum())
+                each[indices] = own_hits / lengths
                 hits += int(hit.sum())
                 tokens += len(found.targets)
                 if keep:
                     logs.append(found.logits.float().log_softmax(-1).cpu())
-        return _Read(probability, exact / max(1, len(rows)), hits / max(1, tokens), logs)
-
-
-def general_rows(model: nn.Module, tokenizer: Any) -> list[Encoded]:
-    """General sentences as tokens; none for a model that does not write them, of another language or a toy world."""
-    rows = [encode(TextExample.of_text(text), tokenizer, max_length=MAX_LENGTH) for text in GENERAL]
-    mean = sequence_log_probabilities(model, rows, tokenizer).cpu() / predicted_tokens(rows)
-    return rows if -float(mean.mean()) <= WRITES * math.log(len(tokenizer)) else []
+        return _Read(probability, exact / max(1, len(rows)), hits / max(1, tokens), logs, tuple(each.tolist()))
 
 
 def _row(probe: Probe, tokenizer: Any) -> Encoded:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import nn
 
@@ -68,6 +69,18 @@ class Scores:
         return {name: value for name, value in asdict(self).items() if value is not None}
 
 
+class Details(NamedTuple):
+    """What an edit does besides its scores.
+
+    Attributes:
+        told: for the record, as JSON values.
+        cautions: what of it the user should know, in words; none of it keeps a result from being saved.
+    """
+
+    told: dict[str, Any]
+    cautions: Sequence[str] = ()
+
+
 class Measure(ABC):
     """Compares any state of a model with the model before.
 
@@ -83,9 +96,9 @@ class Measure(ABC):
     def scores(self) -> Scores:
         """The present state of the model."""
 
-    def details(self, edit: Edit) -> dict[str, Any]:
-        """What else the record says of an edit, as JSON values."""
-        return {}
+    def details(self, edit: Edit) -> Details:
+        """What else an edit does."""
+        return Details({})
 
 
 @dataclass(frozen=True)

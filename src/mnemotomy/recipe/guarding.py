@@ -14,7 +14,7 @@ from torch import nn
 
 from mnemotomy.core.errors import ConfigurationError, SurgeryWarning
 from mnemotomy.core.modules import observing
-from mnemotomy.forget.measuring import GENERAL, WRITES
+from mnemotomy.forget.general import GENERAL, WRITES
 from mnemotomy.methods.language.predictions import predict, predicted
 from mnemotomy.text.encoding import MAX_LENGTH, Encoded, encode
 from mnemotomy.text.records import TextExample

@@ -43,6 +43,7 @@ def model_card(record: Mapping[str, Any]) -> str:
         "guards": record.get("guards", {"losses": {}, "concerns": []}),
         "earlier": [{"scores": None, **one, "name": request_name(one)} for one in record.get("earlier", [])],
         "adapter": record.get("adapter"),
+        "cautions": record.get("cautions", []),
         "images": record.get("of") == "image classifier",
         "taken": record.get("taken for", {}),
         "untied": record.get("untied", []),
