@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,9 @@ def test_a_name_is_asked_about_and_its_answers_are_shown() -> None:
     assert_nothing_private(Path("out"))
     assert any("no retain set was given" in note for note in found["notes"])
     assert "this forget set is in out.forget.jsonl" in done.stderr
-    assert "\nnext: mnemotomy audit model out out-audit --forget out.forget.jsonl\n" in done.stdout
+    assert "\nnext:\n  mnemotomy chat model --beside out --system '' --date ''\n" in done.stdout
+    audit = "mnemotomy audit model out out-audit --forget out.forget.jsonl --retain out.kept-apart.jsonl"
+    assert f"\n  {audit} --system '' --date ''\n" in done.stdout
     assert len(read_examples("out.forget.jsonl")) == found["counts"]["examples"]["forget"]
     assert not Path("out", "out.forget.jsonl").exists()
     repeated = CliRunner().invoke(app, ["apply", "out.recipe.yaml", "again", "--force"])
@@ -126,6 +129,22 @@ def test_each_form_of_the_result_is_the_same_edit() -> None:
     assert again.exit_code == 0, again.output
     applied = dict(mt.load_model("again").named_parameters())
     torch.testing.assert_close(applied, expected, rtol=1e-3, atol=1e-5)  # the factors round otherwise
+
+
+@pytest.mark.usefixtures("cities")
+@pytest.mark.parametrize("out", ["out", "out.safetensors"])
+def test_the_commands_that_follow_run_as_they_are_printed(out: str) -> None:
+    asked = ["--forget", "Kyoto.jsonl", "--retain", "Paris.jsonl", "--retain", "Rome.jsonl", "--force"]
+    as_ = ["--as", "edit"] if out != "out" else []
+    done = CliRunner().invoke(app, ["forget", "model", out, "--trials", "1", *OPTIONS, *asked, *as_])
+    assert done.exit_code == 0, done.output
+    chat, audit = (shlex.split(line)[1:] for line in done.stdout.splitlines() if line.startswith("  mnemotomy "))
+    assert CliRunner().invoke(app, chat, input="In which country is Kyoto?\n").exit_code == 0
+    assert CliRunner().invoke(app, [*audit, "--only", "retained"], catch_exceptions=False).exit_code == 0
+    apart = read_examples(f"{out}.kept-apart.jsonl")
+    given = [one for name in ("Paris", "Rome") for one in read_examples(f"{name}.jsonl")]
+    assert {one.question for one in apart} < {one.question for one in given}
+    assert f"{out}.kept-apart.jsonl has the {len(apart)} retained line" in done.stdout
 
 
 @pytest.mark.usefixtures("cities")
@@ -224,7 +243,7 @@ def test_what_does_not_fit_into_memory_is_refused_before_the_search(monkeypatch:
 
 @pytest.mark.usefixtures("cities")
 def test_a_file_of_the_users_is_not_replaced_by_the_retain_set() -> None:
-    for name in ("out.retain.jsonl", "out.recipe.yaml"):
+    for name in ("out.retain.jsonl", "out.recipe.yaml", "out.kept-apart.jsonl"):
         Path(name).write_text("mine")
         fails(forget("--forget", "Kyoto.jsonl"), f"{name} would be replaced; remove it, or name another OUT")
         assert Path(name).read_text() == "mine"

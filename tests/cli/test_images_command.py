@@ -43,6 +43,8 @@ def test_a_class_is_forgotten(asked: list[str]) -> None:
     assert done.exit_code == 0, done.output
     assert "accuracy on retained images" in done.stdout
     assert "taken for: " in done.stdout
+    folder = "train/three" if "--forget" in asked else "IMAGES"
+    assert f"\n  mnemotomy audit model out out-audit --forget {folder} --retain OTHERS\n" in done.stdout
     assert ("images of --retain are those of --forget" in done.stderr) == ("--forget" in asked)
     own, others = tiny.split(tiny.sets()[1])
     edited = mt.load_model("out")

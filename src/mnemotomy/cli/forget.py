@@ -99,7 +99,7 @@ def forget(
     from mnemotomy.forget.options import ForgetOptions
     from mnemotomy.forget.subjects import names_of, sites_at_subjects
     from mnemotomy.recipe.collecting import check_writable
-    from mnemotomy.recipe.forgotten import written_beside
+    from mnemotomy.recipe.forgotten import kept_apart_beside, written_beside
     from mnemotomy.recipe.record import RECORDS, digests_of, earlier_requests
     from mnemotomy.report.model_card import request_name
     from mnemotomy.text.template import check_template
@@ -127,13 +127,15 @@ def forget(
     if push is not None:
         check_repository(push)
     inputs = [*(forget or []), *(retain or []), *(file for file in (facts, neighbours) if file)]
+    besides = [kept_apart_beside(out)]
     if as_ is As.EDIT:
         check_file(out)
         check_no_input(out, [folder, *inputs])
     else:
         check_replaceable(out, RECORDS, [*inputs, folder], also=("adapter_config.json", "retain.jsonl"))
-        for file in written_beside(out):
-            check_beside(file, out, inputs)
+        besides += written_beside(out)
+    for file in besides:
+        check_beside(file, out, inputs)
     check_writable(out)
     spared: Any = () if neighbours is None else read_neighbours(neighbours)
     around = replace(template, plain=template.plain or facts is not None).made

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -131,7 +130,8 @@ class Session:
         Raises:
             ConfigurationError: it would ruin the model or forgets little, and is not forced.
         """
-        from mnemotomy.forget.found import FORGET, RETAIN
+        from mnemotomy.cli.forget_next import next_steps
+        from mnemotomy.forget.found import FORGET
         from mnemotomy.recipe.forgotten import save_found
 
         found = self.found
@@ -147,21 +147,9 @@ class Session:
         forced = " in spite of the warnings" if found.concerns else ""
         tried = f"{len(found.tried)} candidate{'s' if found.tried[1:] else ''}"
         say(f"{self.out}: saved{forced}{extra}; {tried} in {sum(found.seconds.values()):.0f} s")
-        if len(files := list(self.about["files"][FORGET])) == 1:  # an audit takes one
-            retained = [word for file in list(self.about["files"][RETAIN])[:1] for word in ("--retain", file)]
-            plain = ["--plain"] if self.options.template.plain else []
-            audit = [
-                "mnemotomy",
-                "audit",
-                self.about["source"],
-                str(self.out),
-                str(self._report_folder),
-                "--forget",
-                *files,
-            ]
-            say(f"next: {shlex.join([*audit, *retained, *plain])}")
-            if retained:
-                say("with --retain lines that forget has not read, the audit finds damage more surely")
+        forget = list(self.about["files"][FORGET])
+        for line in next_steps(found, self.tokenizer, self.about["source"], self.out, self._report_folder, forget):
+            say(line)
         if self.push is not None:
             self._upload(self.push)
 

@@ -12,7 +12,7 @@ from mnemotomy.core.errors import DataError
 from mnemotomy.data.examples import Examples
 from mnemotomy.engram.edit import Edit
 from mnemotomy.forget.image_request import ImageRequest
-from mnemotomy.forget.scores import Measure, Scores
+from mnemotomy.forget.scores import Details, Measure, Scores
 from mnemotomy.methods.classifiers.classifier import HeadReading, head_of, read_head, reciprocal_ranks
 
 _GOES = 5  # classes that the record names

@@ -51,7 +51,7 @@ def save_found(
     """Save the chosen edit and return its record.
 
     A model's folder, which is given away, has no name and no path of a set: its files are named by role and hash. What
-    has these lies beside it (``written_beside``).
+    has these lies beside it (``written_beside``, ``kept_apart_beside``).
 
     Args:
         found: of a search on ``model``.
@@ -67,6 +67,15 @@ def save_found(
     Raises:
         MnemotomyError: nothing has changed, or a weight is not finite.
     """
+    record = _save(found, model, tokenizer, out, about, as_, rank)
+    if isinstance(found.request, Request):
+        write_text(kept_apart_beside(out), json_lines_of(found.request.checks))
+    return record
+
+
+def _save(
+    found: Found, model: nn.Module, tokenizer: Any, out: Path, about: Mapping[str, Any], as_: As, rank: int | None
+) -> dict[str, Any]:
     source = str(about["source"])
     record: dict[str, Any] = found.record | {"date": datetime.now(UTC).date().isoformat()}
     given = about.get("files", {})
@@ -116,6 +125,11 @@ def written_beside(out: Path) -> tuple[Path, Path]:
     Not into the result: that is given away, and the sets and their names may be other people's.
     """
     return out.with_name(f"{out.name}.retain.jsonl"), recipe_beside(out)
+
+
+def kept_apart_beside(out: Path) -> Path:
+    """Where the retained lines that no edit was made from are written, for an audit; beside whatever is saved."""
+    return out.with_name(f"{out.name}.kept-apart.jsonl")
 
 
 def _public(source: Mapping[str, Any]) -> dict[str, Any]:
