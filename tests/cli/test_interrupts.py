@@ -36,9 +36,10 @@ def check(result: Any, *, resumes: str = "") -> None:
     [
         ("core.models.load_model", ""),
         ("forget.forgetting.prepare", ""),
-        ("forget.forgetting.collect", ""),
-        ("forget.found.FactoredConcept", ""),
-        ("forget.forgetting.Judge", ""),
+        ("forget.forgetting.written_texts", ".out.study.written"),
+        ("forget.forgetting.collect", ".out.study.written"),
+        ("forget.found.FactoredConcept", ".out.study.written"),
+        ("forget.forgetting.Judge", ".out.study.written"),
         ("forget.search.Search.try_", ".out.study.db"),
         ("recipe.forgotten.save_with_record", ""),
     ],
@@ -48,7 +49,7 @@ def test_forget(stage: str, resumes: str, monkeypatch: pytest.MonkeyPatch) -> No
     with monkeypatch.context() as patch:
         patch.setattr(f"mnemotomy.{stage}", interrupt)
         check(forget(*ASKED, trials=2), resumes=resumes)
-    assert {one.name for one in set(Path().iterdir()) - there} <= {".out.study.db"}
+    assert {one.name for one in set(Path().iterdir()) - there} <= {".out.study.db", ".out.study.written"}
     assert forget(*ASKED, trials=2).exit_code == 0
     assert len(record()["tried"]) == 2
 

@@ -1,9 +1,9 @@
-"""Seeds made from several numbers, and a temporary random state of torch."""
+"""Seeds made from several numbers, and torch's random state: a temporary one, and kept ones."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -42,6 +42,24 @@ def seeded(seed: int | None, device: torch.device) -> Iterator[None]:
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         yield
+
+
+def state_of(device: torch.device) -> list[str]:
+    """Torch's random state in hexadecimal digits: the processor's, and that of a GPU."""
+    import torch
+
+    states = [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]
+    return [bytes(one.tolist()).hex() for one in states]
+
+
+def restore_state(states: Sequence[str], device: torch.device) -> None:
+    """Set torch's random state to one from ``state_of``."""
+    import torch
+
+    first, *others = (torch.tensor(list(bytes.fromhex(one)), dtype=torch.uint8) for one in states)
+    torch.set_rng_state(first)
+    for one in others:
+        torch.cuda.set_rng_state(one, device)
 
 
 def _lane(value: int) -> int:

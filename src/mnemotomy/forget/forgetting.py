@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -16,7 +16,7 @@ from mnemotomy.core.image_models import reads_images
 from mnemotomy.core.keys import key
 from mnemotomy.core.locks import locked
 from mnemotomy.core.models import check_language_model
-from mnemotomy.core.modules import window_of
+from mnemotomy.core.modules import device_of, window_of
 from mnemotomy.data.fact import Fact
 from mnemotomy.engram.collect import CollectOptions, collect
 from mnemotomy.engram.moments import Moments
@@ -42,6 +42,7 @@ from mnemotomy.forget.subjects import Naming, factored_at_subjects, names_of, si
 from mnemotomy.forget.workshop import TextWorkshop
 from mnemotomy.methods.language.problem import TextProblem
 from mnemotomy.observe.questions import Observed
+from mnemotomy.observe.writings import Writings
 from mnemotomy.text.batches import Source, batches, examples_of
 from mnemotomy.text.encoding import MAX_LENGTH
 from mnemotomy.text.records import TextExample, check_apart
@@ -92,7 +93,7 @@ def forget(
     Raises:
         DataError: another search uses the study.
         MnemotomyError: data or model are not valid.
-        KeyboardInterrupt: with a study, the trials are kept, and the same call resumes.
+        KeyboardInterrupt: with a study, the trials are kept, and what the model wrote; the same call resumes.
     """
     options = options or ForgetOptions()
     if forget is None:
@@ -124,42 +125,57 @@ def _forget_texts(
     unknown = unknown_concern(model, tokenizer, examples, options.template, options.seed)
     if unknown:
         warnings.warn(unknown, SurgeryWarning, stacklevel=4)
-    request = prepare(model, tokenizer, examples, kept, options)
-    clock.lap("prepare")
-    subjects, note = None, why
-    if sites:
-        sizes = options.batch_size, _length(model)
-        naming = Naming(tokenizer, request.forget, request.retain, neighbours, options.template, *sizes)
-        subjects, note = factored_at_subjects(model, naming, sites, progress=options.progress)
-    if note:
-        request = replace(request, notes=(*request.notes, note))
-    problem = TextProblem(
-        model, tokenizer, list(request.forget), list(request.retain), options.template, seed=options.seed
-    )
-    return search(
-        request,
-        _moments(request, options),
-        lambda: Judge(request, options.precision),
-        lambda factored: TextWorkshop(factored, problem, two_sided=two_sided, places=options.places, subjects=subjects),
-        options,
-        settings_of(
+    hashed = Observed(model, tokenizer).fingerprint
+    with _resuming(Writings(options.written, (hashed,), device_of(model))) as writings:
+        request = prepare(model, tokenizer, examples, kept, options, writings)
+        clock.lap("prepare")
+        subjects, note = None, why
+        if sites:
+            sizes = options.batch_size, _length(model)
+            naming = Naming(tokenizer, request.forget, request.retain, neighbours, options.template, *sizes)
+            subjects, note = factored_at_subjects(model, naming, sites, progress=options.progress)
+        if note:
+            request = replace(request, notes=(*request.notes, note))
+        problem = TextProblem(
+            model, tokenizer, list(request.forget), list(request.retain), options.template, seed=options.seed
+        )
+        return search(
+            request,
+            _moments(request, options),
+            lambda: Judge(request, options.precision),
+            lambda factored: TextWorkshop(
+                factored, problem, two_sided=two_sided, places=options.places, subjects=subjects
+            ),
             options,
-            _sites(options),
-            positions=options.positions,
-            template=asdict(TemplateSettings.of(options.template)),
-            precision=options.precision,
-            two_sided=two_sided,
-            **({} if subjects is None else {"subjects": sites}),
-        ),
-        clock,
-        depends={
-            "model": Observed(model, tokenizer).fingerprint,
-            "forget set": _digest(request.forget),
-            "retain set": key(_digest(request.retain), _digest(request.checks)),
-            "subjects": key([one.subject for one in (*examples, *request.retain)], sites, _digest(neighbours)),
-        },
-        concerns=[unknown] if unknown else [],
-    )
+            settings_of(
+                options,
+                _sites(options),
+                positions=options.positions,
+                template=asdict(TemplateSettings.of(options.template)),
+                precision=options.precision,
+                two_sided=two_sided,
+                **({} if subjects is None else {"subjects": sites}),
+            ),
+            clock,
+            depends={
+                "model": hashed,
+                "forget set": _digest(request.forget),
+                "retain set": key(_digest(request.retain), _digest(request.checks)),
+                "subjects": key([one.subject for one in (*examples, *request.retain)], sites, _digest(neighbours)),
+            },
+            concerns=[unknown] if unknown else [],
+        )
+
+
+@contextlib.contextmanager
+def _resuming(writings: Writings) -> Iterator[Writings]:
+    """Have an interruption say that what the model wrote is kept, unless it says that more is."""
+    try:
+        yield writings
+    except KeyboardInterrupt as interrupt:
+        if interrupt.args or not writings.any:
+            raise
+        raise KeyboardInterrupt(f"the same command resumes from {writings.folder}") from None
 
 
 def prepare(
@@ -168,24 +184,29 @@ def prepare(
     forget: Sequence[TextExample],
     retain: Sequence[TextExample] | None,
     options: ForgetOptions,
+    writings: Writings | None = None,
 ) -> Request:
-    """The request with a retain set of enough tokens, some of which is kept apart."""
+    """The request with a retain set of enough tokens, some of which is kept apart.
+
+    Args:
+        writings: keep what the model writes; by default nothing is kept.
+    """
     request = Request(model, tokenizer, list(forget), [], [], options.template, options.seed)
-    notes: list[str] = []
+    notes, how = list[str](), (options.template, options.seed)
     examples, beside = list(retain or ()), list[TextExample]()
     check_apart(FORGET, forget, "retain", examples)
     if examples:
         asked = request.askable([one for one in forget if one.form != "text"])
         known = {one.question for one in request.askable(examples)}
-        found = neighbours(model, tokenizer, asked, options.template, options.seed, BESIDE)
+        found = neighbours(model, tokenizer, asked, *how, BESIDE, writings)
         beside = [one for one in found if one.question not in known]
     else:
-        examples = neighbours(model, tokenizer, request.askable(request.forget), options.template, options.seed)
+        examples = neighbours(model, tokenizer, request.askable(request.forget), *how, writings=writings)
         notes.append(f"no retain set was given: {len(examples)} neighbours of the forget set, answered by the model")
     have, wanted, what = rows_for_moments(model, tokenizer, examples, options)
     own = []
     if have < wanted:
-        own = written_texts(model, tokenizer, wanted - have, options.template, options.seed)
+        own = written_texts(model, tokenizer, wanted - have, *how, writings)
         notes.append(
             f"the retain set is small for this model ({have} {what}, where {wanted} are wanted), so {len(own)} texts "
             "that the model wrote were added to it"

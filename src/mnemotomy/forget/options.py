@@ -34,7 +34,8 @@ class ForgetOptions:
         two_sided: whether to try the two-sided edit; None for models of at most ``SMALL`` parameters.
         precision: of measuring.
         batch_size: of the collecting passes.
-        study: an SQLite file that keeps the trials, for one search at a time; None to keep nothing.
+        study: an SQLite file that keeps the trials, for one search at a time; beside it, ``written`` keeps what the
+            model writes before. None to keep nothing.
         seed: for everything drawn at random.
         progress: show bars on a terminal.
     """
@@ -57,6 +58,11 @@ class ForgetOptions:
         """The sites and the blocks, where they were chosen."""
         chosen = {"sites": None if self.sites == "all-linear" else self.sites, "layers": self.layers}
         return {name: value for name, value in chosen.items() if value is not None}
+
+    @property
+    def written(self) -> Path | None:
+        """The folder that keeps what the model writes."""
+        return None if self.study is None else self.study.with_suffix(".written")
 
     def tries_two_sided(self, model: nn.Module, *, images: bool = False) -> bool:
         """Whether the two-sided edit is among the candidates; by default, if the sites are not chosen either."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import random
 import re
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from torch import nn
@@ -16,6 +18,7 @@ from mnemotomy.core.seeds import seeded
 from mnemotomy.methods.language.self_reference import SelfReference, write_reference
 from mnemotomy.observe.answers import answer_greedily
 from mnemotomy.observe.generation import continue_sampled
+from mnemotomy.observe.writings import Writings
 from mnemotomy.text.batches import batches
 from mnemotomy.text.encoding import IGNORED, Positions
 from mnemotomy.text.probes import Probe
@@ -40,18 +43,30 @@ _ROUNDS = 4  # of half as many lists as neighbours are wanted: most lines are no
 
 
 def neighbours(
-    model: nn.Module, tokenizer: Any, probes: Sequence[Probe], template: Template, seed: int, count: int = NEIGHBOURS
+    model: nn.Module,
+    tokenizer: Any,
+    probes: Sequence[Probe],
+    template: Template,
+    seed: int,
+    count: int = NEIGHBOURS,
+    writings: Writings | None = None,
 ) -> list[TextExample]:
     """The model's own answers to questions like the forgotten ones, which it makes up by continuing lists of them.
 
     A question of the forget set, and one whose answer says a forgotten one, is left out: only what should stay is
     retained.
     """
-    questions = _questions(model, tokenizer, probes, seed, count) if probes else []
+    writings = writings or Writings()
+    questions = _questions(model, tokenizer, probes, seed, count, writings) if probes else []
     if not questions:
         return []
     longest = max(len(tokenizer(probe.answer)["input_ids"]) for probe in probes)
-    written = answer_greedily(model, tokenizer, questions, template=template, max_new_tokens=min(100, 8 + longest))
+    how: dict[str, Any] = {"template": template, "max_new_tokens": min(100, 8 + longest)}
+    with seeded(seed, device_of(model)):
+        written = writings.piece(
+            ("answers", questions, asdict(template), longest),
+            lambda: answer_greedily(model, tokenizer, questions, **how),
+        )
     found = []
     for question, text in zip(questions, written, strict=True):
         answer = _answer(text, probes, template)
@@ -61,18 +76,21 @@ def neighbours(
     return found[:count]
 
 
-def _questions(model: nn.Module, tokenizer: Any, probes: Sequence[Probe], seed: int, count: int) -> list[str]:
+def _questions(
+    model: nn.Module, tokenizer: Any, probes: Sequence[Probe], seed: int, count: int, writings: Writings
+) -> list[str]:
     own = {probe.question.strip() for probe in probes}
     drawn = random.Random(seed)
     found: dict[str, None] = {}
     with seeded(seed, device_of(model)):
-        for _ in range(_ROUNDS):
+        for number in range(_ROUNDS):
             lists = []
             for _ in range(count // 2):
                 shown = drawn.sample(sorted(own), min(SHOWN, len(own)))
                 lists.append(encode_prompt(tokenizer, "".join(f"- {one}\n" for one in shown) + "-"))
             longest = 3 * max(len(tokenizer(one)["input_ids"]) for one in own) + 8
-            for text in continue_sampled(model, tokenizer, lists, longest):
+            write = functools.partial(continue_sampled, model, tokenizer, lists, longest)
+            for text in writings.piece(("questions", sorted(own), seed, count, number), write):
                 for line in text.split("\n")[:-1]:  # the last one may be cut off
                     question = re.sub(r"^\s*[-*\d.)]*\s*", "", line).strip()
                     if _is_like(question, own):
@@ -98,10 +116,12 @@ def _answer(text: str, probes: Sequence[Probe], template: Template) -> str:
     return line[: max(word_ends(line)[: most + 1], default=0)].strip(" ,.;:")
 
 
-def written_texts(model: nn.Module, tokenizer: Any, tokens: int, template: Template, seed: int) -> list[TextExample]:
+def written_texts(
+    model: nn.Module, tokenizer: Any, tokens: int, template: Template, seed: int, writings: Writings | None = None
+) -> list[TextExample]:
     """Texts that the model writes itself, at least ``tokens`` tokens of content in all."""
     how = SelfReference(_texts(tokens), opening="question", max_new_tokens=_LENGTH, batch_size=32, seed=seed)
-    return write_reference(model, tokenizer, how, template)
+    return write_reference(model, tokenizer, how, template, writings)
 
 
 def tokens_written(tokenizer: Any, tokens: int, template: Template) -> float:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,9 +13,11 @@ from tiny_language import tokenizer
 from tiny_problem import llama, tiny_problem
 
 from mnemotomy.core.errors import ConfigurationError
+from mnemotomy.methods.language import self_reference
 from mnemotomy.methods.language.engram import EngramUniform
 from mnemotomy.methods.language.problem import TextProblem
 from mnemotomy.methods.language.self_reference import SelfReference, self_reference_of, write_reference
+from mnemotomy.observe.writings import Writings
 
 
 @pytest.fixture
@@ -37,6 +41,30 @@ def test_the_model_writes_its_own_reference(problem: TextProblem) -> None:
     assert [one.turns[0].content for one in answers] == [""] * 5
     texts = write_reference(problem.model, tokenizer(template=None), how)
     assert [one.form for one in texts] == ["text"] * 5
+
+
+def test_a_stopped_reference_goes_on_and_is_that_of_a_whole_run(
+    problem: TextProblem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    how = SelfReference(8, max_new_tokens=6, batch_size=3, seed=1)
+    model = llama(0, max_position_embeddings=2048)
+    whole = write_reference(model, problem.tokenizer, how)
+    writings, batches, write = Writings(tmp_path), [], self_reference._write
+
+    def counted(*arguments: Any) -> Any:
+        batches.append(arguments)
+        if len(batches) == 2:
+            raise KeyboardInterrupt
+        return write(*arguments)
+
+    monkeypatch.setattr(self_reference, "_write", counted)
+    with pytest.raises(KeyboardInterrupt):
+        write_reference(model, problem.tokenizer, how, writings=writings)
+    assert writings.any
+    assert write_reference(model, problem.tokenizer, how, writings=Writings(tmp_path)) == whole
+    stopped = len(batches)
+    assert write_reference(model, problem.tokenizer, how, writings=Writings(tmp_path)) == whole
+    assert len(batches) == stopped  # nothing is written twice
 
 
 def test_self_reference_of() -> None:

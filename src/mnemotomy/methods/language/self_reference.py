@@ -6,8 +6,9 @@ reference.
 
 from __future__ import annotations
 
+import functools
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from torch import nn
@@ -17,6 +18,7 @@ from mnemotomy.core.modules import device_of, window_of
 from mnemotomy.core.progress import progress_bar
 from mnemotomy.core.seeds import seeded
 from mnemotomy.observe.generation import check_writes, continue_sampled
+from mnemotomy.observe.writings import Writings
 from mnemotomy.text.records import TextExample
 from mnemotomy.text.template import OPEN_UNLEARNING, Template, prompt_of
 from mnemotomy.text.tokenizing import encode_prompt
@@ -74,9 +76,16 @@ def self_reference_of(text: str) -> SelfReference | None:
 
 
 def write_reference(
-    model: nn.Module, tokenizer: Any, how: SelfReference, template: Template = OPEN_UNLEARNING
+    model: nn.Module,
+    tokenizer: Any,
+    how: SelfReference,
+    template: Template = OPEN_UNLEARNING,
+    writings: Writings | None = None,
 ) -> list[TextExample]:
     """Let ``model`` write examples; the model and the global random state are left unchanged.
+
+    Args:
+        writings: keep each batch; none is kept by default.
 
     Returns:
         Questions with answers where the tokenizer has a chat template, plain texts otherwise.
@@ -86,13 +95,14 @@ def write_reference(
         ModelError: the model cannot generate, or writes nothing.
     """
     check_writes(model, tokenizer)
-    found: list[TextExample] = []
+    found, writings = list[list[str]](), writings or Writings()
     with seeded(how.seed, device_of(model)), progress_bar("writing a reference", how.count) as advance:
-        for _ in range(_ATTEMPTS * -(-how.count // how.batch_size)):
+        for number in range(_ATTEMPTS * -(-how.count // how.batch_size)):
             size = min(how.batch_size, how.count - len(found))
             if not size:
                 break
-            new = _write(model, tokenizer, how, template, size)
+            batch = functools.partial(_write, model, tokenizer, how, template, size)
+            new = writings.piece(("reference", asdict(how), asdict(template), number), batch)
             found += new
             advance(len(new))
     if len(found) < how.count:
@@ -100,17 +110,22 @@ def write_reference(
             f"the model left {how.count - len(found)} of {how.count} texts empty; give a reference file, or opening="
             "'answer'"
         )
-    return [TextExample(one.form, one.turns, f"written by the model, {n}") for n, one in enumerate(found, start=1)]
+    return [
+        TextExample.of_question(one[0], one[1], f"written by the model, {number}")
+        if len(one) == 2
+        else TextExample.of_text(one[0], f"written by the model, {number}")
+        for number, one in enumerate(found, start=1)
+    ]
 
 
-def _write(model: nn.Module, tokenizer: Any, how: SelfReference, template: Template, size: int) -> list[TextExample]:
-    """At most ``size`` examples; empty ones are dropped."""
+def _write(model: nn.Module, tokenizer: Any, how: SelfReference, template: Template, size: int) -> list[list[str]]:
+    """At most ``size`` texts, or questions with their answers; empty ones are dropped."""
     if not template.uses_chat(tokenizer):
         begin = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
         if begin is None:
             raise DataError("the tokenizer has neither a BOS nor an EOS token to start a text with; set its bos_token")
         texts = continue_sampled(model, tokenizer, [[begin]] * size, how.max_new_tokens, temperature=how.temperature)
-        return [TextExample.of_text(text) for text in texts if text]
+        return [[text] for text in texts if text]
     questions = [""] * size
     if how.opening == "question":
         before, _, after = prompt_of(tokenizer, _MARK, template).partition(_MARK)
@@ -132,6 +147,4 @@ def _write(model: nn.Module, tokenizer: Any, how: SelfReference, template: Templ
     if not prompts:
         return []
     answers = continue_sampled(model, tokenizer, prompts, how.max_new_tokens, temperature=how.temperature)
-    return [
-        TextExample.of_question(question, answer) for question, answer in zip(questions, answers, strict=True) if answer
-    ]
+    return [[question, answer] for question, answer in zip(questions, answers, strict=True) if answer]
