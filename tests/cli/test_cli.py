@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -18,8 +19,9 @@ from tiny_language import concept_files, save_llama
 from transformers import AutoModelForCausalLM
 
 import mnemotomy as mt
-from mnemotomy.cli.options import blocks
+from mnemotomy.cli.options import blocks, selector
 from mnemotomy.core.errors import DataError
+from mnemotomy.engram.sites import select_sites
 
 COLLECT = ["collect", "llama", "--concept", "kyoto=kyoto.jsonl", "--reference", "rest.jsonl", "-o", "m.safetensors"]
 RECIPE = "model: llama\nconcepts: {kyoto: kyoto.jsonl}\nreference: rest.jsonl\nforce: true\n"
@@ -73,8 +75,36 @@ def test_collect_writes_moments(invoke: Invoke) -> None:
 def test_few_rows_are_said_when_they_are_collected_and_when_they_are_shown(invoke: Invoke) -> None:
     few = ["--concept", "kyoto=kyoto.jsonl", "--reference", "paris.jsonl", "-o", "few.safetensors"]
     for arguments in (["collect", "llama", *few], ["trace", "few.safetensors", "llama"]):
-        with pytest.warns(mt.SurgeryWarning, match="engrams are mostly noise there"):
-            assert invoke(*arguments).exit_code == 0
+        done = invoke(*arguments)
+        assert done.exit_code == 0
+        assert done.stderr.count("engrams are mostly noise there") == done.stderr.count("warning:") == 1
+
+
+def test_a_small_reference_is_said_before_the_pass_and_once(
+    folder: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    (folder / "many.jsonl").write_text("".join(f'{{"text": "{word} " }}\n' for word in 40 * ["Kyoto Paris Kyoto"]))
+    asked = [
+        "collect",
+        "llama",
+        "--concept",
+        "a=many.jsonl",
+        "--concept",
+        "b=kyoto.jsonl",
+        "--reference",
+        "paris.jsonl",
+    ]
+    with monkeypatch.context() as patch:
+        patch.setattr("mnemotomy.recipe.collecting.collect", interrupt)
+        assert "warning: the reference has" in invoke(*asked, "-o", "small.safetensors").stderr
+    for arguments in ([*asked, "-o", "small.safetensors"], ["trace", "small.safetensors", "llama"]):
+        done = invoke(*arguments)
+        assert done.exit_code == 0
+        assert re.search(r"warning: the reference has \d+ rows, but '\S+' and \d+ other inputs have up to", done.stderr)
+        assert done.stderr.count("warning:") == 1, done.stderr
 
 
 def test_collect_makes_a_folder_for_moments_alone(folder: Path, invoke: Invoke) -> None:
@@ -159,10 +189,8 @@ def test_no_input_is_overwritten(folder: Path, invoke: Invoke) -> None:
 def test_trace_prints_a_grid_and_writes_all_sites(invoke: Invoke, figures: list[Any]) -> None:
     result = invoke("trace", "ready.safetensors", "llama", "--csv", "t.csv", "--json", "t.json", "--png", "t.png")
     assert result.exit_code == 0
-    warned = result.stderr.splitlines()  # of a model with random weights
-    assert [line.split(":")[1] for line in warned] == [
-        f" most numbers of {name} are above 1" for name in ("kyoto", "paris")
-    ]
+    assert result.stderr.startswith("warning: the reference has 20 rows, but ")
+    assert result.stderr.count("\n") == 1
     assert "kyoto: ‖W⁺‖/‖W‖" in result.stdout
     assert "reference: ‖W⁺‖/‖W‖" not in result.stdout
     table = pd.read_csv("t.csv")
@@ -181,6 +209,9 @@ def test_a_trace_compares_a_concept_with_the_others(invoke: Invoke) -> None:
     above = int((norms["kyoto"] > norms["paris"]).sum())
     assert f"kyoto: above paris at {above} of 14 sites, most at {site} ({own:.3f}, there {other:.3f})" in both
     assert "differ by chance, too; three or more neighbours" in both
+    (pasted,) = re.findall(r"^kyoto: to edit there, .* --layers (\S+) .* --sites (\S+) ", both, re.MULTILINE)
+    assert blocks(pasted[0])
+    assert select_sites(mt.load_model("llama"), selector(pasted[1]), blocks(pasted[0])).keys() <= set(norms.index)
     assert invoke(*COLLECT).exit_code == 0
     alone = invoke("trace", "m.safetensors", "llama").stdout
     assert "neighbours as concepts, too, each with --concept NAME=FILE" in alone

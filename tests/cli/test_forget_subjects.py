@@ -71,6 +71,9 @@ def test_what_is_wrong_with_subjects_and_neighbours_is_one_line() -> None:
     write_lines(Path("others.jsonl"), [{"subject": "Oslo"}])
     fails(forget(*asked, *NEIGHBOURS), "others.jsonl line 1: 'prompts' is empty")
     fails(forget(*asked, "--neighbours", "none.jsonl"), "none.jsonl")
-    write_lines(Path("Paris.jsonl"), [{"question": "Where is it?", "answer": "France", "subject": "Paris"}])
-    fails(forget(*asked), "Paris.jsonl line 1: the subject 'Paris' does not occur in 'Where is it?'")
+    write_lines(Path("where.jsonl"), [{"question": "Where is it?", "answer": "France", "subject": "Paris"}])
+    fails(
+        forget(*asked, "--retain", "where.jsonl"),
+        "where.jsonl line 1: the subject 'Paris' does not occur in 'Where is it?'",
+    )
     assert not Path("out").exists()

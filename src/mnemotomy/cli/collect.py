@@ -56,8 +56,9 @@ def collect(
     from mnemotomy.core.files import check_file, check_no_input
     from mnemotomy.core.models import load_model, load_tokenizer, quiet_transformers
     from mnemotomy.core.sources import locate_model
-    from mnemotomy.engram.guards import warn_of_rows
+    from mnemotomy.engram.guards import reference_concerns
     from mnemotomy.recipe.collecting import Reading, check_writable, collect_files, remove_checkpoints
+    from mnemotomy.text.records import REFERENCE
 
     folder = locate_model(model)
     check_file(output)
@@ -67,10 +68,18 @@ def collect(
         loaded = load_model(folder, dtype=dtype, device=device)
         tokenizer = load_tokenizer(folder)
     reading = Reading(chosen, only, positions.value, template.made, template.tags, batch_size, max_length, resume)
-    moments, tokens = collect_files(loaded, tokenizer, files, reading, output)
+    concerns: list[str] = []
+
+    def warn(concern: str) -> None:
+        concerns.append(concern)
+        say(f"warning: {concern}", err=True)
+
+    moments, tokens = collect_files(loaded, tokenizer, files, reading, output, warn)
     moments.save(output)
     remove_checkpoints(output)
     for name, examples in moments.origin.examples.items():
         say(f"{name}: {examples} examples, {tokens[name]} tokens")
     say(f"{output}: {len(moments.readers)} sites, {len(moments.statistics)} distinct inputs")
-    warn_of_rows(moments, ())
+    if not concerns:  # of experts, which only some tokens reach
+        for concern in reference_concerns(moments, REFERENCE):
+            warn(concern)

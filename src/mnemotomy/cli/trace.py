@@ -12,6 +12,7 @@ import typer
 from mnemotomy.cli.options import TrustCode, choice
 from mnemotomy.cli.outcome import console, emit_json, json_option, one_line_errors, say
 from mnemotomy.core.errors import ConfigurationError
+from mnemotomy.core.printable import spans
 
 if TYPE_CHECKING:
     from mnemotomy.report.table import Table
@@ -55,7 +56,7 @@ def trace(
     from mnemotomy.engram.atlas import Atlas
     from mnemotomy.engram.cut import CUT
     from mnemotomy.engram.filters import FILTER
-    from mnemotomy.engram.guards import warn_of_rows
+    from mnemotomy.engram.guards import reference_concerns, row_concerns
     from mnemotomy.engram.moments import Moments
     from mnemotomy.report.figures import form_of, trace_heatmap
     from mnemotomy.report.table import Table
@@ -72,11 +73,15 @@ def trace(
         form_of(png)
     chosen_cut, chosen_filter = choice(cut, CUT), choice(filter, FILTER)
     loaded = Moments.load(moments)
-    warn_of_rows(loaded, ())
     with quiet_transformers():
         network = load_model(locate_model(model), dtype=loaded.origin.model_dtype)
     atlas = Atlas(network, loaded, chosen_cut)
     names = concept or [name for name in atlas.concepts if name != REFERENCE]
+    for name in names:
+        atlas.engram(name)  # refuses an unknown one
+    concerns = reference_concerns(loaded, REFERENCE) if REFERENCE in loaded.concepts else row_concerns(loaded, ())
+    for concern in concerns:
+        say(f"warning: {concern}", err=True)
     rows = atlas.trace_rows(names, chosen_filter, progress=True)
     if csv is not None:
         write_text(csv, Table.of_rows(rows).csv())
@@ -94,21 +99,20 @@ def trace(
             say(f"{name}: most at {sites}")
             others = [row for row in rows if row["concept"] not in (name, REFERENCE)]
             if others and name != REFERENCE and concept is None:
-                say(f"{name}: {_above(own, others)}")
-            if statistics.median(row["weight_norm"] for row in own) > 1:
-                say(
-                    f"warning: most numbers of {name} are above 1: the reference is too small, or too unlike it, to "
-                    "tell it apart; give more neighbours",
-                    err=True,
-                )
+                for line in _above(own, others):
+                    say(f"{name}: {line}")
+        for line in () if concerns else _high(rows, names):
+            say(f"warning: {line}", err=True)
         say("‖W⁺‖/‖W‖ is how much of a site's weights the concept takes; compare the numbers with one another")
         if concept is None:
             for line in _advice(rows, names):
                 say(line)
 
 
-def _above(own: list[dict[str, Any]], others: list[dict[str, Any]]) -> str:
-    """The sites where a concept exceeds all others by more than these lie apart, and by how much at the first three."""
+def _above(own: list[dict[str, Any]], others: list[dict[str, Any]]) -> Iterator[str]:
+    """The sites where a concept exceeds all others by more than these lie apart, by how much at the first of them, and
+    the options with which ``mnemotomy forget`` edits there.
+    """
     by_site: dict[str, list[float]] = {}
     for row in others:
         by_site.setdefault(row["site"], []).append(row["weight_norm"])
@@ -120,7 +124,23 @@ def _above(own: list[dict[str, Any]], others: list[dict[str, Any]]) -> str:
         low, high = (f"{one(by_site[site]):.3f}" for one in (min, max))
         told.append(f"{site} ({norms[site]:.3f}, {'there ' + low if len(by_site[site]) == 1 else f'{low} to {high}'})")
     against = f"above {others[0]['concept']}" if len(next(iter(by_site.values()))) == 1 else "stands out"
-    return f"{against} at {len(above)} of {len(norms)} sites" + (f", most at {', '.join(told)}" if told else "")
+    yield f"{against} at {len(above)} of {len(norms)} sites" + (f", most at {', '.join(told)}" if told else "")
+    layers = spans(row["layer"] for row in own if row["site"] in above and row["layer"] is not None)
+    if layers:
+        yield (
+            f"to edit there, give 'mnemotomy forget' --layers {','.join(layers)} (all of these blocks), or "
+            f"--sites {','.join(most)} (these sites alone)"
+        )
+
+
+def _high(rows: list[dict[str, Any]], names: Sequence[str]) -> Iterator[str]:
+    """The concepts whose weights are mostly above those of the whole model."""
+    high = [name for name in names if statistics.median(r["weight_norm"] for r in rows if r["concept"] == name) > 1]
+    if high:
+        yield (
+            f"most numbers of {', '.join(high)} are above 1: the reference is too small or too unlike to tell what is "
+            "a concept's own; give more neighbours"
+        )
 
 
 def _advice(rows: list[dict[str, Any]], names: Sequence[str]) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+from collections.abc import Iterable
 
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _MARKDOWN = re.compile(r"[\\`*\[\]|~]|(?<!\w)_|_(?!\w)")
@@ -58,3 +59,14 @@ def _is_number(text: str) -> bool:
         return text == "-" or all(float(part.strip().removesuffix("%")) or True for part in text.split("±"))
     except ValueError:
         return False
+
+
+def spans(numbers: Iterable[int]) -> list[str]:
+    """Whole numbers with neighbours joined: ``0-3`` and ``7``."""
+    found: list[list[int]] = []
+    for number in sorted(set(numbers)):
+        if found and found[-1][-1] == number - 1:
+            found[-1] = [found[-1][0], number]
+        else:
+            found.append([number])
+    return ["-".join(map(str, one)) for one in found]

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast, get_args
 
+from mnemotomy.core.printable import spans
 from mnemotomy.curvature.ascent import SharedStart
 from mnemotomy.engram.deltas import Dense, Term
 from mnemotomy.engram.edit import Edit
@@ -205,10 +206,5 @@ class TextWorkshop(Workshop):
 
 def _blocks_of(layers: Iterable[int | None]) -> str:
     """The blocks in words, as in ``blocks 0-3, 7``."""
-    runs: list[list[int]] = []
-    for layer in sorted({one for one in layers if one is not None}):
-        runs = [*runs[:-1], [runs[-1][0], layer]] if runs and runs[-1][-1] == layer - 1 else [*runs, [layer]]
-    if not runs:
-        return "no block"
-    several = len(runs) > 1 or len(runs[0]) > 1
-    return f"block{'s' if several else ''} {', '.join('-'.join(map(str, run)) for run in runs)}"
+    found = {one for one in layers if one is not None}
+    return f"block{'s' if len(found) > 1 else ''} {', '.join(spans(found))}" if found else "no block"

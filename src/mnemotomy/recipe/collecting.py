@@ -6,7 +6,7 @@ import glob
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from mnemotomy.core.models import check_tokens
 from mnemotomy.core.modules import window_of
 from mnemotomy.data.fact_file import read_neighbours
 from mnemotomy.engram.collect import CollectOptions, collect
+from mnemotomy.engram.guards import token_concerns
 from mnemotomy.engram.moments import Moments
 from mnemotomy.engram.rows import is_encoder_decoder
 from mnemotomy.engram.sites import Selector, select_sites
@@ -62,12 +63,20 @@ class Reading:
 
 
 def collect_files(
-    model: nn.Module, tokenizer: Any, files: Mapping[str, Iterable[Path]], reading: Reading, output: Path
+    model: nn.Module,
+    tokenizer: Any,
+    files: Mapping[str, Iterable[Path]],
+    reading: Reading,
+    output: Path,
+    concern: Callable[[str], None] | None = None,
 ) -> tuple[Moments, dict[str, int]]:
     """The moments of every concept's files, and how many tokens of each counted.
 
     The checkpoint lies beside ``output``. Its name depends on everything that the numbers depend on, so that only the
     same collection resumes from it. Call ``remove_checkpoints`` once the result is saved. A device or a pipe has none.
+
+    Args:
+        concern: told before the pass if there are too few tokens.
 
     Raises:
         DataError: a file or a line is malformed.
@@ -78,9 +87,13 @@ def collect_files(
     check_once(files)
     if len(files) < 2:
         raise ConceptError(f"{next(iter(files), 'nothing')!r} has no reference; give its files")
-    select_sites(model, reading.sites, reading.layers)  # refuse before tokenising
+    sites = select_sites(model, reading.sites, reading.layers)  # refuse before tokenising
     length = min(reading.max_length, window_of(model) or reading.max_length)
     data = _encode(model, tokenizer, files, reading, length)
+    tokens = {name: sum(int((b["labels"] != IGNORED).sum()) for b in parts) for name, parts in data.items()}
+    if concern is not None:
+        for one in token_concerns(sites, tokens, REFERENCE):
+            concern(one)
     checkpoint = None
     if not is_stream(output):
         checkpoint = checkpoint_for(output, _key(model, data, reading))
@@ -93,7 +106,6 @@ def collect_files(
         kept = checkpoint is not None and checkpoint.exists()
         where = f"the same command resumes from {checkpoint}" if kept else "nothing was kept"
         raise KeyboardInterrupt(where) from None
-    tokens = {name: sum(int((b["labels"] != IGNORED).sum()) for b in parts) for name, parts in data.items()}
     text = {"positions": reading.positions, "template": asdict(reading.template), "max_length": length}
     return replace(moments, origin=replace(moments.origin, text=text)), tokens
 
