@@ -164,8 +164,10 @@ def test_errors_say_what_to_do(changes: dict[str, Any], error: type[Exception], 
 def test_parts_that_need_more_say_so() -> None:
     few = Examples(FORGET.inputs[:3], FORGET.labels[:3])
     notes = report(masking(), parts=("image-relearn-5", "image-loss", "image-unseen"), forget=few, holdout=KEPT).notes
-    assert "Not run: image-relearn-5 (at least 10 images of each forgotten class)." in notes
-    assert any(note.startswith("Not run: image-unseen, image-loss (a hold-out: images of the") for note in notes)
+    relearning = "Relearning on 5 images of each class (image-relearn-5)"
+    assert f"Not run: {relearning}. Reason: at least 10 images of each forgotten class." in notes
+    others = "Other images of the classes (image-unseen), Membership by loss (image-loss)"
+    assert any(note.startswith(f"Not run: {others}. Reason: a hold-out: images of the") for note in notes)
 
 
 def test_numbers_by_hand() -> None:

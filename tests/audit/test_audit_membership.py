@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -11,9 +12,11 @@ import torch
 from audited import FORGET, HOLDOUT, case, learned
 from tiny_language import tokenizer
 
-from mnemotomy.audit.base import Case
+from mnemotomy.audit.base import AUC, Case
 from mnemotomy.audit.membership import Loss, Membership, MinK, MinKPlusPlus, Zlib
 from mnemotomy.audit.observing import answer_scores
+from mnemotomy.audit.options import AuditOptions
+from mnemotomy.audit.reading import Reader
 from mnemotomy.core.fingerprints import fingerprint
 from mnemotomy.metrics.tofu.answers import average_loss
 from mnemotomy.text.probes import Probe
@@ -90,3 +93,29 @@ def test_the_text_around_an_answer_does_not_count():
     logits = model(input_ids=torch.tensor([before + answer])).logits[0].log_softmax(-1)
     expected = -logits[torch.arange(len(answer)) + len(before) - 1, torch.tensor(answer)].mean()
     assert found[0] == pytest.approx(float(expected.detach()), abs=1e-5)
+
+
+def test_each_sentence_names_its_attack_and_the_first_says_what_an_auc_is():
+    asked = case()
+    models = {"before": learned()[0], "after": learned(False)[0]}
+    reader = Reader(models, {"before": "1", "after": "2"}, AuditOptions(progress=False), repr)
+    found, skipped = reader.findings(ATTACKS, asked)
+    assert not skipped
+    sentences = [one.sentence for one in found]
+    assert len(set(sentences)) == len(ATTACKS)
+    for attack, sentence in zip(ATTACKS, sentences, strict=True):
+        assert sentence.startswith(f"{attack.title}: an attacker who reads how likely the answers")
+        assert re.search(r"with an AUC of \d+ % \(", sentence)
+    assert [AUC in one for one in sentences] == [True, False, False, False]
+    assert "at 50 % it cannot tell them apart, at 100 % it always can" in AUC
+
+
+def test_what_was_not_run_is_named_in_words_with_what_the_user_types():
+    reader = Reader(
+        {"before": learned()[0], "after": learned()[0]}, {"before": "1", "after": "1"}, AuditOptions(), repr
+    )
+    _, skipped = reader.findings([Loss(), Zlib()], case(forget=FORGET[:1], holdout=()))
+    (note,) = [one for one in reader.notes(skipped) if one.startswith("Not run")]
+    assert note.startswith(
+        "Not run: Membership by loss (membership-loss), Membership by zlib (membership-zlib). Reason: needs a hold-out"
+    )

@@ -27,8 +27,8 @@ def test_the_legend_names_the_lines_that_there_are(tmp_path: Path) -> None:
 def test_the_reason_is_made_of_sentences(tmp_path: Path) -> None:
     text = page(tmp_path, finding())
     assert (
-        "No attack that was run gets it back beyond doubt. Not run: inside, membership, relearn. There is no gold model"
-        in text
+        "No attack that was run gets it back beyond doubt. Not run: inside the model (inside), "
+        "membership, relearning and damaging the weights (relearn). There is no gold model" in text
     )
 
 

@@ -81,7 +81,7 @@ def test_a_gold_model_is_the_floor_of_a_weak_attack():
 
 def test_what_was_not_run_or_not_decided_is_named():
     reason = verdict([ALL[0], replace(ALL[1], trace=Interval(*OPEN))], yardstick=False).reason
-    assert "Not run: inside, membership, relearn" in reason
+    assert "Not run: inside the model (inside), membership, relearning and damaging" in reason
     assert "Not decided: samples" in reason
     assert "no gold model and no hold-out set" in reason
 

@@ -58,6 +58,13 @@ def test_the_report_and_the_verdict_on_a_line_of_its_own(folder: Path):
     assert text.endswith("\n")
     assert "forget.jsonl" not in text  # a file may be named after the person
     assert re.search(r"- forget file, SHA-256: `[0-9a-f]{64}`\n", text)
+    paths = {name: value for name, value in found["record"]["about"].items() if name.endswith("full path")}
+    assert paths == {f"{role}, full path": str((folder / "model").resolve()) for role in ("before", "after")}
+    assert "full path" not in text
+    assert "<dt>after, full path</dt>" in page
+    precision = found["record"]["settings"]["precision"]
+    assert f"<dt>precision</dt><dd>{precision}: the models wrote in " in page
+    assert f"- precision {precision}: the models wrote in " in text
     other = invoke(folder, "model", "other", *asked[2:], *parts)
     assert other.exit_code == 2
     assert "has the report on" in other.stderr

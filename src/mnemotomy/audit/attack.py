@@ -56,6 +56,11 @@ class Attack(ABC):
     holdout: ClassVar[Use] = "read"
     counted: ClassVar[tuple[str, str]] = ("known", "not known")
 
+    @property
+    def in_words(self) -> str:
+        """The title, with the name for ``--only``."""
+        return f"{self.title} ({self.name})"
+
     def lacks(self, case: Any) -> str | None:
         """What the case lacks for this attack, in words for the report; None if it can run."""
         return None

@@ -15,6 +15,19 @@ from mnemotomy.text.template import OPEN_UNLEARNING, Template
 Part = Literal["asking", "inside", "membership", "relearn", "damage"]
 PARTS: tuple[Part, ...] = get_args(Part)
 
+TITLES: Mapping[Part, str] = {
+    "asking": "Asking",
+    "inside": "Inside the model",
+    "membership": "Membership",
+    "relearn": "Relearning and damaging the weights",
+    "damage": "Damage",
+}
+
+AUC = (
+    "An AUC says how often the attack picks the forgotten one of a pair with one that was never learned: at 50 % it "
+    "cannot tell them apart, at 100 % it always can."
+)
+
 Use = Literal["read", "apart", "unread"]
 """What an attack does with a hold-out: read it with the forget set, or in its place, so that it is the floor."""
 

@@ -21,8 +21,7 @@ _READ = 1000  # images of each set
     "Yeom et al. 2018, arXiv 1709.01604",
     part="membership",
     unit="AUC",
-    percent=False,
-    says="An attacker tells forgotten images from those never trained on with an AUC of {after}",
+    says="{title}: an attacker tells forgotten images from those never trained on with an AUC of {after}",
 )
 class ImageLoss(ImageAttack):
     """The loss of forgotten images against that of hold-out images of the same classes."""

@@ -28,6 +28,14 @@ _PHRASE = 3
 """The most words of an answer that continues a text and may be swapped."""
 
 
+def _says(reads: str) -> str:
+    """The sentence of an attacker who reads that."""
+    return (
+        f"{{title}}: an attacker who reads {reads} tells forgotten answers from those never learned with an AUC of "
+        "{after}"
+    )
+
+
 @dataclass(frozen=True)
 class Membership(Attack):
     """Tells the forget set from the hold-out by one number per answer; the reading is minus an attack's score.
@@ -42,8 +50,6 @@ class Membership(Attack):
     swapped: int = 3
     part: ClassVar[Part] = "membership"
     unit: ClassVar[str] = "AUC"
-    percent: ClassVar[bool] = False
-    says: ClassVar[str] = "An attacker tells forgotten answers from those never learned with an AUC of {after}"
 
     def lacks(self, case: Case) -> str | None:
         """A hold-out, where swapped answers would betray themselves."""
@@ -73,7 +79,12 @@ class Membership(Attack):
         """Low for what looks learned."""
 
 
-@register("membership-loss", "Membership by loss", "Yeom et al. 2018, arXiv 1709.01604")
+@register(
+    "membership-loss",
+    "Membership by loss",
+    "Yeom et al. 2018, arXiv 1709.01604",
+    says=_says("how likely the answers are"),
+)
 class Loss(Membership):
     """The average loss of the answer's tokens."""
 
@@ -81,7 +92,12 @@ class Loss(Membership):
         return loss_attack(seen, end=False)
 
 
-@register("membership-zlib", "Membership by zlib", "Carlini et al. 2021, arXiv 2012.07805")
+@register(
+    "membership-zlib",
+    "Membership by zlib",
+    "Carlini et al. 2021, arXiv 2012.07805",
+    says=_says("how likely the answers are for their compressed size"),
+)
 class Zlib(Membership):
     """The average loss divided by the bytes of the compressed answer."""
 
@@ -89,7 +105,12 @@ class Zlib(Membership):
         return zlib_attack(seen, end=False)
 
 
-@register("membership-min-k", "Membership by Min-K", "Shi et al. 2024, arXiv 2310.16789")
+@register(
+    "membership-min-k",
+    "Membership by Min-K",
+    "Shi et al. 2024, arXiv 2310.16789",
+    says=_says("how likely the answers' least likely tokens are"),
+)
 class MinK(Membership):
     """The least likely tokens of the answer.
 
@@ -103,7 +124,12 @@ class MinK(Membership):
         return min_k_attack(seen, self.share)
 
 
-@register("membership-min-k++", "Membership by Min-K++", "Zhang et al. 2025, arXiv 2404.02936")
+@register(
+    "membership-min-k++",
+    "Membership by Min-K++",
+    "Zhang et al. 2025, arXiv 2404.02936",
+    says=_says("how likely the answers' least likely tokens are beside all others that could stand there"),
+)
 class MinKPlusPlus(MinK):
     """The least likely tokens of the answer, relative to what else might have stood there."""
 

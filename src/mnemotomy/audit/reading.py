@@ -12,7 +12,7 @@ from typing import Any
 from torch import nn
 
 from mnemotomy.audit.attack import Attack
-from mnemotomy.audit.base import Finding, Reading, Role, Sample
+from mnemotomy.audit.base import AUC, Finding, Reading, Role, Sample
 from mnemotomy.audit.options import AuditOptions
 from mnemotomy.core.cells import json_cells
 from mnemotomy.core.clock import Clock
@@ -43,22 +43,22 @@ class Reader:
     own: Callable[[Role, Any], Any] = lambda role, case: case
 
     def findings(self, chosen: Sequence[Attack], case: Any) -> tuple[list[Finding], dict[str, str]]:
-        """What the attacks find, and what was skipped with the reason."""
-        skipped = {one.name: why for one in chosen if (why := one.lacks(case)) is not None}
-        usable = [one for one in chosen if one.name not in skipped]
+        """What the attacks find, and by the words for each that was skipped, the reason."""
+        lacking = {one.name: (one.in_words, why) for one in chosen if (why := one.lacks(case)) is not None}
+        usable = [one for one in chosen if one.name not in lacking]
         found = list[Finding]()
         total = sum(one.cost for one in usable) * len(self.models)
         with progress_bar("auditing", total, enabled=self.options.progress) as advance:
             for attack in usable:
                 readings: dict[Role, Reading] = {}
                 for role in self.models:
-                    advance(0, f"{attack.name}, {role}")
+                    advance(0, f"{attack.title}, {role}")
                     with self._resumable():
                         readings[role] = self.reading(attack, role, case)
                     advance(attack.cost)
                 taken = sum(one.seconds for one in readings.values())
                 found.append(replace(attack.find(readings, case), seconds=round(taken, 1)))
-        return found, skipped
+        return with_auc(found), dict(lacking.values())
 
     def reading(self, attack: Attack, role: Role, case: Any) -> Reading:
         """What an attack reads from one model; it is kept by what it reads, so that a hold-out repeats little."""
@@ -92,7 +92,7 @@ class Reader:
             found.append(f"The model under audit is another kind of model ({one}) than the one before ({other}).")
         for why in dict.fromkeys(skipped.values()):
             names = ", ".join(name for name, own in skipped.items() if own == why)
-            found.append(f"Not run: {names} ({why}).")
+            found.append(f"Not run: {names}. Reason: {why}.")
         return found
 
     def kept(self, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -100,6 +100,12 @@ class Reader:
         if self.options.folder is None:
             return make()
         return json_cells(Path(self.options.folder) / READINGS).kept(name, make)
+
+
+def with_auc(findings: Sequence[Finding]) -> list[Finding]:
+    """The findings; the first sentence with an AUC says what that is."""
+    first = next((one for one in findings if one.unit == "AUC"), None)
+    return [replace(one, sentence=f"{one.sentence} {AUC}") if one is first else one for one in findings]
 
 
 def models_by_role(before: nn.Module, after: nn.Module | Edit, gold: nn.Module | None) -> dict[Role, nn.Module]:

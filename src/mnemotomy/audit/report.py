@@ -13,20 +13,12 @@ from typing import Any
 import jinja2
 
 from mnemotomy.audit.attack import attacks, percent
-from mnemotomy.audit.base import PARTS, Finding, Interval, Part
+from mnemotomy.audit.base import AUC, PARTS, TITLES, Finding, Interval
 from mnemotomy.audit.verdict import DIRECT, FAINT, GONE, LEFT, Verdict
 from mnemotomy.core.files import check_above, write_text
 from mnemotomy.report.table import Table
 
 FILES = {"page.html.j2": "audit.html", "deletion-report.md.j2": "deletion-report.md"}
-
-TITLES: Mapping[Part, str] = {
-    "asking": "Asking",
-    "inside": "Inside the model",
-    "membership": "Membership",
-    "relearn": "Relearning and damaging the weights",
-    "damage": "Damage",
-}
 
 
 @dataclass(frozen=True)
@@ -152,6 +144,7 @@ class Report:
                 report=self,
                 meaning=self.verdict.meaning,
                 titles=TITLES,
+                auc=AUC,
                 parts=[(TITLES[part], [one for one in self.findings if one.part == part]) for part in PARTS],
                 left=LEFT,
                 gone=GONE,
@@ -208,7 +201,7 @@ def _number(finding: Finding, role: str) -> str:
         return ""
     if finding.unit == "nats per token":  # told as a perplexity
         return f"{math.exp(min(found.value, 50.0)):.3g}"
-    return percent(found.value) if finding.unit.startswith("share") else f"{found.value:.3g}"
+    return percent(found.value) if finding.unit.startswith("share") or finding.unit == "AUC" else f"{found.value:.3g}"
 
 
 def _spread(trace: Interval | None) -> str:

@@ -39,7 +39,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from mnemotomy.audit.base import Finding
+from mnemotomy.audit.base import TITLES, Finding, Part
 from mnemotomy.audit.meaning import QUESTIONS, TO_DO, Asked, Word
 
 LEFT, GONE, FAINT, WEAK = 0.1, 0.25, 0.5, 0.45
@@ -53,7 +53,7 @@ _QUESTION = 0.75
 
 DIRECT = ("greedy", "image-plain")
 SIGNS = ("familiarity",)
-_SEARCHED = ("asking", "inside", "membership", "relearn")
+_SEARCHED: tuple[Part, ...] = ("asking", "inside", "membership", "relearn")
 
 
 _HOLD_OUT = (
@@ -110,7 +110,7 @@ def verdict(
         findings: of all attacks that were run.
         yardstick: whether there is a gold model or a hold-out set.
         asked: how to tell what the model was asked.
-        skipped: why attacks could not run, by name.
+        skipped: why attacks could not run, by the words for each.
         left_out: how many attacks on what was forgotten were not asked for.
     """
     searched = [one for one in findings if one.part != "damage"]
@@ -242,7 +242,7 @@ def _word(
     open_ = [one.title for one in undecided]
     below = [one.title for one in decided.values() if one.trace is not None and one.trace.high < -LEFT]
     missing = [part for part in _SEARCHED if part not in {one.part for one in searched}]
-    why = [f"Not run: {', '.join(missing)}."] if missing else []
+    why = [f"Not run: {', '.join(map(_in_words, missing))}."] if missing else []
     why += [f"Attacks that were not asked for: {left_out}."] if left_out else []
     why += [f"Not decided: {'; '.join(open_)}."] if open_ else []
     learned = "Signs that it was learned once, from which no answer can be read, so that they do not decide"
@@ -290,6 +290,12 @@ def _above(finding: Finding) -> float:
     means = finding.means
     floor = means.get("gold") or means.get("floor")  # as for the trace: a gold model is the floor of all
     return means["before"].value - floor.value if floor is not None and "before" in means else 1.0
+
+
+def _in_words(part: Part) -> str:
+    """The title of a part, with its name for ``--only`` where that is another."""
+    title = TITLES[part].lower()
+    return title if title == part else f"{title} ({part})"
 
 
 def _most(finding: Finding) -> float:

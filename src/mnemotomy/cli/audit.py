@@ -102,6 +102,11 @@ def audit(
         elif file is not None:
             check_source(file)
     about: dict[str, Any] = {"asked on": datetime.now(UTC).date().isoformat(), "before": before, "after": after}
+    named = {"before": before, "after": after, "gold": gold}
+    about |= {} if gold is None else {"gold": gold}
+    about |= {
+        f"{role}, full path": str(Path(name).resolve()) for role, name in named.items() if name and Path(name).exists()
+    }
     about |= {
         f"{name} file": f"{file}, SHA-256 {path_digest(file)}" for name, file in files.items() if file is not None
     }
