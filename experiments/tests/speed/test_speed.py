@@ -13,7 +13,7 @@ from tiny_language import save_llama, write_lines
 from mnemotomy.core.errors import DataError
 from mnemotomy.core.files import write_text
 from mnemotomy.engram import products
-from mnemotomy.engram.accumulator import add_input_, nothing_yet
+from mnemotomy.engram.accumulator import Accumulator, add_input_, nothing_yet
 from mnemotomy.engram.collect import CollectOptions, collect
 from mnemotomy.engram.products import add_gram_, full_precision, mirror_, products_of
 from mnemotomy.engram.sites.layout import LastDimension, Patches
@@ -33,6 +33,14 @@ def test_half_a_product_and_a_mirror_are_the_whole(d):
     mirror_(total)
     torch.testing.assert_close(total, rows.T @ rows)
     assert torch.equal(total, total.T)
+
+
+@pytest.mark.parametrize("d", [5, 128, 300, 1023, 1100])
+def test_sums_in_strips_are_the_whole(d):
+    sums, rows = Accumulator((d, d), torch.float64, torch.device("cpu")), torch.randn(40, d, dtype=torch.float64)
+    sums.add_rows(rows[:15])
+    sums.add_rows(rows[15:])
+    torch.testing.assert_close(sums.moment(torch.float64).second, rows.T @ rows)
 
 
 def test_full_precision_is_restored_after_an_error():

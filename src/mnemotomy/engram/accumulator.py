@@ -20,7 +20,8 @@ from mnemotomy.engram.second_moment import SecondMoment
 from mnemotomy.engram.sites.layout import Layout, OneHot
 
 CHUNK_BYTES = 64 * 2**20  # the most memory for patches at a time
-_STRIP = 256  # rows of the triangle; narrower strips multiply slower, wider ones waste work below the diagonal
+_STRIP, _NARROW_STRIP = 256, 128  # rows of the triangle; wider strips waste work below the diagonal
+_NARROW = 1024  # columns; from here on, narrow strips multiply slower
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class Accumulator:
     def __init__(self, shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> None:
         self.shape, self.dtype, self.count = tuple(shape), dtype, 0
         self.first = torch.zeros(0 if len(shape) == 1 else self.shape[:-1], dtype=torch.float64, device=device)
+        self._height = _NARROW_STRIP if self.shape[-1] < _NARROW else _STRIP
         self._strips = [
             torch.zeros(self._strip_shape(start), dtype=torch.float64, device=device) for start in self._starts()
         ]
@@ -101,13 +103,13 @@ class Accumulator:
             strip.add_(second[..., start : start + strip.shape[-2], start:])
 
     def _starts(self) -> range:
-        return range(1) if self.diagonal else range(0, self.shape[-1], _STRIP)
+        return range(1) if self.diagonal else range(0, self.shape[-1], self._height)
 
     def _strip_shape(self, start: int) -> tuple[int, ...]:
         if self.diagonal:
             return self.shape
         d = self.shape[-1]
-        return (*self.shape[:-2], min(_STRIP, d - start), d - start)
+        return (*self.shape[:-2], min(self._height, d - start), d - start)
 
 
 def nothing_yet(layout: Layout, example: Tensor, dtype: torch.dtype) -> Accumulator:
