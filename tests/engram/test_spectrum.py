@@ -16,6 +16,7 @@ from mnemotomy.engram import factorise as factorise_module
 from mnemotomy.engram.cut import CUT
 from mnemotomy.engram.factorise import factorise
 from mnemotomy.engram.spectrum import CholeskySpectrum, DeflatedSpectrum, EigenSpectrum, LivingSpectrum
+from mnemotomy.engram.tridiagonal import Tridiagonal
 
 D = 6
 VALUES = torch.tensor([-1e-9, 0.0, 1e-8, 1e-4, 0.5, 2.0, 8.0])
@@ -121,6 +122,37 @@ def test_eigenvectors_on_one_side_of_the_cut_suffice(cut: Any, filter: Any):
             found.project(weights, concept, filter, 0.4), whole.project(weights, concept, filter, 0.4), strict=True
         ):
             assert relative(left, right) < 1e-8
+
+
+def test_a_weight_that_ignores_what_the_operator_is_largest_on_loses_no_digits():
+    d = 12
+    loud = torch.linalg.qr(randn(d, 1, seed=5).double()).Q
+    rows = randn(d, 40, seed=1).double()
+    rows += 1e4 * loud @ randn(1, 40, seed=2).double()
+    concept, total = rows[:, :15] @ rows[:, :15].T, rows @ rows.T
+    weight = randn(20, d, seed=3).double()
+    weight = (weight - weight @ loud @ loud.T).float()
+    spectrum = factorise(total, mt.RelativeCut(1e-10))
+    (found,) = spectrum.project([weight], concept, mt.Soft(), 0.4)
+    (exact,) = spectrum.project([weight.double()], concept, mt.Soft(), 0.4)
+    assert relative(weight @ spectrum.operator(concept, mt.Soft(), 0.4).float(), exact) > 1e-5
+    assert relative(found, exact) < 1e-6
+    (usual,) = spectrum.project([randn(20, d, seed=3)], concept, mt.Soft(), 0.4)
+    assert usual.dtype == torch.float32
+
+
+@pytest.mark.parametrize("d", [2, 3, 80, 300])
+def test_a_matrix_is_taken_apart_by_some_of_its_eigenvectors(d: int):
+    matrix = with_spectrum(torch.logspace(0, -6, d).double())
+    expected = torch.linalg.eigvalsh(matrix)
+    before, whole = matrix.clone(), Tridiagonal(matrix)
+    assert torch.equal(matrix, before)
+    torch.testing.assert_close(whole.values, expected, atol=1e-14, rtol=0)
+    for start, stop in ((0, 1), (d // 2, d), (0, d), (1, 1)):
+        vectors = whole.vectors(start, stop)
+        assert vectors.shape == (d, stop - start)
+        torch.testing.assert_close(matrix @ vectors, vectors * expected[start:stop], atol=1e-13, rtol=0)
+        torch.testing.assert_close(vectors.T @ vectors, torch.eye(stop - start).double(), atol=1e-11, rtol=0)
 
 
 def test_a_total_that_lapack_cannot_take_apart_is_left_to_torch(monkeypatch: pytest.MonkeyPatch):

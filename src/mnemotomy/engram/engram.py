@@ -17,6 +17,7 @@ from mnemotomy.engram.filters import FILTER, Filter
 from mnemotomy.engram.guards import warn_of_rows
 from mnemotomy.engram.operators import Operators
 from mnemotomy.engram.products import full_precision
+from mnemotomy.engram.side_by_side import Size, batches, side_by_side
 from mnemotomy.engram.sites import Site
 from mnemotomy.engram.spectrum import effective_rank
 
@@ -60,9 +61,13 @@ class Engram(Deltas):
         return self.some(frozenset(self.sites()))
 
     def some(self, wanted: Collection[str]) -> Iterator[tuple[str, Float[Tensor, "out d"]]]:
-        for _, readers in itertools.groupby((site for site in self.sites() if site in wanted), key=self._input):
-            names = list(readers)
-            yield from zip(names, self._project(names), strict=True)
+        by_input = itertools.groupby((site for site in self.sites() if site in wanted), key=self._input)
+        groups = (list(readers) for _, readers in by_input)
+        for batch in batches((names, self._size(names)) for names in groups):
+            with full_precision():  # a setting of the process, so it is made once for all threads
+                found = side_by_side(self._project, batch)
+            for (names, _), deltas in zip(batch, found, strict=True):
+                yield from zip(names, deltas, strict=True)
 
     def ratios(self) -> dict[str, float]:
         """``‖W⁺‖_F / ‖W‖_F`` per site: the weight-norm ratio of Section 7."""
@@ -129,6 +134,13 @@ class Engram(Deltas):
 
     def _input(self, site: str) -> tuple[str, bool]:
         return self.atlas.moments.readers[site], self.atlas.sites[site].has_bias
+
+    def _size(self, names: list[str]) -> Size:
+        """What the engrams of sites that read one input take."""
+        moment = self.atlas.moments.moment(names[0], self.concepts[0])
+        sites = [self.atlas.sites[name] for name in names]
+        entries = sum(site.part(getattr(*place)).numel() for site in sites for place in site.parameters)
+        return Size(moment.shape[-1], entries, alone=len(moment.shape) != 2 or not moment.first.is_cpu)
 
     def _project(self, names: list[str]) -> list[Tensor]:
         """``W⁺`` of sites that read one input."""

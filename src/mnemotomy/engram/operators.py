@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import torch
@@ -21,6 +22,8 @@ from mnemotomy.engram.sites import Site, module_names, parameter_names, sites_by
 from mnemotomy.engram.spectrum import Spectrum
 
 Key = TypeVar("Key")
+
+_REMEMBERING = threading.Lock()  # of the process, as an atlas with a lock of its own could not be copied
 
 
 class Operators:
@@ -89,12 +92,7 @@ class Operators:
     def spectrum(self, site: str) -> Spectrum:
         """The factorised Σ_total of ``site``'s input, shared by all sites that read it."""
         key = (self.moments.readers[site], self.sites[site].has_bias)
-        if key not in self._spectra:
-            with full_precision():
-                found = factorise(self.second_moment(site, self.concepts), self.cut, self.precision)
-                self._remember(self._spectra, key, found)
-        self._spectra.move_to_end(key)
-        return self._spectra[key]
+        return self._remembered(self._spectra, key, lambda: self.second_moment(site, self.concepts))
 
     def share(self, site: str, concepts: Sequence[str]) -> float:
         """``n⁺/N``: the share of the rows at ``site`` that belong to ``concepts``."""
@@ -118,17 +116,23 @@ class Operators:
         return WeightBasis.by(weight.unflatten(0, (groups, -1)) if groups > 1 else weight)
 
     def _output_spectrum(self, site: str, basis: WeightBasis) -> Spectrum:
-        if site not in self._output_spectra:
-            total = basis.moment(self.second_moment(site, self.concepts))
-            with full_precision():
-                self._remember(self._output_spectra, site, factorise(total, self.cut, self.precision))
-        self._output_spectra.move_to_end(site)
-        return self._output_spectra[site]
+        def total() -> Tensor:
+            return basis.moment(self.second_moment(site, self.concepts))
 
-    def _remember(self, spectra: OrderedDict[Key, Spectrum], key: Key, spectrum: Spectrum) -> None:
-        spectra[key] = spectrum
-        while self._keep is not None and len(spectra) > max(1, self._keep):
-            spectra.popitem(last=False)
+        return self._remembered(self._output_spectra, site, total)
+
+    def _remembered(self, spectra: OrderedDict[Key, Spectrum], key: Key, total: Callable[[], Tensor]) -> Spectrum:
+        """The spectrum under ``key``, factorised if it is not kept; other threads may ask for others meanwhile."""
+        with _REMEMBERING:
+            found = spectra.pop(key, None)
+        if found is None:
+            with full_precision():
+                found = factorise(total(), self.cut, self.precision)
+        with _REMEMBERING:
+            spectra[key] = found
+            while self._keep is not None and len(spectra) > max(1, self._keep):
+                spectra.popitem(last=False)
+        return found
 
     def _check_references(self) -> None:
         for site, reader in self.sites.items():
