@@ -12,7 +12,7 @@ from commands import Invoke, call, fails
 from tiny_language import save_llama, write_lines
 
 from mnemotomy.data.fact import Fact
-from mnemotomy.observe.generation import Writing
+from mnemotomy.observe.generation import Continuation
 from mnemotomy.store.fact_store import FactStore
 
 
@@ -191,14 +191,16 @@ def test_ask(invoke: Invoke, ready: Path) -> None:
 def test_ask_tells_a_fact_that_was_said_from_one_that_was_read(
     invoke: Invoke, ready: Path, monkeypatch: pytest.MonkeyPatch, written: str, told: str
 ) -> None:
-    monkeypatch.setattr("mnemotomy.store.reader.writings", lambda *_: [[Writing(written, cut=False)]])
+    monkeypatch.setattr("mnemotomy.store.reader.continuations", lambda *_: [[Continuation(written, cut=False)]])
     assert f"\n{told}" in invoke("ask", str(ready), "facts.db", "In which country is Kyoto ?").stdout
 
 
 def test_ask_shows_the_answer_and_not_what_a_base_model_writes_behind_it(
     invoke: Invoke, ready: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mnemotomy.store.reader.writings", lambda *_: [[Writing("Japan\nC: Japan's\nD:", cut=True)]])
+    monkeypatch.setattr(
+        "mnemotomy.store.reader.continuations", lambda *_: [[Continuation("Japan\nC: Japan's\nD:", cut=True)]]
+    )
     ask = ["ask", str(ready), "facts.db", "In which country is Kyoto ?"]
     assert invoke(*ask).stdout.splitlines()[0] == "Japan"  # which the limit did not cut
     record = json.loads(invoke(*ask, "--json", "-").stdout)

@@ -65,18 +65,18 @@ def continue_tokens(
 
     Args, errors: as ``continue_greedily``; ``batch_size`` counts texts.
     """
-    found = writings(model, tokenizer, prompts, max_new_tokens, batch_size=batch_size, sampling=sampling)
+    found = continuations(model, tokenizer, prompts, max_new_tokens, batch_size=batch_size, sampling=sampling)
     return [[one.text for one in some] for some in found]
 
 
-class Writing(NamedTuple):
+class Continuation(NamedTuple):
     """A text without special tokens, and whether the limit on its tokens ended it."""
 
     text: str
     cut: bool
 
 
-def writings(
+def continuations(
     model: nn.Module,
     tokenizer: Any,
     prompts: Sequence[Sequence[int]],
@@ -84,11 +84,11 @@ def writings(
     *,
     batch_size: int = 32,
     sampling: Sampling | None = None,
-) -> list[list[Writing]]:
+) -> list[list[Continuation]]:
     """As ``continue_tokens``, with what ended each text."""
     check_writes(model, tokenizer)
     rooms = [room_after(model, len(tokens), max_new_tokens) for tokens in prompts]
-    texts: list[list[Writing]] = [[] for _ in prompts]
+    texts: list[list[Continuation]] = [[] for _ in prompts]
     ends, quick = end_tokens(model, tokenizer), supports_dropping_rows(model)
     samples = 1 if sampling is None else sampling.samples
     with observing(model), quiet_transformers():
@@ -102,7 +102,7 @@ def writings(
             for number, tokens in enumerate(written):
                 cut = len(tokens) == room and not set(ends).intersection(tokens)
                 text = tokenizer.decode(tokens, skip_special_tokens=True)
-                texts[places[number // samples]].append(Writing(text, cut))
+                texts[places[number // samples]].append(Continuation(text, cut))
     return texts
 
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from mnemotomy.core.errors import DataError, ModelError, refuse_one_text
 from mnemotomy.data.fact import PromptFormat
-from mnemotomy.observe.generation import Writing, writings
+from mnemotomy.observe.generation import Continuation, continuations
 from mnemotomy.store.calibrate import threshold as calibrated
 from mnemotomy.store.retriever import Hit, Retriever, statement
 from mnemotomy.text.template import Template
@@ -158,8 +158,8 @@ class Reader:
             return prompt
         return _ASKED.fill(self._tokenizer, _ASKED.asked(prompt), prompt=True)
 
-    def _continue(self, prompts: Sequence[str]) -> list[Writing]:
+    def _continue(self, prompts: Sequence[str]) -> list[Continuation]:
         if not prompts:
             return []
         tokens = [encode_prompt(self._tokenizer, prompt, special_tokens=not self._chat) for prompt in prompts]
-        return [one for (one,) in writings(self._model, self._tokenizer, tokens, self._max_new_tokens)]
+        return [one for (one,) in continuations(self._model, self._tokenizer, tokens, self._max_new_tokens)]
