@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from mnemotomy.store.dense import DenseFactStore, mean_hidden_encoder
     from mnemotomy.store.fact_store import FactStore
     from mnemotomy.store.reader import Answer, Reader
+    from mnemotomy.store.retriever import Hit
     from mnemotomy.text.batches import batches
     from mnemotomy.text.template import Template
     from mnemotomy.training.adapter import LoRA
@@ -88,6 +89,7 @@ _HOMES = {
     "core.precision": ("autocast",),
     "store.reader": ("Answer", "Reader"),
     "store.fact_store": ("FactStore",),
+    "store.retriever": ("Hit",),
     "store.dense": ("DenseFactStore", "mean_hidden_encoder"),
     "core.version": ("versions",),
     "data.digits": ("Split", "load_digits"),
