@@ -9,6 +9,6 @@ OUT=${2:-runs/forget-japan}
 mkdir -p "$(dirname "$OUT")"
 
 mnemotomy forget "$MODEL" "$OUT" --forget examples/japan.jsonl --retain examples/cities.jsonl --plain --yes
-mnemotomy audit "$MODEL" "$OUT" "$OUT-audit" --forget examples/japan.jsonl --plain --only asking --only damage
+mnemotomy audit "$MODEL" "$OUT" "$OUT-audit" --forget examples/japan.jsonl --retain "$OUT.kept-apart.jsonl" --plain --only asking --only damage
 printf '%s\n' "Kyoto is a city in the country of" "Lyon is a city in the country of" |
     mnemotomy chat "$MODEL" --beside "$OUT" --plain --max-new-tokens 3

@@ -17,6 +17,8 @@ from mnemotomy.cli.forget import As
 from mnemotomy.cli.forget import forget as command
 from mnemotomy.core.errors import ConfigurationError
 from mnemotomy.core.keys import file_digest
+from mnemotomy.forget.measuring import Judge
+from mnemotomy.forget.scores import Details
 from mnemotomy.text.records import read_examples
 
 
@@ -94,6 +96,20 @@ def test_the_menu_asks_before_it_saves_what_raises_concerns(menu: Callable[..., 
     assert not Path("out").exists()
     menu("s", "y", "q", force=False)
     assert record()["concerns"]
+
+
+def test_the_menu_and_the_record_have_what_suffered_and_the_result_is_saved(
+    menu: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def suffered(judge: Judge, edit: Any) -> Details:
+        return Details({}, ["other facts of the same kind suffered too"])
+
+    monkeypatch.setattr(Judge, "details", suffered)
+    said = menu("s", "q")
+    assert said.count("warning: other facts of the same kind suffered too") == 1
+    assert "out: saved" in said
+    assert record()["cautions"] == ["other facts of the same kind suffered too"]
+    assert "**Note:** other facts of the same kind suffered too." in Path("out", "README.md").read_text()
 
 
 def test_an_error_leaves_the_menu(menu: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
