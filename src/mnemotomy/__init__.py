@@ -54,8 +54,8 @@ if TYPE_CHECKING:
 __all__ = [
     "RLCP", "Answer", "Atlas", "AuditOptions", "Balanced", "CollectOptions", "ConceptWatch", "ConditionCut",
     "Criteria", "DenseFactStore", "Edit", "EnergyCut", "Engram", "EngramStart", "Excess", "Fact", "FactStore",
-    "FloatEpsCut", "ForgetOptions", "Hard", "Hit", "Imported", "LoRA", "Metabolized", "MnemotomyError", "Moments", "Power",
-    "PromptFormat", "RankCut", "Reader", "RelativeCut", "Ridge", "Soft", "Split", "Steep", "SurgeryWarning",
+    "FloatEpsCut", "ForgetOptions", "Hard", "Hit", "Imported", "LoRA", "Metabolized", "MnemotomyError", "Moments",
+    "Power", "PromptFormat", "RankCut", "Reader", "RelativeCut", "Ridge", "Soft", "Split", "Steep", "SurgeryWarning",
     "Table", "Template", "Training", "audit", "autocast", "batches", "collect", "criteria", "erase", "figures",
     "fingerprint", "fit", "forget", "import_benchmark", "inject", "load_digits", "load_model", "load_tokenizer",
     "mean_hidden_encoder", "metabolize", "necessity", "null_state", "read_facts", "real_facts", "recalibrate_",
