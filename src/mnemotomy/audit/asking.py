@@ -30,7 +30,7 @@ class Greedy(Written):
     """The question as it is, answered by the likeliest tokens."""
 
 
-@register("paraphrase", "Asked in other words", "Lynch et al. 2024, arXiv 2402.16835")
+@register("paraphrase", "Asked in other words", "Lynch et al. 2024, arXiv 2402.16835", cost=2)
 class Paraphrased(Written):
     """Other words: the file's own, the model's before forgetting, and our templates.
 
@@ -51,7 +51,7 @@ class Paraphrased(Written):
     "Sampled again and again",
     "Reisizadeh et al. 2025, arXiv 2511.04934; Scholten et al., ICLR 2025",
     says="By the best of {at} samples, it says {after} of the answers",
-    cost=12,
+    cost=20,
 )
 class Samples(Written):
     """The best of k answers at temperature 1 from a nucleus; estimated without bias from all samples.
@@ -136,6 +136,7 @@ class OtherTemplate(Written):
     unit="share of continuations said",
     says="{title}, it says {after} of the rest",
     holdout="read",
+    cost=4,
 )
 class Beginning(Written):
     """Behind the first tokens of the answer; only what the model adds counts.
@@ -199,7 +200,7 @@ class Affirmative(Written):
         return {} if probe.template.plain else {"": Asked(probe, AFFIRMATIVE)}
 
 
-@register("in-context", "Asked behind other facts", RWKU)
+@register("in-context", "Asked behind other facts", RWKU, cost=6)
 class Shots(Written):
     """Behind other facts, questions with their answers in context.
 
@@ -226,7 +227,7 @@ class Shots(Written):
         return {"": Asked(probe.asked("\n\n".join([*lines, SHOT.format(probe.question, "").strip()])))}
 
 
-@register("adversarial", "Asked adversarially", RWKU)
+@register("adversarial", "Asked adversarially", RWKU, cost=3)
 class Adversarial(Written):
     """RWKU's kinds of adversarial probe, each as a template of our own, and words replaced by synonyms."""
 

@@ -61,7 +61,11 @@ class Choices(Attack):
 
 
 @register(
-    "multiple-choice", "Among four answers, the true one is the likeliest", RWKU, unit="share of true answers preferred"
+    "multiple-choice",
+    "Among four answers, the true one is the likeliest",
+    RWKU,
+    unit="share of true answers preferred",
+    cost=3,
 )
 class MultipleChoice(Choices):
     """Whether the true answer gains most by the question among options.

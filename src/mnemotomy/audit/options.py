@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ class AuditOptions:
         about: what the report says of the request: names, files, dates.
         fluency: what judges whether answers are language, instead of the model before: a folder or hub id of a causal
             language model or of a classifier of gibberish.
+        say: is told how long the audit of a language model takes, about, before it starts; this takes a few answers.
     """
 
     parts: Sequence[str] = PARTS
@@ -46,6 +47,7 @@ class AuditOptions:
     progress: bool = True
     about: Mapping[str, Any] = field(default_factory=dict)
     fluency: str | None = None
+    say: Callable[[str], object] | None = None
 
     def chosen(self, models: Models = "language models") -> list[Attack]:
         """The attacks on a kind of model.

@@ -42,6 +42,11 @@ class Reader:
     digest: Callable[[Any], str]
     own: Callable[[Role, Any], Any] = lambda role, case: case
 
+    @property
+    def resumes(self) -> bool:
+        """Whether the folder has readings of an earlier run."""
+        return self.options.folder is not None and (Path(self.options.folder) / READINGS).exists()
+
     def findings(self, chosen: Sequence[Attack], case: Any) -> tuple[list[Finding], dict[str, str]]:
         """What the attacks find, and by the words for each that was skipped, the reason."""
         lacking = {one.name: (one.in_words, why) for one in chosen if (why := one.lacks(case)) is not None}

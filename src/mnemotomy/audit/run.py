@@ -12,6 +12,7 @@ from torch import nn
 from mnemotomy.audit.attack import attacks
 from mnemotomy.audit.base import Case, Limit, Role
 from mnemotomy.audit.cases import completed, digest, made_up, probes_from
+from mnemotomy.audit.cost import cost_of_audit
 from mnemotomy.audit.fluency import Fluency
 from mnemotomy.audit.holdout import check_unlearned, with_likeness
 from mnemotomy.audit.images_run import audit_images
@@ -107,6 +108,9 @@ def audit(
         digest,
         lambda role, case: replace(case, tokenizer=tokenizers.get(role, tokenizer)),
     )
+    if options.say is not None:
+        cost = cost_of_audit(before, replace(case, reference=before), chosen, len(models))
+        options.say(cost.told(len(case.forget), len(models), resumes=reader.resumes))
     if (told := note(probes)) != []:
         name = key("likeliest", reader.prints["before"], digest(case), versions())
         case = with_first(case, reader.kept(name, lambda: likeliest(case, before)))

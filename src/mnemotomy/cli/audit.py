@@ -69,6 +69,7 @@ def audit(
       mnemotomy audit CLASSIFIER FORGOTTEN audit --forget photos/tabby --retain photos/rest --holdout unseen
     """
     from datetime import UTC, datetime
+    from functools import partial
 
     from mnemotomy.audit.options import AuditOptions
     from mnemotomy.audit.run import audit as run
@@ -130,6 +131,7 @@ def audit(
         out,
         about=about,
         fluency=None if fluency is None else locate_model(fluency),
+        say=partial(say, err=True),
     )
     options.chosen("classifiers" if images else "language models")
     asked: Any = forget
