@@ -39,7 +39,7 @@ def folder(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ],
 )
 def test_a_class_is_forgotten(asked: list[str]) -> None:
-    done = call("forget", "model", "out", *asked, "--trials", "4", "--json", "record.json")
+    done = call("forget", "model", "out", *asked, "--trials", "8", "--json", "record.json")
     assert done.exit_code == 0, done.output
     assert "accuracy on retained images" in done.stdout
     assert "taken for: " in done.stdout
