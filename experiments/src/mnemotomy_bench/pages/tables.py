@@ -91,6 +91,7 @@ def tables(results: Path) -> dict[str, Callable[[], str]]:
         "images-recognition": lambda: group_tables.recognition_table(read("images")).markdown(),
         "images-forms": lambda: group_tables.summary_table({"all but depthwise": read("images")}).markdown(),
         "images-groups": lambda: group_tables.group_table(read("images"), (PAPER, PROJECTOR)).markdown(),
+        "images-forget": lambda: group_tables.forget_table(read("images-forget")).markdown(),
         "tofu": lambda: _tofu(read("tofu-tiny"), read("tofu-384")),
         "tofu-tiny-chosen": lambda: _chosen(read("tofu-tiny")),
     }
