@@ -86,7 +86,7 @@ def test_bad_options_are_one_line(arguments: list[str], message: str) -> None:
 @pytest.mark.usefixtures("folder")
 def test_a_result_is_audited_as_a_folder_or_as_an_edit() -> None:
     done = call("forget", "model", "e.safetensors", "--forget-label", "three", "--retain", "train", "--as", "edit",
-                "--trials", "4")  # fmt: skip
+                "--trials", "8")  # fmt: skip
     assert done.exit_code == 0, done.output
     sets = ["--forget", "train/three", "--retain", "test"]
     for after, word in (("e.safetensors", "forgotten here"), ("model", "not forgotten")):
