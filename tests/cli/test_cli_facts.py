@@ -115,7 +115,7 @@ def test_search(invoke: Invoke) -> None:
     result = invoke("facts", "search", "facts.db", "in which country is Kyoto?", "-k", "1")
     assert result.exit_code == 0
     assert result.stdout.startswith("Kyoto: Japan  [Kyoto lies in Japan .]  score ")
-    assert result.stdout.endswith("relevance 1.00\n")
+    assert result.stdout.endswith("relevance by words 1.00\n")
     [record] = json.loads(invoke("facts", "search", "facts.db", "rome", "--json", "-").stdout)
     assert record.pop("score") > 0
     assert record.pop("relevance") == 1
@@ -171,7 +171,7 @@ def test_ask(invoke: Invoke, ready: Path) -> None:
     result = invoke("ask", str(ready), "facts.db", "In which country is Atlantis ?")
     unknown, why = result.stdout.splitlines()
     assert (result.exit_code, unknown) == (0, "I do not know.")
-    assert re.match(r"no fact reaches the relevance of 0\.\d\d; the nearest is \w+.* relevance 0\.\d\d$", why)
+    assert re.match(r"no fact reaches the relevance of 0\.\d\d; the nearest is \w+.* relevance by words 0\.\d\d$", why)
     record = json.loads(invoke("ask", str(ready), "facts.db", question, "--threshold", "1.5", "--json", "-").stdout)
     assert record.pop("nearest")["subject"] == "Kyoto"
     assert record == {

@@ -107,3 +107,10 @@ def test_one_slow_pass_does_not_tell_the_speed(monkeypatch: pytest.MonkeyPatch) 
     clock = iter([0.0, 1.0, 1.0, 41.0, 41.0, 41.1])  # the second of two passes was held up
     monkeypatch.setattr(cost.time, "perf_counter", lambda: next(clock))
     assert cost.pass_seconds(nn.Linear(2, 2), torch.zeros(1, 2)) == 1.0
+
+
+def test_a_machine_that_is_busy_throughout_tells_a_slower_speed(monkeypatch: pytest.MonkeyPatch) -> None:
+    passes = [0.3, 0.1, 0.2, 0.2, 0.2, 0.3]  # one was lucky
+    clock = iter([moment for seconds in passes for moment in (0.0, seconds)])
+    monkeypatch.setattr(cost.time, "perf_counter", lambda: next(clock))
+    assert cost.pass_seconds(nn.Linear(2, 2), torch.zeros(1, 2)) == 0.2

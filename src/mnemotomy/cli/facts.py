@@ -188,7 +188,7 @@ def hit_line(hit: Hit) -> str:
     from mnemotomy.store.retriever import statement
 
     about = f"{hit.fact.subject} ({hit.fact.relation})" if hit.fact.relation else hit.fact.subject
-    numbers = f"score {hit.score:.2f}, relevance {hit.relevance:.2f}"
+    numbers = f"score {hit.score:.2f}, relevance by words {hit.relevance:.2f}"
     return f"{about}: {hit.fact.answer}  [{statement(hit.fact)}]  {numbers}"
 
 

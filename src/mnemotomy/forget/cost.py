@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import statistics
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -257,7 +258,11 @@ class _Shape:
 
 
 def pass_seconds(model: nn.Module, *args: torch.Tensor, **arguments: torch.Tensor) -> float:
-    """The time of a forward pass: of several, the fastest, as other work slows single ones down many times over."""
+    """The time of a forward pass: the lower median of several.
+
+    Other work slows a single pass down many times over, so their mean is no measure; but on a machine that is busy
+    throughout, the search is slowed down too, and the fastest pass is too short.
+    """
     found = list[float]()
     with observing(model):
         while (len(found) < _PASSES and sum(found) < _PATIENCE) or len(found) < 2:
@@ -266,7 +271,7 @@ def pass_seconds(model: nn.Module, *args: torch.Tensor, **arguments: torch.Tenso
             if device_of(model).type == "cuda":
                 torch.cuda.synchronize()
             found.append(time.perf_counter() - start)
-    return max(min(found), 1e-6)
+    return max(statistics.median_low(found), 1e-6)
 
 
 def free_memory(device: torch.device) -> float | None:
