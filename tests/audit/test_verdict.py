@@ -145,7 +145,10 @@ def test_a_verdict_that_hangs_on_one_attack_says_what_to_do(findings: list[Findi
     assert advice in found.to_do
     assert found.to_do.startswith(TO_DO[found.line])
     several = [replace(one, trace=Interval(*LEFT)) if one.attack in ("probe", "full") else one for one in findings]
-    assert not verdict(several, yardstick=yardstick).advice
+    general = verdict(several, yardstick=yardstick).advice  # which hangs on no attack
+    assert general == (
+        "" if yardstick else "There was no hold-out: audit with one first, as it shows what not knowing looks like."
+    )
 
 
 @pytest.mark.parametrize(
@@ -252,3 +255,11 @@ def test_several_undecided_attacks_have_advice_too():
 def test_only_the_attacks_of_chosen_parts_are_left_out():
     assert AuditOptions(("asking", "inside")).left_out() == 0
     assert AuditOptions(("greedy", "inside")).left_out() > 5
+
+
+@pytest.mark.parametrize("yardstick", [True, False])
+def test_a_hold_out_is_asked_for_where_there_was_none(yardstick: bool) -> None:
+    two = [replace(one, trace=Interval(*LEFT)) if one.attack in ("probe", "full") else one for one in ALL]
+    found = verdict(two, yardstick=yardstick)
+    assert found.line == "hidden"
+    assert ("There was no hold-out: audit with one first" in found.to_do) is not yardstick

@@ -68,8 +68,7 @@ TO_DO: Mapping[str, str] = {
     "hidden": "The request is not met: what was to be deleted can be got back from this model in the way named above. "
     "If that is by asking, put such questions into the forget set and make the edit again. If it is inside the model "
     "or by changing it, which takes the weights, try another edit (more trials, more to retain, other --layers), or "
-    "train the model without the data. If there was no hold-out, audit with one first: it shows what not knowing looks "
-    "like.",
+    "train the model without the data.",
     "forgotten here": "The request is met as far as it was tested; the report names what was not tested.",
     "as never known": "The request is met by every attack of this audit; the report names what was not tested.",
     "no verdict": "It is not shown that the request is met, and nobody should be told so. Ask for more that the model "

@@ -125,6 +125,8 @@ def verdict(
     if lack and word in ("hidden", "forgotten here"):
         how = "" if _HOLD_OUT in "".join(advice) else f": {_HOLD_OUT}"
         advice.append(f"Without a hold-out, {', '.join(lack)} could not run{how}.")
+    if word == "hidden" and not yardstick and "hold-out" not in "".join(advice):
+        advice.insert(0, "There was no hold-out: audit with one first, as it shows what not knowing looks like.")
     return Verdict(word, reason, damage_of(findings), meaning, " ".join(advice))
 
 
