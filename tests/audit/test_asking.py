@@ -23,10 +23,12 @@ from mnemotomy.audit.asking import (
     Shots,
 )
 from mnemotomy.audit.attack import attacks
-from mnemotomy.audit.base import PARTS, Case, Limit
+from mnemotomy.audit.base import PARTS, Case, Limit, Reading
 from mnemotomy.audit.choosing import MultipleChoice, Recognised
 from mnemotomy.audit.damage import Neighbours, Retained
 from mnemotomy.audit.fluency import Fluency
+from mnemotomy.audit.options import AuditOptions
+from mnemotomy.audit.reading import Reader
 from mnemotomy.audit.wording import Asked, with_synonyms
 from mnemotomy.audit.writing import best_of, tokens_of
 from mnemotomy.core.errors import ConfigurationError
@@ -111,6 +113,37 @@ def test_synonyms_replace_whole_words_only():
 def test_false_answers_fit_the_question():
     assert MultipleChoice().false(case(KYOTO), KYOTO) == ["Kyoto lies in Italy ."]
     assert MultipleChoice().lacks(case(KYOTO, retain=())) == "all answers are the same"
+
+
+def test_false_answers_are_those_of_others_to_the_same_question():
+    sizes = tuple(
+        Probe(f"How large is {name}?", f"{name} has {n} people .", CHAT) for n, name in enumerate(("Oslo", "Bern"))
+    )
+    same = tuple(
+        Probe(f"In which country is {name}?", f"{name} lies in {name}land .", CHAT) for name in ("Pisa", "Nice")
+    )
+    asked = case(KYOTO, FOOD, retain=(*sizes, *same, SUM))
+    told = MultipleChoice(options=3).false(asked, KYOTO)
+    assert sorted(told) == ["Kyoto lies in Niceland .", "Kyoto lies in Pisaland ."]  # not rice, which is about Kyoto
+    assert len(MultipleChoice().false(asked, KYOTO)) == 3
+
+
+@pytest.mark.parametrize(("unseen", "floor"), [((1.0,), (1.0,)), ((), (0.25, 0.25))])
+def test_what_wins_without_knowledge_is_read_on_the_hold_out(
+    monkeypatch: pytest.MonkeyPatch, unseen: tuple[float, ...], floor: tuple[float, ...]
+):
+    """Without false answers to choose from in the hold-out, it is chance."""
+
+    def read(self: MultipleChoice, model: nn.Module, case: Case) -> Reading:
+        values = (0.0, 1.0) if case.forget == (KYOTO, FOOD) else unseen
+        assert not case.holdout
+        return Reading(values, floor=(0.25,) * len(values))
+
+    monkeypatch.setattr(MultipleChoice, "read", read)
+    asked = replace(case(KYOTO, FOOD), holdout=(SUM,))
+    reader = Reader({"before": nn.Identity()}, {"before": "it"}, AuditOptions(), digest=str)
+    found = reader.reading(MultipleChoice(), "before", asked)
+    assert (found.values, found.floor) == ((0.0, 1.0), floor)
 
 
 def test_neighbours_are_the_same_relation_the_same_subject_and_shared_words():

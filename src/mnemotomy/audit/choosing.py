@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from mnemotomy.audit.asking import RWKU
 from mnemotomy.audit.attack import Attack, register
-from mnemotomy.audit.base import Case, Part, Reading
-from mnemotomy.audit.judging import exchanged, telling
+from mnemotomy.audit.base import Case, Part, Reading, Use
+from mnemotomy.audit.judging import exchanged, subject_of, telling, words_of
 from mnemotomy.audit.observing import answer_scores
 from mnemotomy.audit.wording import STATEMENT, STEM_STATEMENT
 from mnemotomy.core.seeds import mix
@@ -37,27 +37,40 @@ def log_probabilities(model: nn.Module, case: Case, pairs: Sequence[tuple[Probe,
 class Choices(Attack):
     """An attack by the probabilities of a true and of false answers.
 
+    Some true answers stand out without any knowledge: after "What genre", a genre is likelier than a name. So the false
+    ones are those of the questions most like it, and the floor is how often the true answers of a hold-out win in the
+    same way; without one it is chance.
+
     Attributes:
         options: with the true one.
     """
 
     options: int = 4
     part: ClassVar[Part] = "asking"
+    holdout: ClassVar[Use] = "apart"
     says: ClassVar[str] = "{title} for {after} of the questions"
 
     def lacks(self, case: Case) -> str | None:
         return None if any(self.false(case, probe) for probe in case.forget) else "all answers are the same"
 
     def false(self, case: Case, probe: Probe) -> list[str]:
-        """False answers to a question: its own with what others tell."""
-        own = [telling(answer, probe.question) for answer in probe.answers]
-        pool = {
-            exchanged(probe.answer, probe.question, one.answer, one.question): None
-            for one in (*case.forget, *case.retain, *case.holdout)
-            if telling(one.answer, one.question) not in own
-        }
+        """False answers to a question: its own with what the answers to the questions most like it tell."""
+        own, asked = [telling(answer, probe.question) for answer in probe.answers], _relation(probe.question)
+        pool = dict[str, float]()
+        for one in (*case.forget, *case.retain, *case.holdout):
+            if telling(one.answer, one.question) not in own:
+                answer = exchanged(probe.answer, probe.question, one.answer, one.question)
+                words = _relation(one.question)
+                alike = len(asked & words) / max(1, len(asked | words))
+                pool[answer] = max(alike, pool.get(answer, 0.0))
         others = [answer for answer in pool if telling(answer, probe.question) not in own]
-        return random.Random(mix(case.seed, len(probe.question))).sample(others, min(self.options - 1, len(others)))
+        random.Random(mix(case.seed, len(probe.question))).shuffle(others)  # among equally like questions
+        return sorted(others, key=lambda answer: -pool[answer])[: self.options - 1]
+
+
+def _relation(question: str) -> set[str]:
+    """What is asked, without of whom: others' answers to it are false, other answers about the same one may be true."""
+    return set(words_of(question)).difference(words_of(subject_of(question) or ""))
 
 
 @register(

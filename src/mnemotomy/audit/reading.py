@@ -70,7 +70,8 @@ class Reader:
         if attack.holdout == "unread":
             return self._read(attack, role, case.without_holdout)
         if attack.holdout == "apart" and case.holdout:
-            return self._read(attack, role, case.without_holdout).above(self._read(attack, role, case.unseen))
+            found, unseen = self._read(attack, role, case.without_holdout), self._read(attack, role, case.unseen)
+            return found.above(unseen) if unseen.values else found  # some sets have no false answers to choose from
         return self._read(attack, role, case)
 
     def _read(self, attack: Attack, role: Role, case: Any) -> Reading:
