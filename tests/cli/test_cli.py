@@ -189,7 +189,7 @@ def test_no_input_is_overwritten(folder: Path, invoke: Invoke) -> None:
 def test_trace_prints_a_grid_and_writes_all_sites(invoke: Invoke, figures: list[Any]) -> None:
     result = invoke("trace", "ready.safetensors", "llama", "--csv", "t.csv", "--json", "t.json", "--png", "t.png")
     assert result.exit_code == 0
-    assert result.stderr.startswith("warning: the reference has 20 rows, but ")
+    assert result.stderr.startswith("mnemotomy: warning: the reference has 20 rows, but ")
     assert result.stderr.count("\n") == 1
     assert "kyoto: ‖W⁺‖/‖W‖" in result.stdout
     assert "reference: ‖W⁺‖/‖W‖" not in result.stdout

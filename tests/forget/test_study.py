@@ -49,7 +49,7 @@ def test_a_second_search_of_one_study_is_refused(options: mt.ForgetOptions, tmp_
     with locked(tmp_path / "study.db.lock", "it"), pytest.raises(DataError, match=r"study\.db is in use by another"):
         search(options)
     assert search(options).tried
-    assert [one.name for one in tmp_path.iterdir()] == ["study.db"]
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["study.db", "study.written"]
 
 
 def test_a_lock_ends_with_its_process(tmp_path: Path) -> None:

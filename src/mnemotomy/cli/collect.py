@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mnemotomy.cli.options import Device, Model, PositionsName, Resume, TrustCode, blocks, concept_files, selector
-from mnemotomy.cli.outcome import one_line_errors, say
+from mnemotomy.cli.outcome import one_line_errors, say, warn
 from mnemotomy.cli.templates import USUAL, with_template
 from mnemotomy.text.template import TemplateSettings
 
@@ -70,11 +70,11 @@ def collect(
     reading = Reading(chosen, only, positions.value, template.made, template.tags, batch_size, max_length, resume)
     concerns: list[str] = []
 
-    def warn(concern: str) -> None:
+    def tell(concern: str) -> None:
         concerns.append(concern)
-        say(f"warning: {concern}", err=True)
+        warn(concern)
 
-    moments, tokens = collect_files(loaded, tokenizer, files, reading, output, warn)
+    moments, tokens = collect_files(loaded, tokenizer, files, reading, output, tell)
     moments.save(output)
     remove_checkpoints(output)
     for name, examples in moments.origin.examples.items():

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from mnemotomy.cli.outcome import console, say
+from mnemotomy.cli.outcome import console, say, warn
 from mnemotomy.core.errors import ConfigurationError, MnemotomyError, ModelError, SurgeryWarning
 
 if TYPE_CHECKING:
@@ -117,12 +117,12 @@ class Session:
         for name, shares in found.details.items():
             say(f"{name}: " + ", ".join(f"{one} {_percent(share)}" for one, share in shares.items()))
         for caution in found.cautions:
-            say(f"warning: {caution}", err=True)
+            warn(caution)
 
     def warn(self) -> None:
         """What speaks against the chosen candidate."""
         for concern in self.found.concerns:
-            say(f"warning: {concern}", err=True)
+            warn(concern)
 
     def save(self) -> None:
         """Save the chosen edit, and upload it where that is wanted.

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from mnemotomy.cli.options import Force, Model, OutDir, Precise, PrecisionName, TrustCode
-from mnemotomy.cli.outcome import one_line_errors, say
+from mnemotomy.cli.outcome import one_line_errors, say, warn
 from mnemotomy.core.errors import DataError
 
 
@@ -171,7 +171,7 @@ def metabolize(
     last = result.steps[-1]
     say(f"{out_dir}: {len(result.steps)} steps, total loss {last['total']:.4g}")
     if result.stopped:
-        say(f"mnemotomy: warning: stopped early: {result.stopped}; the last good weights were saved", err=True)
+        warn(f"stopped early: {result.stopped}; the last good weights were saved")
 
 
 def _layer(text: str) -> int | float | str:

@@ -71,6 +71,11 @@ def say(text: str, *, err: bool = False) -> None:
     typer.echo(printable(text), err=err)
 
 
+def warn(text: str) -> None:
+    """A warning in one line on standard error, in the form of those that the package gives by ``warnings``."""
+    say(f"mnemotomy: warning: {text}", err=True)
+
+
 def console() -> Console:
     """Standard output for tables; 200 columns wide where it is a file or a pipe."""
     from rich.console import Console

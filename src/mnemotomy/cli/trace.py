@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mnemotomy.cli.options import TrustCode, choice
-from mnemotomy.cli.outcome import console, emit_json, json_option, one_line_errors, say
+from mnemotomy.cli.outcome import console, emit_json, json_option, one_line_errors, say, warn
 from mnemotomy.core.errors import ConfigurationError
 from mnemotomy.core.printable import spans
 
@@ -81,7 +81,7 @@ def trace(
         atlas.engram(name)  # refuses an unknown one
     concerns = reference_concerns(loaded, REFERENCE) if REFERENCE in loaded.concepts else row_concerns(loaded, ())
     for concern in concerns:
-        say(f"warning: {concern}", err=True)
+        warn(concern)
     rows = atlas.trace_rows(names, chosen_filter, progress=True)
     if csv is not None:
         write_text(csv, Table.of_rows(rows).csv())
@@ -102,7 +102,7 @@ def trace(
                 for line in _above(own, others):
                     say(f"{name}: {line}")
         for line in () if concerns else _high(rows, names):
-            say(f"warning: {line}", err=True)
+            warn(line)
         say("‖W⁺‖/‖W‖ is how much of a site's weights the concept takes; compare the numbers with one another")
         if concept is None:
             for line in _advice(rows, names):
