@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from mnemotomy.cli import app
 from mnemotomy.core.errors import ConfigurationError
-from mnemotomy_bench.cli import bench
 from mnemotomy_bench.pages.fill import fill, filled, pages, stale
 from mnemotomy_bench.pages.tables import tables
 
@@ -42,11 +42,11 @@ def test_a_changed_result_changes_the_page(tmp_path: Path) -> None:
     records = json.loads(file.read_text(encoding="utf-8"))
     records[0]["without_store"] = 0.125
     file.write_text(json.dumps(records), encoding="utf-8")
-    checked = CliRunner().invoke(bench, ["tables", str(tmp_path), "--check"])
+    checked = CliRunner().invoke(app, ["bench", "tables", str(tmp_path), "--check"])
     assert checked.exit_code == 2
     assert "make docs-tables" in checked.output
     page = tmp_path / "docs" / "results" / "README.md"
-    assert CliRunner().invoke(bench, ["tables", str(tmp_path)]).output == f"{page}: changed\n"
+    assert CliRunner().invoke(app, ["bench", "tables", str(tmp_path)]).output == f"{page}: changed\n"
     assert "| A original | 12.5 ± 0.0 |" in page.read_text(encoding="utf-8")
     assert fill(tmp_path, tables(file.parent)) == []
 
