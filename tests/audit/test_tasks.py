@@ -65,10 +65,10 @@ def test_a_task_of_ones_own_is_damage_where_its_score_falls(towns: Path) -> None
 def test_an_audit_with_a_task(towns: Path, tmp_path: Path) -> None:
     attack = Tasks.named([str(towns)])
     options = AuditOptions(("greedy",), [str(towns)], case().template, folder=tmp_path / "audit", progress=False)
-    model, tokenizer = learned()
-    report = mt.audit(model, learned(False)[0], tokenizer, FORGET, RETAIN, options=options)
+    models = asked_by_lm_eval(), asked_by_lm_eval(False)  # so that the task reads what they know, not what they guess
+    report = mt.audit(*models, learned()[1], FORGET, RETAIN, options=options)
     assert [one.attack for one in report.findings] == ["greedy", "tasks"]
-    assert ("towns" in report.verdict.damage) == report.findings[1].harm  # what the ignorant guess differs by processor
+    assert "towns" in report.verdict.damage
     report.save(tmp_path / "audit")
     assert "towns" in (tmp_path / "audit" / "audit.html").read_text()
     towns.write_text(f"{towns.read_text()}num_fewshot: 0\n")

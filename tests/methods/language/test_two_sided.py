@@ -157,11 +157,14 @@ def test_the_forget_set_rises_to_the_level_and_the_problem_is_untouched(trained:
     assert all(parameter.requires_grad and parameter.grad is None for parameter in edited.parameters())
 
 
-def test_more_is_retained_than_by_the_plain_gradient_to_the_same_level(trained: TextProblem):
-    settings: dict[str, Any] = {"level": 4.0, "smoothing": 0.0, "repair": 0.0, "evaluations": 20}
+def test_more_is_retained_than_by_the_plain_gradient_to_the_same_level(
+    trained: TextProblem, monkeypatch: pytest.MonkeyPatch
+):
+    # 2 % of the level, as usual, would let the two be 0.16 apart
+    monkeypatch.setattr("mnemotomy.methods.language.two_sided.TOLERANCE", 0.005)
+    settings: dict[str, Any] = {"level": 4.0, "smoothing": 0.0, "repair": 0.0, "evaluations": 40}
     two_sided, plain = (TwoSided(damping=damping, **settings)(trained) for damping in (0.01, 1e6))
-    for one in (two_sided, plain):  # the level, as near as a line search comes to it
-        assert mean_loss(trained, one, FORGET) == pytest.approx(4.0, abs=0.1)
+    assert mean_loss(trained, two_sided, FORGET) == pytest.approx(mean_loss(trained, plain, FORGET), abs=0.05)
     assert mean_loss(trained, two_sided, RETAIN) < 0.5 * mean_loss(trained, plain, RETAIN)
     assert mean_loss(trained, two_sided, RETAIN) < mean_loss(trained, plain, RETAIN) - 0.1
 
