@@ -5,13 +5,46 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from commands import work_beside
+import torch
+from commands import RECIPE, Invoke, call, work_beside
 from learned_cities import COUNTRIES, examples, trained
-from tiny_language import write_lines
+from tiny_language import concept_files, save_llama, write_lines
 
 import mnemotomy as mt
 from mnemotomy.forget import found
 from mnemotomy.store.fact_store import FactStore
+
+
+@pytest.fixture(scope="session")
+def ready(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two models, concept files, moments and a recipe, which no test changes."""
+    folder = tmp_path_factory.mktemp("cli")
+    save_llama(folder / "llama")
+    save_llama(folder / "other", seed=1)
+    concept_files(folder)
+    (folder / "recipe.yaml").write_text(RECIPE)
+    (folder / "out").mkdir()
+    model = mt.load_model(folder / "llama")
+    data = {
+        name: {"input_ids": torch.arange(5 + i, 25 + i)[None]} for i, name in enumerate(("kyoto", "paris", "reference"))
+    }
+    mt.collect(model, data).save(folder / "ready.safetensors")
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path: Path, ready: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory of one's own, with links to what is ready."""
+    for path in ready.iterdir():
+        (tmp_path / path.name).symlink_to(path)
+    (tmp_path / "out").unlink()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def invoke(folder: Path) -> Invoke:
+    return call
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,10 @@ from mnemotomy.cli import app
 
 Invoke = Callable[..., Result]
 
+COLLECT = ["collect", "llama", "--concept", "kyoto=kyoto.jsonl", "--reference", "rest.jsonl", "-o", "m.safetensors"]
+RECIPE = "model: llama\nconcepts: {kyoto: kyoto.jsonl}\nreference: rest.jsonl\nforce: true\n"
+"""What the folder of ``tests/cli/conftest.py`` is asked to do."""
+
 
 def call(*arguments: str, typed: str | None = None) -> Result:
     """The command with these arguments and this standard input; an error that it does not catch is raised."""
